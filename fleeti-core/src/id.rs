@@ -1,0 +1,284 @@
+//! Names that the whole system agrees on: device ids, image lines, versions, architectures.
+//!
+//! Ids are text, `[a-z0-9-]`, 1 to 64 characters; the server mints them. An image line and a version
+//! are short enough that `<line>_<version>_verity` fits a GPT label of 36 characters.
+
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+/// GPT partition labels hold 36 UTF-16 code units (UEFI 2.10, 5.3.3).
+pub const GPT_LABEL_MAX: usize = 36;
+/// Longest image line.
+pub const LINE_MAX: usize = 16;
+/// Longest version: `line` + `_` + version + `_verity` fits a GPT label.
+pub const VERSION_MAX: usize = GPT_LABEL_MAX - LINE_MAX - 1 - "_verity".len();
+/// Longest id.
+pub const ID_MAX: usize = 64;
+
+/// Why a text is not the name it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Not an id.
+    #[error("{0:?} is not an id: 1 to {ID_MAX} characters of a-z, 0-9 and '-', starting with a letter or digit")]
+    Id(String),
+    /// Not an image line.
+    #[error("{0:?} is not an image line: 1 to {LINE_MAX} characters of a-z, 0-9 and '-', starting with a letter")]
+    Line(String),
+    /// Not a version.
+    #[error(
+        "{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most"
+    )]
+    Version(String),
+    /// Not a release name.
+    #[error("{0:?} is not a release: write LINE@VERSION, as in kiosk@2")]
+    Release(String),
+    /// An architecture that does not exist here.
+    #[error("{0:?} is not an architecture: x86_64 or aarch64")]
+    Architecture(String),
+}
+
+fn is_word(s: &str, max: usize) -> bool {
+    !s.is_empty()
+        && s.len() <= max
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !s.starts_with('-')
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str { &self.0 }
+        }
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(s: &str) -> Result<Self, NameError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(s) { Ok(Self(s.to_owned())) } else { Err(NameError::$error(s.to_owned())) }
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(s: String) -> Result<Self, NameError> { s.parse() }
+        }
+        impl From<$name> for String {
+            fn from(v: $name) -> String { v.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&self.0) }
+        }
+    };
+}
+
+text_type!(
+    /// The id of a device: the CN of its certificate, the last part of its SAN URI
+    /// `urn:fleeti:device:<id>` and its MQTT client id.
+    DeviceId, Id, |s| is_word(s, ID_MAX)
+);
+text_type!(
+    /// The id of a fleet.
+    FleetId, Id, |s| is_word(s, ID_MAX)
+);
+text_type!(
+    /// One image's sequence of versions: the name of its profile.
+    Line, Line, |s| is_word(s, LINE_MAX) && s.starts_with(|c: char| c.is_ascii_lowercase())
+);
+
+impl DeviceId {
+    /// The SAN URI that names this device in its certificate.
+    #[must_use]
+    pub fn urn(&self) -> String {
+        format!("{DEVICE_URN_PREFIX}{}", self.0)
+    }
+    /// Reads the id back from a SAN URI.
+    ///
+    /// # Errors
+    /// [`NameError::Id`] when the prefix or the id is not as [`DeviceId::urn`] writes it.
+    pub fn from_urn(urn: &str) -> Result<Self, NameError> {
+        urn.strip_prefix(DEVICE_URN_PREFIX).ok_or_else(|| NameError::Id(urn.to_owned()))?.parse()
+    }
+}
+
+const DEVICE_URN_PREFIX: &str = "urn:fleeti:device:";
+
+/// A version: numeric components, ordered as `systemd-analyze compare-versions` orders them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Version {
+    type Err = NameError;
+    fn from_str(s: &str) -> Result<Self, NameError> {
+        let component =
+            |c: &str| !c.is_empty() && c.bytes().all(|b| b.is_ascii_digit()) && (c == "0" || !c.starts_with('0'));
+        if s.len() <= VERSION_MAX && s.split('.').all(component) {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(NameError::Version(s.to_owned()))
+        }
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // No leading zeros, so a longer component is a larger number: no integer can overflow here.
+        let number = |a: &str, b: &str| a.len().cmp(&b.len()).then_with(|| a.cmp(b));
+        let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (a.next(), b.next()) {
+                (None, None) => return Ordering::Equal,
+                (None, Some(_)) => return Ordering::Less,
+                (Some(_), None) => return Ordering::Greater,
+                (Some(x), Some(y)) => match number(x, y) {
+                    Ordering::Equal => {}
+                    other => return other,
+                },
+            }
+        }
+    }
+}
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl TryFrom<String> for Version {
+    type Error = NameError;
+    fn try_from(s: String) -> Result<Self, NameError> {
+        s.parse()
+    }
+}
+impl From<Version> for String {
+    fn from(v: Version) -> String {
+        v.0
+    }
+}
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `<line>@<version>`: the name of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReleaseName {
+    /// The image line.
+    pub line: Line,
+    /// The version within the line.
+    pub version: Version,
+}
+
+impl FromStr for ReleaseName {
+    type Err = NameError;
+    fn from_str(s: &str) -> Result<Self, NameError> {
+        let (line, version) = s.split_once('@').ok_or_else(|| NameError::Release(s.to_owned()))?;
+        Ok(Self { line: line.parse()?, version: version.parse()? })
+    }
+}
+impl TryFrom<String> for ReleaseName {
+    type Error = NameError;
+    fn try_from(s: String) -> Result<Self, NameError> {
+        s.parse()
+    }
+}
+impl From<ReleaseName> for String {
+    fn from(v: ReleaseName) -> String {
+        v.to_string()
+    }
+}
+impl fmt::Display for ReleaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.line, self.version)
+    }
+}
+
+/// The machine architecture of a profile, build, release and device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm: a value that exists, but that no base builds yet.
+    Aarch64,
+}
+
+impl Architecture {
+    /// The name that profiles use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+impl FromStr for Architecture {
+    type Err = NameError;
+    fn from_str(s: &str) -> Result<Self, NameError> {
+        match s {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Aarch64),
+            other => Err(NameError::Architecture(other.to_owned())),
+        }
+    }
+}
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_number_and_not_by_text() {
+        let v = |s: &str| s.parse::<Version>().unwrap();
+        assert!(v("1.0.10") > v("1.0.9"));
+        assert!(v("2") < v("10"));
+        assert!(v("1") < v("1.0"));
+        assert!(v("2026.1") > v("2025.12"));
+        assert_eq!(v("3.4").cmp(&v("3.4")), Ordering::Equal);
+    }
+
+    #[test]
+    fn versions_that_systemd_would_misread_are_refused() {
+        for bad in ["", "01", "1.", ".1", "1.0-rc1", "1~2", "1+2", "v2", "1234567890123"] {
+            assert!(bad.parse::<Version>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_longest_label_fits_a_gpt_entry() {
+        let label = format!("{}_{}_verity", "a".repeat(LINE_MAX), "1".repeat(VERSION_MAX));
+        assert_eq!(label.len(), GPT_LABEL_MAX);
+    }
+
+    #[test]
+    fn a_device_id_survives_the_way_through_its_urn() {
+        let id: DeviceId = "dev-7f3a".parse().unwrap();
+        assert_eq!(DeviceId::from_urn(&id.urn()).unwrap(), id);
+        for bad in ["urn:fleeti:device:", "urn:fleeti:device:a/b", "urn:other:device:a", "urn:fleeti:device:é"] {
+            assert!(DeviceId::from_urn(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The domain of Fleeti: what a profile, a release, a device and a rollout *are*, how their state
+//! machines move, and what is said on the wire about them.
+//!
+//! Pure: no I/O, no async, no clock, no randomness, no environment. Time comes in as an argument.
+//!
+//! ```
+//! let checked = fleeti_core::profile::check(r#"
+//! schema = 1
+//! name = "kiosk"
+//! architecture = "x86_64"
+//! packages = ["Chromium!"]
+//! "#);
+//! let finding = &checked.unwrap_err()[0];
+//! assert_eq!(finding.path, "packages[0]");
+//! assert_eq!(finding.line, 5);
+//! ```
+//!
+//! Code map: [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
+//! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
+//! machines) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
+
+pub mod canonical;
+pub mod id;
+pub mod manifest;
+pub mod profile;
+pub mod rollout;
+pub mod update;
+pub mod wire;

@@ -1,0 +1,199 @@
+//! The release manifest: what a release promises, as the bytes that release keys sign.
+//!
+//! The signed bytes are the file `manifest.json` itself: canonical JSON (see [`crate::canonical`]), one
+//! line, no trailing newline. Every signature is a file of its own beside it, `manifest.<key id>.sig`:
+//! ECDSA over P-384 with SHA-384, DER (so `openssl dgst -sha384 -verify` reads it); the key id is the
+//! first 16 hexadecimal digits of the SHA-256 of the key's SubjectPublicKeyInfo. Domain separation is
+//! the `type` field, and release keys sign nothing else.
+//!
+//! Reading a manifest does not make it trusted: only `fleeti_pki::manifest::verify` does.
+
+use crate::id::{Architecture, ReleaseName, Version};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The value of [`Manifest::kind`].
+pub const KIND: &str = "fleeti-release-manifest";
+/// Largest manifest that anybody reads.
+pub const BYTES_MAX: usize = 256 * 1024;
+/// Most artifacts of a release.
+pub const ARTIFACTS_MAX: usize = 64;
+/// Critical fields that this version understands.
+pub const CRITICAL_KNOWN: &[&str] = &["release", "architecture", "artifacts", "root_hash", "minimum_version"];
+
+/// What a release promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`KIND`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Which release this is.
+    pub release: ReleaseName,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// SHA-256 of the profile revision's canonical JSON.
+    pub revision_digest: String,
+    /// SHA-256 of the package lock.
+    pub lock_digest: String,
+    /// Every file of the release, by its path in the release directory.
+    pub artifacts: Vec<Artifact>,
+    /// dm-verity root hash, hexadecimal.
+    pub root_hash: String,
+    /// What a device that runs this release must prove.
+    pub reference_values: ReferenceValues,
+    /// A device refuses to run anything older once it has seen this release.
+    pub minimum_version: Version,
+    /// Unix seconds; part of the device's time floor.
+    pub created_s: u64,
+    /// Fields that a reader must know; it refuses the manifest if it does not.
+    pub critical: Vec<String>,
+}
+
+/// One file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Path in the release directory, as in `raw/kiosk_2.efi`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// Reference values (RFC 9334) of the measured boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferenceValues {
+    /// The boot stub's systemd version, which decides what is measured.
+    pub systemd_version: String,
+    /// PCR 11, SHA-256 bank, by boot phase path, as in `enter-initrd:leave-initrd:sysinit:ready`.
+    pub pcr11: BTreeMap<String, String>,
+}
+
+/// The phase path of a device that is up.
+pub const PHASE_READY: &str = "enter-initrd:leave-initrd:sysinit:ready";
+
+/// Why bytes are not a manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Larger than [`BYTES_MAX`].
+    #[error("manifest has {0} bytes, more than {BYTES_MAX}")]
+    TooLarge(usize),
+    /// Not JSON, or a field is missing or wrong.
+    #[error("manifest is malformed: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Another kind of document.
+    #[error("document is a {0:?}, not a {KIND}")]
+    Kind(String),
+    /// Names a critical field that this reader does not know.
+    #[error("manifest needs a reader that knows {0:?}; update the agent first")]
+    UnknownCritical(String),
+    /// A path that would leave the release directory.
+    #[error("artifact path {0:?} is not a plain path below raw/ or xz/")]
+    Path(String),
+    /// Too many artifacts, or a path twice.
+    #[error("manifest lists {0} artifacts, or one of them twice")]
+    Artifacts(usize),
+}
+
+impl Manifest {
+    /// Reads and checks the form of a manifest; says nothing about trust.
+    ///
+    /// # Errors
+    /// [`ManifestError`], see its variants.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > BYTES_MAX {
+            return Err(ManifestError::TooLarge(bytes.len()));
+        }
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        if manifest.kind != KIND {
+            return Err(ManifestError::Kind(manifest.kind));
+        }
+        if let Some(field) = manifest.critical.iter().find(|f| !CRITICAL_KNOWN.contains(&f.as_str())) {
+            return Err(ManifestError::UnknownCritical(field.clone()));
+        }
+        let mut seen = std::collections::HashSet::new();
+        for artifact in &manifest.artifacts {
+            if !is_artifact_path(&artifact.path) {
+                return Err(ManifestError::Path(artifact.path.clone()));
+            }
+            if !seen.insert(&artifact.path) {
+                return Err(ManifestError::Artifacts(manifest.artifacts.len()));
+            }
+        }
+        if manifest.artifacts.is_empty() || manifest.artifacts.len() > ARTIFACTS_MAX {
+            return Err(ManifestError::Artifacts(manifest.artifacts.len()));
+        }
+        Ok(manifest)
+    }
+
+    /// The artifact at `path`.
+    #[must_use]
+    pub fn artifact(&self, path: &str) -> Option<&Artifact> {
+        self.artifacts.iter().find(|a| a.path == path)
+    }
+
+    /// The unified kernel image in the `raw/` view.
+    #[must_use]
+    pub fn uki(&self) -> Option<&Artifact> {
+        self.artifact(&format!("raw/{}_{}.efi", self.release.line, self.release.version))
+    }
+}
+
+/// `raw/<file>` or `xz/<file>`, where a file name has no separator and does not start with a dot.
+#[must_use]
+pub fn is_artifact_path(path: &str) -> bool {
+    let Some((view, file)) = path.split_once('/') else { return false };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-+".contains(&b);
+    ["raw", "xz"].contains(&view) && !file.is_empty() && file.len() <= 128 && !file.starts_with('.') && file.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            kind: KIND.to_owned(),
+            release: "kiosk@2".parse().unwrap(),
+            architecture: Architecture::X86_64,
+            revision_digest: "aa".into(),
+            lock_digest: "bb".into(),
+            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into() }],
+            root_hash: "dd".into(),
+            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+            minimum_version: "1".parse().unwrap(),
+            created_s: 0,
+            critical: vec!["release".into()],
+        }
+    }
+
+    fn parse(change: impl FnOnce(&mut serde_json::Value)) -> Result<Manifest, ManifestError> {
+        let mut value = serde_json::to_value(manifest()).unwrap();
+        change(&mut value);
+        Manifest::parse(&serde_json::to_vec(&value).unwrap())
+    }
+
+    #[test]
+    fn a_field_that_is_unknown_and_not_critical_passes() {
+        assert_eq!(parse(|v| v["colour"] = "red".into()).unwrap(), manifest());
+    }
+
+    #[test]
+    fn an_unknown_critical_field_is_refused_by_name() {
+        let e = parse(|v| v["critical"] = serde_json::json!(["release", "epoch"])).unwrap_err();
+        assert!(matches!(e, ManifestError::UnknownCritical(f) if f == "epoch"));
+    }
+
+    #[test]
+    fn paths_out_of_the_release_are_refused() {
+        for bad in ["raw/../x", "/etc/passwd", "raw/a/b", "raw/.x", "raw/", "other/x", "raw/a b"] {
+            assert!(matches!(parse(|v| v["artifacts"][0]["path"] = bad.into()), Err(ManifestError::Path(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn another_kind_of_document_is_refused() {
+        assert!(matches!(parse(|v| v["type"] = "trust-bundle".into()), Err(ManifestError::Kind(_))));
+    }
+}

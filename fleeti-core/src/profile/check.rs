@@ -1,0 +1,163 @@
+//! TOML text to a [`Profile`], or to all its findings at once.
+
+use super::{Profile, TEXT_MAX, rules, shape};
+use crate::id::{Architecture, Line};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use toml::de::DeTable;
+
+/// One thing that is wrong in a profile: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// As in `users[1].ssh_keys[0]`; empty for the document.
+    pub path: String,
+    /// Line in the text, 1 for the first.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "document" } else { &self.path };
+        write!(f, "line {}: {path}: {}\n  hint: {}", self.line, self.message, self.remedy)
+    }
+}
+
+/// Where each path stands in the text.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    offsets: HashMap<String, usize>,
+}
+
+impl Lines<'_> {
+    pub(super) fn remember(&mut self, path: &str, offset: usize) {
+        self.offsets.insert(path.to_owned(), offset);
+    }
+    /// A path that is not in the text (a default) stands where its parent stands.
+    pub(super) fn finding(&self, path: &str, message: String, remedy: String) -> Finding {
+        let mut at = path;
+        let offset = loop {
+            if let Some(offset) = self.offsets.get(at) {
+                break *offset;
+            }
+            match at.rfind(['.', '[']) {
+                Some(cut) => at = &at[..cut],
+                None => break 0,
+            }
+        };
+        let line = 1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
+        Finding { path: path.to_owned(), line, message, remedy }
+    }
+}
+
+/// Reads a profile.
+///
+/// # Errors
+/// Every finding, ordered by line; never an empty list.
+pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
+    let mut lines = Lines { text, offsets: HashMap::new() };
+    if text.len() > TEXT_MAX {
+        return Err(vec![lines.finding(
+            "",
+            format!("{} bytes are too many", text.len()),
+            format!("keep a profile below {TEXT_MAX} bytes"),
+        )]);
+    }
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(e) => {
+            lines.remember("", e.span().map_or(0, |s| s.start));
+            return Err(vec![lines.finding("", e.message().to_owned(), "correct the TOML syntax here".to_owned())]);
+        }
+    };
+    let mut findings = Vec::new();
+    shape::walk_table(shape::profile_fields(), document.get_ref(), "", 0, &mut lines, &mut findings);
+    // Names are types in the model, so they are checked before it can exist.
+    let text_of = |name: &str| document.get_ref().get(name).and_then(|v| v.get_ref().as_str().map(str::to_owned));
+    if let Some(Err(e)) = text_of("name").map(|s| s.parse::<Line>()) {
+        findings.push(lines.finding("name", e.to_string(), "choose a short name such as kiosk".to_owned()));
+    }
+    if let Some(Err(e)) = text_of("architecture").map(|s| s.parse::<Architecture>()) {
+        findings.push(lines.finding("architecture", e.to_string(), "write \"x86_64\"".to_owned()));
+    }
+    match toml::from_str::<Profile>(text) {
+        Ok(profile) => findings.extend(
+            rules::broken(&profile).into_iter().map(|(path, message, remedy)| lines.finding(&path, message, remedy)),
+        ),
+        // A value that fits the shape and not the model, such as an integer out of range.
+        Err(e) if findings.is_empty() => {
+            lines.remember("", e.span().map_or(0, |s| s.start));
+            findings.push(lines.finding("", e.message().to_owned(), "correct the value here".to_owned()));
+        }
+        Err(_) => {}
+    }
+    findings.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
+    if findings.is_empty() { toml::from_str(text).map_err(|_| findings) } else { Err(findings) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+
+    fn paths(text: &str) -> Vec<(String, usize)> {
+        check(text).unwrap_err().into_iter().map(|f| (f.path, f.line)).collect()
+    }
+
+    #[test]
+    fn the_smallest_profile_passes() {
+        assert_eq!(check(GOOD).unwrap().hostname, "{id}");
+    }
+
+    #[test]
+    fn all_errors_come_at_once_with_their_lines() {
+        let text = "schema = 2\nname = \"Kiosk\"\narchitecture = \"x86_64\"\npackages = [\"bash\", 3]\ncolour = \"red\"\n\n[[users]]\nshell = \"zsh\"\n";
+        let found = paths(text);
+        for want in [("name", 2), ("packages[1]", 4), ("colour", 5), ("users[0].name", 7)] {
+            assert!(found.contains(&(want.0.to_owned(), want.1)), "{want:?} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn aarch64_is_refused_with_the_reason() {
+        let findings = check(&GOOD.replace("x86_64", "aarch64")).unwrap_err();
+        assert_eq!(findings[0].path, "architecture");
+        assert!(findings[0].message.contains("no base builds aarch64 yet"), "{}", findings[0].message);
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        assert_eq!(paths("schema = 1\nname = \n"), [(String::new(), 2)]);
+    }
+
+    #[test]
+    fn every_rule_has_a_line_and_a_remedy() {
+        let text = format!(
+            "{GOOD}hostname = \"a b\"\nkernel_arguments = [\"init=/bin/sh\", \"a b\"]\npackages = [\"Bash\", \"jq\", \"jq\"]\n\
+             [[users]]\nname = \"root\"\npassword_hash = \"hunter2\"\nssh_keys = [\"ssh-rsa\"]\nshell = \"bash\"\n\
+             [[services]]\nname = \"x\"\n[[files]]\npath = \"/etc/../root\"\ncontent = \"\"\nmode = \"4755\"\n\
+             [[health_checks]]\nname = \"h\"\ncommand = []\ntimeout_s = 0\n"
+        );
+        let findings = check(&text).unwrap_err();
+        let found: Vec<_> = findings.iter().map(|f| f.path.as_str()).collect();
+        for want in [
+            "hostname", "kernel_arguments[0]", "kernel_arguments[1]", "packages[0]", "packages[2]", "users[0].name",
+            "users[0].password_hash", "users[0].ssh_keys[0]", "users[0].shell", "services[0].name", "files[0].path",
+            "files[0].mode", "health_checks[0].command", "health_checks[0].timeout_s",
+        ] {
+            assert!(found.contains(&want), "{want} in {found:?}");
+        }
+        assert!(findings.iter().all(|f| f.line > 3 && !f.remedy.is_empty()));
+    }
+
+    #[test]
+    fn secrets_are_not_repeated_in_findings() {
+        let text = format!("{GOOD}[[users]]\nname = \"ops\"\npassword_hash = \"hunter2\"\n");
+        assert!(check(&text).unwrap_err().iter().all(|f| !f.to_string().contains("hunter2")));
+    }
+}

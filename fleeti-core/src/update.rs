@@ -1,0 +1,352 @@
+//! The update of one device: `stage -> arm -> reboot -> boot -> health -> commit | rolled back`.
+//!
+//! [`step`] is pure. The agent turns the world into [`Event`]s, persists the state that comes back and
+//! carries out the [`Effect`]s. A state that was persisted and whose effect was lost to a power cut is
+//! resumed by [`Event::Booted`] or [`Event::Resumed`].
+//!
+//! INVARIANT: a version that was rolled back on this device is never staged again, until an operator
+//! forgives it; the running version is never a target; nothing below the floor is a target.
+
+use crate::id::Version;
+use serde::{Deserialize, Serialize};
+
+/// Most tries to stage one version before the device gives up on it.
+pub const STAGE_ATTEMPTS_MAX: u8 = 5;
+/// Most tries to arm one version.
+pub const ARM_ATTEMPTS_MAX: u8 = 3;
+
+/// Where the update of a device stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum State {
+    /// Runs what it should run.
+    Idle,
+    /// systemd-sysupdate writes the other slot.
+    Staging {
+        /// What is staged.
+        target: Version,
+        /// 1 for the first try.
+        attempt: u8,
+    },
+    /// The other slot holds the target; the boot loader does not know it yet.
+    Staged {
+        /// What is staged.
+        target: Version,
+        /// Tries to arm it so far.
+        arm_attempts: u8,
+    },
+    /// The boot loader will choose the target.
+    Armed {
+        /// What will boot.
+        target: Version,
+    },
+    /// Runs the target, health is not yet known.
+    Trying {
+        /// What runs.
+        target: Version,
+    },
+    /// The target did not become healthy and the device runs its old version again.
+    RolledBack {
+        /// What failed.
+        target: Version,
+        /// Why.
+        reason: RollbackReason,
+    },
+    /// The target could not be installed.
+    Failed {
+        /// What failed.
+        target: Version,
+        /// Why.
+        code: FailureCode,
+    },
+}
+
+/// Why a boot of the target did not last, from what it left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RollbackReason {
+    /// dm-verity found a block that the root hash does not cover.
+    Verity {
+        /// The kernel's line.
+        evidence: String,
+    },
+    /// A health check failed.
+    Health {
+        /// The check and its output.
+        evidence: String,
+    },
+    /// The boot loader ran out of tries and the target never reached user space.
+    BootRefused {
+        /// The boot entry that was left behind.
+        evidence: String,
+    },
+}
+
+/// Why a target could not be installed. The text is the stable code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The manifest's signature is missing or not by a release key of this image.
+    ManifestUntrusted,
+    /// Older than the running version or the floor.
+    TooOld,
+    /// Built for another architecture or image line.
+    WrongImage,
+    /// systemd-sysupdate refused or could not write it.
+    StageFailed,
+    /// The staged files are not those of the manifest, or could not be armed.
+    ArmFailed,
+    /// The server could not be reached, or stopped in the middle.
+    Unreachable,
+}
+
+impl FailureCode {
+    /// Whether the same try may succeed later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::Unreachable | Self::StageFailed | Self::ArmFailed => true,
+            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage => false,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The desired state names this version.
+    Desired(Version),
+    /// The agent started within the same boot: effects may have been lost.
+    Resumed,
+    /// systemd-sysupdate finished.
+    StageSucceeded,
+    /// Staging failed.
+    StageFailed(FailureCode),
+    /// The update may be activated now: the window is open and no lock is held.
+    MayActivate,
+    /// The target is what the boot loader chooses next.
+    ArmSucceeded,
+    /// Arming failed.
+    ArmFailed,
+    /// The device booted; with the reason, when the boot loader gave up on the armed target.
+    Booted(Option<RollbackReason>),
+    /// `boot-complete.target` was reached and the boot entry was blessed.
+    HealthConfirmed,
+    /// An operator allows a version that was rolled back.
+    Forgiven(Version),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Verify the manifest and run systemd-sysupdate for this version.
+    Stage(Version),
+    /// Check the staged files against the manifest and make the entry bootable.
+    Arm(Version),
+    /// Reboot.
+    Reboot,
+    /// Tell the server where the update stands.
+    Report,
+}
+
+/// What the step may look at.
+#[derive(Debug, Clone)]
+pub struct Context<'a> {
+    /// The version that runs.
+    pub running: &'a Version,
+    /// Nothing older is accepted.
+    pub floor: &'a Version,
+    /// Versions that were rolled back on this device.
+    pub rolled_back: &'a [Version],
+}
+
+/// An event that has no place in a state: nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} does not apply while {state}")]
+pub struct Rejected {
+    /// The event's name.
+    pub event: &'static str,
+    /// The state's name.
+    pub state: &'static str,
+}
+
+impl State {
+    /// The state's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Staging { .. } => "staging",
+            Self::Staged { .. } => "staged",
+            Self::Armed { .. } => "armed",
+            Self::Trying { .. } => "trying",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Failed { .. } => "failed",
+        }
+    }
+    /// The version that the device is on its way to, or failed to reach.
+    #[must_use]
+    pub fn target(&self) -> Option<&Version> {
+        match self {
+            Self::Idle => None,
+            Self::Staging { target, .. }
+            | Self::Staged { target, .. }
+            | Self::Armed { target }
+            | Self::Trying { target }
+            | Self::RolledBack { target, .. }
+            | Self::Failed { target, .. } => Some(target),
+        }
+    }
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Desired(_) => "desired",
+            Self::Resumed => "resumed",
+            Self::StageSucceeded => "stage_succeeded",
+            Self::StageFailed(_) => "stage_failed",
+            Self::MayActivate => "may_activate",
+            Self::ArmSucceeded => "arm_succeeded",
+            Self::ArmFailed => "arm_failed",
+            Self::Booted(_) => "booted",
+            Self::HealthConfirmed => "health_confirmed",
+            Self::Forgiven(_) => "forgiven",
+        }
+    }
+}
+
+type Step = Result<(State, Vec<Effect>), Rejected>;
+
+/// One step of the update.
+///
+/// # Errors
+/// [`Rejected`] when the event has no place in the state; the caller keeps the state it has.
+pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
+    use State as S;
+    let rejected = Rejected { event: event.name(), state: state.name() };
+    match event {
+        Event::Desired(v) => desired(state, v, ctx),
+        Event::Booted(reason) => booted(state, reason, ctx),
+        Event::Resumed => match state {
+            S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Stage(target.clone())])),
+            S::Staged { .. } | S::Idle | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Ok((state.clone(), vec![Effect::Report]))
+            }
+            // The entry is armed and the reboot was lost.
+            S::Armed { .. } => Ok((state.clone(), vec![Effect::Report, Effect::Reboot])),
+        },
+        Event::StageSucceeded => match state {
+            S::Staging { target, .. } => {
+                Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report]))
+            }
+            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Err(rejected)
+            }
+        },
+        Event::StageFailed(code) => match state {
+            S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => Ok((
+                S::Staging { target: target.clone(), attempt: attempt + 1 },
+                vec![Effect::Report, Effect::Stage(target.clone())],
+            )),
+            S::Staging { target, .. } => Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report])),
+            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Err(rejected)
+            }
+        },
+        Event::MayActivate => match state {
+            S::Staged { target, .. } => Ok((state.clone(), vec![Effect::Arm(target.clone())])),
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Err(rejected)
+            }
+        },
+        Event::ArmSucceeded => match state {
+            S::Staged { target, .. } => {
+                Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
+            }
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Err(rejected)
+            }
+        },
+        Event::ArmFailed => match state {
+            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => Ok((
+                S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 },
+                vec![Effect::Report],
+            )),
+            S::Staged { target, .. } => {
+                Ok((S::Failed { target: target.clone(), code: FailureCode::ArmFailed }, vec![Effect::Report]))
+            }
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Err(rejected)
+            }
+        },
+        Event::HealthConfirmed => match state {
+            S::Trying { .. } => Ok((S::Idle, vec![Effect::Report])),
+            S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![])),
+            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } => Ok((state.clone(), vec![])),
+        },
+        Event::Forgiven(v) => match state {
+            S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => {
+                Ok((S::Idle, vec![Effect::Report]))
+            }
+            S::Idle
+            | S::Staging { .. }
+            | S::Staged { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
+        },
+    }
+}
+
+fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
+    use State as S;
+    let unchanged = Ok((state.clone(), vec![]));
+    match state {
+        S::Staging { target, .. } | S::Staged { target, .. } | S::Armed { target } if *target == v => unchanged,
+        // What is being written, armed or tried is finished first; the newest wish is asked for again then.
+        S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => unchanged,
+        S::RolledBack { target, .. } if *target == v => unchanged,
+        S::Failed { target, code } if *target == v && !code.is_retryable() => unchanged,
+        S::Idle | S::Staged { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+            if v == *ctx.running {
+                return match state {
+                    S::RolledBack { .. } | S::Failed { .. } => unchanged,
+                    S::Idle | S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => {
+                        Ok((S::Idle, vec![Effect::Report]))
+                    }
+                };
+            }
+            if v < *ctx.running || v < *ctx.floor {
+                return Ok((S::Failed { target: v, code: FailureCode::TooOld }, vec![Effect::Report]));
+            }
+            if ctx.rolled_back.contains(&v) {
+                return unchanged;
+            }
+            Ok((S::Staging { target: v.clone(), attempt: 1 }, vec![Effect::Report, Effect::Stage(v)]))
+        }
+    }
+}
+
+fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> Step {
+    use State as S;
+    match state {
+        S::Armed { target } | S::Trying { target } if target == ctx.running => {
+            Ok((S::Trying { target: target.clone() }, vec![Effect::Report]))
+        }
+        S::Armed { target } | S::Trying { target } => {
+            let reason = reason.unwrap_or_else(|| RollbackReason::BootRefused {
+                evidence: format!("the device runs {} and the boot of {target} left nothing behind", ctx.running),
+            });
+            Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
+        }
+        S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
+        S::Staged { .. } | S::Idle | S::RolledBack { .. } | S::Failed { .. } => {
+            Ok((state.clone(), vec![Effect::Report]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

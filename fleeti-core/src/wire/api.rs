@@ -1,0 +1,178 @@
+//! Bodies of the HTTP API under `/api/v1`. Times are Unix seconds.
+
+use crate::id::{DeviceId, FleetId, ReleaseName};
+use crate::profile::Profile;
+use crate::rollout;
+use crate::update;
+use crate::wire::device::{BootSummary, EnrollmentRecord, Order, Progress, Telemetry};
+use serde::{Deserialize, Serialize};
+
+/// A device as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// Whether it holds an MQTT session now.
+    pub online: bool,
+    /// Whether its certificate was revoked.
+    pub revoked: bool,
+    /// Last time anything was heard.
+    pub last_seen_s: u64,
+    /// What it says it runs.
+    pub boot: Option<BootSummary>,
+    /// Where its update stands.
+    pub update: Option<update::State>,
+    /// Download progress while staging.
+    pub progress: Option<Progress>,
+    /// What it should run.
+    pub desired: Option<ReleaseName>,
+    /// SHA-256 of its certificate (DER), hexadecimal.
+    pub certificate_sha256: String,
+    /// End of its certificate's validity.
+    pub certificate_not_after_s: u64,
+    /// The last telemetry.
+    pub telemetry: Option<Telemetry>,
+}
+
+/// A release as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its name.
+    pub name: ReleaseName,
+    /// SHA-256 of `manifest.json`, hexadecimal.
+    pub manifest_sha256: String,
+    /// When it was published; `None` while files are still missing.
+    pub published_s: Option<u64>,
+    /// Its artifacts, by path.
+    pub artifacts: Vec<crate::manifest::Artifact>,
+}
+
+/// `POST /fleets/{fleet}/enrollments`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateEnrollment {
+    /// Seconds until the token expires.
+    pub valid_s: u32,
+}
+
+/// The answer to [`CreateEnrollment`]: shown once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enrollment {
+    /// What the device must be told.
+    pub record: EnrollmentRecord,
+    /// When the token expires.
+    pub expires_s: u64,
+}
+
+/// `POST /rollouts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRollout {
+    /// What to roll out.
+    pub release: ReleaseName,
+    /// To whom.
+    pub fleet: FleetId,
+}
+
+/// A rollout as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its id.
+    pub id: String,
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// When it was started.
+    pub created_s: u64,
+    /// Release, phase and devices.
+    pub state: rollout::State,
+}
+
+/// `POST /devices/{device}/commands`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCommand {
+    /// What to do.
+    pub order: Order,
+    /// Seconds until it is not to be carried out any more.
+    pub valid_s: u32,
+}
+
+/// A command as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandStatus {
+    /// Its id.
+    pub id: String,
+    /// What to do.
+    pub order: Order,
+    /// `pending`, `done` or `expired`.
+    pub status: String,
+}
+
+/// `POST /builds`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBuild {
+    /// What to build.
+    pub profile: Profile,
+    /// Its version within the line.
+    pub version: crate::id::Version,
+}
+
+/// Where a build stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildPhase {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// Its output is there.
+    Succeeded,
+    /// Its log says why.
+    Failed,
+}
+
+/// A build as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Its id.
+    pub id: String,
+    /// What it makes.
+    pub release: ReleaseName,
+    /// Where it stands.
+    pub phase: BuildPhase,
+    /// When it was asked for.
+    pub created_s: u64,
+    /// What the worker does now, or why it failed.
+    pub detail: String,
+    /// The directory on the server that holds `build.json`, once it has succeeded.
+    pub directory: Option<String>,
+}
+
+/// `GET /events`: one server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A device changed.
+    Device {
+        /// Which.
+        id: DeviceId,
+    },
+    /// A rollout changed.
+    Rollout {
+        /// Which.
+        id: String,
+    },
+    /// A build changed.
+    Build {
+        /// Which.
+        id: String,
+    },
+    /// A release was published.
+    Release {
+        /// Which.
+        name: ReleaseName,
+    },
+}

@@ -1,0 +1,248 @@
+//! What a device and the server tell each other.
+//!
+//! Agents are older than servers: what an agent reads ([`DesiredState`], [`Command`]) passes unknown
+//! fields and names the critical ones; what the server reads refuses unknown fields only where a device
+//! is not yet known ([`EnrollRequest`]). All times are Unix seconds.
+
+use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
+use crate::update;
+use serde::{Deserialize, Serialize};
+
+/// Longest text that a device may put into one field.
+pub const TEXT_MAX: usize = 4096;
+
+/// What a device is told at provisioning: where its server is and how to prove that it may enroll. One
+/// SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
+/// `/fleeti/enrollment.json`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollmentRecord {
+    /// As in `https://fleeti.example:8443`.
+    pub https_url: String,
+    /// As in `fleeti.example:8883`.
+    pub mqtt_address: String,
+    /// SHA-256 of the DER root certificate, hexadecimal; it must be the root that the image carries.
+    pub root_sha256: String,
+    /// One-time token; a secret.
+    pub token: String,
+}
+
+impl std::fmt::Debug for EnrollmentRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrollmentRecord").field("https_url", &self.https_url).finish_non_exhaustive()
+    }
+}
+
+/// SMBIOS type 11 string prefix of the record.
+pub const SMBIOS_PREFIX: &str = "fleeti.enrollment=";
+/// ESP file of the record, relative to the ESP.
+pub const ESP_FILE: &str = "fleeti/enrollment.json";
+
+/// `POST /enroll`, the only anonymous request on the device port.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollRequest {
+    /// The one-time token.
+    pub token: String,
+    /// PKCS#10 request, PEM; only its key and its proof of possession are used.
+    pub csr_pem: String,
+    /// What the device is.
+    pub architecture: Architecture,
+    /// What it runs.
+    pub running: ReleaseName,
+}
+
+/// The answer to [`EnrollRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrollResponse {
+    /// Minted by the server.
+    pub device: DeviceId,
+    /// The fleet it joined.
+    pub fleet: FleetId,
+    /// The device's certificate, then its issuer, PEM.
+    pub certificate_chain_pem: String,
+}
+
+/// What a device should run. The same document by push and by `GET /desired`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredState {
+    /// Grows with every change; an older one is ignored.
+    pub generation: u64,
+    /// The release to run; `None` leaves the device as it is.
+    pub release: Option<ReleaseName>,
+    /// A version that an operator allows again after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgiven: Option<Version>,
+    /// Fields that the agent must know; it changes nothing if it does not.
+    #[serde(default)]
+    pub critical: Vec<String>,
+}
+
+impl DesiredState {
+    /// Critical fields that this agent knows.
+    pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven"];
+}
+
+/// A one-shot order. Idempotent by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Minted by the server.
+    pub id: String,
+    /// What to do.
+    pub order: Order,
+    /// Not to be carried out after this time.
+    pub deadline_s: u64,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Order {
+    /// Send a report now.
+    Report,
+    /// Reboot.
+    Reboot,
+}
+
+/// A device's answer to a [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// The command's id.
+    pub command: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Carried out, or about to be where that ends the session.
+    Done,
+    /// Came after its deadline.
+    Expired,
+}
+
+/// The slot a device runs from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// The first root partition.
+    A,
+    /// The second root partition.
+    B,
+}
+
+/// State of dm-verity under the root file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verity {
+    /// Every block read so far was right.
+    Verified,
+    /// A block was wrong.
+    Corrupted,
+    /// The root is not under dm-verity.
+    Absent,
+}
+
+/// What runs, as the device says it. Self-reported: it proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSummary {
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// `IMAGE_ID` and `IMAGE_VERSION` of os-release.
+    pub running: ReleaseName,
+    /// Where it runs from.
+    pub slot: Slot,
+    /// dm-verity.
+    pub verity: Verity,
+    /// The firmware's SecureBoot variable.
+    pub secure_boot: bool,
+    /// PCR 11 of the SHA-256 bank after `ready`, hexadecimal; `None` without a TPM.
+    pub pcr11: Option<String>,
+}
+
+/// `up/report`: sent at connect and whenever something changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Grows on the device; an older one is ignored.
+    pub sequence: u64,
+    /// What runs.
+    pub boot: BootSummary,
+    /// Where the update stands.
+    pub update: update::State,
+    /// Bytes of the staging so far and in all, while staging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The last failure in words, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Progress of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes so far.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// `up/telemetry`: once a minute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// Seconds since boot.
+    pub uptime_s: u64,
+    /// One-minute load average, thousandths.
+    pub load_milli: u64,
+    /// Memory in use, KiB.
+    pub memory_used_kib: u64,
+    /// Memory in all, KiB.
+    pub memory_total_kib: u64,
+    /// Data partition in use, KiB.
+    pub data_used_kib: u64,
+    /// Data partition in all, KiB.
+    pub data_total_kib: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A changed snapshot is a changed protocol: agents in the field speak the old one.
+    #[test]
+    fn the_payloads_are_the_protocol() {
+        let two: Version = "2".parse().unwrap();
+        let boot = BootSummary {
+            boot_id: "b".into(),
+            running: "kiosk@1".parse().unwrap(),
+            slot: Slot::A,
+            verity: Verity::Verified,
+            secure_boot: true,
+            pcr11: Some("ab".into()),
+        };
+        let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
+        insta::assert_json_snapshot!(json!({
+            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), forgiven: None, critical: vec![] },
+            "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
+            "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
+            "report": Report {
+                sequence: 1, boot, progress: Some(Progress { done: 1, total: 2 }), detail: None,
+                update: update::State::RolledBack { target: two, reason },
+            },
+            "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, data_used_kib: 5, data_total_kib: 6 },
+        }));
+    }
+
+    #[test]
+    fn an_agent_passes_fields_of_a_newer_server() {
+        let newer = json!({"generation": 1, "release": "kiosk@2", "colour": "red"});
+        assert!(serde_json::from_value::<DesiredState>(newer).is_ok());
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_output_of_a_record() {
+        let record = EnrollmentRecord { https_url: "u".into(), mqtt_address: "m".into(), root_sha256: "r".into(), token: "s3cret".into() };
+        assert!(!format!("{record:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,101 @@
+//! The one table of MQTT topics: subscriptions, dispatch and access rules all come from here.
+//!
+//! `fleeti/v1/{device}/{up|down}/{leaf}`: a device publishes only `up`, subscribes only `down`.
+
+use crate::id::DeviceId;
+
+/// What a device may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Up {
+    /// [`super::device::Report`].
+    Report,
+    /// [`super::device::Acknowledgement`].
+    Acknowledgement,
+    /// [`super::device::Telemetry`].
+    Telemetry,
+}
+
+/// What a device may subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Down {
+    /// [`super::device::DesiredState`].
+    Desired,
+    /// [`super::device::Command`].
+    Command,
+}
+
+/// Largest payload in either direction, bytes.
+pub const PAYLOAD_MAX: usize = 64 * 1024;
+/// Largest MQTT packet in either direction, bytes.
+pub const PACKET_MAX: usize = PAYLOAD_MAX + 1024;
+
+const PREFIX: &str = "fleeti/v1/";
+
+impl Up {
+    /// Every topic a device may publish to.
+    pub const ALL: [Self; 3] = [Self::Report, Self::Acknowledgement, Self::Telemetry];
+    fn leaf(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Acknowledgement => "ack",
+            Self::Telemetry => "telemetry",
+        }
+    }
+    /// The topic of this device.
+    #[must_use]
+    pub fn topic(self, device: &DeviceId) -> String {
+        format!("{PREFIX}{device}/up/{}", self.leaf())
+    }
+    /// Which of this device's topics `topic` is; `None` for everything else, whosever it is.
+    #[must_use]
+    pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.topic(device) == topic)
+    }
+}
+
+impl Down {
+    /// Every topic a device may subscribe to.
+    pub const ALL: [Self; 2] = [Self::Desired, Self::Command];
+    fn leaf(self) -> &'static str {
+        match self {
+            Self::Desired => "desired",
+            Self::Command => "command",
+        }
+    }
+    /// The topic of this device.
+    #[must_use]
+    pub fn topic(self, device: &DeviceId) -> String {
+        format!("{PREFIX}{device}/down/{}", self.leaf())
+    }
+    /// Which of this device's topics `topic` is; `None` for everything else, wildcards included.
+    #[must_use]
+    pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.topic(device) == topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_topics_of_the_device_are_known() {
+        let (a, b): (DeviceId, DeviceId) = ("dev-a".parse().unwrap(), "dev-b".parse().unwrap());
+        for t in Up::ALL {
+            assert_eq!(Up::of(&t.topic(&a), &a), Some(t));
+            assert_eq!(Up::of(&t.topic(&a), &b), None);
+            assert_eq!(Down::of(&t.topic(&a), &a), None);
+        }
+        for odd in ["#", "+/#", "fleeti/v1/dev-a/down/#", "$share/g/fleeti/v1/dev-a/down/command", "é/x", "",
+            "fleeti/v1/+/down/command", "fleeti/v1/dev-a/down/command/"] {
+            assert_eq!(Down::of(odd, &a), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_topics_are_the_protocol() {
+        let a: DeviceId = "dev-a".parse().unwrap();
+        let all: Vec<_> = Up::ALL.map(|t| t.topic(&a)).into_iter().chain(Down::ALL.map(|t| t.topic(&a))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+}

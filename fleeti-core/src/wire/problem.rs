@@ -1,0 +1,61 @@
+//! Problem details (RFC 9457) with stable codes.
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of every problem's `type` URI; the code follows.
+pub const TYPE_PREFIX: &str = "urn:fleeti:problem:";
+
+/// What went wrong, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Code {
+    /// The request is malformed, or a value in it is.
+    Invalid,
+    /// No credential, or a wrong one.
+    Unauthenticated,
+    /// The credential does not allow this.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// It exists already, or its state does not allow this.
+    Conflict,
+    /// Larger than allowed.
+    TooLarge,
+    /// A signature or digest is wrong.
+    Untrusted,
+    /// A fault of the server; the log has more.
+    Internal,
+}
+
+impl Code {
+    /// The stable text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::Untrusted => "untrusted",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// The body of every error of the HTTP API, `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// [`TYPE_PREFIX`] and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What was wrong, and where.
+    pub detail: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
