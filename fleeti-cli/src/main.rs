@@ -1,1 +1,55 @@
-fn main() {}
+//! `fleeti`: define, build, sign, publish and roll out.
+//!
+//! Data goes to stdout, everything else to stderr; `-o json` makes the data JSON. Exit codes: 0 done,
+//! 1 failed, 2 wrong usage.
+
+mod commands;
+mod output;
+
+use clap::{Parser, Subcommand};
+use output::{Failure, Output};
+use std::process::ExitCode;
+
+/// Define a Linux system, build it with Nix, sign it, and roll it out to devices.
+///
+/// A first tour:
+///   fleeti pki init pki
+///   fleeti profile check examples/profiles/kiosk.toml
+///   fleeti build run examples/profiles/kiosk.toml --version 1 --trust pki/public --out build/1
+///   fleeti release create build/1 --pki pki --out releases/1
+///   fleeti release publish releases/1
+///   fleeti rollout start --release kiosk@1 --fleet demo --wait
+#[derive(Parser)]
+#[command(version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
+struct Arguments {
+    /// How data is written to stdout.
+    #[arg(short, long, value_enum, default_value_t = output::Format::Text, global = true)]
+    output: output::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Profiles: the declared system.
+    #[command(subcommand)]
+    Profile(commands::profile::Command),
+    /// Builds: from a profile to an unsigned image, with Nix.
+    #[command(subcommand)]
+    Build(commands::build::Command),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.output);
+    let result = match arguments.command {
+        Command::Profile(command) => commands::profile::run(command, &output),
+        Command::Build(command) => commands::build::run(command, &output),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+type CommandResult = Result<(), Failure>;

@@ -1,0 +1,263 @@
+//! The Debian base: pinned .debs, assembled by Nix derivations without nixpkgs.
+
+use super::{Base, BaseError, Inputs, Parts};
+use crate::cache::Cache;
+use crate::lock::{Lock, Package, sha256_file};
+use crate::runner::Runner;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::profile::Revision;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Every time stamp in an image. A constant: the day of a build must not enter its bytes. It is also the
+/// lowest clock that a device starts with.
+pub const SOURCE_DATE_EPOCH: u64 = 1_767_225_600;
+
+/// Sizes that cannot change later: an update writes into the slots that the first disk was made with.
+const ESP_MIB: u32 = 512;
+const ROOT_MIB: u32 = 768;
+const VERITY_MIB: u32 = 16;
+
+const SCRIPTS: &[(&str, &str)] = &[
+    ("default.nix", include_str!("../../../nix/debian/default.nix")),
+    ("tree.py", include_str!("../../../nix/debian/tree.py")),
+    ("initrd.py", include_str!("../../../nix/debian/initrd.py")),
+    ("root.py", include_str!("../../../nix/debian/root.py")),
+    ("disk.py", include_str!("../../../nix/debian/disk.py")),
+    ("archive.py", include_str!("../../../nix/debian/archive.py")),
+    ("exclude.txt", include_str!("../../../nix/debian/exclude.txt")),
+    ("maintainer-scripts.json", include_str!("../../../nix/debian/maintainer-scripts.json")),
+];
+
+const TOOLS: &[&str] = &[
+    "base-files", "bash", "coreutils", "findutils", "grep", "sed", "mawk", "util-linux", "dpkg", "xz-utils", "zstd",
+    "binutils", "kmod", "passwd", "systemd", "systemd-ukify", "systemd-boot-efi", "systemd-repart", "systemd-container",
+    "erofs-utils", "cryptsetup-bin", "mtools", "dosfstools", "e2fsprogs", "python3", "python3-pefile", "gpg",
+    "busybox-static", "fdisk",
+];
+const DEVICE: &[&str] = &[
+    "base-files", "base-passwd", "libc-bin", "bash", "dash", "coreutils", "util-linux", "mount", "kmod", "udev", "systemd",
+    "systemd-sysv", "systemd-boot", "systemd-container", "systemd-repart", "systemd-cryptsetup", "systemd-resolved",
+    "systemd-timesyncd", "dbus", "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64",
+    "libtss2-tcti-device0t64", "ca-certificates", "gpg", "iproute2", "procps", "passwd", "login", "grep", "sed", "mawk",
+    "findutils", "hostname", "dmsetup", "e2fsprogs", "gzip", "xz-utils",
+];
+const INITRD: &[&str] = &[
+    "base-files", "base-passwd", "bash", "systemd", "udev", "kmod", "mount", "dmsetup", "systemd-cryptsetup",
+    "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64", "liblz4-1",
+];
+
+/// The Debian base.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Debian;
+
+impl Base for Debian {
+    fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>> {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let mut device = owned(DEVICE);
+        device.extend(revision.profile.packages.iter().cloned());
+        device.sort();
+        device.dedup();
+        [
+            ("tools", owned(TOOLS)),
+            ("initrd", owned(INITRD)),
+            ("kernel", owned(&["linux-image-cloud-amd64"])),
+            ("device", device),
+        ]
+        .into_iter()
+        .map(|(set, names)| (set.to_owned(), names))
+        .collect()
+    }
+
+    fn build(&self, inputs: &Inputs, cache: &Cache, runner: &dyn Runner, line: &mut dyn FnMut(&str)) -> Result<Parts, BaseError> {
+        inputs.lock.fetch(cache, |done, total| line(&format!("fetching packages {done}/{total}")))?;
+        let work = cache.root().join("work").join(format!("{}-{}", inputs.release.line, inputs.release.version));
+        let scripts = work.join("scripts");
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            |source| BaseError::Io { path, source }
+        };
+        fs::create_dir_all(&scripts).map_err(io(&scripts))?;
+        for (name, text) in SCRIPTS {
+            let path = scripts.join(name);
+            fs::write(&path, text).map_err(io(&path))?;
+        }
+        let overlay = work.join("overlay.json");
+        fs::write(&overlay, inputs.overlay.to_json()).map_err(io(&overlay))?;
+        let spec = work.join("spec.json");
+        let busybox = busybox_seed(&inputs.lock, cache)?;
+        let text = spec_json(inputs, cache, &busybox, &overlay);
+        fs::write(&spec, text.to_string()).map_err(io(&spec))?;
+
+        line("evaluating");
+        const ATTRIBUTES: [&str; 4] = ["root", "initrd", "uki", "disk"];
+        let spec_text = spec.display().to_string();
+        let derivations = runner.instantiate(&scripts.join("default.nix"), &[("spec", &spec_text)], &ATTRIBUTES)?;
+        let outputs = runner.realise(&derivations, false, line)?;
+        if derivations.len() != ATTRIBUTES.len() || outputs.len() != ATTRIBUTES.len() {
+            return Err(BaseError::Output("list of outputs"));
+        }
+        let named: BTreeMap<String, (PathBuf, PathBuf)> =
+            ATTRIBUTES.iter().map(|a| (*a).to_owned()).zip(derivations.into_iter().zip(outputs)).collect();
+        let output = |name: &str| named[name].1.clone();
+        let read = |path: PathBuf| fs::read_to_string(&path).map_err(io(&path));
+        let uki = output("uki");
+        Ok(Parts {
+            root: output("root").join("root.erofs"),
+            verity: output("root").join("root.verity"),
+            root_hash: read(output("root").join("roothash"))?.trim().to_owned(),
+            uki: uki.join("uki.efi"),
+            systemd_boot: uki.join("systemd-boot.efi"),
+            disk: output("disk").join("disk.raw"),
+            pcr11: pcr11(&read(uki.join("pcr11.txt"))?)?,
+            systemd_version: read(uki.join("systemd-version"))?.trim().trim_start_matches("systemd ").to_owned(),
+            derivations: named,
+        })
+    }
+}
+
+/// `11:sha256=HEX` lines under `# PHASE PATH` headings, as `ukify --measure` prints them.
+fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
+    let (mut phases, mut phase) = (BTreeMap::new(), String::new());
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("# PCR[11] Phase <").and_then(|l| l.strip_suffix('>')) {
+            heading.clone_into(&mut phase);
+        } else if let Some(value) = line.strip_prefix("11:sha256=") {
+            phases.insert(phase.clone(), value.to_owned());
+        }
+    }
+    if phases.contains_key(fleeti_core::manifest::PHASE_READY) { Ok(phases) } else { Err(BaseError::Output("PCR 11 prediction")) }
+}
+
+/// A GUID (version 4, variant 1) that follows from a text.
+fn guid_of(text: &str) -> String {
+    let h = sha256_hex(text.as_bytes());
+    format!("{}-{}-4{}-8{}-{}", &h[..8], &h[8..12], &h[13..16], &h[17..20], &h[20..32])
+}
+
+/// The one program that Nix starts from: static busybox, out of its pinned package.
+fn busybox_seed(lock: &Lock, cache: &Cache) -> Result<PathBuf, BaseError> {
+    let package =
+        lock.set("tools").iter().find(|p| p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
+    let folder = cache.root().join("seed").join(&package.sha256);
+    let program = folder.join("busybox");
+    let io = |source| BaseError::Io { path: program.clone(), source };
+    if !program.exists() {
+        let work = tempfile::tempdir_in(cache.root()).map_err(io)?;
+        let status = Command::new("dpkg-deb").arg("-x").arg(cache.package(&package.sha256)).arg(work.path()).status();
+        if !status.map_err(io)?.success() {
+            return Err(BaseError::Output("busybox"));
+        }
+        fs::create_dir_all(&folder).map_err(io)?;
+        // A rename, so that a build that is killed here leaves no half file behind.
+        let staged = folder.join("busybox.new");
+        fs::copy(work.path().join("usr/bin/busybox"), &staged).map_err(io)?;
+        fs::rename(&staged, &program).map_err(io)?;
+    }
+    Ok(folder)
+}
+
+fn store_name(package: &Package) -> String {
+    let name = format!("{}_{}.deb", package.name, package.version);
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "+-._".contains(c) { c } else { '-' }).collect()
+}
+
+/// dm-verity salt of an image line: one for all its versions, so that equal blocks have equal hashes.
+fn verity_salt(release: &ReleaseName) -> String {
+    sha256_hex(format!("fleeti-verity-salt-v1|{}", release.line).as_bytes())
+}
+
+fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, overlay: &Path) -> serde_json::Value {
+    let sets: BTreeMap<_, Vec<_>> = inputs
+        .lock
+        .sets
+        .iter()
+        .map(|(set, packages)| {
+            let pinned = packages.iter().map(|p| json!({"path": cache.package(&p.sha256), "name": store_name(p), "sha256": p.sha256}));
+            (set, pinned.collect())
+        })
+        .collect();
+    let (line, version) = (&inputs.release.line, &inputs.release.version);
+    let agent = fs::canonicalize(&inputs.agent).unwrap_or_else(|_| inputs.agent.clone());
+    json!({
+        "sets": sets,
+        "busybox": busybox,
+        "overlay": overlay,
+        "agent": agent,
+        "epoch": SOURCE_DATE_EPOCH.to_string(),
+        "line": line,
+        "version": version,
+        "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
+        "verity_salt": verity_salt(&inputs.release),
+        "cmdline": command_line(inputs),
+        "sbat_base": "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md",
+        "sbat_own": format!("fleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid"),
+        "partitions": partitions(&inputs.release),
+    })
+}
+
+/// The kernel's command line after `roothash=`.
+fn command_line(inputs: &Inputs) -> String {
+    let mut words = vec![
+        "root=/dev/mapper/root", "rootfstype=erofs", "ro",
+        // A panic, not a restart: only a panic leaves its last words in the firmware's store (efi_pstore).
+        "systemd.verity_root_options=panic-on-corruption", "panic=5", "efi_pstore.pstore_disable=0",
+        // No credentials from outside: they carry units and root keys past every PCR that is checked.
+        "systemd.import_credentials=no",
+        "systemd.condition_needs_update=0", "systemd.firstboot=0", "console=tty0", "console=ttyS0", "loglevel=4",
+        "systemd.show_status=auto",
+    ];
+    words.extend(inputs.revision.profile.kernel_arguments.iter().map(String::as_str));
+    words.join(" ")
+}
+
+fn partitions(release: &ReleaseName) -> serde_json::Value {
+    let (line, version) = (&release.line, &release.version);
+    let sized = |mib: u32| format!("SizeMinBytes={mib}M\nSizeMaxBytes={mib}M\n");
+    let slot = |kind: &str, mib: u32, rest: String| format!("[Partition]\nType={kind}\n{}{rest}", sized(mib));
+    json!({
+        "uki_name": format!("{line}_{version}+3.efi"),
+        "seed": guid_of(&format!("fleeti-disk-v1|{line}")),
+        "definitions": {
+            "00-esp.conf": slot("esp", ESP_MIB, "Format=vfat\nCopyFiles=/esp:/\n".into()),
+            "10-root-a.conf": slot("root", ROOT_MIB,
+                format!("Label={line}_{version}\nUUID=@ROOT_UUID@\nCopyBlocks=@ROOT@/root.erofs\nReadOnly=yes\n")),
+            "11-verity-a.conf": slot("root-verity", VERITY_MIB,
+                format!("Label={line}_{version}_verity\nUUID=@VERITY_UUID@\nCopyBlocks=@ROOT@/root.verity\nReadOnly=yes\n")),
+            "20-root-b.conf": slot("root", ROOT_MIB, "Label=_empty\n".into()),
+            "21-verity-b.conf": slot("root-verity", VERITY_MIB, "Label=_empty\n".into()),
+        },
+    })
+}
+
+/// SHA-256 of the agent, so that it enters the lock by digest.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn agent_digest(agent: &Path) -> Result<String, BaseError> {
+    sha256_file(agent).map_err(|source| BaseError::Io { path: agent.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prediction_of_ukify_is_read_by_phase() {
+        let text = "# PCR[11] Phase <enter-initrd>\n11:sha1=aa\n11:sha256=bb\n# PCR[11] Phase <enter-initrd:leave-initrd:sysinit:ready>\n11:sha256=cc\n";
+        let phases = pcr11(text).unwrap();
+        assert_eq!(phases["enter-initrd"], "bb");
+        assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "cc");
+        assert!(pcr11("nothing").is_err());
+    }
+
+    #[test]
+    fn store_names_have_no_character_that_nix_refuses() {
+        let p = Package { name: "a".into(), version: "1:2~rc1+b1".into(), sha256: String::new(), size: 0, path: String::new() };
+        assert_eq!(store_name(&p), "a_1-2-rc1+b1.deb");
+    }
+}

@@ -1,0 +1,289 @@
+//! What Fleeti and a profile add to a base: one JSON document of files, links, users and directories.
+//!
+//! Pure: from a profile, a release name and the public halves to the document. The same in, the same out.
+
+use fleeti_core::id::{ReleaseName, Version};
+use fleeti_core::profile::{HealthCheck, Profile, Service};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+macro_rules! embedded {
+    ($name:literal) => {
+        include_str!(concat!("../../nix/overlay/", $name))
+    };
+}
+
+/// Where the image keeps what Fleeti put there.
+const LIB: &str = "/usr/lib/fleeti";
+const UNITS: &str = "/usr/lib/systemd/system";
+
+const TEXTS: &[(&str, &str)] = &[
+    ("/etc/fstab", embedded!("fstab")),
+    ("/usr/lib/repart.d/50-data.conf", embedded!("50-data.conf")),
+    ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
+    ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),
+    ("/usr/lib/systemd/system/fleeti-data.service", embedded!("fleeti-data.service")),
+    ("/usr/lib/systemd/system/var-lib-fleeti.mount", embedded!("var-lib-fleeti.mount")),
+    ("/usr/lib/systemd/system/var-home.mount", embedded!("var-home.mount")),
+    ("/usr/lib/systemd/system/fleeti-helper.service", embedded!("fleeti-helper.service")),
+    ("/usr/lib/systemd/system/fleeti-agent.service", embedded!("fleeti-agent.service")),
+    ("/usr/lib/systemd/system/fleeti-health.service", embedded!("fleeti-health.service")),
+    ("/usr/lib/sysusers.d/fleeti.conf", "u fleeti 990 \"Fleeti agent\" / /usr/sbin/nologin\n"),
+];
+
+const TRANSFERS: &[(&str, &str)] = &[
+    ("10-verity.transfer", embedded!("10-verity.transfer")),
+    ("20-root.transfer", embedded!("20-root.transfer")),
+    ("30-uki.transfer", embedded!("30-uki.transfer")),
+];
+
+/// Units that must not run: what they do is done at build, or would bring code past verity.
+const MASKED: &[&str] = &[
+    "systemd-sysext.service", "systemd-confext.service", "systemd-portabled.service", "ldconfig.service",
+    "modprobe@drm.service", "systemd-boot-update.service", "systemd-boot-random-seed.service", "systemd-firstboot.service",
+    "systemd-hibernate-clear.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service",
+    "systemd-machine-id-commit.service", "systemd-networkd-persistent-storage.service", "systemd-sysusers.service",
+    "systemd-update-done.service", "systemd-update-utmp.service", "serial-getty@ttyS0.service", "systemd-pstore.service",
+];
+
+/// The public halves that go into an image.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    root_pem: String,
+    release_pem: String,
+    openpgp: Vec<u8>,
+}
+
+/// Why there is no overlay.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverlayError {
+    /// A file of the trust folder.
+    #[error("{path}: {source}; the trust folder is `public` of `fleeti pki init`")]
+    Trust {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not representable.
+    #[error("the profile does not serialise: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Trust {
+    /// Reads the `public` folder of a PKI.
+    ///
+    /// # Errors
+    /// [`OverlayError::Trust`] names the missing file.
+    pub fn read(folder: &Path) -> Result<Self, OverlayError> {
+        let path = |name: &str| folder.join(name);
+        let error = |path: PathBuf| |source| OverlayError::Trust { path, source };
+        let text = |name: &str| fs::read_to_string(path(name)).map_err(error(path(name)));
+        Ok(Self {
+            root_pem: text("root.pem")?,
+            release_pem: text("release.pem")?,
+            openpgp: fs::read(path("openpgp.gpg")).map_err(error(path("openpgp.gpg")))?,
+        })
+    }
+}
+
+/// What the agent reads about the image it runs in: `/usr/lib/fleeti/image.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// Nothing older is accepted.
+    pub minimum_version: Version,
+    /// With `{id}` for the device id.
+    pub hostname: String,
+    /// Of the profile.
+    pub health_checks: Vec<HealthCheck>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Content {
+    Text { content: String },
+    Bytes { base64: String },
+    Link { link: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Entry {
+    path: String,
+    mode: String,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct OverlayUser {
+    name: String,
+    comment: String,
+    shell: String,
+    groups: Vec<String>,
+    password_hash: Option<String>,
+}
+
+/// Files, users and directories that are laid over a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Overlay {
+    files: Vec<Entry>,
+    users: Vec<OverlayUser>,
+    directories: Vec<String>,
+}
+
+impl Overlay {
+    /// The overlay of a profile.
+    ///
+    /// # Errors
+    /// [`OverlayError::Json`].
+    pub fn new(profile: &Profile, release: &ReleaseName, minimum: &Version, trust: &Trust) -> Result<Self, OverlayError> {
+        let mut overlay = Self { files: vec![], users: vec![], directories: vec![] };
+        // The profile first: what Fleeti writes after it cannot be changed by it.
+        for f in &profile.files {
+            overlay.text(&f.path, f.mode_bits().unwrap_or(0o644), f.content.clone());
+        }
+        for service in &profile.services {
+            overlay.service(service);
+        }
+        overlay.fleeti(profile, release, minimum, trust)?;
+        overlay.accounts(profile);
+        for directory in ["/data", "/boot", "/efi", "/var", "/root", "/home"] {
+            overlay.directories.push(directory.into());
+        }
+        Ok(overlay)
+    }
+
+    /// The document that the base reads.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn push(&mut self, path: &str, mode: u32, content: Content) {
+        self.files.push(Entry { path: path.into(), mode: format!("{mode:04o}"), content });
+    }
+    fn text(&mut self, path: &str, mode: u32, content: impl Into<String>) {
+        self.push(path, mode, Content::Text { content: content.into() });
+    }
+    fn link(&mut self, path: &str, link: &str) {
+        self.push(path, 0o777, Content::Link { link: link.into() });
+    }
+
+    fn service(&mut self, service: &Service) {
+        if let Some(unit) = &service.unit {
+            self.text(&format!("{UNITS}/{}", service.name), 0o644, unit.clone());
+        }
+        if !service.enabled && service.unit.is_none() {
+            self.link(&format!("/etc/systemd/system/{}", service.name), "/dev/null");
+        }
+    }
+
+    fn fleeti(&mut self, profile: &Profile, release: &ReleaseName, minimum: &Version, trust: &Trust) -> Result<(), OverlayError> {
+        let (line, version) = (&release.line, &release.version);
+        for (path, text) in TEXTS {
+            self.text(path, 0o644, *text);
+        }
+        // Earlier presets win: the profile's word on its services comes before the defaults.
+        let presets: String = profile
+            .services
+            .iter()
+            .map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name))
+            .collect();
+        self.text("/usr/lib/systemd/system-preset/01-fleeti-profile.preset", 0o644, presets);
+        for (name, text) in TRANSFERS {
+            let text = text.replace("@LINE@", line.as_str()).replace("@MINIMUM@", minimum.as_str());
+            self.text(&format!("{LIB}/sysupdate.d/{name}"), 0o644, text);
+        }
+        for unit in MASKED {
+            self.link(&format!("/etc/systemd/system/{unit}"), "/dev/null");
+        }
+        self.text(
+            "/usr/lib/os-release",
+            0o644,
+            format!(
+                "NAME=\"Fleeti\"\nID=fleeti\nID_LIKE=debian\nPRETTY_NAME=\"Fleeti {release}\"\nVERSION_ID={version}\n\
+                 IMAGE_ID={line}\nIMAGE_VERSION={version}\n"
+            ),
+        );
+        self.text("/etc/hostname", 0o644, format!("{line}\n"));
+        self.text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {line}\n"));
+        self.link("/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf");
+        self.link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+        let facts = ImageFacts {
+            minimum_version: minimum.clone(),
+            hostname: profile.hostname.clone(),
+            health_checks: profile.health_checks.clone(),
+        };
+        self.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
+        self.text(&format!("{LIB}/trust/root.pem"), 0o644, trust.root_pem.clone());
+        self.text(&format!("{LIB}/trust/release.pem"), 0o644, trust.release_pem.clone());
+        // systemd before 261 reads .gpg, later ones .pgp.
+        for name in ["import-pubring.gpg", "import-pubring.pgp"] {
+            let base64 = fleeti_pki::base64_text(&trust.openpgp);
+            self.push(&format!("/usr/lib/systemd/{name}"), 0o644, Content::Bytes { base64 });
+        }
+        Ok(())
+    }
+
+    fn accounts(&mut self, profile: &Profile) {
+        let mut homes = String::new();
+        for user in &profile.users {
+            homes.push_str(&format!("d /var/home/{0} 0700 {0} {0} -\n", user.name));
+            if !user.ssh_keys.is_empty() {
+                let keys = user.ssh_keys.iter().map(|k| format!("{k}\n")).collect::<String>();
+                self.text(&format!("/etc/ssh/authorized_keys/{}", user.name), 0o644, keys);
+            }
+            self.users.push(OverlayUser {
+                name: user.name.clone(),
+                comment: user.comment.clone(),
+                shell: user.shell.clone(),
+                groups: user.groups.clone(),
+                password_hash: user.password_hash.clone(),
+            });
+        }
+        self.text("/usr/lib/tmpfiles.d/fleeti.conf", 0o644, homes);
+        if profile.packages.iter().any(|p| p == "openssh-server") {
+            self.text("/etc/ssh/sshd_config.d/20-fleeti.conf", 0o644, embedded!("20-fleeti-sshd.conf"));
+            self.text("/usr/lib/systemd/system/fleeti-ssh-keys.service", 0o644, embedded!("fleeti-ssh-keys.service"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(profile: &str) -> serde_json::Value {
+        let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{profile}");
+        let profile = fleeti_core::profile::check(&text).unwrap();
+        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), openpgp: vec![1] };
+        let minimum = "1".parse().unwrap();
+        let overlay = Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
+        serde_json::from_str(&overlay.to_json()).unwrap()
+    }
+
+    fn content(overlay: &serde_json::Value, path: &str) -> String {
+        let files = overlay["files"].as_array().unwrap();
+        files.iter().rev().find(|f| f["path"] == path).unwrap()["content"].as_str().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn the_transfers_carry_line_and_floor_and_leave_the_url_open() {
+        let text = content(&overlay(""), "/usr/lib/fleeti/sysupdate.d/30-uki.transfer");
+        assert!(text.contains("MinVersion=1\n") && text.contains("kiosk_@v.staged ") && text.contains("Path=@URL@"));
+    }
+
+    #[test]
+    fn a_profile_cannot_overwrite_a_unit_of_fleeti() {
+        let o = overlay("[[files]]\npath = \"/usr/lib/systemd/system/fleeti-agent.service\"\ncontent = \"x\"\n");
+        assert!(content(&o, "/usr/lib/systemd/system/fleeti-agent.service").contains("User=fleeti"));
+    }
+
+    #[test]
+    fn nothing_about_fleet_device_or_server_is_in_an_image() {
+        let text = overlay("").to_string();
+        assert!(!text.contains("8443") && !text.contains("8883") && !text.contains("token"));
+    }
+}

@@ -1,0 +1,136 @@
+//! `fleeti build`.
+
+use crate::CommandResult;
+use crate::output::{Failure, Output, bytes};
+use clap::Subcommand;
+use fleeti_build::build::{self, BuildError, Request, Verification};
+use fleeti_build::cache::Cache;
+use fleeti_core::id::Version;
+use fleeti_core::profile::Revision;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to do with builds.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Build a profile into an unsigned image.
+    Run {
+        /// The profile.
+        profile: PathBuf,
+        /// Version within the image line: numbers joined by dots.
+        #[arg(long)]
+        version: Version,
+        /// The `public` folder of the PKI.
+        #[arg(long)]
+        trust: PathBuf,
+        /// Where the build goes.
+        #[arg(long)]
+        out: PathBuf,
+        /// Number of the profile's revision.
+        #[arg(long, default_value_t = 1)]
+        revision: u32,
+        /// Nothing older may follow this image on a device; the version itself by default.
+        #[arg(long)]
+        minimum_version: Option<Version>,
+        /// Package lock; one is resolved and kept in the cache when this is not given.
+        #[arg(long)]
+        lock: Option<PathBuf>,
+        /// The agent's program; beside this program by default.
+        #[arg(long)]
+        agent: Option<PathBuf>,
+    },
+    /// Rebuild a build and compare every byte.
+    Verify {
+        /// The directory of the build.
+        directory: PathBuf,
+    },
+    /// Resolve the package lock of a profile.
+    Lock {
+        /// The profile.
+        profile: PathBuf,
+        /// Where the lock is written; into the cache by default.
+        #[arg(long)]
+        lock: Option<PathBuf>,
+        /// Resolve again although there is one.
+        #[arg(long)]
+        refresh: bool,
+    },
+}
+
+fn failure(e: BuildError) -> Failure {
+    let hint = e.hint();
+    Failure::new(e, hint)
+}
+
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    let cache = Cache::discover().map_err(Failure::plain)?;
+    match command {
+        Command::Run { profile, version, trust, out, revision, minimum_version, lock, agent } => {
+            let profile = super::profile::read(&profile)?;
+            let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
+            let request = Request { profile, revision, version, minimum_version, trust, lock, agent, out };
+            let bar = spinner();
+            let record = build::run(&request, &cache, &mut |line| bar.set_message(shorten(line))).map_err(failure)?;
+            bar.finish_and_clear();
+            output.data(&record, |r| {
+                let mut text = format!("built {}\n  root hash {}\n", r.release, r.root_hash);
+                for (name, file) in &r.files {
+                    text.push_str(&format!("  {name:<18} {:>10}  sha256 {}\n", bytes(file.size), file.sha256));
+                }
+                text.push_str(&format!("  in {}", request.out.display()));
+                text
+            });
+            Ok(())
+        }
+        Command::Verify { directory } => {
+            let bar = spinner();
+            let result = build::verify(&directory, &mut |line| bar.set_message(shorten(line))).map_err(failure)?;
+            bar.finish_and_clear();
+            output.data(&result, |r| match r {
+                Verification::Identical { steps } => format!("identical: {}", steps.join(", ")),
+                Verification::FileChanged { file } => format!("{file} is not the file of build.json"),
+                Verification::StepDiffers { step, difference } => format!("{step} differs: {difference}"),
+            });
+            match result {
+                Verification::Identical { .. } => Ok(()),
+                _ => Err(Failure::plain("the build is not reproduced")),
+            }
+        }
+        Command::Lock { profile, lock, refresh } => {
+            let revision = Revision::new(1, super::profile::read(&profile)?).map_err(Failure::plain)?;
+            let lock = build::lock_for(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
+            output.data(&lock, |l| {
+                let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
+                format!("lock {}: {}", l.digest(), sets.join(", "))
+            });
+            Ok(())
+        }
+    }
+}
+
+fn agent_beside_this_program() -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe().map_err(Failure::plain)?.with_file_name("fleeti-agent");
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(Failure::new(format!("{} does not exist", path.display()), Some("name the agent's program with --agent")))
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// `building '/nix/store/HASH-NAME.drv'...` is `building NAME` to a person.
+fn shorten(line: &str) -> String {
+    match line.strip_prefix("building '/nix/store/") {
+        Some(rest) => format!("building {}", rest.get(33..).unwrap_or(rest).trim_end_matches("'...").trim_end_matches(".drv")),
+        None => line.to_owned(),
+    }
+}

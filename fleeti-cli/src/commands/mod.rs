@@ -1,0 +1,4 @@
+//! One module for each noun; each turns arguments into calls of the crates.
+
+pub mod build;
+pub mod profile;

@@ -1,0 +1,97 @@
+# The Debian base: pinned .debs to an unsigned image, without nixpkgs.
+#
+# `spec` is a JSON file that fleeti-build writes. Every package is a fixed-output path; the only program
+# that is not one is the static busybox that unpacks the tools, which comes from a pinned .deb itself.
+# Keys never enter a derivation: signing happens outside, on what comes out here.
+{ spec }:
+let
+  s = builtins.fromJSON (builtins.readFile spec);
+  system = "x86_64-linux";
+  pinned = p: builtins.path {
+    path = /. + p.path;
+    name = p.name;
+    sha256 = p.sha256;
+    recursive = false;
+  };
+  debs = set: map pinned s.sets.${set};
+  busybox = builtins.path { path = /. + s.busybox; name = "busybox-seed"; };
+  B = "${busybox}/busybox";
+  scripts = builtins.path { path = ./.; name = "fleeti-debian-scripts"; filter = p: t: baseNameOf p != "default.nix"; };
+
+  # The build host of every later step: Debian's own tools, unpacked.
+  tools = derivation {
+    name = "fleeti-tools";
+    inherit system;
+    builder = B;
+    debs = debs "tools";
+    passAsFile = [ "debs" ];
+    args = [ "sh" "-euc" ''
+      B=${B}; $B mkdir -p $out/usr/bin $out/usr/sbin $out/usr/lib $out/usr/lib64; cd $out
+      for l in bin sbin lib lib64; do $B ln -s usr/$l $l; done
+      for d in $($B cat $debsPath); do
+        # busybox's tar complains about setuid bits, which a sandbox cannot set and no tool here needs.
+        $B ar -p $d data.tar.xz | $B xz -dc | $B tar -x --no-same-permissions -f - -C $out 2>>$NIX_BUILD_TOP/err || $B true
+      done
+      $B test -x usr/bin/python3 && $B test -x usr/bin/ukify && $B test -x usr/bin/systemd-repart
+      $B mkdir -p build nix proc dev sys tmp run etc root
+    '' ];
+  };
+
+  # Runs a script in a chroot of the tools, inside Nix's own sandbox.
+  inTools = name: env: script: derivation (env // {
+    inherit name system script;
+    builder = B;
+    passAsFile = [ "script" ] ++ (env.passAsFile or [ ]);
+    args = [ "sh" "-euc" ''
+      export B=${B}
+      $B cat > $NIX_BUILD_TOP/outer.sh <<'X'
+      set -eu
+      R=$NIX_BUILD_TOP/.root; $B mkdir -p $R; $B mount --rbind ${tools} $R
+      for d in proc dev nix; do $B mount --rbind /$d $R/$d; done
+      $B mount --rbind $NIX_BUILD_TOP $R/build
+      $B mount -t tmpfs none $R/tmp; $B mount -t tmpfs none $R/run
+      export PATH=/usr/bin:/usr/sbin:/usr/lib/systemd HOME=/build TMPDIR=/build LC_ALL=C TZ=UTC PYTHONDONTWRITEBYTECODE=1
+      exec $B chroot $R /usr/bin/bash -euo pipefail -c "cd /build; . /build/''${scriptPath##*/}"
+      X
+      exec $B unshare -Urm $B sh $NIX_BUILD_TOP/outer.sh
+    '' ];
+  });
+
+  json = name: value: builtins.toFile name (builtins.toJSON value);
+  E = { SOURCE_DATE_EPOCH = s.epoch; };
+
+  # One tree of packages: depends on neither profile text nor version, so one changed file skips it.
+  tree = name: set: inTools "fleeti-${name}-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs set ++ debs "kernel")); })
+    "python3 ${scripts}/tree.py $DEBS $out";
+  deviceTree = tree "device" "device";
+  initrdTree = tree "initrd" "initrd";
+
+  initrd = inTools "fleeti-initrd" E "python3 ${scripts}/initrd.py ${initrdTree} $out";
+
+  root = inTools "fleeti-root-${s.line}-${s.version}"
+    (E // { OVERLAY = builtins.path { path = /. + s.overlay; name = "overlay.json"; recursive = false; };
+            AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; }; })
+    ''
+      python3 ${scripts}/root.py ${deviceTree} $OVERLAY $AGENT $out
+      # Small deltas: no inline tails, one salt for the image line (the verity tree is the block index).
+      mkfs.erofs --quiet -T$SOURCE_DATE_EPOCH -U ${s.root_uuid} -L ${s.line} -Enoinline_data --tar=f $out/root.erofs root.tar
+      veritysetup format --salt=${s.verity_salt} --uuid=${s.root_uuid} --data-block-size=4096 --hash-block-size=4096 \
+        --root-hash-file=$out/roothash $out/root.erofs $out/root.verity >/dev/null
+    '';
+
+  uki = inTools "fleeti-uki-${s.line}-${s.version}" E ''
+    mkdir -p $out
+    printf '%s\n' ${builtins.toJSON s.sbat_base} ${builtins.toJSON s.sbat_own} > sbat.csv
+    ukify build --linux=${root}/vmlinuz --initrd=${initrd}/initrd.zst --os-release=@${root}/os-release \
+      --cmdline="roothash=$(cat ${root}/roothash) ${s.cmdline}" --uname="$(cat ${root}/kernel-version)" \
+      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --measure \
+      --output=$out/uki.efi > $out/pcr11.txt
+    cp /usr/lib/systemd/boot/efi/systemd-bootx64.efi $out/systemd-boot.efi
+    dpkg-query --admindir=/nonexistent -W 2>/dev/null || true
+    systemd-measure --version | head -n 1 > $out/systemd-version
+  '';
+
+  disk = inTools "fleeti-disk-${s.line}-${s.version}" (E // { DEFS = json "repart.json" s.partitions; }) ''
+    python3 ${scripts}/disk.py $DEFS ${root} ${uki} $out
+  '';
+in { inherit tools deviceTree initrd root uki disk; }

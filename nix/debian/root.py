@@ -1,0 +1,182 @@
+"""The root tree of one image: a tree of packages, what a profile adds, and the agent.
+
+usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
+"""
+import glob, json, os, re, shutil, subprocess, sys
+from archive import write_tar
+
+TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
+EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
+ROOT = os.path.abspath("root")
+SHADOW_DAYS = 19000  # a constant: the day of the build must not enter the image
+# What maintainer scripts set with dpkg-statoverride or chown, by path.
+OWNERS = {
+    "etc/shadow": ("root", "shadow", 0o640),
+    "etc/gshadow": ("root", "shadow", 0o640),
+    "usr/lib/dbus-1.0/dbus-daemon-launch-helper": ("root", "messagebus", 0o4754),
+}
+
+
+def read(path):
+    with open(f"{ROOT}/{path}") as f:
+        return f.read()
+
+
+def write(path, text, mode=0o644):
+    target = f"{ROOT}/{path}"
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.lexists(target):
+        os.unlink(target)
+    with open(target, "w") as f:
+        f.write(text)
+    os.chmod(target, mode)
+
+
+def accounts(users):
+    for name in ("passwd", "group"):
+        shutil.copyfile(f"{ROOT}/usr/share/base-passwd/{name}.master", f"{ROOT}/etc/{name}")
+    lines = lambda path: [line.split(":") for line in read(path).split("\n") if line]
+    write("etc/shadow", "".join(f"{u[0]}:*:{SHADOW_DAYS}:0:99999:7:::\n" for u in lines("etc/passwd")))
+    write("etc/gshadow", "".join(f"{g[0]}:*::\n" for g in lines("etc/group")))
+    subprocess.run(["systemd-sysusers", f"--root={ROOT}"], check=True)
+    groups = {g[0]: g for g in lines("etc/group")}
+    passwd, shadow = lines("etc/passwd"), lines("etc/shadow")
+    gshadow = {g[0]: g for g in lines("etc/gshadow")}
+    for uid, user in enumerate(users, 1000):
+        name = user["name"]
+        passwd.append([name, "x", str(uid), str(uid), user["comment"], f"/var/home/{name}", user["shell"]])
+        shadow.append([name, user.get("password_hash") or "!*", str(SHADOW_DAYS), "0", "99999", "7", "", "", ""])
+        groups[name] = [name, "x", str(uid), ""]
+        gshadow[name] = [name, "!*", "", ""]
+        for group in user["groups"]:
+            if group not in groups:
+                sys.exit(f"error: user {name} is in group {group}, which no package makes")
+            for table in (groups, gshadow):
+                members = [m for m in table[group][3].split(",") if m]
+                table[group][3] = ",".join(members + [name])
+    join = lambda rows: "".join(":".join(row) + "\n" for row in rows)
+    for row in shadow:
+        row[2] = str(SHADOW_DAYS)
+    write("etc/passwd", join(passwd))
+    write("etc/shadow", join(shadow))
+    write("etc/group", join(groups.values()))
+    write("etc/gshadow", join(gshadow.values()))
+    for stale in glob.glob(f"{ROOT}/etc/*-") + [f"{ROOT}/etc/.pwd.lock"]:
+        if os.path.isfile(stale):
+            os.unlink(stale)
+
+
+def needed_libraries():
+    """The agent is built elsewhere: every library and versioned symbol it needs must be here."""
+    text = subprocess.run(["readelf", "-dV", "--wide", AGENT], capture_output=True, text=True, check=True).stdout
+    folders = ["usr/lib/x86_64-linux-gnu", "usr/lib64"]
+    absent = []
+    for name in re.findall(r"\(NEEDED\).*\[(.*)\]", text):
+        path = next((f"{ROOT}/{f}/{name}" for f in folders if os.path.exists(f"{ROOT}/{f}/{name}")), None)
+        if not path:
+            absent.append(name)
+            continue
+        section = re.search(rf"File: {re.escape(name)}  Cnt: .*\n((?:\s+0x.*Name: .*\n)*)", text)
+        offered = subprocess.run(["readelf", "-V", "--wide", path], capture_output=True, text=True).stdout
+        for symbol in re.findall(r"Name: (\S+)", section.group(1) if section else ""):
+            if f"Name: {symbol}\n" not in offered and f"Name: {symbol} " not in offered:
+                absent.append(f"{name} ({symbol})")
+    if absent:
+        sys.exit(f"error: the agent needs {', '.join(absent)}, which the image does not have")
+
+
+def reproduce_maintainer_scripts():
+    """What the scripts on the reasoned list would have done."""
+    os.makedirs(f"{ROOT}/etc/ssl/certs", exist_ok=True)
+    certificates = sorted(glob.glob(f"{ROOT}/usr/share/ca-certificates/**/*.crt", recursive=True))
+    write("etc/ssl/certs/ca-certificates.crt", "".join(open(c).read() for c in certificates))
+    nsswitch = f"{ROOT}/usr/share/libc-bin/nsswitch.conf"
+    if os.path.exists(nsswitch):
+        shutil.copyfile(nsswitch, f"{ROOT}/etc/nsswitch.conf")
+    for name in ("common-account", "common-auth", "common-password", "common-session", "common-session-noninteractive"):
+        source = f"{ROOT}/usr/share/pam/{name}"
+        if os.path.exists(source) and not os.path.exists(f"{ROOT}/etc/pam.d/{name}"):
+            text = open(source).read()
+            for kind, line in (("account", "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so "),
+                               ("auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok"),
+                               ("password", "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt"),
+                               ("session", "session\trequired\tpam_unix.so ")):
+                text = re.sub(rf"^\${kind}_primary\s*$", line, text, flags=re.M)
+                text = re.sub(rf"^\${kind}_additional\s*$", "", text, flags=re.M)
+            write(f"etc/pam.d/{name}", text)
+    for name in ("profile", "bashrc"):
+        pass
+    for source, target in (("usr/share/base-files/profile", "etc/profile"), ("usr/share/base-files/motd", "etc/motd")):
+        if os.path.exists(f"{ROOT}/{source}") and not os.path.exists(f"{ROOT}/{target}"):
+            shutil.copyfile(f"{ROOT}/{source}", f"{ROOT}/{target}")
+    if not os.path.exists(f"{ROOT}/etc/login.defs"):
+        write("etc/login.defs", "")
+    write("etc/shells", "/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n")
+
+
+def main():
+    subprocess.run(["cp", "-a", "--no-preserve=ownership", f"{TREE}/root", ROOT], check=True)
+    subprocess.run(["chmod", "-R", "u+w", ROOT], check=True)
+    meta = json.load(open(f"{TREE}/meta.json"))
+    overlay = json.load(open(OVERLAY))
+    os.makedirs(OUT)
+    kernel = os.listdir(f"{ROOT}/usr/lib/modules")[0]
+    shutil.move(glob.glob(f"{ROOT}/boot/vmlinuz-*")[0], f"{OUT}/vmlinuz")
+    for left in glob.glob(f"{ROOT}/boot/*"):
+        os.unlink(left)
+    with open(f"{OUT}/kernel-version", "w") as f:
+        f.write(kernel)
+
+    os.unlink(f"{ROOT}/etc/os-release") if os.path.lexists(f"{ROOT}/etc/os-release") else None
+    os.symlink("../usr/lib/os-release", f"{ROOT}/etc/os-release")
+    # Accounts need the sysusers.d files of the overlay, presets its units: files first.
+    written = {}
+    for entry in overlay["files"]:
+        path = entry["path"].lstrip("/")
+        if "link" in entry:
+            target = f"{ROOT}/{path}"
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if os.path.lexists(target):
+                os.unlink(target)
+            os.symlink(entry["link"], target)
+        elif "base64" in entry:
+            import base64
+            write(path, "")
+            with open(f"{ROOT}/{path}", "wb") as f:
+                f.write(base64.b64decode(entry["base64"]))
+            written[path] = int(entry["mode"], 8)
+        else:
+            write(path, entry["content"])
+            written[path] = int(entry["mode"], 8)
+    accounts(overlay["users"])
+    reproduce_maintainer_scripts()
+    needed_libraries()
+    shutil.copyfile(AGENT, f"{ROOT}/usr/lib/fleeti/fleeti-agent")
+    written["usr/lib/fleeti/fleeti-agent"] = 0o755
+    write("etc/machine-id", "")  # empty on a read-only /etc: a transient id for each boot
+    for folder in overlay["directories"]:
+        os.makedirs(f"{ROOT}{folder}", exist_ok=True)
+    shutil.rmtree(f"{ROOT}/var")
+    os.makedirs(f"{ROOT}/var")
+    subprocess.run(["systemctl", f"--root={ROOT}", "preset-all", "--preset-mode=enable-only"], check=True,
+                   stderr=subprocess.DEVNULL)
+    shutil.copyfile(f"{ROOT}/usr/lib/os-release", f"{OUT}/os-release")
+
+    ids = {}
+    for table in ("passwd", "group"):
+        ids[table] = {row.split(":")[0]: int(row.split(":")[2]) for row in read(f"etc/{table}").split("\n") if row}
+
+    def owner(relative, status):
+        if relative in OWNERS:
+            user, group, mode = OWNERS[relative]
+            return ids["passwd"][user], ids["group"][group], mode
+        if relative in written:
+            return 0, 0, written[relative]
+        if relative in meta:
+            user, group, uid, gid, mode = meta[relative]
+            return ids["passwd"].get(user, uid), ids["group"].get(group, gid), mode
+        return 0, 0, 0o755 if os.path.isdir(f"{ROOT}/{relative}") or status.st_mode & 0o111 else 0o644
+    write_tar(ROOT, "root.tar", EPOCH, owner)
+
+
+main()
