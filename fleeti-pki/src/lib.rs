@@ -1,2 +1,78 @@
-//! fleeti-pki
-pub fn base64_text(bytes: &[u8]) -> String { use base64::Engine; base64::engine::general_purpose::STANDARD.encode(bytes) }
+//! Trust: keys, certificates, revocation lists, release manifests, OpenPGP and Authenticode signatures.
+//!
+//! No I/O: bytes in, bytes out; the time is an argument. Keys come behind [`signer::Signer`].
+//!
+//! ```
+//! use fleeti_pki::{manifest, signer::{Algorithm, SoftKey}};
+//! let key = SoftKey::generate(Algorithm::P384).unwrap();
+//! let trusted = manifest::ReleaseKeys::new(vec![manifest::PublicKey::of(&key).unwrap()], 1).unwrap();
+//! let refused = manifest::verify(b"{}", &[], &trusted).unwrap_err();
+//! assert!(refused.to_string().contains("0 of 1"));
+//! ```
+//!
+//! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
+//! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`openpgp`]
+//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader).
+
+pub mod authenticode;
+pub mod certificate;
+pub mod crl;
+pub mod csr;
+pub mod hierarchy;
+pub mod manifest;
+pub mod openpgp;
+pub mod sealed;
+pub mod signer;
+
+use base64::Engine;
+
+/// Standard base64 (RFC 4648, 4) of `bytes`.
+#[must_use]
+pub fn base64_text(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Why a cryptographic operation did not give a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are not what they should be.
+    #[error("{what} is malformed: {detail}")]
+    Malformed {
+        /// What should have been there.
+        what: &'static str,
+        /// Why it is not.
+        detail: String,
+    },
+    /// A signature, proof of possession or passphrase is wrong.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// A backend failed.
+    #[error("{what} failed: {detail}")]
+    Backend {
+        /// What was tried.
+        what: &'static str,
+        /// What the backend said.
+        detail: String,
+    },
+}
+
+impl Error {
+    fn malformed(what: &'static str) -> impl FnOnce(String) -> Self {
+        move |detail| Self::Malformed { what, detail }
+    }
+}
+
+/// Maps any library's error to [`Error::Malformed`].
+pub(crate) trait OrMalformed<T> {
+    fn or_malformed(self, what: &'static str) -> Result<T, Error>;
+    fn or_backend(self, what: &'static str) -> Result<T, Error>;
+}
+impl<T, E: std::fmt::Display> OrMalformed<T> for Result<T, E> {
+    fn or_malformed(self, what: &'static str) -> Result<T, Error> {
+        self.map_err(|e| Error::malformed(what)(e.to_string()))
+    }
+    fn or_backend(self, what: &'static str) -> Result<T, Error> {
+        self.map_err(|e| Error::Backend { what, detail: e.to_string() })
+    }
+}

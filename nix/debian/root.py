@@ -104,14 +104,29 @@ def reproduce_maintainer_scripts():
                 text = re.sub(rf"^\${kind}_primary\s*$", line, text, flags=re.M)
                 text = re.sub(rf"^\${kind}_additional\s*$", "", text, flags=re.M)
             write(f"etc/pam.d/{name}", text)
-    for name in ("profile", "bashrc"):
-        pass
-    for source, target in (("usr/share/base-files/profile", "etc/profile"), ("usr/share/base-files/motd", "etc/motd")):
+    for source, target in (("usr/share/base-files/profile", "etc/profile"), ("usr/share/base-files/motd", "etc/motd"),
+                           ("usr/share/readline/inputrc", "etc/inputrc"), ("usr/share/adduser/adduser.conf", "etc/adduser.conf"),
+                           ("usr/share/openssh/sshd_config", "etc/ssh/sshd_config")):
         if os.path.exists(f"{ROOT}/{source}") and not os.path.exists(f"{ROOT}/{target}"):
             shutil.copyfile(f"{ROOT}/{source}", f"{ROOT}/{target}")
-    if not os.path.exists(f"{ROOT}/etc/login.defs"):
-        write("etc/login.defs", "")
+    for empty, mode in (("etc/security/opasswd", 0o600), ("etc/environment", 0o644)):
+        if not os.path.exists(f"{ROOT}/{empty}"):
+            write(empty, "")
+            OWNERS[empty] = ("root", "root", mode)
     write("etc/shells", "/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n")
+
+
+def system_accounts():
+    """Users that maintainer scripts add with adduser, as sysusers.d files."""
+    for package, program, lines in (
+            ("tpm-udev", "usr/lib/udev/rules.d/60-tpm-udev.rules", 'u tss - "TPM software stack" /var/lib/tpm\n'),
+            ("openssh-client", "usr/bin/ssh-agent", "g _ssh -\n"),
+            ("openssh-server", "usr/sbin/sshd", 'u sshd - "OpenSSH" /run/sshd\n'),
+            ("tcpdump", "usr/bin/tcpdump", 'u tcpdump - "tcpdump" /nonexistent\n')):
+        if os.path.lexists(f"{ROOT}/{program}"):
+            write(f"usr/lib/sysusers.d/fleeti-{package}.conf", lines)
+    if os.path.lexists(f"{ROOT}/usr/bin/ssh-agent"):
+        OWNERS["usr/bin/ssh-agent"] = ("root", "_ssh", 0o2755)
 
 
 def main():
@@ -148,6 +163,7 @@ def main():
         else:
             write(path, entry["content"])
             written[path] = int(entry["mode"], 8)
+    system_accounts()
     accounts(overlay["users"])
     reproduce_maintainer_scripts()
     needed_libraries()

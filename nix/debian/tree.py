@@ -82,8 +82,8 @@ def leftover(script):
         return "" if match.group(1).split("/")[0] in GENERATED_BY else match.group(0)
     text = re.sub(r"# Automatically added by (\S+?)\n.*?# End automatically added section\n?", drop, text, flags=re.S)
     text = re.sub(r"^\s*(update-alternatives|/usr/bin/update-alternatives)\s+(--quiet\s+)?--install .*$", "", text, flags=re.M)
-    noise = re.compile(r"""^(\#.*|set -e.*|exit 0|:|;;|esac|fi|true|case "?\$\{?1\}?"? in|.*\)|
-        if \[ "?\$1"? = "?configure"? \];?\s*(then)?|then|echo .*|abort-.*|\*\).*)$""", re.X)
+    noise = re.compile(r"^(#.*|set -e.*|exit 0|:|;;|esac|fi|true|then|\*\).*|case \"?\$\{?1\}?\"? in|[a-z|-]*\)"
+                       r"|if \[ \"?\$1\"? = \"?configure\"? \];?( then)?|echo .*|abort-.*)$")
     return [line for line in (raw.strip() for raw in text.split("\n")) if line and not noise.match(line)]
 
 

@@ -120,17 +120,21 @@ impl Base for Debian {
     }
 }
 
-/// `11:sha256=HEX` lines under `# PHASE PATH` headings, as `ukify --measure` prints them.
+/// Phase paths in the order in which systemd 257 predicts them (systemd-measure(1)).
+const PHASES: [&str; 4] = [
+    "enter-initrd",
+    "enter-initrd:leave-initrd",
+    "enter-initrd:leave-initrd:sysinit",
+    fleeti_core::manifest::PHASE_READY,
+];
+
+/// `11:sha256=HEX`, one for each phase, as `ukify --measure` prints them; the headings go to stderr.
 fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
-    let (mut phases, mut phase) = (BTreeMap::new(), String::new());
-    for line in text.lines() {
-        if let Some(heading) = line.strip_prefix("# PCR[11] Phase <").and_then(|l| l.strip_suffix('>')) {
-            heading.clone_into(&mut phase);
-        } else if let Some(value) = line.strip_prefix("11:sha256=") {
-            phases.insert(phase.clone(), value.to_owned());
-        }
+    let values: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("11:sha256=")).collect();
+    if values.len() != PHASES.len() || values.iter().any(|v| v.len() != 64) {
+        return Err(BaseError::Output("PCR 11 prediction"));
     }
-    if phases.contains_key(fleeti_core::manifest::PHASE_READY) { Ok(phases) } else { Err(BaseError::Output("PCR 11 prediction")) }
+    Ok(PHASES.iter().zip(values).map(|(phase, value)| ((*phase).to_owned(), value.to_owned())).collect())
 }
 
 /// A GUID (version 4, variant 1) that follows from a text.
@@ -248,10 +252,10 @@ mod tests {
 
     #[test]
     fn the_prediction_of_ukify_is_read_by_phase() {
-        let text = "# PCR[11] Phase <enter-initrd>\n11:sha1=aa\n11:sha256=bb\n# PCR[11] Phase <enter-initrd:leave-initrd:sysinit:ready>\n11:sha256=cc\n";
-        let phases = pcr11(text).unwrap();
-        assert_eq!(phases["enter-initrd"], "bb");
-        assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "cc");
+        let text: String = (0..4).map(|n| format!("11:sha1=aa\n11:sha256={}\n", n.to_string().repeat(64))).collect();
+        let phases = pcr11(&text).unwrap();
+        assert_eq!(phases["enter-initrd"], "0".repeat(64));
+        assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "3".repeat(64));
         assert!(pcr11("nothing").is_err());
     }
 

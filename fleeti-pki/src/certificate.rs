@@ -1,0 +1,267 @@
+//! X.509 certificates (RFC 5280): authorities, servers, devices, Secure Boot keys.
+//!
+//! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key usage. A
+//! request never widens what it gets: everything but the key comes from here.
+
+use crate::signer::{Signer, X509Signer, der_of, spki_of};
+use crate::{Error, OrMalformed};
+use der::asn1::{Ia5String, OctetString};
+use der::{Decode, DecodePem, EncodePem};
+use fleeti_core::id::DeviceId;
+use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
+use x509_cert::builder::profile::BuilderProfile;
+use x509_cert::builder::{Builder, CertificateBuilder};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+};
+use x509_cert::ext::{Extension, ToExtension};
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::time::{Time, Validity};
+use x509_cert::{Certificate, TbsCertificate};
+
+/// How far a certificate's start lies before its making, for clocks that run behind.
+pub const BACKDATE_S: u64 = 3600;
+
+/// What a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The offline root.
+    Root,
+    /// An online intermediate; signs leaves only.
+    Intermediate {
+        /// As in `device`.
+        purpose: &'static str,
+    },
+    /// A TLS server.
+    Server {
+        /// DNS names and IP addresses.
+        names: Vec<String>,
+    },
+    /// A device.
+    Device {
+        /// Its id.
+        id: DeviceId,
+    },
+    /// A self-signed Secure Boot key.
+    SecureBoot {
+        /// As in `db`.
+        variable: &'static str,
+    },
+}
+
+struct Profile {
+    role: Role,
+    issuer: Option<Name>,
+}
+
+impl Role {
+    fn subject(&self) -> String {
+        match self {
+            Self::Root => "CN=Fleeti root".into(),
+            Self::Intermediate { purpose } => format!("CN=Fleeti {purpose} authority"),
+            Self::Server { .. } => "CN=Fleeti server".into(),
+            Self::Device { id } => format!("CN={id}"),
+            Self::SecureBoot { variable } => format!("CN=Fleeti Secure Boot {variable}"),
+        }
+    }
+    fn san(&self) -> Result<Option<SubjectAltName>, Error> {
+        let ia5 = |s: &str| Ia5String::new(s).or_malformed("name");
+        let names = match self {
+            Self::Root | Self::Intermediate { .. } | Self::SecureBoot { .. } => return Ok(None),
+            Self::Device { id } => vec![GeneralName::UniformResourceIdentifier(ia5(&id.urn())?)],
+            Self::Server { names } => names
+                .iter()
+                .map(|name| match IpAddr::from_str(name) {
+                    Ok(IpAddr::V4(ip)) => OctetString::new(ip.octets().to_vec()).or_malformed("address").map(GeneralName::IpAddress),
+                    Ok(IpAddr::V6(ip)) => OctetString::new(ip.octets().to_vec()).or_malformed("address").map(GeneralName::IpAddress),
+                    Err(_) => ia5(name).map(GeneralName::DnsName),
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(Some(SubjectAltName(names)))
+    }
+}
+
+impl BuilderProfile for Profile {
+    fn get_issuer(&self, subject: &Name) -> Name {
+        self.issuer.clone().unwrap_or_else(|| subject.clone())
+    }
+    fn get_subject(&self) -> Name {
+        // INVARIANT: the subjects are written above, and an id has no character that a name would escape.
+        Name::from_str(&self.role.subject()).unwrap_or_default()
+    }
+    fn build_extensions(
+        &self,
+        spk: SubjectPublicKeyInfoRef<'_>,
+        issuer_spk: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        use const_oid::db::rfc5912::{ID_KP_CLIENT_AUTH, ID_KP_CODE_SIGNING, ID_KP_SERVER_AUTH};
+        let mut extensions = Vec::new();
+        let mut push = |e: x509_cert::builder::Result<Extension>, critical: bool| -> x509_cert::builder::Result<()> {
+            extensions.push(Extension { critical, ..e? });
+            Ok(())
+        };
+        let none: Vec<Extension> = Vec::new();
+        let subject = tbs.subject();
+        let authority = |path_len| (BasicConstraints { ca: true, path_len_constraint: path_len }, KeyUsages::KeyCertSign | KeyUsages::CRLSign);
+        let leaf = || (BasicConstraints { ca: false, path_len_constraint: None }, KeyUsages::DigitalSignature.into());
+        let (constraints, usage) = match self.role {
+            Role::Root => authority(Some(1)),
+            Role::Intermediate { .. } => authority(Some(0)),
+            Role::Server { .. } | Role::Device { .. } | Role::SecureBoot { .. } => leaf(),
+        };
+        push(constraints.to_extension(subject, &none).map_err(Into::into), true)?;
+        push(KeyUsage(usage).to_extension(subject, &none).map_err(Into::into), true)?;
+        let purpose = match self.role {
+            Role::Root | Role::Intermediate { .. } => None,
+            Role::Server { .. } => Some(ID_KP_SERVER_AUTH),
+            Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
+            Role::SecureBoot { .. } => Some(ID_KP_CODE_SIGNING),
+        };
+        if let Some(purpose) = purpose {
+            push(ExtendedKeyUsage(vec![purpose]).to_extension(subject, &none).map_err(Into::into), false)?;
+        }
+        push(SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &none).map_err(Into::into), false)?;
+        push(AuthorityKeyIdentifier::try_from(issuer_spk)?.to_extension(subject, &none).map_err(Into::into), false)?;
+        if let Ok(Some(san)) = self.role.san() {
+            push(san.to_extension(subject, &none).map_err(Into::into), false)?;
+        }
+        Ok(extensions)
+    }
+}
+
+/// A certificate authority: a certificate and the key behind it.
+pub struct Authority<'a> {
+    /// Its certificate.
+    pub certificate: &'a Certificate,
+    /// Its key.
+    pub signer: &'a dyn Signer,
+}
+
+/// When a certificate is valid, Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Period {
+    /// First second.
+    pub not_before_s: u64,
+    /// Last second.
+    pub not_after_s: u64,
+}
+
+impl Period {
+    /// From a little before `now_s`, for `valid_s` seconds after it.
+    #[must_use]
+    pub fn starting(now_s: u64, valid_s: u64) -> Self {
+        Self { not_before_s: now_s.saturating_sub(BACKDATE_S), not_after_s: now_s + valid_s }
+    }
+    fn validity(self) -> Result<Validity, Error> {
+        let time = |s: u64| Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("validity");
+        Ok(Validity::new(time(self.not_before_s)?, time(self.not_after_s)?))
+    }
+}
+
+/// A self-signed certificate.
+///
+/// # Errors
+/// [`Error::Backend`] when the key cannot sign.
+pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Certificate, Error> {
+    build(role, None, period, spki_of(signer)?, signer)
+}
+
+/// A certificate by an authority over a public key.
+///
+/// # Errors
+/// [`Error::Backend`] when the key cannot sign; [`Error::Malformed`] for a name that is none.
+pub fn issue(role: Role, period: Period, public_key_der: &[u8], authority: &Authority<'_>) -> Result<Certificate, Error> {
+    let key = SubjectPublicKeyInfoOwned::from_der(public_key_der).or_malformed("public key")?;
+    let issuer = authority.certificate.tbs_certificate().subject().clone();
+    build(role, Some(issuer), period, key, authority.signer)
+}
+
+fn build(role: Role, issuer: Option<Name>, period: Period, key: SubjectPublicKeyInfoOwned, signer: &dyn Signer) -> Result<Certificate, Error> {
+    role.san()?;
+    let mut serial: [u8; 16] = rand::random();
+    serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
+    let serial = SerialNumber::new(&serial).or_malformed("serial")?;
+    let builder = CertificateBuilder::new(Profile { role, issuer }, serial, period.validity()?, key).or_backend("making a certificate")?;
+    builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
+}
+
+/// PEM (RFC 7468).
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn to_pem(certificate: &Certificate) -> Result<String, Error> {
+    certificate.to_pem(der::pem::LineEnding::LF).or_malformed("certificate")
+}
+
+/// DER.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn to_der(certificate: &Certificate) -> Result<Vec<u8>, Error> {
+    der_of(certificate, "certificate")
+}
+
+/// The first certificate of a PEM text.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn from_pem(text: &str) -> Result<Certificate, Error> {
+    Certificate::from_pem(text).or_malformed("certificate")
+}
+
+/// Every certificate of a PEM text.
+///
+/// # Errors
+/// [`Error::Malformed`], also for a text without any.
+pub fn chain_from_pem(text: &str) -> Result<Vec<Certificate>, Error> {
+    let chain = Certificate::load_pem_chain(text.as_bytes()).or_malformed("certificate chain")?;
+    if chain.is_empty() { Err(Error::Refused("there is no certificate in this PEM text")) } else { Ok(chain) }
+}
+
+/// Reads DER.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn from_der(bytes: &[u8]) -> Result<Certificate, Error> {
+    Certificate::from_der(bytes).or_malformed("certificate")
+}
+
+/// SHA-256 of the DER, hexadecimal.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn fingerprint(certificate: &Certificate) -> Result<String, Error> {
+    Ok(fleeti_core::canonical::sha256_hex(&to_der(certificate)?))
+}
+
+/// Last second of the validity, Unix.
+#[must_use]
+pub fn not_after_s(certificate: &Certificate) -> u64 {
+    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
+}
+
+/// The device that a certificate names. Only to be asked of a certificate that TLS has verified.
+///
+/// # Errors
+/// [`Error::Refused`] when the certificate names none, or more than one.
+pub fn device_of(certificate: &Certificate) -> Result<DeviceId, Error> {
+    const REFUSED: Error = Error::Refused("the certificate does not name one device");
+    let (_, san) = certificate.tbs_certificate().get_extension::<SubjectAltName>().or_malformed("certificate")?.ok_or(REFUSED)?;
+    match san.0.as_slice() {
+        [GeneralName::UniformResourceIdentifier(uri)] => DeviceId::from_urn(uri.as_str()).map_err(|_| REFUSED),
+        _ => Err(REFUSED),
+    }
+}
+
+/// The serial number, as hexadecimal text.
+#[must_use]
+pub fn serial(certificate: &Certificate) -> String {
+    hex::encode(certificate.tbs_certificate().serial_number().as_bytes())
+}

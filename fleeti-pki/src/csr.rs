@@ -1,0 +1,74 @@
+//! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession count.
+
+use crate::signer::{Signer, X509Signer, der_of, verify};
+use crate::{Error, OrMalformed};
+use der::{DecodePem, EncodePem};
+use std::str::FromStr;
+use x509_cert::builder::Builder;
+use x509_cert::name::Name;
+use x509_cert::request::{CertReq, RequestBuilder};
+
+/// Largest request that is read.
+pub const PEM_MAX: usize = 8 * 1024;
+
+/// A request by this key, PEM.
+///
+/// # Errors
+/// [`Error::Backend`] when the key cannot sign.
+pub fn create(signer: &dyn Signer) -> Result<String, Error> {
+    let subject = Name::from_str("CN=device").or_malformed("name")?;
+    let signer = X509Signer::new(signer);
+    let request = RequestBuilder::new(subject).or_backend("making a request")?.build(&signer).or_backend("signing a request")?;
+    request.to_pem(der::pem::LineEnding::LF).or_malformed("request")
+}
+
+/// A public key whose holder proved that the private half is theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvedKey {
+    public_key_der: Vec<u8>,
+}
+
+impl ProvedKey {
+    /// SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn public_key_der(&self) -> &[u8] {
+        &self.public_key_der
+    }
+}
+
+/// Reads a request and checks its proof of possession. Subject, extensions and attributes are ignored.
+///
+/// # Errors
+/// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for other bytes or another kind of key.
+pub fn check(pem: &str) -> Result<ProvedKey, Error> {
+    if pem.len() > PEM_MAX {
+        return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
+    }
+    let request = CertReq::from_pem(pem).or_malformed("request")?;
+    let public_key_der = der_of(&request.info.public_key, "public key")?;
+    let signature = request.signature.as_bytes().ok_or(Error::Refused("the request's signature is not whole bytes"))?;
+    verify(&public_key_der, &der_of(&request.info, "request")?, signature)?;
+    Ok(ProvedKey { public_key_der })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signer::{Algorithm, SoftKey};
+    use der::{Decode, Encode};
+
+    #[test]
+    fn a_request_proves_its_key() {
+        let key = SoftKey::generate(Algorithm::P256).unwrap();
+        assert_eq!(check(&create(&key).unwrap()).unwrap().public_key_der(), key.public_key_der());
+    }
+
+    #[test]
+    fn a_request_for_somebody_elses_key_is_refused() {
+        let (mine, theirs) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+        let mut request = CertReq::from_pem(create(&mine).unwrap()).unwrap();
+        request.info.public_key = spki::SubjectPublicKeyInfoOwned::from_der(theirs.public_key_der()).unwrap();
+        let pem = CertReq::from_der(&request.to_der().unwrap()).unwrap().to_pem(der::pem::LineEnding::LF).unwrap();
+        assert!(matches!(check(&pem), Err(Error::Refused(_))));
+    }
+}

@@ -1,0 +1,262 @@
+//! Signing and verifying release manifests. [`Verified`] is made here and nowhere else.
+
+use crate::signer::{Algorithm, Signer, key_id, verify as verify_signature};
+use crate::{Error, OrMalformed};
+use der::{Decode, Document};
+use fleeti_core::canonical::{self, sha256_hex};
+use fleeti_core::manifest::{Manifest, ManifestError};
+use std::collections::BTreeSet;
+
+/// Most signatures that are looked at.
+pub const SIGNATURES_MAX: usize = 16;
+
+/// A release key's public half: P-384.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    der: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Of a key that signs.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for another algorithm than P-384.
+    pub fn of(signer: &dyn Signer) -> Result<Self, Error> {
+        match signer.algorithm() {
+            Algorithm::P384 => Ok(Self { der: signer.public_key_der().to_vec() }),
+            Algorithm::P256 | Algorithm::Rsa2048 => Err(Error::Refused("a release key is a P-384 key")),
+        }
+    }
+    /// The key's id.
+    #[must_use]
+    pub fn id(&self) -> String {
+        key_id(&self.der)
+    }
+    /// PEM `PUBLIC KEY`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn to_pem(&self) -> Result<String, Error> {
+        let document = Document::from_der(&self.der).or_malformed("public key")?;
+        document.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).or_malformed("public key")
+    }
+}
+
+/// Which keys may release, and how many of them must agree.
+#[derive(Debug, Clone)]
+pub struct ReleaseKeys {
+    keys: Vec<PublicKey>,
+    threshold: usize,
+}
+
+impl ReleaseKeys {
+    /// A threshold over keys.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a threshold of none, or of more than there are keys.
+    pub fn new(keys: Vec<PublicKey>, threshold: usize) -> Result<Self, Error> {
+        let distinct: BTreeSet<_> = keys.iter().map(PublicKey::id).collect();
+        if threshold == 0 || threshold > distinct.len() {
+            return Err(Error::Refused("the threshold must be between 1 and the number of release keys"));
+        }
+        Ok(Self { keys, threshold })
+    }
+
+    /// Reads one or more PEM public keys; one signature is enough.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_pem(text: &str) -> Result<Self, Error> {
+        const END: &str = "-----END PUBLIC KEY-----";
+        let mut keys = Vec::new();
+        for block in text.split_inclusive(END).filter(|b| b.contains(END)) {
+            let (label, document) = Document::from_pem(block.trim_start()).or_malformed("release key")?;
+            let der = document.into_vec();
+            let is_p384 = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der).is_ok();
+            if label != "PUBLIC KEY" || !is_p384 {
+                return Err(Error::Refused("a release key is a P-384 public key"));
+            }
+            keys.push(PublicKey { der });
+        }
+        Self::new(keys, 1)
+    }
+}
+
+/// One signature file: `manifest.<key id>.sig`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Of the file's name.
+    pub key_id: String,
+    /// ECDSA, DER.
+    pub der: Vec<u8>,
+}
+
+impl Signature {
+    /// The file's name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("manifest.{}.sig", self.key_id)
+    }
+    /// The key id of a file name; `None` when it is no signature's.
+    #[must_use]
+    pub fn key_id_of(file_name: &str) -> Option<&str> {
+        let id = file_name.strip_prefix("manifest.")?.strip_suffix(".sig")?;
+        (id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+    }
+}
+
+/// Why a manifest is not trusted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// Too few good signatures by release keys.
+    #[error("{good} of {threshold} release signatures are there; trusted keys: {}", .trusted.join(", "))]
+    Signatures {
+        /// Good ones.
+        good: usize,
+        /// Needed.
+        threshold: usize,
+        /// Ids of the trusted keys.
+        trusted: Vec<String>,
+    },
+    /// The form.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+/// A manifest whose signatures were checked. Only [`verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    manifest: Manifest,
+    sha256: String,
+}
+
+impl Verified {
+    /// What is promised.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    /// SHA-256 of the signed bytes.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// The bytes of `manifest.json`.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn to_bytes(manifest: &Manifest) -> Result<Vec<u8>, Error> {
+    canonical::to_vec(manifest).or_malformed("manifest")
+}
+
+/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but manifests.
+///
+/// # Errors
+/// [`Error::Malformed`] when the bytes are no canonical manifest; [`Error::Refused`] for another kind of key.
+pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
+    let manifest = Manifest::parse(bytes).or_malformed("manifest")?;
+    if to_bytes(&manifest)? != bytes {
+        return Err(Error::Refused("the manifest is not in canonical form"));
+    }
+    let key_id = PublicKey::of(signer)?.id();
+    Ok(Signature { key_id, der: signer.sign(bytes)? })
+}
+
+/// Checks the signatures, then reads the manifest. The one place where a manifest becomes trusted.
+///
+/// # Errors
+/// [`VerifyError`]; signatures are checked before a byte is parsed.
+pub fn verify(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Result<Verified, VerifyError> {
+    let mut good = BTreeSet::new();
+    for signature in signatures.iter().take(SIGNATURES_MAX) {
+        // A key counts once, however many signatures it made.
+        let by = keys.keys.iter().find(|k| k.id() == signature.key_id && verify_signature(&k.der, bytes, &signature.der).is_ok());
+        good.extend(by.map(PublicKey::id));
+    }
+    if good.len() < keys.threshold {
+        let trusted = keys.keys.iter().map(PublicKey::id).collect();
+        return Err(VerifyError::Signatures { good: good.len(), threshold: keys.threshold, trusted });
+    }
+    Ok(Verified { manifest: Manifest::parse(bytes)?, sha256: sha256_hex(bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signer::SoftKey;
+    use fleeti_core::id::Architecture;
+    use fleeti_core::manifest::{Artifact, KIND, ReferenceValues};
+
+    fn bytes() -> Vec<u8> {
+        to_bytes(&Manifest {
+            kind: KIND.to_owned(),
+            release: "kiosk@2".parse().unwrap(),
+            architecture: Architecture::X86_64,
+            revision_digest: "a".into(),
+            lock_digest: "b".into(),
+            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".into() }],
+            root_hash: "d".into(),
+            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+            minimum_version: "1".parse().unwrap(),
+            created_s: 0,
+            critical: vec![],
+        })
+        .unwrap()
+    }
+    fn key() -> SoftKey {
+        SoftKey::generate(Algorithm::P384).unwrap()
+    }
+    fn keys(keys: &[&SoftKey], threshold: usize) -> ReleaseKeys {
+        ReleaseKeys::new(keys.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold).unwrap()
+    }
+
+    #[test]
+    fn a_signed_manifest_verifies_and_any_flipped_bit_refuses_it() {
+        let (key, bytes) = (key(), bytes());
+        let signature = sign(&bytes, &key).unwrap();
+        let trusted = keys(&[&key], 1);
+        assert_eq!(verify(&bytes, std::slice::from_ref(&signature), &trusted).unwrap().manifest().release.to_string(), "kiosk@2");
+        for at in (0..bytes.len()).step_by(7) {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(matches!(verify(&bad, std::slice::from_ref(&signature), &trusted), Err(VerifyError::Signatures { .. })));
+        }
+    }
+
+    #[test]
+    fn a_foreign_key_and_a_borrowed_key_id_are_refused() {
+        let (key, mallory, bytes) = (key(), key(), bytes());
+        let mut signature = sign(&bytes, &mallory).unwrap();
+        assert!(verify(&bytes, std::slice::from_ref(&signature), &keys(&[&key], 1)).is_err());
+        signature.key_id = PublicKey::of(&key).unwrap().id();
+        assert!(verify(&bytes, &[signature], &keys(&[&key], 1)).is_err());
+    }
+
+    #[test]
+    fn a_key_counts_once_towards_a_threshold() {
+        let (a, b, bytes) = (key(), key(), bytes());
+        let trusted = keys(&[&a, &b], 2);
+        let by_a = sign(&bytes, &a).unwrap();
+        let again = sign(&bytes, &a).unwrap();
+        assert!(verify(&bytes, &[by_a.clone(), again], &trusted).is_err());
+        assert!(verify(&bytes, &[by_a, sign(&bytes, &b).unwrap()], &trusted).is_ok());
+    }
+
+    #[test]
+    fn keys_survive_the_way_through_pem() {
+        let (a, b) = (PublicKey::of(&key()).unwrap(), PublicKey::of(&key()).unwrap());
+        let text = format!("{}{}", a.to_pem().unwrap(), b.to_pem().unwrap());
+        assert_eq!(ReleaseKeys::from_pem(&text).unwrap().keys, [a, b]);
+    }
+
+    #[test]
+    fn a_release_key_signs_nothing_but_canonical_manifests() {
+        assert!(sign(b"anything", &key()).is_err());
+        let mut spaced = bytes();
+        spaced.push(b' ');
+        assert!(matches!(sign(&spaced, &key()), Err(Error::Refused(_))));
+    }
+}

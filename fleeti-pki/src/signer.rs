@@ -1,0 +1,265 @@
+//! Keys that sign. Everything that is signed here is signed through [`Signer`], so that a key in a token
+//! never has to leave it.
+
+use crate::{Error, OrMalformed};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use p256::elliptic_curve::Generate;
+use pkcs8::{DecodePrivateKey, EncodePrivateKey};
+use sha2::{Digest, Sha256};
+use signature::Signer as _;
+use spki::der::{Decode, Encode};
+use spki::{AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey, SignatureBitStringEncoding};
+use zeroize::Zeroizing;
+
+/// What a key is, and which signature it makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA over P-256 with SHA-256: devices.
+    P256,
+    /// ECDSA over P-384 with SHA-384: authorities and release manifests.
+    P384,
+    /// RSA-2048, PKCS#1 v1.5, SHA-256: UEFI, whose firmware refuses elliptic curves.
+    Rsa2048,
+}
+
+impl Algorithm {
+    fn signature_algorithm(self) -> AlgorithmIdentifierOwned {
+        use const_oid::db::{rfc5912, rfc5912::SHA_256_WITH_RSA_ENCRYPTION};
+        let (oid, parameters) = match self {
+            Self::P256 => (rfc5912::ECDSA_WITH_SHA_256, None),
+            Self::P384 => (rfc5912::ECDSA_WITH_SHA_384, None),
+            Self::Rsa2048 => (SHA_256_WITH_RSA_ENCRYPTION, Some(der::asn1::Any::null())),
+        };
+        AlgorithmIdentifierOwned { oid, parameters }
+    }
+}
+
+/// A key that signs a message.
+pub trait Signer: Send + Sync {
+    /// What the key is.
+    fn algorithm(&self) -> Algorithm;
+    /// SubjectPublicKeyInfo, DER.
+    fn public_key_der(&self) -> &[u8];
+    /// Signs; ECDSA as DER, RSA as the raw block.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] when the key cannot sign.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
+}
+
+enum Secret {
+    P256(Box<p256::ecdsa::SigningKey>),
+    P384(Box<p384::ecdsa::SigningKey>),
+    Rsa(RsaKeyPair),
+}
+
+/// A key in memory.
+pub struct SoftKey {
+    secret: Secret,
+    public_key_der: Vec<u8>,
+}
+
+impl std::fmt::Debug for SoftKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SoftKey({:?})", self.algorithm())
+    }
+}
+
+impl SoftKey {
+    /// A new key from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub fn generate(algorithm: Algorithm) -> Result<Self, Error> {
+        match algorithm {
+            Algorithm::P256 => Self::p256(p256::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
+            Algorithm::P384 => Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
+            Algorithm::Rsa2048 => Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("making an RSA key")?),
+        }
+    }
+
+    fn p256(key: p256::ecdsa::SigningKey) -> Result<Self, Error> {
+        let public = key.verifying_key().to_public_key_der().or_malformed("public key")?.into_vec();
+        Ok(Self { secret: Secret::P256(Box::new(key)), public_key_der: public })
+    }
+    fn p384(key: p384::ecdsa::SigningKey) -> Result<Self, Error> {
+        let public = key.verifying_key().to_public_key_der().or_malformed("public key")?.into_vec();
+        Ok(Self { secret: Secret::P384(Box::new(key)), public_key_der: public })
+    }
+    fn rsa(key: RsaKeyPair) -> Result<Self, Error> {
+        let public = key.public_key().as_der().or_malformed("public key")?.as_ref().to_vec();
+        Ok(Self { secret: Secret::Rsa(key), public_key_der: public })
+    }
+
+    /// Reads PKCS#8 DER (RFC 5958).
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another algorithm or bad bytes.
+    pub fn from_pkcs8_der(bytes: &[u8]) -> Result<Self, Error> {
+        if let Ok(key) = p256::SecretKey::from_pkcs8_der(bytes) {
+            return Self::p256(key.into());
+        }
+        if let Ok(key) = p384::SecretKey::from_pkcs8_der(bytes) {
+            return Self::p384(key.into());
+        }
+        Self::rsa(RsaKeyPair::from_pkcs8(bytes).or_malformed("private key")?)
+    }
+
+    /// PKCS#8 DER.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let bytes = match &self.secret {
+            Secret::P256(key) => {
+                p256::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec()
+            }
+            Secret::P384(key) => {
+                p384::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec()
+            }
+            Secret::Rsa(key) => {
+                let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().or_backend("writing an RSA key")?;
+                der.as_ref().to_vec()
+            }
+        };
+        Ok(Zeroizing::new(bytes))
+    }
+}
+
+impl Signer for SoftKey {
+    fn algorithm(&self) -> Algorithm {
+        match self.secret {
+            Secret::P256(_) => Algorithm::P256,
+            Secret::P384(_) => Algorithm::P384,
+            Secret::Rsa(_) => Algorithm::Rsa2048,
+        }
+    }
+    fn public_key_der(&self) -> &[u8] {
+        &self.public_key_der
+    }
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        match &self.secret {
+            Secret::P256(key) => {
+                let s: p256::ecdsa::Signature = key.try_sign(message).or_backend("signing")?;
+                Ok(s.to_der().as_bytes().to_vec())
+            }
+            Secret::P384(key) => {
+                let s: p384::ecdsa::Signature = key.try_sign(message).or_backend("signing")?;
+                Ok(s.to_der().as_bytes().to_vec())
+            }
+            Secret::Rsa(key) => {
+                let mut out = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &aws_lc_rs::rand::SystemRandom::new(), message, &mut out).or_backend("signing")?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a SubjectPublicKeyInfo.
+#[must_use]
+pub fn key_id(public_key_der: &[u8]) -> String {
+    hex::encode(&Sha256::digest(public_key_der)[..8])
+}
+
+/// Lets the builders of `x509-cert` sign through any [`Signer`].
+pub(crate) struct X509Signer<'a> {
+    signer: &'a dyn Signer,
+    public: PublicKeyDer,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PublicKeyDer(Vec<u8>);
+
+pub(crate) struct SignatureBytes(Vec<u8>);
+
+impl<'a> X509Signer<'a> {
+    pub(crate) fn new(signer: &'a dyn Signer) -> Self {
+        Self { signer, public: PublicKeyDer(signer.public_key_der().to_vec()) }
+    }
+}
+impl signature::Keypair for X509Signer<'_> {
+    type VerifyingKey = PublicKeyDer;
+    fn verifying_key(&self) -> PublicKeyDer {
+        self.public.clone()
+    }
+}
+impl EncodePublicKey for PublicKeyDer {
+    fn to_public_key_der(&self) -> spki::Result<spki::Document> {
+        spki::Document::from_der(&self.0).map_err(Into::into)
+    }
+}
+impl DynSignatureAlgorithmIdentifier for X509Signer<'_> {
+    fn signature_algorithm_identifier(&self) -> spki::Result<AlgorithmIdentifierOwned> {
+        Ok(self.signer.algorithm().signature_algorithm())
+    }
+}
+impl signature::Signer<SignatureBytes> for X509Signer<'_> {
+    fn try_sign(&self, message: &[u8]) -> Result<SignatureBytes, signature::Error> {
+        self.signer.sign(message).map(SignatureBytes).map_err(signature::Error::from_source)
+    }
+}
+impl SignatureBitStringEncoding for SignatureBytes {
+    fn to_bitstring(&self) -> der::Result<der::asn1::BitString> {
+        der::asn1::BitString::from_bytes(&self.0)
+    }
+}
+
+/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo.
+///
+/// # Errors
+/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind of key.
+pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
+    use p256::pkcs8::DecodePublicKey;
+    use signature::Verifier;
+    const REFUSED: Error = Error::Refused("the signature is not by this key over these bytes");
+    // Parsed by the curve's own library, which checks that the point is on it.
+    if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der) {
+        let s = p384::ecdsa::Signature::from_der(signature).map_err(|_| REFUSED)?;
+        return key.verify(message, &s).map_err(|_| REFUSED);
+    }
+    let key = p256::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
+    let s = p256::ecdsa::Signature::from_der(signature).map_err(|_| REFUSED)?;
+    key.verify(message, &s).map_err(|_| REFUSED)
+}
+
+pub(crate) fn spki_of(signer: &dyn Signer) -> Result<spki::SubjectPublicKeyInfoOwned, Error> {
+    spki::SubjectPublicKeyInfoOwned::from_der(signer.public_key_der()).or_malformed("public key")
+}
+
+pub(crate) fn der_of<T: Encode>(value: &T, what: &'static str) -> Result<Vec<u8>, Error> {
+    value.to_der().or_malformed(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_key_survives_the_way_through_pkcs8() {
+        for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048] {
+            let key = SoftKey::generate(algorithm).unwrap();
+            let again = SoftKey::from_pkcs8_der(&key.to_pkcs8_der().unwrap()).unwrap();
+            assert_eq!((again.algorithm(), again.public_key_der()), (algorithm, key.public_key_der()));
+        }
+    }
+
+    #[test]
+    fn a_signature_verifies_by_its_key_over_its_message_only() {
+        for algorithm in [Algorithm::P256, Algorithm::P384] {
+            let (key, other) = (SoftKey::generate(algorithm).unwrap(), SoftKey::generate(algorithm).unwrap());
+            let s = key.sign(b"message").unwrap();
+            verify(key.public_key_der(), b"message", &s).unwrap();
+            assert!(verify(key.public_key_der(), b"messagf", &s).is_err());
+            assert!(verify(other.public_key_der(), b"message", &s).is_err());
+            assert!(verify(key.public_key_der(), b"message", &s[..s.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_show_itself_in_debug_output() {
+        assert_eq!(format!("{:?}", SoftKey::generate(Algorithm::P256).unwrap()), "SoftKey(P256)");
+    }
+}
