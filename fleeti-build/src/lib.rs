@@ -9,9 +9,11 @@ pub mod base;
 pub mod build;
 pub mod cache;
 
+pub mod disk;
 pub mod lock;
 pub mod overlay;
 
+pub mod release;
 pub mod runner;
 
 use std::io::Write;

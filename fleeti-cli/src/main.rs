@@ -37,6 +37,12 @@ enum Command {
     /// Builds: from a profile to an unsigned image, with Nix.
     #[command(subcommand)]
     Build(commands::build::Command),
+    /// Keys and certificates.
+    #[command(subcommand)]
+    Pki(commands::pki::Command),
+    /// Releases: signed, immutable, served as they are.
+    #[command(subcommand)]
+    Release(commands::release::Command),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Profile(command) => commands::profile::run(command, &output),
         Command::Build(command) => commands::build::run(command, &output),
+        Command::Pki(command) => commands::pki::run(command, &output),
+        Command::Release(command) => commands::release::run(command, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

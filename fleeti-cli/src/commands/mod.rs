@@ -1,4 +1,6 @@
 //! One module for each noun; each turns arguments into calls of the crates.
 
 pub mod build;
+pub mod pki;
 pub mod profile;
+pub mod release;

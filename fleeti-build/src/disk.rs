@@ -1,0 +1,192 @@
+//! The disk of one device: the unsigned disk of a build, with signed programs on its ESP and, if there is
+//! one, the enrollment record. Outside Nix, because signatures and records are no function of the inputs.
+
+use crate::build::{BuildError, BuildRecord, copy_sparse};
+use fatfs::{FileSystem, FsOptions};
+use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+const SECTOR: u64 = 512;
+/// Partition type of an ESP (UEFI 2.10, table 5.7), as GPT stores it.
+const ESP_TYPE: [u8; 16] =
+    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+
+/// Why there is no disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The build.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk has no ESP.
+    #[error("{0} has no EFI system partition")]
+    NoEsp(PathBuf),
+}
+
+/// A part of a file, as a file.
+struct Window {
+    file: File,
+    start: u64,
+    length: u64,
+    at: u64,
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.length - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let n = self.file.read(&mut buffer[..room])?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+impl Write for Window {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.length - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let n = self.file.write(&buffer[..room])?;
+        self.at += n as u64;
+        Ok(n)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(n) => Some(n),
+            SeekFrom::End(n) => self.length.checked_add_signed(n),
+            SeekFrom::Current(n) => self.at.checked_add_signed(n),
+        };
+        self.at = target.filter(|t| *t <= self.length).ok_or(io::ErrorKind::InvalidInput)?;
+        self.file.seek(SeekFrom::Start(self.start + self.at))?;
+        Ok(self.at)
+    }
+}
+
+/// The ESP of a disk image, to be read and changed.
+pub struct Esp(FileSystem<Window>);
+
+impl Esp {
+    /// Opens the ESP of a disk image.
+    ///
+    /// # Errors
+    /// [`DiskError::NoEsp`] when the GPT names none.
+    pub fn open(disk: &Path) -> Result<Self, DiskError> {
+        let io = |source| DiskError::Io { path: disk.to_owned(), source };
+        let mut file = OpenOptions::new().read(true).write(true).open(disk).map_err(io)?;
+        let (start, length) = find_esp(&mut file).map_err(io)?.ok_or_else(|| DiskError::NoEsp(disk.to_owned()))?;
+        let mut window = Window { file, start, length, at: 0 };
+        window.seek(SeekFrom::Start(0)).map_err(io)?;
+        FileSystem::new(window, FsOptions::new()).map(Self).map_err(io)
+    }
+
+    /// Writes a file, making its folders.
+    ///
+    /// # Errors
+    /// I/O, also when the ESP is full.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut folder = self.0.root_dir();
+        let mut parts: Vec<_> = path.split('/').collect();
+        let name = parts.pop().unwrap_or_default();
+        for part in parts {
+            folder = folder.create_dir(part)?;
+        }
+        let mut file = folder.create_file(name)?;
+        file.truncate()?;
+        file.write_all(bytes)?;
+        file.flush()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// I/O, also when there is none.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.0.root_dir().open_file(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Names in a folder.
+    ///
+    /// # Errors
+    /// I/O, also when there is none.
+    pub fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let entries = self.0.root_dir().open_dir(folder)?;
+        entries.iter().map(|e| e.map(|e| e.file_name())).filter(|n| !matches!(n.as_deref(), Ok("." | ".."))).collect()
+    }
+}
+
+/// Start and length of the ESP, bytes (UEFI 2.10, 5.3).
+fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
+    let mut header = [0u8; 92];
+    file.seek(SeekFrom::Start(SECTOR))?;
+    file.read_exact(&mut header)?;
+    let u64_at = |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap_or_default());
+    let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap_or_default());
+    let (entries, count, size) = (u64_at(&header, 72), u32_at(&header, 80), u32_at(&header, 84));
+    if &header[..8] != b"EFI PART" || !(128..=4096).contains(&size) {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(entries.saturating_mul(SECTOR)))?;
+    let mut entry = vec![0u8; size as usize];
+    for _ in 0..count.min(256) {
+        file.read_exact(&mut entry)?;
+        if entry[..16] == ESP_TYPE {
+            let (first, last) = (u64_at(&entry, 32), u64_at(&entry, 40));
+            let sectors = last.checked_sub(first).and_then(|n| n.checked_add(1));
+            let range = first.checked_mul(SECTOR).zip(sectors.and_then(|n| n.checked_mul(SECTOR)));
+            return Ok(range);
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the disk of a device from a build and its signed release.
+///
+/// # Errors
+/// [`DiskError`].
+pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, record: Option<&EnrollmentRecord>) -> Result<(), DiskError> {
+    let built = BuildRecord::read(build)?;
+    copy_sparse(&build.join("disk.raw"), out)?;
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        |source| DiskError::Io { path, source }
+    };
+    if let Some(size) = size {
+        let file = OpenOptions::new().write(true).open(out).map_err(io(out))?;
+        let now = file.metadata().map_err(io(out))?.len();
+        file.set_len(size.max(now)).map_err(io(out))?;
+    }
+    let (line, version) = (&built.release.line, &built.release.version);
+    let esp = Esp::open(out)?;
+    let read = |name: String| {
+        let path = release.join("raw").join(name);
+        fs::read(&path).map_err(io(&path))
+    };
+    let boot_loader = read("systemd-boot.efi".into())?;
+    let uki = read(format!("{line}_{version}.efi"))?;
+    let mut files = vec![
+        ("EFI/BOOT/BOOTX64.EFI".to_owned(), boot_loader.clone()),
+        ("EFI/systemd/systemd-bootx64.efi".to_owned(), boot_loader),
+        (format!("EFI/Linux/{line}_{version}+3.efi"), uki),
+    ];
+    if let Some(record) = record {
+        let text = serde_json::to_vec(record).map_err(|e| DiskError::Io { path: out.to_owned(), source: e.into() })?;
+        files.push((ESP_FILE.to_owned(), text));
+    }
+    for (path, bytes) in files {
+        esp.write(&path, &bytes).map_err(io(out))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! A release: an immutable directory that is signed once and served as it is.
+//!
+//! ```text
+//! manifest.json  manifest.<key id>.sig
+//! raw/  <line>_<version>_<uuid>.root  ..._<uuid>.verity  <line>_<version>.efi  systemd-boot.efi  SHA256SUMS  SHA256SUMS.gpg
+//! xz/   the same names with .xz, for a device without an agent
+//! ```
+
+use crate::build::{BuildError, BuildRecord, copy_sparse};
+use crate::lock::sha256_file;
+use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest};
+use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
+use fleeti_pki::openpgp::OpenPgpKey;
+use fleeti_pki::signer::Signer;
+use fleeti_pki::{Error as PkiError, authenticode, manifest};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Block of the `.xz` files: fixed, so that they are the same bytes with any number of threads.
+const XZ_BLOCK: u64 = 8 << 20;
+const XZ_PRESET: u32 = 2;
+
+/// Who signs a release.
+pub struct ReleaseSigners<'a> {
+    /// Signs the manifest.
+    pub release: &'a dyn Signer,
+    /// Signs `SHA256SUMS`.
+    pub openpgp: &'a OpenPgpKey,
+    /// Signs programs that firmware starts.
+    pub db: &'a dyn Signer,
+    /// Its certificate, PEM.
+    pub db_certificate_pem: &'a str,
+}
+
+/// Why there is no release.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The build.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A key or a signature.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// A file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the build is not the one of its record.
+    #[error("{0} is not the file that build.json records")]
+    ChangedBuild(PathBuf),
+    /// The directory exists.
+    #[error("{0} exists already; a release is never changed")]
+    Exists(PathBuf),
+    /// The manifest is not trusted.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A file is not the one of the manifest.
+    #[error("{path}: {problem}")]
+    Artifact {
+        /// Which.
+        path: PathBuf,
+        /// Missing, or its digest.
+        problem: String,
+    },
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
+    let path = path.to_owned();
+    |source| ReleaseError::Io { path, source }
+}
+
+/// Signs a build into a release directory.
+///
+/// # Errors
+/// [`ReleaseError`]; nothing is left at `out` then.
+pub fn create(build: &Path, out: &Path, signers: &ReleaseSigners<'_>, created_s: u64, line: &mut dyn FnMut(&str)) -> Result<Manifest, ReleaseError> {
+    let record = BuildRecord::read(build)?;
+    if out.exists() {
+        return Err(ReleaseError::Exists(out.to_owned()));
+    }
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(parent).map_err(io(parent))?;
+    let staging = tempfile::tempdir_in(parent).map_err(io(parent))?;
+    let folder = |view: &str| staging.path().join(view);
+    for view in ["raw", "xz"] {
+        fs::create_dir(folder(view)).map_err(io(staging.path()))?;
+    }
+
+    line("checking the build");
+    // What is signed is what build.json records, not whatever lies in the directory now.
+    let source = |name: &str| -> Result<PathBuf, ReleaseError> {
+        let path = build.join(name);
+        let found = sha256_file(&path).map_err(io(&path))?;
+        let recorded = record.files.get(name).is_some_and(|f| f.sha256 == found);
+        if recorded { Ok(path) } else { Err(ReleaseError::ChangedBuild(path)) }
+    };
+    let (name, version) = (&record.release.line, &record.release.version);
+    let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
+    let raw = folder("raw");
+    copy_sparse(&source("root.erofs")?, &raw.join(format!("{name}_{version}_{root_uuid}.root")))?;
+    copy_sparse(&source("root.verity")?, &raw.join(format!("{name}_{version}_{verity_uuid}.verity")))?;
+    let db = fleeti_pki::certificate::from_pem(signers.db_certificate_pem)?;
+    for (from, to) in [("uki.efi", format!("{name}_{version}.efi")), ("systemd-boot.efi", "systemd-boot.efi".to_owned())] {
+        line(&format!("signing {to}"));
+        let unsigned = source(from)?;
+        let bytes = fs::read(&unsigned).map_err(io(&unsigned))?;
+        let target = raw.join(to);
+        fs::write(&target, authenticode::sign(&bytes, &db, signers.db)?).map_err(io(&target))?;
+    }
+    let mut artifacts = Vec::new();
+    for entry in sorted_files(&raw)? {
+        line(&format!("compressing {entry}"));
+        compress(&raw.join(&entry), &folder("xz").join(format!("{entry}.xz")))?;
+    }
+    for view in ["raw", "xz"] {
+        let mut sums = String::new();
+        for entry in sorted_files(&folder(view))? {
+            let path = folder(view).join(&entry);
+            let artifact = artifact(&path, format!("{view}/{entry}"))?;
+            sums.push_str(&format!("{}  {entry}\n", artifact.sha256));
+            artifacts.push(artifact);
+        }
+        for (file, bytes) in [("SHA256SUMS", sums.clone().into_bytes()), ("SHA256SUMS.gpg", signers.openpgp.sign(sums.as_bytes())?)] {
+            let path = folder(view).join(file);
+            fs::write(&path, bytes).map_err(io(&path))?;
+            artifacts.push(artifact(&path, format!("{view}/{file}"))?);
+        }
+    }
+    artifacts.sort_by(|a, b| a.path.cmp(&b.path));
+    line("signing the manifest");
+    let manifest = Manifest {
+        kind: KIND.to_owned(),
+        release: record.release,
+        architecture: record.architecture,
+        revision_digest: record.inputs.revision_digest,
+        lock_digest: record.inputs.lock_digest,
+        artifacts,
+        root_hash: record.root_hash,
+        reference_values: record.reference_values,
+        minimum_version: record.minimum_version,
+        created_s,
+        critical: CRITICAL_KNOWN.iter().map(|f| (*f).to_owned()).collect(),
+    };
+    let bytes = manifest::to_bytes(&manifest)?;
+    let signature = manifest::sign(&bytes, signers.release)?;
+    for (file, bytes) in [("manifest.json".to_owned(), bytes), (signature.file_name(), signature.der)] {
+        let path = staging.path().join(file);
+        fs::write(&path, bytes).map_err(io(&path))?;
+    }
+    let staged = staging.keep();
+    fs::set_permissions(&staged, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io(&staged))?;
+    fs::rename(&staged, out).map_err(io(out))?;
+    Ok(manifest)
+}
+
+/// GPT partition UUIDs of root and verity: the halves of the root hash (Discoverable Partitions
+/// Specification), so that `roothash=` alone finds both.
+#[must_use]
+pub fn partition_uuids(root_hash: &str) -> (String, String) {
+    let guid = |h: &str| format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
+    (guid(&root_hash[..32]), guid(&root_hash[32..64]))
+}
+
+fn artifact(path: &Path, name: String) -> Result<Artifact, ReleaseError> {
+    let size = fs::metadata(path).map_err(io(path))?.len();
+    Ok(Artifact { path: name, size, sha256: sha256_file(path).map_err(io(path))? })
+}
+
+fn sorted_files(folder: &Path) -> Result<Vec<String>, ReleaseError> {
+    let mut names = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>, _>>())
+        .map_err(io(folder))?;
+    names.sort();
+    Ok(names)
+}
+
+fn compress(source: &Path, target: &Path) -> Result<(), ReleaseError> {
+    let encoder = liblzma::stream::MtStreamBuilder::new()
+        .threads(2)
+        .block_size(XZ_BLOCK)
+        .preset(XZ_PRESET)
+        .check(liblzma::stream::Check::Crc64)
+        .encoder()
+        .map_err(|e| ReleaseError::Io { path: target.to_owned(), source: std::io::Error::other(e) })?;
+    let mut input = fs::File::open(source).map_err(io(source))?;
+    let mut writer = liblzma::write::XzEncoder::new_stream(fs::File::create(target).map_err(io(target))?, encoder);
+    std::io::copy(&mut input, &mut writer).map_err(io(target))?;
+    writer.finish().and_then(|mut f| f.flush()).map_err(io(target))
+}
+
+/// Reads the signature files beside a manifest.
+///
+/// # Errors
+/// [`ReleaseError::Io`].
+pub fn read_signatures(release: &Path) -> Result<Vec<Signature>, ReleaseError> {
+    let mut signatures = Vec::new();
+    for name in sorted_files(release)? {
+        if let Some(key_id) = Signature::key_id_of(&name) {
+            let path = release.join(&name);
+            signatures.push(Signature { key_id: key_id.to_owned(), der: fs::read(&path).map_err(io(&path))? });
+        }
+    }
+    Ok(signatures)
+}
+
+/// Verifies a release directory: the manifest's signatures, then every file it names.
+///
+/// # Errors
+/// [`ReleaseError::Verify`], [`ReleaseError::Artifact`] naming the file.
+pub fn verify(release: &Path, keys: &ReleaseKeys) -> Result<Verified, ReleaseError> {
+    let path = release.join("manifest.json");
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let verified = manifest::verify(&bytes, &read_signatures(release)?, keys)?;
+    for artifact in &verified.manifest().artifacts {
+        let path = release.join(&artifact.path);
+        let problem = match fs::metadata(&path) {
+            Err(e) => Some(e.to_string()),
+            Ok(m) if m.len() != artifact.size => Some(format!("has {} bytes, the manifest says {}", m.len(), artifact.size)),
+            Ok(_) => {
+                let found = sha256_file(&path).map_err(io(&path))?;
+                (found != artifact.sha256).then(|| format!("has SHA-256 {found}, the manifest says {}", artifact.sha256))
+            }
+        };
+        if let Some(problem) = problem {
+            return Err(ReleaseError::Artifact { path, problem });
+        }
+    }
+    Ok(verified)
+}

@@ -1,0 +1,109 @@
+//! `fleeti release`.
+
+use super::pki::Passphrase;
+use crate::CommandResult;
+use crate::output::{Failure, Output, bytes};
+use clap::Subcommand;
+use fleeti_build::disk;
+use fleeti_build::release::{self, ReleaseSigners};
+use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::openpgp::OpenPgpKey;
+use fleeti_pki::sealed;
+use fleeti_pki::signer::SoftKey;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use zeroize::Zeroizing;
+
+/// What to do with releases.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Sign a build into an immutable release directory.
+    Create {
+        /// The directory of the build.
+        build: PathBuf,
+        /// The folder of the PKI, with its offline keys.
+        #[arg(long)]
+        pki: PathBuf,
+        /// Where the release goes; must not exist.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+    },
+    /// Verify a release directory: its signatures, then every file.
+    Verify {
+        /// The release directory.
+        release: PathBuf,
+        /// The `public` folder of the PKI.
+        #[arg(long)]
+        trust: PathBuf,
+    },
+    /// Make the disk image of a new device from a build and its release.
+    Disk {
+        /// The directory of the build.
+        build: PathBuf,
+        /// The release directory.
+        #[arg(long)]
+        release: PathBuf,
+        /// Where the disk image goes.
+        #[arg(long)]
+        out: PathBuf,
+        /// Size of the disk, GiB; the data partition fills what is left.
+        #[arg(long, default_value_t = 4)]
+        size_gib: u64,
+        /// Enrollment record to put on the ESP (`fleeti device enrollment`).
+        #[arg(long)]
+        record: Option<PathBuf>,
+    },
+}
+
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    match command {
+        Command::Create { build, pki, out, passphrase } => {
+            let passphrase = passphrase.read()?;
+            let open = |purpose: &str| -> Result<Zeroizing<Vec<u8>>, Failure> {
+                let path = pki.join("offline").join(format!("{purpose}.key"));
+                let file = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+                sealed::open(&file, purpose, &passphrase).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+            };
+            let key = |purpose: &str| SoftKey::from_pkcs8_der(&open(purpose)?).map_err(Failure::plain);
+            let openpgp = OpenPgpKey::from_bytes(&open(purpose::OPENPGP)?).map_err(Failure::plain)?;
+            let db_path = pki.join("public/db.pem");
+            let db_certificate_pem = std::fs::read_to_string(&db_path).map_err(|e| Failure::plain(format!("{}: {e}", db_path.display())))?;
+            let (release_key, db) = (key(purpose::RELEASE)?, key(purpose::DB)?);
+            let signers = ReleaseSigners { release: &release_key, openpgp: &openpgp, db: &db, db_certificate_pem: &db_certificate_pem };
+            let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+            let manifest = release::create(&build, &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
+            output.data(&manifest, |m| {
+                let list: String = m.artifacts.iter().map(|a| format!("\n  {:<60} {:>10}", a.path, bytes(a.size))).collect();
+                format!("signed {}{list}", m.release)
+            });
+            Ok(())
+        }
+        Command::Verify { release, trust } => {
+            let verified = release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
+            output.data(verified.manifest(), |m| format!("{} is signed by a trusted release key; {} files are as signed", m.release, m.artifacts.len()));
+            Ok(())
+        }
+        Command::Disk { build, release, out, size_gib, record } => {
+            let record = record.map(|path| read_record(&path)).transpose()?;
+            disk::create(&build, &release, &out, Some(size_gib << 30), record.as_ref()).map_err(Failure::plain)?;
+            output.data(&serde_json::json!({"disk": out}), |_| format!("wrote {}", out.display()));
+            Ok(())
+        }
+    }
+}
+
+fn read_record(path: &Path) -> Result<EnrollmentRecord, Failure> {
+    let bytes = std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    serde_json::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+}
+
+/// The release keys of a `public` folder.
+pub fn release_keys(trust: &Path) -> Result<ReleaseKeys, Failure> {
+    let path = trust.join("release.pem");
+    let text = std::fs::read_to_string(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    ReleaseKeys::from_pem(&text).map_err(Failure::plain)
+}

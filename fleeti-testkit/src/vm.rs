@@ -1,0 +1,223 @@
+//! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it comes.
+
+use crate::qemu::{Accelerator, OVMF_CODE, Tree, enroll_secure_boot};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) const MACHINE: [&str; 14] = [
+    "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
+    "-smp", "2", "-m", "1024", "-display", "none", "-nodefaults", "-no-user-config",
+];
+
+pub(crate) fn firmware(vars: &Path) -> [String; 4] {
+    [
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
+    ]
+}
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Its folder: variables, TPM state, serial log.
+    pub dir: &'a Path,
+    /// Its disk image.
+    pub disk: &'a Path,
+    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`).
+    pub public: &'a Path,
+    /// SMBIOS type 11 string.
+    pub smbios: Option<String>,
+    /// How it runs.
+    pub accelerator: Accelerator,
+}
+
+#[derive(Default)]
+struct Console {
+    lines: Vec<(Duration, String)>,
+    ended: bool,
+}
+
+/// A running machine; killed when dropped.
+pub struct Vm {
+    qemu: Child,
+    swtpm: Child,
+    console: Arc<(Mutex<Console>, Condvar)>,
+    started: Instant,
+    log: PathBuf,
+}
+
+impl Vm {
+    /// Starts a machine. Variables and TPM state in its folder are kept from run to run.
+    ///
+    /// # Errors
+    /// When swtpm or QEMU do not start.
+    pub fn start(tree: &Tree, machine: &Machine<'_>) -> Result<Self> {
+        let dir = fs::canonicalize(machine.dir).context("the machine's folder")?;
+        let vars = dir.join("vars.fd");
+        if !vars.exists() {
+            enroll_secure_boot(tree, &fs::canonicalize(machine.public)?, &vars)?;
+        }
+        let tpm = dir.join("tpm");
+        fs::create_dir_all(&tpm)?;
+        // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
+        let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
+        let socket = sockets.join("s");
+        let swtpm = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", tpm.display()))
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting swtpm")?;
+        let waiting = Instant::now();
+        while !socket.exists() {
+            if waiting.elapsed() > Duration::from_secs(10) {
+                bail!("swtpm made no socket");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let disk = fs::canonicalize(machine.disk).context("the disk")?;
+        let disk_folder = disk.parent().context("the disk's folder")?;
+        let mut command = tree.command("qemu-system-x86_64", &[&dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")]);
+        command.args(MACHINE).args(machine.accelerator.arguments()).args(firmware(&vars));
+        command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap", disk.display()));
+        command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1", "-chardev"]);
+        command.arg(format!("socket,id=tpm,path={}", socket.display()));
+        command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0", "-netdev", "user,id=net"]);
+        command.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci", "-serial", "stdio"]);
+        if let Some(text) = &machine.smbios {
+            let file = dir.join("smbios.bin");
+            write_private(&file, text.as_bytes())?;
+            command.arg("-smbios").arg(format!("type=11,path={}", file.display()));
+        }
+        let log = dir.join("serial.log");
+        let mut qemu = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(fs::File::create(dir.join("qemu.log"))?))
+            .spawn()
+            .context("starting qemu")?;
+        let console = Arc::new((Mutex::new(Console::default()), Condvar::new()));
+        let stdout = qemu.stdout.take().context("qemu's stdout")?;
+        let started = Instant::now();
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        std::thread::spawn({
+            let console = Arc::clone(&console);
+            move || read_console(stdout, file, started, &console)
+        });
+        Ok(Self { qemu, swtpm, console, started, log })
+    }
+
+    /// Waits until a line that holds `text` has come, counted from `from` lines on; gives its number and text.
+    ///
+    /// # Errors
+    /// After `timeout`, or when the machine ends, with the console's last lines.
+    pub fn wait_for(&self, text: &str, from: usize, timeout: Duration) -> Result<(usize, String)> {
+        let (mutex, condvar) = &*self.console;
+        let deadline = Instant::now() + timeout;
+        let mut console = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = from;
+        loop {
+            while next < console.lines.len() {
+                if console.lines[next].1.contains(text) {
+                    return Ok((next, console.lines[next].1.clone()));
+                }
+                next += 1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || console.ended {
+                let tail: Vec<_> = console.lines.iter().rev().take(15).rev().map(|l| l.1.as_str()).collect();
+                let why = if console.ended { "the machine ended" } else { "time is over" };
+                bail!("{why} before the console of {} said {text:?}; its last lines:\n{}", self.log.display(), tail.join("\n"));
+            }
+            console = condvar.wait_timeout(console, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lines so far.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.console.0.lock().unwrap_or_else(PoisonError::into_inner).lines.len()
+    }
+
+    /// Time since power-on.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Pulls the plug.
+    pub fn power_off(&mut self) {
+        for child in [&mut self.qemu, &mut self.swtpm] {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.power_off();
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(bytes)?)
+}
+
+fn read_console(mut from: impl Read, mut log: fs::File, started: Instant, console: &(Mutex<Console>, Condvar)) {
+    let (mut buffer, mut pending) = ([0u8; 4096], Vec::new());
+    loop {
+        let n = from.read(&mut buffer).unwrap_or(0);
+        pending.extend_from_slice(&buffer[..n]);
+        let mut new = Vec::new();
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            let text = plain(&line);
+            if !text.is_empty() {
+                new.push((started.elapsed(), text));
+            }
+        }
+        for (at, text) in &new {
+            writeln!(log, "{:8.2} {text}", at.as_secs_f64()).ok();
+        }
+        let mut state = console.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lines.append(&mut new);
+        state.ended = n == 0;
+        console.1.notify_all();
+        if n == 0 {
+            return;
+        }
+    }
+}
+
+/// Text without escape sequences (ECMA-48) and control characters.
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.next_if_eq(&'[').is_some() {
+                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            } else {
+                chars.next();
+            }
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    out.trim().to_owned()
+}
