@@ -1,1 +1,80 @@
-//! fleeti-agent
+//! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper with
+//! fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
+//!
+//! Code map: [`daemon`] (the loop) · [`identity`] and [`enrollment`] (who the device is) · [`session`]
+//! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`proxy`]
+//! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
+//! what failed boots left behind) · [`health`] (checks before a boot is kept) · [`telemetry`].
+//!
+//! ```
+//! use fleeti_agent::outbox::Outbox;
+//! let dir = tempfile::tempdir().unwrap();
+//! let outbox = Outbox::open(dir.path()).unwrap();
+//! outbox.push("report", b"{}", true).unwrap();
+//! assert_eq!(outbox.first().unwrap().unwrap().payload, b"{}");
+//! ```
+
+pub mod boot;
+pub mod daemon;
+pub mod driver;
+pub mod enrollment;
+pub mod health;
+pub mod helper;
+pub mod identity;
+pub mod image;
+pub mod outbox;
+pub mod proxy;
+pub mod session;
+pub mod telemetry;
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where things lie on a device; another root in tests.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `/var/lib/fleeti/agent`: the daemon's, mode 0700.
+    pub state: PathBuf,
+    /// `/var/lib/fleeti/helper`: root's.
+    pub helper_state: PathBuf,
+    /// `/run/fleeti`: the helper's socket and definitions.
+    pub run: PathBuf,
+    /// `/usr/lib/fleeti`: what the image brings.
+    pub lib: PathBuf,
+    /// `/boot`: the ESP.
+    pub esp: PathBuf,
+}
+
+impl Paths {
+    /// The paths of a device.
+    #[must_use]
+    pub fn device() -> Self {
+        Self {
+            state: "/var/lib/fleeti/agent".into(),
+            helper_state: "/var/lib/fleeti/helper".into(),
+            run: "/run/fleeti".into(),
+            lib: "/usr/lib/fleeti".into(),
+            esp: "/boot".into(),
+        }
+    }
+    /// The helper's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("helper.sock")
+    }
+}
+
+/// Writes a file, mode 0600, so that a power cut leaves the old content or the new one.
+///
+/// # Errors
+/// I/O.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    std::fs::File::open(folder)?.sync_all()
+}

@@ -1,1 +1,56 @@
-fn main() {}
+//! `fleeti-agent`: the daemon, its helper and the health checks of a device.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use fleeti_agent::helper::{self, Helper};
+use fleeti_agent::{Paths, daemon, health};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(version, about = "The device side of Fleeti")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Talk to the server. Runs without privileges.
+    Daemon,
+    /// The privileged half: fixed verbs on a socket.
+    Helper,
+    /// Run the health checks of the image; fails when this boot must not be kept.
+    Health,
+    /// Tell the helper that the boot was blessed.
+    Blessed,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    match run(Arguments::parse().command).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<bool> {
+    let paths = Paths::device();
+    match command {
+        Command::Daemon => daemon::run(paths).await.map(|()| true),
+        Command::Helper => helper::serve(paths, group_of("fleeti")).await.map(|()| true),
+        Command::Health => health::run(&paths).await,
+        Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
+    }
+}
+
+/// The id of a group in group(5).
+fn group_of(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    let row = text.lines().find(|l| l.split(':').next() == Some(name))?;
+    row.split(':').nth(2)?.parse().ok()
+}

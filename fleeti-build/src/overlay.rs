@@ -29,6 +29,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("/usr/lib/systemd/system/fleeti-helper.service", embedded!("fleeti-helper.service")),
     ("/usr/lib/systemd/system/fleeti-agent.service", embedded!("fleeti-agent.service")),
     ("/usr/lib/systemd/system/fleeti-health.service", embedded!("fleeti-health.service")),
+    ("/usr/lib/systemd/system/fleeti-blessed.service", embedded!("fleeti-blessed.service")),
     ("/usr/lib/sysusers.d/fleeti.conf", "u fleeti 990 \"Fleeti agent\" / /usr/sbin/nologin\n"),
 ];
 

@@ -265,3 +265,11 @@ pub fn device_of(certificate: &Certificate) -> Result<DeviceId, Error> {
 pub fn serial(certificate: &Certificate) -> String {
     hex::encode(certificate.tbs_certificate().serial_number().as_bytes())
 }
+
+/// The SubjectPublicKeyInfo of a certificate, DER.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn public_key_der(certificate: &Certificate) -> Result<Vec<u8>, Error> {
+    der_of(certificate.tbs_certificate().subject_public_key_info(), "public key")
+}

@@ -1,0 +1,181 @@
+//! What runs on this device, and what a failed boot left behind. Needs root.
+
+use crate::Paths;
+use crate::health::HealthRecord;
+use crate::image::running_release;
+use anyhow::{Context, Result};
+use fleeti_core::id::Version;
+use fleeti_core::update::RollbackReason;
+use fleeti_core::wire::device::{BootSummary, Slot, TEXT_MAX, Verity};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Set by systemd-boot while it counts the tries of the entry it booted (Boot Loader Interface).
+const BOOT_COUNT: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+const PCR_11: &str = "/sys/class/tpm/tpm0/pcr-sha256/11";
+const PSTORE: &str = "/sys/fs/pstore";
+
+/// What runs.
+///
+/// # Errors
+/// When the image is not one of Fleeti's.
+pub fn summary() -> Result<BootSummary> {
+    Ok(BootSummary {
+        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+        running: running_release()?,
+        slot: slot().unwrap_or(Slot::A),
+        verity: verity(),
+        // Four bytes of attributes, then the value (efivarfs).
+        secure_boot: fs::read(SECURE_BOOT).is_ok_and(|v| v.get(4) == Some(&1)),
+        pcr11: fs::read_to_string(PCR_11).ok().map(|v| v.trim().to_ascii_lowercase()),
+    })
+}
+
+/// The partition below the root: number 2 is slot A's root, number 4 slot B's (the order of the disk's making).
+fn slot() -> Option<Slot> {
+    let mapping = fs::read_dir("/sys/block").ok()?.flatten().find(|e| {
+        fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
+    })?;
+    let numbers = fs::read_dir(mapping.path().join("slaves")).ok()?.flatten();
+    let lowest = numbers.filter_map(|s| fs::read_to_string(s.path().join("partition")).ok()?.trim().parse::<u32>().ok()).min()?;
+    Some(if lowest <= 3 { Slot::A } else { Slot::B })
+}
+
+/// The kernel's own word on the root's mapping.
+fn verity() -> Verity {
+    let output = Command::new("/usr/sbin/dmsetup").args(["status", "--target", "verity", "root"]).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    match text.split_whitespace().last() {
+        Some("V") => Verity::Verified,
+        Some("C") => Verity::Corrupted,
+        _ => Verity::Absent,
+    }
+}
+
+/// Whether the boot loader counts the tries of this boot: it is not yet known to be good.
+#[must_use]
+pub fn is_counted() -> bool {
+    Path::new(BOOT_COUNT).exists()
+}
+
+/// Whether the entry of `version` has lost its counter: the boot was kept.
+#[must_use]
+pub fn is_blessed(paths: &Paths, line: &str, version: &Version) -> bool {
+    paths.esp.join("EFI/Linux").join(format!("{line}_{version}.efi")).exists()
+}
+
+/// The console's line about this boot.
+#[must_use]
+pub fn console_line(s: &BootSummary) -> String {
+    let slot = match s.slot {
+        Slot::A => "A",
+        Slot::B => "B",
+    };
+    let verity = match s.verity {
+        Verity::Verified => "verified",
+        Verity::Corrupted => "corrupted",
+        Verity::Absent => "absent",
+    };
+    format!(
+        "fleeti: boot image={} version={} slot={slot} verity={verity} secure-boot={} pcr11={}",
+        s.running.line,
+        s.running.version,
+        if s.secure_boot { "enabled" } else { "disabled" },
+        s.pcr11.as_deref().unwrap_or("none"),
+    )
+}
+
+/// Writes a line on the console.
+pub fn say(line: &str) {
+    // A console that cannot be written is no reason to stop.
+    fs::write("/dev/console", format!("{line}\r\n")).ok();
+}
+
+/// Why `version` does not run although it was armed: the health record it wrote, the kernel's last words, or
+/// the boot entry that the boot loader gave up on.
+///
+/// # Errors
+/// When the ESP cannot be read.
+pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<RollbackReason> {
+    if let Some(record) = HealthRecord::read(paths).filter(|r| r.version == *version && !r.healthy) {
+        return Ok(RollbackReason::Health { evidence: shortened(&record.detail) });
+    }
+    if let Some(evidence) = verity_panic(Path::new(PSTORE)) {
+        return Ok(RollbackReason::Verity { evidence: shortened(&evidence) });
+    }
+    let folder = paths.esp.join("EFI/Linux");
+    let prefix = format!("{line}_{version}");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let names: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let entry = names.iter().find(|n| n.strip_prefix(&prefix).is_some_and(|r| r.starts_with('+') || r == ".efi"));
+    Ok(RollbackReason::BootRefused {
+        evidence: match entry {
+            Some(name) => format!("boot entry {name}: it never reached user space"),
+            None => format!("there is no boot entry of {version}"),
+        },
+    })
+}
+
+/// Forgets the kernel's last words: firmware has little room for them.
+pub fn clear_pstore() {
+    for entry in fs::read_dir(PSTORE).into_iter().flatten().flatten() {
+        fs::remove_file(entry.path()).ok();
+    }
+}
+
+/// The line in which dm-verity gave up, from what the panic left in the firmware's store.
+fn verity_panic(pstore: &Path) -> Option<String> {
+    let mut files: Vec<_> = fs::read_dir(pstore).ok()?.flatten().map(|e| e.path()).collect();
+    files.sort();
+    files.iter().find_map(|file| {
+        let text = fs::read(file).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find(|l| l.contains("device-mapper: verity") || l.contains("dm-verity device"));
+        line.map(|l| l.trim().to_owned())
+    })
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_MAX / 4).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(dir: &Path) -> Paths {
+        let paths = Paths { state: dir.join("s"), helper_state: dir.join("h"), run: dir.join("r"), lib: dir.join("l"), esp: dir.join("e") };
+        fs::create_dir_all(dir.join("e/EFI/Linux")).unwrap();
+        fs::create_dir_all(dir.join("h")).unwrap();
+        paths
+    }
+
+    #[test]
+    fn an_entry_without_tries_and_no_other_trace_means_that_the_boot_was_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        fs::write(dir.path().join("e/EFI/Linux/kiosk_2+0-3.efi"), "").unwrap();
+        let reason = why_failed(&paths, "kiosk", &"2".parse().unwrap()).unwrap();
+        assert!(matches!(reason, RollbackReason::BootRefused { evidence } if evidence.contains("kiosk_2+0-3.efi")));
+    }
+
+    #[test]
+    fn a_health_record_of_another_version_is_not_taken_for_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        let record = HealthRecord { version: "2".parse().unwrap(), boot_id: "b".into(), healthy: false, detail: "check x".into() };
+        record.write(&paths).unwrap();
+        let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap();
+        assert_eq!(of("2"), RollbackReason::Health { evidence: "check x".into() });
+        assert!(matches!(of("3"), RollbackReason::BootRefused { .. }));
+    }
+
+    #[test]
+    fn the_kernels_last_words_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("dmesg-efi_pstore-1"), "Panic#1\n<3>[ 3.1] device-mapper: verity: 254:4: data block 0 is corrupted\n").unwrap();
+        assert!(verity_panic(dir.path()).unwrap().contains("data block 0 is corrupted"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The daemon's loop.
+
+use crate::driver::{Driver, Parts};
+use crate::helper::Helper;
+use crate::outbox::Outbox;
+use crate::session::{self, Incoming};
+use crate::{Paths, enrollment, telemetry, write_durably};
+use anyhow::Result;
+use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Order, Outcome};
+use fleeti_core::wire::mqtt::Down;
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc};
+
+const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Commands that are remembered so that none is carried out twice.
+const COMMANDS_MAX: usize = 256;
+
+/// Runs until the process is ended.
+///
+/// # Errors
+/// When the device cannot enroll for good, or its state cannot be kept.
+pub async fn run(paths: Paths) -> Result<()> {
+    let helper = Helper::at(paths.socket());
+    let boot = helper.boot_summary().await?;
+    let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
+    helper.set_hostname(identity.device.clone()).await.ok();
+    helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
+    let tls = identity.tls(&paths)?;
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .connect_timeout(Duration::from_secs(20))
+        .read_timeout(Duration::from_secs(30))
+        .build()?;
+    let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
+    let outbox_changed = Arc::new(Notify::new());
+    let (mut driver, mut results, mut progress) = Driver::new(Parts {
+        paths: paths.clone(),
+        helper: helper.clone(),
+        outbox: Arc::clone(&outbox),
+        outbox_changed: Arc::clone(&outbox_changed),
+        http,
+        https_url: identity.server.https_url.clone(),
+        boot,
+    })?;
+    driver.started().await?;
+    let mut commands = Commands::load(&paths);
+    let (sender, mut incoming) = mpsc::channel(8);
+    let session = session::run(&identity, Arc::new(tls), &outbox, &outbox_changed, sender);
+    tokio::pin!(session);
+    let mut blessed = Box::pin(wait_blessed(helper.clone()));
+    let mut is_blessed = false;
+    let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
+    loop {
+        tokio::select! {
+            () = &mut session => {}
+            Some(message) = incoming.recv() => {
+                handle(&mut driver, &mut commands, &outbox, &helper, &outbox_changed, message).await?;
+            }
+            Some(result) = results.recv() => driver.job_ended(result).await?,
+            Ok(()) = progress.changed() => {
+                if progress.borrow_and_update().is_some() { driver.report()?; }
+            }
+            () = &mut blessed, if !is_blessed => {
+                is_blessed = true;
+                driver.blessed().await?;
+            }
+            _ = clock.tick() => {
+                outbox.push("telemetry", &serde_json::to_vec(&telemetry::read())?, true)?;
+                outbox_changed.notify_one();
+            }
+        }
+    }
+}
+
+async fn wait_blessed(helper: Helper) {
+    while let Err(e) = helper.wait_blessed().await {
+        tracing::warn!("{e:#}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+async fn handle(driver: &mut Driver, commands: &mut Commands, outbox: &Outbox, helper: &Helper, changed: &Notify, message: Incoming) -> Result<()> {
+    match message.kind {
+        Down::Desired => match serde_json::from_slice::<DesiredState>(&message.payload) {
+            Ok(desired) => driver.desired(desired).await?,
+            Err(e) => tracing::error!("desired state: {e}"),
+        },
+        Down::Command => match serde_json::from_slice::<Command>(&message.payload) {
+            Ok(command) => carry_out(driver, commands, outbox, helper, changed, command).await?,
+            Err(e) => tracing::error!("command: {e}"),
+        },
+    }
+    message.dealt_with.send(()).ok();
+    Ok(())
+}
+
+async fn carry_out(driver: &mut Driver, commands: &mut Commands, outbox: &Outbox, helper: &Helper, changed: &Notify, command: Command) -> Result<()> {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let first = commands.remember(&command.id)?;
+    let outcome = if now_s > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+    let acknowledgement = Acknowledgement { command: command.id, outcome };
+    outbox.push("ack", &serde_json::to_vec(&acknowledgement)?, false)?;
+    changed.notify_one();
+    if first && outcome == Outcome::Done {
+        match command.order {
+            Order::Report => driver.report()?,
+            Order::Reboot => helper.reboot().await?,
+        }
+    }
+    Ok(())
+}
+
+/// Ids of commands that were carried out; on the data partition, because a reboot is one of them.
+struct Commands {
+    path: std::path::PathBuf,
+    ids: VecDeque<String>,
+}
+
+impl Commands {
+    fn load(paths: &Paths) -> Self {
+        let path = paths.state.join("commands.json");
+        let ids = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        Self { path, ids }
+    }
+    /// Whether the command is new.
+    fn remember(&mut self, id: &str) -> Result<bool> {
+        if self.ids.iter().any(|known| known == id) {
+            return Ok(false);
+        }
+        self.ids.push_back(id.to_owned());
+        while self.ids.len() > COMMANDS_MAX {
+            self.ids.pop_front();
+        }
+        write_durably(&self.path, &serde_json::to_vec(&self.ids)?)?;
+        Ok(true)
+    }
+}

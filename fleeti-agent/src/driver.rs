@@ -1,0 +1,351 @@
+//! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the effects.
+
+use crate::helper::Helper;
+use crate::image::{ImageFacts, release_keys};
+use crate::outbox::Outbox;
+use crate::proxy::Proxy;
+use crate::{Paths, write_durably};
+use anyhow::{Context as _, Result};
+use base64::Engine;
+use fleeti_core::id::Version;
+use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
+use fleeti_core::wire::device::{BootSummary, DesiredState, Progress, Report, TEXT_MAX};
+use fleeti_pki::manifest::{Signature, verify};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+
+/// Exponential backoff with full jitter.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Longest wait.
+    pub const MAX: Duration = Duration::from_secs(300);
+    /// Waits, longer after each failure.
+    pub async fn wait(&mut self) {
+        let ceiling = Duration::from_secs(1 << self.failures.min(9)).min(Self::MAX);
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.3..1.0))).await;
+    }
+    /// The next failure is the first again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// What is kept on the data partition.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    state: State,
+    generation: u64,
+    sequence: u64,
+    rolled_back: Vec<Version>,
+}
+
+/// The update driver.
+pub struct Driver {
+    paths: Paths,
+    helper: Helper,
+    outbox: Arc<Outbox>,
+    outbox_changed: Arc<Notify>,
+    http: reqwest::Client,
+    https_url: String,
+    boot: BootSummary,
+    floor: Version,
+    kept: Kept,
+    detail: Option<String>,
+    progress: watch::Sender<Option<Progress>>,
+    results: mpsc::Sender<JobResult>,
+}
+
+/// What a job in the background came to.
+#[derive(Debug)]
+pub struct JobResult {
+    event: Event,
+    detail: Option<String>,
+}
+
+/// What a driver works with.
+pub struct Parts {
+    /// Where things lie.
+    pub paths: Paths,
+    /// The privileged half.
+    pub helper: Helper,
+    /// What reaches the server.
+    pub outbox: Arc<Outbox>,
+    /// Wakes the session.
+    pub outbox_changed: Arc<Notify>,
+    /// HTTPS with the device's identity.
+    pub http: reqwest::Client,
+    /// The server's device port.
+    pub https_url: String,
+    /// What runs.
+    pub boot: BootSummary,
+}
+
+impl Driver {
+    /// A driver with the state that was kept, and where the results of its jobs come in.
+    ///
+    /// # Errors
+    /// When the image or the kept state cannot be read.
+    pub fn new(parts: Parts) -> Result<(Self, mpsc::Receiver<JobResult>, watch::Receiver<Option<Progress>>)> {
+        let path = parts.paths.state.join("update.json");
+        let kept = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).context("update.json")?,
+            Err(_) => Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![] },
+        };
+        let (results, receiver) = mpsc::channel(8);
+        let (progress, progress_receiver) = watch::channel(None);
+        let floor = ImageFacts::read(&parts.paths)?.minimum_version;
+        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot } = parts;
+        let driver =
+            Self { paths, helper, outbox, outbox_changed, http, https_url, boot, floor, kept, detail: None, progress, results };
+        Ok((driver, receiver, progress_receiver))
+    }
+
+    /// The device has just booted, or the agent was started again within the same boot.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn started(&mut self) -> Result<()> {
+        let marker = self.paths.state.join("boot-id");
+        let same_boot = fs::read_to_string(&marker).is_ok_and(|id| id == self.boot.boot_id);
+        let event = if same_boot {
+            Event::Resumed
+        } else {
+            let failed = match &self.kept.state {
+                State::Armed { target } | State::Trying { target } if *target != self.boot.running.version => {
+                    Some(self.helper.why_failed(target.clone()).await?)
+                }
+                _ => None,
+            };
+            Event::Booted(failed)
+        };
+        self.step(event).await?;
+        Ok(write_durably(&marker, self.boot.boot_id.as_bytes())?)
+    }
+
+    /// The server's wish.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn desired(&mut self, desired: DesiredState) -> Result<()> {
+        if let Some(field) = desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str())) {
+            tracing::error!("the desired state needs a newer agent: it names {field:?}");
+            return Ok(());
+        }
+        if desired.generation < self.kept.generation {
+            return Ok(());
+        }
+        self.kept.generation = desired.generation;
+        if let Some(version) = desired.forgiven {
+            self.kept.rolled_back.retain(|v| *v != version);
+            self.step(Event::Forgiven(version)).await?;
+        }
+        let Some(release) = desired.release else { return self.keep() };
+        if release.line != self.boot.running.line {
+            self.detail = Some(format!("{release} is another image line than {}", self.boot.running));
+            return self.report();
+        }
+        self.step(Event::Desired(release.version)).await
+    }
+
+    /// A background job ended.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn job_ended(&mut self, result: JobResult) -> Result<()> {
+        self.detail = result.detail;
+        let staged = result.event == Event::StageSucceeded;
+        self.progress.send_replace(None);
+        self.step(result.event).await?;
+        // Windows and locks come with rollout policies; until then an update may always be activated.
+        if staged { self.step(Event::MayActivate).await } else { Ok(()) }
+    }
+
+    /// `boot-complete.target` was reached and the entry was blessed.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn blessed(&mut self) -> Result<()> {
+        self.step(Event::HealthConfirmed).await
+    }
+
+    /// Queues a report.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn report(&mut self) -> Result<()> {
+        self.kept.sequence += 1;
+        self.keep()?;
+        let report = Report {
+            sequence: self.kept.sequence,
+            boot: self.boot.clone(),
+            update: self.kept.state.clone(),
+            progress: *self.progress.borrow(),
+            detail: self.detail.as_ref().map(|d| d.chars().take(TEXT_MAX / 4).collect()),
+        };
+        self.outbox.push("report", &serde_json::to_vec(&report)?, true)?;
+        self.outbox_changed.notify_one();
+        Ok(())
+    }
+
+    fn keep(&self) -> Result<()> {
+        Ok(write_durably(&self.paths.state.join("update.json"), &serde_json::to_vec(&self.kept)?)?)
+    }
+
+    async fn step(&mut self, event: Event) -> Result<()> {
+        let ctx = Context { running: &self.boot.running.version, floor: &self.floor, rolled_back: &self.kept.rolled_back };
+        let (state, effects) = match update::step(&self.kept.state, event, &ctx) {
+            Ok(next) => next,
+            Err(rejected) => {
+                tracing::info!("{rejected}");
+                return Ok(());
+            }
+        };
+        if let State::RolledBack { target, .. } = &state
+            && !self.kept.rolled_back.contains(target)
+        {
+            self.kept.rolled_back.push(target.clone());
+        }
+        if state != self.kept.state {
+            self.helper.say(&format!("fleeti: update {}", describe(&state))).await.ok();
+        }
+        // INVARIANT: the state is on the disk before an effect is in the world.
+        self.kept.state = state;
+        self.keep()?;
+        for effect in effects {
+            match effect {
+                Effect::Report => self.report()?,
+                Effect::Stage(version) => self.spawn_stage(version),
+                Effect::Arm(version) => self.spawn_arm(version),
+                Effect::Reboot => self.spawn_reboot(),
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_stage(&self, version: Version) {
+        let attempt = match self.kept.state {
+            State::Staging { attempt, .. } => attempt,
+            _ => 1,
+        };
+        let job = Staging {
+            paths: self.paths.clone(),
+            helper: self.helper.clone(),
+            http: self.http.clone(),
+            upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
+            progress: self.progress.clone(),
+        };
+        let results = self.results.clone();
+        tokio::spawn(async move {
+            if attempt > 1 {
+                let mut backoff = Backoff { failures: u32::from(attempt) };
+                backoff.wait().await;
+            }
+            let result = match job.run().await {
+                Ok(()) => JobResult { event: Event::StageSucceeded, detail: None },
+                Err((code, detail)) => {
+                    tracing::warn!("staging {version}: {detail}");
+                    JobResult { event: Event::StageFailed(code), detail: Some(detail) }
+                }
+            };
+            results.send(result).await.ok();
+        });
+    }
+
+    fn spawn_arm(&self, version: Version) {
+        let (helper, results) = (self.helper.clone(), self.results.clone());
+        tokio::spawn(async move {
+            let result = match helper.arm(version).await {
+                Ok(()) => JobResult { event: Event::ArmSucceeded, detail: None },
+                Err(e) => JobResult { event: Event::ArmFailed, detail: Some(format!("{e:#}")) },
+            };
+            results.send(result).await.ok();
+        });
+    }
+
+    fn spawn_reboot(&self) {
+        let (helper, outbox) = (self.helper.clone(), Arc::clone(&self.outbox));
+        tokio::spawn(async move {
+            // The server should hear that the device reboots; a server that cannot hear must not stop it.
+            for _ in 0..50 {
+                if matches!(outbox.first(), Ok(None)) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            if let Err(e) = helper.reboot().await {
+                tracing::error!("reboot: {e:#}");
+            }
+        });
+    }
+}
+
+fn describe(state: &State) -> String {
+    let target = state.target().map_or_else(String::new, |t| format!(" version={t}"));
+    match state {
+        State::RolledBack { reason, .. } => {
+            let (why, evidence) = match reason {
+                update::RollbackReason::Verity { evidence } => ("verity", evidence),
+                update::RollbackReason::Health { evidence } => ("health", evidence),
+                update::RollbackReason::BootRefused { evidence } => ("boot-refused", evidence),
+            };
+            format!("rolled-back{target} reason={why}: {evidence}")
+        }
+        State::Failed { code, .. } => format!("failed{target} code={code:?}"),
+        State::Idle | State::Staging { .. } | State::Staged { .. } | State::Armed { .. } | State::Trying { .. } => {
+            format!("{}{target}", state.name())
+        }
+    }
+}
+
+/// One try to stage a release.
+struct Staging {
+    paths: Paths,
+    helper: Helper,
+    http: reqwest::Client,
+    upstream: String,
+    progress: watch::Sender<Option<Progress>>,
+}
+
+impl Staging {
+    async fn run(&self) -> Result<(), (FailureCode, String)> {
+        let unreachable = |e: anyhow::Error| (FailureCode::Unreachable, format!("{e:#}"));
+        let manifest = self.get("manifest.json").await.map_err(unreachable)?;
+        let signatures = self.get("signatures.json").await.map_err(unreachable)?;
+        let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
+        let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
+        // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
+        let decoded: Vec<_> = signatures
+            .iter()
+            .filter_map(|(key_id, text)| {
+                let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+                Some(Signature { key_id: key_id.clone(), der })
+            })
+            .collect();
+        let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
+        let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| untrusted(e.to_string()))?;
+        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
+        let staging = self.helper.stage(manifest, signatures, proxy.url.clone());
+        tokio::pin!(staging);
+        loop {
+            tokio::select! {
+                result = &mut staging => return result.map_err(|e| (FailureCode::StageFailed, format!("{e:#}")))?,
+                () = tokio::time::sleep(Duration::from_secs(2)) => { self.progress.send_replace(Some(proxy.progress())); }
+            }
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<String> {
+        let response = self.http.get(format!("{}/{name}", self.upstream)).send().await?.error_for_status()?;
+        let bytes = response.bytes().await?;
+        anyhow::ensure!(bytes.len() <= fleeti_core::manifest::BYTES_MAX, "{name} has {} bytes", bytes.len());
+        Ok(String::from_utf8(bytes.to_vec())?)
+    }
+}

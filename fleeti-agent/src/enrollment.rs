@@ -1,0 +1,69 @@
+//! Enrollment: a one-time token for a certificate.
+
+use crate::helper::Helper;
+use crate::identity::{self, Identity, Server};
+use crate::image::running_release;
+use crate::{Paths, driver::Backoff};
+use anyhow::{Context, Result, ensure};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::Architecture;
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord};
+use fleeti_core::wire::problem::Problem;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+/// Largest answer that is read.
+const RESPONSE_MAX: usize = 64 * 1024;
+
+/// The identity of this device; enrolls, as often as it takes, when there is none.
+///
+/// # Errors
+/// When there is no enrollment record, or the image's root is not the record's.
+pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity> {
+    if let Some(identity) = Identity::load(paths)? {
+        return Ok(identity);
+    }
+    let record = helper.enrollment_record().await?.context("this device is not enrolled and has no enrollment record")?;
+    check_root(paths, &record)?;
+    let mut backoff = Backoff::default();
+    loop {
+        match enroll(paths, &record).await {
+            Ok(identity) => return Ok(identity),
+            Err(e) => {
+                tracing::warn!("enrollment failed: {e:#}");
+                helper.say(&format!("fleeti: enrollment failed: {e:#}")).await.ok();
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
+/// The record names the root that the server must chain to; the image brings it.
+fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
+    let pem = std::fs::read(paths.lib.join("trust/root.pem"))?;
+    let root = CertificateDer::from_pem_slice(&pem).context("the image's root")?;
+    let found = sha256_hex(&root);
+    ensure!(found == record.root_sha256, "the record is for the root {}, the image trusts {found}", record.root_sha256);
+    Ok(())
+}
+
+async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
+    let server = Server::of(record)?;
+    let client = reqwest::Client::builder().tls_backend_preconfigured(identity::anonymous_tls(paths)?).build()?;
+    let request = EnrollRequest {
+        token: record.token.clone(),
+        csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?,
+        architecture: Architecture::X86_64,
+        running: running_release()?,
+    };
+    let response = client.post(format!("{}/enroll", server.https_url)).json(&request).send().await?;
+    let status = response.status();
+    let body = response.bytes().await?;
+    ensure!(body.len() <= RESPONSE_MAX, "the answer has {} bytes", body.len());
+    if !status.is_success() {
+        let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
+        anyhow::bail!("the server refused: {detail}");
+    }
+    let response: EnrollResponse = serde_json::from_slice(&body)?;
+    Identity::store(paths, response, server)
+}

@@ -1,0 +1,98 @@
+//! Health checks: a boot that fails them while the boot loader counts its tries is not kept.
+
+use crate::image::{ImageFacts, running_release};
+use crate::{Paths, boot, write_durably};
+use anyhow::Result;
+use fleeti_core::id::Version;
+use fleeti_core::profile::HealthCheck;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// What the last run of the checks found; on the data partition, so that the next boot can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    /// The version that was checked.
+    pub version: Version,
+    /// The boot in which it was.
+    pub boot_id: String,
+    /// What came out.
+    pub healthy: bool,
+    /// The check that failed and its last words.
+    pub detail: String,
+}
+
+impl HealthRecord {
+    /// The last record, if there is one.
+    #[must_use]
+    pub fn read(paths: &Paths) -> Option<Self> {
+        serde_json::from_slice(&fs::read(paths.helper_state.join("health.json")).ok()?).ok()
+    }
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        Ok(write_durably(&paths.helper_state.join("health.json"), &serde_json::to_vec(self)?)?)
+    }
+}
+
+/// Runs every check; keeps and says the result. `Ok(false)` means that this boot must not be kept.
+///
+/// # Errors
+/// When the image cannot be read.
+pub async fn run(paths: &Paths) -> Result<bool> {
+    let facts = ImageFacts::read(paths)?;
+    let mut failed = None;
+    for check in &facts.health_checks {
+        if let Err(why) = run_check(check).await {
+            failed = Some(format!("health check {:?}: {why}", check.name));
+            break;
+        }
+    }
+    let record = HealthRecord {
+        version: running_release()?.version,
+        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+        healthy: failed.is_none(),
+        detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),
+    };
+    record.write(paths)?;
+    let verdict = if record.healthy { "healthy" } else { "unhealthy" };
+    boot::say(&format!("fleeti: health version={} {verdict}: {}", record.version, record.detail));
+    // A version that was kept long ago is reported, not rebooted in circles.
+    Ok(record.healthy || !boot::is_counted())
+}
+
+async fn run_check(check: &HealthCheck) -> Result<(), String> {
+    let (program, arguments) = check.command.split_first().ok_or("has no command")?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+    let limit = Duration::from_secs(u64::from(check.timeout_s));
+    let output = tokio::time::timeout(limit, child.wait_with_output()).await;
+    let output = output.map_err(|_| format!("no answer after {} s", check.timeout_s))?.map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{} {}", output.status, text.trim().chars().take(500).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &[&str], timeout_s: u32) -> HealthCheck {
+        HealthCheck { name: "x".into(), command: command.iter().map(|s| (*s).to_owned()).collect(), timeout_s }
+    }
+
+    #[tokio::test]
+    async fn a_check_passes_fails_with_its_words_or_runs_out_of_time() {
+        assert!(run_check(&check(&["/bin/true"], 5)).await.is_ok());
+        let why = run_check(&check(&["/bin/sh", "-c", "echo no screen >&2; exit 3"], 5)).await.unwrap_err();
+        assert!(why.contains("no screen") && why.contains('3'), "{why}");
+        assert!(run_check(&check(&["/bin/sleep", "60"], 0)).await.unwrap_err().contains("no answer"));
+        assert!(run_check(&check(&["/does/not/exist"], 5)).await.is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! The helper's socket.
+
+use super::{MESSAGE_MAX, Request, Response, dmi, staging};
+use crate::image::{ImageFacts, running_release};
+use crate::{Paths, boot};
+use anyhow::{Context, Result, ensure};
+use fleeti_core::id::{DeviceId, Version};
+use fleeti_core::update::FailureCode;
+use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, watch};
+
+const DMI_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
+
+struct State {
+    paths: Paths,
+    blessed: watch::Sender<bool>,
+    /// One staging or arming at a time.
+    slot: Mutex<()>,
+}
+
+/// Answers until the process ends.
+///
+/// # Errors
+/// When the socket cannot be made, or the image is not one of Fleeti's.
+pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
+    let socket = paths.socket();
+    fs::remove_file(&socket).ok();
+    let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
+    std::os::unix::fs::chown(&socket, None, group)?;
+    boot::say(&boot::console_line(&boot::summary()?));
+    let (blessed, _) = watch::channel(is_blessed(&paths));
+    let state = Arc::new(State { paths, blessed, slot: Mutex::new(()) });
+    ready();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            if let Err(e) = converse(stream, &state).await {
+                tracing::warn!("request failed: {e:#}");
+            }
+        });
+    }
+}
+
+/// sd_notify(3).
+fn ready() {
+    if let (Ok(path), Ok(socket)) = (std::env::var("NOTIFY_SOCKET"), UnixDatagram::unbound()) {
+        socket.send_to(b"READY=1", path).ok();
+    }
+}
+
+fn is_blessed(paths: &Paths) -> bool {
+    running_release().is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version))
+}
+
+async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut line = Vec::new();
+    BufReader::new(reader.take(MESSAGE_MAX)).read_until(b'\n', &mut line).await?;
+    let request: Request = serde_json::from_slice(&line).context("not a request")?;
+    let response = answer(request, state).await.unwrap_or_else(|e| {
+        tracing::warn!("{e:#}");
+        Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") }
+    });
+    let mut line = serde_json::to_vec(&response)?;
+    line.push(b'\n');
+    Ok(writer.write_all(&line).await?)
+}
+
+async fn answer(request: Request, state: &State) -> Result<Response> {
+    let paths = &state.paths;
+    Ok(match request {
+        Request::BootSummary => Response::Boot { summary: boot::summary()? },
+        Request::EnrollmentRecord => Response::Record { record: enrollment_record(paths)? },
+        Request::Stage { manifest, signatures, url } => {
+            let _one = state.slot.lock().await;
+            staging::keep_signatures(paths, &signatures)?;
+            match staging::stage(paths, &manifest, &signatures, &url).await {
+                Ok(_) => Response::Done,
+                Err((code, detail)) => Response::Failed { code, detail },
+            }
+        }
+        Request::Arm { version } => {
+            let _one = state.slot.lock().await;
+            arm(paths, &version)?;
+            Response::Done
+        }
+        Request::Reboot => {
+            let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
+            ensure!(status.success(), "systemctl reboot: {status}");
+            Response::Done
+        }
+        Request::WhyFailed { version } => {
+            let running = running_release()?;
+            let reason = boot::why_failed(paths, running.line.as_str(), &version)?;
+            boot::clear_pstore();
+            Response::Reason { reason }
+        }
+        Request::WaitBlessed => {
+            let mut blessed = state.blessed.subscribe();
+            blessed.wait_for(|b| *b).await?;
+            Response::Done
+        }
+        Request::BlessedChanged => {
+            state.blessed.send_replace(is_blessed(paths));
+            Response::Done
+        }
+        Request::SetHostname { device } => {
+            set_hostname(paths, &device)?;
+            Response::Done
+        }
+        Request::Say { line } => {
+            let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
+            boot::say(&line);
+            Response::Done
+        }
+    })
+}
+
+/// Arms the version whose manifest was staged; verified again, because it was kept on a disk.
+fn arm(paths: &Paths, version: &Version) -> Result<()> {
+    let (manifest, signatures) = (staging::staged(paths)?, staging::staged_signatures(paths)?);
+    let verified = staging::check_manifest(paths, &manifest, &signatures).map_err(|(_, detail)| anyhow::anyhow!(detail))?;
+    ensure!(verified.manifest().release.version == *version, "{version} is not what was staged");
+    staging::arm(paths, &verified)
+}
+
+/// One named SMBIOS string or one ESP file, and nothing else from outside.
+fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
+    use base64::Engine;
+    if let Ok(table) = fs::read(DMI_TABLE)
+        && let Some(text) = dmi::oem_string(&table, SMBIOS_PREFIX)
+    {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).context("the SMBIOS enrollment record is no base64")?;
+        return serde_json::from_slice(&bytes).map(Some).context("the SMBIOS enrollment record");
+    }
+    match fs::read(paths.esp.join(ESP_FILE)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("the enrollment record on the ESP"),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).context("the enrollment record on the ESP"),
+    }
+}
+
+fn set_hostname(paths: &Paths, device: &DeviceId) -> Result<()> {
+    let name = ImageFacts::read(paths)?.hostname.replace("{id}", device.as_str());
+    let name: String = name.chars().take(63).collect();
+    Ok(fs::write("/proc/sys/kernel/hostname", name)?)
+}

@@ -1,0 +1,161 @@
+//! Stage, then arm. Staging runs the unmodified systemd-sysupdate, whose UKI target is a `.staged` file that
+//! systemd-boot ignores; arming checks its digest against the manifest and renames it into a boot entry.
+
+use crate::Paths;
+use crate::image::{ImageFacts, release_keys, running_release};
+use anyhow::{Context, Result, ensure};
+use fleeti_core::id::{Architecture, Version};
+use fleeti_core::update::FailureCode;
+use fleeti_pki::manifest::{Signature, Verified, verify};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+const SYSUPDATE: &str = "/usr/lib/systemd/systemd-sysupdate";
+/// A transfer that takes longer is stuck.
+const TIME_LIMIT: Duration = Duration::from_secs(3 * 3600);
+/// Boots that a new version may take to become healthy.
+const TRIES: u32 = 3;
+
+/// A refusal: its code and its words.
+pub type Refusal = (FailureCode, String);
+
+fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal> {
+    Err((code, detail.into()))
+}
+
+/// Checks everything about a manifest that this device can check.
+pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, String)]) -> Result<Verified, Refusal> {
+    use base64::Engine;
+    let internal = |e: anyhow::Error| (FailureCode::ManifestUntrusted, format!("{e:#}"));
+    let keys = release_keys(paths).map_err(internal)?;
+    let decoded: Vec<_> = signatures
+        .iter()
+        .filter_map(|(key_id, text)| {
+            let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+            Some(Signature { key_id: key_id.clone(), der })
+        })
+        .collect();
+    let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
+    let (running, facts) = (running_release().map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
+    let m = verified.manifest();
+    if m.release.line != running.line || m.architecture != Architecture::X86_64 {
+        return refuse(FailureCode::WrongImage, format!("{} for {} does not run here", m.release, m.architecture));
+    }
+    if m.release.version <= running.version || m.release.version < facts.minimum_version {
+        let (v, floor) = (&m.release.version, &facts.minimum_version);
+        return refuse(FailureCode::TooOld, format!("{v} is not newer than {} (floor {floor})", running.version));
+    }
+    if m.uki().is_none() {
+        return refuse(FailureCode::WrongImage, "the manifest names no kernel image");
+    }
+    Ok(verified)
+}
+
+/// Verifies and stages a release.
+pub async fn stage(paths: &Paths, manifest: &str, signatures: &[(String, String)], url: &str) -> Result<Verified, Refusal> {
+    let verified = check_manifest(paths, manifest, signatures)?;
+    if !url.starts_with("http://127.0.0.1:") || url.contains(char::is_whitespace) {
+        return refuse(FailureCode::StageFailed, "the helper downloads from the loopback only");
+    }
+    let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
+    let definitions = write_definitions(paths, url).map_err(failed)?;
+    let version = verified.manifest().release.version.clone();
+    run_sysupdate(&definitions, &version).await.map_err(failed)?;
+    check_staged(paths, &verified).map_err(failed)?;
+    // What may be armed is what was verified here, also after a restart.
+    crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes()).map_err(|e| failed(e.into()))?;
+    Ok(verified)
+}
+
+/// The image's templates with this download's URL, in a folder of root's.
+fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
+    let target = paths.run.join("sysupdate.d");
+    fs::remove_dir_all(&target).ok();
+    fs::DirBuilder::new().mode(0o700).create(&target)?;
+    let templates = paths.lib.join("sysupdate.d");
+    for entry in fs::read_dir(&templates).with_context(|| templates.display().to_string())? {
+        let entry = entry?;
+        let text = fs::read_to_string(entry.path())?.replace("@URL@", url);
+        fs::write(target.join(entry.file_name()), text)?;
+    }
+    Ok(target)
+}
+
+async fn run_sysupdate(definitions: &Path, version: &Version) -> Result<()> {
+    let mut command = Command::new(SYSUPDATE);
+    command.arg(format!("--definitions={}", definitions.display())).args(["update", version.as_str()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output()).await.context("systemd-sysupdate is stuck")??;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let words: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let tail = words[words.len().saturating_sub(6)..].join(" | ");
+    ensure!(output.status.success(), "systemd-sysupdate: {tail}");
+    Ok(())
+}
+
+fn staged_path(paths: &Paths, verified: &Verified) -> PathBuf {
+    let release = &verified.manifest().release;
+    paths.esp.join("EFI/Linux").join(format!("{}_{}.staged", release.line, release.version))
+}
+
+/// The staged kernel image is the manifest's: it names the root hash, so everything else follows from it.
+fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
+    let path = staged_path(paths, verified);
+    let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
+    let found = digest(&path).with_context(|| path.display().to_string())?;
+    if found != expected.sha256 {
+        // Not the release's bytes: away with it, so that the next try writes it anew.
+        fs::remove_file(&path).ok();
+        anyhow::bail!("the staged kernel image has SHA-256 {found}, the manifest says {}", expected.sha256);
+    }
+    Ok(())
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0u8; 1 << 16]);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&buffer[..n]);
+    }
+}
+
+/// Makes the staged version a boot entry with its tries.
+pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
+    let release = &verified.manifest().release;
+    let staged = staged_path(paths, verified);
+    let folder = paths.esp.join("EFI/Linux");
+    let entry = folder.join(format!("{}_{}+{TRIES}-0.efi", release.line, release.version));
+    if entry.exists() && !staged.exists() {
+        return Ok(()); // armed before a power cut
+    }
+    check_staged(paths, verified)?;
+    File::open(&staged)?.sync_all()?;
+    fs::rename(&staged, &entry)?;
+    File::open(&folder)?.sync_all()?;
+    Ok(())
+}
+
+/// The manifest of what was staged last. Its signatures were checked before it was kept, in a folder that only
+/// root can write.
+pub fn staged(paths: &Paths) -> Result<String> {
+    Ok(fs::read_to_string(paths.helper_state.join("staged.json"))?)
+}
+
+/// Keeps the signatures beside the manifest, so that arming can verify again.
+pub fn keep_signatures(paths: &Paths, signatures: &[(String, String)]) -> Result<()> {
+    Ok(crate::write_durably(&paths.helper_state.join("staged.sigs.json"), &serde_json::to_vec(signatures)?)?)
+}
+
+/// The signatures of what was staged last.
+pub fn staged_signatures(paths: &Paths) -> Result<Vec<(String, String)>> {
+    Ok(serde_json::from_slice(&fs::read(paths.helper_state.join("staged.sigs.json"))?)?)
+}

@@ -1,0 +1,130 @@
+//! Who this device is: its key (a file, mode 0600) and its certificate.
+
+use crate::{Paths, write_durably};
+use anyhow::{Context, Result, ensure};
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord};
+use fleeti_pki::certificate;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use rustls::ClientConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::sync::Arc;
+
+/// Where the server is; kept from the enrollment record, without its token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// As in `https://fleeti.example:8443`.
+    pub https_url: String,
+    /// Host of the MQTT broker.
+    pub mqtt_host: String,
+    /// Port of the MQTT broker.
+    pub mqtt_port: u16,
+}
+
+impl Server {
+    /// From an enrollment record.
+    ///
+    /// # Errors
+    /// When its MQTT address is no `HOST:PORT`.
+    pub fn of(record: &EnrollmentRecord) -> Result<Self> {
+        let (host, port) = record.mqtt_address.rsplit_once(':').context("the MQTT address has no port")?;
+        let https_url = record.https_url.trim_end_matches('/').to_owned();
+        ensure!(https_url.starts_with("https://"), "the server's URL is not https");
+        Ok(Self { https_url, mqtt_host: host.to_owned(), mqtt_port: port.parse().context("the MQTT port")? })
+    }
+}
+
+/// An enrolled device.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its id.
+    pub device: DeviceId,
+    /// Where its server is.
+    pub server: Server,
+    key: SoftKey,
+    chain_pem: String,
+}
+
+/// The device's key; made at the first call.
+///
+/// # Errors
+/// I/O.
+pub fn key(paths: &Paths) -> Result<SoftKey> {
+    let path = paths.state.join("device.key");
+    if let Ok(bytes) = fs::read(&path) {
+        return SoftKey::from_pkcs8_der(&bytes).context("the device's key");
+    }
+    let key = SoftKey::generate(Algorithm::P256)?;
+    write_durably(&path, &key.to_pkcs8_der()?)?;
+    Ok(key)
+}
+
+impl Identity {
+    /// The identity, if the device is enrolled.
+    ///
+    /// # Errors
+    /// When its files contradict each other.
+    pub fn load(paths: &Paths) -> Result<Option<Self>> {
+        let (chain, server) = (paths.state.join("device.pem"), paths.state.join("server.json"));
+        if !chain.exists() || !server.exists() {
+            return Ok(None);
+        }
+        let chain_pem = fs::read_to_string(chain)?;
+        Self::new(key(paths)?, chain_pem, serde_json::from_slice(&fs::read(server)?)?).map(Some)
+    }
+
+    /// Keeps what enrollment gave.
+    ///
+    /// # Errors
+    /// When the certificate is not for this key and device; I/O.
+    pub fn store(paths: &Paths, response: EnrollResponse, server: Server) -> Result<Self> {
+        let identity = Self::new(key(paths)?, response.certificate_chain_pem, server)?;
+        ensure!(identity.device == response.device, "the certificate is for another device");
+        write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
+        write_durably(&paths.state.join("device.pem"), identity.chain_pem.as_bytes())?;
+        Ok(identity)
+    }
+
+    fn new(key: SoftKey, chain_pem: String, server: Server) -> Result<Self> {
+        let leaf = certificate::from_pem(&chain_pem)?;
+        let device = certificate::device_of(&leaf)?;
+        let certified = certificate::public_key_der(&leaf)?;
+        ensure!(certified == key.public_key_der(), "the certificate is for another key");
+        Ok(Self { device, server, key, chain_pem })
+    }
+
+    /// TLS with this identity.
+    ///
+    /// # Errors
+    /// When rustls refuses key or certificates.
+    pub fn tls(&self, paths: &Paths) -> Result<ClientConfig> {
+        let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_pkcs8_der()?.to_vec()));
+        Ok(builder(paths)?.with_client_auth_cert(chain, key)?)
+    }
+}
+
+type WantsClientCert = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+/// TLS that trusts the image's root and nothing else.
+fn builder(paths: &Paths) -> Result<WantsClientCert> {
+    let path = paths.lib.join("trust/root.pem");
+    let pem = fs::read(&path).with_context(|| path.display().to_string())?;
+    let mut roots = rustls::RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(&pem) {
+        roots.add(root?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots))
+}
+
+/// TLS without an identity, for enrollment.
+///
+/// # Errors
+/// When the image has no root.
+pub fn anonymous_tls(paths: &Paths) -> Result<ClientConfig> {
+    Ok(builder(paths)?.with_no_client_auth())
+}

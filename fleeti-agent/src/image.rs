@@ -1,0 +1,70 @@
+//! What the running image says about itself: os-release and `/usr/lib/fleeti`.
+
+use crate::Paths;
+use anyhow::{Context, Result};
+use fleeti_core::id::{ReleaseName, Version};
+use fleeti_core::profile::HealthCheck;
+use fleeti_pki::manifest::ReleaseKeys;
+use serde::Deserialize;
+use std::fs;
+
+/// `/usr/lib/fleeti/image.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ImageFacts {
+    /// Nothing older is accepted.
+    pub minimum_version: Version,
+    /// With `{id}` for the device id.
+    pub hostname: String,
+    /// What must hold before a boot is kept.
+    pub health_checks: Vec<HealthCheck>,
+}
+
+impl ImageFacts {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the image has none: it was not built by Fleeti.
+    pub fn read(paths: &Paths) -> Result<Self> {
+        let path = paths.lib.join("image.json");
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+}
+
+/// The release keys that this image trusts.
+///
+/// # Errors
+/// When the image has none.
+pub fn release_keys(paths: &Paths) -> Result<ReleaseKeys> {
+    let path = paths.lib.join("trust/release.pem");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    ReleaseKeys::from_pem(&text).with_context(|| path.display().to_string())
+}
+
+/// `IMAGE_ID` and `IMAGE_VERSION` of os-release(5).
+///
+/// # Errors
+/// When they are missing.
+pub fn running_release() -> Result<ReleaseName> {
+    parse_os_release(&fs::read_to_string("/usr/lib/os-release")?)
+}
+
+fn parse_os_release(text: &str) -> Result<ReleaseName> {
+    let value = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+        line.map(|v| v.trim_matches('"').to_owned()).with_context(|| format!("os-release has no {key}"))
+    };
+    Ok(ReleaseName { line: value("IMAGE_ID")?.parse()?, version: value("IMAGE_VERSION")?.parse()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_is_read_from_os_release() {
+        let text = "NAME=\"Fleeti\"\nIMAGE_ID=kiosk\nIMAGE_VERSION=\"2\"\n";
+        assert_eq!(parse_os_release(text).unwrap().to_string(), "kiosk@2");
+        assert!(parse_os_release("NAME=x\n").is_err());
+    }
+}

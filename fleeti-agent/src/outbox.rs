@@ -1,0 +1,111 @@
+//! What must reach the server: kept on the data partition until the server has acknowledged it.
+
+use crate::write_durably;
+use anyhow::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most messages that wait; beyond it the oldest that may be dropped goes.
+pub const MESSAGES_MAX: usize = 256;
+
+/// A message that waits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its place in the order.
+    pub number: u64,
+    /// As in `report`.
+    pub leaf: String,
+    /// Bytes.
+    pub payload: Vec<u8>,
+    path: PathBuf,
+}
+
+/// Messages in order, one file each: `<number>.<leaf>`.
+pub struct Outbox {
+    dir: PathBuf,
+    next: AtomicU64,
+}
+
+impl Outbox {
+    /// Opens the folder, making it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let outbox = Self { dir: dir.to_owned(), next: AtomicU64::new(1) };
+        let last = outbox.names()?.last().map_or(0, |(n, _)| *n);
+        outbox.next.store(last + 1, Ordering::Relaxed);
+        Ok(outbox)
+    }
+
+    fn names(&self) -> Result<Vec<(u64, String)>> {
+        let mut names: Vec<_> = fs::read_dir(&self.dir)?
+            .flatten()
+            .filter_map(|e| {
+                let name = e.file_name().into_string().ok()?;
+                let (number, leaf) = name.split_once('.')?;
+                (leaf != "new").then_some((number.parse().ok()?, leaf.to_owned()))
+            })
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Keeps a message. With `replaces`, older ones of the same leaf are dropped: only the newest state matters.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn push(&self, leaf: &str, payload: &[u8], replaces: bool) -> Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let old = self.names()?;
+        write_durably(&self.dir.join(format!("{number:016}.{leaf}")), payload)?;
+        let crowded = old.len() >= MESSAGES_MAX;
+        for (n, l) in &old {
+            if (replaces && l == leaf) || (crowded && l == "telemetry") {
+                fs::remove_file(self.dir.join(format!("{n:016}.{l}"))).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest message.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn first(&self) -> Result<Option<Message>> {
+        let Some((number, leaf)) = self.names()?.into_iter().next() else { return Ok(None) };
+        let path = self.dir.join(format!("{number:016}.{leaf}"));
+        Ok(Some(Message { number, payload: fs::read(&path)?, leaf, path }))
+    }
+
+    /// Forgets a message that the server has acknowledged.
+    pub fn done(&self, message: &Message) {
+        // It may have been replaced by a newer one meanwhile.
+        fs::remove_file(&message.path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_a_restart_in_order_and_states_replace_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        outbox.push("ack", b"1", false).unwrap();
+        outbox.push("report", b"old", true).unwrap();
+        outbox.push("report", b"new", true).unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        outbox.push("ack", b"2", false).unwrap();
+        let mut seen = Vec::new();
+        while let Some(m) = outbox.first().unwrap() {
+            seen.push((m.leaf.clone(), m.payload.clone()));
+            outbox.done(&m);
+        }
+        let expected = [("ack", "1"), ("report", "new"), ("ack", "2")];
+        assert_eq!(seen, expected.map(|(l, p)| (l.to_owned(), p.as_bytes().to_vec())));
+    }
+}

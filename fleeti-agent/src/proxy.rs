@@ -1,0 +1,161 @@
+//! The loopback proxy: what systemd-sysupdate downloads one verified release from.
+//!
+//! A convenience and no trust anchor: systemd-sysupdate checks signature and digests itself. It listens on
+//! an ephemeral port below a path of 256 random bits, serves only the files of one verified manifest, and
+//! resumes an upstream transfer that breaks off (systemd-sysupdate itself cannot).
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use fleeti_core::manifest::Artifact;
+use fleeti_core::wire::device::Progress;
+use fleeti_pki::manifest::Verified;
+use futures::StreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Most resumptions of one file before the download fails.
+pub const RESUMES_MAX: u32 = 8;
+/// An upstream that sends nothing for this long is cut and resumed.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A proxy for one release; ends when dropped.
+pub struct Proxy {
+    /// What systemd-sysupdate is told.
+    pub url: String,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    client: reqwest::Client,
+    upstream: String,
+    prefix: String,
+    verified: Verified,
+    done: AtomicU64,
+    total: u64,
+}
+
+impl Proxy {
+    /// Starts a proxy for a verified release; `upstream` is the release's URL on the server.
+    ///
+    /// # Errors
+    /// When no loopback port can be had.
+    pub async fn start(client: reqwest::Client, upstream: String, verified: Verified) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let prefix = format!("/{}/", hex::encode(rand::random::<[u8; 32]>()));
+        let url = format!("http://{}{prefix}", listener.local_addr()?);
+        let wanted = |a: &&Artifact| a.path.starts_with("raw/") && [".root", ".verity", ".efi"].iter().any(|s| a.path.ends_with(s));
+        let total = verified.manifest().artifacts.iter().filter(wanted).filter(|a| !a.path.ends_with("systemd-boot.efi")).map(|a| a.size).sum();
+        let state = Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
+        let task = tokio::spawn(serve(listener, Arc::clone(&state)));
+        Ok(Self { url, state, task })
+    }
+
+    /// Bytes handed out so far.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { done: self.state.done.load(Ordering::Relaxed).min(self.state.total), total: self.state.total }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let state = Arc::clone(&state);
+                async move { Ok::<_, Infallible>(answer(&request, &state)) }
+            });
+            // A client that goes away ends its own connection and nothing else.
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+    }
+}
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+fn answer(request: &Request<Incoming>, state: &Arc<State>) -> Response<Body> {
+    let empty = |status| {
+        let mut response = Response::new(Empty::new().map_err(|e: Infallible| match e {}).boxed());
+        *response.status_mut() = status;
+        response
+    };
+    if request.method() != Method::GET {
+        return empty(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let Some(name) = request.uri().path().strip_prefix(&state.prefix) else { return empty(StatusCode::NOT_FOUND) };
+    let Some(artifact) = state.verified.manifest().artifact(&format!("raw/{name}")) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::spawn(fetch(Arc::clone(state), artifact.clone(), sender));
+    let frames = futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|item| (item, r)) });
+    let body = StreamBody::new(frames.map(|chunk: std::io::Result<Bytes>| chunk.map(Frame::data)));
+    let mut response = Response::new(BodyExt::boxed(body));
+    response.headers_mut().insert(hyper::header::CONTENT_LENGTH, artifact.size.into());
+    response
+}
+
+/// Streams a file of the release, resuming at the byte where it broke off.
+async fn fetch(state: Arc<State>, artifact: Artifact, sender: mpsc::Sender<std::io::Result<Bytes>>) {
+    let (mut at, mut resumes) = (0u64, 0u32);
+    while at < artifact.size {
+        let before = at;
+        match fetch_from(&state, &artifact, &mut at, &sender).await {
+            Ok(()) => {}
+            Err(e) => {
+                resumes = if at > before { 1 } else { resumes + 1 };
+                tracing::warn!("{} broke off at byte {at}: {e:#}", artifact.path);
+                if resumes > RESUMES_MAX || sender.is_closed() {
+                    // An error in the body, so that the client sees a broken transfer and not a short file.
+                    sender.send(Err(std::io::Error::other(e.to_string()))).await.ok();
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(250 << resumes.min(6))).await;
+            }
+        }
+    }
+}
+
+async fn fetch_from(state: &State, artifact: &Artifact, at: &mut u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
+    let mut request = state.client.get(format!("{}/{}", state.upstream, artifact.path));
+    if *at > 0 {
+        request = request.header("Range", format!("bytes={at}-"));
+    }
+    let response = tokio::time::timeout(STALL, request.send()).await??;
+    let expected = if *at > 0 { 206 } else { 200 };
+    if response.status().as_u16() != expected {
+        bail!("the server answered {}", response.status());
+    }
+    let mut stream = response.bytes_stream();
+    while *at < artifact.size {
+        let Some(chunk) = tokio::time::timeout(STALL, stream.next()).await? else { bail!("the server stopped") };
+        let mut chunk = chunk?;
+        chunk.truncate(usize::try_from(artifact.size - *at).unwrap_or(usize::MAX));
+        *at += chunk.len() as u64;
+        if artifact.size > 4096 {
+            state.done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        }
+        if sender.send(Ok(chunk)).await.is_err() {
+            bail!("systemd-sysupdate went away");
+        }
+    }
+    Ok(())
+}

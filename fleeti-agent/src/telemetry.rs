@@ -1,0 +1,35 @@
+//! Load, memory and space, once a minute. What the system does not say is 0.
+
+use fleeti_core::wire::device::Telemetry;
+use std::path::Path;
+use sysinfo::{Disks, System};
+
+/// What the device does now.
+#[must_use]
+pub fn read() -> Telemetry {
+    let mut t = Telemetry {
+        uptime_s: System::uptime().unwrap_or(0),
+        load_milli: 0,
+        memory_used_kib: 0,
+        memory_total_kib: 0,
+        data_used_kib: 0,
+        data_total_kib: 0,
+    };
+    if let Ok(load) = System::load_average() {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let milli = (load.one * 1000.0).max(0.0) as u64;
+        t.load_milli = milli;
+    }
+    if let Ok(mut system) = System::new() {
+        system.refresh_memory();
+        t.memory_used_kib = system.used_memory() / 1024;
+        t.memory_total_kib = system.total_memory() / 1024;
+    }
+    if let Ok(disks) = Disks::new_with_refreshed_list()
+        && let Some(data) = disks.list().iter().find(|d| d.mount_point() == Path::new("/data"))
+    {
+        t.data_total_kib = data.total_space() / 1024;
+        t.data_used_kib = data.total_space().saturating_sub(data.available_space()) / 1024;
+    }
+    t
+}
