@@ -26,7 +26,7 @@ pub fn read() -> Telemetry {
         t.memory_total_kib = system.total_memory() / 1024;
     }
     if let Ok(disks) = Disks::new_with_refreshed_list()
-        && let Some(data) = disks.list().iter().find(|d| d.mount_point() == Path::new("/data"))
+        && let Some(data) = disks.iter().find(|d| d.mount_point() == Path::new("/data"))
     {
         t.data_total_kib = data.total_space() / 1024;
         t.data_used_kib = data.total_space().saturating_sub(data.available_space()) / 1024;

@@ -1,1 +1,26 @@
-//! fleeti-server
+//! The control plane: actix-web, an MQTT gateway and sqlx around the crates. Decides nothing that `core`
+//! decides.
+//!
+//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) · [`db`] (all SQL)
+//! · [`service`] (one call for each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`]
+//! (the API on 8080, the device port on 8443) · [`gateway`] (MQTT on 8883) · [`worker`] (builds) ·
+//! [`server`] (starting and stopping).
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let config = fleeti_server::config::Config::new("/var/lib/fleeti");
+//! let server = fleeti_server::server::Server::start(config).await?;
+//! println!("API at http://{}", server.addresses.api);
+//! server.stop().await;
+//! # Ok(()) }
+//! ```
+
+pub mod app;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod gateway;
+pub mod http;
+pub mod server;
+pub mod service;
+pub mod worker;

@@ -168,3 +168,9 @@ impl Revision {
         Ok(Self { number, digest, profile })
     }
 }
+
+/// Path, message and remedy of every rule that a profile breaks, for one that did not come as text.
+#[must_use]
+pub fn broken_rules(profile: &Profile) -> Vec<(String, String, String)> {
+    rules::broken(profile)
+}

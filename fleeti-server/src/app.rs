@@ -1,0 +1,61 @@
+//! What every part of the server shares.
+
+use crate::config::{Config, Pki};
+use crate::db::Db;
+use crate::gateway::hub::Hub;
+use crate::gateway::tls::TlsState;
+use fleeti_core::wire::api::Event;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, broadcast};
+
+/// Shared state.
+pub struct App {
+    /// How the server was started.
+    pub config: Config,
+    /// Keys.
+    pub pki: Pki,
+    /// Storage.
+    pub db: Db,
+    /// Live MQTT sessions.
+    pub hub: Hub,
+    /// Who may connect, swapped at every revocation.
+    pub tls: TlsState,
+    /// The administrator's token.
+    pub admin_token: String,
+    /// What changed, for watchers.
+    pub events: broadcast::Sender<Event>,
+    /// Wakes the build worker.
+    pub build_queued: Notify,
+}
+
+/// Shared state, counted.
+pub type AppRef = Arc<App>;
+
+impl App {
+    /// Where releases lie.
+    #[must_use]
+    pub fn releases(&self) -> PathBuf {
+        self.config.data.join("releases")
+    }
+    /// Tells watchers; nobody has to watch.
+    pub fn publish(&self, event: Event) {
+        self.events.send(event).ok();
+    }
+}
+
+/// Unix seconds.
+#[must_use]
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// A new id: a prefix and 100 random bits.
+#[must_use]
+pub fn new_id(prefix: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let random: [u8; 20] = rand::random();
+    let text: String = random.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect();
+    format!("{prefix}-{text}")
+}

@@ -1,0 +1,124 @@
+//! Builds: rows with leases, so that a killed worker loses nothing.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
+use sqlx::sqlite::SqlitePool;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    release_name: String,
+    created_s: i64,
+    phase: String,
+    detail: String,
+    directory: Option<String>,
+}
+
+fn phase_text(phase: BuildPhase) -> &'static str {
+    match phase {
+        BuildPhase::Queued => "queued",
+        BuildPhase::Running => "running",
+        BuildPhase::Succeeded => "succeeded",
+        BuildPhase::Failed => "failed",
+    }
+}
+
+impl TryFrom<Row> for Build {
+    type Error = AppError;
+    fn try_from(row: Row) -> Result<Self, AppError> {
+        let phases = [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
+        let phase = phases.into_iter().find(|p| phase_text(*p) == row.phase);
+        Ok(Self {
+            id: row.id,
+            release: row.release_name.parse().map_err(AppError::internal)?,
+            phase: phase.ok_or_else(|| AppError::internal(format!("build phase {:?}", row.phase)))?,
+            created_s: from_seconds(row.created_s),
+            detail: row.detail,
+            directory: row.directory,
+        })
+    }
+}
+
+/// Adds a build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, id: &str, request: &CreateBuild, now_s: u64) -> Result<(), AppError> {
+    sqlx::query(
+        "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail) \
+         VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker')",
+    )
+    .bind(id)
+    .bind(format!("{}@{}", request.profile.name, request.version))
+    .bind(seconds(now_s))
+    .bind(serde_json::to_string(request)?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes the oldest build that waits, or whose worker has lost its lease.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, CreateBuild)>, AppError> {
+    let row: Option<(String, String)> = sqlx::query_as(
+        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started' WHERE id = \
+         (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1) \
+          ORDER BY created_s, id LIMIT 1) RETURNING id, request",
+    )
+    .bind(seconds(now_s))
+    .bind(seconds(now_s + lease_s))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|(id, request)| Ok((id, serde_json::from_str(&request)?))).transpose()
+}
+
+/// Keeps the lease and says what the worker does.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn renew(pool: &SqlitePool, id: &str, until_s: u64, detail: &str) -> Result<(), AppError> {
+    sqlx::query("UPDATE builds SET lease_until_s = $2, detail = $3 WHERE id = $1 AND phase = 'running'")
+        .bind(id)
+        .bind(seconds(until_s))
+        .bind(detail)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Ends a build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn finish(pool: &SqlitePool, id: &str, phase: BuildPhase, detail: &str, directory: Option<&str>) -> Result<(), AppError> {
+    sqlx::query("UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1")
+        .bind(id)
+        .bind(phase_text(phase))
+        .bind(detail)
+        .bind(directory)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// One build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
+    let sql = "SELECT id, release_name, created_s, phase, detail, directory FROM builds WHERE id = $1";
+    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
+}
+
+/// The newest builds.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppError> {
+    let sql = "SELECT id, release_name, created_s, phase, detail, directory FROM builds ORDER BY created_s DESC, id LIMIT $1";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(Build::try_from).collect()
+}

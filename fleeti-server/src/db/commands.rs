@@ -1,0 +1,85 @@
+//! One-shot commands: the mailbox of a device.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::CommandStatus;
+use fleeti_core::wire::device::{Command, Outcome};
+use sqlx::sqlite::SqlitePool;
+
+/// Most commands that are delivered at once.
+pub const BATCH_MAX: i64 = 32;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    deadline_s: i64,
+    orders: String,
+    status: String,
+}
+
+/// Adds a command.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, device: &DeviceId, command: &Command, now_s: u64) -> Result<(), AppError> {
+    sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, orders, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
+        .bind(&command.id)
+        .bind(device.as_str())
+        .bind(seconds(now_s))
+        .bind(seconds(command.deadline_s))
+        .bind(serde_json::to_string(&command.order)?)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Commands that the device has not acknowledged, oldest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pending(pool: &SqlitePool, device: &DeviceId) -> Result<Vec<Command>, AppError> {
+    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' \
+               ORDER BY created_s, id LIMIT $2";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(BATCH_MAX).fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|r| Ok(Command { id: r.id, order: serde_json::from_str(&r.orders)?, deadline_s: from_seconds(r.deadline_s) }))
+        .collect()
+}
+
+/// How many commands wait for a device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pending_count(tx: &mut Tx<'_>, device: &DeviceId) -> Result<i64, AppError> {
+    let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
+    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await?)
+}
+
+/// Keeps a device's answer. Only to its own commands.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn acknowledge(tx: &mut Tx<'_>, device: &DeviceId, id: &str, outcome: Outcome) -> Result<(), AppError> {
+    let status = match outcome {
+        Outcome::Done => "done",
+        Outcome::Expired => "expired",
+    };
+    sqlx::query("UPDATE commands SET status = $3 WHERE id = $1 AND device = $2 AND status = 'pending'")
+        .bind(id)
+        .bind(device.as_str())
+        .bind(status)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// One command.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<CommandStatus>, AppError> {
+    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE id = $1";
+    let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
+    row.map(|r| Ok(CommandStatus { id: r.id, order: serde_json::from_str(&r.orders)?, status: r.status })).transpose()
+}

@@ -1,0 +1,217 @@
+//! Devices.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::wire::api::Device;
+use fleeti_core::wire::device::{Report, Telemetry};
+use sqlx::sqlite::SqlitePool;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    fleet: String,
+    last_seen_s: i64,
+    certificate_sha256: String,
+    certificate_not_after_s: i64,
+    revoked_s: Option<i64>,
+    boot: Option<String>,
+    update_state: Option<String>,
+    progress: Option<String>,
+    telemetry: Option<String>,
+    desired_release: Option<String>,
+}
+
+const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, boot, \
+     update_state, progress, telemetry, desired_release FROM devices";
+
+fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
+    Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
+}
+
+impl TryFrom<Row> for Device {
+    type Error = AppError;
+    fn try_from(row: Row) -> Result<Self, AppError> {
+        Ok(Self {
+            id: row.id.parse().map_err(AppError::internal)?,
+            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            online: false,
+            revoked: row.revoked_s.is_some(),
+            last_seen_s: from_seconds(row.last_seen_s),
+            boot: json(row.boot)?,
+            update: json(row.update_state)?,
+            progress: json(row.progress)?,
+            desired: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+            certificate_sha256: row.certificate_sha256,
+            certificate_not_after_s: from_seconds(row.certificate_not_after_s),
+            telemetry: json(row.telemetry)?,
+        })
+    }
+}
+
+/// What a device's certificate is.
+pub struct Certified {
+    /// SHA-256 of its public key.
+    pub key_sha256: String,
+    /// Serial, hexadecimal.
+    pub serial: String,
+    /// SHA-256 of the DER.
+    pub certificate_sha256: String,
+    /// End of validity.
+    pub not_after_s: u64,
+}
+
+/// Adds a device, or gives a known one its new certificate.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certified, now_s: u64) -> Result<(), AppError> {
+    sqlx::query(
+        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) \
+         VALUES ($1, $2, $3, $3, $4, $5, $6, $7) \
+         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7",
+    )
+    .bind(id.as_str())
+    .bind(fleet.as_str())
+    .bind(seconds(now_s))
+    .bind(&c.key_sha256)
+    .bind(&c.serial)
+    .bind(&c.certificate_sha256)
+    .bind(seconds(c.not_after_s))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// One device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
+    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
+}
+
+/// A page of devices, ordered by id, after `after`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn page(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"));
+    let rows = sqlx::query_as::<_, Row>(sql).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(Device::try_from).collect()
+}
+
+/// Ids of a fleet's devices that are not revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
+    let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL ORDER BY id";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
+/// Whether a device may connect with this certificate: known, not revoked, and the certificate is its newest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn may_connect(pool: &SqlitePool, id: &DeviceId, certificate_sha256: &str) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM devices WHERE id = $1 AND certificate_sha256 = $2 AND revoked_s IS NULL";
+    let n: i64 = sqlx::query_scalar(sql).bind(id.as_str()).bind(certificate_sha256).fetch_one(pool).await?;
+    Ok(n == 1)
+}
+
+/// Marks a device revoked; `false` when there is none or it was already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoke(tx: &mut Tx<'_>, id: &DeviceId, now_s: u64) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET revoked_s = $2 WHERE id = $1 AND revoked_s IS NULL";
+    Ok(sqlx::query(sql).bind(id.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Ids, serials and times of revoked devices.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoked(pool: &SqlitePool) -> Result<Vec<(String, String, i64)>, AppError> {
+    let sql = "SELECT id, serial, revoked_s FROM devices WHERE revoked_s IS NOT NULL ORDER BY revoked_s, id";
+    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+}
+
+/// Keeps a report; `None` when it is not newer than the last one, else the device's fleet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<FleetId>, AppError> {
+    let fleet: Option<String> = sqlx::query_scalar(
+        "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6 \
+         WHERE id = $1 AND report_sequence < $2 RETURNING fleet",
+    )
+    .bind(id.as_str())
+    .bind(seconds(report.sequence))
+    .bind(serde_json::to_string(&report.boot)?)
+    .bind(serde_json::to_string(&report.update)?)
+    .bind(report.progress.map(|p| serde_json::to_string(&p)).transpose()?)
+    .bind(seconds(now_s))
+    .fetch_optional(&mut **tx)
+    .await?;
+    fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
+}
+
+/// Keeps the last telemetry.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn telemetry(tx: &mut Tx<'_>, id: &DeviceId, telemetry: &Telemetry, now_s: u64) -> Result<(), AppError> {
+    sqlx::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(serde_json::to_string(telemetry)?)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Sets what a device should run.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_desired(tx: &mut Tx<'_>, id: &DeviceId, release: Option<&ReleaseName>) -> Result<(), AppError> {
+    sqlx::query("UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(release.map(ToString::to_string))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Generation and release that a device should run.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<(i64, Option<String>)>, AppError> {
+    let sql = "SELECT desired_generation, desired_release FROM devices WHERE id = $1";
+    Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
+}
+
+/// Remembers whether the device holds a persistent MQTT session.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_session(pool: &SqlitePool, id: &DeviceId, present: bool) -> Result<(), AppError> {
+    let sql = "UPDATE devices SET mqtt_session = $2 WHERE id = $1";
+    sqlx::query(sql).bind(id.as_str()).bind(i64::from(present)).execute(pool).await?;
+    Ok(())
+}
+
+/// Whether the device holds a persistent MQTT session.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn has_session(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
+    let n: Option<i64> =
+        sqlx::query_scalar("SELECT mqtt_session FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
+    Ok(n == Some(1))
+}

@@ -1,0 +1,75 @@
+//! Published releases.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::manifest::Manifest;
+use fleeti_core::wire::api::Release;
+use sqlx::sqlite::SqlitePool;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    manifest_sha256: String,
+    manifest: String,
+    published_s: i64,
+}
+
+impl TryFrom<Row> for Release {
+    type Error = AppError;
+    fn try_from(row: Row) -> Result<Self, AppError> {
+        Ok(Self {
+            name: row.name.parse().map_err(AppError::internal)?,
+            manifest_sha256: row.manifest_sha256,
+            published_s: Some(from_seconds(row.published_s)),
+            artifacts: Manifest::parse(row.manifest.as_bytes()).map_err(AppError::internal)?.artifacts,
+        })
+    }
+}
+
+/// Adds a release whose files are in place; `false` when it is there already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, name: &ReleaseName, sha256: &str, manifest: &str, signatures: &str, now_s: u64) -> Result<bool, AppError> {
+    let result = sqlx::query(
+        "INSERT INTO releases (name, manifest_sha256, manifest, signatures, published_s) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(name.to_string())
+    .bind(sha256)
+    .bind(manifest)
+    .bind(signatures)
+    .bind(seconds(now_s))
+    .execute(&mut **tx)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// One release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
+    let sql = "SELECT name, manifest_sha256, manifest, published_s FROM releases WHERE name = $1";
+    sqlx::query_as::<_, Row>(sql).bind(name.to_string()).fetch_optional(pool).await?.map(Release::try_from).transpose()
+}
+
+/// The newest releases.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
+    let sql = "SELECT name, manifest_sha256, manifest, published_s FROM releases ORDER BY published_s DESC, name LIMIT $1";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(Release::try_from).collect()
+}
+
+/// The manifest's bytes and its signatures, as a device asks for them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn documents(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<(String, String)>, AppError> {
+    let sql = "SELECT manifest, signatures FROM releases WHERE name = $1";
+    Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
+}

@@ -1,0 +1,88 @@
+//! What a service refuses. The one place that knows HTTP status codes.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
+
+/// A refusal or a fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct AppError {
+    code: Code,
+    detail: String,
+    hint: Option<&'static str>,
+}
+
+impl AppError {
+    /// A refusal with a stable code.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), hint: None }
+    }
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+    /// A fault: logged here, once, and told to nobody in detail.
+    pub fn internal(e: impl std::fmt::Display) -> Self {
+        tracing::error!("{e}");
+        Self::new(Code::Internal, "a fault of the server; its log has more")
+    }
+    /// There is no such thing.
+    #[must_use]
+    pub fn not_found(what: &str, id: &str) -> Self {
+        Self::new(Code::NotFound, format!("there is no {what} {id:?}"))
+    }
+}
+
+impl From<sqlx::Error> for AppError {
+    fn from(e: sqlx::Error) -> Self {
+        Self::internal(e)
+    }
+}
+impl From<serde_json::Error> for AppError {
+    fn from(e: serde_json::Error) -> Self {
+        Self::internal(e)
+    }
+}
+impl From<fleeti_pki::Error> for AppError {
+    fn from(e: fleeti_pki::Error) -> Self {
+        Self::internal(e)
+    }
+}
+impl From<std::io::Error> for AppError {
+    fn from(e: std::io::Error) -> Self {
+        Self::internal(e)
+    }
+}
+
+impl ResponseError for AppError {
+    fn status_code(&self) -> StatusCode {
+        match self.code {
+            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::Forbidden => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Conflict => StatusCode::CONFLICT,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status_code();
+        let problem = Problem {
+            kind: format!("{TYPE_PREFIX}{}", self.code.as_str()),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            hint: self.hint.map(str::to_owned),
+        };
+        HttpResponse::build(status).content_type("application/problem+json").json(problem)
+    }
+}

@@ -1,0 +1,330 @@
+//! One MQTT 5 session of one device.
+
+use crate::app::App;
+use crate::db;
+use crate::gateway::hub::Handle;
+use crate::service::devices;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::certificate;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReason,
+    Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
+};
+use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// Longest keep alive that is granted, seconds.
+const KEEP_ALIVE_S_MAX: u16 = 300;
+/// Messages to a device that it has not acknowledged yet.
+const IN_FLIGHT_MAX: usize = 16;
+/// Most filters of one SUBSCRIBE.
+const FILTERS_MAX: usize = 8;
+
+/// What was sent to the device and waits for its PUBACK.
+enum InFlight {
+    Desired(u64),
+    Command,
+}
+
+struct Session<'a> {
+    app: &'a App,
+    device: DeviceId,
+    stream: TlsStream<TcpStream>,
+    input: BytesMut,
+    write_limit: Duration,
+    keep_alive: Duration,
+    next_id: u16,
+    in_flight: HashMap<u16, InFlight>,
+    subscribed: HashSet<Down>,
+    sent_generation: Option<u64>,
+    sent_commands: HashSet<String>,
+}
+
+/// Serves a connection whose TLS handshake is done.
+pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
+    let (_, connection) = stream.get_ref();
+    let leaf = connection.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
+    let leaf = certificate::from_der(leaf)?;
+    let (device, fingerprint) = (certificate::device_of(&leaf)?, certificate::fingerprint(&leaf)?);
+    let limits = app.config.limits;
+    let handshake = Duration::from_millis(limits.handshake_ms);
+    let mut session = Session {
+        app,
+        device,
+        stream,
+        input: BytesMut::new(),
+        write_limit: Duration::from_millis(limits.write_ms),
+        keep_alive: handshake,
+        next_id: 0,
+        in_flight: HashMap::new(),
+        subscribed: HashSet::new(),
+        sent_generation: None,
+        sent_commands: HashSet::new(),
+    };
+    let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
+        Packet::Connect(connect, will, _) => (connect, will.is_some()),
+        _ => bail!("the first packet is no CONNECT"),
+    };
+    if let Err(code) = session.admit(&connect, has_will, &fingerprint).await {
+        let refusal = ConnAck { session_present: false, code, properties: None };
+        session.write(&Packet::ConnAck(refusal)).await?;
+        bail!("refused: {code:?}");
+    }
+    let registration = app.hub.register(&session.device).await;
+    // Checked again: a revocation may have come between the first look and the registration.
+    if app.tls.is_revoked(&session.device) {
+        bail!("revoked");
+    }
+    session.begin(&connect).await?;
+    app.publish(Event::Device { id: session.device.clone() });
+    let result = session.serve(&registration.handle).await;
+    if let Err(Closed { reason, .. }) = &result {
+        session.write(&Packet::Disconnect(Disconnect { reason_code: *reason, properties: None })).await.ok();
+    }
+    let device = session.device.clone();
+    drop(registration);
+    app.publish(Event::Device { id: device });
+    result.map_err(|c| anyhow::anyhow!("{:?}: {}", c.reason, c.detail))
+}
+
+/// Why the server ends a session.
+struct Closed {
+    reason: DisconnectReasonCode,
+    detail: String,
+}
+
+fn close<T>(reason: DisconnectReasonCode, detail: impl Into<String>) -> Result<T, Closed> {
+    Err(Closed { reason, detail: detail.into() })
+}
+
+impl From<anyhow::Error> for Closed {
+    fn from(e: anyhow::Error) -> Self {
+        Self { reason: DisconnectReasonCode::UnspecifiedError, detail: format!("{e:#}") }
+    }
+}
+
+impl Session<'_> {
+    async fn read(&mut self) -> Result<Packet> {
+        let limit = u32::try_from(PACKET_MAX).ok();
+        loop {
+            match Packet::read(&mut self.input, limit) {
+                Ok(packet) => return Ok(packet),
+                Err(CodecError::InsufficientBytes(_)) => {
+                    ensure!(self.input.len() <= PACKET_MAX, "a packet is too large");
+                }
+                Err(e) => bail!("malformed packet: {e}"),
+            }
+            ensure!(self.stream.read_buf(&mut self.input).await? > 0, "the device closed the connection");
+        }
+    }
+
+    async fn write(&mut self, packet: &Packet) -> Result<()> {
+        let mut out = BytesMut::new();
+        packet.write(&mut out, None)?;
+        // A peer that does not read must not hold a session, or a takeover would wait for it.
+        let write = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
+        Ok(tokio::time::timeout(self.write_limit, write).await.context("the device does not read")??)
+    }
+
+    async fn admit(&self, connect: &Connect, has_will: bool, fingerprint: &str) -> Result<(), ConnectReturnCode> {
+        if connect.client_id != self.device.as_str() {
+            return Err(ConnectReturnCode::ClientIdentifierNotValid);
+        }
+        if has_will {
+            // Presence comes from the connection itself.
+            return Err(ConnectReturnCode::NotAuthorized);
+        }
+        match db::devices::may_connect(self.app.db.pool(), &self.device, fingerprint).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ConnectReturnCode::NotAuthorized),
+            Err(_) => Err(ConnectReturnCode::ServerUnavailable),
+        }
+    }
+
+    async fn begin(&mut self, connect: &Connect) -> Result<()> {
+        let granted = if connect.keep_alive == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive.min(KEEP_ALIVE_S_MAX) };
+        self.keep_alive = Duration::from_secs(u64::from(granted) * 3 / 2);
+        let pool = self.app.db.pool();
+        let session_present = !connect.clean_start && db::devices::has_session(pool, &self.device).await?;
+        let expiry = connect.properties.as_ref().and_then(|p| p.session_expiry_interval).unwrap_or(0);
+        db::devices::set_session(pool, &self.device, expiry > 0).await?;
+        if session_present {
+            self.subscribed = Down::ALL.into_iter().collect();
+        }
+        let properties = ConnAckProperties {
+            session_expiry_interval: None,
+            receive_max: Some(16),
+            max_qos: Some(1),
+            retain_available: Some(0),
+            max_packet_size: u32::try_from(PACKET_MAX).ok(),
+            assigned_client_identifier: None,
+            topic_alias_max: Some(0),
+            reason_string: None,
+            user_properties: vec![],
+            wildcard_subscription_available: Some(0),
+            subscription_identifiers_available: Some(0),
+            shared_subscription_available: Some(0),
+            server_keep_alive: Some(granted),
+            response_information: None,
+            server_reference: None,
+            authentication_method: None,
+            authentication_data: None,
+        };
+        let ack = ConnAck { session_present, code: ConnectReturnCode::Success, properties: Some(properties) };
+        self.write(&Packet::ConnAck(ack)).await
+    }
+
+    async fn serve(&mut self, handle: &Handle) -> Result<(), Closed> {
+        if !self.subscribed.is_empty() {
+            self.deliver().await?;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = handle.kicked.cancelled() => {
+                    let revoked = self.app.tls.is_revoked(&self.device);
+                    let reason = if revoked { DisconnectReasonCode::NotAuthorized } else { DisconnectReasonCode::SessionTakenOver };
+                    return close(reason, "kicked");
+                }
+                () = handle.mail.notified() => self.deliver().await?,
+                packet = tokio::time::timeout(self.keep_alive, self.read()) => {
+                    let Ok(packet) = packet else { return close(DisconnectReasonCode::KeepAliveTimeout, "silent") };
+                    let packet = packet.map_err(|e| Closed { reason: DisconnectReasonCode::MalformedPacket, detail: format!("{e:#}") })?;
+                    if !self.handle(packet).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// `false` when the device said goodbye.
+    async fn handle(&mut self, packet: Packet) -> Result<bool, Closed> {
+        match packet {
+            Packet::Publish(publish) => self.published(publish).await?,
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await?,
+            Packet::Unsubscribe(unsubscribe) => {
+                let mut reasons = Vec::new();
+                for filter in &unsubscribe.filters {
+                    let known = Down::of(filter, &self.device).is_some_and(|d| self.subscribed.remove(&d));
+                    reasons.push(if known { UnsubAckReason::Success } else { UnsubAckReason::NoSubscriptionExisted });
+                }
+                self.write(&Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None })).await?;
+            }
+            Packet::PubAck(ack) => match self.in_flight.remove(&ack.pkid) {
+                Some(InFlight::Desired(_) | InFlight::Command) => self.deliver().await?,
+                None => return close(DisconnectReasonCode::ProtocolError, format!("PUBACK {} of nothing", ack.pkid)),
+            },
+            Packet::PingReq(_) => self.write(&Packet::PingResp(rumqttc::v5::mqttbytes::v5::PingResp)).await?,
+            Packet::Disconnect(_) => return Ok(false),
+            Packet::Auth(_)
+            | Packet::Connect(..)
+            | Packet::ConnAck(_)
+            | Packet::PingResp(_)
+            | Packet::SubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::UnsubAck(_) => return close(DisconnectReasonCode::ProtocolError, "a packet that has no place here"),
+        }
+        Ok(true)
+    }
+
+    async fn published(&mut self, publish: Publish) -> Result<(), Closed> {
+        if publish.qos == QoS::ExactlyOnce {
+            return close(DisconnectReasonCode::QoSNotSupported, "QoS 2");
+        }
+        if publish.retain {
+            return close(DisconnectReasonCode::RetainNotSupported, "retained message");
+        }
+        let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
+        let Some(kind) = Up::of(topic, &self.device) else {
+            return close(DisconnectReasonCode::NotAuthorized, format!("publish to {topic:?}"));
+        };
+        let reason = match devices::received(self.app, &self.device, kind, &publish.payload).await {
+            Ok(()) => PubAckReason::Success,
+            // Acknowledged with the reason: a device that cannot be understood must not send it for ever.
+            Err(e) if e.code() == Code::Invalid => {
+                tracing::warn!("{}: {e}", self.device);
+                PubAckReason::PayloadFormatInvalid
+            }
+            // Not acknowledged: the device keeps it and sends it again.
+            Err(e) => return close(DisconnectReasonCode::UnspecifiedError, e.to_string()),
+        };
+        if publish.qos == QoS::AtLeastOnce {
+            self.write(&Packet::PubAck(PubAck { pkid: publish.pkid, reason, properties: None })).await?;
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Closed> {
+        if subscribe.filters.len() > FILTERS_MAX {
+            return close(DisconnectReasonCode::QuotaExceeded, "too many filters");
+        }
+        let mut codes = Vec::new();
+        for filter in &subscribe.filters {
+            codes.push(match Down::of(&filter.path, &self.device) {
+                Some(kind) => {
+                    self.subscribed.insert(kind);
+                    SubscribeReasonCode::Success(QoS::AtLeastOnce)
+                }
+                None => SubscribeReasonCode::NotAuthorized,
+            });
+        }
+        let refused = codes.iter().any(|c| *c == SubscribeReasonCode::NotAuthorized);
+        self.write(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None })).await?;
+        if refused {
+            return close(DisconnectReasonCode::NotAuthorized, "subscribed what is not its own");
+        }
+        self.deliver().await.map_err(Into::into)
+    }
+
+    /// Sends what lies in the mailbox and was not sent in this session yet.
+    async fn deliver(&mut self) -> Result<()> {
+        if self.subscribed.contains(&Down::Desired) && self.in_flight.len() < IN_FLIGHT_MAX {
+            let desired = devices::desired(self.app, &self.device).await?;
+            if self.sent_generation != Some(desired.generation) {
+                self.sent_generation = Some(desired.generation);
+                self.send(Down::Desired, &serde_json::to_vec(&desired)?, InFlight::Desired(desired.generation)).await?;
+            }
+        }
+        if self.subscribed.contains(&Down::Command) {
+            for command in db::commands::pending(self.app.db.pool(), &self.device).await? {
+                if self.in_flight.len() >= IN_FLIGHT_MAX {
+                    break;
+                }
+                if self.sent_commands.insert(command.id.clone()) {
+                    self.send(Down::Command, &serde_json::to_vec(&command)?, InFlight::Command).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, kind: Down, payload: &[u8], what: InFlight) -> Result<()> {
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: Bytes::from(kind.topic(&self.device)),
+            pkid: self.next_id,
+            payload: Bytes::copy_from_slice(payload),
+            properties: None,
+        };
+        self.in_flight.insert(self.next_id, what);
+        self.write(&Packet::Publish(publish)).await
+    }
+}

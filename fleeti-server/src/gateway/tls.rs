@@ -1,0 +1,143 @@
+//! Who may connect: one verifier for both device ports, swapped at every revocation.
+
+use arc_swap::ArcSwap;
+use fleeti_core::id::DeviceId;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A server's certificate chain and key.
+pub struct ServerIdentity {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8.
+    pub key: PrivateKeyDer<'static>,
+}
+
+struct Swapped {
+    mqtt: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+/// TLS of the device ports.
+pub struct TlsState {
+    identity: ServerIdentity,
+    /// The device intermediate: a shorter chain, and nobody else's certificates.
+    anchor: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+    swapped: ArcSwap<Swapped>,
+    revoked: RwLock<HashSet<DeviceId>>,
+}
+
+impl TlsState {
+    /// With a first revocation list (DER).
+    ///
+    /// # Errors
+    /// When rustls refuses certificate, key or list.
+    pub fn new(identity: ServerIdentity, anchor: CertificateDer<'static>, list: Vec<u8>) -> anyhow::Result<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let first = build(&identity, &anchor, &provider, list)?;
+        Ok(Self { identity, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
+    }
+
+    /// Swaps a new list in, with a new session store.
+    ///
+    /// # Errors
+    /// When rustls refuses the list; the old one stays.
+    pub fn swap(&self, list: Vec<u8>) -> anyhow::Result<()> {
+        self.swapped.store(Arc::new(build(&self.identity, &self.anchor, &self.provider, list)?));
+        Ok(())
+    }
+
+    /// The MQTT port's configuration now.
+    #[must_use]
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.swapped.load().mqtt)
+    }
+
+    /// Marks a device revoked for connections that are open.
+    pub fn revoke(&self, device: DeviceId) {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+    }
+    /// Whether a device was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, device: &DeviceId) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(device)
+    }
+}
+
+fn build(identity: &ServerIdentity, anchor: &CertificateDer<'static>, provider: &Arc<CryptoProvider>, list: Vec<u8>) -> anyhow::Result<Swapped> {
+    let mut roots = RootCertStore::empty();
+    roots.add(anchor.clone())?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .with_crls([CertificateRevocationListDer::from(list)])
+        .only_check_end_entity_revocation()
+        .enforce_revocation_expiration()
+        .build()?;
+    let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(Arc::clone(&verifier))
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    Ok(Swapped { mqtt: Arc::new(mqtt), verifier })
+}
+
+/// The device port's configuration: a certificate is optional (enrollment has none), the verifier is always the
+/// one of now, and no session is resumed, because resumption skips the verifier.
+///
+/// # Errors
+/// When rustls refuses certificate or key.
+pub fn https_config(app: &crate::app::AppRef) -> anyhow::Result<ServerConfig> {
+    let tls = &app.tls;
+    let hints = tls.swapped.load().verifier.root_hint_subjects().to_vec();
+    let verifier = Arc::new(CurrentVerifier { app: Arc::clone(app), hints });
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&tls.provider))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(tls.identity.chain.clone(), tls.identity.key.clone_key())?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+struct CurrentVerifier {
+    app: crate::app::AppRef,
+    hints: Vec<DistinguishedName>,
+}
+
+impl std::fmt::Debug for CurrentVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CurrentVerifier")
+    }
+}
+
+impl CurrentVerifier {
+    fn now(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.app.tls.swapped.load().verifier)
+    }
+}
+
+impl ClientCertVerifier for CurrentVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, rustls::Error> {
+        self.now().verify_client_cert(leaf, chain, now)
+    }
+    fn verify_tls12_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.now().verify_tls12_signature(message, certificate, dss)
+    }
+    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.now().verify_tls13_signature(message, certificate, dss)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.now().supported_verify_schemes()
+    }
+}

@@ -1,0 +1,4 @@
+//! HTTP: [`api`] for people and automation, [`device`] for devices. Handlers extract, call one service, map.
+
+pub mod api;
+pub mod device;

@@ -1,0 +1,53 @@
+//! `fleeti-server --data DIR`.
+
+use anyhow::Result;
+use clap::Parser;
+use fleeti_server::config::Config;
+use fleeti_server::server::Server;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The control plane of Fleeti: API and web, device port, MQTT, builds.
+///
+/// DIR needs keys (`fleeti pki init DIR/pki`) and a passphrase (the systemd credential fleeti-passphrase, or
+/// DIR/passphrase). The administrator's token is in DIR/admin.token after the first start.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The data folder.
+    #[arg(long, env = "FLEETI_DATA")]
+    data: PathBuf,
+    /// Where API and web listen. Without TLS, so keep it on loopback or behind a proxy.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    api: SocketAddr,
+    /// Where the device port listens.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    https: SocketAddr,
+    /// Where MQTT listens.
+    #[arg(long, default_value = "0.0.0.0:8883")]
+    mqtt: SocketAddr,
+    /// DNS name or address that devices call this server by; the first goes into enrollment records.
+    #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+    names: Vec<String>,
+    /// The agent's program that goes into images; beside this program by default.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+}
+
+#[actix_web::main]
+async fn main() -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let a = Arguments::parse();
+    let config = Config { api: a.api, https: a.https, mqtt: a.mqtt, names: a.names, agent: a.agent, ..Config::new(a.data) };
+    let server = Server::start(config).await?;
+    let at = server.addresses;
+    tracing::info!("API http://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! One-shot commands.
+
+use crate::app::{App, new_id, now_s};
+use crate::db::{self, audit};
+use crate::error::AppError;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::{CommandStatus, CreateCommand};
+use fleeti_core::wire::device::Command;
+use fleeti_core::wire::problem::Code;
+
+/// Most commands that may wait for one device.
+const PENDING_MAX: i64 = 64;
+const VALID_S_MAX: u32 = 30 * 86_400;
+
+/// Puts a command into a device's mailbox; it is delivered now or when the device is back.
+///
+/// # Errors
+/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox.
+pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
+    if !(1..=VALID_S_MAX).contains(&request.valid_s) {
+        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s)));
+    }
+    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
+        return Err(AppError::not_found("device", device.as_str()));
+    }
+    let now = now_s();
+    let command = Command { id: new_id("cmd"), order: request.order, deadline_s: now + u64::from(request.valid_s) };
+    let mut tx = app.db.write().await?;
+    if db::commands::pending_count(&mut tx, device).await? >= PENDING_MAX {
+        return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
+    }
+    db::commands::insert(&mut tx, device, &command, now).await?;
+    audit(&mut tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
+    tx.commit().await?;
+    app.hub.notify(device);
+    Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })
+}

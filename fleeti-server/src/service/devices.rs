@@ -1,0 +1,81 @@
+//! What devices say, and what is shown of them.
+
+use crate::app::{App, now_s};
+use crate::db;
+use crate::error::AppError;
+use crate::service::rollouts;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::{Device, Event};
+use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
+use fleeti_core::wire::mqtt::Up;
+use fleeti_core::wire::problem::Code;
+
+/// Most devices of a page.
+pub const PAGE_MAX: u32 = 500;
+
+/// One device.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
+    let device = db::devices::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id))?;
+    Ok(Device { online: app.hub.is_online(&device.id), ..device })
+}
+
+/// A page of devices after an id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn page(app: &App, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    let devices = db::devices::page(app.db.pool(), after, limit.clamp(1, PAGE_MAX)).await?;
+    Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
+}
+
+/// Keeps a message of a device. When this returns, the message cannot be lost and may be acknowledged.
+///
+/// # Errors
+/// [`Code::Invalid`] for a payload that is not what its topic says.
+pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) -> Result<(), AppError> {
+    let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
+    match kind {
+        Up::Report => reported(app, device, &serde_json::from_slice(payload).map_err(invalid)?).await,
+        Up::Telemetry => {
+            let telemetry: Telemetry = serde_json::from_slice(payload).map_err(invalid)?;
+            let mut tx = app.db.write().await?;
+            db::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
+            tx.commit().await?;
+            app.publish(Event::Device { id: device.clone() });
+            Ok(())
+        }
+        Up::Acknowledgement => {
+            let answer: Acknowledgement = serde_json::from_slice(payload).map_err(invalid)?;
+            let mut tx = app.db.write().await?;
+            db::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
+            tx.commit().await?;
+            Ok(())
+        }
+    }
+}
+
+async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    let Some(fleet) = db::devices::report(&mut tx, device, report, now_s()).await? else {
+        return Ok(()); // heard before
+    };
+    let outcome = rollouts::device_reported(&mut tx, &fleet, device, report).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    outcome.hand_out(app);
+    Ok(())
+}
+
+/// What a device should run, as it is told by push and by GET.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
+    let row = db::devices::desired(app.db.pool(), device).await?;
+    let (generation, release) = row.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let release = release.map(|r| r.parse()).transpose().map_err(AppError::internal)?;
+    Ok(DesiredState { generation: db::from_seconds(generation), release, forgiven: None, critical: vec!["release".into()] })
+}

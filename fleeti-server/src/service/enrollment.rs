@@ -1,0 +1,85 @@
+//! Enrollment: tokens out, certificates for them.
+
+use crate::app::{App, new_id, now_s};
+use crate::db::devices::Certified;
+use crate::db::{self, audit, from_seconds};
+use crate::error::AppError;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::certificate::{self, Period, Role};
+use fleeti_pki::csr;
+
+/// Validity of a device's certificate.
+pub const CERTIFICATE_S: u64 = 30 * 86_400;
+/// Longest validity of a token.
+const TOKEN_S_MAX: u32 = 30 * 86_400;
+
+/// Makes a one-time token; the answer is the only place where it can be seen.
+///
+/// # Errors
+/// [`Code::Invalid`] for a validity out of range.
+pub async fn create(app: &App, fleet: &FleetId, request: &CreateEnrollment, addresses: &crate::server::Addresses) -> Result<Enrollment, AppError> {
+    if !(60..=TOKEN_S_MAX).contains(&request.valid_s) {
+        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 60 to {TOKEN_S_MAX} are allowed", request.valid_s)));
+    }
+    let token = hex::encode(rand::random::<[u8; 32]>());
+    let expires_s = now_s() + u64::from(request.valid_s);
+    let mut tx = app.db.write().await?;
+    db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), fleet, expires_s).await?;
+    audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
+    tx.commit().await?;
+    let name = app.config.names.first().map_or("localhost", String::as_str);
+    let record = EnrollmentRecord {
+        https_url: format!("https://{name}:{}", addresses.https.port()),
+        mqtt_address: format!("{name}:{}", addresses.mqtt.port()),
+        root_sha256: app.pki.root_sha256.clone(),
+        token,
+    };
+    Ok(Enrollment { record, expires_s })
+}
+
+/// A certificate for a token. The same key may ask again with the same token, because an answer can be lost; any
+/// other key may not.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a token that is unknown, expired or used; [`Code::Invalid`] for a bad request.
+pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse, AppError> {
+    // One answer for every reason: a guesser learns nothing.
+    let refused = || AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`");
+    if request.token.len() != 64 {
+        return Err(refused());
+    }
+    let key = csr::check(&request.csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+    let key_sha256 = sha256_hex(key.public_key_der());
+    let token_sha256 = sha256_hex(request.token.as_bytes());
+    let now = now_s();
+    let mut tx = app.db.write().await?;
+    let row = db::enrollments::find(&mut tx, &token_sha256).await?.ok_or_else(refused)?;
+    if from_seconds(row.expires_s) < now {
+        return Err(refused());
+    }
+    let device: DeviceId = match (&row.device, &row.key_sha256) {
+        (None, _) => new_id("dev").parse().map_err(AppError::internal)?,
+        (Some(device), Some(used_by)) if *used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
+        (Some(_), _) => return Err(refused()),
+    };
+    let fleet: FleetId = row.fleet.parse().map_err(AppError::internal)?;
+    let role = Role::Device { id: device.clone() };
+    let leaf = certificate::issue(role, Period::starting(now, CERTIFICATE_S), key.public_key_der(), &app.pki.device_authority())?;
+    let certified = Certified {
+        key_sha256: key_sha256.clone(),
+        serial: certificate::serial(&leaf),
+        certificate_sha256: certificate::fingerprint(&leaf)?,
+        not_after_s: certificate::not_after_s(&leaf),
+    };
+    db::devices::upsert(&mut tx, &device, &fleet, &certified, now).await?;
+    db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
+    audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    let chain = format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(&app.pki.device_ca)?);
+    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain })
+}

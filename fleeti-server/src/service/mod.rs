@@ -1,0 +1,10 @@
+//! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction, loads, calls
+//! `step`, stores, and hands effects out after the commit.
+
+pub mod builds;
+pub mod commands;
+pub mod devices;
+pub mod enrollment;
+pub mod releases;
+pub mod revocation;
+pub mod rollouts;

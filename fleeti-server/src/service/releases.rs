@@ -1,0 +1,120 @@
+//! Publishing releases: files first, then one check of everything, then they are never changed.
+
+use crate::app::{App, now_s};
+use crate::db::{self, audit};
+use crate::error::AppError;
+use fleeti_build::release::{self, ReleaseError};
+use fleeti_core::id::ReleaseName;
+use fleeti_core::manifest::{BYTES_MAX, is_artifact_path};
+use fleeti_core::wire::api::{Event, Release};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::manifest::Signature;
+use futures::{Stream, StreamExt};
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncWriteExt;
+
+/// Largest artifact.
+pub const ARTIFACT_MAX: u64 = 8 << 30;
+
+fn staging(app: &App, name: &ReleaseName) -> PathBuf {
+    app.releases().join(".staging").join(name.to_string())
+}
+
+/// Where a published release lies.
+#[must_use]
+pub fn directory(app: &App, name: &ReleaseName) -> PathBuf {
+    app.releases().join(name.line.as_str()).join(name.version.as_str())
+}
+
+fn is_release_file(path: &str) -> bool {
+    path == "manifest.json" || Signature::key_id_of(path).is_some() || is_artifact_path(path)
+}
+
+/// Takes one file of a release that is not published yet.
+///
+/// # Errors
+/// [`Code::Invalid`] for a path that no release has; [`Code::TooLarge`]; [`Code::Conflict`] once it is published.
+pub async fn upload<S, E>(app: &App, name: &ReleaseName, path: &str, mut body: S) -> Result<(), AppError>
+where
+    S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    if !is_release_file(path) {
+        return Err(AppError::new(Code::Invalid, format!("{path:?} is no file of a release")));
+    }
+    if db::releases::get(app.db.pool(), name).await?.is_some() {
+        return Err(AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("publish a higher version"));
+    }
+    let target = staging(app, name).join(path);
+    let folder = target.parent().ok_or_else(|| AppError::internal("a path without a folder"))?;
+    tokio::fs::create_dir_all(folder).await?;
+    let part = target.with_extension("part");
+    let mut file = tokio::fs::File::create(&part).await?;
+    let limit = if is_artifact_path(path) { ARTIFACT_MAX } else { BYTES_MAX as u64 };
+    let mut size = 0u64;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|e| AppError::new(Code::Invalid, format!("the upload broke off: {e}")))?;
+        size += chunk.len() as u64;
+        if size > limit {
+            tokio::fs::remove_file(&part).await.ok();
+            return Err(AppError::new(Code::TooLarge, format!("{path} has more than {limit} bytes")));
+        }
+        file.write_all(&chunk).await?;
+    }
+    file.sync_all().await?;
+    Ok(tokio::fs::rename(&part, &target).await?)
+}
+
+/// Verifies what was uploaded and publishes it.
+///
+/// # Errors
+/// [`Code::Untrusted`] with the first thing that is wrong; nothing is published then.
+pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
+    if let Some(release) = db::releases::get(app.db.pool(), name).await? {
+        return Ok(release);
+    }
+    let (from, to, keys) = (staging(app, name), directory(app, name), app.pki.release_keys.clone());
+    if to.exists() {
+        // The server was killed between the rename and the commit: what lies there was verified then.
+        return commit(app, name, &to).await;
+    }
+    if !from.join("manifest.json").exists() {
+        return Err(AppError::not_found("upload of release", &name.to_string()).hint("upload its files first: `fleeti release publish DIR`"));
+    }
+    let checked = tokio::task::spawn_blocking({
+        let from = from.clone();
+        move || release::verify(&from, &keys)
+    });
+    let verified = checked.await.map_err(AppError::internal)?.map_err(untrusted)?;
+    if verified.manifest().release != *name {
+        return Err(AppError::new(Code::Untrusted, format!("the manifest is of {}", verified.manifest().release)));
+    }
+    if let Some(folder) = to.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    tokio::fs::rename(&from, &to).await?;
+    commit(app, name, &to).await
+}
+
+async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Release, AppError> {
+    let manifest = tokio::fs::read_to_string(directory.join("manifest.json")).await?;
+    let signatures: Vec<_> = release::read_signatures(directory)
+        .map_err(AppError::internal)?
+        .into_iter()
+        .map(|s| (s.key_id, fleeti_pki::base64_text(&s.der)))
+        .collect();
+    let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
+    let mut tx = app.db.write().await?;
+    db::releases::insert(&mut tx, name, &digest, &manifest, &serde_json::to_string(&signatures)?, now_s()).await?;
+    audit(&mut tx, now_s(), "admin", "release.publish", &format!("{name} {digest}")).await?;
+    tx.commit().await?;
+    app.publish(Event::Release { name: name.clone() });
+    db::releases::get(app.db.pool(), name).await?.ok_or_else(|| AppError::internal("the release is gone"))
+}
+
+fn untrusted(e: ReleaseError) -> AppError {
+    match e {
+        ReleaseError::Verify(_) | ReleaseError::Artifact { .. } => AppError::new(Code::Untrusted, e.to_string()),
+        other => AppError::internal(other),
+    }
+}

@@ -1,0 +1,128 @@
+//! Rollouts: `core::rollout::step` with a database around it.
+
+use crate::app::{App, new_id, now_s};
+use crate::db::{self, Tx, audit};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
+use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
+use fleeti_core::wire::device::Report;
+use fleeti_core::wire::problem::Code;
+use std::collections::BTreeMap;
+
+/// What is to be done once the transaction is committed.
+#[derive(Default)]
+#[must_use]
+pub struct Outcome {
+    notify: Vec<DeviceId>,
+    changed: Vec<String>,
+}
+
+impl Outcome {
+    /// Pushes and publishes.
+    pub fn hand_out(self, app: &App) {
+        for device in &self.notify {
+            app.hub.notify(device);
+        }
+        for id in self.changed {
+            app.publish(Event::Rollout { id });
+        }
+    }
+}
+
+async fn carry_out(tx: &mut Tx<'_>, id: &str, effects: Vec<Effect>, outcome: &mut Outcome) -> Result<(), AppError> {
+    for effect in effects {
+        match effect {
+            Effect::Grant(device, release) => {
+                db::devices::set_desired(tx, &device, Some(&release)).await?;
+                outcome.notify.push(device);
+            }
+            Effect::Withdraw(device) => {
+                db::devices::set_desired(tx, &device, None).await?;
+                outcome.notify.push(device);
+            }
+            Effect::Publish => outcome.changed.push(id.to_owned()),
+        }
+    }
+    Ok(())
+}
+
+fn rejected(e: Rejected) -> AppError {
+    AppError::new(Code::Conflict, e.to_string())
+}
+
+/// Starts a rollout to every device of a fleet.
+///
+/// # Errors
+/// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without devices, or
+/// with another rollout on its way.
+pub async fn start(app: &App, request: &CreateRollout) -> Result<Rollout, AppError> {
+    if db::releases::get(app.db.pool(), &request.release).await?.is_none() {
+        return Err(AppError::not_found("release", &request.release.to_string()).hint("publish it with `fleeti release publish`"));
+    }
+    let (id, now) = (new_id("rollout"), now_s());
+    let mut tx = app.db.write().await?;
+    if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
+        let text = format!("rollout {} of {} is on its way in fleet {}", other.id, other.state.release, request.fleet);
+        return Err(AppError::new(Code::Conflict, text).hint("wait for it, or stop it with `fleeti rollout abort`"));
+    }
+    let devices = db::devices::ids_of_fleet(&mut tx, &request.fleet).await?;
+    let ready = State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
+    let (state, effects) = rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
+    let mut outcome = Outcome::default();
+    carry_out(&mut tx, &id, effects, &mut outcome).await?;
+    db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
+    audit(&mut tx, now, "admin", "rollout.start", &format!("{id} {} {}", request.release, request.fleet)).await?;
+    tx.commit().await?;
+    outcome.hand_out(app);
+    Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
+}
+
+/// Stops a rollout; devices that have not begun keep what they run.
+///
+/// # Errors
+/// [`Code::NotFound`], [`Code::Conflict`] when it is over.
+pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
+    let mut tx = app.db.write().await?;
+    let before = db::rollouts::get_in(&mut tx, id).await?.ok_or_else(|| AppError::not_found("rollout", id))?;
+    let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
+    let mut outcome = Outcome::default();
+    carry_out(&mut tx, id, effects, &mut outcome).await?;
+    db::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
+    audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
+    tx.commit().await?;
+    outcome.hand_out(app);
+    Ok(Rollout { state, ..before })
+}
+
+/// Tells the rollouts of a fleet what a device reported.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn device_reported(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId, report: &Report) -> Result<Outcome, AppError> {
+    let mut outcome = Outcome::default();
+    for rollout in db::rollouts::active(tx, fleet).await? {
+        let event = rollout::Event::Reported {
+            device: device.clone(),
+            running: report.boot.running.clone(),
+            update: report.update.clone(),
+        };
+        match rollout::step(&rollout.state, event) {
+            Ok((state, effects)) if state != rollout.state => {
+                carry_out(tx, &rollout.id, effects, &mut outcome).await?;
+                db::rollouts::store(tx, &rollout.id, fleet, &state, rollout.created_s).await?;
+            }
+            Ok(_) => {}
+            Err(e) => tracing::debug!("{e}"),
+        }
+    }
+    Ok(outcome)
+}
+
+/// One rollout.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(app: &App, id: &str) -> Result<Rollout, AppError> {
+    db::rollouts::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("rollout", id))
+}

@@ -1,0 +1,95 @@
+//! The build worker: takes rows by lease and runs them through `fleeti-build`.
+
+use crate::app::{AppRef, now_s};
+use crate::db;
+use anyhow::{Context, Result};
+use fleeti_build::build::{self, Request};
+use fleeti_build::cache::Cache;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A worker that does not renew for this long has lost its build.
+const LEASE_S: u64 = 60;
+const RENEW: Duration = Duration::from_secs(2);
+
+/// Builds until the task is ended. A build that was cut off is taken again when its lease is over.
+pub async fn run(app: AppRef) {
+    loop {
+        match claim_and_run(&app).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // A lease of a killed server runs out without anybody saying so.
+                tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified()).await.ok();
+            }
+            Err(e) => {
+                tracing::error!("build worker: {e:#}");
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+}
+
+async fn claim_and_run(app: &AppRef) -> Result<bool> {
+    let mut tx = app.db.write().await?;
+    let claimed = db::builds::claim(&mut tx, now_s(), LEASE_S).await?;
+    tx.commit().await?;
+    let Some((id, request)) = claimed else { return Ok(false) };
+    app.publish(Event::Build { id: id.clone() });
+    let directory = app.config.data.join("builds").join(&id);
+    let result = build_with_lease(app, &id, &request, directory.clone()).await;
+    let pool = app.db.pool();
+    match result {
+        Ok(()) => {
+            let text = directory.display().to_string();
+            db::builds::finish(pool, &id, BuildPhase::Succeeded, "done", Some(&text)).await?;
+        }
+        Err(e) => db::builds::finish(pool, &id, BuildPhase::Failed, &format!("{e:#}"), None).await?,
+    }
+    app.publish(Event::Build { id });
+    Ok(true)
+}
+
+async fn build_with_lease(app: &AppRef, id: &str, request: &CreateBuild, out: PathBuf) -> Result<()> {
+    let agent = match &app.config.agent {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("fleeti-agent"),
+    };
+    let request = Request {
+        profile: request.profile.clone(),
+        revision: 1,
+        version: request.version.clone(),
+        minimum_version: None,
+        trust: app.config.data.join("pki/public"),
+        lock: None,
+        agent,
+        out,
+    };
+    let cache = Cache::discover()?;
+    let last = Arc::new(Mutex::new(String::from("started")));
+    let writer = Arc::clone(&last);
+    let mut job = tokio::task::spawn_blocking(move || {
+        build::run(&request, &cache, &mut |line| line.clone_into(&mut writer.lock().unwrap_or_else(PoisonError::into_inner)))
+    });
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            done = &mut job => {
+                done.context("the build ended abruptly")?.map_err(|e| {
+                    let hint = e.hint().map(|h| format!(" (hint: {h})")).unwrap_or_default();
+                    anyhow::anyhow!("{e}{hint}")
+                })?;
+                return Ok(());
+            }
+            () = tokio::time::sleep(RENEW) => {
+                let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                db::builds::renew(app.db.pool(), id, now_s() + LEASE_S, &line).await?;
+                if line != told {
+                    app.publish(Event::Build { id: id.to_owned() });
+                    told = line;
+                }
+            }
+        }
+    }
+}
