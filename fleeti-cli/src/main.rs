@@ -43,6 +43,12 @@ enum Command {
     /// Releases: signed, immutable, served as they are.
     #[command(subcommand)]
     Release(commands::release::Command),
+    /// Devices: enrollment, state, commands, revocation.
+    #[command(subcommand)]
+    Device(commands::device::Command),
+    /// Rollouts: a release to a fleet.
+    #[command(subcommand)]
+    Rollout(commands::rollout::Command),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Build(command) => commands::build::run(command, &output),
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
+        Command::Device(command) => commands::device::run(command, &output),
+        Command::Rollout(command) => commands::rollout::run(command, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,10 +43,6 @@ impl Output {
     pub fn new(format: Format) -> Self {
         Self { format }
     }
-    /// Whether a script reads stdout.
-    pub fn is_json(&self) -> bool {
-        self.format == Format::Json
-    }
     /// The data of a command: JSON, or what `text` makes of it.
     pub fn data<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) {
         match self.format {

@@ -1,1 +1,273 @@
-//! fleeti-client
+//! Typed HTTP client of the Fleeti API.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), fleeti_client::ClientError> {
+//! let client = fleeti_client::Client::new("http://127.0.0.1:8080", "TOKEN")?;
+//! for device in client.devices().await? {
+//!     println!("{} runs {:?}", device.id, device.boot.map(|b| b.running));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream.
+
+use bytes::{Bytes, BytesMut};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::wire::api::{
+    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Release,
+    Rollout,
+};
+use fleeti_core::wire::problem::Problem;
+use futures::{Stream, StreamExt};
+use reqwest::{Body, Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Once;
+use tokio_util::io::ReaderStream;
+
+/// Devices that one request asks for.
+const PAGE: usize = 500;
+
+/// Why a call gave no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The server refused.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The server could not be reached, or its answer could not be read.
+    #[error("{0}")]
+    Transport(#[from] reqwest::Error),
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The event stream ended.
+    #[error("the server closed the event stream")]
+    StreamEnded,
+}
+
+impl ClientError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(problem) => problem.hint.clone(),
+            Self::Transport(e) if e.is_connect() => Some("is the server running, and is --server right?".to_owned()),
+            Self::Transport(_) | Self::Io { .. } | Self::StreamEnded => None,
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Client {
+    /// A client of the API at `url`, with a bearer token.
+    ///
+    /// # Errors
+    /// [`ClientError::Transport`] when TLS cannot be set up.
+    pub fn new(url: &str, token: &str) -> Result<Self> {
+        static PROVIDER: Once = Once::new();
+        // Another part of the program may have chosen a provider already: that one stays.
+        PROVIDER.call_once(|| {
+            rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        });
+        let http = reqwest::Client::builder().build()?;
+        Ok(Self { http, base: format!("{}/api/v1", url.trim_end_matches('/')), token: token.to_owned() })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    async fn send(request: RequestBuilder) -> Result<Response> {
+        let response = request.send().await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = response.bytes().await?;
+        Err(ClientError::Refused(serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+            kind: "about:blank".into(),
+            status: status.as_u16(),
+            detail: format!("the server answered {status}"),
+            hint: None,
+        })))
+    }
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        Ok(Self::send(self.request(Method::GET, path)).await?.json().await?)
+    }
+    async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
+        Ok(Self::send(self.request(Method::POST, path).json(body)).await?.json().await?)
+    }
+
+    /// Every device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn devices(&self) -> Result<Vec<Device>> {
+        let mut all: Vec<Device> = Vec::new();
+        loop {
+            let after = all.last().map_or_else(String::new, |d| d.id.to_string());
+            let page: Vec<Device> = self.get(&format!("devices?limit={PAGE}&after={after}")).await?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+    /// One device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn device(&self, id: &DeviceId) -> Result<Device> {
+        self.get(&format!("devices/{id}")).await
+    }
+    /// Revokes a device's certificate.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_device(&self, id: &DeviceId) -> Result<Device> {
+        self.post(&format!("devices/{id}/revoke"), &()).await
+    }
+    /// Sends a command to a device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_command(&self, id: &DeviceId, command: &CreateCommand) -> Result<CommandStatus> {
+        self.post(&format!("devices/{id}/commands"), command).await
+    }
+    /// What became of a command.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn command(&self, id: &str) -> Result<CommandStatus> {
+        self.get(&format!("commands/{id}")).await
+    }
+    /// Makes a one-time enrollment token.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_enrollment(&self, fleet: &FleetId, valid_s: u32) -> Result<Enrollment> {
+        self.post(&format!("fleets/{fleet}/enrollments"), &CreateEnrollment { valid_s }).await
+    }
+    /// Published releases.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn releases(&self) -> Result<Vec<Release>> {
+        self.get("releases").await
+    }
+    /// Uploads one file of a release.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn upload(&self, release: &ReleaseName, path: &str, file: &Path) -> Result<()> {
+        let io = |source| ClientError::Io { path: file.display().to_string(), source };
+        let opened = tokio::fs::File::open(file).await.map_err(io)?;
+        let size = opened.metadata().await.map_err(io)?.len();
+        let body = Body::wrap_stream(ReaderStream::with_capacity(opened, 256 * 1024));
+        let request = self.request(Method::PUT, &format!("releases/{release}/files/{path}")).header("content-length", size).body(body);
+        Self::send(request).await.map(|_| ())
+    }
+    /// Publishes what was uploaded, after the server has verified it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn publish(&self, release: &ReleaseName) -> Result<Release> {
+        self.post(&format!("releases/{release}/publish"), &()).await
+    }
+    /// Starts a rollout.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<Rollout> {
+        self.post("rollouts", rollout).await
+    }
+    /// One rollout.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rollout(&self, id: &str) -> Result<Rollout> {
+        self.get(&format!("rollouts/{id}")).await
+    }
+    /// The newest rollouts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rollouts(&self) -> Result<Vec<Rollout>> {
+        self.get("rollouts").await
+    }
+    /// Stops a rollout.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn abort_rollout(&self, id: &str) -> Result<Rollout> {
+        self.post(&format!("rollouts/{id}/abort"), &()).await
+    }
+    /// Queues a build on the server.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_build(&self, build: &CreateBuild) -> Result<Build> {
+        self.post("builds", build).await
+    }
+    /// One build.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn build(&self, id: &str) -> Result<Build> {
+        self.get(&format!("builds/{id}")).await
+    }
+    /// What changes from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(&self) -> Result<Events> {
+        let response = Self::send(self.request(Method::GET, "events")).await?;
+        Ok(Events { stream: Box::pin(response.bytes_stream()), buffer: BytesMut::new() })
+    }
+}
+
+/// The event stream (server-sent events).
+pub struct Events {
+    stream: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    buffer: BytesMut,
+}
+
+impl Events {
+    /// The next event; `None` when some were missed and everything must be read anew.
+    ///
+    /// # Errors
+    /// [`ClientError::StreamEnded`], [`ClientError::Transport`].
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(end + 1);
+                let text = String::from_utf8_lossy(&line);
+                if let Some(data) = text.trim_end().strip_prefix("data: ") {
+                    return Ok(serde_json::from_str(data).ok());
+                }
+            }
+            match self.stream.next().await {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk?),
+                None => return Err(ClientError::StreamEnded),
+            }
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! One module for each noun; each turns arguments into calls of the crates.
 
 pub mod build;
+pub mod device;
 pub mod pki;
 pub mod profile;
 pub mod release;
+pub mod rollout;
+pub mod server;

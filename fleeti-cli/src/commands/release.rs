@@ -1,11 +1,13 @@
 //! `fleeti release`.
 
 use super::pki::Passphrase;
+use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output, bytes};
 use clap::Subcommand;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
+use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -39,6 +41,13 @@ pub enum Command {
         /// The `public` folder of the PKI.
         #[arg(long)]
         trust: PathBuf,
+    },
+    /// Upload a release directory to the server, which verifies and publishes it.
+    Publish {
+        /// The release directory.
+        release: PathBuf,
+        #[command(flatten)]
+        server: Server,
     },
     /// Make the disk image of a new device from a build and its release.
     Disk {
@@ -87,6 +96,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(verified.manifest(), |m| format!("{} is signed by a trusted release key; {} files are as signed", m.release, m.artifacts.len()));
             Ok(())
         }
+        Command::Publish { release, server } => {
+            let release = block_on(publish(&release, server.client()?))?;
+            output.data(&release, |r| format!("published {}; roll it out with `fleeti rollout start --release {} --fleet FLEET`", r.name, r.name));
+            Ok(())
+        }
         Command::Disk { build, release, out, size_gib, record } => {
             let record = record.map(|path| read_record(&path)).transpose()?;
             disk::create(&build, &release, &out, Some(size_gib << 30), record.as_ref()).map_err(Failure::plain)?;
@@ -94,6 +108,27 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<fleeti_core::wire::api::Release, Failure> {
+    let path = dir.join("manifest.json");
+    let bytes = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    // Only its form: whether it is trusted is the server's to say, and every device's.
+    let manifest = Manifest::parse(&bytes).map_err(Failure::plain)?;
+    let signatures = release::read_signatures(dir).map_err(Failure::plain)?;
+    let files: Vec<String> = ["manifest.json".to_owned()]
+        .into_iter()
+        .chain(signatures.iter().map(fleeti_pki::manifest::Signature::file_name))
+        .chain(manifest.artifacts.iter().map(|a| a.path.clone()))
+        .collect();
+    let bar = indicatif::ProgressBar::new(files.len() as u64);
+    for file in &files {
+        bar.set_message(file.clone());
+        client.upload(&manifest.release, file, &dir.join(file)).await.map_err(refused)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    client.publish(&manifest.release).await.map_err(refused)
 }
 
 fn read_record(path: &Path) -> Result<EnrollmentRecord, Failure> {

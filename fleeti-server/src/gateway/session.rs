@@ -16,7 +16,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,12 +29,6 @@ const IN_FLIGHT_MAX: usize = 16;
 /// Most filters of one SUBSCRIBE.
 const FILTERS_MAX: usize = 8;
 
-/// What was sent to the device and waits for its PUBACK.
-enum InFlight {
-    Desired(u64),
-    Command,
-}
-
 struct Session<'a> {
     app: &'a App,
     device: DeviceId,
@@ -43,7 +37,7 @@ struct Session<'a> {
     write_limit: Duration,
     keep_alive: Duration,
     next_id: u16,
-    in_flight: HashMap<u16, InFlight>,
+    in_flight: HashSet<u16>,
     subscribed: HashSet<Down>,
     sent_generation: Option<u64>,
     sent_commands: HashSet<String>,
@@ -65,7 +59,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         write_limit: Duration::from_millis(limits.write_ms),
         keep_alive: handshake,
         next_id: 0,
-        in_flight: HashMap::new(),
+        in_flight: HashSet::new(),
         subscribed: HashSet::new(),
         sent_generation: None,
         sent_commands: HashSet::new(),
@@ -223,10 +217,12 @@ impl Session<'_> {
                 }
                 self.write(&Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None })).await?;
             }
-            Packet::PubAck(ack) => match self.in_flight.remove(&ack.pkid) {
-                Some(InFlight::Desired(_) | InFlight::Command) => self.deliver().await?,
-                None => return close(DisconnectReasonCode::ProtocolError, format!("PUBACK {} of nothing", ack.pkid)),
-            },
+            Packet::PubAck(ack) => {
+                if !self.in_flight.remove(&ack.pkid) {
+                    return close(DisconnectReasonCode::ProtocolError, format!("PUBACK {} of nothing", ack.pkid));
+                }
+                self.deliver().await?;
+            }
             Packet::PingReq(_) => self.write(&Packet::PingResp(rumqttc::v5::mqttbytes::v5::PingResp)).await?,
             Packet::Disconnect(_) => return Ok(false),
             Packet::Auth(_)
@@ -297,7 +293,7 @@ impl Session<'_> {
             let desired = devices::desired(self.app, &self.device).await?;
             if self.sent_generation != Some(desired.generation) {
                 self.sent_generation = Some(desired.generation);
-                self.send(Down::Desired, &serde_json::to_vec(&desired)?, InFlight::Desired(desired.generation)).await?;
+                self.send(Down::Desired, &serde_json::to_vec(&desired)?).await?;
             }
         }
         if self.subscribed.contains(&Down::Command) {
@@ -306,14 +302,14 @@ impl Session<'_> {
                     break;
                 }
                 if self.sent_commands.insert(command.id.clone()) {
-                    self.send(Down::Command, &serde_json::to_vec(&command)?, InFlight::Command).await?;
+                    self.send(Down::Command, &serde_json::to_vec(&command)?).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn send(&mut self, kind: Down, payload: &[u8], what: InFlight) -> Result<()> {
+    async fn send(&mut self, kind: Down, payload: &[u8]) -> Result<()> {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         let publish = Publish {
             dup: false,
@@ -324,7 +320,7 @@ impl Session<'_> {
             payload: Bytes::copy_from_slice(payload),
             properties: None,
         };
-        self.in_flight.insert(self.next_id, what);
+        self.in_flight.insert(self.next_id);
         self.write(&Packet::Publish(publish)).await
     }
 }

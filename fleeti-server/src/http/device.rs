@@ -10,7 +10,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, dev};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::manifest::is_artifact_path;
 use fleeti_core::wire::device::EnrollRequest;

@@ -1,0 +1,109 @@
+//! `fleeti rollout`.
+
+use super::server::{Server, block_on, refused};
+use crate::CommandResult;
+use crate::output::{Failure, Output};
+use clap::Subcommand;
+use fleeti_client::Client;
+use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// What to do with rollouts.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Roll a published release out to a fleet.
+    Start {
+        /// As in kiosk@2.
+        #[arg(long)]
+        release: ReleaseName,
+        #[arg(long)]
+        fleet: FleetId,
+        /// Wait until every device has finished; fails when one did not get there.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show a rollout.
+    Show {
+        rollout: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Stop a rollout; devices that have not begun keep what they run.
+    Abort {
+        rollout: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    block_on(async {
+        let rollout = match command {
+            Command::Start { release, fleet, wait, server } => {
+                let client = server.client()?;
+                let rollout = client.start_rollout(&CreateRollout { release, fleet }).await.map_err(refused)?;
+                if wait { wait_for(&client, rollout).await? } else { rollout }
+            }
+            Command::Show { rollout, server } => server.client()?.rollout(&rollout).await.map_err(refused)?,
+            Command::Abort { rollout, server } => server.client()?.abort_rollout(&rollout).await.map_err(refused)?,
+        };
+        output.data(&rollout, describe);
+        match rollout.state.phase {
+            Phase::Failed => Err(Failure::new("not every device runs the release", Some("the list above says why, device by device"))),
+            Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
+        }
+    })
+}
+
+fn describe(r: &Rollout) -> String {
+    let mut text = format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
+    for (device, phase) in &r.state.devices {
+        text.push_str(&format!("\n  {device:<26} {}", phase_words(phase)));
+    }
+    text
+}
+
+fn phase_words(phase: &DevicePhase) -> String {
+    match phase {
+        DevicePhase::Granted => "granted".into(),
+        DevicePhase::Staging => "staging".into(),
+        DevicePhase::Staged => "staged".into(),
+        DevicePhase::Rebooting => "rebooting".into(),
+        DevicePhase::Trying => "trying".into(),
+        DevicePhase::Succeeded => "succeeded".into(),
+        DevicePhase::RolledBack { reason } => format!("rolled back: {reason:?}"),
+        DevicePhase::Failed { code } => format!("failed: {code:?}"),
+    }
+}
+
+/// Follows the event stream until the rollout is over.
+async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Failure> {
+    let bar = ProgressBar::new(rollout.state.devices.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("[{elapsed}] {bar:30} {pos}/{len} devices  {msg}") {
+        bar.set_style(style);
+    }
+    // The stream first, then the state: nothing that happens in between is missed.
+    let mut events = client.events().await.map_err(refused)?;
+    loop {
+        rollout = client.rollout(&rollout.id).await.map_err(refused)?;
+        let devices = &rollout.state.devices;
+        bar.set_position(devices.values().filter(|p| p.is_finished()).count() as u64);
+        let ways: std::collections::BTreeSet<_> = devices.values().filter(|p| !p.is_finished()).map(phase_words).collect();
+        bar.set_message(ways.into_iter().collect::<Vec<_>>().join(", "));
+        if rollout.state.phase.is_terminal() {
+            bar.finish_and_clear();
+            return Ok(rollout);
+        }
+        loop {
+            match events.next().await.map_err(refused)? {
+                Some(Event::Rollout { id }) if id == rollout.id => break,
+                None => break,
+                Some(_) => {}
+            }
+        }
+    }
+}
