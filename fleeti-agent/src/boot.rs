@@ -35,9 +35,10 @@ pub fn summary() -> Result<BootSummary> {
 
 /// The partition below the root: number 2 is slot A's root, number 4 slot B's (the order of the disk's making).
 fn slot() -> Option<Slot> {
-    let mapping = fs::read_dir("/sys/block").ok()?.flatten().find(|e| {
-        fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
-    })?;
+    let mapping = fs::read_dir("/sys/block")
+        .ok()?
+        .flatten()
+        .find(|e| fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root"))?;
     let numbers = fs::read_dir(mapping.path().join("slaves")).ok()?.flatten();
     let lowest = numbers.filter_map(|s| fs::read_to_string(s.path().join("partition")).ok()?.trim().parse::<u32>().ok()).min()?;
     Some(if lowest <= 3 { Slot::A } else { Slot::B })
@@ -175,7 +176,8 @@ mod tests {
     #[test]
     fn the_kernels_last_words_are_found() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("dmesg-efi_pstore-1"), "Panic#1\n<3>[ 3.1] device-mapper: verity: 254:4: data block 0 is corrupted\n").unwrap();
+        fs::write(dir.path().join("dmesg-efi_pstore-1"), "Panic#1\n<3>[ 3.1] device-mapper: verity: 254:4: data block 0 is corrupted\n")
+            .unwrap();
         assert!(verity_panic(dir.path()).unwrap().contains("data block 0 is corrupted"));
     }
 }

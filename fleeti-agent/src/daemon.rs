@@ -82,7 +82,14 @@ async fn wait_blessed(helper: Helper) {
     }
 }
 
-async fn handle(driver: &mut Driver, commands: &mut Commands, outbox: &Outbox, helper: &Helper, changed: &Notify, message: Incoming) -> Result<()> {
+async fn handle(
+    driver: &mut Driver,
+    commands: &mut Commands,
+    outbox: &Outbox,
+    helper: &Helper,
+    changed: &Notify,
+    message: Incoming,
+) -> Result<()> {
     match message.kind {
         Down::Desired => match serde_json::from_slice::<DesiredState>(&message.payload) {
             Ok(desired) => driver.desired(desired).await?,
@@ -97,7 +104,14 @@ async fn handle(driver: &mut Driver, commands: &mut Commands, outbox: &Outbox, h
     Ok(())
 }
 
-async fn carry_out(driver: &mut Driver, commands: &mut Commands, outbox: &Outbox, helper: &Helper, changed: &Notify, command: Command) -> Result<()> {
+async fn carry_out(
+    driver: &mut Driver,
+    commands: &mut Commands,
+    outbox: &Outbox,
+    helper: &Helper,
+    changed: &Notify,
+    command: Command,
+) -> Result<()> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let first = commands.remember(&command.id)?;
     let outcome = if now_s > command.deadline_s { Outcome::Expired } else { Outcome::Done };

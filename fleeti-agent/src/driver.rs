@@ -103,8 +103,7 @@ impl Driver {
         let (progress, progress_receiver) = watch::channel(None);
         let floor = ImageFacts::read(&parts.paths)?.minimum_version;
         let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot } = parts;
-        let driver =
-            Self { paths, helper, outbox, outbox_changed, http, https_url, boot, floor, kept, detail: None, progress, results };
+        let driver = Self { paths, helper, outbox, outbox_changed, http, https_url, boot, floor, kept, detail: None, progress, results };
         Ok((driver, receiver, progress_receiver))
     }
 

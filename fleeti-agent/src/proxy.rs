@@ -55,7 +55,8 @@ impl Proxy {
         let prefix = format!("/{}/", hex::encode(rand::random::<[u8; 32]>()));
         let url = format!("http://{}{prefix}", listener.local_addr()?);
         let wanted = |a: &&Artifact| a.path.starts_with("raw/") && [".root", ".verity", ".efi"].iter().any(|s| a.path.ends_with(s));
-        let total = verified.manifest().artifacts.iter().filter(wanted).filter(|a| !a.path.ends_with("systemd-boot.efi")).map(|a| a.size).sum();
+        let total =
+            verified.manifest().artifacts.iter().filter(wanted).filter(|a| !a.path.ends_with("systemd-boot.efi")).map(|a| a.size).sum();
         let state = Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
         Ok(Self { url, state, task })

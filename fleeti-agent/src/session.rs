@@ -106,7 +106,12 @@ async fn session(
     }
 }
 
-async fn send_next(identity: &Identity, client: &AsyncClient, outbox: &Outbox, in_flight: &mut Option<(Message, Option<u16>)>) -> Result<()> {
+async fn send_next(
+    identity: &Identity,
+    client: &AsyncClient,
+    outbox: &Outbox,
+    in_flight: &mut Option<(Message, Option<u16>)>,
+) -> Result<()> {
     if in_flight.is_some() {
         return Ok(());
     }

@@ -199,8 +199,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     let minimum_version = request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
     let trust = Trust::read(&request.trust)?;
     let overlay = Overlay::new(&revision.profile, &release, &minimum_version, &trust)?;
-    let inputs =
-        Inputs { release, overlay, agent: request.agent.clone(), minimum_version, lock, revision };
+    let inputs = Inputs { release, overlay, agent: request.agent.clone(), minimum_version, lock, revision };
     let runner = Nix::new(out.join("nix"));
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
@@ -231,11 +230,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
             lock_digest: inputs.lock.digest(),
             agent_digest: agent_digest(&inputs.agent)?,
         },
-        derivations: parts
-            .derivations
-            .into_iter()
-            .map(|(name, (derivation, output))| (name, Step { derivation, output }))
-            .collect(),
+        derivations: parts.derivations.into_iter().map(|(name, (derivation, output))| (name, Step { derivation, output })).collect(),
         nix_version: runner.version()?,
         root_hash: parts.root_hash,
         reference_values: ReferenceValues { systemd_version: parts.systemd_version, pcr11: parts.pcr11 },

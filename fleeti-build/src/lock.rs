@@ -141,12 +141,10 @@ impl Lock {
         apt.run(&["update", "-qq"])?;
         let mut sets = BTreeMap::new();
         for (set, names) in requested {
-            let mut arguments =
-                vec!["install", "-qq", "--print-uris", "-y", "-o", "Acquire::ForceHash=SHA256", "-o", "Debug::NoLocking=1"];
+            let mut arguments = vec!["install", "-qq", "--print-uris", "-y", "-o", "Acquire::ForceHash=SHA256", "-o", "Debug::NoLocking=1"];
             arguments.extend(names.iter().map(String::as_str));
             let text = apt.run(&arguments)?;
-            let mut packages: Vec<_> =
-                text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
+            let mut packages: Vec<_> = text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
             if set == "kernel" {
                 // The kernel's dependencies (initramfs-tools, linux-base) have no work to do here.
                 packages.retain(|p: &Package| p.name.starts_with("linux-image-") && p.size > 1_000_000);
@@ -206,8 +204,7 @@ fn fetch_urls(urls: &[(String, PathBuf)]) -> Result<(), LockError> {
         .spawn()
         .map_err(|e| LockError::Program { program: "curl", detail: e.to_string() })?;
     if let Some(mut stdin) = child.stdin.take() {
-        let config: String =
-            urls.iter().map(|(url, file)| format!("url = \"{url}\"\noutput = \"{}\"\n", file.display())).collect();
+        let config: String = urls.iter().map(|(url, file)| format!("url = \"{url}\"\noutput = \"{}\"\n", file.display())).collect();
         stdin.write_all(config.as_bytes()).map_err(|e| LockError::Program { program: "curl", detail: e.to_string() })?;
     }
     // A failed URL makes curl fail as a whole; which one it was shows in the files.
@@ -320,7 +317,10 @@ mod tests {
 
     #[test]
     fn a_line_of_apt_is_a_package() {
-        let line = format!("'http://m/debian/pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb' acl_1%3a2.3.2-2+b1_amd64.deb 58544 SHA256:{}", "a".repeat(64));
+        let line = format!(
+            "'http://m/debian/pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb' acl_1%3a2.3.2-2+b1_amd64.deb 58544 SHA256:{}",
+            "a".repeat(64)
+        );
         let p = parse_uri(&line, "http://m/debian/").unwrap();
         assert_eq!((p.name.as_str(), p.version.as_str(), p.size), ("acl", "1:2.3.2-2+b1", 58544));
         assert_eq!(p.path, "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb");

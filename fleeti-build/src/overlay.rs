@@ -24,6 +24,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
     ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),
     ("/usr/lib/systemd/system/fleeti-data.service", embedded!("fleeti-data.service")),
+    ("/usr/lib/systemd/system/fleeti-var.service", embedded!("fleeti-var.service")),
     ("/usr/lib/systemd/system/var-lib-fleeti.mount", embedded!("var-lib-fleeti.mount")),
     ("/usr/lib/systemd/system/var-home.mount", embedded!("var-home.mount")),
     ("/usr/lib/systemd/system/fleeti-helper.service", embedded!("fleeti-helper.service")),
@@ -41,11 +42,24 @@ const TRANSFERS: &[(&str, &str)] = &[
 
 /// Units that must not run: what they do is done at build, or would bring code past verity.
 const MASKED: &[&str] = &[
-    "systemd-sysext.service", "systemd-confext.service", "systemd-portabled.service", "ldconfig.service",
-    "modprobe@drm.service", "systemd-boot-update.service", "systemd-boot-random-seed.service", "systemd-firstboot.service",
-    "systemd-hibernate-clear.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service",
-    "systemd-machine-id-commit.service", "systemd-networkd-persistent-storage.service", "systemd-sysusers.service",
-    "systemd-update-done.service", "systemd-update-utmp.service", "serial-getty@ttyS0.service", "systemd-pstore.service",
+    "systemd-sysext.service",
+    "systemd-confext.service",
+    "systemd-portabled.service",
+    "ldconfig.service",
+    "modprobe@drm.service",
+    "systemd-boot-update.service",
+    "systemd-boot-random-seed.service",
+    "systemd-firstboot.service",
+    "systemd-hibernate-clear.service",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-machine-id-commit.service",
+    "systemd-networkd-persistent-storage.service",
+    "systemd-sysusers.service",
+    "systemd-update-done.service",
+    "systemd-update-utmp.service",
+    "serial-getty@ttyS0.service",
+    "systemd-pstore.service",
 ];
 
 /// The public halves that go into an image.
@@ -187,11 +201,8 @@ impl Overlay {
             self.text(path, 0o644, *text);
         }
         // Earlier presets win: the profile's word on its services comes before the defaults.
-        let presets: String = profile
-            .services
-            .iter()
-            .map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name))
-            .collect();
+        let presets: String =
+            profile.services.iter().map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name)).collect();
         self.text("/usr/lib/systemd/system-preset/01-fleeti-profile.preset", 0o644, presets);
         for (name, text) in TRANSFERS {
             let text = text.replace("@LINE@", line.as_str()).replace("@MINIMUM@", minimum.as_str());

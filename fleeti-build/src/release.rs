@@ -79,7 +79,13 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
 ///
 /// # Errors
 /// [`ReleaseError`]; nothing is left at `out` then.
-pub fn create(build: &Path, out: &Path, signers: &ReleaseSigners<'_>, created_s: u64, line: &mut dyn FnMut(&str)) -> Result<Manifest, ReleaseError> {
+pub fn create(
+    build: &Path,
+    out: &Path,
+    signers: &ReleaseSigners<'_>,
+    created_s: u64,
+    line: &mut dyn FnMut(&str),
+) -> Result<Manifest, ReleaseError> {
     let record = BuildRecord::read(build)?;
     if out.exists() {
         return Err(ReleaseError::Exists(out.to_owned()));

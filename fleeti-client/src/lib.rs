@@ -14,8 +14,7 @@
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::api::{
-    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Release,
-    Rollout,
+    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Release, Rollout,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -137,6 +136,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn device(&self, id: &DeviceId) -> Result<Device> {
         self.get(&format!("devices/{id}")).await
+    }
+    /// A device's certificate, PEM.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
+        Ok(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?.text().await?)
     }
     /// Revokes a device's certificate.
     ///

@@ -28,9 +28,7 @@ pub enum NameError {
     #[error("{0:?} is not an image line: 1 to {LINE_MAX} characters of a-z, 0-9 and '-', starting with a letter")]
     Line(String),
     /// Not a version.
-    #[error(
-        "{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most"
-    )]
+    #[error("{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most")]
     Version(String),
     /// Not a release name.
     #[error("{0:?} is not a release: write LINE@VERSION, as in kiosk@2")]
@@ -41,10 +39,7 @@ pub enum NameError {
 }
 
 fn is_word(s: &str, max: usize) -> bool {
-    !s.is_empty()
-        && s.len() <= max
-        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !s.starts_with('-')
+    !s.is_empty() && s.len() <= max && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !s.starts_with('-')
 }
 
 macro_rules! text_type {
@@ -125,13 +120,8 @@ impl Version {
 impl FromStr for Version {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, NameError> {
-        let component =
-            |c: &str| !c.is_empty() && c.bytes().all(|b| b.is_ascii_digit()) && (c == "0" || !c.starts_with('0'));
-        if s.len() <= VERSION_MAX && s.split('.').all(component) {
-            Ok(Self(s.to_owned()))
-        } else {
-            Err(NameError::Version(s.to_owned()))
-        }
+        let component = |c: &str| !c.is_empty() && c.bytes().all(|b| b.is_ascii_digit()) && (c == "0" || !c.starts_with('0'));
+        if s.len() <= VERSION_MAX && s.split('.').all(component) { Ok(Self(s.to_owned())) } else { Err(NameError::Version(s.to_owned())) }
     }
 }
 

@@ -150,12 +150,8 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
         (Phase::Running, Event::Reported { device, running, update }) => reported(state, device, &running, &update),
         (Phase::Ready | Phase::Running, Event::Abort) => {
-            let mut effects: Vec<_> = state
-                .devices
-                .iter()
-                .filter(|(_, p)| !p.is_finished())
-                .map(|(d, _)| Effect::Withdraw(d.clone()))
-                .collect();
+            let mut effects: Vec<_> =
+                state.devices.iter().filter(|(_, p)| !p.is_finished()).map(|(d, _)| Effect::Withdraw(d.clone())).collect();
             effects.push(Effect::Publish);
             Ok((State { phase: Phase::Aborted, ..state.clone() }, effects))
         }
@@ -165,9 +161,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Reported { .. }) => {
             Err(Rejected::Phase { event: "reported", phase })
         }
-        (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => {
-            Err(Rejected::Phase { event: "abort", phase })
-        }
+        (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => Err(Rejected::Phase { event: "abort", phase }),
     }
 }
 
@@ -184,12 +178,7 @@ fn start(state: &State, devices: Vec<DeviceId>) -> Result<(State, Vec<Effect>), 
     Ok((State { phase: Phase::Running, devices, release: state.release.clone() }, effects))
 }
 
-fn reported(
-    state: &State,
-    device: DeviceId,
-    running: &ReleaseName,
-    update: &update::State,
-) -> Result<(State, Vec<Effect>), Rejected> {
+fn reported(state: &State, device: DeviceId, running: &ReleaseName, update: &update::State) -> Result<(State, Vec<Effect>), Rejected> {
     let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
     // Reports may arrive twice or late; a device that has finished stays finished.
     if before.is_finished() {
@@ -219,13 +208,9 @@ fn device_phase(state: &State, before: &DevicePhase, running: &ReleaseName, upda
         U::Armed { .. } if ours => DevicePhase::Rebooting,
         U::RolledBack { reason, .. } if ours => DevicePhase::RolledBack { reason: reason.clone() },
         U::Failed { code, .. } if ours => DevicePhase::Failed { code: *code },
-        U::Idle
-        | U::Trying { .. }
-        | U::Staging { .. }
-        | U::Staged { .. }
-        | U::Armed { .. }
-        | U::RolledBack { .. }
-        | U::Failed { .. } => before.clone(),
+        U::Idle | U::Trying { .. } | U::Staging { .. } | U::Staged { .. } | U::Armed { .. } | U::RolledBack { .. } | U::Failed { .. } => {
+            before.clone()
+        }
     }
 }
 

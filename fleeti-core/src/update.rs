@@ -237,48 +237,30 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             S::Armed { .. } => Ok((state.clone(), vec![Effect::Report, Effect::Reboot])),
         },
         Event::StageSucceeded => match state {
-            S::Staging { target, .. } => {
-                Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report]))
-            }
-            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Err(rejected)
-            }
+            S::Staging { target, .. } => Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report])),
+            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
         },
         Event::StageFailed(code) => match state {
-            S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => Ok((
-                S::Staging { target: target.clone(), attempt: attempt + 1 },
-                vec![Effect::Report, Effect::Stage(target.clone())],
-            )),
-            S::Staging { target, .. } => Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report])),
-            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Err(rejected)
+            S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => {
+                Ok((S::Staging { target: target.clone(), attempt: attempt + 1 }, vec![Effect::Report, Effect::Stage(target.clone())]))
             }
+            S::Staging { target, .. } => Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report])),
+            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
         },
         Event::MayActivate => match state {
             S::Staged { target, .. } => Ok((state.clone(), vec![Effect::Arm(target.clone())])),
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Err(rejected)
-            }
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
         },
         Event::ArmSucceeded => match state {
-            S::Staged { target, .. } => {
-                Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
-            }
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Err(rejected)
-            }
+            S::Staged { target, .. } => Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot])),
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
         },
         Event::ArmFailed => match state {
-            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => Ok((
-                S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 },
-                vec![Effect::Report],
-            )),
-            S::Staged { target, .. } => {
-                Ok((S::Failed { target: target.clone(), code: FailureCode::ArmFailed }, vec![Effect::Report]))
+            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => {
+                Ok((S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 }, vec![Effect::Report]))
             }
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Err(rejected)
-            }
+            S::Staged { target, .. } => Ok((S::Failed { target: target.clone(), code: FailureCode::ArmFailed }, vec![Effect::Report])),
+            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
         },
         Event::HealthConfirmed => match state {
             S::Trying { .. } => Ok((S::Idle, vec![Effect::Report])),
@@ -286,9 +268,7 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             S::Staging { .. } | S::Staged { .. } | S::Armed { .. } => Ok((state.clone(), vec![])),
         },
         Event::Forgiven(v) => match state {
-            S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => {
-                Ok((S::Idle, vec![Effect::Report]))
-            }
+            S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => Ok((S::Idle, vec![Effect::Report])),
             S::Idle
             | S::Staging { .. }
             | S::Staged { .. }
@@ -342,9 +322,7 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> S
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
         S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
-        S::Staged { .. } | S::Idle | S::RolledBack { .. } | S::Failed { .. } => {
-            Ok((state.clone(), vec![Effect::Report]))
-        }
+        S::Staged { .. } | S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![Effect::Report])),
     }
 }
 

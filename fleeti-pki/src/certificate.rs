@@ -6,7 +6,7 @@
 use crate::signer::{Signer, X509Signer, der_of, spki_of};
 use crate::{Error, OrMalformed};
 use der::asn1::{Ia5String, OctetString};
-use der::{Decode, DecodePem, EncodePem};
+use der::{Decode, EncodePem};
 use fleeti_core::id::DeviceId;
 use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
 use std::net::IpAddr;
@@ -109,7 +109,8 @@ impl BuilderProfile for Profile {
         };
         let none: Vec<Extension> = Vec::new();
         let subject = tbs.subject();
-        let authority = |path_len| (BasicConstraints { ca: true, path_len_constraint: path_len }, KeyUsages::KeyCertSign | KeyUsages::CRLSign);
+        let authority =
+            |path_len| (BasicConstraints { ca: true, path_len_constraint: path_len }, KeyUsages::KeyCertSign | KeyUsages::CRLSign);
         let leaf = || (BasicConstraints { ca: false, path_len_constraint: None }, KeyUsages::DigitalSignature.into());
         let (constraints, usage) = match self.role {
             Role::Root => authority(Some(1)),
@@ -183,7 +184,13 @@ pub fn issue(role: Role, period: Period, public_key_der: &[u8], authority: &Auth
     build(role, Some(issuer), period, key, authority.signer)
 }
 
-fn build(role: Role, issuer: Option<Name>, period: Period, key: SubjectPublicKeyInfoOwned, signer: &dyn Signer) -> Result<Certificate, Error> {
+fn build(
+    role: Role,
+    issuer: Option<Name>,
+    period: Period,
+    key: SubjectPublicKeyInfoOwned,
+    signer: &dyn Signer,
+) -> Result<Certificate, Error> {
     role.san()?;
     let mut serial: [u8; 16] = rand::random();
     serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
@@ -213,7 +220,7 @@ pub fn to_der(certificate: &Certificate) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Malformed`].
 pub fn from_pem(text: &str) -> Result<Certificate, Error> {
-    Certificate::from_pem(text).or_malformed("certificate")
+    Ok(chain_from_pem(text)?.swap_remove(0))
 }
 
 /// Every certificate of a PEM text.

@@ -3,16 +3,16 @@
 use crate::certificate::Authority;
 use crate::signer::{X509Signer, der_of};
 use crate::{Error, OrMalformed};
-use std::time::{Duration, UNIX_EPOCH};
 use der::asn1::BitString;
 use der::referenced::OwnedToRef;
 use spki::DynSignatureAlgorithmIdentifier;
+use std::time::{Duration, UNIX_EPOCH};
+use x509_cert::Version;
 use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
 use x509_cert::ext::ToExtension;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
-use x509_cert::Version;
 
 /// A revoked certificate.
 #[derive(Debug, Clone)]

@@ -3,12 +3,12 @@
 //! `offline/` belongs on a machine without a network, `online/` to the server, `public/` to everybody.
 //! Every key is sealed for its purpose.
 
+use crate::Error;
 use crate::certificate::{Authority, Period, Role, fingerprint, issue, self_signed, to_pem};
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
 use crate::sealed::seal;
 use crate::signer::{Algorithm, Signer, SoftKey};
-use crate::Error;
 
 const YEAR_S: u64 = 365 * 86_400;
 /// Validity of the offline root and of Secure Boot keys, which firmware does not check.

@@ -64,8 +64,7 @@ impl OpenPgpKey {
     /// [`Error::Backend`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let key = &self.0.primary_key;
-        let signature =
-            DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, key, &Password::empty(), HashAlgorithm::Sha256, message);
+        let signature = DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, key, &Password::empty(), HashAlgorithm::Sha256, message);
         signature.or_backend("signing")?.to_bytes().or_backend("writing a signature")
     }
 }

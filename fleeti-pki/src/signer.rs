@@ -113,12 +113,8 @@ impl SoftKey {
     /// [`Error::Backend`].
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let bytes = match &self.secret {
-            Secret::P256(key) => {
-                p256::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec()
-            }
-            Secret::P384(key) => {
-                p384::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec()
-            }
+            Secret::P256(key) => p256::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec(),
+            Secret::P384(key) => p384::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec(),
             Secret::Rsa(key) => {
                 let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().or_backend("writing an RSA key")?;
                 der.as_ref().to_vec()

@@ -131,7 +131,10 @@ fn passphrase(data: &Path) -> Result<Vec<u8>> {
     let named = std::env::var_os("FLEETI_PASSPHRASE_FILE").map(PathBuf::from);
     let candidates = [credential, named, Some(data.join("passphrase"))];
     let Some(path) = candidates.into_iter().flatten().find(|p| p.exists()) else {
-        bail!("no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}", data.join("passphrase").display());
+        bail!(
+            "no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}",
+            data.join("passphrase").display()
+        );
     };
     let mut bytes = fs::read(&path).with_context(|| path.display().to_string())?;
     while matches!(bytes.last(), Some(b'\n' | b'\r')) {

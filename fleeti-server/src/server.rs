@@ -50,7 +50,8 @@ fn identity(pki: &Pki, names: &[String]) -> Result<ServerIdentity> {
     let role = Role::Server { names: names.to_vec() };
     let authority = pki.server_authority();
     let leaf = certificate::issue(role, Period::starting(now_s(), CERTIFICATE_S), key.public_key_der(), &authority)?;
-    let chain = [&leaf, authority.certificate].into_iter().map(|c| Ok(CertificateDer::from(certificate::to_der(c)?))).collect::<Result<_>>()?;
+    let chain =
+        [&leaf, authority.certificate].into_iter().map(|c| Ok(CertificateDer::from(certificate::to_der(c)?))).collect::<Result<_>>()?;
     Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec())) })
 }
 

@@ -1,7 +1,11 @@
-//! Harness for tests and the demo: virtual machines with Secure Boot and TPM, and the demo itself. Only ever
-//! a dev-dependency of others.
+//! Harness for tests and the demo: virtual machines with Secure Boot and TPM, the real programs around them.
+//! Only ever a dev-dependency of others.
 //!
-//! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine).
+//! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
+//! [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
+//! (steps with their evidence).
 
 pub mod qemu;
+pub mod story;
 pub mod vm;
+pub mod world;

@@ -60,8 +60,7 @@ impl Tree {
                 let file = cache.package(&package.sha256);
                 let data = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&file).stdout(Stdio::piped()).spawn()?;
                 let stdout = data.stdout.context("dpkg-deb")?;
-                let status =
-                    Command::new("tar").args(["-x", "--keep-directory-symlink", "-C"]).arg(&staging).stdin(stdout).status()?;
+                let status = Command::new("tar").args(["-x", "--keep-directory-symlink", "-C"]).arg(&staging).stdin(stdout).status()?;
                 ensure!(status.success(), "unpacking {} failed", package.name);
             }
             fs::rename(&staging, &root)?;

@@ -10,8 +10,20 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) const MACHINE: [&str; 14] = [
-    "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
-    "-smp", "2", "-m", "1024", "-display", "none", "-nodefaults", "-no-user-config",
+    "-machine",
+    "q35,smm=on",
+    "-global",
+    "driver=cfi.pflash01,property=secure,value=on",
+    "-global",
+    "ICH9-LPC.disable_s3=1",
+    "-smp",
+    "2",
+    "-m",
+    "1024",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-no-user-config",
 ];
 
 pub(crate) fn firmware(vars: &Path) -> [String; 4] {

@@ -1,1 +1,111 @@
-fn main() {}
+//! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run first.
+
+mod checks;
+mod setup;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup            install what is missing from Debian, saying what and why
+  demo [--dir DIR] [--exit] [--refusals]
+                   the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
+  ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
+  test             what .ci/run runs: setup, ci, and one chain of updates in a virtual machine
+  deps             which crate may use which
+  tidy             rules of the repository
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.split_first() {
+        Some((&"setup", [])) => setup::run(),
+        Some((&"demo", rest)) => demo(rest),
+        Some((&"ci", [])) => setup::run().and_then(|()| ci()),
+        Some((&"test", [])) => test(),
+        Some((&"deps", [])) => checks::deps(&root()),
+        Some((&"tidy", [])) => checks::tidy(&root()),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+fn run(title: &str, command: &mut Command) -> Result<()> {
+    println!("==> {title}");
+    let started = Instant::now();
+    let status = command.current_dir(root()).stdin(Stdio::null()).status().with_context(|| title.to_owned())?;
+    if !status.success() {
+        bail!("{title} failed: {status}");
+    }
+    println!("    ok after {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+fn build_programs() -> Result<()> {
+    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
+    let mut arguments = vec!["build", "--profile", "ci", "--bins"];
+    arguments.extend(packages);
+    run("build the programs", &mut cargo(&arguments))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn demo(arguments: &[&str]) -> Result<()> {
+    setup::run()?;
+    build_programs()?;
+    run("demo", Command::new(target().join("ci/fleeti-demo")).args(arguments))
+}
+
+fn ci() -> Result<()> {
+    run("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
+    run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--profile", "ci", "--", "-D", "warnings"]))?;
+    run("docs", cargo(&["doc", "--workspace", "--no-deps", "--profile", "ci"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    println!("==> deps and tidy");
+    checks::deps(&root())?;
+    checks::tidy(&root())?;
+    build_programs()?;
+    let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if nextest.is_ok_and(|s| s.success()) {
+        run("tests", &mut cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]))?;
+        run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))
+    } else {
+        run("tests", &mut cargo(&["test", "--workspace", "--profile", "ci"]))
+    }
+}
+
+fn test() -> Result<()> {
+    let started = Instant::now();
+    setup::run()?;
+    ci()?;
+    let arguments = ["--exit", "--refusals"];
+    run("one device in a virtual machine: update, rollbacks, update", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
+    println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -152,7 +152,12 @@ impl Helper {
     ///
     /// # Errors
     /// When the helper does not answer.
-    pub async fn stage(&self, manifest: String, signatures: Vec<(String, String)>, url: String) -> Result<Result<(), (FailureCode, String)>> {
+    pub async fn stage(
+        &self,
+        manifest: String,
+        signatures: Vec<(String, String)>,
+        url: String,
+    ) -> Result<Result<(), (FailureCode, String)>> {
         match self.call(&Request::Stage { manifest, signatures, url }).await? {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),

@@ -34,21 +34,91 @@ const SCRIPTS: &[(&str, &str)] = &[
 ];
 
 const TOOLS: &[&str] = &[
-    "base-files", "bash", "coreutils", "findutils", "grep", "sed", "mawk", "util-linux", "dpkg", "xz-utils", "zstd",
-    "binutils", "kmod", "passwd", "systemd", "systemd-ukify", "systemd-boot-efi", "systemd-repart", "systemd-container",
-    "erofs-utils", "cryptsetup-bin", "mtools", "dosfstools", "e2fsprogs", "python3", "python3-pefile", "gpg",
-    "busybox-static", "fdisk",
+    "base-files",
+    "bash",
+    "coreutils",
+    "findutils",
+    "grep",
+    "sed",
+    "mawk",
+    "util-linux",
+    "dpkg",
+    "xz-utils",
+    "zstd",
+    "binutils",
+    "kmod",
+    "passwd",
+    "systemd",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "systemd-repart",
+    "systemd-container",
+    "erofs-utils",
+    "cryptsetup-bin",
+    "mtools",
+    "dosfstools",
+    "e2fsprogs",
+    "python3",
+    "python3-pefile",
+    "gpg",
+    "busybox-static",
+    "fdisk",
 ];
 const DEVICE: &[&str] = &[
-    "base-files", "base-passwd", "libc-bin", "bash", "dash", "coreutils", "util-linux", "mount", "kmod", "udev", "systemd",
-    "systemd-sysv", "systemd-boot", "systemd-container", "systemd-repart", "systemd-cryptsetup", "systemd-resolved",
-    "systemd-timesyncd", "dbus", "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64",
-    "libtss2-tcti-device0t64", "ca-certificates", "gpg", "iproute2", "procps", "passwd", "login", "grep", "sed", "mawk",
-    "findutils", "hostname", "dmsetup", "e2fsprogs", "gzip", "xz-utils",
+    "base-files",
+    "base-passwd",
+    "libc-bin",
+    "bash",
+    "dash",
+    "coreutils",
+    "util-linux",
+    "mount",
+    "kmod",
+    "udev",
+    "systemd",
+    "systemd-sysv",
+    "systemd-boot",
+    "systemd-container",
+    "systemd-repart",
+    "systemd-cryptsetup",
+    "systemd-resolved",
+    "systemd-timesyncd",
+    "dbus",
+    "libtss2-esys-3.0.2-0t64",
+    "libtss2-mu-4.0.1-0t64",
+    "libtss2-rc0t64",
+    "libtss2-tcti-device0t64",
+    "ca-certificates",
+    "gpg",
+    "iproute2",
+    "procps",
+    "passwd",
+    "login",
+    "grep",
+    "sed",
+    "mawk",
+    "findutils",
+    "hostname",
+    "dmsetup",
+    "e2fsprogs",
+    "gzip",
+    "xz-utils",
 ];
 const INITRD: &[&str] = &[
-    "base-files", "base-passwd", "bash", "systemd", "udev", "kmod", "mount", "dmsetup", "systemd-cryptsetup",
-    "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64", "liblz4-1",
+    "base-files",
+    "base-passwd",
+    "bash",
+    "systemd",
+    "udev",
+    "kmod",
+    "mount",
+    "dmsetup",
+    "systemd-cryptsetup",
+    "libtss2-esys-3.0.2-0t64",
+    "libtss2-mu-4.0.1-0t64",
+    "libtss2-rc0t64",
+    "libtss2-tcti-device0t64",
+    "liblz4-1",
 ];
 
 /// The Debian base.
@@ -62,15 +132,10 @@ impl Base for Debian {
         device.extend(revision.profile.packages.iter().cloned());
         device.sort();
         device.dedup();
-        [
-            ("tools", owned(TOOLS)),
-            ("initrd", owned(INITRD)),
-            ("kernel", owned(&["linux-image-cloud-amd64"])),
-            ("device", device),
-        ]
-        .into_iter()
-        .map(|(set, names)| (set.to_owned(), names))
-        .collect()
+        [("tools", owned(TOOLS)), ("initrd", owned(INITRD)), ("kernel", owned(&["linux-image-cloud-amd64"])), ("device", device)]
+            .into_iter()
+            .map(|(set, names)| (set.to_owned(), names))
+            .collect()
     }
 
     fn build(&self, inputs: &Inputs, cache: &Cache, runner: &dyn Runner, line: &mut dyn FnMut(&str)) -> Result<Parts, BaseError> {
@@ -121,12 +186,8 @@ impl Base for Debian {
 }
 
 /// Phase paths in the order in which systemd 257 predicts them (systemd-measure(1)).
-const PHASES: [&str; 4] = [
-    "enter-initrd",
-    "enter-initrd:leave-initrd",
-    "enter-initrd:leave-initrd:sysinit",
-    fleeti_core::manifest::PHASE_READY,
-];
+const PHASES: [&str; 4] =
+    ["enter-initrd", "enter-initrd:leave-initrd", "enter-initrd:leave-initrd:sysinit", fleeti_core::manifest::PHASE_READY];
 
 /// `11:sha256=HEX`, one for each phase, as `ukify --measure` prints them; the headings go to stderr.
 fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
@@ -145,8 +206,7 @@ fn guid_of(text: &str) -> String {
 
 /// The one program that Nix starts from: static busybox, out of its pinned package.
 fn busybox_seed(lock: &Lock, cache: &Cache) -> Result<PathBuf, BaseError> {
-    let package =
-        lock.set("tools").iter().find(|p| p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
+    let package = lock.set("tools").iter().find(|p| p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
     let folder = cache.root().join("seed").join(&package.sha256);
     let program = folder.join("busybox");
     let io = |source| BaseError::Io { path: program.clone(), source };
@@ -207,12 +267,20 @@ fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, overlay: &Path) -> 
 /// The kernel's command line after `roothash=`.
 fn command_line(inputs: &Inputs) -> String {
     let mut words = vec![
-        "root=/dev/mapper/root", "rootfstype=erofs", "ro",
+        "root=/dev/mapper/root",
+        "rootfstype=erofs",
+        "ro",
         // A panic, not a restart: only a panic leaves its last words in the firmware's store (efi_pstore).
-        "systemd.verity_root_options=panic-on-corruption", "panic=5", "efi_pstore.pstore_disable=0",
+        "systemd.verity_root_options=panic-on-corruption",
+        "panic=5",
+        "efi_pstore.pstore_disable=0",
         // No credentials from outside: they carry units and root keys past every PCR that is checked.
         "systemd.import_credentials=no",
-        "systemd.condition_needs_update=0", "systemd.firstboot=0", "console=tty0", "console=ttyS0", "loglevel=4",
+        "systemd.condition_needs_update=0",
+        "systemd.firstboot=0",
+        "console=tty0",
+        "console=ttyS0",
+        "loglevel=4",
         "systemd.show_status=auto",
     ];
     words.extend(inputs.revision.profile.kernel_arguments.iter().map(String::as_str));

@@ -63,7 +63,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Init { dir, passphrase } => {
             if dir.exists() {
-                return Err(Failure::new(format!("{} exists already", dir.display()), Some("choose a new folder: keys are never overwritten")));
+                return Err(Failure::new(
+                    format!("{} exists already", dir.display()),
+                    Some("choose a new folder: keys are never overwritten"),
+                ));
             }
             let passphrase = passphrase.read()?;
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

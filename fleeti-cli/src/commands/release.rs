@@ -80,7 +80,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let key = |purpose: &str| SoftKey::from_pkcs8_der(&open(purpose)?).map_err(Failure::plain);
             let openpgp = OpenPgpKey::from_bytes(&open(purpose::OPENPGP)?).map_err(Failure::plain)?;
             let db_path = pki.join("public/db.pem");
-            let db_certificate_pem = std::fs::read_to_string(&db_path).map_err(|e| Failure::plain(format!("{}: {e}", db_path.display())))?;
+            let db_certificate_pem =
+                std::fs::read_to_string(&db_path).map_err(|e| Failure::plain(format!("{}: {e}", db_path.display())))?;
             let (release_key, db) = (key(purpose::RELEASE)?, key(purpose::DB)?);
             let signers = ReleaseSigners { release: &release_key, openpgp: &openpgp, db: &db, db_certificate_pem: &db_certificate_pem };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -93,12 +94,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Verify { release, trust } => {
             let verified = release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
-            output.data(verified.manifest(), |m| format!("{} is signed by a trusted release key; {} files are as signed", m.release, m.artifacts.len()));
+            output.data(verified.manifest(), |m| {
+                format!("{} is signed by a trusted release key; {} files are as signed", m.release, m.artifacts.len())
+            });
             Ok(())
         }
         Command::Publish { release, server } => {
             let release = block_on(publish(&release, server.client()?))?;
-            output.data(&release, |r| format!("published {}; roll it out with `fleeti rollout start --release {} --fleet FLEET`", r.name, r.name));
+            output.data(&release, |r| {
+                format!("published {}; roll it out with `fleeti rollout start --release {} --fleet FLEET`", r.name, r.name)
+            });
             Ok(())
         }
         Command::Disk { build, release, out, size_gib, record } => {

@@ -85,9 +85,9 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
         findings.push(lines.finding("architecture", e.to_string(), "write \"x86_64\"".to_owned()));
     }
     match toml::from_str::<Profile>(text) {
-        Ok(profile) => findings.extend(
-            rules::broken(&profile).into_iter().map(|(path, message, remedy)| lines.finding(&path, message, remedy)),
-        ),
+        Ok(profile) => {
+            findings.extend(rules::broken(&profile).into_iter().map(|(path, message, remedy)| lines.finding(&path, message, remedy)))
+        }
         // A value that fits the shape and not the model, such as an integer out of range.
         Err(e) if findings.is_empty() => {
             lines.remember("", e.span().map_or(0, |s| s.start));
@@ -146,9 +146,20 @@ mod tests {
         let findings = check(&text).unwrap_err();
         let found: Vec<_> = findings.iter().map(|f| f.path.as_str()).collect();
         for want in [
-            "hostname", "kernel_arguments[0]", "kernel_arguments[1]", "packages[0]", "packages[2]", "users[0].name",
-            "users[0].password_hash", "users[0].ssh_keys[0]", "users[0].shell", "services[0].name", "files[0].path",
-            "files[0].mode", "health_checks[0].command", "health_checks[0].timeout_s",
+            "hostname",
+            "kernel_arguments[0]",
+            "kernel_arguments[1]",
+            "packages[0]",
+            "packages[2]",
+            "users[0].name",
+            "users[0].password_hash",
+            "users[0].ssh_keys[0]",
+            "users[0].shell",
+            "services[0].name",
+            "files[0].path",
+            "files[0].mode",
+            "health_checks[0].command",
+            "health_checks[0].timeout_s",
         ] {
             assert!(found.contains(&want), "{want} in {found:?}");
         }

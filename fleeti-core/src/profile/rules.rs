@@ -10,12 +10,48 @@ type Broken = (String, String, String);
 /// Kernel arguments that a profile may not set: they decide what is booted and verified, who gets a
 /// shell, or where configuration from outside comes in. Fleeti sets them itself.
 const KERNEL_ARGUMENTS_RESERVED: &[&str] = &[
-    "root", "roothash", "usrhash", "rootfstype", "rootflags", "rd.", "ro", "rw", "init", "initrd", "mount.usr",
-    "panic", "single", "emergency", "rescue", "1", "s", "S", "lockdown", "efi", "ima_appraise", "module.sig_enforce",
-    "systemd.verity", "systemd.import_credentials", "systemd.set_credential", "systemd.set_credential_binary",
-    "systemd.unit", "systemd.wants", "systemd.mask", "systemd.run", "systemd.debug_shell", "systemd.debug-shell",
-    "systemd.volatile", "systemd.image_policy", "systemd.gpt_auto", "systemd.machine_id", "systemd.setenv",
-    "systemd.extra-unit", "systemd.sysext", "systemd.confext", "systemd.mount-extra", "systemd.swap-extra",
+    "root",
+    "roothash",
+    "usrhash",
+    "rootfstype",
+    "rootflags",
+    "rd.",
+    "ro",
+    "rw",
+    "init",
+    "initrd",
+    "mount.usr",
+    "panic",
+    "single",
+    "emergency",
+    "rescue",
+    "1",
+    "s",
+    "S",
+    "lockdown",
+    "efi",
+    "ima_appraise",
+    "module.sig_enforce",
+    "systemd.verity",
+    "systemd.import_credentials",
+    "systemd.set_credential",
+    "systemd.set_credential_binary",
+    "systemd.unit",
+    "systemd.wants",
+    "systemd.mask",
+    "systemd.run",
+    "systemd.debug_shell",
+    "systemd.debug-shell",
+    "systemd.volatile",
+    "systemd.image_policy",
+    "systemd.gpt_auto",
+    "systemd.machine_id",
+    "systemd.setenv",
+    "systemd.extra-unit",
+    "systemd.sysext",
+    "systemd.confext",
+    "systemd.mount-extra",
+    "systemd.swap-extra",
 ];
 const MODES: &str = "write permission bits only, such as 0644 or 0755";
 
@@ -142,8 +178,15 @@ fn is_ssh_key(key: &str) -> bool {
     use base64::Engine;
     let mut words = key.split(' ');
     let (Some(kind), Some(blob)) = (words.next(), words.next()) else { return false };
-    let known = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa",
-        "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"];
+    let known = [
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "ssh-rsa",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    ];
     let decoded = base64::engine::general_purpose::STANDARD.decode(blob).unwrap_or_default();
     // RFC 4253 6.6: the blob begins with the length and the name of its kind.
     known.contains(&kind)
@@ -178,12 +221,26 @@ fn file(path: &str, f: &File, say: &mut impl FnMut(String, &str, &str)) {
     let below = |dir: &str| f.path.starts_with(dir);
     if !is_clean_path(&f.path) || !(below("/etc/") || below("/usr/") || below("/opt/")) {
         say(format!("{path}.path"), "is not a path in the image", "use an absolute path below /etc, /usr or /opt without '..'");
-    } else if ["/usr/lib/fleeti/", "/usr/lib/sysupdate.d/", "/usr/lib/systemd/import-pubring", "/etc/systemd/import-pubring",
-        "/etc/sysupdate.d/", "/usr/lib/repart.d/", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/fstab"]
-        .iter()
-        .any(|p| below(p))
+    } else if [
+        "/usr/lib/fleeti/",
+        "/usr/lib/sysupdate.d/",
+        "/usr/lib/systemd/import-pubring",
+        "/etc/systemd/import-pubring",
+        "/etc/sysupdate.d/",
+        "/usr/lib/repart.d/",
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/group",
+        "/etc/fstab",
+    ]
+    .iter()
+    .any(|p| below(p))
     {
-        say(format!("{path}.path"), "belongs to the chain of trust", "use users for accounts; updates and trust are not a profile's to change");
+        say(
+            format!("{path}.path"),
+            "belongs to the chain of trust",
+            "use users for accounts; updates and trust are not a profile's to change",
+        );
     }
     if f.mode_bits().is_none() {
         say(format!("{path}.mode"), "is not a file mode", MODES);
@@ -195,7 +252,11 @@ fn health_check(path: &str, h: &HealthCheck, say: &mut impl FnMut(String, &str, 
         say(format!("{path}.name"), "is not a name", "use 1 to 64 printable characters");
     }
     if h.command.first().is_none_or(|c| !is_clean_path(c)) {
-        say(format!("{path}.command"), "does not start with an absolute path", "write [\"/usr/bin/systemctl\", \"is-active\", \"x.service\"]");
+        say(
+            format!("{path}.command"),
+            "does not start with an absolute path",
+            "write [\"/usr/bin/systemctl\", \"is-active\", \"x.service\"]",
+        );
     }
     if !(1..=600).contains(&h.timeout_s) {
         say(format!("{path}.timeout_s"), "is out of range", "use 1 to 600 seconds");

@@ -48,21 +48,12 @@ static USER: Shape = Shape::Table(&[
     field("password_hash", false, &Shape::Text),
     field("shell", false, &Shape::Text),
 ]);
-static SERVICE: Shape = Shape::Table(&[
-    field("name", true, &Shape::Text),
-    field("enabled", false, &Shape::Flag),
-    field("unit", false, &Shape::Text),
-]);
-static FILE: Shape = Shape::Table(&[
-    field("path", true, &Shape::Text),
-    field("content", true, &Shape::Text),
-    field("mode", false, &Shape::Text),
-]);
-static HEALTH_CHECK: Shape = Shape::Table(&[
-    field("name", true, &Shape::Text),
-    field("command", true, &TEXTS),
-    field("timeout_s", false, &Shape::Integer),
-]);
+static SERVICE: Shape =
+    Shape::Table(&[field("name", true, &Shape::Text), field("enabled", false, &Shape::Flag), field("unit", false, &Shape::Text)]);
+static FILE: Shape =
+    Shape::Table(&[field("path", true, &Shape::Text), field("content", true, &Shape::Text), field("mode", false, &Shape::Text)]);
+static HEALTH_CHECK: Shape =
+    Shape::Table(&[field("name", true, &Shape::Text), field("command", true, &TEXTS), field("timeout_s", false, &Shape::Integer)]);
 
 impl Shape {
     fn noun(&self) -> &'static str {
@@ -76,19 +67,11 @@ impl Shape {
     }
 }
 
-pub(super) fn walk(
-    shape: &Shape,
-    value: &Spanned<DeValue<'_>>,
-    path: &str,
-    lines: &mut Lines<'_>,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) fn walk(shape: &Shape, value: &Spanned<DeValue<'_>>, path: &str, lines: &mut Lines<'_>, findings: &mut Vec<Finding>) {
     let at = value.span().start;
     lines.remember(path, at);
     match (shape, value.get_ref()) {
-        (Shape::Text, DeValue::String(_))
-        | (Shape::Integer, DeValue::Integer(_))
-        | (Shape::Flag, DeValue::Boolean(_)) => {}
+        (Shape::Text, DeValue::String(_)) | (Shape::Integer, DeValue::Integer(_)) | (Shape::Flag, DeValue::Boolean(_)) => {}
         (Shape::List(item), DeValue::Array(items)) => {
             if items.len() > super::LIST_MAX {
                 findings.push(lines.finding(
@@ -126,21 +109,13 @@ pub(super) fn walk_table(
             None => {
                 lines.remember(&below(name), key.span().start);
                 let known: Vec<_> = fields.iter().map(|f| f.name).collect();
-                findings.push(lines.finding(
-                    &below(name),
-                    "there is no such field".to_owned(),
-                    format!("use one of {}", known.join(", ")),
-                ));
+                findings.push(lines.finding(&below(name), "there is no such field".to_owned(), format!("use one of {}", known.join(", "))));
             }
         }
     }
     for f in fields.iter().filter(|f| f.required && !table.keys().any(|k| k.get_ref() == f.name)) {
         lines.remember(&below(f.name), at);
-        findings.push(lines.finding(
-            &below(f.name),
-            "is missing".to_owned(),
-            format!("add {} = {}", f.name, f.shape.noun()),
-        ));
+        findings.push(lines.finding(&below(f.name), "is missing".to_owned(), format!("add {} = {}", f.name, f.shape.noun())));
     }
 }
 

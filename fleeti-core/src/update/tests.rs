@@ -68,12 +68,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         version.clone().prop_map(Event::Desired),
         Just(Event::Resumed),
         Just(Event::StageSucceeded),
-        prop_oneof![
-            Just(FailureCode::Unreachable),
-            Just(FailureCode::StageFailed),
-            Just(FailureCode::ManifestUntrusted)
-        ]
-        .prop_map(Event::StageFailed),
+        prop_oneof![Just(FailureCode::Unreachable), Just(FailureCode::StageFailed), Just(FailureCode::ManifestUntrusted)]
+            .prop_map(Event::StageFailed),
         Just(Event::MayActivate),
         Just(Event::ArmSucceeded),
         Just(Event::ArmFailed),

@@ -86,8 +86,16 @@ mod tests {
             assert_eq!(Up::of(&t.topic(&a), &b), None);
             assert_eq!(Down::of(&t.topic(&a), &a), None);
         }
-        for odd in ["#", "+/#", "fleeti/v1/dev-a/down/#", "$share/g/fleeti/v1/dev-a/down/command", "é/x", "",
-            "fleeti/v1/+/down/command", "fleeti/v1/dev-a/down/command/"] {
+        for odd in [
+            "#",
+            "+/#",
+            "fleeti/v1/dev-a/down/#",
+            "$share/g/fleeti/v1/dev-a/down/command",
+            "é/x",
+            "",
+            "fleeti/v1/+/down/command",
+            "fleeti/v1/dev-a/down/command/",
+        ] {
             assert_eq!(Down::of(odd, &a), None, "{odd}");
         }
     }

@@ -54,7 +54,8 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
     assert_eq!(certificate::device_of(&leaf).unwrap().as_str(), "dev-1");
     assert_eq!(certificate::serial(&leaf).len(), 32);
 
-    let verify = ["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "public/root.pem", "-untrusted", "public/issuers.pem", "leaf.pem"];
+    let verify =
+        ["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "public/root.pem", "-untrusted", "public/issuers.pem", "leaf.pem"];
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(ok, "{text}");
     let server = verify.map(|a| if a == "sslclient" { "sslserver" } else { a });
@@ -63,7 +64,11 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
     let revoked = [Revoked { serial: certificate::serial(&leaf), revoked_s: now_s() }];
     for (list, expected) in [(&revoked[..0], true), (&revoked[..], false)] {
         write("crl.der", &crl::create(&authority, list, 1, now_s(), 3600).unwrap());
-        let (ok, text) = run("openssl", &["crl", "-inform", "der", "-in", "crl.der", "-CAfile", "public/issuers.pem", "-out", "crl.pem"], world.dir.path());
+        let (ok, text) = run(
+            "openssl",
+            &["crl", "-inform", "der", "-in", "crl.der", "-CAfile", "public/issuers.pem", "-out", "crl.pem"],
+            world.dir.path(),
+        );
         assert!(ok, "{text}");
         let mut check = verify.to_vec();
         check.splice(1..1, ["-crl_check", "-CRLfile", "crl.pem"]);

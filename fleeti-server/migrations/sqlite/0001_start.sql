@@ -7,6 +7,7 @@ CREATE TABLE devices (
     last_seen_s BIGINT NOT NULL,
     key_sha256 TEXT NOT NULL,
     serial TEXT NOT NULL,
+    certificate_pem TEXT NOT NULL,
     certificate_sha256 TEXT NOT NULL,
     certificate_not_after_s BIGINT NOT NULL,
     revoked_s BIGINT,

@@ -55,6 +55,8 @@ pub struct Certified {
     pub key_sha256: String,
     /// Serial, hexadecimal.
     pub serial: String,
+    /// PEM.
+    pub pem: String,
     /// SHA-256 of the DER.
     pub certificate_sha256: String,
     /// End of validity.
@@ -67,9 +69,9 @@ pub struct Certified {
 /// When the database does not answer.
 pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certified, now_s: u64) -> Result<(), AppError> {
     sqlx::query(
-        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) \
-         VALUES ($1, $2, $3, $3, $4, $5, $6, $7) \
-         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7",
+        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
+         certificate_not_after_s, certificate_pem) VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) \
+         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7, certificate_pem = $8",
     )
     .bind(id.as_str())
     .bind(fleet.as_str())
@@ -78,6 +80,7 @@ pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certifi
     .bind(&c.serial)
     .bind(&c.certificate_sha256)
     .bind(seconds(c.not_after_s))
+    .bind(&c.pem)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -90,6 +93,14 @@ pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certifi
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
+}
+
+/// A device's certificate, PEM.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
+    Ok(sqlx::query_scalar("SELECT certificate_pem FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// A page of devices, ordered by id, after `after`.

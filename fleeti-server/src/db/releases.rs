@@ -31,7 +31,14 @@ impl TryFrom<Row> for Release {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, name: &ReleaseName, sha256: &str, manifest: &str, signatures: &str, now_s: u64) -> Result<bool, AppError> {
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    name: &ReleaseName,
+    sha256: &str,
+    manifest: &str,
+    signatures: &str,
+    now_s: u64,
+) -> Result<bool, AppError> {
     let result = sqlx::query(
         "INSERT INTO releases (name, manifest_sha256, manifest, signatures, published_s) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (name) DO NOTHING",

@@ -52,8 +52,7 @@ impl Hub {
     /// Registers a session. The device's old one is kicked, and awaited, before the new one begins.
     pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let handle =
-            Handle { number, mail: Arc::default(), kicked: CancellationToken::new(), ended: CancellationToken::new() };
+        let handle = Handle { number, mail: Arc::default(), kicked: CancellationToken::new(), ended: CancellationToken::new() };
         let old = self.lock().insert(device.clone(), handle.clone());
         let registration = Registration { hub: self, device: device.clone(), handle };
         if let Some(old) = old {

@@ -71,7 +71,12 @@ impl TlsState {
     }
 }
 
-fn build(identity: &ServerIdentity, anchor: &CertificateDer<'static>, provider: &Arc<CryptoProvider>, list: Vec<u8>) -> anyhow::Result<Swapped> {
+fn build(
+    identity: &ServerIdentity,
+    anchor: &CertificateDer<'static>,
+    provider: &Arc<CryptoProvider>,
+    list: Vec<u8>,
+) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
     roots.add(anchor.clone())?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
@@ -128,13 +133,28 @@ impl ClientCertVerifier for CurrentVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &self.hints
     }
-    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, rustls::Error> {
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
         self.now().verify_client_cert(leaf, chain, now)
     }
-    fn verify_tls12_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.now().verify_tls12_signature(message, certificate, dss)
     }
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.now().verify_tls13_signature(message, certificate, dss)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -38,6 +38,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .wrap(actix_web::middleware::from_fn(authenticate))
                 .route("/devices", web::get().to(list_devices))
                 .route("/devices/{device}", web::get().to(get_device))
+                .route("/devices/{device}/certificate", web::get().to(get_certificate))
                 .route("/devices/{device}/revoke", web::post().to(revoke_device))
                 .route("/devices/{device}/commands", web::post().to(create_command))
                 .route("/commands/{command}", web::get().to(get_command))
@@ -58,7 +59,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }));
 }
 
-async fn authenticate(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+async fn authenticate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = request.app_data::<Data<AppRef>>();
     let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
     // Digests are compared, so the time says nothing about the token.
@@ -90,6 +94,11 @@ async fn list_devices(app: Data<AppRef>, page: Query<Page>) -> Result<impl Respo
 async fn get_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
+async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
+    let pem = db::devices::certificate(app.db.pool(), &device).await?;
+    let pem = pem.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    Ok(HttpResponse::Ok().content_type("application/pem-certificate-chain").body(pem))
+}
 async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     revocation::revoke(&app, &device).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
@@ -101,7 +110,12 @@ async fn get_command(app: Data<AppRef>, command: Path<String>) -> Result<impl Re
     let found = db::commands::get(app.db.pool(), &command).await?;
     Ok(Json(found.ok_or_else(|| AppError::not_found("command", &command))?))
 }
-async fn create_enrollment(app: Data<AppRef>, addresses: Data<Addresses>, fleet: Path<FleetId>, body: Json<CreateEnrollment>) -> Result<impl Responder> {
+async fn create_enrollment(
+    app: Data<AppRef>,
+    addresses: Data<Addresses>,
+    fleet: Path<FleetId>,
+    body: Json<CreateEnrollment>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(enrollment::create(&app, &fleet, &body, &addresses).await?))
 }
 async fn list_releases(app: Data<AppRef>) -> Result<impl Responder> {

@@ -106,7 +106,12 @@ async fn signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: Releas
 }
 
 /// Streams a file, with Range and ETag.
-async fn artifact(request: HttpRequest, app: Data<AppRef>, device: AuthenticatedDevice, path: Path<(Line, Version, String)>) -> Result<HttpResponse> {
+async fn artifact(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: Path<(Line, Version, String)>,
+) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
     let name = granted(&app, &device.0, &line, &version).await?;
     if !is_artifact_path(&file) {

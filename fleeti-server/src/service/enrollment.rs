@@ -21,7 +21,12 @@ const TOKEN_S_MAX: u32 = 30 * 86_400;
 ///
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range.
-pub async fn create(app: &App, fleet: &FleetId, request: &CreateEnrollment, addresses: &crate::server::Addresses) -> Result<Enrollment, AppError> {
+pub async fn create(
+    app: &App,
+    fleet: &FleetId,
+    request: &CreateEnrollment,
+    addresses: &crate::server::Addresses,
+) -> Result<Enrollment, AppError> {
     if !(60..=TOKEN_S_MAX).contains(&request.valid_s) {
         return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 60 to {TOKEN_S_MAX} are allowed", request.valid_s)));
     }
@@ -48,7 +53,8 @@ pub async fn create(app: &App, fleet: &FleetId, request: &CreateEnrollment, addr
 /// [`Code::Forbidden`] for a token that is unknown, expired or used; [`Code::Invalid`] for a bad request.
 pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse, AppError> {
     // One answer for every reason: a guesser learns nothing.
-    let refused = || AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`");
+    let refused =
+        || AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`");
     if request.token.len() != 64 {
         return Err(refused());
     }
@@ -72,6 +78,7 @@ pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse
     let certified = Certified {
         key_sha256: key_sha256.clone(),
         serial: certificate::serial(&leaf),
+        pem: certificate::to_pem(&leaf)?,
         certificate_sha256: certificate::fingerprint(&leaf)?,
         not_after_s: certificate::not_after_s(&leaf),
     };

@@ -79,7 +79,9 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
         return commit(app, name, &to).await;
     }
     if !from.join("manifest.json").exists() {
-        return Err(AppError::not_found("upload of release", &name.to_string()).hint("upload its files first: `fleeti release publish DIR`"));
+        return Err(
+            AppError::not_found("upload of release", &name.to_string()).hint("upload its files first: `fleeti release publish DIR`")
+        );
     }
     let checked = tokio::task::spawn_blocking({
         let from = from.clone();

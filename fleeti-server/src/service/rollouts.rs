@@ -102,11 +102,8 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
 pub async fn device_reported(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId, report: &Report) -> Result<Outcome, AppError> {
     let mut outcome = Outcome::default();
     for rollout in db::rollouts::active(tx, fleet).await? {
-        let event = rollout::Event::Reported {
-            device: device.clone(),
-            running: report.boot.running.clone(),
-            update: report.update.clone(),
-        };
+        let event =
+            rollout::Event::Reported { device: device.clone(), running: report.boot.running.clone(), update: report.update.clone() };
         match rollout::step(&rollout.state, event) {
             Ok((state, effects)) if state != rollout.state => {
                 carry_out(tx, &rollout.id, effects, &mut outcome).await?;

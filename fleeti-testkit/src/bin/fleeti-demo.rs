@@ -1,0 +1,228 @@
+//! The demo: the whole of Fleeti, for real, on one machine.
+//!
+//! `cargo xtask demo` builds everything and runs this.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use fleeti_build::cache::Cache;
+use fleeti_core::profile::{HealthCheck, Profile};
+use fleeti_core::update::{RollbackReason, State};
+use fleeti_core::wire::api::Device;
+use fleeti_core::wire::device::{Slot, Verity};
+use fleeti_testkit::story::Story;
+use fleeti_testkit::world::{BOOT, FLEET, World};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Keep everything here.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// End with status 0 if every step held, instead of leaving server and device running.
+    #[arg(long)]
+    exit: bool,
+    /// The profile.
+    #[arg(long, default_value = "examples/profiles/kiosk.toml")]
+    profile: PathBuf,
+    /// Between the two good releases, roll out an unhealthy one and one with a tampered root, and see the device
+    /// go back by itself.
+    #[arg(long)]
+    refusals: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut story = Story::begin();
+    let temporary;
+    let dir = match &arguments.dir {
+        Some(dir) => dir.clone(),
+        None => match tempfile::tempdir() {
+            Ok(t) => {
+                temporary = t;
+                temporary.path().to_owned()
+            }
+            Err(e) => {
+                eprintln!("error: {e}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    let result = World::new(&dir).and_then(|mut world| {
+        let result = play(&arguments, &mut world, &mut story);
+        story.write(&world.path("demo.json"))?;
+        result?;
+        if !arguments.exit {
+            println!("\nThe server is at {} (token in {}), the device runs.", world.api(), world.path("server/admin.token").display());
+            println!("Ctrl-C ends both.");
+            world.wait();
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => {
+            println!("\nevery step held, {:.0} s in all", story.seconds());
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("\nerror: {e:#}\nhint: everything is in {}", dir.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn describe(d: &Device) -> Vec<String> {
+    let Some(boot) = &d.boot else { return vec![] };
+    vec![format!(
+        "{} runs {} from slot {:?}, verity {:?}, Secure Boot {}",
+        d.id,
+        boot.running,
+        boot.slot,
+        boot.verity,
+        if boot.secure_boot { "on" } else { "off" }
+    )]
+}
+
+fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<()> {
+    let cache = Cache::discover()?;
+    let text = fs::read_to_string(&arguments.profile).with_context(|| arguments.profile.display().to_string())?;
+    let profile = fleeti_core::profile::check(&text).map_err(|f| anyhow::anyhow!("{}: {f:?}", arguments.profile.display()))?;
+    let line = profile.name.to_string();
+
+    story.step("keys: offline root, intermediates, release, OpenPGP and Secure Boot keys", |e| {
+        e.push(world.make_keys()?);
+        Ok(())
+    })?;
+    story.step("server: API, device port and MQTT", |e| {
+        e.push(world.start_server()?);
+        Ok(())
+    })?;
+    let first = story.step(&format!("build {line}@1 with Nix, by the server's worker"), |e| {
+        let build = world.build(profile.clone(), "1")?;
+        e.push(format!("build.json in {}", build.display()));
+        Ok(build)
+    })?;
+    let release = story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
+    story.step("power on a device with its enrollment record", |e| {
+        e.push(world.power_on(&cache, &first, &release)?);
+        Ok(())
+    })?;
+    let device = story.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
+        e.push(world.console("fleeti: boot image=", BOOT)?);
+        e.push(world.console("fleeti: device ", BOOT)?);
+        let device = world.device(BOOT, |d| d.online && d.boot.is_some())?;
+        fs::write(world.path("device/device.pem"), world.certificate(&device.id)?)?;
+        e.extend(describe(&device));
+        check_boot(&device, &format!("{line}@1"), Slot::A)?;
+        e.push(world.check_pcr11(&device, &first)?);
+        Ok(device)
+    })?;
+    let mut version = 2;
+    if arguments.refusals {
+        roll_back(world, story, &profile, version, &Fault::Unhealthy)?;
+        roll_back(world, story, &profile, version + 1, &Fault::TamperedRoot)?;
+        version += 2;
+    }
+    let (name, number) = (format!("{line}@{version}"), version.to_string());
+    let next = story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
+        let build = world.build(changed(&profile, version), &number)?;
+        world.release(&build, &number)?;
+        e.push(format!("build.json in {}", build.display()));
+        Ok(build)
+    })?;
+    story.step(&format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"), |e| {
+        e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
+        e.push(world.console(&format!("fleeti: update staged version={number}"), Duration::from_secs(5))?);
+        e.push(world.console("fleeti: boot image=", Duration::from_secs(5))?);
+        Ok(())
+    })?;
+    story.step(&format!("the device runs {name} from the other slot, blessed, and says what was predicted"), |e| {
+        let d = world.device(Duration::from_secs(60), |d| d.update == Some(State::Idle) && d.id == device.id)?;
+        let slot = if device.boot.as_ref().is_some_and(|b| b.slot == Slot::A) { Slot::B } else { Slot::A };
+        check_boot(&d, &name, slot)?;
+        e.extend(describe(&d));
+        e.push(world.check_pcr11(&d, &next)?);
+        Ok(())
+    })?;
+    story.step("a command reaches the device once", |e| {
+        e.push(world.fleeti(&["device", "command", device.id.as_str(), "report"])?);
+        Ok(())
+    })
+}
+
+fn check_boot(device: &Device, release: &str, slot: Slot) -> Result<()> {
+    let boot = device.boot.as_ref().context("the device has not reported")?;
+    ensure!(boot.running.to_string() == release, "runs {}, not {release}", boot.running);
+    ensure!(boot.slot == slot, "runs from slot {:?}, not {slot:?}", boot.slot);
+    ensure!(boot.verity == Verity::Verified, "verity is {:?}", boot.verity);
+    ensure!(boot.secure_boot, "Secure Boot is off");
+    Ok(())
+}
+
+/// The same profile with one changed file.
+fn changed(profile: &Profile, version: u32) -> Profile {
+    let mut profile = profile.clone();
+    match profile.files.iter_mut().find(|f| f.path == "/etc/motd") {
+        Some(file) => file.content.push_str(&format!("This is version {version}.\n")),
+        None => profile.description = format!("version {version}"),
+    }
+    profile
+}
+
+enum Fault {
+    Unhealthy,
+    TamperedRoot,
+}
+
+/// Rolls out a release that cannot last, and sees the device back on what it ran, with the reason.
+fn roll_back(world: &mut World, story: &mut Story, profile: &Profile, version: u32, fault: &Fault) -> Result<()> {
+    let (what, number) = match fault {
+        Fault::Unhealthy => ("an unhealthy release", version.to_string()),
+        Fault::TamperedRoot => ("a release with a flipped byte in its root", version.to_string()),
+    };
+    let name = format!("{}@{number}", profile.name);
+    story.step(&format!("roll out {name}, {what}: the device goes back by itself and says why"), |e| {
+        let mut profile = changed(profile, version);
+        if matches!(fault, Fault::Unhealthy) {
+            let command = vec!["/usr/bin/false".to_owned()];
+            profile.health_checks.push(HealthCheck { name: "always fails".into(), command, timeout_s: 10 });
+        }
+        let build = world.build(profile, &number)?;
+        if matches!(fault, Fault::TamperedRoot) {
+            flip_a_byte(&build)?;
+        }
+        world.release(&build, &number)?;
+        let refused = world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"]);
+        ensure!(refused.is_err(), "the rollout of {name} should have failed");
+        let device = world.device(Duration::from_secs(60), |d| matches!(d.update, Some(State::RolledBack { .. })))?;
+        e.extend(describe(&device));
+        let Some(State::RolledBack { target, reason }) = &device.update else { unreachable!("checked above") };
+        ensure!(target.as_str() == number, "{target} was rolled back, not {number}");
+        let right = match fault {
+            Fault::Unhealthy => matches!(reason, RollbackReason::Health { evidence } if evidence.contains("always fails")),
+            Fault::TamperedRoot => matches!(reason, RollbackReason::Verity { .. }),
+        };
+        e.push(format!("{reason:?}"));
+        ensure!(right, "the reason is {reason:?}");
+        check_boot(&device, &format!("{}@1", profile_name(&device)?), Slot::A)
+    })
+}
+
+fn profile_name(device: &Device) -> Result<String> {
+    Ok(device.boot.as_ref().context("the device has not reported")?.running.line.to_string())
+}
+
+/// Changes the root after it was hashed, and the record with it, so that every signature is good and only verity
+/// can notice.
+fn flip_a_byte(build: &Path) -> Result<()> {
+    let root = build.join("root.erofs");
+    let mut bytes = fs::read(&root)?;
+    bytes[1024 + 64] ^= 1;
+    fs::write(&root, &bytes)?;
+    let record = build.join("build.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record)?)?;
+    json["files"]["root.erofs"]["sha256"] = fleeti_core::canonical::sha256_hex(&bytes).into();
+    Ok(fs::write(&record, serde_json::to_vec_pretty(&json)?)?)
+}

@@ -1,0 +1,294 @@
+//! Keys, a server, releases and one device in a folder, made with the real programs as a person would.
+
+use crate::qemu::{Accelerator, Tree};
+use crate::vm::{Machine, Vm};
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use fleeti_build::build::BuildRecord;
+use fleeti_build::cache::Cache;
+use fleeti_client::Client;
+use fleeti_core::id::DeviceId;
+use fleeti_core::manifest::PHASE_READY;
+use fleeti_core::profile::Profile;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, Device, Event};
+use fleeti_core::wire::device::SMBIOS_PREFIX;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// The fleet of the demo.
+pub const FLEET: &str = "demo";
+/// A boot under emulation on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(300);
+
+/// A server that is killed when dropped.
+struct ServerProcess {
+    child: Child,
+    api: String,
+    token_file: PathBuf,
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Everything in one folder.
+pub struct World {
+    dir: PathBuf,
+    programs: PathBuf,
+    runtime: Runtime,
+    server: Option<ServerProcess>,
+    client: Option<Client>,
+    vm: Option<Vm>,
+    seen: usize,
+}
+
+impl World {
+    /// In a folder that is made; programs are beside this one.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn new(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let programs = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { dir: fs::canonicalize(dir)?, programs, runtime, server: None, client: None, vm: None, seen: 0 })
+    }
+
+    /// A path in the folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where the API is.
+    #[must_use]
+    pub fn api(&self) -> &str {
+        self.server.as_ref().map_or("", |s| &s.api)
+    }
+
+    fn client(&self) -> Result<&Client> {
+        self.client.as_ref().context("the server does not run")
+    }
+
+    /// `fleeti ARGUMENTS`; gives stdout.
+    ///
+    /// # Errors
+    /// What the program said.
+    pub fn fleeti(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.programs.join("fleeti"));
+        command.args(arguments).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase")).stdin(Stdio::null());
+        if let Some(server) = &self.server {
+            command.env("FLEETI_SERVER", &server.api).env("FLEETI_TOKEN_FILE", &server.token_file);
+        }
+        let output = command.output().context("fleeti")?;
+        if !output.status.success() {
+            bail!("fleeti {}: {}{}", arguments.join(" "), String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Makes the keys; the server gets what is online and public.
+    ///
+    /// # Errors
+    /// What `fleeti pki init` said.
+    pub fn make_keys(&self) -> Result<String> {
+        let secret = hex::encode(rand::random::<[u8; 24]>());
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path("passphrase"))?;
+        std::io::Write::write_all(&mut file, secret.as_bytes())?;
+        let said = self.fleeti(&["pki", "init", &self.text("pki")])?;
+        for (from, to) in [("pki/online", "server/pki/online"), ("pki/public", "server/pki/public"), ("pki/public", "public")] {
+            copy_folder(&self.path(from), &self.path(to))?;
+        }
+        Ok(said.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// Starts the server, and waits until it is ready.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn start_server(&mut self) -> Result<String> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
+        let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+        let mut child = Command::new(self.programs.join("fleeti-server"))
+            .arg("--data")
+            .arg(self.path("server"))
+            .args(["--api", api, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+            .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
+            .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("fleeti-server")?;
+        let stderr = child.stderr.take().context("the server's stderr")?;
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { bail!("the server ended: {}", said.join("\n")) };
+            if let Some(rest) = line.split("API ").nth(1) {
+                break rest.to_owned();
+            }
+            said.push(line);
+        };
+        std::thread::spawn(move || {
+            let mut log = log;
+            for line in lines.map_while(Result::ok) {
+                std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes()).ok();
+            }
+        });
+        let api = address.split(',').next().unwrap_or_default().to_owned();
+        let token_file = self.path("server/admin.token");
+        let token = fs::read_to_string(&token_file)?;
+        self.client = Some(Client::new(&api, token.trim())?);
+        self.server = Some(ServerProcess { child, api, token_file });
+        Ok(address)
+    }
+
+    /// Has the server build a profile; gives the build's folder.
+    ///
+    /// # Errors
+    /// Why the build failed.
+    pub fn build(&self, profile: Profile, version: &str) -> Result<PathBuf> {
+        let client = self.client()?;
+        let request = CreateBuild { profile, version: version.parse()? };
+        self.runtime.block_on(async {
+            let mut events = client.events().await?;
+            let mut build = client.create_build(&request).await?;
+            loop {
+                match build.phase {
+                    BuildPhase::Succeeded => return Ok(PathBuf::from(build.directory.context("the build has no folder")?)),
+                    BuildPhase::Failed => bail!("the build failed: {}", build.detail),
+                    BuildPhase::Queued | BuildPhase::Running => {}
+                }
+                while !matches!(events.next().await?, Some(Event::Build { id }) if id == build.id) {}
+                build = client.build(&build.id).await?;
+            }
+        })
+    }
+
+    /// Signs a build and publishes it; gives the release's folder.
+    ///
+    /// # Errors
+    /// What `fleeti release` said.
+    pub fn release(&self, build: &Path, version: &str) -> Result<PathBuf> {
+        let out = self.path("releases").join(version);
+        let text = out.display().to_string();
+        self.fleeti(&["release", "create", &build.display().to_string(), "--pki", &self.text("pki"), "--out", &text])?;
+        self.fleeti(&["release", "publish", &text])?;
+        Ok(out)
+    }
+
+    /// Makes the disk of the device and powers it on with an enrollment record.
+    ///
+    /// # Errors
+    /// When a program or the machine does not start.
+    pub fn power_on(&mut self, cache: &Cache, build: &Path, release: &Path) -> Result<String> {
+        fs::create_dir_all(self.path("device"))?;
+        let (disk, record) = (self.text("device/disk.raw"), self.text("device/enrollment.json"));
+        let (build, release) = (build.display().to_string(), release.display().to_string());
+        self.fleeti(&["device", "enrollment", "--fleet", FLEET, "--out", &record])?;
+        self.fleeti(&["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3"])?;
+        let record = base64::engine::general_purpose::STANDARD.encode(fs::read(&record)?);
+        let tree = Tree::qemu(cache)?;
+        let accelerator = Accelerator::probe(&tree);
+        let machine = Machine {
+            dir: &self.path("device"),
+            disk: Path::new(&disk),
+            public: &self.path("public"),
+            smbios: Some(format!("{SMBIOS_PREFIX}{record}")),
+            accelerator,
+        };
+        self.vm = Some(Vm::start(&tree, &machine)?);
+        Ok(format!("QEMU with {accelerator:?}, OVMF with Secure Boot by our keys, swtpm"))
+    }
+
+    /// Waits for a line on the device's console, after the last one that was waited for.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn console(&mut self, text: &str, timeout: Duration) -> Result<String> {
+        let vm = self.vm.as_ref().context("the device is off")?;
+        let (line, found) = vm.wait_for(text, self.seen, timeout)?;
+        self.seen = line + 1;
+        Ok(found)
+    }
+
+    /// The only device, once `wanted` holds.
+    ///
+    /// # Errors
+    /// When it does not hold in time.
+    pub fn device(&self, timeout: Duration, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
+        let client = self.client()?;
+        self.runtime.block_on(async {
+            let mut events = client.events().await?;
+            let mut last = None;
+            let looked = tokio::time::timeout(timeout, async {
+                loop {
+                    last = client.devices().await?.into_iter().next();
+                    if let Some(device) = last.take_if(|d| wanted(d)) {
+                        return anyhow::Ok(device);
+                    }
+                    while !matches!(events.next().await?, Some(Event::Device { .. }) | None) {}
+                }
+            })
+            .await;
+            match looked {
+                Ok(result) => result,
+                Err(_) => bail!("the server did not see it in {} s; it sees {last:?}", timeout.as_secs()),
+            }
+        })
+    }
+
+    /// The device's certificate, PEM.
+    ///
+    /// # Errors
+    /// When the server does not know the device.
+    pub fn certificate(&self, device: &DeviceId) -> Result<String> {
+        Ok(self.runtime.block_on(self.client()?.certificate(device))?)
+    }
+
+    /// That the device's PCR 11 is what the build predicted.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_pcr11(&self, device: &Device, build: &Path) -> Result<String> {
+        let predicted = BuildRecord::read(build)?.reference_values.pcr11.remove(PHASE_READY).context("no prediction")?;
+        let found = device.boot.as_ref().and_then(|b| b.pcr11.clone()).context("the device reports no PCR 11")?;
+        ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
+        Ok(format!("PCR 11 {found} is what the build predicted"))
+    }
+
+    /// Kills the server as a power cut would.
+    pub fn kill_server(&mut self) {
+        self.server = None;
+    }
+
+    /// Waits until the device's machine or the server ends.
+    pub fn wait(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.child.wait().ok();
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

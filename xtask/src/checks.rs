@@ -1,0 +1,90 @@
+//! Rules of the repository, as checks.
+
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Which of our crates each crate may use. Dev-dependencies may use the testkit as well.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("fleeti-core", &[]),
+    ("fleeti-pki", &["fleeti-core"]),
+    ("fleeti-build", &["fleeti-core", "fleeti-pki"]),
+    ("fleeti-agent", &["fleeti-core", "fleeti-pki"]),
+    ("fleeti-server", &["fleeti-core", "fleeti-pki", "fleeti-build"]),
+    ("fleeti-client", &["fleeti-core"]),
+    ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
+    ("fleeti-testkit", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server"]),
+    ("xtask", &[]),
+];
+
+/// Direction: nothing else is allowed.
+pub fn deps(root: &Path) -> Result<()> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()
+        .context("cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().context("packages")? {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = ALLOWED.iter().find(|(n, _)| *n == name) else {
+            wrong.push(format!("{name} has no place in the direction; add it to xtask/src/checks.rs"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let on = dependency["name"].as_str().unwrap_or_default();
+            let is_dev = dependency["kind"] == "dev";
+            let ours = on.starts_with("fleeti-");
+            if ours && !allowed.contains(&on) && !(is_dev && on == "fleeti-testkit") {
+                wrong.push(format!("{name} must not use {on}"));
+            }
+        }
+    }
+    report("deps", wrong)
+}
+
+/// Longest source file, tests included.
+const LINES_MAX: usize = 600;
+const NAMELESS: &[&str] = &["util", "utils", "common", "helpers", "types", "misc"];
+
+/// Rules of style that a machine can check.
+pub fn tidy(root: &Path) -> Result<()> {
+    let output = Command::new("git").args(["ls-files", "*.rs", "*.py", "*.nix"]).current_dir(root).output().context("git")?;
+    let mut wrong = Vec::new();
+    for name in String::from_utf8_lossy(&output.stdout).lines() {
+        let path = root.join(name);
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{name} has {lines} lines, {LINES_MAX} at the most: two things live in one room"));
+        }
+        if path.file_stem().is_some_and(|s| NAMELESS.contains(&s.to_string_lossy().as_ref())) {
+            wrong.push(format!("{name}: a room needs a name of its own"));
+        }
+        for (i, line) in text.lines().enumerate() {
+            let marks = ["todo!(", "unimplemented!(", "dbg!("];
+            if marks.iter().any(|m| line.contains(m)) && !name.starts_with("xtask/") {
+                wrong.push(format!("{name}:{}: {}", i + 1, line.trim()));
+            }
+            let sql = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|s| line.contains(s));
+            if sql && name.starts_with("fleeti-server/src/") && !name.starts_with("fleeti-server/src/db/") {
+                wrong.push(format!("{name}:{}: SQL outside db/", i + 1));
+            }
+            let topic = line.contains("fleeti/v1/") && !name.starts_with("fleeti-core/src/wire/mqtt") && !name.contains("/tests/");
+            if topic && !name.starts_with("xtask/") {
+                wrong.push(format!("{name}:{}: an MQTT topic outside core::wire::mqtt", i + 1));
+            }
+        }
+    }
+    report("tidy", wrong)
+}
+
+fn report(what: &str, wrong: Vec<String>) -> Result<()> {
+    if wrong.is_empty() {
+        println!("    {what}: ok");
+        return Ok(());
+    }
+    bail!("{what}:\n  {}", wrong.join("\n  "))
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask setup`: what the other commands need from Debian. Idempotent.
+
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Package, a file that shows it is there, and what it is for.
+const NEEDED: &[(&str, &str, &str)] = &[
+    ("nix-bin", "/usr/bin/nix-build", "builds the images"),
+    ("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
+    ("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
+    ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
+    ("curl", "/usr/bin/curl", "fetches packages"),
+    ("xz-utils", "/usr/bin/xz", "unpacks packages"),
+    ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
+    ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
+    ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
+    ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
+];
+
+/// Installs what is missing.
+pub fn run() -> Result<()> {
+    let missing: Vec<_> = NEEDED.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("==> setup: {} packages are missing", missing.len());
+    for (package, _, why) in &missing {
+        println!("    {package:<12} {why}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
+    if !is_root()? {
+        bail!("run this as root, then again:\n  apt-get update && apt-get install --no-install-recommends {}", names.join(" "));
+    }
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(names);
+    apt(&arguments)
+}
+
+fn is_root() -> Result<bool> {
+    let output = Command::new("id").arg("-u").output().context("id")?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("apt-get")?;
+    if status.success() { Ok(()) } else { bail!("apt-get {}: {status}", arguments.join(" ")) }
+}
