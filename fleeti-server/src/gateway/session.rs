@@ -12,7 +12,7 @@ use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish,
+    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectProperties, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish,
     SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
@@ -82,7 +82,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
     app.publish(Event::Device { id: session.device.clone() });
     let result = session.serve(&registration.handle).await;
     if let Err(Closed { reason, .. }) = &result {
-        session.write(&Packet::Disconnect(Disconnect { reason_code: *reason, properties: None })).await.ok();
+        session.say_goodbye(*reason).await;
     }
     let device = session.device.clone();
     drop(registration);
@@ -110,15 +110,34 @@ impl Session<'_> {
     async fn read(&mut self) -> Result<Packet> {
         let limit = u32::try_from(PACKET_MAX).ok();
         loop {
+            // This codec knows no DISCONNECT without a reason, the usual goodbye (MQTT 5, 3.14.2.1).
+            if self.input.starts_with(&[0xe0, 0x00]) {
+                return Ok(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)));
+            }
+            let before = self.input.len();
             match Packet::read(&mut self.input, limit) {
                 Ok(packet) => return Ok(packet),
-                Err(CodecError::InsufficientBytes(_)) => {
+                // The codec takes a whole packet out before it reads it: more bytes would not mend that one.
+                Err(CodecError::InsufficientBytes(_)) if self.input.len() == before => {
                     ensure!(self.input.len() <= PACKET_MAX, "a packet is too large");
                 }
                 Err(e) => bail!("malformed packet: {e}"),
             }
             ensure!(self.stream.read_buf(&mut self.input).await? > 0, "the device closed the connection");
         }
+    }
+
+    /// Ends the session with a reason that the device gets to read.
+    async fn say_goodbye(&mut self, reason_code: DisconnectReasonCode) {
+        // With a text, because this codec writes a packet without properties, or with empty ones, wrongly.
+        let properties = DisconnectProperties {
+            session_expiry_interval: None,
+            reason_string: Some(format!("{reason_code:?}")),
+            user_properties: vec![],
+            server_reference: None,
+        };
+        self.write(&Packet::Disconnect(Disconnect { reason_code, properties: Some(properties) })).await.ok();
+        tokio::time::timeout(self.write_limit, self.stream.shutdown()).await.ok();
     }
 
     async fn write(&mut self, packet: &Packet) -> Result<()> {

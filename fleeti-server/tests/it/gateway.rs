@@ -1,0 +1,246 @@
+//! Attacks on the MQTT port. In each of them, somebody else's session goes on undisturbed.
+
+use crate::peer::Peer;
+use crate::world::World;
+use bytes::Bytes;
+use fleeti_core::wire::api::CreateCommand;
+use fleeti_core::wire::device::{Command, Order};
+use fleeti_core::wire::mqtt::{Down, Up};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode as Reason, LastWill, Packet, PubAck, PubAckReason};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+#[actix_web::test]
+async fn foreign_and_odd_topics_end_the_session_of_the_one_who_tries() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let mut bystander = Peer::session(&world, &a).await;
+    let foreign = Up::Report.topic(&a.id);
+    for topic in [foreign.as_str(), &Down::Command.topic(&b.id), "#", "é/x", "", "$SYS/x", "a\u{0}b"] {
+        let mut attacker = Peer::session(&world, &b).await;
+        attacker.publish(Bytes::copy_from_slice(topic.as_bytes()), b"{}", 1).await;
+        let reason = attacker.closed().await;
+        assert!(matches!(reason, Some(Reason::NotAuthorized | Reason::MalformedPacket)), "{topic:?}: {reason:?}");
+    }
+    for filter in [Down::Command.topic(&a.id).as_str(), "#", "fleeti/v1/+/down/command", "$share/g/#", "$SYS/#"] {
+        let mut attacker = Peer::session(&world, &b).await;
+        attacker.subscribe(filter).await;
+        assert_eq!(attacker.closed().await, Some(Reason::NotAuthorized), "{filter}");
+    }
+    bystander.is_alive().await;
+}
+
+#[actix_web::test]
+async fn a_device_cannot_be_another_one_nor_leave_a_will() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let mut bystander = Peer::session(&world, &a).await;
+    for id in [a.id.as_str(), "", "a/b", "#", "x"] {
+        let (_, code) = Peer::connect_as(&world, &b, id, None).await;
+        assert_eq!(code, Some(ConnectReturnCode::ClientIdentifierNotValid), "{id:?}");
+    }
+    let will = LastWill::new(Up::Report.topic(&a.id), "{}", QoS::AtLeastOnce, false, None);
+    let (_, code) = Peer::connect_as(&world, &b, b.id.as_str(), Some(will)).await;
+    assert_eq!(code, Some(ConnectReturnCode::NotAuthorized));
+    bystander.is_alive().await;
+}
+
+#[actix_web::test]
+async fn a_device_takes_over_its_own_session_and_nobody_elses() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (mut bystander, mut old) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let mut new = Peer::session(&world, &b).await;
+    assert_eq!(old.closed().await, Some(Reason::SessionTakenOver));
+    new.is_alive().await;
+    bystander.is_alive().await;
+}
+
+#[actix_web::test]
+async fn idle_connections_and_half_handshakes_keep_nobody_out() {
+    let world = World::with(|c| c.limits.handshake_ms = 400).await;
+    let a = world.enroll().await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let mut tcp = TcpStream::connect(world.server.addresses.mqtt).await.unwrap();
+        tcp.write_all(&[0x16, 0x03, 0x01]).await.unwrap(); // the first bytes of a handshake, and no more
+        silent.push(tcp);
+    }
+    let mut mute = Peer::tls(&world, &a.tls).await.unwrap(); // a handshake, and no CONNECT
+    let mut session = Peer::session(&world, &a).await;
+    assert_eq!(mute.closed().await, None);
+    session.is_alive().await;
+}
+
+#[actix_web::test]
+async fn connections_beyond_the_limit_are_closed_and_room_comes_back() {
+    let world = World::with(|c| c.limits.connections = 2).await;
+    let (a, b, c) = (world.enroll().await, world.enroll().await, world.enroll().await);
+    let (mut first, second) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    assert!(Peer::tls(&world, &c.tls).await.is_err());
+    drop(second);
+    let admitted = async {
+        while Peer::tls(&world, &c.tls).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), admitted).await.unwrap();
+    first.is_alive().await;
+}
+
+#[actix_web::test]
+async fn malformed_and_misplaced_packets_end_one_session() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let mut bystander = Peer::session(&world, &a).await;
+    let attacks: [&[u8]; 7] = [
+        &[0xb7, 0x02, 0x00, 0x01],             // UNSUBACK, which only a server sends
+        &[0x20, 0x03, 0x00, 0x00, 0x00],       // CONNACK
+        &[0x00, 0x00],                         // no packet type
+        &[0x30, 0xff, 0xff, 0xff, 0x7f],       // a packet of 256 MiB
+        &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01], // a length that does not end
+        &[0x10, 0x02, 0x00, 0x00],             // a second CONNECT, cut off
+        &[0x62, 0x02, 0x00, 0x01],             // PUBREL of nothing
+    ];
+    for bytes in attacks {
+        let mut attacker = Peer::session(&world, &b).await;
+        attacker.raw(bytes).await;
+        println!("{bytes:x?}");
+        let reason = attacker.closed().await;
+        assert!(matches!(reason, None | Some(Reason::MalformedPacket | Reason::ProtocolError)), "{bytes:x?}: {reason:?}");
+        bystander.is_alive().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_acknowledgement_of_nothing_ends_the_session() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (mut bystander, mut attacker) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    attacker.send(&Packet::PubAck(PubAck::new(999, None))).await;
+    assert_eq!(attacker.closed().await, Some(Reason::ProtocolError));
+    bystander.is_alive().await;
+}
+
+#[actix_web::test]
+async fn a_device_that_does_not_read_is_cut_off_and_can_come_back() {
+    let world = World::with(|c| c.limits.write_ms = 500).await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (mut bystander, mut slow) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    // Answers pile up in a peer that only writes, until the server's writes block.
+    let ping = [0xc0, 0x00].repeat(4096);
+    let flood = async {
+        while slow.stream.write_all(&ping).await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), flood).await.expect("the server should have cut it off");
+    bystander.is_alive().await;
+    Peer::session(&world, &b).await.is_alive().await;
+}
+
+#[actix_web::test]
+async fn a_revoked_device_is_cut_off_live_and_refused_anew_and_resumed() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (mut bystander, mut live) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    // The client keeps tickets in `b.tls`, so its next handshake would resume.
+    world.client.revoke_device(&b.id).await.unwrap();
+    assert_eq!(live.closed().await, Some(Reason::NotAuthorized));
+    for _ in 0..2 {
+        // In TLS 1.3 the refusal may come after the client believes that it is done.
+        let refused = match Peer::tls(&world, &b.tls).await {
+            Err(_) => true,
+            Ok(mut peer) => {
+                let connect = rumqttc::v5::mqttbytes::v5::Connect {
+                    keep_alive: 30,
+                    client_id: b.id.to_string(),
+                    clean_start: false,
+                    properties: None,
+                };
+                peer.send(&Packet::Connect(connect, None, None)).await;
+                peer.receive().await.is_none()
+            }
+        };
+        assert!(refused);
+    }
+    bystander.is_alive().await;
+    assert!(world.client.device(&b.id).await.unwrap().revoked);
+}
+
+#[actix_web::test]
+async fn without_a_certificate_of_the_device_authority_there_is_no_session() {
+    let (world, other) = (World::new().await, World::new().await);
+    let anonymous = std::sync::Arc::new(world.anonymous());
+    let refused = match Peer::tls(&world, &anonymous).await {
+        Err(_) => true,
+        Ok(mut peer) => peer.receive().await.is_none(),
+    };
+    assert!(refused);
+    // Certified by the same authority, but unknown to this server's database.
+    let stranger = other.enroll().await;
+    let (_, code) = Peer::connect_as(&world, &stranger, stranger.id.as_str(), None).await;
+    assert_eq!(code, Some(ConnectReturnCode::NotAuthorized));
+}
+
+#[actix_web::test]
+async fn a_command_sent_while_the_device_is_offline_arrives_when_it_is_back() {
+    let world = World::new().await;
+    let a = world.enroll().await;
+    let command = CreateCommand { order: Order::Report, valid_s: 600 };
+    let status = world.client.create_command(&a.id, &command).await.unwrap();
+    let mut peer = Peer::session(&world, &a).await;
+    let delivered = next_command(&mut peer).await;
+    assert_eq!(delivered.id, status.id);
+    drop(peer);
+    // Not acknowledged by the device itself: delivered again, under the same id.
+    let mut peer = Peer::session(&world, &a).await;
+    assert_eq!(next_command(&mut peer).await.id, status.id);
+    let answer = serde_json::json!({"command": status.id, "outcome": "done"});
+    peer.publish(Up::Acknowledgement.topic(&a.id), answer.to_string().as_bytes(), 3).await;
+    wait_for_ack(&mut peer, 3, PubAckReason::Success).await;
+    assert_eq!(world.client.command(&status.id).await.unwrap().status, "done");
+}
+
+#[actix_web::test]
+async fn a_device_cannot_answer_the_command_of_another() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let command = CreateCommand { order: Order::Report, valid_s: 600 };
+    let status = world.client.create_command(&a.id, &command).await.unwrap();
+    let mut attacker = Peer::session(&world, &b).await;
+    let answer = serde_json::json!({"command": status.id, "outcome": "done"});
+    attacker.publish(Up::Acknowledgement.topic(&b.id), answer.to_string().as_bytes(), 3).await;
+    wait_for_ack(&mut attacker, 3, PubAckReason::Success).await;
+    assert_eq!(world.client.command(&status.id).await.unwrap().status, "pending");
+}
+
+#[actix_web::test]
+async fn a_payload_that_is_not_understood_is_acknowledged_with_the_reason() {
+    let world = World::new().await;
+    let a = world.enroll().await;
+    let mut peer = Peer::session(&world, &a).await;
+    peer.publish(Up::Report.topic(&a.id), b"not json", 5).await;
+    wait_for_ack(&mut peer, 5, PubAckReason::PayloadFormatInvalid).await;
+    peer.is_alive().await;
+}
+
+async fn next_command(peer: &mut Peer) -> Command {
+    loop {
+        let message = peer.message().await;
+        if message.topic.ends_with(b"/command") {
+            return serde_json::from_slice(&message.payload).unwrap();
+        }
+    }
+}
+
+pub async fn wait_for_ack(peer: &mut Peer, id: u16, expected: PubAckReason) {
+    loop {
+        if let Packet::PubAck(ack) = peer.receive().await.expect("closed")
+            && ack.pkid == id
+        {
+            assert_eq!(ack.reason, expected);
+            return;
+        }
+    }
+}

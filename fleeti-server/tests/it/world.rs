@@ -1,0 +1,116 @@
+//! A server on loopback with keys of its own, and devices that enroll.
+
+use fleeti_client::Client;
+use fleeti_core::id::{Architecture, DeviceId};
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_pki::hierarchy;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_server::config::Config;
+use fleeti_server::server::Server;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const PASSPHRASE: &[u8] = b"a passphrase of tests";
+
+/// Making keys is slow, so every test has the same organisation.
+fn files() -> &'static Vec<hierarchy::HierarchyFile> {
+    static FILES: OnceLock<Vec<hierarchy::HierarchyFile>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        hierarchy::create(PASSPHRASE, now_s).unwrap()
+    })
+}
+
+pub fn write_keys(data: &Path) {
+    for file in files().iter().filter(|f| !f.path.starts_with("offline")) {
+        let path = data.join("pki").join(&file.path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &file.bytes).unwrap();
+    }
+    std::fs::write(data.join("passphrase"), PASSPHRASE).unwrap();
+}
+
+/// A key of `offline/`.
+pub fn offline(purpose: &str) -> Vec<u8> {
+    let file = files().iter().find(|f| f.path == format!("offline/{purpose}.key")).unwrap();
+    fleeti_pki::sealed::open(&file.bytes, purpose, PASSPHRASE).unwrap().to_vec()
+}
+
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub server: Server,
+    pub client: Client,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        write_keys(dir.path());
+        Self::start(dir, change).await
+    }
+
+    pub async fn start(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(dir.path());
+        change(&mut config);
+        let server = Server::start(config).await.unwrap();
+        let token = std::fs::read_to_string(dir.path().join("admin.token")).unwrap();
+        let client = Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
+        Self { dir, server, client }
+    }
+
+    pub async fn token(&self) -> String {
+        self.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record.token
+    }
+
+    pub fn roots(&self) -> RootCertStore {
+        let pem = std::fs::read(self.dir.path().join("pki/public/root.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+        roots
+    }
+
+    pub fn anonymous(&self) -> ClientConfig {
+        ClientConfig::builder().with_root_certificates(self.roots()).with_no_client_auth()
+    }
+
+    pub fn https(&self, tls: ClientConfig) -> reqwest::Client {
+        reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.server.addresses.https.port())
+    }
+
+    pub async fn try_enroll(&self, token: &str, key: &SoftKey) -> reqwest::Response {
+        let request = EnrollRequest {
+            token: token.to_owned(),
+            csr_pem: fleeti_pki::csr::create(key).unwrap(),
+            architecture: Architecture::X86_64,
+            running: "kiosk@1".parse().unwrap(),
+        };
+        self.https(self.anonymous()).post(self.url("/enroll")).json(&request).send().await.unwrap()
+    }
+
+    pub async fn enroll(&self) -> TestDevice {
+        let key = SoftKey::generate(Algorithm::P256).unwrap();
+        let response: EnrollResponse = self.try_enroll(&self.token().await, &key).await.json().await.unwrap();
+        let chain = CertificateDer::pem_slice_iter(response.certificate_chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
+        let tls = ClientConfig::builder().with_root_certificates(self.roots()).with_client_auth_cert(chain, key).unwrap();
+        TestDevice { id: response.device, tls: Arc::new(tls) }
+    }
+}
+
+pub struct TestDevice {
+    pub id: DeviceId,
+    pub tls: Arc<ClientConfig>,
+}
