@@ -21,10 +21,10 @@ const PSTORE: &str = "/sys/fs/pstore";
 ///
 /// # Errors
 /// When the image is not one of Fleeti's.
-pub fn summary() -> Result<BootSummary> {
+pub fn summary(paths: &Paths) -> Result<BootSummary> {
     Ok(BootSummary {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-        running: running_release()?,
+        running: running_release(paths)?,
         slot: slot().unwrap_or(Slot::A),
         verity: verity(),
         // Four bytes of attributes, then the value (efivarfs).
@@ -100,7 +100,7 @@ pub fn say(line: &str) {
 /// # Errors
 /// When the ESP cannot be read.
 pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<RollbackReason> {
-    if let Some(record) = HealthRecord::read(paths).filter(|r| r.version == *version && !r.healthy) {
+    if let Some(record) = HealthRecord::read(paths, version).filter(|r| !r.healthy) {
         return Ok(RollbackReason::Health { evidence: shortened(&record.detail) });
     }
     if let Some(evidence) = verity_panic(Path::new(PSTORE)) {
@@ -147,7 +147,14 @@ mod tests {
     use super::*;
 
     fn paths(dir: &Path) -> Paths {
-        let paths = Paths { state: dir.join("s"), helper_state: dir.join("h"), run: dir.join("r"), lib: dir.join("l"), esp: dir.join("e") };
+        let paths = Paths {
+            state: dir.join("s"),
+            helper_state: dir.join("h"),
+            run: dir.join("r"),
+            lib: dir.join("l"),
+            esp: dir.join("e"),
+            ..Paths::device()
+        };
         fs::create_dir_all(dir.join("e/EFI/Linux")).unwrap();
         fs::create_dir_all(dir.join("h")).unwrap();
         paths
@@ -168,6 +175,8 @@ mod tests {
         let paths = paths(dir.path());
         let record = HealthRecord { version: "2".parse().unwrap(), boot_id: "b".into(), healthy: false, detail: "check x".into() };
         record.write(&paths).unwrap();
+        // The version that the device fell back to runs its own checks before anybody asks.
+        HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record }.write(&paths).unwrap();
         let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap();
         assert_eq!(of("2"), RollbackReason::Health { evidence: "check x".into() });
         assert!(matches!(of("3"), RollbackReason::BootRefused { .. }));

@@ -54,7 +54,7 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
         token: record.token.clone(),
         csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?,
         architecture: Architecture::X86_64,
-        running: running_release()?,
+        running: running_release(paths)?,
     };
     let response = client.post(format!("{}/enroll", server.https_url)).json(&request).send().await?;
     let status = response.status();

@@ -10,7 +10,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// What the last run of the checks found; on the data partition, so that the next boot can tell.
+/// What the last run of a version's checks found; on the data partition, one file for each version, so that
+/// the version that the device falls back to can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthRecord {
     /// The version that was checked.
@@ -24,17 +25,20 @@ pub struct HealthRecord {
 }
 
 impl HealthRecord {
-    /// The last record, if there is one.
+    fn path(paths: &Paths, version: &Version) -> std::path::PathBuf {
+        paths.helper_state.join(format!("health-{version}.json"))
+    }
+    /// The last record of a version, if there is one.
     #[must_use]
-    pub fn read(paths: &Paths) -> Option<Self> {
-        serde_json::from_slice(&fs::read(paths.helper_state.join("health.json")).ok()?).ok()
+    pub fn read(paths: &Paths, version: &Version) -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path(paths, version)).ok()?).ok()
     }
     /// Keeps it.
     ///
     /// # Errors
     /// I/O.
     pub fn write(&self, paths: &Paths) -> Result<()> {
-        Ok(write_durably(&paths.helper_state.join("health.json"), &serde_json::to_vec(self)?)?)
+        Ok(write_durably(&Self::path(paths, &self.version), &serde_json::to_vec(self)?)?)
     }
 }
 
@@ -52,7 +56,7 @@ pub async fn run(paths: &Paths) -> Result<bool> {
         }
     }
     let record = HealthRecord {
-        version: running_release()?.version,
+        version: running_release(paths)?.version,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         healthy: failed.is_none(),
         detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),

@@ -45,8 +45,8 @@ pub fn release_keys(paths: &Paths) -> Result<ReleaseKeys> {
 ///
 /// # Errors
 /// When they are missing.
-pub fn running_release() -> Result<ReleaseName> {
-    parse_os_release(&fs::read_to_string("/usr/lib/os-release")?)
+pub fn running_release(paths: &Paths) -> Result<ReleaseName> {
+    parse_os_release(&fs::read_to_string(&paths.os_release)?)
 }
 
 fn parse_os_release(text: &str) -> Result<ReleaseName> {

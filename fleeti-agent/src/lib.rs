@@ -44,6 +44,10 @@ pub struct Paths {
     pub lib: PathBuf,
     /// `/boot`: the ESP.
     pub esp: PathBuf,
+    /// `/usr/lib/os-release`.
+    pub os_release: PathBuf,
+    /// The unmodified systemd-sysupdate.
+    pub sysupdate: PathBuf,
 }
 
 impl Paths {
@@ -56,6 +60,8 @@ impl Paths {
             run: "/run/fleeti".into(),
             lib: "/usr/lib/fleeti".into(),
             esp: "/boot".into(),
+            os_release: "/usr/lib/os-release".into(),
+            sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }
     }
     /// The helper's socket.

@@ -54,9 +54,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let prefix = format!("/{}/", hex::encode(rand::random::<[u8; 32]>()));
         let url = format!("http://{}{prefix}", listener.local_addr()?);
-        let wanted = |a: &&Artifact| a.path.starts_with("raw/") && [".root", ".verity", ".efi"].iter().any(|s| a.path.ends_with(s));
-        let total =
-            verified.manifest().artifacts.iter().filter(wanted).filter(|a| !a.path.ends_with("systemd-boot.efi")).map(|a| a.size).sum();
+        let total = verified.manifest().artifacts.iter().filter(|a| is_payload(a)).map(|a| a.size).sum();
         let state = Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
         Ok(Self { url, state, task })
@@ -67,6 +65,12 @@ impl Proxy {
     pub fn progress(&self) -> Progress {
         Progress { done: self.state.done.load(Ordering::Relaxed).min(self.state.total), total: self.state.total }
     }
+}
+
+/// What systemd-sysupdate downloads into slots and ESP.
+fn is_payload(artifact: &Artifact) -> bool {
+    let payload = [".root", ".verity", ".efi"].iter().any(|suffix| artifact.path.ends_with(suffix));
+    payload && artifact.path.starts_with("raw/") && !artifact.path.ends_with("/systemd-boot.efi")
 }
 
 impl Drop for Proxy {
@@ -151,7 +155,7 @@ async fn fetch_from(state: &State, artifact: &Artifact, at: &mut u64, sender: &m
         let mut chunk = chunk?;
         chunk.truncate(usize::try_from(artifact.size - *at).unwrap_or(usize::MAX));
         *at += chunk.len() as u64;
-        if artifact.size > 4096 {
+        if is_payload(artifact) {
             state.done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
         if sender.send(Ok(chunk)).await.is_err() {

@@ -36,6 +36,17 @@ impl Cache {
     pub fn root(&self) -> &Path {
         &self.root
     }
+    /// Takes a lock between processes; it is free again when the file is dropped, also by a kill.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn lock(&self, name: &str) -> std::io::Result<std::fs::File> {
+        let folder = self.root.join("locks");
+        std::fs::create_dir_all(&folder)?;
+        let file = std::fs::File::create(folder.join(format!("{name}.flock")))?;
+        file.lock()?;
+        Ok(file)
+    }
     /// Where the package with this SHA-256 is kept.
     #[must_use]
     pub fn package(&self, sha256: &str) -> PathBuf {

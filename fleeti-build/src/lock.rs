@@ -137,6 +137,7 @@ impl Lock {
     /// # Errors
     /// [`LockError::Program`] with apt's words, as for a package that does not exist.
     pub fn resolve(cache: &Cache, requested: &BTreeMap<String, Vec<String>>) -> Result<Self, LockError> {
+        let _alone = cache.lock("apt").map_err(io(cache.root()))?;
         let apt = Apt::new(cache)?;
         apt.run(&["update", "-qq"])?;
         let mut sets = BTreeMap::new();
@@ -160,8 +161,13 @@ impl Lock {
     /// # Errors
     /// [`LockError::Gone`] names the packages that are nowhere to be had.
     pub fn fetch(&self, cache: &Cache, mut progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
-        let missing: BTreeMap<&str, &Package> =
-            self.sets.values().flatten().filter(|p| !cache.package(&p.sha256).exists()).map(|p| (p.sha256.as_str(), p)).collect();
+        let missing = |p: &&Package| !cache.package(&p.sha256).exists();
+        if !self.sets.values().flatten().any(|p| missing(&p)) {
+            return Ok(());
+        }
+        // Another process may be fetching the same packages: what is missing is asked again under the lock.
+        let _alone = cache.lock("packages").map_err(io(cache.root()))?;
+        let missing: BTreeMap<&str, &Package> = self.sets.values().flatten().filter(missing).map(|p| (p.sha256.as_str(), p)).collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -34,11 +34,12 @@ impl Tree {
     /// # Errors
     /// When the packages cannot be had.
     pub fn sysupdate(cache: &Cache) -> Result<Self> {
-        Self::ensure(cache, "sysupdate", &["systemd-container", "systemd", "gpg", "base-files", "coreutils", "bash"])
+        Self::ensure(cache, "sysupdate", &["systemd-container", "systemd", "gpg", "base-files", "coreutils", "bash", "fdisk"])
     }
 
     fn ensure(cache: &Cache, name: &str, packages: &[&str]) -> Result<Self> {
         let requested: BTreeMap<_, _> = [(name.to_owned(), packages.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())].into();
+        let _alone = cache.lock(&format!("tree-{name}"))?;
         let lock_path = cache.root().join("locks").join(format!("host-{name}.json"));
         let lock = match Lock::read(&lock_path) {
             Ok(lock) if lock.requested == requested && cache.root().join("trees").join(lock.digest()).exists() => lock,

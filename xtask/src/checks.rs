@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Which of our crates each crate may use. Tests may use the testkit and the client as well.
+/// Which of our crates each crate may use. Tests may use the testkit, the client and the build as well.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-core", &[]),
     ("fleeti-pki", &["fleeti-core"]),
@@ -37,7 +37,7 @@ pub fn deps(root: &Path) -> Result<()> {
             let on = dependency["name"].as_str().unwrap_or_default();
             let is_dev = dependency["kind"] == "dev";
             let ours = on.starts_with("fleeti-");
-            if ours && !allowed.contains(&on) && !(is_dev && ["fleeti-testkit", "fleeti-client"].contains(&on)) {
+            if ours && !allowed.contains(&on) && !(is_dev && ["fleeti-testkit", "fleeti-client", "fleeti-build"].contains(&on)) {
                 wrong.push(format!("{name} must not use {on}"));
             }
         }

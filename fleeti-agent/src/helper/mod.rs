@@ -5,7 +5,7 @@
 
 mod dmi;
 mod server;
-mod staging;
+pub mod staging;
 
 pub use server::serve;
 

@@ -34,7 +34,7 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, group)?;
-    boot::say(&boot::console_line(&boot::summary()?));
+    boot::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
     let state = Arc::new(State { paths, blessed, slot: Mutex::new(()) });
     ready();
@@ -57,7 +57,7 @@ fn ready() {
 }
 
 fn is_blessed(paths: &Paths) -> bool {
-    running_release().is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version))
+    running_release(paths).is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version))
 }
 
 async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
@@ -77,7 +77,7 @@ async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
 async fn answer(request: Request, state: &State) -> Result<Response> {
     let paths = &state.paths;
     Ok(match request {
-        Request::BootSummary => Response::Boot { summary: boot::summary()? },
+        Request::BootSummary => Response::Boot { summary: boot::summary(paths)? },
         Request::EnrollmentRecord => Response::Record { record: enrollment_record(paths)? },
         Request::Stage { manifest, signatures, url } => {
             let _one = state.slot.lock().await;
@@ -98,7 +98,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::Done
         }
         Request::WhyFailed { version } => {
-            let running = running_release()?;
+            let running = running_release(paths)?;
             let reason = boot::why_failed(paths, running.line.as_str(), &version)?;
             boot::clear_pstore();
             Response::Reason { reason }

@@ -16,7 +16,6 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
-const SYSUPDATE: &str = "/usr/lib/systemd/systemd-sysupdate";
 /// A transfer that takes longer is stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// Boots that a new version may take to become healthy.
@@ -42,7 +41,7 @@ pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, Stri
         })
         .collect();
     let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
-    let (running, facts) = (running_release().map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
+    let (running, facts) = (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
     let m = verified.manifest();
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {
         return refuse(FailureCode::WrongImage, format!("{} for {} does not run here", m.release, m.architecture));
@@ -66,7 +65,7 @@ pub async fn stage(paths: &Paths, manifest: &str, signatures: &[(String, String)
     let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
     let definitions = write_definitions(paths, url).map_err(failed)?;
     let version = verified.manifest().release.version.clone();
-    run_sysupdate(&definitions, &version).await.map_err(failed)?;
+    run_sysupdate(paths, &definitions, &version).await.map_err(failed)?;
     check_staged(paths, &verified).map_err(failed)?;
     // What may be armed is what was verified here, also after a restart.
     crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes()).map_err(|e| failed(e.into()))?;
@@ -87,8 +86,8 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-async fn run_sysupdate(definitions: &Path, version: &Version) -> Result<()> {
-    let mut command = Command::new(SYSUPDATE);
+async fn run_sysupdate(paths: &Paths, definitions: &Path, version: &Version) -> Result<()> {
+    let mut command = Command::new(&paths.sysupdate);
     command.arg(format!("--definitions={}", definitions.display())).args(["update", version.as_str()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output()).await.context("systemd-sysupdate is stuck")??;

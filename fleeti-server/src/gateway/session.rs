@@ -12,8 +12,8 @@ use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectProperties, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish,
-    SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
+    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectProperties, DisconnectReasonCode, Packet, PubAck,
+    PubAckReason, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
 use std::collections::HashSet;

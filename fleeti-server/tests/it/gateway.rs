@@ -131,9 +131,7 @@ async fn a_device_that_does_not_read_is_cut_off_and_can_come_back() {
     let (mut bystander, mut slow) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     // Answers pile up in a peer that only writes, until the server's writes block.
     let ping = [0xc0, 0x00].repeat(4096);
-    let flood = async {
-        while slow.stream.write_all(&ping).await.is_ok() {}
-    };
+    let flood = async { while slow.stream.write_all(&ping).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(60), flood).await.expect("the server should have cut it off");
     bystander.is_alive().await;
     Peer::session(&world, &b).await.is_alive().await;

@@ -33,7 +33,12 @@ impl Peer {
     }
 
     /// TLS and CONNECT with this client id.
-    pub async fn connect_as(world: &World, device: &TestDevice, client_id: &str, will: Option<LastWill>) -> (Self, Option<ConnectReturnCode>) {
+    pub async fn connect_as(
+        world: &World,
+        device: &TestDevice,
+        client_id: &str,
+        will: Option<LastWill>,
+    ) -> (Self, Option<ConnectReturnCode>) {
         let mut peer = Self::tls(world, &device.tls).await.unwrap();
         let mut properties = ConnectProperties::new();
         properties.session_expiry_interval = Some(3600);

@@ -1,0 +1,153 @@
+//! What is refused, by whom, and that the next try succeeds.
+
+use crate::bench::Bench;
+use crate::faulty_server::FaultyServer;
+use fleeti_agent::helper::staging::{arm, check_manifest};
+use fleeti_agent::proxy::Proxy;
+use fleeti_core::update::FailureCode;
+use fleeti_pki::openpgp::OpenPgpKey;
+
+/// Stages `kiosk@2` from a server that does `harm`, then again from an honest one.
+async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), words: &str) {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "bad", "2");
+    harm(&server, &bench, &format!("bad/raw/{}", release.root_name));
+    let (code, detail) = bench.stage(&release, &format!("{}/bad/raw/", server.url)).await.unwrap_err();
+    assert_eq!(code, FailureCode::StageFailed);
+    assert!(detail.contains(words), "{detail}");
+    bench.assert_untouched();
+    let release = bench.publish(&server, "good", "2");
+    bench.stage(&release, &format!("{}/good/raw/", server.url)).await.unwrap();
+    bench.assert_staged(&release, "2");
+}
+
+#[tokio::test]
+async fn a_list_without_signature_is_refused() {
+    refused_then_accepted(|server, _, _| server.remove("bad/raw/SHA256SUMS.gpg"), "signature").await;
+}
+
+#[tokio::test]
+async fn a_list_signed_by_another_key_is_refused() {
+    let harm = |server: &FaultyServer, _: &Bench, _: &str| {
+        let sums = server.get("bad/raw/SHA256SUMS");
+        server.put("bad/raw/SHA256SUMS.gpg", OpenPgpKey::generate().unwrap().sign(&sums).unwrap());
+    };
+    refused_then_accepted(harm, "DOWNLOAD INVALID").await;
+}
+
+#[tokio::test]
+async fn a_tampered_list_is_refused() {
+    let harm = |server: &FaultyServer, _: &Bench, _: &str| {
+        let mut sums = server.get("bad/raw/SHA256SUMS");
+        sums[0] = if sums[0] == b'0' { b'1' } else { b'0' };
+        server.put("bad/raw/SHA256SUMS", sums);
+    };
+    refused_then_accepted(harm, "DOWNLOAD INVALID").await;
+}
+
+#[tokio::test]
+async fn a_tampered_payload_is_refused() {
+    let harm = |server: &FaultyServer, _: &Bench, root: &str| {
+        let mut bytes = server.get(root);
+        bytes[1_000_000] ^= 1;
+        server.put(root, bytes);
+    };
+    refused_then_accepted(harm, "tampered").await;
+}
+
+#[tokio::test]
+async fn a_download_that_ends_early_is_refused() {
+    refused_then_accepted(|server, _, root| server.cut(root, 500_000, 1), "").await;
+}
+
+#[tokio::test]
+async fn a_tampered_manifest_is_refused_before_systemd_sysupdate_starts() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let mut release = bench.publish(&server, "r", "2");
+    let good = release.manifest.clone();
+    release.manifest = good.replace("kiosk@2", "kiosk@9");
+    let (code, _) = bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap_err();
+    assert_eq!(code, FailureCode::ManifestUntrusted);
+    release.signatures.clear();
+    release.manifest = good;
+    let (code, detail) = bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap_err();
+    assert_eq!(code, FailureCode::ManifestUntrusted);
+    assert!(detail.contains("0 of 1"), "{detail}");
+    assert!(server.requests().is_empty());
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let old = bench.publish(&server, "old", "0.9");
+    let url = format!("{}/old/raw/", server.url);
+    assert_eq!(bench.stage(&old, &url).await.unwrap_err().0, FailureCode::TooOld);
+    assert!(server.requests().is_empty());
+    // A helper that forgot its floor: MinVersion= in the image's own definitions refuses as well.
+    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=0.1\n").unwrap();
+    std::fs::write(bench.paths.lib.join("image.json"), r#"{"minimum_version":"0","hostname":"x","health_checks":[]}"#).unwrap();
+    let (code, detail) = bench.stage(&old, &url).await.unwrap_err();
+    assert_eq!(code, FailureCode::StageFailed);
+    assert!(detail.contains("obsolete"), "{detail}");
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn another_image_line_and_a_url_off_the_loopback_are_refused() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    for url in ["http://192.0.2.1/", "https://127.0.0.1:1/", "file:///x/", "http://127.0.0.1:1/ x"] {
+        assert_eq!(bench.stage(&release, url).await.unwrap_err().0, FailureCode::StageFailed, "{url}");
+    }
+    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=gateway\nIMAGE_VERSION=1\n").unwrap();
+    assert_eq!(bench.stage(&release, "http://127.0.0.1:1/").await.unwrap_err().0, FailureCode::WrongImage);
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_in_the_middle_is_resumed_through_the_proxy() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    server.cut(&format!("r/raw/{}", release.root_name), 700_000, 3);
+    let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
+    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    bench.stage(&release, &proxy.url).await.unwrap();
+    bench.assert_staged(&release, "2");
+    assert_eq!(proxy.progress().done, proxy.progress().total);
+    let fetched = server.requests().iter().filter(|r| r.ends_with(".root")).count();
+    assert_eq!(fetched, 4, "three cuts, four requests, no byte twice");
+}
+
+#[tokio::test]
+async fn the_proxy_serves_only_the_verified_release_and_only_below_its_secret_path() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    server.put("r/raw/secret", b"x".to_vec());
+    let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
+    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    let base = proxy.url.rsplitn(3, '/').last().unwrap();
+    for url in [format!("{}secret", proxy.url), format!("{base}/SHA256SUMS"), format!("{}../raw/SHA256SUMS", proxy.url)] {
+        assert_eq!(reqwest::get(&url).await.unwrap().status(), 404, "{url}");
+    }
+    assert_eq!(reqwest::get(format!("{}SHA256SUMS", proxy.url)).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn only_what_was_staged_and_is_as_signed_can_be_armed() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
+    assert!(arm(&bench.paths, &verified).is_err(), "nothing is staged");
+    bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap();
+    let staged = bench.paths.esp.join("EFI/Linux/kiosk_2.staged");
+    let good = std::fs::read(&staged).unwrap();
+    std::fs::remove_file(&staged).unwrap();
+    std::fs::write(&staged, b"another kernel").unwrap();
+    assert!(arm(&bench.paths, &verified).is_err());
+    assert_eq!(bench.entries(), ["kiosk_1.efi"], "what is not as signed is thrown away");
+    std::fs::write(&staged, good).unwrap();
+    arm(&bench.paths, &verified).unwrap();
+    arm(&bench.paths, &verified).unwrap(); // after a power cut
+    assert_eq!(bench.entries(), ["kiosk_1.efi", "kiosk_2+3-0.efi"]);
+}
