@@ -5,6 +5,8 @@
 //! touches Nix) · [`build`] (from a profile to `build.json`) · [`release`] (signing and the release
 //! directory) · [`disk`] (Authenticode and the ESP of one device's disk).
 
+#![warn(missing_docs)]
+
 pub mod base;
 pub mod build;
 pub mod cache;

@@ -11,6 +11,8 @@
 //!
 //! Code map: [`Client`] has one method for each route; [`Events`] is the event stream.
 
+#![warn(missing_docs)]
+
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::api::{

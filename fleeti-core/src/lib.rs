@@ -19,6 +19,8 @@
 //! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
 //! machines) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
 
+#![warn(missing_docs)]
+
 pub mod canonical;
 pub mod id;
 pub mod manifest;

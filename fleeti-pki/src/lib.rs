@@ -14,6 +14,8 @@
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader).
 
+#![warn(missing_docs)]
+
 pub mod authenticode;
 pub mod certificate;
 pub mod crl;

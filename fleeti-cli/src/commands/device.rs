@@ -40,7 +40,8 @@ pub enum Command {
         server: Server,
     },
     /// Order a device to do something; delivered now, or when it is back.
-    Command {
+    #[command(name = "command")]
+    Order {
         device: DeviceId,
         #[arg(value_enum)]
         order: OrderName,
@@ -100,7 +101,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
                 Ok(())
             }
-            Command::Command { device, order, minutes, server } => {
+            Command::Order { device, order, minutes, server } => {
                 let order = match order {
                     OrderName::Report => Order::Report,
                     OrderName::Reboot => Order::Reboot,

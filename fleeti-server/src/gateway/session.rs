@@ -298,7 +298,7 @@ impl Session<'_> {
                 None => SubscribeReasonCode::NotAuthorized,
             });
         }
-        let refused = codes.iter().any(|c| *c == SubscribeReasonCode::NotAuthorized);
+        let refused = codes.contains(&SubscribeReasonCode::NotAuthorized);
         self.write(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None })).await?;
         if refused {
             return close(DisconnectReasonCode::NotAuthorized, "subscribed what is not its own");
