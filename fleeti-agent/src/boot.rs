@@ -133,7 +133,7 @@ fn verity_panic(pstore: &Path) -> Option<String> {
     files.iter().find_map(|file| {
         let text = fs::read(file).ok()?;
         let text = String::from_utf8_lossy(&text);
-        let line = text.lines().find(|l| l.contains("device-mapper: verity") || l.contains("dm-verity device"));
+        let line = text.lines().find(|l| l.contains("verity") && l.contains("corrupted"));
         line.map(|l| l.trim().to_owned())
     })
 }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_kernels_last_words_are_found() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("dmesg-efi_pstore-1"), "Panic#1\n<3>[ 3.1] device-mapper: verity: 254:4: data block 0 is corrupted\n")
+        fs::write(dir.path().join("dmesg-efi_pstore-1"), "Panic#1\n<6>[ 2.9] device-mapper: verity: sha256 using shash\n<3>[ 3.1] device-mapper: verity: 254:4: data block 0 is corrupted\n")
             .unwrap();
         assert!(verity_panic(dir.path()).unwrap().contains("data block 0 is corrupted"));
     }

@@ -60,6 +60,8 @@ const MASKED: &[&str] = &[
     "systemd-update-utmp.service",
     "serial-getty@ttyS0.service",
     "systemd-pstore.service",
+    // Its keys would lie on the read-only root; fleeti-ssh-keys.service makes them on the data partition.
+    "sshd-keygen.service",
 ];
 
 /// The public halves that go into an image.
@@ -164,7 +166,7 @@ impl Overlay {
         }
         overlay.fleeti(profile, release, minimum, trust)?;
         overlay.accounts(profile);
-        for directory in ["/data", "/boot", "/efi", "/var", "/root", "/home"] {
+        for directory in ["/data", "/boot", "/efi", "/var", "/root", "/home", "/mnt", "/media", "/opt", "/srv"] {
             overlay.directories.push(directory.into());
         }
         Ok(overlay)
@@ -221,7 +223,8 @@ impl Overlay {
         );
         self.text("/etc/hostname", 0o644, format!("{line}\n"));
         self.text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {line}\n"));
-        self.link("/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf");
+        self.link("/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
+        self.link("/etc/mtab", "../proc/self/mounts");
         self.link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
         let facts = ImageFacts {
             minimum_version: minimum.clone(),

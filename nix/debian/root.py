@@ -14,6 +14,11 @@ OWNERS = {
     "etc/shadow": ("root", "shadow", 0o640),
     "etc/gshadow": ("root", "shadow", 0o640),
     "usr/lib/dbus-1.0/dbus-daemon-launch-helper": ("root", "messagebus", 0o4754),
+    "etc/sudoers": ("root", "root", 0o440),
+    "etc/credstore": ("root", "root", 0o700),
+    "etc/credstore.encrypted": ("root", "root", 0o700),
+    "root": ("root", "root", 0o700),
+    "tmp": ("root", "root", 0o1777),
 }
 
 
@@ -100,9 +105,11 @@ def reproduce_maintainer_scripts():
             for kind, line in (("account", "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so "),
                                ("auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok"),
                                ("password", "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt"),
-                               ("session", "session\trequired\tpam_unix.so ")):
-                text = re.sub(rf"^\${kind}_primary\s*$", line, text, flags=re.M)
-                text = re.sub(rf"^\${kind}_additional\s*$", "", text, flags=re.M)
+                               ("session", "session\t[default=1]\t\t\tpam_permit.so"),
+                               ("session_nonint", "session\t[default=1]\t\t\tpam_permit.so")):
+                more = "session\trequired\tpam_unix.so \n" if kind.startswith("session") else ""
+                text = re.sub(rf"^\${kind}_primary\n", f"{line}\n", text, flags=re.M)
+                text = re.sub(rf"^\${kind}_additional\n", more, text, flags=re.M)
             write(f"etc/pam.d/{name}", text)
     for source, target in (("usr/share/base-files/profile", "etc/profile"), ("usr/share/base-files/motd", "etc/motd"),
                            ("usr/share/readline/inputrc", "etc/inputrc"), ("usr/share/adduser/adduser.conf", "etc/adduser.conf"),
@@ -113,7 +120,14 @@ def reproduce_maintainer_scripts():
         if not os.path.exists(f"{ROOT}/{empty}"):
             write(empty, "")
             OWNERS[empty] = ("root", "root", mode)
-    write("etc/shells", "/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n")
+    shells = read("usr/share/debianutils/shells")
+    for listing in sorted(glob.glob(f"{ROOT}/usr/share/debianutils/shells.d/*")):
+        for shell in open(listing).read().split():
+            shells += f"{shell}\n"
+    listed = []
+    for line in shells.split("\n"):
+        listed += [line] + ([f"/usr{line}"] if line.startswith("/bin/") else [])
+    write("etc/shells", "\n".join(dict.fromkeys(filter(None, listed))) + "\n")
 
 
 def system_accounts():
@@ -174,6 +188,11 @@ def main():
         os.makedirs(f"{ROOT}{folder}", exist_ok=True)
     shutil.rmtree(f"{ROOT}/var")
     os.makedirs(f"{ROOT}/var")
+    # Debian enables by maintainer script, not by preset: what the packages enable, and nothing else.
+    enabled = json.load(open(f"{TREE}/enabled.json"))
+    write("usr/lib/systemd/system-preset/02-debian-packages.preset",
+          "".join(f"enable {re.sub('@(.+)[.]', '@.', unit)} {''.join(re.findall('@(.+)[.]', unit))}".rstrip() + "\n"
+                  for unit in enabled) + "disable *\n")
     subprocess.run(["systemctl", f"--root={ROOT}", "preset-all", "--preset-mode=enable-only"], check=True,
                    stderr=subprocess.DEVNULL)
     shutil.copyfile(f"{ROOT}/usr/lib/os-release", f"{OUT}/os-release")

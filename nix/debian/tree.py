@@ -87,6 +87,15 @@ def leftover(script):
     return [line for line in (raw.strip() for raw in text.split("\n")) if line and not noise.match(line)]
 
 
+def enabled_units(scripts):
+    """Units that the package enables on a first installation, by debhelper's snippet or by hand."""
+    text = scripts.get("postinst", "")
+    # debhelper's other snippet keeps an upgraded unit as it was, and does nothing on a first installation.
+    kept = set(re.findall(r"deb-systemd-helper debian-installed '([^']+)'", text))
+    units = set(re.findall(r"deb-systemd-helper enable '([^']+)'", text)) - kept
+    return units | set(re.findall(r"^\s*systemctl \S+ enable (\S+)", text, re.M))
+
+
 def alternatives(scripts):
     for script in scripts.values():
         for line in script.replace("\\\n", " ").split("\n"):
@@ -106,11 +115,12 @@ def main():
     os.makedirs(root)
     # base-files first: it ships the merged-usr links.
     debs.sort(key=lambda d: ("-base-files_" not in d, os.path.basename(d).split("-", 1)[1]))
-    meta, packages, chosen, unknown = {}, [], {}, {}
+    meta, packages, chosen, unknown, enabled = {}, [], {}, {}, set()
     reasons = json.load(open(f"{HERE}/maintainer-scripts.json"))
     for deb in debs:
         package, version, scripts = control(deb)
         packages.append({"name": package, "version": version})
+        enabled.update(enabled_units(scripts))
         rest = [line for script in scripts.values() for line in leftover(script)]
         if rest and package not in reasons and not package.startswith("linux-image-"):
             unknown[package] = rest[:12]
@@ -137,6 +147,8 @@ def main():
     subprocess.run(["depmod", "-b", root, "-a", kernel], check=True)
     with open(f"{out}/meta.json", "w") as f:
         json.dump(meta, f, sort_keys=True)
+    with open(f"{out}/enabled.json", "w") as f:
+        json.dump(sorted(enabled), f)
     with open(f"{out}/packages.json", "w") as f:
         json.dump(packages, f)
 

@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
     ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
+    ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
 ];
 

@@ -131,7 +131,7 @@ fn kernel_argument(path: &str, argument: &str, say: &mut impl FnMut(String, &str
         let r = r.replace('-', "_");
         key == r || (r.ends_with('.') && key.starts_with(&r)) || (r.starts_with("systemd.") && key.starts_with(&r))
     };
-    if KERNEL_ARGUMENTS_RESERVED.iter().any(|r| reserved(r)) {
+    if KERNEL_ARGUMENTS_RESERVED.iter().any(reserved) {
         say(path.into(), "is reserved: it decides what is booted or verified", "remove it; Fleeti sets what the boot needs");
     }
 }

@@ -1,0 +1,48 @@
+//! Builds with the real Nix. They share its store, so what one has made the next one finds.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod dpkg;
+mod images;
+mod lock;
+
+use fleeti_build::build::Request;
+use fleeti_build::cache::Cache;
+use fleeti_core::profile::Profile;
+use std::path::{Path, PathBuf};
+
+fn cache() -> Cache {
+    Cache::discover().unwrap()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn profile(name: &str) -> Profile {
+    let path = repository().join("examples/profiles").join(format!("{name}.toml"));
+    fleeti_core::profile::check(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A public folder with something in each file: what it says does not matter to a build.
+fn trust(dir: &Path) -> PathBuf {
+    let trust = dir.join("public");
+    std::fs::create_dir_all(&trust).unwrap();
+    for name in ["root.pem", "release.pem", "openpgp.gpg"] {
+        std::fs::write(trust.join(name), name).unwrap();
+    }
+    trust
+}
+
+fn request(dir: &Path, profile: Profile, out: &str) -> Request {
+    Request {
+        profile,
+        revision: 1,
+        version: "1".parse().unwrap(),
+        minimum_version: None,
+        trust: trust(dir),
+        lock: None,
+        // Any program whose libraries are in the image.
+        agent: "/usr/bin/env".into(),
+        out: dir.join(out),
+    }
+}
