@@ -12,6 +12,7 @@ pub fn read() -> Telemetry {
         load_milli: 0,
         memory_used_kib: 0,
         memory_total_kib: 0,
+        agent_memory_kib: resident_kib().unwrap_or(0),
         data_used_kib: 0,
         data_total_kib: 0,
     };
@@ -32,4 +33,11 @@ pub fn read() -> Telemetry {
         t.data_used_kib = data.total_space().saturating_sub(data.available_space()) / 1024;
     }
     t
+}
+
+/// `VmRSS` of proc_pid_status(5).
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }

@@ -35,10 +35,10 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     let mut tx = app.db.write().await?;
     let claimed = db::builds::claim(&mut tx, now_s(), LEASE_S).await?;
     tx.commit().await?;
-    let Some((id, request)) = claimed else { return Ok(false) };
+    let Some((id, revision, request)) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: id.clone() });
     let directory = app.config.data.join("builds").join(&id);
-    let result = build_with_lease(app, &id, &request, directory.clone()).await;
+    let result = build_with_lease(app, &id, revision, &request, directory.clone()).await;
     let pool = app.db.pool();
     match result {
         Ok(()) => {
@@ -51,14 +51,14 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     Ok(true)
 }
 
-async fn build_with_lease(app: &AppRef, id: &str, request: &CreateBuild, out: PathBuf) -> Result<()> {
+async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
     let agent = match &app.config.agent {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),
     };
     let request = Request {
         profile: request.profile.clone(),
-        revision: 1,
+        revision,
         version: request.version.clone(),
         minimum_version: None,
         trust: app.config.data.join("pki/public"),

@@ -10,8 +10,8 @@ use fleeti_client::Client;
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
-use fleeti_core::wire::api::{BuildPhase, CreateBuild, Device, Event};
-use fleeti_core::wire::device::SMBIOS_PREFIX;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
+use fleeti_core::wire::device::{Order, SMBIOS_PREFIX};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -250,6 +250,38 @@ impl World {
                 Err(_) => bail!("the server did not see it in {} s; it sees {last:?}", timeout.as_secs()),
             }
         })
+    }
+
+    /// Orders a report and waits until the device has answered; gives the command's id.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub fn command(&self, device: &DeviceId) -> Result<String> {
+        let client = self.client()?;
+        let order = CreateCommand { order: Order::Report, valid_s: 600 };
+        self.runtime.block_on(async {
+            let mut events = client.events().await?;
+            let id = client.create_command(device, &order).await?.id;
+            let answered = async {
+                while client.command(&id).await?.status != "done" {
+                    events.next().await?;
+                }
+                anyhow::Ok(())
+            };
+            tokio::time::timeout(Duration::from_secs(60), answered).await.context("the device did not answer")??;
+            Ok(id)
+        })
+    }
+
+    /// Resident memory of the server, KiB.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn server_memory_kib(&self) -> Result<u64> {
+        let id = self.server.as_ref().context("the server does not run")?.child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// The device's certificate, PEM.

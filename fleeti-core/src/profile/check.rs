@@ -84,19 +84,39 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
     if let Some(Err(e)) = text_of("architecture").map(|s| s.parse::<Architecture>()) {
         findings.push(lines.finding("architecture", e.to_string(), "write \"x86_64\"".to_owned()));
     }
-    match toml::from_str::<Profile>(text) {
+    match repaired_profile(text, &findings) {
         Ok(profile) => {
-            findings.extend(rules::broken(&profile).into_iter().map(|(path, message, remedy)| lines.finding(&path, message, remedy)))
+            // What is wrong already is not found wrong a second time.
+            let known: Vec<String> = findings.iter().map(|f| f.path.clone()).collect();
+            let new =
+                |path: &str| !known.iter().any(|k| path == k || path.strip_prefix(k.as_str()).is_some_and(|r| r.starts_with(['.', '['])));
+            let broken = rules::broken(&profile).into_iter().filter(|(path, ..)| new(path));
+            findings.extend(broken.map(|(path, message, remedy)| lines.finding(&path, message, remedy)));
         }
         // A value that fits the shape and not the model, such as an integer out of range.
-        Err(e) if findings.is_empty() => {
+        Err(e) => {
             lines.remember("", e.span().map_or(0, |s| s.start));
             findings.push(lines.finding("", e.message().to_owned(), "correct the value here".to_owned()));
         }
-        Err(_) => {}
     }
     findings.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     if findings.is_empty() { toml::from_str(text).map_err(|_| findings) } else { Err(findings) }
+}
+
+/// The profile, or where its structure is broken something near it, so that the rules can look at the rest.
+fn repaired_profile(text: &str, findings: &[Finding]) -> Result<Profile, toml::de::Error> {
+    if findings.is_empty() {
+        return toml::from_str(text);
+    }
+    let mut value = shape::repaired(&shape::PROFILE, Some(toml::Value::Table(toml::from_str(text)?)));
+    for (name, harmless) in [("name", "x"), ("architecture", "x86_64")] {
+        if findings.iter().any(|f| f.path == name)
+            && let Some(table) = value.as_table_mut()
+        {
+            table.insert(name.to_owned(), toml::Value::String(harmless.to_owned()));
+        }
+    }
+    value.try_into()
 }
 
 #[cfg(test)]
@@ -118,7 +138,7 @@ mod tests {
     fn all_errors_come_at_once_with_their_lines() {
         let text = "schema = 2\nname = \"Kiosk\"\narchitecture = \"x86_64\"\npackages = [\"bash\", 3]\ncolour = \"red\"\n\n[[users]]\nshell = \"zsh\"\n";
         let found = paths(text);
-        for want in [("name", 2), ("packages[1]", 4), ("colour", 5), ("users[0].name", 7)] {
+        for want in [("schema", 1), ("name", 2), ("packages[1]", 4), ("colour", 5), ("users[0].name", 7), ("users[0].shell", 8)] {
             assert!(found.contains(&(want.0.to_owned(), want.1)), "{want:?} in {found:?}");
         }
     }

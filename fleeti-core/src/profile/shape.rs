@@ -125,3 +125,30 @@ pub(super) fn profile_fields() -> &'static [Field] {
         Shape::Text | Shape::Integer | Shape::Flag | Shape::List(_) => &[],
     }
 }
+
+/// A value of this shape, whatever `value` was: what does not fit becomes something harmless, so that the rules
+/// can look at the rest of a document whose structure is broken. Positions in lists stay as they are.
+pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value {
+    use toml::Value;
+    match (shape, value) {
+        (Shape::Text, Some(v @ Value::String(_)))
+        | (Shape::Integer, Some(v @ Value::Integer(_)))
+        | (Shape::Flag, Some(v @ Value::Boolean(_))) => v,
+        (Shape::Text, _) => Value::String(String::new()),
+        (Shape::Integer, _) => Value::Integer(1),
+        (Shape::Flag, _) => Value::Boolean(false),
+        (Shape::List(item), Some(Value::Array(items))) => Value::Array(items.into_iter().map(|v| repaired(item, Some(v))).collect()),
+        (Shape::List(_), _) => Value::Array(vec![]),
+        (Shape::Table(fields), value) => {
+            let mut given = match value {
+                Some(Value::Table(table)) => table,
+                _ => toml::Table::new(),
+            };
+            let known = fields.iter().filter_map(|f| {
+                let value = given.remove(f.name);
+                (value.is_some() || f.required).then(|| (f.name.to_owned(), repaired(f.shape, value)))
+            });
+            Value::Table(known.collect())
+        }
+    }
+}

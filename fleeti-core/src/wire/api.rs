@@ -141,6 +141,8 @@ pub struct Build {
     pub id: String,
     /// What it makes.
     pub release: ReleaseName,
+    /// Number of the profile's revision that it builds.
+    pub revision: u32,
     /// Where it stands.
     pub phase: BuildPhase,
     /// When it was asked for.

@@ -198,6 +198,9 @@ pub struct Telemetry {
     pub memory_used_kib: u64,
     /// Memory in all, KiB.
     pub memory_total_kib: u64,
+    /// Memory of the agent itself, KiB.
+    #[serde(default)]
+    pub agent_memory_kib: u64,
     /// Data partition in use, KiB.
     pub data_used_kib: u64,
     /// Data partition in all, KiB.
@@ -230,7 +233,7 @@ mod tests {
                 sequence: 1, boot, progress: Some(Progress { done: 1, total: 2 }), detail: None,
                 update: update::State::RolledBack { target: two, reason },
             },
-            "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, data_used_kib: 5, data_total_kib: 6 },
+            "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, agent_memory_kib: 7, data_used_kib: 5, data_total_kib: 6 },
         }));
     }
 

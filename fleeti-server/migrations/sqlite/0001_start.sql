@@ -57,9 +57,20 @@ CREATE TABLE commands (
 );
 CREATE INDEX commands_pending ON commands (device, status, created_s);
 
+CREATE TABLE revisions (
+    line TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    created_s BIGINT NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (line, number)
+);
+CREATE UNIQUE INDEX revisions_by_digest ON revisions (line, digest);
+
 CREATE TABLE builds (
     id TEXT PRIMARY KEY,
     release_name TEXT NOT NULL,
+    revision BIGINT NOT NULL,
     created_s BIGINT NOT NULL,
     phase TEXT NOT NULL,
     lease_until_s BIGINT NOT NULL,

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqlitePool;
 struct Row {
     id: String,
     release_name: String,
+    revision: i64,
     created_s: i64,
     phase: String,
     detail: String,
@@ -31,6 +32,7 @@ impl TryFrom<Row> for Build {
         let phase = phases.into_iter().find(|p| phase_text(*p) == row.phase);
         Ok(Self {
             id: row.id,
+            revision: u32::try_from(row.revision).map_err(AppError::internal)?,
             release: row.release_name.parse().map_err(AppError::internal)?,
             phase: phase.ok_or_else(|| AppError::internal(format!("build phase {:?}", row.phase)))?,
             created_s: from_seconds(row.created_s),
@@ -44,15 +46,16 @@ impl TryFrom<Row> for Build {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, id: &str, request: &CreateBuild, now_s: u64) -> Result<(), AppError> {
+pub async fn insert(tx: &mut Tx<'_>, id: &str, revision: u32, request: &CreateBuild, now_s: u64) -> Result<(), AppError> {
     sqlx::query(
-        "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail) \
-         VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker')",
+        "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision) \
+         VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5)",
     )
     .bind(id)
     .bind(format!("{}@{}", request.profile.name, request.version))
     .bind(seconds(now_s))
     .bind(serde_json::to_string(request)?)
+    .bind(i64::from(revision))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -62,17 +65,18 @@ pub async fn insert(tx: &mut Tx<'_>, id: &str, request: &CreateBuild, now_s: u64
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, CreateBuild)>, AppError> {
-    let row: Option<(String, String)> = sqlx::query_as(
+pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, u32, CreateBuild)>, AppError> {
+    let row: Option<(String, i64, String)> = sqlx::query_as(
         "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started' WHERE id = \
          (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1) \
-          ORDER BY created_s, id LIMIT 1) RETURNING id, request",
+          ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
     )
     .bind(seconds(now_s))
     .bind(seconds(now_s + lease_s))
     .fetch_optional(&mut **tx)
     .await?;
-    row.map(|(id, request)| Ok((id, serde_json::from_str(&request)?))).transpose()
+    row.map(|(id, revision, request)| Ok((id, u32::try_from(revision).map_err(AppError::internal)?, serde_json::from_str(&request)?)))
+        .transpose()
 }
 
 /// Keeps the lease and says what the worker does.
@@ -109,7 +113,7 @@ pub async fn finish(pool: &SqlitePool, id: &str, phase: BuildPhase, detail: &str
 /// # Errors
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
-    let sql = "SELECT id, release_name, created_s, phase, detail, directory FROM builds WHERE id = $1";
+    let sql = "SELECT id, release_name, revision, created_s, phase, detail, directory FROM builds WHERE id = $1";
     sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
 }
 
@@ -118,7 +122,7 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError>
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppError> {
-    let sql = "SELECT id, release_name, created_s, phase, detail, directory FROM builds ORDER BY created_s DESC, id LIMIT $1";
+    let sql = "SELECT id, release_name, revision, created_s, phase, detail, directory FROM builds ORDER BY created_s DESC, id LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Build::try_from).collect()
 }

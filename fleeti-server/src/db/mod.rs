@@ -5,6 +5,7 @@ pub mod commands;
 pub mod devices;
 pub mod enrollments;
 pub mod releases;
+pub mod revisions;
 pub mod rollouts;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

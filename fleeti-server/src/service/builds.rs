@@ -18,7 +18,8 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
     }
     let id = new_id("build");
     let mut tx = app.db.write().await?;
-    db::builds::insert(&mut tx, &id, request, now_s()).await?;
+    let revision = db::revisions::number(&mut tx, &request.profile, now_s()).await?;
+    db::builds::insert(&mut tx, &id, revision, request, now_s()).await?;
     audit(&mut tx, now_s(), "admin", "build.create", &id).await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.clone() });

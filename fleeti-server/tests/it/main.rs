@@ -4,5 +4,6 @@
 mod device_port;
 mod gateway;
 mod peer;
+mod process;
 mod rollout;
 mod world;

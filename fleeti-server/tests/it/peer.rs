@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +27,11 @@ pub struct Peer {
 impl Peer {
     /// TLS only.
     pub async fn tls(world: &World, tls: &Arc<ClientConfig>) -> std::io::Result<Self> {
-        let tcp = TcpStream::connect(world.server.addresses.mqtt).await?;
+        Self::tls_at(world.server.addresses.mqtt, tls).await
+    }
+
+    async fn tls_at(address: SocketAddr, tls: &Arc<ClientConfig>) -> std::io::Result<Self> {
+        let tcp = TcpStream::connect(address).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?;
         Ok(Self { stream, input: BytesMut::new() })
@@ -39,7 +44,16 @@ impl Peer {
         client_id: &str,
         will: Option<LastWill>,
     ) -> (Self, Option<ConnectReturnCode>) {
-        let mut peer = Self::tls(world, &device.tls).await.unwrap();
+        Self::connect_at(world.server.addresses.mqtt, device, client_id, will).await
+    }
+
+    async fn connect_at(
+        address: SocketAddr,
+        device: &TestDevice,
+        client_id: &str,
+        will: Option<LastWill>,
+    ) -> (Self, Option<ConnectReturnCode>) {
+        let mut peer = Self::tls_at(address, &device.tls).await.unwrap();
         let mut properties = ConnectProperties::new();
         properties.session_expiry_interval = Some(3600);
         let connect = Connect { keep_alive: 30, client_id: client_id.to_owned(), clean_start: false, properties: Some(properties) };
@@ -53,7 +67,12 @@ impl Peer {
 
     /// A session that is admitted and subscribed.
     pub async fn session(world: &World, device: &TestDevice) -> Self {
-        let (mut peer, code) = Self::connect_as(world, device, device.id.as_str(), None).await;
+        Self::session_at(world.server.addresses.mqtt, device).await
+    }
+
+    /// The same, at an address.
+    pub async fn session_at(address: SocketAddr, device: &TestDevice) -> Self {
+        let (mut peer, code) = Self::connect_at(address, device, device.id.as_str(), None).await;
         assert_eq!(code, Some(ConnectReturnCode::Success));
         for kind in Down::ALL {
             peer.subscribe(&kind.topic(&device.id)).await;

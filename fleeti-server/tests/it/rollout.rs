@@ -67,7 +67,7 @@ pub async fn publish_release(world: &World, name: &str) -> String {
     manifest
 }
 
-fn report_of(running: &str, update: State) -> Vec<u8> {
+pub fn report_of(running: &str, update: State) -> Vec<u8> {
     static SEQUENCE: AtomicU64 = AtomicU64::new(1);
     let boot = BootSummary {
         boot_id: "b".into(),

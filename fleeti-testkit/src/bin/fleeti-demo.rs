@@ -147,7 +147,16 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         Ok(())
     })?;
     story.step("a command reaches the device once", |e| {
-        e.push(world.fleeti(&["device", "command", device.id.as_str(), "report"])?);
+        let id = world.command(&device.id)?;
+        e.push(format!("{id} was carried out and answered"));
+        Ok(())
+    })?;
+    story.step("the agent and the server are small", |e| {
+        let d = world.device(Duration::from_secs(90), |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
+        let (agent, server) = (d.telemetry.map_or(0, |t| t.agent_memory_kib), world.server_memory_kib()?);
+        e.push(format!("agent {agent} KiB, server {server} KiB resident"));
+        ensure!(agent < 20 * 1024, "the agent has {agent} KiB, 20 MiB are allowed");
+        ensure!(server < 40 * 1024, "the server has {server} KiB, 40 MiB are allowed");
         Ok(())
     })
 }

@@ -1,0 +1,82 @@
+//! The server as a process: killed, and stopped.
+
+use crate::peer::Peer;
+use crate::rollout::report_of;
+use crate::world::{World, write_keys};
+use fleeti_client::Client;
+use fleeti_core::update::State;
+use fleeti_core::wire::mqtt::Up;
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+struct Process {
+    child: Child,
+    api: String,
+    mqtt: SocketAddr,
+}
+
+fn start(data: &Path) -> Process {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fleeti-server"))
+        .arg("--data")
+        .arg(data)
+        .args(["--api", "127.0.0.1:0", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+        .env("NO_COLOR", "1")
+        .env_remove("FLEETI_PASSPHRASE_FILE")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (api, mqtt) = loop {
+        let line = lines.next().expect("the server ended").unwrap();
+        if let Some(rest) = line.split("API ").nth(1) {
+            let mqtt = rest.split("MQTT ").nth(1).unwrap().trim().parse().unwrap();
+            break (rest.split(',').next().unwrap().to_owned(), mqtt);
+        }
+    };
+    std::thread::spawn(move || lines.for_each(drop));
+    Process { child, api, mqtt }
+}
+
+fn client(data: &Path, process: &Process) -> Client {
+    Client::new(&process.api, std::fs::read_to_string(data.join("admin.token")).unwrap().trim()).unwrap()
+}
+
+#[actix_web::test]
+async fn what_was_acknowledged_survives_kill_9() {
+    // A server in this process enrolls the device; the same data folder then goes to a process that is killed.
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let World { dir, server, .. } = world;
+    server.stop().await;
+    let mut process = start(dir.path());
+    let mut peer = Peer::session_at(process.mqtt, &device).await;
+    for n in 1..=20u16 {
+        peer.publish(Up::Report.topic(&device.id), &report_of(&format!("kiosk@{n}"), State::Idle), n).await;
+        crate::gateway::wait_for_ack(&mut peer, n, PubAckReason::Success).await;
+    }
+    process.child.kill().unwrap(); // SIGKILL
+    process.child.wait().unwrap();
+    let mut again = start(dir.path());
+    let found = client(dir.path(), &again).device(&device.id).await.unwrap();
+    assert_eq!(found.boot.unwrap().running.to_string(), "kiosk@20");
+    again.child.kill().unwrap();
+    again.child.wait().unwrap();
+}
+
+#[actix_web::test]
+async fn a_stopped_server_ends_cleanly_and_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let mut process = start(dir.path());
+    assert!(client(dir.path(), &process).devices().await.unwrap().is_empty());
+    let id = process.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
+    let status = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+}
