@@ -1,0 +1,56 @@
+//! Builds: revisions are numbered by content, and a killed worker's build is taken again.
+
+use crate::world::World;
+use fleeti_client::ClientError;
+use fleeti_core::wire::api::CreateBuild;
+use fleeti_server::db::{self, Db};
+
+fn request(motd: &str) -> CreateBuild {
+    let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{motd}\"\n");
+    CreateBuild { profile: fleeti_core::profile::check(&text).unwrap(), version: "1".parse().unwrap() }
+}
+
+#[actix_web::test]
+async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
+    let claim = |now_s| {
+        let db = db.clone();
+        async move {
+            let mut tx = db.write().await.unwrap();
+            let claimed = db::builds::claim(&mut tx, now_s, 60).await.unwrap();
+            tx.commit().await.unwrap();
+            claimed.map(|(id, ..)| id)
+        }
+    };
+    let mut tx = db.write().await.unwrap();
+    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 1000).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
+    assert_eq!(claim(1059).await, None, "its worker holds the lease");
+    db::builds::renew(db.pool(), "build-1", 1200, "still at it").await.unwrap();
+    assert_eq!(claim(1100).await, None);
+    // The worker was killed: nobody renews.
+    assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
+}
+
+#[actix_web::test]
+async fn the_same_document_is_the_same_revision_and_a_changed_one_is_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    let mut numbers = Vec::new();
+    for motd in ["a", "a", "b", "a", "c"] {
+        numbers.push(db::revisions::number(&mut tx, &request(motd).profile, 1).await.unwrap());
+    }
+    assert_eq!(numbers, [1, 1, 2, 1, 3]);
+}
+
+#[actix_web::test]
+async fn a_profile_that_breaks_a_rule_is_refused_before_it_is_queued() {
+    let world = World::new().await;
+    let mut bad = request("x");
+    bad.profile.kernel_arguments.push("init=/bin/sh".into());
+    let refused = world.client.create_build(&bad).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(p) if p.status == 422 && p.detail.contains("kernel_arguments[0]")), "{refused}");
+}
