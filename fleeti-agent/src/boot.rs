@@ -94,12 +94,19 @@ pub fn say(line: &str) {
     fs::write("/dev/console", format!("{line}\r\n")).ok();
 }
 
-/// Why `version` does not run although it was armed: the health record it wrote, the kernel's last words, or
+/// Why `version` does not run; `None` when it was staged and never armed. Else the health record it wrote, the kernel's last words, or
 /// the boot entry that the boot loader gave up on.
 ///
 /// # Errors
 /// When the ESP cannot be read.
-pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<RollbackReason> {
+pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<Option<RollbackReason>> {
+    if paths.esp.join("EFI/Linux").join(format!("{line}_{version}.staged")).exists() {
+        return Ok(None);
+    }
+    armed_and_failed(paths, line, version).map(Some)
+}
+
+fn armed_and_failed(paths: &Paths, line: &str, version: &Version) -> Result<RollbackReason> {
     if let Some(record) = HealthRecord::read(paths, version).filter(|r| !r.healthy) {
         return Ok(RollbackReason::Health { evidence: shortened(&record.detail) });
     }
@@ -165,8 +172,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         fs::write(dir.path().join("e/EFI/Linux/kiosk_2+0-3.efi"), "").unwrap();
-        let reason = why_failed(&paths, "kiosk", &"2".parse().unwrap()).unwrap();
+        let reason = why_failed(&paths, "kiosk", &"2".parse().unwrap()).unwrap().unwrap();
         assert!(matches!(reason, RollbackReason::BootRefused { evidence } if evidence.contains("kiosk_2+0-3.efi")));
+    }
+
+    #[test]
+    fn what_was_staged_and_never_armed_has_not_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        fs::write(dir.path().join("e/EFI/Linux/kiosk_2.staged"), "").unwrap();
+        assert_eq!(why_failed(&paths, "kiosk", &"2".parse().unwrap()).unwrap(), None);
     }
 
     #[test]
@@ -177,7 +192,7 @@ mod tests {
         record.write(&paths).unwrap();
         // The version that the device fell back to runs its own checks before anybody asks.
         HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record }.write(&paths).unwrap();
-        let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap();
+        let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap().unwrap();
         assert_eq!(of("2"), RollbackReason::Health { evidence: "check x".into() });
         assert!(matches!(of("3"), RollbackReason::BootRefused { .. }));
     }

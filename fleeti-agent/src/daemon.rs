@@ -113,42 +113,54 @@ async fn carry_out(
     command: Command,
 ) -> Result<()> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let first = commands.remember(&command.id)?;
     let outcome = if now_s > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+    let boot_id = driver.boot_id().to_owned();
+    if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
+        match command.order {
+            Order::Report => driver.report()?,
+            Order::Reboot => {
+                // Remembered with this boot first: it counts as done only in another boot.
+                commands.remember(&command.id, &boot_id)?;
+                helper.reboot().await?;
+            }
+        }
+        commands.remember(&command.id, &boot_id)?;
+    }
     let acknowledgement = Acknowledgement { command: command.id, outcome };
     outbox.push("ack", &serde_json::to_vec(&acknowledgement)?, false)?;
     changed.notify_one();
-    if first && outcome == Outcome::Done {
-        match command.order {
-            Order::Report => driver.report()?,
-            Order::Reboot => helper.reboot().await?,
-        }
-    }
     Ok(())
 }
 
-/// Ids of commands that were carried out; on the data partition, because a reboot is one of them.
+/// Commands that were carried out and the boot in which they were; on the data partition, because a reboot is one
+/// of them.
 struct Commands {
     path: std::path::PathBuf,
-    ids: VecDeque<String>,
+    done: VecDeque<(String, String)>,
 }
 
 impl Commands {
     fn load(paths: &Paths) -> Self {
         let path = paths.state.join("commands.json");
-        let ids = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        Self { path, ids }
+        let done = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        Self { path, done }
     }
-    /// Whether the command is new.
-    fn remember(&mut self, id: &str) -> Result<bool> {
-        if self.ids.iter().any(|known| known == id) {
-            return Ok(false);
+    /// A reboot is done once the device has booted again; anything else once it is remembered.
+    fn is_done(&self, command: &Command, boot_id: &str) -> bool {
+        let remembered = self.done.iter().find(|(id, _)| *id == command.id);
+        remembered.is_some_and(|(_, boot)| command.order != Order::Reboot || boot != boot_id)
+    }
+    fn remember(&mut self, id: &str, boot_id: &str) -> Result<()> {
+        if self.done.iter().any(|(known, _)| known == id) {
+            return Ok(());
         }
-        self.ids.push_back(id.to_owned());
-        while self.ids.len() > COMMANDS_MAX {
-            self.ids.pop_front();
+        self.done.push_back((id.to_owned(), boot_id.to_owned()));
+        while self.done.len() > COMMANDS_MAX {
+            self.done.pop_front();
         }
-        write_durably(&self.path, &serde_json::to_vec(&self.ids)?)?;
-        Ok(true)
+        self.keep()
+    }
+    fn keep(&self) -> Result<()> {
+        Ok(write_durably(&self.path, &serde_json::to_vec(&self.done)?)?)
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine;
 use fleeti_core::id::Version;
 use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
-use fleeti_core::wire::device::{BootSummary, DesiredState, Progress, Report, TEXT_MAX};
+use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
 use fleeti_pki::manifest::{Signature, verify};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -45,6 +45,10 @@ struct Kept {
     generation: u64,
     sequence: u64,
     rolled_back: Vec<Version>,
+    /// What the server wants, also while something else has to be finished first.
+    wish: Option<Version>,
+    /// Number of the last forgiveness that was applied.
+    forgiveness: Option<u64>,
 }
 
 /// The update driver.
@@ -97,7 +101,7 @@ impl Driver {
         let path = parts.paths.state.join("update.json");
         let kept = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).context("update.json")?,
-            Err(_) => Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![] },
+            Err(_) => Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![], wish: None, forgiveness: None },
         };
         let (results, receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
@@ -118,15 +122,18 @@ impl Driver {
             Event::Resumed
         } else {
             let failed = match &self.kept.state {
-                State::Armed { target } | State::Trying { target } if *target != self.boot.running.version => {
-                    Some(self.helper.why_failed(target.clone()).await?)
+                State::Staged { target, .. } | State::Armed { target } | State::Trying { target }
+                    if *target != self.boot.running.version =>
+                {
+                    self.helper.why_failed(target.clone()).await?
                 }
                 _ => None,
             };
             Event::Booted(failed)
         };
         self.step(event).await?;
-        Ok(write_durably(&marker, self.boot.boot_id.as_bytes())?)
+        write_durably(&marker, self.boot.boot_id.as_bytes())?;
+        self.go_on().await
     }
 
     /// The server's wish.
@@ -138,20 +145,46 @@ impl Driver {
             tracing::error!("the desired state needs a newer agent: it names {field:?}");
             return Ok(());
         }
-        if desired.generation < self.kept.generation {
-            return Ok(());
-        }
         self.kept.generation = desired.generation;
-        if let Some(version) = desired.forgiven {
+        if let Some(Forgiveness { version, number }) = desired.forgiven
+            && self.kept.forgiveness != Some(number)
+        {
+            self.kept.forgiveness = Some(number);
             self.kept.rolled_back.retain(|v| *v != version);
             self.step(Event::Forgiven(version)).await?;
         }
-        let Some(release) = desired.release else { return self.keep() };
-        if release.line != self.boot.running.line {
-            self.detail = Some(format!("{release} is another image line than {}", self.boot.running));
-            return self.report();
+        self.kept.wish = None;
+        match desired.release {
+            None => self.keep(),
+            Some(release) if release.line != self.boot.running.line => {
+                self.detail = Some(format!("{release} is another image line than {}", self.boot.running));
+                self.step(Event::Refused(release.version, FailureCode::WrongImage)).await
+            }
+            Some(release) => {
+                self.kept.wish = Some(release.version.clone());
+                self.step(Event::Desired(release.version)).await?;
+                self.go_on().await
+            }
         }
-        self.step(Event::Desired(release.version)).await
+    }
+
+    /// What no event will bring by itself: activating what is staged, and a wish that had to wait.
+    async fn go_on(&mut self) -> Result<()> {
+        match (&self.kept.state, &self.kept.wish) {
+            // Windows and locks come with rollout policies; until then an update may always be activated.
+            (State::Staged { .. }, _) => self.step(Event::MayActivate).await,
+            (State::Idle, Some(wish)) if *wish != self.boot.running.version => {
+                let wish = wish.clone();
+                self.step(Event::Desired(wish)).await
+            }
+            (State::RolledBack { target, .. } | State::Failed { target, .. }, Some(wish))
+                if target != wish && *wish != self.boot.running.version =>
+            {
+                let wish = wish.clone();
+                self.step(Event::Desired(wish)).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A background job ended.
@@ -160,11 +193,9 @@ impl Driver {
     /// When the state cannot be kept.
     pub async fn job_ended(&mut self, result: JobResult) -> Result<()> {
         self.detail = result.detail;
-        let staged = result.event == Event::StageSucceeded;
         self.progress.send_replace(None);
         self.step(result.event).await?;
-        // Windows and locks come with rollout policies; until then an update may always be activated.
-        if staged { self.step(Event::MayActivate).await } else { Ok(()) }
+        self.go_on().await
     }
 
     /// `boot-complete.target` was reached and the entry was blessed.
@@ -172,7 +203,14 @@ impl Driver {
     /// # Errors
     /// When the state cannot be kept.
     pub async fn blessed(&mut self) -> Result<()> {
-        self.step(Event::HealthConfirmed).await
+        self.step(Event::HealthConfirmed).await?;
+        self.go_on().await
+    }
+
+    /// The kernel's id of this boot.
+    #[must_use]
+    pub fn boot_id(&self) -> &str {
+        &self.boot.boot_id
     }
 
     /// Queues a report.
@@ -184,6 +222,7 @@ impl Driver {
         self.keep()?;
         let report = Report {
             sequence: self.kept.sequence,
+            generation: self.kept.generation,
             boot: self.boot.clone(),
             update: self.kept.state.clone(),
             progress: *self.progress.borrow(),
@@ -244,8 +283,7 @@ impl Driver {
         let results = self.results.clone();
         tokio::spawn(async move {
             if attempt > 1 {
-                let mut backoff = Backoff { failures: u32::from(attempt) };
-                backoff.wait().await;
+                Backoff { failures: u32::from(attempt) }.wait().await;
             }
             let result = match job.run().await {
                 Ok(()) => JobResult { event: Event::StageSucceeded, detail: None },
@@ -260,7 +298,14 @@ impl Driver {
 
     fn spawn_arm(&self, version: Version) {
         let (helper, results) = (self.helper.clone(), self.results.clone());
+        let failures = match self.kept.state {
+            State::Staged { arm_attempts, .. } => u32::from(arm_attempts),
+            _ => 0,
+        };
         tokio::spawn(async move {
+            if failures > 0 {
+                Backoff { failures: failures + 2 }.wait().await;
+            }
             let result = match helper.arm(version).await {
                 Ok(()) => JobResult { event: Event::ArmSucceeded, detail: None },
                 Err(e) => JobResult { event: Event::ArmFailed, detail: Some(format!("{e:#}")) },
@@ -279,11 +324,27 @@ impl Driver {
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            if let Err(e) = helper.reboot().await {
+            // The entry is armed: nothing but this reboot leads on.
+            let mut backoff = Backoff::default();
+            while let Err(e) = helper.reboot().await {
                 tracing::error!("reboot: {e:#}");
+                backoff.wait().await;
             }
         });
     }
+}
+
+/// A body of at most `max` bytes, never more of it in memory.
+///
+/// # Errors
+/// When it is larger, or breaks off.
+pub async fn read_limited(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        anyhow::ensure!(bytes.len() + chunk.len() <= max, "the answer has more than {max} bytes");
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 fn describe(state: &State) -> String {
@@ -342,9 +403,9 @@ impl Staging {
     }
 
     async fn get(&self, name: &str) -> Result<String> {
-        let response = self.http.get(format!("{}/{name}", self.upstream)).send().await?.error_for_status()?;
-        let bytes = response.bytes().await?;
-        anyhow::ensure!(bytes.len() <= fleeti_core::manifest::BYTES_MAX, "{name} has {} bytes", bytes.len());
-        Ok(String::from_utf8(bytes.to_vec())?)
+        let request = self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
+        let response = request.send().await?.error_for_status()?;
+        let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX).await?;
+        Ok(String::from_utf8(bytes)?)
     }
 }

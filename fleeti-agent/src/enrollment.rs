@@ -1,9 +1,10 @@
 //! Enrollment: a one-time token for a certificate.
 
+use crate::Paths;
+use crate::driver::{Backoff, read_limited};
 use crate::helper::Helper;
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
-use crate::{Paths, driver::Backoff};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
@@ -11,6 +12,7 @@ use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord}
 use fleeti_core::wire::problem::Problem;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::time::Duration;
 
 /// Largest answer that is read.
 const RESPONSE_MAX: usize = 64 * 1024;
@@ -56,10 +58,9 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
         architecture: Architecture::X86_64,
         running: running_release(paths)?,
     };
-    let response = client.post(format!("{}/enroll", server.https_url)).json(&request).send().await?;
+    let response = client.post(format!("{}/enroll", server.https_url)).json(&request).timeout(Duration::from_secs(60)).send().await?;
     let status = response.status();
-    let body = response.bytes().await?;
-    ensure!(body.len() <= RESPONSE_MAX, "the answer has {} bytes", body.len());
+    let body = read_limited(response, RESPONSE_MAX).await?;
     if !status.is_success() {
         let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
         anyhow::bail!("the server refused: {detail}");

@@ -1,5 +1,6 @@
 //! Health checks: a boot that fails them while the boot loader counts its tries is not kept.
 
+use crate::helper::Helper;
 use crate::image::{ImageFacts, running_release};
 use crate::{Paths, boot, write_durably};
 use anyhow::Result;
@@ -42,30 +43,41 @@ impl HealthRecord {
     }
 }
 
-/// Runs every check; keeps and says the result. `Ok(false)` means that this boot must not be kept.
+/// All checks together; less than the unit's own limit.
+const ALL_CHECKS: Duration = Duration::from_secs(800);
+
+/// Runs every check; keeps and says the result.
 ///
 /// # Errors
 /// When the image cannot be read.
 pub async fn run(paths: &Paths) -> Result<bool> {
     let facts = ImageFacts::read(paths)?;
-    let mut failed = None;
-    for check in &facts.health_checks {
-        if let Err(why) = run_check(check).await {
-            failed = Some(format!("health check {:?}: {why}", check.name));
-            break;
-        }
-    }
+    let failed = match tokio::time::timeout(ALL_CHECKS, run_checks(paths, &facts)).await {
+        Ok(result) => result.err(),
+        Err(_) => Some(format!("the health checks took more than {} s", ALL_CHECKS.as_secs())),
+    };
     let record = HealthRecord {
         version: running_release(paths)?.version,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         healthy: failed.is_none(),
         detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),
     };
-    record.write(paths)?;
+    // A full or broken data partition is no reason to lose the verdict.
+    if let Err(e) = record.write(paths) {
+        tracing::error!("the health record was not kept: {e:#}");
+    }
     let verdict = if record.healthy { "healthy" } else { "unhealthy" };
     boot::say(&format!("fleeti: health version={} {verdict}: {}", record.version, record.detail));
-    // A version that was kept long ago is reported, not rebooted in circles.
-    Ok(record.healthy || !boot::is_counted())
+    Ok(record.healthy)
+}
+
+async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {
+    // Without its helper a device cannot be updated ever again.
+    Helper::at(paths.socket()).boot_summary().await.map_err(|e| format!("the agent's helper: {e:#}"))?;
+    for check in &facts.health_checks {
+        run_check(check).await.map_err(|why| format!("health check {:?}: {why}", check.name))?;
+    }
+    Ok(())
 }
 
 async fn run_check(check: &HealthCheck) -> Result<(), String> {

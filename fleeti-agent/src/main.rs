@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use fleeti_agent::helper::{self, Helper};
-use fleeti_agent::{Paths, daemon, health};
+use fleeti_agent::{Paths, boot, daemon, health, image};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Helper,
     /// Run the health checks of the image; fails when this boot must not be kept.
     Health,
+    /// Succeed when the boot loader counts the tries of this boot and it was not kept yet.
+    OnTrial,
     /// Tell the helper that the boot was blessed.
     Blessed,
 }
@@ -43,9 +45,22 @@ async fn run(command: Command) -> Result<bool> {
     match command {
         Command::Daemon => daemon::run(paths).await.map(|()| true),
         Command::Helper => helper::serve(paths, group_of("fleeti")).await.map(|()| true),
-        Command::Health => health::run(&paths).await,
+        Command::Health => {
+            let healthy = health::run(&paths).await.unwrap_or_else(|e| {
+                tracing::error!("{e:#}");
+                false
+            });
+            // A version that was kept is reported, not rebooted in circles.
+            Ok(healthy || !is_on_trial(&paths))
+        }
+        Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
     }
+}
+
+fn is_on_trial(paths: &Paths) -> bool {
+    let kept = image::running_release(paths).is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version));
+    boot::is_counted() && !kept
 }
 
 /// The id of a group in group(5).

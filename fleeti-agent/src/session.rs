@@ -19,6 +19,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The server keeps the mailbox; the session only says that there is one.
 const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 
+/// Requests that wait for the event loop. It runs in this very task, so a full channel would wait for itself: there
+/// is room for everything that the server may send at once, and what does not fit ends the session.
+const REQUESTS_MAX: usize = 128;
+
 /// A message from the server, and how to say that it was dealt with.
 #[derive(Debug)]
 pub struct Incoming {
@@ -65,7 +69,7 @@ async fn session(
     options.set_keep_alive(KEEP_ALIVE).set_clean_start(false).set_manual_acks(true);
     options.set_max_packet_size(u32::try_from(PACKET_MAX).ok());
     options.set_session_expiry_interval(Some(SESSION_EXPIRY_S));
-    let (client, mut events) = AsyncClient::new(options, 16);
+    let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
     // A new client for every connection: what waits lies in the outbox and nowhere else.
     let mut in_flight: Option<(Message, Option<u16>)> = None;
     loop {
@@ -77,8 +81,8 @@ async fn session(
                     }
                     *connected = true;
                     let filters = Down::ALL.map(|d| Filter::new(d.topic(&identity.device), QoS::AtLeastOnce));
-                    client.subscribe_many(filters).await?;
-                    send_next(identity, &client, outbox, &mut in_flight).await?;
+                    client.try_subscribe_many(filters)?;
+                    send_next(identity, &client, outbox, &mut in_flight)?;
                 }
                 Event::Incoming(Packet::Publish(publish)) => {
                     let topic = String::from_utf8_lossy(&publish.topic).into_owned();
@@ -87,7 +91,7 @@ async fn session(
                         incoming.send(Incoming { kind, payload: publish.payload.to_vec(), dealt_with }).await?;
                         wait.await.context("the daemon ended")?;
                     }
-                    client.ack(&publish).await?;
+                    client.try_ack(&publish)?;
                 }
                 Event::Outgoing(Outgoing::Publish(id)) => {
                     if let Some((_, packet)) = &mut in_flight { *packet = Some(id); }
@@ -95,23 +99,18 @@ async fn session(
                 Event::Incoming(Packet::PubAck(ack)) => {
                     if let Some((message, _)) = in_flight.take_if(|(_, id)| *id == Some(ack.pkid)) {
                         outbox.done(&message);
-                        send_next(identity, &client, outbox, &mut in_flight).await?;
+                        send_next(identity, &client, outbox, &mut in_flight)?;
                     }
                 }
                 Event::Incoming(Packet::Disconnect(d)) => bail!("the server closed the session: {:?}", d.reason_code),
                 _ => {}
             },
-            () = changed.notified(), if *connected => send_next(identity, &client, outbox, &mut in_flight).await?,
+            () = changed.notified(), if *connected => send_next(identity, &client, outbox, &mut in_flight)?,
         }
     }
 }
 
-async fn send_next(
-    identity: &Identity,
-    client: &AsyncClient,
-    outbox: &Outbox,
-    in_flight: &mut Option<(Message, Option<u16>)>,
-) -> Result<()> {
+fn send_next(identity: &Identity, client: &AsyncClient, outbox: &Outbox, in_flight: &mut Option<(Message, Option<u16>)>) -> Result<()> {
     if in_flight.is_some() {
         return Ok(());
     }
@@ -119,6 +118,6 @@ async fn send_next(
     let topic = up(&message.leaf).topic(&identity.device);
     let payload = message.payload.clone();
     *in_flight = Some((message, None));
-    client.publish(topic, QoS::AtLeastOnce, false, payload).await?;
+    client.try_publish(topic, QoS::AtLeastOnce, false, payload)?;
     Ok(())
 }

@@ -167,6 +167,10 @@ pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, recor
         let now = file.metadata().map_err(io(out))?.len();
         file.set_len(size.max(now)).map_err(io(out))?;
     }
+    if record.is_some() {
+        // The record holds a token: the image is as secret as the record.
+        fs::set_permissions(out, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(out))?;
+    }
     let (line, version) = (&built.release.line, &built.release.version);
     let esp = Esp::open(out)?;
     let read = |name: String| {

@@ -31,6 +31,11 @@ const TEXTS: &[(&str, &str)] = &[
     ("/usr/lib/systemd/system/fleeti-agent.service", embedded!("fleeti-agent.service")),
     ("/usr/lib/systemd/system/fleeti-health.service", embedded!("fleeti-health.service")),
     ("/usr/lib/systemd/system/fleeti-blessed.service", embedded!("fleeti-blessed.service")),
+    ("/usr/lib/systemd/system/fleeti-deadline.service", embedded!("fleeti-deadline.service")),
+    ("/usr/lib/systemd/system/fleeti-deadline.timer", embedded!("fleeti-deadline.timer")),
+    ("/etc/systemd/system/emergency.service", embedded!("emergency.service")),
+    ("/etc/systemd/system/rescue.service", embedded!("rescue.service")),
+    ("/usr/lib/systemd/system.conf.d/fleeti.conf", embedded!("fleeti-manager.conf")),
     ("/usr/lib/sysusers.d/fleeti.conf", "u fleeti 990 \"Fleeti agent\" / /usr/sbin/nologin\n"),
 ];
 

@@ -60,6 +60,8 @@ pub enum DevicePhase {
         /// Why.
         reason: update::RollbackReason,
     },
+    /// Its certificate was revoked on the way.
+    Revoked,
     /// Could not install it.
     Failed {
         /// Why.
@@ -72,7 +74,7 @@ impl DevicePhase {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self {
-            Self::Succeeded | Self::RolledBack { .. } | Self::Failed { .. } => true,
+            Self::Succeeded | Self::RolledBack { .. } | Self::Revoked | Self::Failed { .. } => true,
             Self::Granted | Self::Staging | Self::Staged | Self::Rebooting | Self::Trying => false,
         }
     }
@@ -102,7 +104,11 @@ pub enum Event {
         running: ReleaseName,
         /// Where its update stands.
         update: update::State,
+        /// Whether the device had heard of its grant when it said so. What it said before is about something else.
+        heard: bool,
     },
+    /// A device was revoked.
+    Revoked(DeviceId),
     /// An operator stops it.
     Abort,
 }
@@ -148,7 +154,8 @@ pub enum Rejected {
 pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejected> {
     match (state.phase, event) {
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
-        (Phase::Running, Event::Reported { device, running, update }) => reported(state, device, &running, &update),
+        (Phase::Running, Event::Reported { device, running, update, heard }) => reported(state, device, &running, &update, heard),
+        (Phase::Running, Event::Revoked(device)) => finished(state, device, DevicePhase::Revoked),
         (Phase::Ready | Phase::Running, Event::Abort) => {
             let mut effects: Vec<_> =
                 state.devices.iter().filter(|(_, p)| !p.is_finished()).map(|(d, _)| Effect::Withdraw(d.clone())).collect();
@@ -160,6 +167,9 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         }
         (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Reported { .. }) => {
             Err(Rejected::Phase { event: "reported", phase })
+        }
+        (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Revoked(_)) => {
+            Err(Rejected::Phase { event: "revoked", phase })
         }
         (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => Err(Rejected::Phase { event: "abort", phase }),
     }
@@ -178,36 +188,53 @@ fn start(state: &State, devices: Vec<DeviceId>) -> Result<(State, Vec<Effect>), 
     Ok((State { phase: Phase::Running, devices, release: state.release.clone() }, effects))
 }
 
-fn reported(state: &State, device: DeviceId, running: &ReleaseName, update: &update::State) -> Result<(State, Vec<Effect>), Rejected> {
+fn reported(
+    state: &State,
+    device: DeviceId,
+    running: &ReleaseName,
+    update: &update::State,
+    heard: bool,
+) -> Result<(State, Vec<Effect>), Rejected> {
+    let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
+    let after = device_phase(state, before, running, update, heard);
+    finished(state, device, after)
+}
+
+/// A device's new phase, which may be the last one that the rollout waited for.
+fn finished(state: &State, device: DeviceId, after: DevicePhase) -> Result<(State, Vec<Effect>), Rejected> {
     let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
     // Reports may arrive twice or late; a device that has finished stays finished.
-    if before.is_finished() {
+    if before.is_finished() || after == *before {
         return Ok((state.clone(), vec![]));
     }
-    let after = device_phase(state, before, running, update);
-    if after == *before {
-        return Ok((state.clone(), vec![]));
+    let mut effects = Vec::new();
+    // A device that did not get there is not to try again behind the operator's back.
+    if after.is_finished() && after != DevicePhase::Succeeded {
+        effects.push(Effect::Withdraw(device.clone()));
     }
+    effects.push(Effect::Publish);
     let mut next = state.clone();
     next.devices.insert(device, after);
     if next.devices.values().all(DevicePhase::is_finished) {
         let all = next.devices.values().all(|p| *p == DevicePhase::Succeeded);
         next.phase = if all { Phase::Succeeded } else { Phase::Failed };
     }
-    Ok((next, vec![Effect::Publish]))
+    Ok((next, effects))
 }
 
-fn device_phase(state: &State, before: &DevicePhase, running: &ReleaseName, update: &update::State) -> DevicePhase {
+fn device_phase(state: &State, before: &DevicePhase, running: &ReleaseName, update: &update::State, heard: bool) -> DevicePhase {
     use update::State as U;
     let ours = update.target().is_some_and(|t| *t == state.release.version) && running.line == state.release.line;
     match update {
-        U::Idle if *running == state.release => DevicePhase::Succeeded,
+        // What it runs counts, also when an older try of something else ended badly.
+        U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => DevicePhase::Succeeded,
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,
         U::Armed { .. } if ours => DevicePhase::Rebooting,
-        U::RolledBack { reason, .. } if ours => DevicePhase::RolledBack { reason: reason.clone() },
-        U::Failed { code, .. } if ours => DevicePhase::Failed { code: *code },
+        U::RolledBack { reason, .. } if ours && heard => DevicePhase::RolledBack { reason: reason.clone() },
+        // Another image line shows as a refusal of the version that was asked for.
+        U::Failed { code, target } if heard && *target == state.release.version => DevicePhase::Failed { code: *code },
         U::Idle | U::Trying { .. } | U::Staging { .. } | U::Staged { .. } | U::Armed { .. } | U::RolledBack { .. } | U::Failed { .. } => {
             before.clone()
         }
@@ -227,7 +254,7 @@ mod tests {
         format!("d{n}").parse().unwrap()
     }
     fn report(n: u8, running: &str, update: U) -> Event {
-        Event::Reported { device: device(n), running: running.parse().unwrap(), update }
+        Event::Reported { device: device(n), running: running.parse().unwrap(), update, heard: true }
     }
     fn two() -> crate::id::Version {
         "2".parse().unwrap()
@@ -248,7 +275,7 @@ mod tests {
     fn the_transition_table_is_the_diagram() {
         let running = step(&rollout(), Event::Start(vec![device(1)])).unwrap().0;
         let mut table = String::new();
-        let mut events = vec![("start", Event::Start(vec![device(1)])), ("abort", Event::Abort)];
+        let mut events = vec![("start", Event::Start(vec![device(1)])), ("revoked", Event::Revoked(device(1))), ("abort", Event::Abort)];
         events.extend(updates().into_iter().flat_map(|u| {
             let old = ("reported on kiosk@1", report(1, "kiosk@1", u.clone()));
             [old, ("reported on kiosk@2", report(1, "kiosk@2", u))]
@@ -258,7 +285,7 @@ mod tests {
                 let state = State { phase, ..running.clone() };
                 let update = match event {
                     Event::Reported { update, .. } => format!(" {}", update.name()),
-                    Event::Start(_) | Event::Abort => String::new(),
+                    Event::Start(_) | Event::Revoked(_) | Event::Abort => String::new(),
                 };
                 let line = match step(&state, event.clone()) {
                     Ok((next, effects)) => format!("{:?} {:?} {effects:?}", next.phase, next.devices.values().next()),
@@ -279,6 +306,17 @@ mod tests {
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         let (s, _) = step(&s, report(2, "kiosk@1", U::RolledBack { target: two(), reason })).unwrap();
         assert_eq!(s.phase, Phase::Failed);
+    }
+
+    #[test]
+    fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
+        let (s, _) = step(&rollout(), Event::Start(vec![device(1)])).unwrap();
+        let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
+        let Event::Reported { device: d, running, update, .. } = report(1, "kiosk@1", failed.clone()) else { unreachable!() };
+        let (s, _) = step(&s, Event::Reported { device: d, running, update, heard: false }).unwrap();
+        assert_eq!(s.phase, Phase::Running);
+        let (s, effects) = step(&s, report(1, "kiosk@1", failed)).unwrap();
+        assert_eq!((s.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub enum FailureCode {
     ArmFailed,
     /// The server could not be reached, or stopped in the middle.
     Unreachable,
+    /// It was rolled back on this device before, and no operator has forgiven it.
+    RolledBackBefore,
 }
 
 impl FailureCode {
@@ -106,7 +108,7 @@ impl FailureCode {
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Unreachable | Self::StageFailed | Self::ArmFailed => true,
-            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage => false,
+            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore => false,
         }
     }
 }
@@ -116,6 +118,8 @@ impl FailureCode {
 pub enum Event {
     /// The desired state names this version.
     Desired(Version),
+    /// The desired state names something that this device cannot run.
+    Refused(Version, FailureCode),
     /// The agent started within the same boot: effects may have been lost.
     Resumed,
     /// systemd-sysupdate finished.
@@ -203,6 +207,7 @@ impl Event {
     fn name(&self) -> &'static str {
         match self {
             Self::Desired(_) => "desired",
+            Self::Refused(..) => "refused",
             Self::Resumed => "resumed",
             Self::StageSucceeded => "stage_succeeded",
             Self::StageFailed(_) => "stage_failed",
@@ -227,6 +232,10 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
     let rejected = Rejected { event: event.name(), state: state.name() };
     match event {
         Event::Desired(v) => desired(state, v, ctx),
+        Event::Refused(target, code) => match state {
+            S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((S::Failed { target, code }, vec![Effect::Report])),
+            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => Err(rejected),
+        },
         Event::Booted(reason) => booted(state, reason, ctx),
         Event::Resumed => match state {
             S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Stage(target.clone())])),
@@ -282,27 +291,24 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
 
 fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
     use State as S;
-    let unchanged = Ok((state.clone(), vec![]));
+    // Nothing changes, but whoever wishes is told where the device stands.
+    let told = Ok((state.clone(), vec![Effect::Report]));
     match state {
-        S::Staging { target, .. } | S::Staged { target, .. } | S::Armed { target } if *target == v => unchanged,
-        // What is being written, armed or tried is finished first; the newest wish is asked for again then.
-        S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => unchanged,
-        S::RolledBack { target, .. } if *target == v => unchanged,
-        S::Failed { target, code } if *target == v && !code.is_retryable() => unchanged,
+        // What is being written, armed or tried is finished first; the agent keeps the wish and asks again then.
+        S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => Ok((state.clone(), vec![])),
+        S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
+        S::RolledBack { target, .. } if *target == v => told,
+        S::Failed { target, code } if *target == v && !code.is_retryable() => told,
+        S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => told,
         S::Idle | S::Staged { .. } | S::RolledBack { .. } | S::Failed { .. } => {
             if v == *ctx.running {
-                return match state {
-                    S::RolledBack { .. } | S::Failed { .. } => unchanged,
-                    S::Idle | S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => {
-                        Ok((S::Idle, vec![Effect::Report]))
-                    }
-                };
+                return Ok((S::Idle, vec![Effect::Report]));
             }
             if v < *ctx.running || v < *ctx.floor {
                 return Ok((S::Failed { target: v, code: FailureCode::TooOld }, vec![Effect::Report]));
             }
             if ctx.rolled_back.contains(&v) {
-                return unchanged;
+                return Ok((S::Failed { target: v, code: FailureCode::RolledBackBefore }, vec![Effect::Report]));
             }
             Ok((S::Staging { target: v.clone(), attempt: 1 }, vec![Effect::Report, Effect::Stage(v)]))
         }
@@ -311,18 +317,21 @@ fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
 
 fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> Step {
     use State as S;
-    match state {
-        S::Armed { target } | S::Trying { target } if target == ctx.running => {
+    match (state, reason) {
+        // Staged as well: a power cut between arming and keeping that it was armed.
+        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _) if target == ctx.running => {
             Ok((S::Trying { target: target.clone() }, vec![Effect::Report]))
         }
-        S::Armed { target } | S::Trying { target } => {
-            let reason = reason.unwrap_or_else(|| RollbackReason::BootRefused {
-                evidence: format!("the device runs {} and the boot of {target} left nothing behind", ctx.running),
-            });
+        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(reason)) => {
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
-        S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
-        S::Staged { .. } | S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![Effect::Report])),
+        (S::Armed { target } | S::Trying { target }, None) => {
+            let evidence = format!("the device runs {} and the boot of {target} left nothing behind", ctx.running);
+            let reason = RollbackReason::BootRefused { evidence };
+            Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
+        }
+        (S::Staging { target, .. }, _) => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
+        (S::Staged { .. }, None) | (S::Idle | S::RolledBack { .. } | S::Failed { .. }, _) => Ok((state.clone(), vec![Effect::Report])),
     }
 }
 

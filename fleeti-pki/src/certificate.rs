@@ -27,6 +27,15 @@ use x509_cert::{Certificate, TbsCertificate};
 /// How far a certificate's start lies before its making, for clocks that run behind.
 pub const BACKDATE_S: u64 = 3600;
 
+/// What an intermediate certifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Devices.
+    Device,
+    /// Servers.
+    Server,
+}
+
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
@@ -34,8 +43,8 @@ pub enum Role {
     Root,
     /// An online intermediate; signs leaves only.
     Intermediate {
-        /// As in `device`.
-        purpose: &'static str,
+        /// What its leaves are.
+        purpose: Purpose,
     },
     /// A TLS server.
     Server {
@@ -63,7 +72,8 @@ impl Role {
     fn subject(&self) -> String {
         match self {
             Self::Root => "CN=Fleeti root".into(),
-            Self::Intermediate { purpose } => format!("CN=Fleeti {purpose} authority"),
+            Self::Intermediate { purpose: Purpose::Device } => "CN=Fleeti device authority".into(),
+            Self::Intermediate { purpose: Purpose::Server } => "CN=Fleeti server authority".into(),
             Self::Server { .. } => "CN=Fleeti server".into(),
             Self::Device { id } => format!("CN={id}"),
             Self::SecureBoot { variable } => format!("CN=Fleeti Secure Boot {variable}"),
@@ -120,9 +130,10 @@ impl BuilderProfile for Profile {
         push(constraints.to_extension(subject, &none).map_err(Into::into), true)?;
         push(KeyUsage(usage).to_extension(subject, &none).map_err(Into::into), true)?;
         let purpose = match self.role {
-            Role::Root | Role::Intermediate { .. } => None,
-            Role::Server { .. } => Some(ID_KP_SERVER_AUTH),
-            Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
+            Role::Root => None,
+            // An intermediate as well: what certifies devices cannot certify a server.
+            Role::Intermediate { purpose: Purpose::Server } | Role::Server { .. } => Some(ID_KP_SERVER_AUTH),
+            Role::Intermediate { purpose: Purpose::Device } | Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
             Role::SecureBoot { .. } => Some(ID_KP_CODE_SIGNING),
         };
         if let Some(purpose) = purpose {

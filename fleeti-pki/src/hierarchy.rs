@@ -4,7 +4,7 @@
 //! Every key is sealed for its purpose.
 
 use crate::Error;
-use crate::certificate::{Authority, Period, Role, fingerprint, issue, self_signed, to_pem};
+use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem};
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
 use crate::sealed::seal;
@@ -65,7 +65,7 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
     let root = self_signed(Role::Root, Period::starting(now_s, ROOT_S), &root_key)?;
     keep(&mut files, "offline", purpose::ROOT, &root_key.to_pkcs8_der()?)?;
     let mut issuers = String::new();
-    for (name, role_purpose) in [(purpose::DEVICE_CA, "device"), (purpose::SERVER_CA, "server")] {
+    for (name, role_purpose) in [(purpose::DEVICE_CA, Purpose::Device), (purpose::SERVER_CA, Purpose::Server)] {
         let key = SoftKey::generate(Algorithm::P384)?;
         let role = Role::Intermediate { purpose: role_purpose };
         let authority = Authority { certificate: &root, signer: &root_key };

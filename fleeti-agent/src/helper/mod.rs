@@ -84,8 +84,8 @@ pub enum Response {
     },
     /// Of [`Request::WhyFailed`].
     Reason {
-        /// Why.
-        reason: RollbackReason,
+        /// Why; nothing when it was never armed.
+        reason: Option<RollbackReason>,
     },
     /// It could not be done.
     Failed {
@@ -182,7 +182,7 @@ impl Helper {
     ///
     /// # Errors
     /// When the helper does not answer.
-    pub async fn why_failed(&self, version: Version) -> Result<RollbackReason> {
+    pub async fn why_failed(&self, version: Version) -> Result<Option<RollbackReason>> {
         match self.call(&Request::WhyFailed { version }).await? {
             Response::Reason { reason } => Ok(reason),
             Response::Failed { detail, .. } => bail!(detail),

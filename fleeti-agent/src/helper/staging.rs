@@ -59,7 +59,7 @@ pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, Stri
 /// Verifies and stages a release.
 pub async fn stage(paths: &Paths, manifest: &str, signatures: &[(String, String)], url: &str) -> Result<Verified, Refusal> {
     let verified = check_manifest(paths, manifest, signatures)?;
-    if !url.starts_with("http://127.0.0.1:") || url.contains(char::is_whitespace) {
+    if !is_loopback_url(url) {
         return refuse(FailureCode::StageFailed, "the helper downloads from the loopback only");
     }
     let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
@@ -70,6 +70,15 @@ pub async fn stage(paths: &Paths, manifest: &str, signatures: &[(String, String)
     // What may be armed is what was verified here, also after a restart.
     crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes()).map_err(|e| failed(e.into()))?;
     Ok(verified)
+}
+
+/// Exactly what the daemon's proxy hands out: `http://127.0.0.1:<port>/<64 hexadecimal digits>/`. Nothing that could
+/// name another host, and no `%`, which systemd would expand.
+fn is_loopback_url(url: &str) -> bool {
+    let Some((port, path)) = url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')) else { return false };
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let secret = path.strip_suffix('/').unwrap_or_default();
+    digits(port) && port.parse::<u16>().is_ok() && secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The image's templates with this download's URL, in a folder of root's.

@@ -11,6 +11,7 @@ struct State {
     /// Cuts the connection after so many bytes of this file, so often.
     cuts: HashMap<String, (usize, u32)>,
     requests: Vec<String>,
+    aliases: HashMap<String, String>,
 }
 
 /// Serves from a thread of its own, until the process ends.
@@ -46,6 +47,12 @@ impl FaultyServer {
     pub fn cut(&self, path: &str, after: usize, times: u32) {
         self.state.lock().unwrap().cuts.insert(path.to_owned(), (after, times));
     }
+    /// The URL of a folder, as the daemon's proxy would write it: a secret of 256 bits instead of the folder's name.
+    pub fn proxy_like(&self, folder: &str) -> String {
+        let secret = fleeti_core::canonical::sha256_hex(folder.as_bytes());
+        self.state.lock().unwrap().aliases.insert(secret.clone(), folder.to_owned());
+        format!("{}/{secret}/", self.url)
+    }
     pub fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -67,6 +74,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
         let (body, cut) = {
             let mut state = state.lock().unwrap();
+            let path = match path.split_once('/').and_then(|(secret, file)| Some((state.aliases.get(secret)?, file))) {
+                Some((folder, file)) => format!("{folder}/{file}"),
+                None => path,
+            };
             state.requests.push(path.clone());
             let cut = state.cuts.get_mut(&path).filter(|(_, times)| *times > 0).map(|(after, times)| {
                 *times -= 1;

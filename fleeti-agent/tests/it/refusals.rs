@@ -12,12 +12,12 @@ async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), w
     let (bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "bad", "2");
     harm(&server, &bench, &format!("bad/raw/{}", release.root_name));
-    let (code, detail) = bench.stage(&release, &format!("{}/bad/raw/", server.url)).await.unwrap_err();
+    let (code, detail) = bench.stage(&release, &server.proxy_like("bad/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::StageFailed);
     assert!(detail.contains(words), "{detail}");
     bench.assert_untouched();
     let release = bench.publish(&server, "good", "2");
-    bench.stage(&release, &format!("{}/good/raw/", server.url)).await.unwrap();
+    bench.stage(&release, &server.proxy_like("good/raw")).await.unwrap();
     bench.assert_staged(&release, "2");
 }
 
@@ -66,11 +66,11 @@ async fn a_tampered_manifest_is_refused_before_systemd_sysupdate_starts() {
     let mut release = bench.publish(&server, "r", "2");
     let good = release.manifest.clone();
     release.manifest = good.replace("kiosk@2", "kiosk@9");
-    let (code, _) = bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap_err();
+    let (code, _) = bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::ManifestUntrusted);
     release.signatures.clear();
     release.manifest = good;
-    let (code, detail) = bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap_err();
+    let (code, detail) = bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::ManifestUntrusted);
     assert!(detail.contains("0 of 1"), "{detail}");
     assert!(server.requests().is_empty());
@@ -81,7 +81,7 @@ async fn a_tampered_manifest_is_refused_before_systemd_sysupdate_starts() {
 async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
     let (bench, server) = (Bench::new(), FaultyServer::start());
     let old = bench.publish(&server, "old", "0.9");
-    let url = format!("{}/old/raw/", server.url);
+    let url = server.proxy_like("old/raw");
     assert_eq!(bench.stage(&old, &url).await.unwrap_err().0, FailureCode::TooOld);
     assert!(server.requests().is_empty());
     // A helper that forgot its floor: MinVersion= in the image's own definitions refuses as well.
@@ -97,11 +97,23 @@ async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
 async fn another_image_line_and_a_url_off_the_loopback_are_refused() {
     let (bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
-    for url in ["http://192.0.2.1/", "https://127.0.0.1:1/", "file:///x/", "http://127.0.0.1:1/ x"] {
-        assert_eq!(bench.stage(&release, url).await.unwrap_err().0, FailureCode::StageFailed, "{url}");
+    let secret = "0".repeat(64);
+    for url in [
+        format!("http://192.0.2.1/{secret}/"),
+        format!("https://127.0.0.1:1/{secret}/"),
+        format!("http://127.0.0.1:1@192.0.2.1/{secret}/"),
+        format!("http://127.0.0.1:99999/{secret}/"),
+        format!("http://127.0.0.1:1/{secret}"),
+        format!("http://127.0.0.1:1/{secret}/x/"),
+        "http://127.0.0.1:1/%m/".to_owned(),
+        "file:///x/".to_owned(),
+    ] {
+        let (code, detail) = bench.stage(&release, &url).await.unwrap_err();
+        assert_eq!(code, FailureCode::StageFailed, "{url}");
+        assert!(detail.contains("loopback"), "{url}: {detail}");
     }
     std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=gateway\nIMAGE_VERSION=1\n").unwrap();
-    assert_eq!(bench.stage(&release, "http://127.0.0.1:1/").await.unwrap_err().0, FailureCode::WrongImage);
+    assert_eq!(bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err().0, FailureCode::WrongImage);
     bench.assert_untouched();
 }
 
@@ -139,7 +151,7 @@ async fn only_what_was_staged_and_is_as_signed_can_be_armed() {
     let release = bench.publish(&server, "r", "2");
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
     assert!(arm(&bench.paths, &verified).is_err(), "nothing is staged");
-    bench.stage(&release, &format!("{}/r/raw/", server.url)).await.unwrap();
+    bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
     let staged = bench.paths.esp.join("EFI/Linux/kiosk_2.staged");
     let good = std::fs::read(&staged).unwrap();
     std::fs::remove_file(&staged).unwrap();

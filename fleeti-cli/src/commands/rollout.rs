@@ -75,6 +75,7 @@ fn phase_words(phase: &DevicePhase) -> String {
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
         DevicePhase::Succeeded => "succeeded".into(),
+        DevicePhase::Revoked => "revoked".into(),
         DevicePhase::RolledBack { reason } => format!("rolled back: {reason:?}"),
         DevicePhase::Failed { code } => format!("failed: {code:?}"),
     }

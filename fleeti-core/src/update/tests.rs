@@ -25,6 +25,7 @@ fn events() -> Vec<Event> {
         Event::Desired(v("3")),
         Event::Desired(v("1")),
         Event::Desired(v("0")),
+        Event::Refused(v("2"), FailureCode::WrongImage),
         Event::Resumed,
         Event::StageSucceeded,
         Event::StageFailed(FailureCode::Unreachable),
@@ -33,6 +34,7 @@ fn events() -> Vec<Event> {
         Event::ArmSucceeded,
         Event::ArmFailed,
         Event::Booted(None),
+        Event::Booted(Some(RollbackReason::Verity { evidence: "e".into() })),
         Event::HealthConfirmed,
         Event::Forgiven(v("2")),
     ]
@@ -131,8 +133,23 @@ fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
     let (running, floor) = (v("1"), v("1"));
     let ctx = Context { running: &running, floor: &floor, rolled_back: &[] };
     let state = State::RolledBack { target: v("2"), reason: RollbackReason::Verity { evidence: String::new() } };
-    assert_eq!(step(&state, Event::Desired(v("2")), &ctx).unwrap(), (state.clone(), vec![]));
+    assert_eq!(step(&state, Event::Desired(v("2")), &ctx).unwrap(), (state.clone(), vec![Effect::Report]));
+    let known = Context { rolled_back: &[v("2")], ..ctx.clone() };
+    let (failed, _) = step(&State::Idle, Event::Desired(v("2")), &known).unwrap();
+    assert_eq!(failed, State::Failed { target: v("2"), code: FailureCode::RolledBackBefore });
     let (idle, _) = step(&state, Event::Forgiven(v("2")), &ctx).unwrap();
     let (next, _) = step(&idle, Event::Desired(v("2")), &ctx).unwrap();
     assert_eq!(next, State::Staging { target: v("2"), attempt: 1 });
+}
+
+#[test]
+fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
+    let staged = State::Staged { target: v("2"), arm_attempts: 0 };
+    let (one, two) = (v("1"), v("2"));
+    let on = |running| Context { running, floor: &one, rolled_back: &[] };
+    assert_eq!(step(&staged, Event::Booted(None), &on(&two)).unwrap().0, State::Trying { target: v("2") });
+    let reason = RollbackReason::Health { evidence: "x".into() };
+    let fell_back = step(&staged, Event::Booted(Some(reason.clone())), &on(&one)).unwrap().0;
+    assert_eq!(fell_back, State::RolledBack { target: v("2"), reason });
+    assert_eq!(step(&staged, Event::Booted(None), &on(&one)).unwrap().0, staged);
 }

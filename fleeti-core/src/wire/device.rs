@@ -65,16 +65,25 @@ pub struct EnrollResponse {
 /// What a device should run. The same document by push and by `GET /desired`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
-    /// Grows with every change; an older one is ignored.
+    /// Grows with every change.
     pub generation: u64,
     /// The release to run; `None` leaves the device as it is.
     pub release: Option<ReleaseName>,
-    /// A version that an operator allows again after a rollback.
+    /// The last forgiveness of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forgiven: Option<Version>,
+    pub forgiven: Option<Forgiveness>,
     /// Fields that the agent must know; it changes nothing if it does not.
     #[serde(default)]
     pub critical: Vec<String>,
+}
+
+/// A version that an operator allows again after a rollback. Applied once, by its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgiveness {
+    /// Which version.
+    pub version: Version,
+    /// Another one is another forgiveness, also of the same version.
+    pub number: u64,
 }
 
 impl DesiredState {
@@ -166,6 +175,9 @@ pub struct BootSummary {
 pub struct Report {
     /// Grows on the device; an older one is ignored.
     pub sequence: u64,
+    /// Generation of the desired state that the device has heard last.
+    #[serde(default)]
+    pub generation: u64,
     /// What runs.
     pub boot: BootSummary,
     /// Where the update stands.
@@ -230,7 +242,7 @@ mod tests {
             "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {
-                sequence: 1, boot, progress: Some(Progress { done: 1, total: 2 }), detail: None,
+                sequence: 1, generation: 3, boot, progress: Some(Progress { done: 1, total: 2 }), detail: None,
                 update: update::State::RolledBack { target: two, reason },
             },
             "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, agent_memory_kib: 7, data_used_kib: 5, data_total_kib: 6 },

@@ -79,6 +79,32 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
 }
 
 #[test]
+fn whoever_stole_the_device_authority_cannot_make_a_server() {
+    let world = World::new();
+    let (ca, ca_key) = (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let role = Role::Server { names: vec!["fleeti.example".into()] };
+    let authority = Authority { certificate: &ca, signer: &ca_key };
+    let forged = certificate::issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
+    std::fs::write(world.dir.path().join("forged.pem"), certificate::to_pem(&forged).unwrap()).unwrap();
+    let verify = ["verify", "-purpose", "sslserver", "-CAfile", "public/root.pem", "-untrusted", "public/issuers.pem", "forged.pem"];
+    let (ok, text) = run("openssl", &verify, world.dir.path());
+    assert!(!ok && text.contains("unsuitable certificate purpose"), "{text}");
+    // As an agent sees it, with rustls.
+    let der = |c: &x509_cert::Certificate| certificate::to_der(c).unwrap();
+    let root = der(&world.certificate("root.pem"));
+    let anchor = [webpki::anchor_from_trusted_cert(&root.as_slice().into()).unwrap().to_owned()];
+    let (leaf, intermediate) = (der(&forged), der(&ca));
+    let leaf = leaf.as_slice().into();
+    let end = webpki::EndEntityCert::try_from(&leaf).unwrap();
+    let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_s()));
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    let chain = [intermediate.as_slice().into()];
+    let verdict = end.verify_for_usage(algorithms, &anchor, &chain, now, webpki::KeyUsage::server_auth(), None, None);
+    assert!(verdict.is_err());
+}
+
+#[test]
 fn openssl_verifies_the_signature_of_a_manifest() {
     let world = World::new();
     let key = world.key("offline/release.key", purpose::RELEASE);
