@@ -18,7 +18,10 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Commands that are remembered so that none is carried out twice.
 const COMMANDS_MAX: usize = 256;
 
-/// Runs until the process is ended.
+/// How often a certificate that is due is asked for.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Runs until the process is ended, or until the certificate was renewed: a new start takes it up.
 ///
 /// # Errors
 /// When the device cannot enroll for good, or its state cannot be kept.
@@ -41,7 +44,7 @@ pub async fn run(paths: Paths) -> Result<()> {
         helper: helper.clone(),
         outbox: Arc::clone(&outbox),
         outbox_changed: Arc::clone(&outbox_changed),
-        http,
+        http: http.clone(),
         https_url: identity.server.https_url.clone(),
         boot,
     })?;
@@ -53,6 +56,7 @@ pub async fn run(paths: Paths) -> Result<()> {
     let mut blessed = Box::pin(wait_blessed(helper.clone()));
     let mut is_blessed = false;
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
+    let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
     loop {
         tokio::select! {
             () = &mut session => {}
@@ -67,12 +71,24 @@ pub async fn run(paths: Paths) -> Result<()> {
                 is_blessed = true;
                 driver.blessed().await?;
             }
+            _ = renewal.tick() => {
+                if identity.is_due(now_s())? {
+                    match enrollment::renew(&paths, &identity, &http).await {
+                        Ok(()) => return Ok(()),
+                        Err(e) => tracing::warn!("the certificate was not renewed: {e:#}"),
+                    }
+                }
+            }
             _ = clock.tick() => {
                 outbox.push("telemetry", &serde_json::to_vec(&telemetry::read())?, true)?;
                 outbox_changed.notify_one();
             }
         }
     }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 async fn wait_blessed(helper: Helper) {
@@ -112,8 +128,7 @@ async fn carry_out(
     changed: &Notify,
     command: Command,
 ) -> Result<()> {
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let outcome = if now_s > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+    let outcome = if now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
     let boot_id = driver.boot_id().to_owned();
     if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
         match command.order {

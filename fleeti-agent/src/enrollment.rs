@@ -8,7 +8,7 @@ use crate::image::running_release;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord};
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord, RenewRequest, RenewResponse};
 use fleeti_core::wire::problem::Problem;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -67,4 +67,16 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
     }
     let response: EnrollResponse = serde_json::from_slice(&body)?;
     Identity::store(paths, response, server)
+}
+
+/// A new certificate over the same key, while the old one is good.
+///
+/// # Errors
+/// When the server refuses or cannot be reached.
+pub async fn renew(paths: &Paths, identity: &Identity, http: &reqwest::Client) -> Result<()> {
+    let request = RenewRequest { csr_pem: identity.request()? };
+    let url = format!("{}/renew", identity.server.https_url);
+    let response = http.post(url).json(&request).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
+    let response: RenewResponse = serde_json::from_slice(&read_limited(response, RESPONSE_MAX).await?)?;
+    identity.store_renewed(paths, &response.certificate_chain_pem)
 }

@@ -88,6 +88,34 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Keeps a renewed certificate.
+    ///
+    /// # Errors
+    /// When it is not for this key and device; I/O.
+    pub fn store_renewed(&self, paths: &Paths, chain_pem: &str) -> Result<()> {
+        let renewed = Self::new(key(paths)?, chain_pem.to_owned(), self.server.clone())?;
+        ensure!(renewed.device == self.device, "the certificate is for another device");
+        Ok(write_durably(&paths.state.join("device.pem"), chain_pem.as_bytes())?)
+    }
+
+    /// Whether two thirds of the certificate's validity are over at this time (Unix seconds).
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn is_due(&self, now_s: u64) -> Result<bool> {
+        let leaf = certificate::from_pem(&self.chain_pem)?;
+        let (start, end) = (certificate::not_before_s(&leaf), certificate::not_after_s(&leaf));
+        Ok(now_s > start + (end - start) / 3 * 2)
+    }
+
+    /// A request for a new certificate over the same key, PEM.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn request(&self) -> Result<String> {
+        Ok(fleeti_pki::csr::create(&self.key)?)
+    }
+
     fn new(key: SoftKey, chain_pem: String, server: Server) -> Result<Self> {
         let leaf = certificate::from_pem(&chain_pem)?;
         let device = certificate::device_of(&leaf)?;

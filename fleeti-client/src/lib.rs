@@ -14,9 +14,9 @@
 #![warn(missing_docs)]
 
 use bytes::{Bytes, BytesMut};
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{
-    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Release, Rollout,
+    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Forgive, Release, Rollout,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -152,6 +152,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn revoke_device(&self, id: &DeviceId) -> Result<Device> {
         self.post(&format!("devices/{id}/revoke"), &()).await
+    }
+    /// Lets a device try a version again that was rolled back on it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn forgive_device(&self, id: &DeviceId, version: &Version) -> Result<Device> {
+        self.post(&format!("devices/{id}/forgive"), &Forgive { version: version.clone() }).await
     }
     /// Sends a command to a device.
     ///

@@ -291,3 +291,17 @@ pub fn serial(certificate: &Certificate) -> String {
 pub fn public_key_der(certificate: &Certificate) -> Result<Vec<u8>, Error> {
     der_of(certificate.tbs_certificate().subject_public_key_info(), "public key")
 }
+
+/// SHA-256 of the SubjectPublicKeyInfo of a certificate, hexadecimal.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn key_sha256(certificate: &Certificate) -> Result<String, Error> {
+    Ok(fleeti_core::canonical::sha256_hex(&public_key_der(certificate)?))
+}
+
+/// First second of the validity, Unix.
+#[must_use]
+pub fn not_before_s(certificate: &Certificate) -> u64 {
+    certificate.tbs_certificate().validity().not_before.to_unix_duration().as_secs()
+}

@@ -8,7 +8,7 @@ use fleeti_core::wire::api::Event;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
 
 /// Shared state.
 pub struct App {
@@ -26,6 +26,8 @@ pub struct App {
     pub admin_token: String,
     /// What changed, for watchers.
     pub events: broadcast::Sender<Event>,
+    /// Held while a revocation list is signed and swapped in.
+    pub list: Mutex<()>,
     /// Wakes the build worker.
     pub build_queued: Notify,
 }

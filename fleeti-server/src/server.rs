@@ -17,12 +17,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
 use tokio::task::JoinHandle;
 
-/// Validity of the server's own certificate; made anew at every start.
-const CERTIFICATE_S: u64 = 90 * 86_400;
-const CRL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Validity of the server's own certificate; made anew at every start, and with every list.
+const CERTIFICATE_S: u64 = 30 * 86_400;
+const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,17 @@ impl Server {
         let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
         let (events, _) = broadcast::channel(1024);
-        let app = Arc::new(App { config, pki, db, hub: Hub::default(), tls, admin_token, events, build_queued: Notify::new() });
+        let app = Arc::new(App {
+            config,
+            pki,
+            db,
+            hub: Hub::default(),
+            tls,
+            admin_token,
+            events,
+            list: Mutex::new(()),
+            build_queued: Notify::new(),
+        });
         // The real list before the first connection.
         revocation::publish_list(&app).await?;
 
@@ -104,7 +114,7 @@ impl Server {
             tokio::spawn(async move { drop(device_server.await) }),
             tokio::spawn(gateway::run(Arc::clone(&app), mqtt)),
             tokio::spawn(worker::run(Arc::clone(&app))),
-            tokio::spawn(renew_list(Arc::clone(&app))),
+            tokio::spawn(renew(Arc::clone(&app))),
         ];
         Ok(Self { addresses, app, http: handles, tasks })
     }
@@ -122,11 +132,14 @@ impl Server {
     }
 }
 
-async fn renew_list(app: AppRef) {
+async fn renew(app: AppRef) {
     loop {
-        tokio::time::sleep(CRL_INTERVAL).await;
+        tokio::time::sleep(RENEW_INTERVAL).await;
         if let Err(e) = revocation::publish_list(&app).await {
             tracing::error!("the revocation list was not renewed: {e}");
+        }
+        if let Err(e) = identity(&app.pki, &app.config.names).and_then(|identity| app.tls.renew(identity)) {
+            tracing::error!("the server's certificate was not renewed: {e:#}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::{Subcommand, ValueEnum};
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::wire::api::{CreateCommand, Device};
 use fleeti_core::wire::device::Order;
 use std::io::Write;
@@ -48,6 +48,14 @@ pub enum Command {
         /// Minutes until it is not to be carried out any more.
         #[arg(long, default_value_t = 60)]
         minutes: u32,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Let a device try a version again that was rolled back on it.
+    Forgive {
+        device: DeviceId,
+        #[arg(long)]
+        version: Version,
         #[command(flatten)]
         server: Server,
     },
@@ -109,6 +117,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
                 let status = server.client()?.create_command(&device, &request).await.map_err(refused)?;
                 output.data(&status, |s| format!("{} {}", s.id, s.status));
+                Ok(())
+            }
+            Command::Forgive { device, version, server } => {
+                let device = server.client()?.forgive_device(&device, &version).await.map_err(refused)?;
+                output.data(&device, |d| format!("{} may try {version} again", d.id));
                 Ok(())
             }
             Command::Revoke { device, server } => {

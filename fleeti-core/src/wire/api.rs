@@ -99,6 +99,14 @@ pub struct CreateCommand {
     pub valid_s: u32,
 }
 
+/// `POST /devices/{device}/forgive`: a version that was rolled back may be tried again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgive {
+    /// Which.
+    pub version: crate::id::Version,
+}
+
 /// A command as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandStatus {

@@ -62,6 +62,21 @@ pub struct EnrollResponse {
     pub certificate_chain_pem: String,
 }
 
+/// `POST /renew`: a new certificate over the same key, while the old one is good.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// PKCS#10 request, PEM, by the device's key.
+    pub csr_pem: String,
+}
+
+/// The answer to [`RenewRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// The device's certificate, then its issuer, PEM.
+    pub certificate_chain_pem: String,
+}
+
 /// What a device should run. The same document by push and by `GET /desired`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {

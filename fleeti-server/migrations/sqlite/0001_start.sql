@@ -18,7 +18,9 @@ CREATE TABLE devices (
     progress TEXT,
     telemetry TEXT,
     desired_generation BIGINT NOT NULL DEFAULT 0,
-    desired_release TEXT
+    desired_release TEXT,
+    forgiven TEXT,
+    forgiveness BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX devices_by_fleet ON devices (fleet, id);
 

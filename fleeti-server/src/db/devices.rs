@@ -2,7 +2,7 @@
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::Device;
 use fleeti_core::wire::device::{Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
@@ -123,13 +123,14 @@ pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Device
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Whether a device may connect with this certificate: known, not revoked, and the certificate is its newest.
+/// Whether a device may connect with this key: known, not revoked, and the key is the one that it enrolled with. A
+/// certificate that was renewed stays good until it ends, because the answer that brings the new one can be lost.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn may_connect(pool: &SqlitePool, id: &DeviceId, certificate_sha256: &str) -> Result<bool, AppError> {
-    let sql = "SELECT COUNT(*) FROM devices WHERE id = $1 AND certificate_sha256 = $2 AND revoked_s IS NULL";
-    let n: i64 = sqlx::query_scalar(sql).bind(id.as_str()).bind(certificate_sha256).fetch_one(pool).await?;
+pub async fn may_connect(pool: &SqlitePool, id: &DeviceId, key_sha256: &str) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM devices WHERE id = $1 AND key_sha256 = $2 AND revoked_s IS NULL";
+    let n: i64 = sqlx::query_scalar(sql).bind(id.as_str()).bind(key_sha256).fetch_one(pool).await?;
     Ok(n == 1)
 }
 
@@ -142,6 +143,16 @@ pub async fn revoke(tx: &mut Tx<'_>, id: &DeviceId, now_s: u64) -> Result<bool, 
     Ok(sqlx::query(sql).bind(id.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
+/// The fleet of a device that is revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<FleetId>, AppError> {
+    let sql = "SELECT fleet FROM devices WHERE id = $1 AND revoked_s IS NOT NULL";
+    let fleet: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
+    fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
+}
+
 /// Ids, serials and times of revoked devices.
 ///
 /// # Errors
@@ -151,14 +162,15 @@ pub async fn revoked(pool: &SqlitePool) -> Result<Vec<(String, String, i64)>, Ap
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
-/// Keeps a report; `None` when it is not newer than the last one, else the device's fleet.
+/// Keeps a report; `None` when it is not newer than the last one, else the device's fleet and the generation of
+/// what it should run.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<FleetId>, AppError> {
-    let fleet: Option<String> = sqlx::query_scalar(
+pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<(FleetId, u64)>, AppError> {
+    let row: Option<(String, i64)> = sqlx::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6 \
-         WHERE id = $1 AND report_sequence < $2 RETURNING fleet",
+         WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -168,7 +180,7 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .bind(seconds(now_s))
     .fetch_optional(&mut **tx)
     .await?;
-    fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
+    row.map(|(fleet, generation)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(generation)))).transpose()
 }
 
 /// Keeps the last telemetry.
@@ -198,12 +210,34 @@ pub async fn set_desired(tx: &mut Tx<'_>, id: &DeviceId, release: Option<&Releas
     Ok(())
 }
 
-/// Generation and release that a device should run.
+/// Lets a device try a version again that was rolled back on it; `false` when there is no such device.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<(i64, Option<String>)>, AppError> {
-    let sql = "SELECT desired_generation, desired_release FROM devices WHERE id = $1";
+pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 WHERE id = $1";
+    Ok(sqlx::query(sql).bind(id.as_str()).bind(version.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// What a device should run.
+#[derive(sqlx::FromRow)]
+pub struct DesiredRow {
+    /// Grows with every change.
+    pub desired_generation: i64,
+    /// As in `kiosk@2`.
+    pub desired_release: Option<String>,
+    /// The version that was forgiven last.
+    pub forgiven: Option<String>,
+    /// Its number.
+    pub forgiveness: i64,
+}
+
+/// What a device should run.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredRow>, AppError> {
+    let sql = "SELECT desired_generation, desired_release, forgiven, forgiveness FROM devices WHERE id = $1";
     Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 

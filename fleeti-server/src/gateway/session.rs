@@ -48,7 +48,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
     let (_, connection) = stream.get_ref();
     let leaf = connection.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
     let leaf = certificate::from_der(leaf)?;
-    let (device, fingerprint) = (certificate::device_of(&leaf)?, certificate::fingerprint(&leaf)?);
+    let (device, key_sha256) = (certificate::device_of(&leaf)?, certificate::key_sha256(&leaf)?);
     let limits = app.config.limits;
     let handshake = Duration::from_millis(limits.handshake_ms);
     let mut session = Session {
@@ -68,7 +68,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         Packet::Connect(connect, will, _) => (connect, will.is_some()),
         _ => bail!("the first packet is no CONNECT"),
     };
-    if let Err(code) = session.admit(&connect, has_will, &fingerprint).await {
+    if let Err(code) = session.admit(&connect, has_will, &key_sha256).await {
         let refusal = ConnAck { session_present: false, code, properties: None };
         session.write(&Packet::ConnAck(refusal)).await?;
         bail!("refused: {code:?}");
@@ -151,7 +151,7 @@ impl Session<'_> {
         Ok(tokio::time::timeout(self.write_limit, write).await.context("the device does not read")??)
     }
 
-    async fn admit(&self, connect: &Connect, has_will: bool, fingerprint: &str) -> Result<(), ConnectReturnCode> {
+    async fn admit(&self, connect: &Connect, has_will: bool, key_sha256: &str) -> Result<(), ConnectReturnCode> {
         if connect.client_id != self.device.as_str() {
             return Err(ConnectReturnCode::ClientIdentifierNotValid);
         }
@@ -159,7 +159,7 @@ impl Session<'_> {
             // Presence comes from the connection itself.
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        match db::devices::may_connect(self.app.db.pool(), &self.device, fingerprint).await {
+        match db::devices::may_connect(self.app.db.pool(), &self.device, key_sha256).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(ConnectReturnCode::NotAuthorized),
             Err(_) => Err(ConnectReturnCode::ServerUnavailable),

@@ -5,7 +5,8 @@ use fleeti_core::id::DeviceId;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use std::collections::HashSet;
@@ -19,6 +20,23 @@ pub struct ServerIdentity {
     pub key: PrivateKeyDer<'static>,
 }
 
+/// The certificate of now, on both ports.
+#[derive(Debug)]
+struct CurrentCertificate(ArcSwap<CertifiedKey>);
+
+impl CurrentCertificate {
+    fn certified(identity: ServerIdentity, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
+        let key = provider.key_provider.load_private_key(identity.key)?;
+        Ok(CertifiedKey::new(identity.chain, key))
+    }
+}
+
+impl ResolvesServerCert for CurrentCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
 struct Swapped {
     mqtt: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -26,7 +44,7 @@ struct Swapped {
 
 /// TLS of the device ports.
 pub struct TlsState {
-    identity: ServerIdentity,
+    certificate: Arc<CurrentCertificate>,
     /// The device intermediate: a shorter chain, and nobody else's certificates.
     anchor: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
@@ -41,8 +59,9 @@ impl TlsState {
     /// When rustls refuses certificate, key or list.
     pub fn new(identity: ServerIdentity, anchor: CertificateDer<'static>, list: Vec<u8>) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let first = build(&identity, &anchor, &provider, list)?;
-        Ok(Self { identity, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
+        let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
+        let first = build(&certificate, &anchor, &provider, list)?;
+        Ok(Self { certificate, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
     }
 
     /// Swaps a new list in, with a new session store.
@@ -50,7 +69,16 @@ impl TlsState {
     /// # Errors
     /// When rustls refuses the list; the old one stays.
     pub fn swap(&self, list: Vec<u8>) -> anyhow::Result<()> {
-        self.swapped.store(Arc::new(build(&self.identity, &self.anchor, &self.provider, list)?));
+        self.swapped.store(Arc::new(build(&self.certificate, &self.anchor, &self.provider, list)?));
+        Ok(())
+    }
+
+    /// Swaps a new certificate in, for connections from now on.
+    ///
+    /// # Errors
+    /// When rustls refuses the key.
+    pub fn renew(&self, identity: ServerIdentity) -> anyhow::Result<()> {
+        self.certificate.0.store(Arc::new(CurrentCertificate::certified(identity, &self.provider)?));
         Ok(())
     }
 
@@ -72,7 +100,7 @@ impl TlsState {
 }
 
 fn build(
-    identity: &ServerIdentity,
+    certificate: &Arc<CurrentCertificate>,
     anchor: &CertificateDer<'static>,
     provider: &Arc<CryptoProvider>,
     list: Vec<u8>,
@@ -87,7 +115,7 @@ fn build(
     let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::clone(&verifier))
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
     Ok(Swapped { mqtt: Arc::new(mqtt), verifier })
 }
 
@@ -103,7 +131,7 @@ pub fn https_config(app: &crate::app::AppRef) -> anyhow::Result<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&tls.provider))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(tls.identity.chain.clone(), tls.identity.key.clone_key())?;
+        .with_cert_resolver(Arc::clone(&tls.certificate) as Arc<dyn ResolvesServerCert>);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::web::{self, Data, Json, Path, Payload, Query, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::wire::api::{CreateBuild, CreateCommand, CreateEnrollment, CreateRollout};
+use fleeti_core::wire::api::{CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Forgive};
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -40,6 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}", web::get().to(get_device))
                 .route("/devices/{device}/certificate", web::get().to(get_certificate))
                 .route("/devices/{device}/revoke", web::post().to(revoke_device))
+                .route("/devices/{device}/forgive", web::post().to(forgive_device))
                 .route("/devices/{device}/commands", web::post().to(create_command))
                 .route("/commands/{command}", web::get().to(get_command))
                 .route("/fleets/{fleet}/enrollments", web::post().to(create_enrollment))
@@ -101,6 +102,10 @@ async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<im
 }
 async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     revocation::revoke(&app, &device).await?;
+    Ok(Json(devices::get(&app, device.as_str()).await?))
+}
+async fn forgive_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Forgive>) -> Result<impl Responder> {
+    devices::forgive(&app, &device, &body.version).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 async fn create_command(app: Data<AppRef>, device: Path<DeviceId>, body: Json<CreateCommand>) -> Result<impl Responder> {

@@ -13,7 +13,7 @@ use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::manifest::is_artifact_path;
-use fleeti_core::wire::device::EnrollRequest;
+use fleeti_core::wire::device::{EnrollRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use std::any::Any;
@@ -28,6 +28,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::JsonConfig::default().limit(64 * 1024).error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
         .app_data(web::PathConfig::default().error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
         .route("/enroll", web::post().to(enroll))
+        .route("/renew", web::post().to(renew))
         .route("/desired", web::get().to(desired))
         .route("/releases/{line}/{version}/manifest.json", web::get().to(manifest))
         .route("/releases/{line}/{version}/signatures.json", web::get().to(signatures))
@@ -39,7 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// A certificate that TLS has verified, by connection.
 struct PeerCertificate {
     device: DeviceId,
-    fingerprint: String,
+    key_sha256: String,
 }
 
 /// Reads the verified certificate, once for each connection.
@@ -47,27 +48,27 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
     let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(|c| c.first()) else { return };
     if let Ok(leaf) = certificate::from_der(leaf)
-        && let (Ok(device), Ok(fingerprint)) = (certificate::device_of(&leaf), certificate::fingerprint(&leaf))
+        && let (Ok(device), Ok(key_sha256)) = (certificate::device_of(&leaf), certificate::key_sha256(&leaf))
     {
-        extensions.insert(PeerCertificate { device, fingerprint });
+        extensions.insert(PeerCertificate { device, key_sha256 });
     }
 }
 
-/// A device that is known, not revoked, and speaks with its newest certificate. The only place that makes one.
+/// A device that is known, not revoked, and speaks with the key that it enrolled with. The only place that makes one.
 pub struct AuthenticatedDevice(DeviceId);
 
 impl FromRequest for AuthenticatedDevice {
     type Error = AppError;
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
-        let peer = request.conn_data::<PeerCertificate>().map(|p| (p.device.clone(), p.fingerprint.clone()));
+        let peer = request.conn_data::<PeerCertificate>().map(|p| (p.device.clone(), p.key_sha256.clone()));
         let app = request.app_data::<Data<AppRef>>().cloned();
         Box::pin(async move {
-            let (Some((device, fingerprint)), Some(app)) = (peer, app) else {
+            let (Some((device, key_sha256)), Some(app)) = (peer, app) else {
                 return Err(AppError::new(Code::Unauthenticated, "a device certificate is needed"));
             };
-            if app.tls.is_revoked(&device) || !db::devices::may_connect(app.db.pool(), &device, &fingerprint).await? {
-                return Err(AppError::new(Code::Forbidden, "this certificate is revoked or replaced"));
+            if app.tls.is_revoked(&device) || !db::devices::may_connect(app.db.pool(), &device, &key_sha256).await? {
+                return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced"));
             }
             Ok(Self(device))
         })
@@ -76,6 +77,10 @@ impl FromRequest for AuthenticatedDevice {
 
 async fn enroll(app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
     Ok(Json(enrollment::enroll(&app, &body).await?))
+}
+
+async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {
+    Ok(Json(enrollment::renew(&app, &device.0, &body).await?))
 }
 
 async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {

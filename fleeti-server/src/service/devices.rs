@@ -1,12 +1,12 @@
 //! What devices say, and what is shown of them.
 
 use crate::app::{App, now_s};
-use crate::db;
+use crate::db::{self, audit};
 use crate::error::AppError;
 use crate::service::rollouts;
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::wire::api::{Device, Event};
-use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
+use fleeti_core::wire::device::{Acknowledgement, DesiredState, Forgiveness, Report, Telemetry};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
 
@@ -36,6 +36,9 @@ pub async fn page(app: &App, after: &str, limit: u32) -> Result<Vec<Device>, App
 /// # Errors
 /// [`Code::Invalid`] for a payload that is not what its topic says.
 pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) -> Result<(), AppError> {
+    if app.tls.is_revoked(device) {
+        return Err(AppError::new(Code::Forbidden, format!("{device} is revoked")));
+    }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Report => reported(app, device, &serde_json::from_slice(payload).map_err(invalid)?).await,
@@ -59,10 +62,10 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
 
 async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    let Some(fleet) = db::devices::report(&mut tx, device, report, now_s()).await? else {
+    let Some((fleet, generation)) = db::devices::report(&mut tx, device, report, now_s()).await? else {
         return Ok(()); // heard before
     };
-    let outcome = rollouts::device_reported(&mut tx, &fleet, device, report).await?;
+    let outcome = rollouts::device_reported(&mut tx, &fleet, device, report, report.generation >= generation).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     outcome.hand_out(app);
@@ -74,8 +77,27 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    let row = db::devices::desired(app.db.pool(), device).await?;
-    let (generation, release) = row.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    let release = release.map(|r| r.parse()).transpose().map_err(AppError::internal)?;
-    Ok(DesiredState { generation: db::from_seconds(generation), release, forgiven: None, critical: vec!["release".into()] })
+    let row = db::devices::desired(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
+    Ok(DesiredState {
+        generation: db::from_seconds(row.desired_generation),
+        release: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+        forgiven: forgiven.map(|version| Forgiveness { version, number: db::from_seconds(row.forgiveness) }),
+        critical: vec!["release".into()],
+    })
+}
+
+/// Lets a device try a version again that was rolled back on it.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    if !db::devices::forgive(&mut tx, device, version).await? {
+        return Err(AppError::not_found("device", device.as_str()));
+    }
+    audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
+    tx.commit().await?;
+    app.hub.notify(device);
+    Ok(())
 }

@@ -7,10 +7,10 @@ use crate::error::AppError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord};
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord, RenewRequest, RenewResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::{self, Period, Role};
-use fleeti_pki::csr;
+use fleeti_pki::csr::{self, ProvedKey};
 
 /// Validity of a device's certificate.
 pub const CERTIFICATE_S: u64 = 30 * 86_400;
@@ -72,21 +72,56 @@ pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse
         (Some(device), Some(used_by)) if *used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
         (Some(_), _) => return Err(refused()),
     };
+    if db::devices::fleet_of_revoked(&mut tx, &device).await?.is_some() {
+        return Err(refused());
+    }
     let fleet: FleetId = row.fleet.parse().map_err(AppError::internal)?;
+    let chain_pem = certify(app, &mut tx, &device, &fleet, &key, now).await?;
+    db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
+    audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain_pem })
+}
+
+/// A new certificate for a device that still has a good one, over the same key.
+///
+/// # Errors
+/// [`Code::Invalid`] for a bad request or another key.
+pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Result<RenewResponse, AppError> {
+    let key = csr::check(&request.csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+    let key_sha256 = sha256_hex(key.public_key_der());
+    let now = now_s();
+    if !db::devices::may_connect(app.db.pool(), device, &key_sha256).await? {
+        return Err(AppError::new(Code::Invalid, "csr_pem: renewal is for the key that the device enrolled with"));
+    }
+    let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let mut tx = app.db.write().await?;
+    let certificate_chain_pem = certify(app, &mut tx, device, &known.fleet, &key, now).await?;
+    audit(&mut tx, now, "device", "device.renew", device.as_str()).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    Ok(RenewResponse { certificate_chain_pem })
+}
+
+/// Signs a device's certificate and keeps it; gives it with its issuer, PEM.
+async fn certify(
+    app: &App,
+    tx: &mut db::Tx<'_>,
+    device: &DeviceId,
+    fleet: &FleetId,
+    key: &ProvedKey,
+    now: u64,
+) -> Result<String, AppError> {
     let role = Role::Device { id: device.clone() };
     let leaf = certificate::issue(role, Period::starting(now, CERTIFICATE_S), key.public_key_der(), &app.pki.device_authority())?;
     let certified = Certified {
-        key_sha256: key_sha256.clone(),
+        key_sha256: sha256_hex(key.public_key_der()),
         serial: certificate::serial(&leaf),
         pem: certificate::to_pem(&leaf)?,
         certificate_sha256: certificate::fingerprint(&leaf)?,
         not_after_s: certificate::not_after_s(&leaf),
     };
-    db::devices::upsert(&mut tx, &device, &fleet, &certified, now).await?;
-    db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
-    audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
-    tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
-    let chain = format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(&app.pki.device_ca)?);
-    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain })
+    db::devices::upsert(tx, device, fleet, &certified, now).await?;
+    Ok(format!("{}{}", certified.pem, certificate::to_pem(&app.pki.device_ca)?))
 }

@@ -1,6 +1,6 @@
 //! Publishing releases: files first, then one check of everything, then they are never changed.
 
-use crate::app::{App, now_s};
+use crate::app::{App, new_id, now_s};
 use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_build::release::{self, ReleaseError};
@@ -83,18 +83,28 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
             AppError::not_found("upload of release", &name.to_string()).hint("upload its files first: `fleeti release publish DIR`")
         );
     }
+    // Out of reach of uploads first: what is verified is what is published.
+    let private = app.releases().join(".staging").join(new_id("verifying"));
+    tokio::fs::rename(&from, &private).await?;
     let checked = tokio::task::spawn_blocking({
-        let from = from.clone();
-        move || release::verify(&from, &keys)
+        let private = private.clone();
+        move || release::verify(&private, &keys)
     });
-    let verified = checked.await.map_err(AppError::internal)?.map_err(untrusted)?;
-    if verified.manifest().release != *name {
-        return Err(AppError::new(Code::Untrusted, format!("the manifest is of {}", verified.manifest().release)));
-    }
+    let verified = match checked.await.map_err(AppError::internal)? {
+        Ok(verified) if verified.manifest().release == *name => verified,
+        refused => {
+            tokio::fs::remove_dir_all(&private).await.ok();
+            return Err(match refused {
+                Ok(other) => AppError::new(Code::Untrusted, format!("the manifest is of {}", other.manifest().release)),
+                Err(e) => untrusted(e),
+            });
+        }
+    };
+    tracing::info!("{name} is signed by release keys: {}", verified.sha256());
     if let Some(folder) = to.parent() {
         tokio::fs::create_dir_all(folder).await?;
     }
-    tokio::fs::rename(&from, &to).await?;
+    tokio::fs::rename(&private, &to).await?;
     commit(app, name, &to).await
 }
 

@@ -4,34 +4,34 @@
 use crate::app::{App, now_s};
 use crate::db::{self, audit, from_seconds};
 use crate::error::AppError;
+use crate::service::rollouts;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::problem::Code;
 use fleeti_pki::crl::{self, Revoked};
 
 /// Validity of a list; it is made again well before.
 pub const CRL_S: u64 = 24 * 3600;
 
-/// Revokes a device.
+/// Revokes a device. Safe to repeat: what an interrupted call left undone is done by the next one.
 ///
 /// # Errors
-/// [`Code::NotFound`], [`Code::Conflict`] when it is revoked already.
+/// There is no such device; a fault when the list could not be signed, after everything else has been done.
 pub async fn revoke(app: &App, id: &DeviceId) -> Result<(), AppError> {
-    if db::devices::get(app.db.pool(), id.as_str()).await?.is_none() {
-        return Err(AppError::not_found("device", id.as_str()));
-    }
     let mut tx = app.db.write().await?;
-    if !db::devices::revoke(&mut tx, id, now_s()).await? {
-        return Err(AppError::new(Code::Conflict, format!("device {id} is revoked already")));
+    if db::devices::revoke(&mut tx, id, now_s()).await? {
+        audit(&mut tx, now_s(), "admin", "device.revoke", id.as_str()).await?;
     }
-    audit(&mut tx, now_s(), "admin", "device.revoke", id.as_str()).await?;
+    let outcome = match db::devices::fleet_of_revoked(&mut tx, id).await? {
+        Some(fleet) => rollouts::device_revoked(&mut tx, &fleet, id).await?,
+        None => return Err(AppError::not_found("device", id.as_str())),
+    };
     tx.commit().await?;
-    // Order: new connections first, so that a device that is cut off cannot come back in between.
+    // Nothing that can fail stands before these two: whoever is cut off stays cut off.
     app.tls.revoke(id.clone());
-    publish_list(app).await?;
     app.hub.kick(id);
+    outcome.hand_out(app);
     app.publish(Event::Device { id: id.clone() });
-    Ok(())
+    publish_list(app).await
 }
 
 /// Signs a new list and swaps it in, with a new session store: resumption would bypass it.
@@ -39,6 +39,8 @@ pub async fn revoke(app: &App, id: &DeviceId) -> Result<(), AppError> {
 /// # Errors
 /// When the database or the key does not answer.
 pub async fn publish_list(app: &App) -> Result<(), AppError> {
+    // One at a time, or an older list could replace a newer one.
+    let _alone = app.list.lock().await;
     let rows = db::devices::revoked(app.db.pool()).await?;
     for (id, _, _) in &rows {
         app.tls.revoke(id.parse().map_err(AppError::internal)?);

@@ -95,16 +95,34 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     Ok(Rollout { state, ..before })
 }
 
-/// Tells the rollouts of a fleet what a device reported.
+/// Tells the rollouts of a fleet what a device reported, and whether it had `heard` of its last grant then.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn device_reported(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId, report: &Report) -> Result<Outcome, AppError> {
+pub async fn device_reported(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    device: &DeviceId,
+    report: &Report,
+    heard: bool,
+) -> Result<Outcome, AppError> {
+    let event =
+        rollout::Event::Reported { device: device.clone(), running: report.boot.running.clone(), update: report.update.clone(), heard };
+    step_active(tx, fleet, &event).await
+}
+
+/// Tells the rollouts of a fleet that a device is not part of it any more.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn device_revoked(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId) -> Result<Outcome, AppError> {
+    step_active(tx, fleet, &rollout::Event::Revoked(device.clone())).await
+}
+
+async fn step_active(tx: &mut Tx<'_>, fleet: &FleetId, event: &rollout::Event) -> Result<Outcome, AppError> {
     let mut outcome = Outcome::default();
     for rollout in db::rollouts::active(tx, fleet).await? {
-        let event =
-            rollout::Event::Reported { device: device.clone(), running: report.boot.running.clone(), update: report.update.clone() };
-        match rollout::step(&rollout.state, event) {
+        match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
                 carry_out(tx, &rollout.id, effects, &mut outcome).await?;
                 db::rollouts::store(tx, &rollout.id, fleet, &state, rollout.created_s).await?;

@@ -80,3 +80,49 @@ async fn what_was_acknowledged_survives_the_servers_end() {
     let device = world.client.device(&a.id).await.unwrap();
     assert_eq!(device.boot.unwrap().running.to_string(), "kiosk@1");
 }
+
+#[actix_web::test]
+async fn a_certificate_is_renewed_over_the_same_key_and_no_other() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let (key, other) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+    let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
+    let device = world.device_of(enrolled, &key);
+    let http = world.https((*device.tls).clone());
+    let renew = |key: &SoftKey| http.post(world.url("/renew")).json(&serde_json::json!({"csr_pem": fleeti_pki::csr::create(key).unwrap()}));
+    assert_eq!(renew(&other).send().await.unwrap().status(), 422);
+    let before = world.client.device(&device.id).await.unwrap().certificate_sha256;
+    assert_eq!(renew(&key).send().await.unwrap().status(), 200);
+    assert_ne!(world.client.device(&device.id).await.unwrap().certificate_sha256, before);
+    // The answer may have been lost: the old certificate is good until it ends.
+    assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
+    let anonymous = world.https(world.anonymous());
+    let body = serde_json::json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap()});
+    assert_eq!(anonymous.post(world.url("/renew")).json(&body).send().await.unwrap().status(), 401);
+}
+
+#[actix_web::test]
+async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollout() {
+    let world = World::new().await;
+    let (token, key) = (world.token().await, SoftKey::generate(Algorithm::P256).unwrap());
+    let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
+    let device = world.device_of(enrolled, &key);
+    publish_release(&world, "kiosk@2").await;
+    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let rollout = world.client.start_rollout(&request).await.unwrap();
+    world.client.revoke_device(&device.id).await.unwrap();
+    world.client.revoke_device(&device.id).await.unwrap(); // repeated, because an answer can be lost
+    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, fleeti_core::rollout::Phase::Failed);
+    assert_eq!(world.try_enroll(&token, &key).await.status(), 403);
+}
+
+#[actix_web::test]
+async fn a_forgiveness_reaches_the_device_with_its_number() {
+    let world = World::new().await;
+    let a = world.enroll().await;
+    let version = "2".parse().unwrap();
+    world.client.forgive_device(&a.id, &version).await.unwrap();
+    world.client.forgive_device(&a.id, &version).await.unwrap();
+    let desired: serde_json::Value = world.https((*a.tls).clone()).get(world.url("/desired")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(desired["forgiven"], serde_json::json!({"version": "2", "number": 2}));
+}

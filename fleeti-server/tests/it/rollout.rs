@@ -78,7 +78,7 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         pcr11: None,
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-    serde_json::to_vec(&Report { sequence, boot, update, progress: None, detail: None }).unwrap()
+    serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, progress: None, detail: None }).unwrap()
 }
 
 /// Connects, reports, and waits until the report is acknowledged.

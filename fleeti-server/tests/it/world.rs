@@ -102,7 +102,13 @@ impl World {
 
     pub async fn enroll(&self) -> TestDevice {
         let key = SoftKey::generate(Algorithm::P256).unwrap();
-        let response: EnrollResponse = self.try_enroll(&self.token().await, &key).await.json().await.unwrap();
+        let response = self.try_enroll(&self.token().await, &key).await.json().await.unwrap();
+        self.device_of(response, &key)
+    }
+
+    /// A device out of the answer to its enrollment.
+    pub fn device_of(&self, response: serde_json::Value, key: &SoftKey) -> TestDevice {
+        let response: EnrollResponse = serde_json::from_value(response).unwrap();
         let chain = CertificateDer::pem_slice_iter(response.certificate_chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
         let tls = ClientConfig::builder().with_root_certificates(self.roots()).with_client_auth_cert(chain, key).unwrap();
