@@ -81,7 +81,7 @@ impl Vm {
         // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
-        let swtpm = Command::new("swtpm")
+        let swtpm = tethered("swtpm")
             .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
             .arg(format!("dir={}", tpm.display()))
             .arg("--ctrl")
@@ -181,6 +181,13 @@ impl Drop for Vm {
     fn drop(&mut self) {
         self.power_off();
     }
+}
+
+/// A program that ends when this one does, however this one ends.
+pub(crate) fn tethered(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Keys, a server, releases and one device in a folder, made with the real programs as a person would.
 
 use crate::qemu::{Accelerator, Tree};
-use crate::vm::{Machine, Vm};
+use crate::vm::{Machine, Vm, tethered};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_build::build::BuildRecord;
@@ -121,7 +121,7 @@ impl World {
     pub fn start_server(&mut self) -> Result<String> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
-        let mut child = Command::new(self.programs.join("fleeti-server"))
+        let mut child = tethered(self.programs.join("fleeti-server"))
             .arg("--data")
             .arg(self.path("server"))
             .args(["--api", api, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
