@@ -23,6 +23,9 @@ const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 /// is room for everything that the server may send at once, and what does not fit ends the session.
 const REQUESTS_MAX: usize = 128;
 
+/// One message is on its way at a time. Without a limit the client keeps room for 65,535 of them: 13 MiB.
+const IN_FLIGHT_MAX: u16 = 16;
+
 /// A message from the server, and how to say that it was dealt with.
 #[derive(Debug)]
 pub struct Incoming {
@@ -69,6 +72,7 @@ async fn session(
     options.set_keep_alive(KEEP_ALIVE).set_clean_start(false).set_manual_acks(true);
     options.set_max_packet_size(u32::try_from(PACKET_MAX).ok());
     options.set_session_expiry_interval(Some(SESSION_EXPIRY_S));
+    options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
     let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
     // A new client for every connection: what waits lies in the outbox and nowhere else.
     let mut in_flight: Option<(Message, Option<u16>)> = None;
