@@ -242,6 +242,27 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     Ok(record)
 }
 
+/// The stages that a build's log shows, in order of their beginning.
+#[must_use]
+pub fn stages(log: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for line in log.lines() {
+        let name = match line {
+            "resolving packages" | "evaluating" | "collecting" => line,
+            _ if line.starts_with("fetching packages") => "fetching packages",
+            // As in `building '/nix/store/<32 characters>-fleeti-root.drv'...`
+            _ => match line.strip_prefix("building '/nix/store/").and_then(|l| l.get(33..)).and_then(|l| l.split(".drv'").next()) {
+                Some(name) => name.strip_prefix("fleeti-").unwrap_or(name),
+                None => continue,
+            },
+        };
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
 /// Copies with holes: a disk image is mostly empty.
 pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError> {
     let _ = fs::remove_file(target);

@@ -107,6 +107,7 @@ impl Client {
             status: status.as_u16(),
             detail: format!("the server answered {status}"),
             hint: None,
+            errors: vec![],
         })))
     }
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -42,6 +42,29 @@ fn is_word(s: &str, max: usize) -> bool {
     !s.is_empty() && s.len() <= max && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !s.starts_with('-')
 }
 
+/// Text with a form, as JSON Schema words it.
+macro_rules! text_schema {
+    ($name:ident, $description:expr, $pattern:expr, $max:expr) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::schema::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .description(Some($description))
+                    .pattern(Some($pattern))
+                    .max_length(Some($max))
+                    .into()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(Line, "One image's sequence of versions: the name of its profile.", "^[a-z][a-z0-9-]*$", LINE_MAX);
+text_schema!(Version, "Numbers without leading zeros, joined by dots.", "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", VERSION_MAX);
+text_schema!(ReleaseName, "A line and a version, as in kiosk@2.", "^[a-z][a-z0-9-]*@[0-9.]+$", LINE_MAX + 1 + VERSION_MAX);
+
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
         $(#[$doc])*
@@ -200,7 +223,7 @@ impl fmt::Display for ReleaseName {
 }
 
 /// The machine architecture of a profile, build, release and device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
     /// 64-bit x86.

@@ -50,7 +50,7 @@ pub struct Manifest {
 }
 
 /// One file of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Artifact {
     /// Path in the release directory, as in `raw/kiosk_2.efi`.
     pub path: String,

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 pub const DEVICES_MAX: usize = 100_000;
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RolloutPhase)]
 pub enum Phase {
     /// Not started.
     Ready,
@@ -40,7 +41,7 @@ impl Phase {
 }
 
 /// What one device made of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DevicePhase {
     /// Told, nothing heard yet.
@@ -81,7 +82,8 @@ impl DevicePhase {
 }
 
 /// A rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RolloutState)]
 pub struct State {
     /// What is rolled out.
     pub release: ReleaseName,

@@ -16,8 +16,9 @@ pub const STAGE_ATTEMPTS_MAX: u8 = 5;
 pub const ARM_ATTEMPTS_MAX: u8 = 3;
 
 /// Where the update of a device stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = UpdateState)]
 pub enum State {
     /// Runs what it should run.
     Idle,
@@ -62,7 +63,7 @@ pub enum State {
 }
 
 /// Why a boot of the target did not last, from what it left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RollbackReason {
     /// dm-verity found a block that the root hash does not cover.
@@ -83,7 +84,7 @@ pub enum RollbackReason {
 }
 
 /// Why a target could not be installed. The text is the stable code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
     /// The manifest's signature is missing or not by a release key of this image.

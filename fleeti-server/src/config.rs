@@ -3,15 +3,18 @@
 //! ```text
 //! DIR/pki/online/{device-ca,server-ca}.key   sealed keys   (`fleeti pki init DIR/pki`; offline/ goes elsewhere)
 //! DIR/pki/public/                            certificates and public keys
+//! DIR/pki/signing/{release,openpgp,db}.key   only where this server may sign releases by itself
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/admin.token                            made at the first start, mode 0600
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
 use anyhow::{Context, Result, bail};
+use fleeti_build::release::ReleaseSigners;
 use fleeti_pki::certificate::{self, Authority};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
 use std::fs;
@@ -20,6 +23,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use x509_cert::Certificate;
+
+/// The folder of release keys, relative to the data folder.
+const SIGNING: &str = "pki/signing";
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -66,6 +72,11 @@ impl Config {
             agent: None,
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
+    }
+    /// Whether this server may sign releases by itself.
+    #[must_use]
+    pub fn holds_signing_keys(&self) -> bool {
+        self.data.join(SIGNING).join("release.key").exists()
     }
 }
 
@@ -121,6 +132,43 @@ impl Pki {
     #[must_use]
     pub fn server_authority(&self) -> Authority<'_> {
         Authority { certificate: &self.server_ca, signer: &self.server_key }
+    }
+}
+
+/// The keys that sign releases, where an administrator has chosen to keep them on the server: whoever takes the
+/// server then can make releases. Opened for one release, and forgotten after it.
+pub struct SigningKeys {
+    release: SoftKey,
+    openpgp: OpenPgpKey,
+    db: SoftKey,
+    db_certificate_pem: String,
+}
+
+impl SigningKeys {
+    /// Opens the keys in `DIR/pki/signing`.
+    ///
+    /// # Errors
+    /// Names the file that is missing or does not open.
+    pub fn open(data: &Path) -> Result<Self> {
+        let passphrase = passphrase(data)?;
+        let opened = |purpose: &str| {
+            let path = data.join(SIGNING).join(format!("{purpose}.key"));
+            let file = fs::read(&path).with_context(|| path.display().to_string())?;
+            sealed::open(&file, purpose, &passphrase).with_context(|| path.display().to_string())
+        };
+        let certificate = data.join("pki/public/db.pem");
+        Ok(Self {
+            release: SoftKey::from_pkcs8_der(&opened(purpose::RELEASE)?)?,
+            openpgp: OpenPgpKey::from_bytes(&opened(purpose::OPENPGP)?)?,
+            db: SoftKey::from_pkcs8_der(&opened(purpose::DB)?)?,
+            db_certificate_pem: fs::read_to_string(&certificate).with_context(|| certificate.display().to_string())?,
+        })
+    }
+    /// As `fleeti-build` takes them.
+    #[must_use]
+    pub fn signers(&self) -> ReleaseSigners<'_> {
+        let Self { release, openpgp, db, db_certificate_pem } = self;
+        ReleaseSigners { release, openpgp, db, db_certificate_pem }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
-use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
+use fleeti_core::wire::problem::{Code, FieldError, Problem, TYPE_PREFIX};
 
 /// A refusal or a fault.
 #[derive(Debug, thiserror::Error)]
@@ -11,18 +11,30 @@ pub struct AppError {
     code: Code,
     detail: String,
     hint: Option<&'static str>,
+    errors: Vec<FieldError>,
 }
 
 impl AppError {
     /// A refusal with a stable code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: None }
+        Self { code, detail: detail.into(), hint: None, errors: vec![] }
     }
     /// What to do about it.
     #[must_use]
     pub fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
+    }
+    /// Each thing that is wrong in the request's body.
+    #[must_use]
+    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+    /// What to do about it.
+    #[must_use]
+    pub fn what_to_do(&self) -> Option<&'static str> {
+        self.hint
     }
     /// The stable code.
     #[must_use]
@@ -82,6 +94,7 @@ impl ResponseError for AppError {
             status: status.as_u16(),
             detail: self.detail.clone(),
             hint: self.hint.map(str::to_owned),
+            errors: self.errors.clone(),
         };
         HttpResponse::build(status).content_type("application/problem+json").json(problem)
     }

@@ -3,7 +3,7 @@
 //!
 //! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) · [`db`] (all SQL)
 //! · [`service`] (one call for each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`]
-//! (the API on 8080, the device port on 8443) · [`gateway`] (MQTT on 8883) · [`worker`] (builds) ·
+//! (the API on 8080, the device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883) · [`worker`] (builds) ·
 //! [`server`] (starting and stopping).
 //!
 //! ```no_run
@@ -23,4 +23,5 @@ pub mod gateway;
 pub mod http;
 pub mod server;
 pub mod service;
+pub mod web;
 pub mod worker;

@@ -6,7 +6,7 @@ use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
 use crate::service::revocation;
-use crate::{gateway, http, worker};
+use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{App as WebApp, HttpServer};
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, broadcast};
 use tokio::task::JoinHandle;
+use utoipa_actix_web::AppExt;
 
 /// Validity of the server's own certificate; made anew at every start, and with every list.
 const CERTIFICATE_S: u64 = 30 * 86_400;
@@ -95,7 +96,15 @@ impl Server {
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
         let api_server = HttpServer::new({
             let shared = shared.clone();
-            move || WebApp::new().app_data(shared.0.clone()).app_data(shared.1.clone()).configure(http::api::routes)
+            move || {
+                WebApp::new()
+                    .app_data(shared.0.clone())
+                    .app_data(shared.1.clone())
+                    .into_utoipa_app()
+                    .configure(http::api::routes)
+                    .into_app()
+                    .configure(web::routes)
+            }
         })
         .workers(1)
         .disable_signals()

@@ -2,22 +2,30 @@
 
 use crate::app::{AppRef, now_s};
 use crate::db;
+use crate::service::releases;
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
 use fleeti_build::cache::Cache;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A worker that does not renew for this long has lost its build.
 const LEASE_S: u64 = 60;
 const RENEW: Duration = Duration::from_secs(2);
+/// Watchers hear of new lines of a log at most this often.
+const LOG_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Builds until the task is ended. A build that was cut off is taken again when its lease is over.
 pub async fn run(app: AppRef) {
     loop {
-        match claim_and_run(&app).await {
+        let worked = match claim_and_run(&app).await {
+            Ok(false) => claim_and_sign(&app).await,
+            other => other,
+        };
+        match worked {
             Ok(true) => {}
             Ok(false) => {
                 // A lease of a killed server runs out without anybody saying so.
@@ -51,6 +59,35 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     Ok(true)
 }
 
+async fn claim_and_sign(app: &AppRef) -> Result<bool> {
+    let mut tx = app.db.write().await?;
+    let claimed = db::builds::claim_signing(&mut tx, now_s(), LEASE_S).await?;
+    tx.commit().await?;
+    let Some(build) = claimed else { return Ok(false) };
+    app.publish(Event::Build { id: build.id.clone() });
+    let line = Arc::new(Mutex::new(String::from("started")));
+    let job = releases::sign(app, &build, Arc::clone(&line));
+    tokio::pin!(job);
+    let mut renewal = tokio::time::interval(RENEW);
+    let signed = loop {
+        tokio::select! {
+            signed = &mut job => break signed,
+            _ = renewal.tick() => {
+                let text = line.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, &text).await?;
+                app.publish(Event::Build { id: build.id.clone() });
+            }
+        }
+    };
+    let (phase, detail) = match signed {
+        Ok(release) => (BuildPhase::Succeeded, format!("published {}", release.name)),
+        Err(e) => (BuildPhase::Failed, e.to_string()),
+    };
+    db::builds::signing(app.db.pool(), &build.id, phase, 0, &detail).await?;
+    app.publish(Event::Build { id: build.id.clone() });
+    Ok(true)
+}
+
 async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
     let agent = match &app.config.agent {
         Some(path) => path.clone(),
@@ -69,12 +106,24 @@ async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &Creat
     let cache = Cache::discover()?;
     let last = Arc::new(Mutex::new(String::from("started")));
     let writer = Arc::clone(&last);
+    let grew = Arc::new(AtomicBool::new(false));
+    let has_grown = Arc::clone(&grew);
     let mut job = tokio::task::spawn_blocking(move || {
-        build::run(&request, &cache, &mut |line| line.clone_into(&mut writer.lock().unwrap_or_else(PoisonError::into_inner)))
+        build::run(&request, &cache, &mut |line| {
+            line.clone_into(&mut writer.lock().unwrap_or_else(PoisonError::into_inner));
+            has_grown.store(true, Ordering::Relaxed);
+        })
     });
     let mut told = String::new();
+    let mut renewal = tokio::time::interval(RENEW);
+    let mut log_clock = tokio::time::interval(LOG_INTERVAL);
     loop {
         tokio::select! {
+            _ = log_clock.tick() => {
+                if grew.swap(false, Ordering::Relaxed) {
+                    app.publish(Event::BuildLog { id: id.to_owned() });
+                }
+            }
             done = &mut job => {
                 done.context("the build ended abruptly")?.map_err(|e| {
                     let hint = e.hint().map(|h| format!(" (hint: {h})")).unwrap_or_default();
@@ -82,7 +131,7 @@ async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &Creat
                 })?;
                 return Ok(());
             }
-            () = tokio::time::sleep(RENEW) => {
+            _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 db::builds::renew(app.db.pool(), id, now_s() + LEASE_S, &line).await?;
                 if line != told {

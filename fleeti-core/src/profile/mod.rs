@@ -21,7 +21,7 @@ pub const TEXT_MAX: usize = 1 << 20;
 pub const LIST_MAX: usize = 512;
 
 /// A whole system, declared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Schema version, [`SCHEMA`].
@@ -61,7 +61,7 @@ fn default_hostname() -> String {
 }
 
 /// A local user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// Login name.
@@ -88,7 +88,7 @@ fn default_shell() -> String {
 }
 
 /// What to do with a systemd unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// Unit name, as in `kiosk.service`.
@@ -97,6 +97,7 @@ pub struct Service {
     #[serde(default = "yes")]
     pub enabled: bool,
     /// The unit file's text, for a unit that no package brings.
+    #[schema(format = "multiline")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }
@@ -106,12 +107,13 @@ fn yes() -> bool {
 }
 
 /// A file in the image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// Absolute path below `/etc`, `/usr` or `/opt`.
     pub path: String,
     /// UTF-8 content.
+    #[schema(format = "multiline")]
     pub content: String,
     /// Octal mode, as in `0644`.
     #[serde(default = "default_mode")]
@@ -131,7 +133,7 @@ impl File {
 }
 
 /// A condition of a healthy boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// Shown when it fails.
@@ -148,7 +150,7 @@ fn default_timeout() -> u32 {
 }
 
 /// An immutable, numbered profile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Revision {
     /// 1 for the first.
     pub number: u32,

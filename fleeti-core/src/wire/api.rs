@@ -8,7 +8,7 @@ use crate::wire::device::{BootSummary, EnrollmentRecord, Order, Progress, Teleme
 use serde::{Deserialize, Serialize};
 
 /// A device as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Device {
     /// Its id.
     pub id: DeviceId,
@@ -37,7 +37,7 @@ pub struct Device {
 }
 
 /// A release as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Release {
     /// Its name.
     pub name: ReleaseName,
@@ -50,7 +50,7 @@ pub struct Release {
 }
 
 /// `POST /fleets/{fleet}/enrollments`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateEnrollment {
     /// Seconds until the token expires.
@@ -58,7 +58,7 @@ pub struct CreateEnrollment {
 }
 
 /// The answer to [`CreateEnrollment`]: shown once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Enrollment {
     /// What the device must be told.
     pub record: EnrollmentRecord,
@@ -67,7 +67,7 @@ pub struct Enrollment {
 }
 
 /// `POST /rollouts`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRollout {
     /// What to roll out.
@@ -77,7 +77,7 @@ pub struct CreateRollout {
 }
 
 /// A rollout as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rollout {
     /// Its id.
     pub id: String,
@@ -90,7 +90,7 @@ pub struct Rollout {
 }
 
 /// `POST /devices/{device}/commands`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateCommand {
     /// What to do.
@@ -100,7 +100,7 @@ pub struct CreateCommand {
 }
 
 /// `POST /devices/{device}/forgive`: a version that was rolled back may be tried again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forgive {
     /// Which.
@@ -108,7 +108,7 @@ pub struct Forgive {
 }
 
 /// A command as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CommandStatus {
     /// Its id.
     pub id: String,
@@ -118,8 +118,34 @@ pub struct CommandStatus {
     pub status: String,
 }
 
+/// A revision of a profile as the API shows it. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProfileRevision {
+    /// The profile's name, and the image line of its builds.
+    pub line: crate::id::Line,
+    /// 1 for the first of its line.
+    pub number: u32,
+    /// SHA-256 of the canonical JSON of the profile, hexadecimal.
+    pub digest: String,
+    /// When it was saved.
+    pub created_s: u64,
+    /// The document.
+    pub profile: Profile,
+}
+
+/// Devices that are managed together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Fleet {
+    /// Its name.
+    pub name: FleetId,
+    /// Devices that have enrolled, revoked ones left out.
+    pub devices: u64,
+    /// Devices that were revoked.
+    pub revoked: u64,
+}
+
 /// `POST /builds`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBuild {
     /// What to build.
@@ -129,7 +155,7 @@ pub struct CreateBuild {
 }
 
 /// Where a build stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildPhase {
     /// Waits for a worker.
@@ -143,7 +169,7 @@ pub enum BuildPhase {
 }
 
 /// A build as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Build {
     /// Its id.
     pub id: String,
@@ -159,10 +185,16 @@ pub struct Build {
     pub detail: String,
     /// The directory on the server that holds `build.json`, once it has succeeded.
     pub directory: Option<String>,
+    /// Where its signature by this server stands, if somebody asked for one.
+    #[serde(default)]
+    pub signing: Option<BuildPhase>,
+    /// What the signer does now, or why it failed.
+    #[serde(default)]
+    pub signing_detail: String,
 }
 
 /// `GET /events`: one server-sent event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// A device changed.
@@ -179,6 +211,16 @@ pub enum Event {
     Build {
         /// Which.
         id: String,
+    },
+    /// The log of a build grew.
+    BuildLog {
+        /// Which.
+        id: String,
+    },
+    /// A profile's revision was saved.
+    Profile {
+        /// Which.
+        line: crate::id::Line,
     },
     /// A release was published.
     Release {

@@ -14,7 +14,7 @@ pub const TEXT_MAX: usize = 4096;
 /// What a device is told at provisioning: where its server is and how to prove that it may enroll. One
 /// SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
 /// `/fleeti/enrollment.json`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnrollmentRecord {
     /// As in `https://fleeti.example:8443`.
     pub https_url: String,
@@ -118,7 +118,7 @@ pub struct Command {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Order {
     /// Send a report now.
@@ -147,7 +147,7 @@ pub enum Outcome {
 }
 
 /// The slot a device runs from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Slot {
     /// The first root partition.
@@ -157,7 +157,7 @@ pub enum Slot {
 }
 
 /// State of dm-verity under the root file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verity {
     /// Every block read so far was right.
@@ -169,7 +169,7 @@ pub enum Verity {
 }
 
 /// What runs, as the device says it. Self-reported: it proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSummary {
     /// The kernel's boot id.
     pub boot_id: String,
@@ -206,7 +206,7 @@ pub struct Report {
 }
 
 /// Progress of a download.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Progress {
     /// Bytes so far.
     pub done: u64,
@@ -215,7 +215,7 @@ pub struct Progress {
 }
 
 /// `up/telemetry`: once a minute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Telemetry {
     /// Seconds since boot.
     pub uptime_s: u64,

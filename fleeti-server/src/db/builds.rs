@@ -14,6 +14,15 @@ struct Row {
     phase: String,
     detail: String,
     directory: Option<String>,
+    signing: Option<String>,
+    signing_detail: String,
+}
+
+const COLUMNS: &str = "SELECT id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail FROM builds";
+
+fn parse_phase(text: &str) -> Result<BuildPhase, AppError> {
+    let phases = [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
+    phases.into_iter().find(|p| phase_text(*p) == text).ok_or_else(|| AppError::internal(format!("build phase {text:?}")))
 }
 
 fn phase_text(phase: BuildPhase) -> &'static str {
@@ -28,16 +37,16 @@ fn phase_text(phase: BuildPhase) -> &'static str {
 impl TryFrom<Row> for Build {
     type Error = AppError;
     fn try_from(row: Row) -> Result<Self, AppError> {
-        let phases = [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
-        let phase = phases.into_iter().find(|p| phase_text(*p) == row.phase);
         Ok(Self {
             id: row.id,
             revision: u32::try_from(row.revision).map_err(AppError::internal)?,
             release: row.release_name.parse().map_err(AppError::internal)?,
-            phase: phase.ok_or_else(|| AppError::internal(format!("build phase {:?}", row.phase)))?,
+            phase: parse_phase(&row.phase)?,
             created_s: from_seconds(row.created_s),
             detail: row.detail,
             directory: row.directory,
+            signing: row.signing.as_deref().map(parse_phase).transpose()?,
+            signing_detail: row.signing_detail,
         })
     }
 }
@@ -108,12 +117,55 @@ pub async fn finish(pool: &SqlitePool, id: &str, phase: BuildPhase, detail: &str
     Ok(())
 }
 
+/// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked for already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
+    let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker' \
+         WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
+    Ok(sqlx::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Takes the oldest build that waits for its signature, or whose signer has lost its lease.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn claim_signing(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<Build>, AppError> {
+    let row = sqlx::query_as::<_, Row>(
+        "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started' WHERE id = \
+         (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1)) \
+          ORDER BY created_s, id LIMIT 1) \
+         RETURNING id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail",
+    )
+    .bind(seconds(now_s))
+    .bind(seconds(now_s + lease_s))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(Build::try_from).transpose()
+}
+
+/// Keeps the lease of a signature and says how far it is; or ends it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn signing(pool: &SqlitePool, id: &str, phase: BuildPhase, until_s: u64, detail: &str) -> Result<(), AppError> {
+    sqlx::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
+        .bind(id)
+        .bind(phase_text(phase))
+        .bind(seconds(until_s))
+        .bind(detail)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
 /// One build.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
-    let sql = "SELECT id, release_name, revision, created_s, phase, detail, directory FROM builds WHERE id = $1";
+    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
 }
 
@@ -122,7 +174,7 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError>
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppError> {
-    let sql = "SELECT id, release_name, revision, created_s, phase, detail, directory FROM builds ORDER BY created_s DESC, id LIMIT $1";
+    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} ORDER BY created_s DESC, id LIMIT $1"));
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Build::try_from).collect()
 }

@@ -3,7 +3,7 @@
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
-use fleeti_core::wire::api::Device;
+use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::device::{Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
 
@@ -103,14 +103,54 @@ pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Stri
     Ok(sqlx::query_scalar("SELECT certificate_pem FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?)
 }
 
-/// A page of devices, ordered by id, after `after`.
+/// A page of devices, ordered by id, after `after`; of one fleet, or of all.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn page(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
-    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"));
-    let rows = sqlx::query_as::<_, Row>(sql).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    let sql = match fleet {
+        Some(_) => format!("{COLUMNS} WHERE fleet = $3 AND id > $1 ORDER BY id LIMIT $2"),
+        None => format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"),
+    };
+    let query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
+    let query = match fleet {
+        Some(fleet) => query.bind(fleet.as_str()),
+        None => query,
+    };
+    query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
+}
+
+/// Devices whose last update did not hold.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    let sql = format!("{COLUMNS} WHERE update_kind IN ('rolled_back', 'failed') AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2");
+    let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Device::try_from).collect()
+}
+
+/// Every fleet that a device has enrolled in, with its devices.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
+    let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(name, all, revoked)| {
+            let name = name.parse().map_err(AppError::internal)?;
+            Ok(Fleet { name, devices: from_seconds(all - revoked), revoked: from_seconds(revoked) })
+        })
+        .collect()
+}
+
+/// How many devices there are by the word for where their update stands.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
+    Ok(sqlx::query_as("SELECT update_kind, COUNT(*) FROM devices WHERE revoked_s IS NULL GROUP BY update_kind").fetch_all(pool).await?)
 }
 
 /// Ids of a fleet's devices that are not revoked.
@@ -169,7 +209,7 @@ pub async fn revoked(pool: &SqlitePool) -> Result<Vec<(String, String, i64)>, Ap
 /// When the database does not answer.
 pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<(FleetId, u64)>, AppError> {
     let row: Option<(String, i64)> = sqlx::query_as(
-        "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6 \
+        "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7 \
          WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
@@ -178,6 +218,7 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .bind(serde_json::to_string(&report.update)?)
     .bind(report.progress.map(|p| serde_json::to_string(&p)).transpose()?)
     .bind(seconds(now_s))
+    .bind(report.update.name())
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|(fleet, generation)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(generation)))).transpose()

@@ -7,6 +7,7 @@ pub mod enrollments;
 pub mod releases;
 pub mod revisions;
 pub mod rollouts;
+pub mod sessions;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};

@@ -1,8 +1,65 @@
 //! Immutable, numbered revisions of profiles.
 
-use super::{Tx, seconds};
+use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
+use fleeti_core::id::Line;
 use fleeti_core::profile::{Profile, Revision};
+use fleeti_core::wire::api::ProfileRevision;
+use sqlx::sqlite::SqlitePool;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    line: String,
+    number: i64,
+    digest: String,
+    created_s: i64,
+    document: String,
+}
+
+impl TryFrom<Row> for ProfileRevision {
+    type Error = AppError;
+    fn try_from(row: Row) -> Result<Self, AppError> {
+        Ok(Self {
+            line: row.line.parse().map_err(AppError::internal)?,
+            number: u32::try_from(row.number).map_err(AppError::internal)?,
+            digest: row.digest,
+            created_s: from_seconds(row.created_s),
+            profile: serde_json::from_str(&row.document)?,
+        })
+    }
+}
+
+/// One revision.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, line: &Line, number: u32) -> Result<Option<ProfileRevision>, AppError> {
+    let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 AND number = $2";
+    let row = sqlx::query_as::<_, Row>(sql).bind(line.as_str()).bind(i64::from(number)).fetch_optional(pool).await?;
+    row.map(ProfileRevision::try_from).transpose()
+}
+
+/// The newest revisions of a line.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_line(pool: &SqlitePool, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+    let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(ProfileRevision::try_from).collect()
+}
+
+/// The newest revision of each line.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document FROM revisions r \
+         JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
+         ORDER BY r.line LIMIT $1";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(ProfileRevision::try_from).collect()
+}
 
 /// The number of a profile's revision: the one that this very document has, or the next one.
 ///

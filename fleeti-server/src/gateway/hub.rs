@@ -84,6 +84,12 @@ impl Hub {
         }
     }
 
+    /// How many devices hold a session.
+    #[must_use]
+    pub fn online(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether the device holds a session.
     #[must_use]
     pub fn is_online(&self, device: &DeviceId) -> bool {

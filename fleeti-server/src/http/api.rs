@@ -1,22 +1,30 @@
-//! The API under `/api/v1`, for the holder of the administrator's token.
+//! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
+//! handlers and their types, and served at `/api/v1/openapi.json`.
 
 use crate::app::AppRef;
 use crate::db;
 use crate::error::AppError;
 use crate::server::Addresses;
-use crate::service::{builds, commands, devices, enrollment, releases, revocation, rollouts};
+use crate::service::devices::Filter;
+use crate::service::{builds, commands, devices, enrollment, releases, revisions, revocation, rollouts, sessions};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
-use actix_web::middleware::Next;
-use actix_web::web::{self, Data, Json, Path, Payload, Query, ServiceConfig};
-use actix_web::{HttpResponse, Responder};
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::wire::api::{CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Forgive};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Data, Json, Path, Payload, Query};
+use actix_web::{HttpResponse, Responder, get, post, put};
+use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
+use fleeti_core::profile::Profile;
+use fleeti_core::wire::api::{
+    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
+    ProfileRevision, Release, Rollout,
+};
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
+use utoipa::IntoParams;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Largest JSON body.
 const JSON_MAX: usize = 2 << 20;
@@ -33,31 +41,38 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
         .route("/livez", web::get().to(|| async { "ok\n" }))
         .route("/readyz", web::get().to(readyz))
+        .route("/api/v1/openapi.json", web::get().to(super::openapi::serve))
         .service(
-            web::scope("/api/v1")
-                .wrap(actix_web::middleware::from_fn(authenticate))
-                .route("/devices", web::get().to(list_devices))
-                .route("/devices/{device}", web::get().to(get_device))
-                .route("/devices/{device}/certificate", web::get().to(get_certificate))
-                .route("/devices/{device}/revoke", web::post().to(revoke_device))
-                .route("/devices/{device}/forgive", web::post().to(forgive_device))
-                .route("/devices/{device}/commands", web::post().to(create_command))
-                .route("/commands/{command}", web::get().to(get_command))
-                .route("/fleets/{fleet}/enrollments", web::post().to(create_enrollment))
-                .route("/releases", web::get().to(list_releases))
-                .route("/releases/{release}", web::get().to(get_release))
-                .route("/releases/{release}/publish", web::post().to(publish_release))
-                .route("/releases/{release}/files/{path:.*}", web::put().to(upload_file))
-                .route("/rollouts", web::get().to(list_rollouts))
-                .route("/rollouts", web::post().to(start_rollout))
-                .route("/rollouts/{rollout}", web::get().to(get_rollout))
-                .route("/rollouts/{rollout}/abort", web::post().to(abort_rollout))
-                .route("/builds", web::get().to(list_builds))
-                .route("/builds", web::post().to(create_build))
-                .route("/builds/{build}", web::get().to(get_build))
-                .route("/events", web::get().to(events)),
-        )
-        .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }));
+            utoipa_actix_web::scope("/api/v1")
+                .service(list_devices)
+                .service(get_device)
+                .service(get_certificate)
+                .service(revoke_device)
+                .service(forgive_device)
+                .service(create_command)
+                .service(get_command)
+                .service(list_fleets)
+                .service(create_enrollment)
+                .service(list_profiles)
+                .service(save_profile)
+                .service(list_revisions)
+                .service(get_revision)
+                .service(list_builds)
+                .service(create_build)
+                .service(get_build)
+                .service(sign_build)
+                .service(list_releases)
+                .service(get_release)
+                .service(publish_release)
+                .service(upload_file)
+                .service(list_rollouts)
+                .service(start_rollout)
+                .service(get_rollout)
+                .service(abort_rollout)
+                .service(events)
+                .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
+                .wrap(from_fn(authenticate)),
+        );
 }
 
 async fn authenticate(
@@ -66,9 +81,7 @@ async fn authenticate(
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = request.app_data::<Data<AppRef>>();
     let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
-    // Digests are compared, so the time says nothing about the token.
-    let digest = |s: &str| fleeti_core::canonical::sha256_hex(s.as_bytes());
-    let good = matches!((app, given), (Some(app), Some(given)) if digest(given) == digest(&app.admin_token));
+    let good = matches!((app, given), (Some(app), Some(given)) if sessions::is_admin_token(app, given));
     if !good {
         let e = AppError::new(Code::Unauthenticated, "a bearer token is needed").hint("send the token of DIR/admin.token");
         return Err(e.into());
@@ -81,40 +94,85 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     Ok("ok\n")
 }
 
-#[derive(Deserialize)]
+/// Where a page of devices begins, and what is in it.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Page {
+    /// The last id of the page before; empty for the first page.
     #[serde(default)]
     after: String,
+    /// Most devices of the page, 1 to 500; 100 by default.
     limit: Option<u32>,
+    /// Only devices of this fleet.
+    fleet: Option<FleetId>,
 }
 
+/// A page of devices, ordered by id.
+#[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "A page", body = Vec<Device>)))]
+#[get("/devices")]
 async fn list_devices(app: Data<AppRef>, page: Query<Page>) -> Result<impl Responder> {
-    Ok(Json(devices::page(&app, &page.after, page.limit.unwrap_or(100)).await?))
+    let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
+    Ok(Json(devices::page(&app, filter, &page.after, page.limit.unwrap_or(100)).await?))
 }
+
+/// One device.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[get("/devices/{device}")]
 async fn get_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
+
+/// A device's certificate, PEM.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "PEM", body = String, content_type = "application/pem-certificate-chain")))]
+#[get("/devices/{device}/certificate")]
 async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     let pem = db::devices::certificate(app.db.pool(), &device).await?;
     let pem = pem.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
     Ok(HttpResponse::Ok().content_type("application/pem-certificate-chain").body(pem))
 }
+
+/// Revokes a device's certificate and cuts the device off at once.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/revoke")]
 async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     revocation::revoke(&app, &device).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
+
+/// Lets a device try a version again that was rolled back on it.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/forgive")]
 async fn forgive_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Forgive>) -> Result<impl Responder> {
     devices::forgive(&app, &device, &body.version).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
+
+/// Puts a command into a device's mailbox.
+#[utoipa::path(tag = "commands", responses((status = 201, description = "The command waits", body = CommandStatus)))]
+#[post("/devices/{device}/commands")]
 async fn create_command(app: Data<AppRef>, device: Path<DeviceId>, body: Json<CreateCommand>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(commands::create(&app, &device, &body).await?))
 }
+
+/// What became of a command.
+#[utoipa::path(tag = "commands", responses((status = 200, description = "The command", body = CommandStatus)))]
+#[get("/commands/{command}")]
 async fn get_command(app: Data<AppRef>, command: Path<String>) -> Result<impl Responder> {
     let found = db::commands::get(app.db.pool(), &command).await?;
     Ok(Json(found.ok_or_else(|| AppError::not_found("command", &command))?))
 }
+
+/// Every fleet that a device has enrolled in.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
+#[get("/fleets")]
+async fn list_fleets(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(devices::fleets(&app).await?))
+}
+
+/// Makes a one-time enrollment token; the answer is the only place where it can be seen.
+#[utoipa::path(tag = "devices", responses((status = 201, description = "The enrollment record", body = Enrollment)))]
+#[post("/fleets/{fleet}/enrollments")]
 async fn create_enrollment(
     app: Data<AppRef>,
     addresses: Data<Addresses>,
@@ -123,43 +181,128 @@ async fn create_enrollment(
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(enrollment::create(&app, &fleet, &body, &addresses).await?))
 }
-async fn list_releases(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::releases::newest(app.db.pool(), LIST_MAX).await?))
+
+/// The newest revision of each profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
+#[get("/profiles")]
+async fn list_profiles(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(db::revisions::newest(app.db.pool(), LIST_MAX).await?))
 }
-async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
-    let found = db::releases::get(app.db.pool(), &name).await?;
-    Ok(Json(found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?))
+
+/// Saves a profile as the next revision of its line; the same document is the same revision.
+#[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
+#[post("/profiles")]
+async fn save_profile(app: Data<AppRef>, body: Json<Profile>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(revisions::save(&app, &body).await?))
 }
-async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
-    Ok(Json(releases::publish(&app, &name).await?))
+
+/// The newest revisions of a profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
+#[get("/profiles/{line}/revisions")]
+async fn list_revisions(app: Data<AppRef>, line: Path<Line>) -> Result<impl Responder> {
+    Ok(Json(db::revisions::of_line(app.db.pool(), &line, LIST_MAX).await?))
 }
-async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, body: Payload) -> Result<impl Responder> {
-    releases::upload(&app, &path.0, &path.1, body).await?;
-    Ok(HttpResponse::NoContent())
+
+/// One revision of a profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "The revision", body = ProfileRevision)))]
+#[get("/profiles/{line}/revisions/{number}")]
+async fn get_revision(app: Data<AppRef>, path: Path<(Line, u32)>) -> Result<impl Responder> {
+    Ok(Json(revisions::get(&app, &path.0, path.1).await?))
 }
-async fn list_rollouts(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::rollouts::newest(app.db.pool(), LIST_MAX).await?))
-}
-async fn start_rollout(app: Data<AppRef>, body: Json<CreateRollout>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(rollouts::start(&app, &body).await?))
-}
-async fn get_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::get(&app, &id).await?))
-}
-async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::abort(&app, &id).await?))
-}
+
+/// The newest builds.
+#[utoipa::path(tag = "builds", responses((status = 200, description = "Builds", body = Vec<Build>)))]
+#[get("/builds")]
 async fn list_builds(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(db::builds::newest(app.db.pool(), LIST_MAX).await?))
 }
+
+/// Queues a build.
+#[utoipa::path(tag = "builds", responses((status = 201, description = "The build waits for a worker", body = Build)))]
+#[post("/builds")]
 async fn create_build(app: Data<AppRef>, body: Json<CreateBuild>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(builds::create(&app, &body).await?))
 }
+
+/// One build.
+#[utoipa::path(tag = "builds", responses((status = 200, description = "The build", body = Build)))]
+#[get("/builds/{build}")]
 async fn get_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(builds::get(&app, &id).await?))
 }
 
+/// Has the server sign a build and publish it, where the release key is on the server.
+#[utoipa::path(tag = "builds", responses((status = 202, description = "The build waits for its signature", body = Build)))]
+#[post("/builds/{build}/sign")]
+async fn sign_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(HttpResponse::Accepted().json(builds::sign(&app, &id).await?))
+}
+
+/// The newest releases.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "Releases", body = Vec<Release>)))]
+#[get("/releases")]
+async fn list_releases(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(db::releases::newest(app.db.pool(), LIST_MAX).await?))
+}
+
+/// One release.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[get("/releases/{release}")]
+async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    let found = db::releases::get(app.db.pool(), &name).await?;
+    Ok(Json(found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?))
+}
+
+/// Verifies what was uploaded and publishes it; from then on it never changes.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[post("/releases/{release}/publish")]
+async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    Ok(Json(releases::publish(&app, &name).await?))
+}
+
+/// Takes one file of a release that is not published yet.
+#[utoipa::path(
+    tag = "releases",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 204, description = "The file is kept"))
+)]
+#[put("/releases/{release}/files/{path:.*}")]
+async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, body: Payload) -> Result<impl Responder> {
+    releases::upload(&app, &path.0, &path.1, body).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// The newest rollouts.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts", body = Vec<Rollout>)))]
+#[get("/rollouts")]
+async fn list_rollouts(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(db::rollouts::newest(app.db.pool(), LIST_MAX).await?))
+}
+
+/// Starts a rollout.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout runs", body = Rollout)))]
+#[post("/rollouts")]
+async fn start_rollout(app: Data<AppRef>, body: Json<CreateRollout>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::start(&app, &body).await?))
+}
+
+/// One rollout.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
+#[get("/rollouts/{rollout}")]
+async fn get_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::get(&app, &id).await?))
+}
+
+/// Stops a rollout; devices that have not begun keep what they run.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
+#[post("/rollouts/{rollout}/abort")]
+async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::abort(&app, &id).await?))
+}
+
 /// Server-sent events: one for each thing that changed. A watcher that lags is told so and reads anew.
+#[utoipa::path(tag = "events", responses((status = 200, description = "Each event's data", body = Event, content_type = "text/event-stream")))]
+#[get("/events")]
 async fn events(app: Data<AppRef>) -> impl Responder {
     let first = futures::stream::once(async { Ok(web::Bytes::from_static(b": welcome\n\n")) });
     let stream = BroadcastStream::new(app.events.subscribe()).map(|event| {

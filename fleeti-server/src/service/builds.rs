@@ -3,19 +3,17 @@
 use crate::app::{App, new_id, now_s};
 use crate::db::{self, audit};
 use crate::error::AppError;
+use crate::service::revisions;
 use fleeti_core::wire::api::{Build, CreateBuild, Event};
 use fleeti_core::wire::problem::Code;
+use std::path::PathBuf;
 
 /// Queues a build.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a profile that breaks a rule.
 pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError> {
-    // The same rules as for a file, whatever way the profile came.
-    let broken = fleeti_core::profile::broken_rules(&request.profile);
-    if let Some((path, message, remedy)) = broken.first() {
-        return Err(AppError::new(Code::Invalid, format!("profile.{path}: {message}; {remedy}")));
-    }
+    revisions::check(&request.profile)?;
     let id = new_id("build");
     let mut tx = app.db.write().await?;
     let revision = db::revisions::number(&mut tx, &request.profile, now_s()).await?;
@@ -33,4 +31,32 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<Build, AppError> {
     db::builds::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("build", id))
+}
+
+/// Asks this server to sign a build and publish it, where its keys are here.
+///
+/// # Errors
+/// [`Code::NotFound`], [`Code::Conflict`] for a build that has not succeeded, is being signed, or when the keys
+/// are elsewhere.
+pub async fn sign(app: &App, id: &str) -> Result<Build, AppError> {
+    let build = get(app, id).await?;
+    if !app.config.holds_signing_keys() {
+        return Err(AppError::new(Code::Conflict, "the release key is not on this server")
+            .hint("sign on the machine that holds it: `fleeti release create`, then `fleeti release publish`"));
+    }
+    let mut tx = app.db.write().await?;
+    if !db::builds::ask_to_sign(&mut tx, id).await? {
+        return Err(AppError::new(Code::Conflict, format!("{} has not been built, or is being signed already", build.release)));
+    }
+    audit(&mut tx, now_s(), "admin", "release.sign", &format!("{id} {}", build.release)).await?;
+    tx.commit().await?;
+    app.publish(Event::Build { id: id.to_owned() });
+    app.build_queued.notify_one();
+    get(app, id).await
+}
+
+/// Where a build's log is.
+#[must_use]
+pub fn log_path(app: &App, id: &str) -> PathBuf {
+    app.config.data.join("builds").join(id).join("build.log")
 }

@@ -4,8 +4,8 @@ use crate::app::{App, now_s};
 use crate::db::{self, audit};
 use crate::error::AppError;
 use crate::service::rollouts;
-use fleeti_core::id::{DeviceId, Version};
-use fleeti_core::wire::api::{Device, Event};
+use fleeti_core::id::{DeviceId, FleetId, Version};
+use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{Acknowledgement, DesiredState, Forgiveness, Report, Telemetry};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
@@ -22,13 +22,63 @@ pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
     Ok(Device { online: app.hub.is_online(&device.id), ..device })
 }
 
+/// Which devices.
+#[derive(Debug, Clone, Copy)]
+pub enum Filter<'a> {
+    /// Every one.
+    All,
+    /// Those of a fleet.
+    Fleet(&'a FleetId),
+    /// Those whose last update did not hold.
+    InTrouble,
+}
+
 /// A page of devices after an id.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn page(app: &App, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
-    let devices = db::devices::page(app.db.pool(), after, limit.clamp(1, PAGE_MAX)).await?;
+pub async fn page(app: &App, filter: Filter<'_>, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    let devices = match filter {
+        Filter::All => db::devices::page(app.db.pool(), None, after, limit.clamp(1, PAGE_MAX)).await?,
+        Filter::Fleet(fleet) => db::devices::page(app.db.pool(), Some(fleet), after, limit.clamp(1, PAGE_MAX)).await?,
+        Filter::InTrouble => db::devices::in_trouble(app.db.pool(), after, limit.clamp(1, PAGE_MAX)).await?,
+    };
     Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
+}
+
+/// Every fleet that a device has enrolled in.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn fleets(app: &App) -> Result<Vec<Fleet>, AppError> {
+    db::devices::fleets(app.db.pool()).await
+}
+
+/// How the devices are, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Devices that hold a session.
+    pub online: usize,
+    /// Devices with an update on its way.
+    pub moving: u64,
+    /// Devices whose last update did not hold.
+    pub in_trouble: u64,
+}
+
+/// How the devices are, in numbers.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn counts(app: &App) -> Result<Counts, AppError> {
+    let mut counts = Counts { online: app.hub.online(), moving: 0, in_trouble: 0 };
+    for (kind, n) in db::devices::by_update(app.db.pool()).await? {
+        match kind.as_str() {
+            "idle" => {}
+            "rolled_back" | "failed" => counts.in_trouble += db::from_seconds(n),
+            _ => counts.moving += db::from_seconds(n),
+        }
+    }
+    Ok(counts)
 }
 
 /// Keeps a message of a device. When this returns, the message cannot be lost and may be acknowledged.

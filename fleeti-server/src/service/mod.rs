@@ -6,5 +6,7 @@ pub mod commands;
 pub mod devices;
 pub mod enrollment;
 pub mod releases;
+pub mod revisions;
 pub mod revocation;
 pub mod rollouts;
+pub mod sessions;

@@ -1,16 +1,18 @@
 //! Publishing releases: files first, then one check of everything, then they are never changed.
 
 use crate::app::{App, new_id, now_s};
+use crate::config::SigningKeys;
 use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_build::release::{self, ReleaseError};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{BYTES_MAX, is_artifact_path};
-use fleeti_core::wire::api::{Event, Release};
+use fleeti_core::wire::api::{Build, Event, Release};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use futures::{Stream, StreamExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncWriteExt;
 
 /// Largest artifact.
@@ -73,7 +75,7 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
     if let Some(release) = db::releases::get(app.db.pool(), name).await? {
         return Ok(release);
     }
-    let (from, to, keys) = (staging(app, name), directory(app, name), app.pki.release_keys.clone());
+    let (from, to) = (staging(app, name), directory(app, name));
     if to.exists() {
         // The server was killed between the rename and the commit: what lies there was verified then.
         return commit(app, name, &to).await;
@@ -86,6 +88,12 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
     // Out of reach of uploads first: what is verified is what is published.
     let private = app.releases().join(".staging").join(new_id("verifying"));
     tokio::fs::rename(&from, &private).await?;
+    publish_private(app, name, private).await
+}
+
+/// Verifies a directory that nobody else can reach, and publishes it.
+async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Result<Release, AppError> {
+    let (to, keys) = (directory(app, name), app.pki.release_keys.clone());
     let checked = tokio::task::spawn_blocking({
         let private = private.clone();
         move || release::verify(&private, &keys)
@@ -106,6 +114,35 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
     }
     tokio::fs::rename(&private, &to).await?;
     commit(app, name, &to).await
+}
+
+/// Signs a build with the keys of this server, and publishes it. What the signer does goes to `line`.
+///
+/// # Errors
+/// [`Code::Conflict`] when there is such a release already, or the keys are elsewhere.
+pub async fn sign(app: &App, build: &Build, line: Arc<Mutex<String>>) -> Result<Release, AppError> {
+    let name = &build.release;
+    if db::releases::get(app.db.pool(), name).await?.is_some() {
+        return Err(AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("build a higher version"));
+    }
+    if directory(app, name).exists() {
+        return commit(app, name, &directory(app, name)).await;
+    }
+    let from = PathBuf::from(build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?);
+    let staging = app.releases().join(".staging");
+    tokio::fs::create_dir_all(&staging).await?;
+    let private = staging.join(new_id("signing"));
+    let (config, out) = (app.config.clone(), private.clone());
+    let signed = tokio::task::spawn_blocking(move || {
+        let keys = SigningKeys::open(&config.data)?;
+        let mut tell = |text: &str| text.clone_into(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
+        anyhow::Ok(release::create(&from, &out, &keys.signers(), now_s(), &mut tell)?)
+    });
+    if let Err(e) = signed.await.map_err(AppError::internal)? {
+        tokio::fs::remove_dir_all(&private).await.ok();
+        return Err(AppError::new(Code::Conflict, format!("{e:#}")));
+    }
+    publish_private(app, name, private).await
 }
 
 async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Release, AppError> {

@@ -1,0 +1,39 @@
+//! People's sessions in the browser.
+
+use super::{Tx, seconds};
+use crate::error::AppError;
+use sqlx::sqlite::SqlitePool;
+
+/// Adds a session, and forgets those that are over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, now_s: u64, expires_s: u64) -> Result<(), AppError> {
+    sqlx::query("DELETE FROM sessions WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query("INSERT INTO sessions (token_sha256, created_s, expires_s) VALUES ($1, $2, $3)")
+        .bind(token_sha256)
+        .bind(seconds(now_s))
+        .bind(seconds(expires_s))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether there is such a session and it is not over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_live(pool: &SqlitePool, token_sha256: &str, now_s: u64) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM sessions WHERE token_sha256 = $1 AND expires_s >= $2";
+    let n: i64 = sqlx::query_scalar(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
+    Ok(n == 1)
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
+    sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1").bind(token_sha256).execute(&mut **tx).await?;
+    Ok(())
+}

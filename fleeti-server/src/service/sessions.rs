@@ -1,0 +1,53 @@
+//! Sessions of people in the browser.
+
+use crate::app::{App, now_s};
+use crate::db::{self, audit};
+use crate::error::AppError;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::problem::Code;
+
+/// Longest session.
+pub const SESSION_S: u64 = 12 * 3600;
+
+/// Whether this is the administrator's token.
+#[must_use]
+pub fn is_admin_token(app: &App, given: &str) -> bool {
+    // Digests are compared, so the time says nothing about the token.
+    sha256_hex(given.as_bytes()) == sha256_hex(app.admin_token.as_bytes())
+}
+
+/// Begins a session; the answer is the only place where its token can be seen.
+///
+/// # Errors
+/// [`Code::Unauthenticated`] for a wrong token.
+pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
+    if !is_admin_token(app, token.trim()) {
+        return Err(AppError::new(Code::Unauthenticated, "that is not the administrator's token").hint("it is in DIR/admin.token"));
+    }
+    let session = hex::encode(rand::random::<[u8; 32]>());
+    let mut tx = app.db.write().await?;
+    db::sessions::insert(&mut tx, &sha256_hex(session.as_bytes()), now_s(), now_s() + SESSION_S).await?;
+    audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
+    tx.commit().await?;
+    Ok(session)
+}
+
+/// Whether a session is live.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
+    db::sessions::is_live(app.db.pool(), &sha256_hex(session.as_bytes()), now_s()).await
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end(app: &App, session: &str) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    db::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
+    audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Devices.
+
+use super::page::{Notice, Page, Result, see, show};
+use super::shown::{self, DeviceRow};
+use crate::app::AppRef;
+use crate::service::devices::{self, Filter};
+use crate::service::revocation;
+use actix_web::web::{Data, Form, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_core::id::{DeviceId, FleetId, Version};
+use fleeti_core::update::State;
+use fleeti_core::wire::api::Device;
+use serde::Deserialize;
+
+const ROWS: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "devices.html", blocks = ["main"])]
+struct List {
+    page: Page,
+    fleet: Option<String>,
+    devices: Vec<DeviceRow>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Selection {
+    fleet: Option<FleetId>,
+    trouble: Option<String>,
+    #[serde(default)]
+    after: String,
+}
+
+pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
+    let filter = match (&selection.fleet, &selection.trouble) {
+        (_, Some(_)) => Filter::InTrouble,
+        (Some(fleet), None) => Filter::Fleet(fleet),
+        (None, None) => Filter::All,
+    };
+    let found = devices::page(&app, filter, &selection.after, ROWS).await?;
+    let next = (found.len() == ROWS as usize).then(|| found.last()).flatten().map(|last| {
+        let fleet = selection.fleet.as_ref().map_or_else(String::new, |f| format!("fleet={f}&"));
+        let trouble = if selection.trouble.is_some() { "trouble=1&" } else { "" };
+        format!("/devices?{fleet}{trouble}after={}", last.id)
+    });
+    let fleet = selection.fleet.as_ref().map(ToString::to_string);
+    let page = Page::new("/devices", &request, &["device"]);
+    show!(request, List { page, fleet, devices: found.iter().map(DeviceRow::from).collect(), next })
+}
+
+#[derive(Template)]
+#[template(path = "device.html", blocks = ["main"])]
+struct One {
+    page: Page,
+    d: DeviceRow,
+    revoked: bool,
+    trouble: Option<Notice>,
+    forgivable: Option<String>,
+    boot: Vec<(&'static str, String)>,
+    update: Vec<(&'static str, String)>,
+    certificate: Vec<(&'static str, String)>,
+    telemetry: Vec<(&'static str, String)>,
+}
+
+pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -> Result<HttpResponse> {
+    let device = devices::get(&app, id.as_str()).await?;
+    let (trouble, forgivable) = trouble(&device);
+    let view = One {
+        page: Page::new("/devices", &request, &["device"]),
+        d: DeviceRow::from(&device),
+        revoked: device.revoked,
+        trouble,
+        forgivable,
+        boot: boot(&device),
+        update: update(&device),
+        certificate: vec![
+            ("SHA-256", mono(&device.certificate_sha256)),
+            ("valid until", shown::instant(device.certificate_not_after_s)),
+            ("state", if device.revoked { "revoked".into() } else { "good".into() }),
+        ],
+        telemetry: telemetry(&device),
+    };
+    show!(request, view)
+}
+
+/// What a value looks like in a list of facts; text of a device is never markup.
+fn escaped(text: &str) -> String {
+    askama::filters::escape(text, askama::filters::Html).map_or_else(|_| String::new(), |t| t.to_string())
+}
+
+fn mono(text: &str) -> String {
+    format!("<code>{}</code>", escaped(text))
+}
+
+fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
+    match &device.update {
+        Some(State::RolledBack { target, reason }) => {
+            let (why, evidence) = shown::reason(reason);
+            let message = format!("Version {target} was rolled back: {why}.");
+            (Some(Notice { message, hint: Some(evidence.to_owned()) }), Some(target.to_string()))
+        }
+        Some(State::Failed { target, code }) => {
+            (Some(Notice { message: format!("Version {target} could not be installed: {code:?}."), hint: None }), None)
+        }
+        _ => (None, None),
+    }
+}
+
+fn boot(device: &Device) -> Vec<(&'static str, String)> {
+    let Some(boot) = &device.boot else { return vec![] };
+    let verity = shown::verity(boot.verity);
+    let badge = |tone: &str, text: &str| format!("<span class=\"badge {tone}\">{text}</span>");
+    let secure = if boot.secure_boot { badge("good", "enabled") } else { badge("bad", "disabled") };
+    vec![
+        ("release", format!("<a href=\"/releases/{0}\">{0}</a>", escaped(&boot.running.to_string()))),
+        ("slot", shown::slot(boot.slot).to_owned()),
+        ("dm-verity", badge(verity.tone, &verity.text)),
+        ("Secure Boot", secure),
+        ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
+        ("boot id", mono(&boot.boot_id)),
+    ]
+}
+
+fn update(device: &Device) -> Vec<(&'static str, String)> {
+    let desired = device.desired.as_ref().map_or_else(|| "what it runs".to_owned(), |r| escaped(&r.to_string()));
+    let mut rows = vec![
+        ("should run", desired),
+        ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
+        ("connected", if device.online { "yes".into() } else { "no".into() }),
+        ("last seen", shown::time(device.last_seen_s)),
+    ];
+    if let Some(p) = device.progress {
+        rows.push(("downloaded", format!("{} of {}", shown::bytes(p.done), shown::bytes(p.total))));
+    }
+    rows
+}
+
+fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
+    let Some(t) = &device.telemetry else { return vec![] };
+    let kib = |n: u64| shown::bytes(n.saturating_mul(1024));
+    vec![
+        ("up for", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
+        ("load", format!("{}.{:02}", t.load_milli / 1000, t.load_milli % 1000 / 10)),
+        ("memory", format!("{} of {}", kib(t.memory_used_kib), kib(t.memory_total_kib))),
+        ("agent", kib(t.agent_memory_kib)),
+        ("data partition", format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib))),
+    ]
+}
+
+pub async fn revoke(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    revocation::revoke(&app, &id).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+#[derive(Deserialize)]
+pub struct Forgiven {
+    version: Version,
+}
+
+pub async fn forgive(app: Data<AppRef>, id: Path<DeviceId>, form: Form<Forgiven>) -> Result<HttpResponse> {
+    devices::forgive(&app, &id, &form.version).await?;
+    Ok(see(&format!("/devices/{id}")))
+}

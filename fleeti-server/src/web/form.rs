@@ -1,0 +1,331 @@
+//! A form out of the profile's schema, and back: fields are named by their paths, as in `users[0].ssh_keys`; a list
+//! of texts is a text of lines. What is wrong is found by the same check as for a file, and shown at its field.
+
+use super::field::{Field, Kind};
+use askama::Template;
+use fleeti_core::profile::{self, LIST_MAX, Profile};
+use serde_json::{Map, Value};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+use utoipa::{PartialSchema, ToSchema};
+
+pub use fleeti_core::profile::Finding;
+
+type Fields = [(String, String)];
+
+static DEFINITIONS: LazyLock<HashMap<String, Value>> = LazyLock::new(|| {
+    let mut named = Vec::new();
+    Profile::schemas(&mut named);
+    named.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())).collect()
+});
+static PROFILE: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(Profile::schema()).unwrap_or_default());
+
+/// What a form cannot be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum FormError {
+    /// More entries than a profile may have.
+    #[error("{0} has more than {LIST_MAX} entries")]
+    TooMany(String),
+    /// A button for a field that does not exist.
+    #[error("there is no list {0:?}")]
+    NoList(String),
+}
+
+/// What a schema says that a value is.
+enum Shape<'a> {
+    Object(&'a Map<String, Value>),
+    Texts,
+    Objects(&'a Value),
+    Choice(Vec<String>),
+    Integer,
+    Flag,
+    Lines,
+    Text,
+}
+
+fn resolved(schema: &'static Value) -> &'static Value {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
+    name.and_then(|n| DEFINITIONS.get(n)).unwrap_or(schema)
+}
+
+fn shape(schema: &'static Value) -> Shape<'static> {
+    let schema = resolved(schema);
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect());
+    }
+    // An optional value has the type `["string", "null"]`.
+    let kind = match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
+        other => other.and_then(Value::as_str),
+    };
+    match (kind, schema.get("items"), schema.get("properties")) {
+        (Some("array"), Some(items), _) => match shape(items) {
+            Shape::Object(_) => Shape::Objects(items),
+            _ => Shape::Texts,
+        },
+        (Some("object"), _, Some(Value::Object(properties))) => Shape::Object(properties),
+        (Some("integer"), ..) => Shape::Integer,
+        (Some("boolean"), ..) => Shape::Flag,
+        _ if schema.get("format").and_then(Value::as_str) == Some("multiline") => Shape::Lines,
+        _ => Shape::Text,
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The value that a form says.
+///
+/// # Errors
+/// [`FormError::TooMany`].
+pub fn read(fields: &Fields) -> Result<Value, FormError> {
+    Ok(value_of(&PROFILE, "", fields)?.unwrap_or_default())
+}
+
+fn value_of(schema: &'static Value, path: &str, fields: &Fields) -> Result<Option<Value>, FormError> {
+    let text = || fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"));
+    Ok(match shape(schema) {
+        Shape::Object(properties) => {
+            let mut object = Map::new();
+            for (name, property) in properties {
+                if let Some(value) = value_of(property, &below(path, name), fields)? {
+                    object.insert(name.clone(), value);
+                }
+            }
+            Some(Value::Object(object))
+        }
+        Shape::Objects(items) => {
+            let prefix = format!("{path}[");
+            let index = |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
+            // As they stand in the form: removing one leaves no hole.
+            let indices: BTreeSet<usize> = fields.iter().filter_map(|(name, _)| index(name)).collect();
+            if indices.len() > LIST_MAX {
+                return Err(FormError::TooMany(path.to_owned()));
+            }
+            let entries = indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), fields));
+            Some(Value::Array(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?))
+        }
+        Shape::Texts => {
+            let lines = text().unwrap_or_default();
+            Some(lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(Value::from).collect())
+        }
+        Shape::Flag => Some(Value::Bool(text().is_some())),
+        Shape::Integer => text().filter(|t| !t.is_empty()).map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
+        Shape::Choice(_) => text().filter(|t| !t.is_empty()).map(Value::from),
+        // Optional ones that are empty are absent, so that their defaults hold.
+        Shape::Lines | Shape::Text => text().filter(|t| !t.is_empty()).map(Value::from),
+    })
+}
+
+/// The value that a form says, with one entry more or less where its button was pressed.
+///
+/// # Errors
+/// [`FormError`].
+pub fn changed(fields: &Fields) -> Result<Value, FormError> {
+    let mut value = read(fields)?;
+    let pressed = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    if let Some(list) = pressed("add") {
+        let entries = value.get_mut(list).and_then(Value::as_array_mut).ok_or_else(|| FormError::NoList(list.to_owned()))?;
+        if entries.len() >= LIST_MAX {
+            return Err(FormError::TooMany(list.to_owned()));
+        }
+        entries.push(Value::Object(Map::new()));
+    }
+    if let Some(entry) = pressed("remove") {
+        let missing = || FormError::NoList(entry.to_owned());
+        let (list, index) = entry.trim_end_matches(']').split_once('[').ok_or_else(missing)?;
+        let entries = value.get_mut(list).and_then(Value::as_array_mut).ok_or_else(missing)?;
+        let index: usize = index.parse().map_err(|_| missing())?;
+        if index < entries.len() {
+            entries.remove(index);
+        }
+    }
+    Ok(value)
+}
+
+/// The profile, or everything that is wrong with it, by path.
+///
+/// # Errors
+/// A value that TOML cannot hold, which no form makes.
+pub fn check(value: &Value) -> Result<Result<Profile, Vec<Finding>>, toml::ser::Error> {
+    Ok(profile::check(&toml::to_string(value)?))
+}
+
+/// The fields, filled in.
+///
+/// # Errors
+/// When a template does not render.
+pub fn render(value: &Value, findings: &[Finding]) -> askama::Result<String> {
+    field(&PROFILE, "", "", true, Some(value), findings)
+}
+
+fn field(
+    schema: &'static Value,
+    path: &str,
+    name: &str,
+    required: bool,
+    value: Option<&Value>,
+    findings: &[Finding],
+) -> askama::Result<String> {
+    let text = || value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let kind = match shape(schema) {
+        _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
+        Shape::Object(properties) => {
+            let required = |name: &str| {
+                let list = resolved(schema).get("required").and_then(Value::as_array);
+                list.is_some_and(|l| l.iter().any(|r| r.as_str() == Some(name)))
+            };
+            let rendered = properties.iter().map(|(name, property)| {
+                let inner = value.and_then(|v| v.get(name));
+                field(property, &below(path, name), name, required(name), inner, findings)
+            });
+            Kind::Group(rendered.collect::<askama::Result<String>>()?)
+        }
+        Shape::Objects(items) => {
+            let entries = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let rendered = entries.iter().enumerate().map(|(i, v)| field(items, &format!("{path}[{i}]"), name, true, Some(v), findings));
+            Kind::Entries(rendered.collect::<askama::Result<Vec<String>>>()?)
+        }
+        Shape::Texts => {
+            let lines = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let text: Vec<_> = lines.iter().filter_map(Value::as_str).collect();
+            Kind::Long(text.join("\n"), text.len().clamp(2, 12))
+        }
+        Shape::Choice(values) => Kind::Choice(text(), values),
+        Shape::Integer => Kind::Number(text()),
+        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or(default_flag(schema))),
+        Shape::Lines => Kind::Long(text(), text().lines().count().clamp(4, 24)),
+        Shape::Text => Kind::Text(text()),
+    };
+    // What is wrong inside a list of texts is wrong at its field; inside an object it has a field of its own.
+    let is_mine = |f: &&Finding| match &kind {
+        Kind::Group(_) => f.path == path && !path.is_empty(),
+        Kind::Entries(_) | Kind::Fixed(_) => f.path == path,
+        _ => f.path == path || f.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('[')),
+    };
+    let errors = findings.iter().filter(is_mine).cloned().collect();
+    Field { path: path.to_owned(), label: label(name), help: help(schema, &kind), required, errors, kind }.render()
+}
+
+fn default_flag(schema: &'static Value) -> bool {
+    resolved(schema).get("default").and_then(Value::as_bool).unwrap_or(true)
+}
+
+fn help(schema: &'static Value, kind: &Kind) -> String {
+    let description = |s: &Value| s.get("description").and_then(Value::as_str).map(str::to_owned);
+    let mut help = description(schema).or_else(|| description(resolved(schema))).unwrap_or_default();
+    if matches!(kind, Kind::Long(..)) && matches!(shape(schema), Shape::Texts) {
+        help.push_str(" One on each line.");
+    }
+    help.replace('`', "")
+}
+
+/// `ssh_keys` for people.
+fn label(name: &str) -> String {
+    let words: Vec<String> = name
+        .split('_')
+        .enumerate()
+        .map(|(i, word)| match word {
+            "ssh" => "SSH".to_owned(),
+            "s" if i > 0 => "(seconds)".to_owned(),
+            _ if i == 0 => word[..1].to_uppercase() + &word[1..],
+            _ => word.to_owned(),
+        })
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    const GOOD: &[(&str, &str)] = &[
+        ("schema", "1"),
+        ("name", "kiosk"),
+        ("architecture", "x86_64"),
+        ("packages", "bash\r\n jq \n\n"),
+        ("users[0].name", "ops"),
+        ("users[0].groups", "sudo"),
+        ("services[0].name", "a.service"),
+        ("services[0].unit", "[Service]\r\nExecStart=/bin/true\r\n"),
+        ("services[3].name", "b.service"),
+        ("services[3].enabled", "true"),
+    ];
+
+    #[test]
+    fn a_form_becomes_the_profile_that_it_says() {
+        let profile = check(&read(&fields(GOOD)).unwrap()).unwrap().unwrap();
+        assert_eq!(profile.packages, ["bash", "jq"]);
+        assert_eq!(profile.users[0].groups, ["sudo"]);
+        assert_eq!(profile.users[0].shell, "/bin/bash", "an empty field leaves the default");
+        assert_eq!(profile.services.iter().map(|s| s.enabled).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(profile.services[0].unit.as_deref(), Some("[Service]\nExecStart=/bin/true\n"));
+    }
+
+    #[test]
+    fn a_profile_survives_the_way_through_its_form() {
+        for name in ["kiosk", "gateway"] {
+            let path = format!("{}/../examples/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
+            let page = render(&serde_json::to_value(&profile).unwrap(), &[]).unwrap();
+            assert_eq!(check(&read(&filled_in(&page)).unwrap()).unwrap().unwrap(), profile);
+        }
+    }
+
+    /// What a browser would send of a page.
+    fn filled_in(page: &str) -> Vec<(String, String)> {
+        let text =
+            |s: &str| s.replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&");
+        let attribute = |tag: &str, name: &str| Some(text(tag.split_once(&format!(" {name}=\""))?.1.split('"').next()?));
+        let mut sent = Vec::new();
+        for piece in page.split('<').skip(1) {
+            let (tag, content) = piece.split_once('>').unwrap();
+            let Some(name) = attribute(tag, "name") else { continue };
+            if tag.starts_with("input") && (!tag.contains("checkbox") || tag.ends_with("checked")) {
+                sent.push((name, attribute(tag, "value").unwrap_or_default()));
+            } else if tag.starts_with("textarea") {
+                sent.push((name, text(content)));
+            } else if tag.starts_with("select") {
+                let options = &page[page.find(&format!("name=\"{name}\"")).unwrap()..];
+                let chosen = options.split("<option selected>").nth(1).unwrap().split('<').next().unwrap();
+                sent.push((name, chosen.to_owned()));
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_at_its_field() {
+        let mut wrong = fields(GOOD);
+        wrong.push(("kernel_arguments".into(), "quiet\ninit=/bin/sh".into()));
+        wrong.push(("users[0].shell".into(), "zsh".into()));
+        let value = read(&wrong).unwrap();
+        let findings = check(&value).unwrap().unwrap_err();
+        let page = render(&value, &findings).unwrap();
+        for path in ["kernel_arguments", "users[0].shell"] {
+            assert!(page.contains(&format!("aria-describedby=\"{path}-error\"")), "{path} in {page}");
+        }
+        assert!(page.contains("kernel_arguments[1]: "), "the line is named");
+        assert_eq!(page.matches("role=\"alert\"").count(), 2);
+    }
+
+    #[test]
+    fn entries_are_added_and_removed() {
+        let mut more = fields(GOOD);
+        more.push(("add".into(), "users".into()));
+        assert_eq!(changed(&more).unwrap()["users"].as_array().unwrap().len(), 2);
+        let mut less = fields(GOOD);
+        less.push(("remove".into(), "services[0]".into()));
+        assert_eq!(changed(&less).unwrap()["services"][0]["name"], "b.service");
+        for (name, value) in [("add", "colours"), ("remove", "users[x]"), ("remove", "users")] {
+            let mut odd = fields(GOOD);
+            odd.push((name.into(), value.into()));
+            assert!(changed(&odd).is_err(), "{name} {value}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The pages: server-rendered, live by server-sent events, for one administrator. They call the services that the
+//! API calls, and decide nothing.
+//!
+//! Code map: [`assets`] (what browsers cache) · [`session`] (who may look) · [`live`] (what makes pages look again)
+//! · [`page`] (what all pages share) · [`shown`] (core types in words) · [`form`] (a form out of the profile's
+//! schema) · one file for each thing that is shown.
+
+pub mod assets;
+mod builds;
+mod devices;
+mod field;
+mod form;
+mod live;
+mod overview;
+mod page;
+mod profiles;
+mod releases;
+mod rollouts;
+mod session;
+mod shown;
+
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::web::{self, ServiceConfig};
+
+/// Path and name of each section.
+pub const NAVIGATION: &[(&str, &str)] = &[
+    ("/", "Overview"),
+    ("/devices", "Devices"),
+    ("/profiles", "Profiles"),
+    ("/builds", "Builds"),
+    ("/releases", "Releases"),
+    ("/rollouts", "Rollouts"),
+];
+
+/// Only what this server serves, nothing inline, in nobody's frame.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
+
+/// Largest form.
+const FORM_MAX: usize = 2 << 20;
+
+/// The one list of pages.
+pub fn routes(config: &mut ServiceConfig) {
+    let headers = DefaultHeaders::new()
+        .add(("content-security-policy", CONTENT_SECURITY_POLICY))
+        .add(("x-content-type-options", "nosniff"))
+        .add(("referrer-policy", "same-origin"));
+    config
+        .service(web::resource("/static/{path:.*}").route(web::get().to(assets::serve)))
+        .service(
+            web::resource("/signin")
+                .wrap(from_fn(session::same_origin))
+                .wrap(headers.clone())
+                .route(web::get().to(session::ask))
+                .route(web::post().to(session::begin)),
+        )
+        .service(
+            web::scope("")
+                .app_data(web::FormConfig::default().limit(FORM_MAX).error_handler(|e, _| page::refused(e).into()))
+                .app_data(web::PathConfig::default().error_handler(|_, _| page::missing().into()))
+                .app_data(web::QueryConfig::default().error_handler(|e, _| page::refused(e).into()))
+                .wrap(from_fn(session::signed_in))
+                .wrap(from_fn(session::same_origin))
+                .wrap(headers)
+                .route("/", web::get().to(overview::show))
+                .route("/live", web::get().to(live::events))
+                .route("/signout", web::post().to(session::end))
+                .route("/devices", web::get().to(devices::list))
+                .route("/devices/{device}", web::get().to(devices::show))
+                .route("/devices/{device}/revoke", web::post().to(devices::revoke))
+                .route("/devices/{device}/forgive", web::post().to(devices::forgive))
+                .route("/profiles", web::get().to(profiles::list))
+                .route("/profiles", web::post().to(profiles::save))
+                .route("/profiles/new", web::get().to(profiles::new))
+                .route("/profiles/form", web::post().to(profiles::change_form))
+                .route("/profiles/{line}/{revision}", web::get().to(profiles::show))
+                .route("/profiles/{line}/{revision}/edit", web::get().to(profiles::edit))
+                .route("/builds", web::get().to(builds::list))
+                .route("/builds", web::post().to(builds::create))
+                .route("/builds/{build}", web::get().to(builds::show))
+                .route("/builds/{build}/log", web::get().to(builds::log))
+                .route("/builds/{build}/release", web::post().to(builds::release))
+                .route("/releases", web::get().to(releases::list))
+                .route("/releases/{release}", web::get().to(releases::show))
+                .route("/rollouts", web::get().to(rollouts::list))
+                .route("/rollouts", web::post().to(rollouts::start))
+                .route("/rollouts/{rollout}", web::get().to(rollouts::show))
+                .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
+                .default_service(web::to(page::nothing_here)),
+        );
+}

@@ -1,0 +1,120 @@
+//! Profiles and their revisions.
+
+use super::form::{self, Finding};
+use super::page::{Page, Result, html, refused, see, show};
+use super::shown::RevisionRow;
+use crate::app::AppRef;
+use crate::db;
+use crate::error::AppError;
+use crate::service::revisions;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Form, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_core::id::Line;
+use fleeti_core::profile;
+use serde_json::{Value, json};
+
+const ROWS: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "profiles.html", blocks = ["main"])]
+struct List {
+    page: Page,
+    profiles: Vec<RevisionRow>,
+}
+
+pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
+    let profiles = db::revisions::newest(app.db.pool(), ROWS).await?.iter().map(RevisionRow::from).collect();
+    show!(request, List { page: Page::new("/profiles", &request, &["profile"]), profiles })
+}
+
+#[derive(Template)]
+#[template(path = "profile.html", blocks = ["main"])]
+struct One {
+    page: Page,
+    line: String,
+    number: u32,
+    description: String,
+    created: String,
+    digest: String,
+    text: String,
+    next_version: String,
+    revisions: Vec<RevisionRow>,
+}
+
+pub async fn show(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32)>) -> Result<HttpResponse> {
+    let (line, number) = path.into_inner();
+    let revision = revisions::get(&app, &line, number).await?;
+    let shown = RevisionRow::from(&revision);
+    let view = One {
+        page: Page::new("/profiles", &request, &["profile"]),
+        line: shown.line,
+        number,
+        description: shown.description,
+        created: shown.created,
+        digest: shown.digest,
+        text: toml::to_string_pretty(&revision.profile).map_err(AppError::internal)?,
+        next_version: next_version(&app, &line).await?,
+        revisions: db::revisions::of_line(app.db.pool(), &line, ROWS).await?.iter().map(RevisionRow::from).collect(),
+    };
+    show!(request, view)
+}
+
+/// One more than the highest first number that was built; a suggestion.
+async fn next_version(app: &AppRef, line: &Line) -> Result<String> {
+    let builds = db::builds::newest(app.db.pool(), ROWS).await?;
+    let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
+    let highest = builds.iter().filter(|b| b.release.line == *line).filter_map(|b| first(b.release.version.as_str())).max();
+    Ok(highest.map_or(1, |n| n + 1).to_string())
+}
+
+#[derive(Template)]
+#[template(path = "profile_form.html", blocks = ["form"])]
+struct Editor {
+    page: Page,
+    heading: String,
+    general: Vec<Finding>,
+    fields: String,
+}
+
+fn editor(request: &HttpRequest, value: &Value, findings: &[Finding]) -> Result<Editor> {
+    let name = value.get("name").and_then(Value::as_str).filter(|n| !n.is_empty());
+    Ok(Editor {
+        page: Page::new("/profiles", request, &[]),
+        heading: name.map_or_else(|| "New profile".to_owned(), |n| format!("Profile {n}")),
+        general: findings.iter().filter(|f| f.path.is_empty()).cloned().collect(),
+        fields: form::render(value, findings).map_err(AppError::internal)?,
+    })
+}
+
+pub async fn new(request: HttpRequest) -> Result<HttpResponse> {
+    let start = json!({ "schema": profile::SCHEMA, "architecture": "x86_64", "hostname": "{id}" });
+    Ok(html(StatusCode::OK, editor(&request, &start, &[])?.render()))
+}
+
+pub async fn edit(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32)>) -> Result<HttpResponse> {
+    let (line, number) = path.into_inner();
+    let revision = revisions::get(&app, &line, number).await?;
+    let value = serde_json::to_value(&revision.profile).map_err(AppError::internal)?;
+    Ok(html(StatusCode::OK, editor(&request, &value, &[])?.render()))
+}
+
+/// One entry more or less; nothing is saved.
+pub async fn change_form(request: HttpRequest, fields: Form<Vec<(String, String)>>) -> Result<HttpResponse> {
+    let value = form::changed(&fields).map_err(refused)?;
+    let editor = editor(&request, &value, &[])?;
+    let body = if super::page::wants_fragment(&request) { editor.as_form().render() } else { editor.render() };
+    Ok(html(StatusCode::OK, body))
+}
+
+pub async fn save(app: Data<AppRef>, request: HttpRequest, fields: Form<Vec<(String, String)>>) -> Result<HttpResponse> {
+    let value = form::read(&fields).map_err(refused)?;
+    match form::check(&value).map_err(AppError::internal)? {
+        Ok(profile) => {
+            let saved = revisions::save(&app, &profile).await?;
+            Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
+        }
+        Err(findings) => Ok(html(StatusCode::UNPROCESSABLE_ENTITY, editor(&request, &value, &findings)?.render())),
+    }
+}

@@ -1,0 +1,69 @@
+//! Rollouts.
+
+use super::page::{Page, Result, see, show};
+use super::shown::{Badge, RolloutRow, device_phase};
+use crate::app::AppRef;
+use crate::db;
+use crate::service::rollouts;
+use actix_web::web::{Data, Form, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_core::wire::api::CreateRollout;
+
+const ROWS: u32 = 100;
+const DEVICES: usize = 200;
+
+#[derive(Template)]
+#[template(path = "rollouts.html", blocks = ["main"])]
+struct List {
+    page: Page,
+    rollouts: Vec<RolloutRow>,
+}
+
+pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
+    let rollouts = db::rollouts::newest(app.db.pool(), ROWS).await?.iter().map(RolloutRow::from).collect();
+    show!(request, List { page: Page::new("/rollouts", &request, &["rollout"]), rollouts })
+}
+
+struct DeviceRow {
+    id: String,
+    phase: Badge,
+    why: String,
+}
+
+#[derive(Template)]
+#[template(path = "rollout.html", blocks = ["main"])]
+struct One {
+    page: Page,
+    r: RolloutRow,
+    running: bool,
+    devices: Vec<DeviceRow>,
+    more: usize,
+}
+
+pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
+    let rollout = rollouts::get(&app, &id).await?;
+    let mut devices: Vec<_> = rollout.state.devices.iter().map(|(id, phase)| (id.to_string(), device_phase(phase))).collect();
+    // What needs somebody first, then what moves, then the rest.
+    let order = |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
+    devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
+    let more = devices.len().saturating_sub(DEVICES);
+    let view = One {
+        page: Page::new("/rollouts", &request, &["rollout"]),
+        r: RolloutRow::from(&rollout),
+        running: !rollout.state.phase.is_terminal(),
+        devices: devices.into_iter().take(DEVICES).map(|(id, (phase, why))| DeviceRow { id, phase, why }).collect(),
+        more,
+    };
+    show!(request, view)
+}
+
+pub async fn start(app: Data<AppRef>, form: Form<CreateRollout>) -> Result<HttpResponse> {
+    let rollout = rollouts::start(&app, &form).await?;
+    Ok(see(&format!("/rollouts/{}", rollout.id)))
+}
+
+pub async fn abort(app: Data<AppRef>, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::abort(&app, &id).await?;
+    Ok(see(&format!("/rollouts/{id}")))
+}

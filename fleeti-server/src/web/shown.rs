@@ -1,0 +1,294 @@
+//! Core types in words: everything here is ready to be shown.
+
+use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::update::{RollbackReason, State};
+use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, Rollout};
+use fleeti_core::wire::device::{Slot, Verity};
+
+/// A word with a colour: `good`, `warn`, `bad`, `busy` or none.
+pub struct Badge {
+    pub tone: &'static str,
+    pub text: String,
+}
+
+impl Badge {
+    pub fn new(tone: &'static str, text: impl Into<String>) -> Self {
+        Self { tone, text: text.into() }
+    }
+}
+
+/// RFC 3339 in UTC.
+pub fn instant(s: u64) -> String {
+    i64::try_from(s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).map_or_else(|| s.to_string(), |t| t.to_string())
+}
+
+/// A `time` element; the browser keeps its words true.
+pub fn time(s: u64) -> String {
+    let at = instant(s);
+    format!("<time datetime=\"{at}\" title=\"{at}\" data-relative>{at}</time>")
+}
+
+/// Only the day.
+pub fn day(s: u64) -> String {
+    instant(s).split('T').next().unwrap_or_default().to_owned()
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub fn bytes(n: u64) -> String {
+    const UNITS: &[&str] = &["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Why a version was rolled back: the kind, and the evidence.
+pub fn reason(reason: &RollbackReason) -> (&'static str, &str) {
+    match reason {
+        RollbackReason::Verity { evidence } => ("a block of its root was not what was signed (dm-verity)", evidence),
+        RollbackReason::Health { evidence } => ("a health check failed", evidence),
+        RollbackReason::BootRefused { evidence } => ("it did not boot", evidence),
+    }
+}
+
+pub fn slot(slot: Slot) -> &'static str {
+    match slot {
+        Slot::A => "A",
+        Slot::B => "B",
+    }
+}
+
+pub fn verity(verity: Verity) -> Badge {
+    match verity {
+        Verity::Verified => Badge::new("good", "verified"),
+        Verity::Corrupted => Badge::new("bad", "corrupted"),
+        Verity::Absent => Badge::new("warn", "absent"),
+    }
+}
+
+/// How a device is, in one word.
+pub fn health(d: &Device) -> Badge {
+    if d.revoked {
+        return Badge::new("bad", "revoked");
+    }
+    match (&d.update, d.online) {
+        (Some(State::RolledBack { .. }), _) => Badge::new("bad", "rolled back"),
+        (Some(State::Failed { .. }), _) => Badge::new("bad", "update failed"),
+        (Some(State::Staging { .. }), _) => {
+            let percent = d.progress.map(|p| format!(" {} %", p.done.saturating_mul(100) / p.total.max(1)));
+            Badge::new("busy", format!("downloading{}", percent.unwrap_or_default()))
+        }
+        (Some(State::Staged { .. }), _) => Badge::new("busy", "staged"),
+        (Some(State::Armed { .. }), _) => Badge::new("busy", "rebooting"),
+        (Some(State::Trying { .. }), _) => Badge::new("busy", "on trial"),
+        (Some(State::Idle), true) => Badge::new("good", "healthy"),
+        (Some(State::Idle), false) => Badge::new("", "offline"),
+        (None, true) => Badge::new("busy", "connected"),
+        (None, false) => Badge::new("", "not seen yet"),
+    }
+}
+
+/// A device in a list.
+pub struct DeviceRow {
+    pub id: String,
+    pub fleet: String,
+    pub version: String,
+    pub target: Option<String>,
+    pub slot: &'static str,
+    pub health: Badge,
+    pub last_seen: String,
+    pub certificate_until: String,
+}
+
+impl From<&Device> for DeviceRow {
+    fn from(d: &Device) -> Self {
+        let running = d.boot.as_ref().map(|b| b.running.clone());
+        Self {
+            id: d.id.to_string(),
+            fleet: d.fleet.to_string(),
+            version: running.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
+            target: d.desired.as_ref().filter(|t| running.as_ref() != Some(t)).map(ToString::to_string),
+            slot: d.boot.as_ref().map_or("", |b| slot(b.slot)),
+            health: health(d),
+            last_seen: time(d.last_seen_s),
+            certificate_until: day(d.certificate_not_after_s),
+        }
+    }
+}
+
+pub fn rollout_phase(phase: Phase) -> Badge {
+    match phase {
+        Phase::Ready => Badge::new("", "ready"),
+        Phase::Running => Badge::new("busy", "running"),
+        Phase::Succeeded => Badge::new("good", "succeeded"),
+        Phase::Failed => Badge::new("bad", "failed"),
+        Phase::Aborted => Badge::new("warn", "stopped"),
+    }
+}
+
+/// What one device made of a rollout, and why.
+pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
+    let badge = match phase {
+        DevicePhase::Granted => Badge::new("", "told"),
+        DevicePhase::Staging => Badge::new("busy", "downloading"),
+        DevicePhase::Staged => Badge::new("busy", "staged"),
+        DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
+        DevicePhase::Trying => Badge::new("busy", "on trial"),
+        DevicePhase::Succeeded => Badge::new("good", "succeeded"),
+        DevicePhase::RolledBack { .. } => Badge::new("bad", "rolled back"),
+        DevicePhase::Revoked => Badge::new("bad", "revoked"),
+        DevicePhase::Failed { .. } => Badge::new("bad", "failed"),
+    };
+    let why = match phase {
+        DevicePhase::RolledBack { reason: r } => {
+            let (kind, evidence) = reason(r);
+            format!("{kind}: {evidence}")
+        }
+        DevicePhase::Failed { code } => format!("{code:?}"),
+        _ => String::new(),
+    };
+    (badge, why)
+}
+
+/// A rollout with its bar.
+pub struct RolloutRow {
+    pub id: String,
+    pub release: String,
+    pub fleet: String,
+    pub phase: Badge,
+    pub created: String,
+    pub summary: String,
+    pub succeeded_percent: f64,
+    pub failed_percent: f64,
+    pub finished_percent: f64,
+    pub moving_percent: f64,
+}
+
+impl From<&Rollout> for RolloutRow {
+    #[allow(clippy::cast_precision_loss)]
+    fn from(r: &Rollout) -> Self {
+        let devices = &r.state.devices;
+        let count = |f: fn(&DevicePhase) -> bool| devices.values().filter(|p| f(p)).count();
+        let succeeded = count(|p| *p == DevicePhase::Succeeded);
+        let failed = count(|p| p.is_finished() && *p != DevicePhase::Succeeded);
+        let moving = count(|p| !p.is_finished() && *p != DevicePhase::Granted);
+        let percent = |n: usize| (n as f64 * 1000.0 / devices.len().max(1) as f64).round() / 10.0;
+        let mut summary = format!("{succeeded} of {} done", devices.len());
+        for (n, word) in [(moving, "under way"), (failed, "did not take it")] {
+            if n > 0 {
+                summary.push_str(&format!(", {n} {word}"));
+            }
+        }
+        Self {
+            id: r.id.clone(),
+            release: r.state.release.to_string(),
+            fleet: r.fleet.to_string(),
+            phase: rollout_phase(r.state.phase),
+            created: time(r.created_s),
+            summary,
+            succeeded_percent: percent(succeeded),
+            failed_percent: percent(failed),
+            finished_percent: percent(succeeded + failed),
+            moving_percent: percent(moving),
+        }
+    }
+}
+
+/// A build in a list.
+pub struct BuildRow {
+    pub id: String,
+    pub release: String,
+    pub revision: u32,
+    pub phase: Badge,
+    pub created: String,
+    pub detail: String,
+}
+
+fn phase_words(phase: BuildPhase, words: [&str; 4]) -> Badge {
+    match phase {
+        BuildPhase::Queued => Badge::new("", words[0]),
+        BuildPhase::Running => Badge::new("busy", words[1]),
+        BuildPhase::Succeeded => Badge::new("good", words[2]),
+        BuildPhase::Failed => Badge::new("bad", words[3]),
+    }
+}
+
+impl From<&Build> for BuildRow {
+    fn from(b: &Build) -> Self {
+        let (phase, detail) = match b.signing {
+            None => (phase_words(b.phase, ["queued", "building", "built", "failed"]), &b.detail),
+            Some(p) => (phase_words(p, ["waits for its signature", "signing", "published", "not signed"]), &b.signing_detail),
+        };
+        Self {
+            id: b.id.clone(),
+            release: b.release.to_string(),
+            revision: b.revision,
+            phase,
+            created: time(b.created_s),
+            detail: detail.chars().take(120).collect(),
+        }
+    }
+}
+
+/// A release in a list.
+pub struct ReleaseRow {
+    pub name: String,
+    pub size: String,
+    pub published: String,
+}
+
+impl From<&Release> for ReleaseRow {
+    fn from(r: &Release) -> Self {
+        Self {
+            name: r.name.to_string(),
+            size: bytes(r.artifacts.iter().map(|a| a.size).sum()),
+            published: r.published_s.map_or_else(|| "not yet".to_owned(), time),
+        }
+    }
+}
+
+/// A file with its digest.
+pub struct FileRow {
+    pub path: String,
+    pub size: String,
+    pub sha256: String,
+}
+
+/// A revision in a list.
+pub struct RevisionRow {
+    pub line: String,
+    pub number: u32,
+    pub description: String,
+    pub digest: String,
+    pub created: String,
+}
+
+impl From<&ProfileRevision> for RevisionRow {
+    fn from(r: &ProfileRevision) -> Self {
+        Self {
+            line: r.line.to_string(),
+            number: r.number,
+            description: r.profile.description.clone(),
+            digest: r.digest.clone(),
+            created: time(r.created_s),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_in_words_that_people_use() {
+        assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(768 << 20)], ["0 B", "1023 B", "1.0 KiB", "768.0 MiB"]);
+        assert_eq!(instant(0), "1970-01-01T00:00:00Z");
+        assert_eq!(day(86_400), "1970-01-02");
+    }
+}
