@@ -3,9 +3,11 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence).
+//! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning).
 
+pub mod host;
 pub mod qemu;
 pub mod story;
+pub mod synthetic;
 pub mod vm;
 pub mod world;

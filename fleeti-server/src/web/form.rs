@@ -229,7 +229,7 @@ fn label(name: &str) -> String {
         .map(|(i, word)| match word {
             "ssh" => "SSH".to_owned(),
             "s" if i > 0 => "(seconds)".to_owned(),
-            _ if i == 0 => word[..1].to_uppercase() + &word[1..],
+            _ if i == 0 => word.get(..1).map_or_else(String::new, |first| first.to_uppercase() + &word[1..]),
             _ => word.to_owned(),
         })
         .collect();

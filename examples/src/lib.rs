@@ -1,0 +1,96 @@
+//! What the examples share: an organisation's keys and a server in this very process.
+//!
+//! Code map: [`Organisation`] (keys in a folder, and a server on them). The examples are the programs:
+//! `verify_release`, `embed_server`, `fake_fleet`.
+//!
+//! ```no_run
+//! # #[actix_web::main] async fn main() -> anyhow::Result<()> {
+//! let dir = tempfile::tempdir()?;
+//! let organisation = fleeti_examples::Organisation::found(dir.path()).await?;
+//! println!("API at {}", organisation.url());
+//! # Ok(()) }
+//! ```
+
+use anyhow::{Context, Result};
+use fleeti_client::Client;
+use fleeti_core::id::ReleaseName;
+use fleeti_pki::hierarchy::{self, purpose};
+use fleeti_pki::sealed;
+use fleeti_pki::signer::SoftKey;
+use fleeti_server::config::Config;
+use fleeti_server::server::Server;
+use fleeti_testkit::synthetic;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const PASSPHRASE: &[u8] = b"examples keep no secrets";
+
+/// Keys and a server in a folder.
+pub struct Organisation {
+    dir: PathBuf,
+    /// The running server.
+    pub server: Server,
+    /// A client with the administrator's token.
+    pub client: Client,
+    release_key: SoftKey,
+}
+
+impl Organisation {
+    /// Makes keys in a folder and starts a server on them, on loopback.
+    ///
+    /// # Errors
+    /// I/O, or a port that cannot be had.
+    pub async fn found(dir: &Path) -> Result<Self> {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let files = hierarchy::create(PASSPHRASE, now_s)?;
+        let wanted = format!("offline/{}.key", purpose::RELEASE);
+        let sealed = files.iter().find(|f| f.path == wanted).context("the release key")?;
+        let release_key = SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
+        // What is offline never comes near the server.
+        for file in files.iter().filter(|f| !f.path.starts_with("offline")) {
+            let path = dir.join("pki").join(&file.path);
+            fs::create_dir_all(path.parent().context("a folder")?)?;
+            fs::write(path, &file.bytes)?;
+        }
+        fs::write(dir.join("passphrase"), PASSPHRASE)?;
+        let server = Server::start(Config::new(dir)).await?;
+        let token = fs::read_to_string(dir.join("admin.token"))?;
+        let client = Client::new(&format!("http://{}", server.addresses.api), token.trim())?;
+        Ok(Self { dir: dir.to_owned(), server, client, release_key })
+    }
+
+    /// Where API and pages are.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.addresses.api)
+    }
+
+    /// The public halves of the keys.
+    #[must_use]
+    pub fn public(&self) -> PathBuf {
+        self.dir.join("pki/public")
+    }
+
+    /// Signs a release without meaning and publishes it; gives its directory.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn publish(&self, name: &ReleaseName, size: usize) -> Result<PathBuf> {
+        let dir = self.dir.join("example-releases").join(name.to_string());
+        let manifest = synthetic::release(&dir, name, &self.release_key, size)?;
+        let mut files: Vec<String> = manifest.artifacts.iter().map(|a| a.path.clone()).collect();
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        for file in &files {
+            self.client.upload(name, file, &dir.join(file)).await?;
+        }
+        self.client.publish(name).await?;
+        Ok(dir)
+    }
+}

@@ -1,0 +1,41 @@
+//! Releases whose payloads are bytes of no meaning: as good as any for everything but booting.
+
+use anyhow::Result;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{Architecture, ReleaseName};
+use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_pki::manifest;
+use fleeti_pki::signer::Signer;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Writes a signed release directory with one root of `size` bytes.
+///
+/// # Errors
+/// I/O.
+pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) -> Result<Manifest> {
+    let seed = sha256_hex(name.to_string().as_bytes());
+    let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
+    let path = format!("raw/{}_{}.root", name.line, name.version);
+    let manifest = Manifest {
+        kind: KIND.to_owned(),
+        release: name.clone(),
+        architecture: Architecture::X86_64,
+        revision_digest: sha256_hex(b"synthetic revision"),
+        lock_digest: sha256_hex(b"synthetic lock"),
+        artifacts: vec![Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes) }],
+        root_hash: seed,
+        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+        minimum_version: name.version.clone(),
+        created_s: 0,
+        critical: vec![],
+    };
+    let document = manifest::to_bytes(&manifest)?;
+    let signature = manifest::sign(&document, key)?;
+    fs::create_dir_all(dir.join("raw"))?;
+    fs::write(dir.join(path), bytes)?;
+    fs::write(dir.join("manifest.json"), &document)?;
+    fs::write(dir.join(signature.file_name()), &signature.der)?;
+    Ok(manifest)
+}
