@@ -11,7 +11,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
-use fleeti_core::wire::device::{Order, SMBIOS_PREFIX};
+use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -112,6 +112,31 @@ impl World {
             copy_folder(&self.path(from), &self.path(to))?;
         }
         Ok(said.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// Puts the release keys on the server, so that it may sign by itself. Not what the demo does.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn let_the_server_sign(&self) -> Result<()> {
+        let folder = self.path("server/pki/signing");
+        fs::create_dir_all(&folder)?;
+        for name in ["release.key", "openpgp.key", "db.key"] {
+            fs::copy(self.path("pki/offline").join(name), folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// A one-time enrollment record for the fleet of the demo.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn enrollment_record(&self) -> Result<EnrollmentRecord> {
+        let enrollment = self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
+        // Virtual machines know this host by another address.
+        let local = |text: &str| text.replace("10.0.2.2", "localhost");
+        let record = enrollment.record;
+        Ok(EnrollmentRecord { https_url: local(&record.https_url), mqtt_address: local(&record.mqtt_address), ..record })
     }
 
     /// Starts the server, and waits until it is ready.

@@ -15,10 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-client", &["fleeti-core"]),
     ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
     ("fleeti-testkit", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server"]),
-    (
-        "fleeti-examples",
-        &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server", "fleeti-testkit"],
-    ),
+    ("fleeti-examples", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server", "fleeti-testkit"]),
     ("xtask", &[]),
 ];
 

@@ -139,13 +139,16 @@ fn update(device: &Device) -> Vec<(&'static str, String)> {
 fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
     let Some(t) = &device.telemetry else { return vec![] };
     let kib = |n: u64| shown::bytes(n.saturating_mul(1024));
-    vec![
+    let mut rows = vec![
         ("up for", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
         ("load", format!("{}.{:02}", t.load_milli / 1000, t.load_milli % 1000 / 10)),
         ("memory", format!("{} of {}", kib(t.memory_used_kib), kib(t.memory_total_kib))),
         ("agent", kib(t.agent_memory_kib)),
-        ("data partition", format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib))),
-    ]
+    ];
+    if t.data_total_kib > 0 {
+        rows.push(("data partition", format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib))));
+    }
+    rows
 }
 
 pub async fn revoke(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {

@@ -7,18 +7,20 @@ use fleeti_core::profile::{self, LIST_MAX, Profile};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayItems, Object, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 pub use fleeti_core::profile::Finding;
 
 type Fields = [(String, String)];
 
-static DEFINITIONS: LazyLock<HashMap<String, Value>> = LazyLock::new(|| {
+static DEFINITIONS: LazyLock<HashMap<String, RefOr<Schema>>> = LazyLock::new(|| {
     let mut named = Vec::new();
     Profile::schemas(&mut named);
-    named.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())).collect()
+    named.into_iter().collect()
 });
-static PROFILE: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(Profile::schema()).unwrap_or_default());
+static PROFILE: LazyLock<RefOr<Schema>> = LazyLock::new(Profile::schema);
 
 /// What a form cannot be made of.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +34,10 @@ pub enum FormError {
 }
 
 /// What a schema says that a value is.
-enum Shape<'a> {
-    Object(&'a Map<String, Value>),
+enum Shape {
+    Object(&'static Object),
     Texts,
-    Objects(&'a Value),
+    Objects(&'static RefOr<Schema>),
     Choice(Vec<String>),
     Integer,
     Flag,
@@ -43,30 +45,30 @@ enum Shape<'a> {
     Text,
 }
 
-fn resolved(schema: &'static Value) -> &'static Value {
-    let name = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
-    name.and_then(|n| DEFINITIONS.get(n)).unwrap_or(schema)
+fn resolved(schema: &'static RefOr<Schema>) -> Option<&'static Schema> {
+    match schema {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(reference) => match DEFINITIONS.get(reference.ref_location.rsplit('/').next()?)? {
+            RefOr::T(schema) => Some(schema),
+            RefOr::Ref(_) => None,
+        },
+    }
 }
 
-fn shape(schema: &'static Value) -> Shape<'static> {
-    let schema = resolved(schema);
-    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect());
-    }
-    // An optional value has the type `["string", "null"]`.
-    let kind = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
-        other => other.and_then(Value::as_str),
-    };
-    match (kind, schema.get("items"), schema.get("properties")) {
-        (Some("array"), Some(items), _) => match shape(items) {
-            Shape::Object(_) => Shape::Objects(items),
+fn shape(schema: &'static RefOr<Schema>) -> Shape {
+    match resolved(schema) {
+        Some(Schema::Array(array)) => match &array.items {
+            ArrayItems::RefOrSchema(items) if matches!(shape(items), Shape::Object(_)) => Shape::Objects(items),
             _ => Shape::Texts,
         },
-        (Some("object"), _, Some(Value::Object(properties))) => Shape::Object(properties),
-        (Some("integer"), ..) => Shape::Integer,
-        (Some("boolean"), ..) => Shape::Flag,
-        _ if schema.get("format").and_then(Value::as_str) == Some("multiline") => Shape::Lines,
+        Some(Schema::Object(object)) => match (&object.enum_values, &object.schema_type) {
+            (Some(values), _) => Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()),
+            (None, SchemaType::Type(Type::Object)) => Shape::Object(object),
+            (None, SchemaType::Type(Type::Integer)) => Shape::Integer,
+            (None, SchemaType::Type(Type::Boolean)) => Shape::Flag,
+            _ if matches!(&object.format, Some(SchemaFormat::Custom(name)) if name == "multiline") => Shape::Lines,
+            _ => Shape::Text,
+        },
         _ => Shape::Text,
     }
 }
@@ -83,17 +85,17 @@ pub fn read(fields: &Fields) -> Result<Value, FormError> {
     Ok(value_of(&PROFILE, "", fields)?.unwrap_or_default())
 }
 
-fn value_of(schema: &'static Value, path: &str, fields: &Fields) -> Result<Option<Value>, FormError> {
+fn value_of(schema: &'static RefOr<Schema>, path: &str, fields: &Fields) -> Result<Option<Value>, FormError> {
     let text = || fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"));
     Ok(match shape(schema) {
-        Shape::Object(properties) => {
-            let mut object = Map::new();
-            for (name, property) in properties {
+        Shape::Object(object) => {
+            let mut said = Map::new();
+            for (name, property) in &object.properties {
                 if let Some(value) = value_of(property, &below(path, name), fields)? {
-                    object.insert(name.clone(), value);
+                    said.insert(name.clone(), value);
                 }
             }
-            Some(Value::Object(object))
+            Some(Value::Object(said))
         }
         Shape::Objects(items) => {
             let prefix = format!("{path}[");
@@ -161,7 +163,7 @@ pub fn render(value: &Value, findings: &[Finding]) -> askama::Result<String> {
 }
 
 fn field(
-    schema: &'static Value,
+    schema: &'static RefOr<Schema>,
     path: &str,
     name: &str,
     required: bool,
@@ -171,14 +173,10 @@ fn field(
     let text = || value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
     let kind = match shape(schema) {
         _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
-        Shape::Object(properties) => {
-            let required = |name: &str| {
-                let list = resolved(schema).get("required").and_then(Value::as_array);
-                list.is_some_and(|l| l.iter().any(|r| r.as_str() == Some(name)))
-            };
-            let rendered = properties.iter().map(|(name, property)| {
+        Shape::Object(object) => {
+            let rendered = object.properties.iter().map(|(name, property)| {
                 let inner = value.and_then(|v| v.get(name));
-                field(property, &below(path, name), name, required(name), inner, findings)
+                field(property, &below(path, name), name, object.required.contains(name), inner, findings)
             });
             Kind::Group(rendered.collect::<askama::Result<String>>()?)
         }
@@ -194,7 +192,7 @@ fn field(
         }
         Shape::Choice(values) => Kind::Choice(text(), values),
         Shape::Integer => Kind::Number(text()),
-        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or(default_flag(schema))),
+        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or(true)),
         Shape::Lines => Kind::Long(text(), text().lines().count().clamp(4, 24)),
         Shape::Text => Kind::Text(text()),
     };
@@ -208,13 +206,17 @@ fn field(
     Field { path: path.to_owned(), label: label(name), help: help(schema, &kind), required, errors, kind }.render()
 }
 
-fn default_flag(schema: &'static Value) -> bool {
-    resolved(schema).get("default").and_then(Value::as_bool).unwrap_or(true)
-}
-
-fn help(schema: &'static Value, kind: &Kind) -> String {
-    let description = |s: &Value| s.get("description").and_then(Value::as_str).map(str::to_owned);
-    let mut help = description(schema).or_else(|| description(resolved(schema))).unwrap_or_default();
+/// What a property says of itself, or else its type.
+fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
+    let own = match schema {
+        RefOr::Ref(reference) if !reference.description.is_empty() => Some(reference.description.clone()),
+        _ => match resolved(schema) {
+            Some(Schema::Object(object)) => object.description.clone(),
+            Some(Schema::Array(array)) => array.description.clone(),
+            _ => None,
+        },
+    };
+    let mut help = own.unwrap_or_default();
     if matches!(kind, Kind::Long(..)) && matches!(shape(schema), Shape::Texts) {
         help.push_str(" One on each line.");
     }

@@ -1,0 +1,139 @@
+// The main job in a browser: sign in, write a profile, build it, release it, roll it out, and watch it arrive.
+//
+//   node pages.mjs URL TOKEN_FILE PLAYWRIGHT_DIR SCREENSHOT_DIR
+//
+// Nothing is reloaded by hand: what changes on a page has come by server-sent events.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const [url, tokenFile, playwright, screenshots] = process.argv.slice(2);
+const { chromium } = createRequire(`${playwright}/`)("playwright-core");
+const token = readFileSync(tokenFile, "utf8").trim();
+const LONG = { timeout: 240_000 };
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+const page = await context.newPage();
+page.setDefaultTimeout(20_000);
+const complaints = [];
+page.on("console", (m) => m.type() === "error" && complaints.push(`${page.url()}: ${m.text()}`));
+page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
+
+async function step(name, work) {
+  const started = Date.now();
+  await work();
+  console.log(`    ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+}
+// In light, dark and on a phone; the page must fit its window.
+async function look(name) {
+  for (const [kind, colorScheme, width] of [["light", "light", 1280], ["dark", "dark", 1280], ["phone", "light", 390]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 900 });
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide in ${kind}`);
+    await page.screenshot({ path: `${screenshots}/${name}-${kind}.png`, fullPage: true });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+const text = (t) => page.getByText(t).first();
+
+await step("nobody looks without signing in", async () => {
+  await page.goto(`${url}/devices`);
+  assert.equal(new URL(page.url()).pathname, "/signin");
+  await page.getByLabel("Administrator's token").fill("a guess");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await text("that is not the administrator's token").waitFor();
+  await look("signin");
+  complaints.length = 0; // the browser reports the 401 that was asked for
+  await page.getByLabel("Administrator's token").fill(token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await text("Nothing has been rolled out yet").waitFor();
+});
+
+await step("a profile with mistakes is sent back with errors at their fields, and then saved", async () => {
+  await page.getByRole("link", { name: "Profiles" }).click();
+  await page.getByRole("link", { name: "New profile" }).click();
+  await page.locator("[name='name']").fill("kiosk");
+  await page.locator("[name='description']").fill("A display in a hall");
+  await page.locator("[name='packages']").fill("bash\nNo Such Name");
+  await page.getByRole("button", { name: "Add to users" }).click();
+  await page.locator("[name='users[0].name']").fill("ops");
+  await page.locator("[name='users[0].shell']").fill("zsh");
+  await page.getByRole("button", { name: "Add to services" }).click();
+  await page.locator("[name='services[0].name']").fill("hello.service");
+  await page.locator("[name='services[0].enabled']").check();
+  await page.locator("[name='services[0].unit']").fill("[Service]\nExecStart=/usr/bin/true\n[Install]\nWantedBy=multi-user.target\n");
+  assert.equal(await page.locator("[name='packages']").inputValue(), "bash\nNo Such Name", "adding an entry keeps what was typed");
+  await page.getByRole("button", { name: "Save revision" }).last().click();
+  await page.locator("[id='packages-error']").waitFor();
+  assert.match(await page.locator("[id='packages-error']").innerText(), /packages\[1\]/);
+  await page.locator("[id='users[0].shell-error']").waitFor();
+  await look("profile-errors");
+  complaints.length = 0; // and the 422
+  await page.locator("[name='packages']").fill("bash");
+  await page.locator("[name='users[0].shell']").fill("/bin/bash");
+  await page.getByRole("button", { name: "Save revision" }).last().click();
+  await page.getByRole("heading", { name: "kiosk, revision 1" }).waitFor();
+  await look("profile");
+});
+
+await step("it is built, with its log as it grows", async () => {
+  await page.getByRole("button", { name: "Build" }).click();
+  await page.getByRole("heading", { name: "Build of kiosk@1" }).waitFor();
+  await page.evaluate(() => { window.neverReloaded = true; });
+  await page.waitForFunction(() => document.getElementById("log").textContent.includes("evaluating"), null, LONG);
+  await look("build-running");
+  await page.locator("#phase", { hasText: "built" }).waitFor(LONG);
+  const log = await page.locator("#log").textContent();
+  assert.match(log, /collecting/);
+  assert.equal(log.split("resolving packages").length, 2, "no line of the log comes twice");
+  assert.equal(await page.evaluate(() => window.neverReloaded), true);
+});
+
+await step("it is released", async () => {
+  await page.getByRole("button", { name: "Release" }).click();
+  await page.getByRole("link", { name: "Open release kiosk@1" }).waitFor(LONG);
+  await look("build");
+  await page.getByRole("link", { name: "Open release kiosk@1" }).click();
+  await page.getByRole("heading", { name: "Release kiosk@1" }).waitFor();
+  await text("raw/kiosk_1.efi").waitFor();
+  await look("release");
+});
+
+await step("it is rolled out, and one page shows fleet, device and rollout as they change", async () => {
+  const other = await context.newPage();
+  await other.goto(url);
+  await other.locator("#devices").getByText("kiosk@0").waitFor();
+  await other.evaluate(() => { window.neverReloaded = true; });
+  await page.getByRole("button", { name: "Roll out" }).click();
+  await page.getByRole("heading", { name: "kiosk@1 to fleet demo" }).waitFor();
+  await page.locator("#phase", { hasText: "succeeded" }).waitFor(LONG);
+  await look("rollout");
+  await other.locator("#rollouts").getByText("1 of 1 done").waitFor(LONG);
+  await other.locator("#devices [data-label='Version']").getByText("kiosk@1", { exact: true }).waitFor();
+  await other.locator("#devices").getByText("healthy").waitFor();
+  assert.equal(await other.evaluate(() => window.neverReloaded), true);
+  await other.close();
+  await page.goto(url);
+  await look("overview");
+});
+
+await step("a device is revoked, and shown as revoked", async () => {
+  await page.locator("#devices a").last().click();
+  await look("device");
+  page.once("dialog", (dialog) => dialog.accept());
+  await page.getByRole("button", { name: "Revoke certificate" }).click();
+  await page.locator(".head .badge", { hasText: "revoked" }).waitFor();
+});
+
+await step("after signing out there is nothing to see", async () => {
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.goto(`${url}/releases`);
+  assert.equal(new URL(page.url()).pathname, "/signin");
+});
+
+assert.deepEqual(complaints, [], "the browser complained");
+await browser.close();

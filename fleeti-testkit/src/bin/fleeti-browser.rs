@@ -1,0 +1,87 @@
+//! The pages in Debian's Chromium, against the real server, a real build and a simulated device.
+//!
+//! `cargo xtask test` runs this; `--screenshots DIR` keeps what it saw.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use fleeti_build::cache::Cache;
+use fleeti_testkit::host::{Host, Setup};
+use fleeti_testkit::world::World;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Keep the screenshots here.
+    #[arg(long)]
+    screenshots: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let playwright = playwright(&Cache::discover()?)?;
+    let dir = tempfile::tempdir()?;
+    let screenshots = arguments.screenshots.clone().unwrap_or_else(|| dir.path().join("screenshots"));
+    fs::create_dir_all(&screenshots)?;
+    let mut world = World::new(&dir.path().join("world"))?;
+    world.make_keys()?;
+    world.let_the_server_sign()?;
+    world.start_server()?;
+    let record = world.enrollment_record()?;
+    let setup =
+        Setup { dir: dir.path().join("device"), public: world.path("public"), running: "kiosk@0".parse()?, record, is_healthy: true };
+    let host = Host::new(setup)?;
+    // A device of its own thread; it ends with this program.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime.map(|r| r.block_on(host.run())) {
+            Ok(Ok(())) => {}
+            other => eprintln!("the device ended: {other:?}"),
+        }
+    });
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/pages.mjs");
+    let status = Command::new("node")
+        .arg(script)
+        .args([world.api().as_ref(), world.path("server/admin.token").as_os_str(), playwright.as_os_str(), screenshots.as_os_str()])
+        .stdin(Stdio::null())
+        .status()
+        .context("node")?;
+    ensure!(status.success(), "the browser did not see what it should: {status}");
+    Ok(())
+}
+
+/// Playwright, installed as its lock file says, once.
+fn playwright(cache: &Cache) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let lock = fs::read_to_string(source.join("package-lock.json"))?;
+    let digest = fleeti_core::canonical::sha256_hex(lock.as_bytes());
+    let target = cache.root().join("browser").join(&digest[..16]);
+    if target.join("done").exists() {
+        return Ok(target);
+    }
+    fs::create_dir_all(&target)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(name), target.join(name))?;
+    }
+    let status = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&target)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("npm")?;
+    ensure!(status.success(), "npm ci: {status}");
+    fs::write(target.join("done"), "")?;
+    Ok(target)
+}
