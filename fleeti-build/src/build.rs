@@ -348,3 +348,17 @@ fn first_difference(output: &Path) -> Option<String> {
     let cmp = Command::new("cmp").arg(&file).arg(format!("{}{relative}", other.display())).output().ok()?;
     Some(String::from_utf8_lossy(&cmp.stdout).trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::stages;
+
+    #[test]
+    fn the_stages_of_a_build_are_read_from_its_log() {
+        let log = "resolving packages\nfetching packages 0/2\nfetching packages 2/2\nevaluating\nthese 2 derivations will be built:\n  \
+            /nix/store/xzvvl89rza3sysvy13disbxzsrjn5b9g-fleeti-tools.drv\n\
+            building '/nix/store/xzvvl89rza3sysvy13disbxzsrjn5b9g-fleeti-tools.drv'...\nbuilding '/nix/store/short'\n\
+            building '/nix/store/j0fjyg1h1ip3y9vmnf479i81k958rsq7-fleeti-root-kiosk-1.drv'...\ncollecting\n";
+        assert_eq!(stages(log), ["resolving packages", "fetching packages", "evaluating", "tools", "root-kiosk-1", "collecting"]);
+    }
+}

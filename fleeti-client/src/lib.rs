@@ -15,8 +15,10 @@
 
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Forgive, Release, Rollout,
+    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
+    ProfileRevision, Release, Rollout,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -249,6 +251,34 @@ impl Client {
     /// [`ClientError`].
     pub async fn build(&self, id: &str) -> Result<Build> {
         self.get(&format!("builds/{id}")).await
+    }
+    /// Has the server sign a build and publish it, where the release key is on the server.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sign_build(&self, id: &str) -> Result<Build> {
+        self.post(&format!("builds/{id}/sign"), &()).await
+    }
+    /// The newest revision of each profile.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn profiles(&self) -> Result<Vec<ProfileRevision>> {
+        self.get("profiles").await
+    }
+    /// Saves a profile as the next revision of its line.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal names everything that is wrong.
+    pub async fn save_profile(&self, profile: &Profile) -> Result<ProfileRevision> {
+        self.post("profiles", profile).await
+    }
+    /// Every fleet that a device has enrolled in.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn fleets(&self) -> Result<Vec<Fleet>> {
+        self.get("fleets").await
     }
     /// What changes from now on.
     ///

@@ -15,7 +15,7 @@ cargo xtask COMMAND
   demo [--dir DIR] [--exit] [--refusals]
                    the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
-  test             what .ci/run runs: setup, ci, and one chain of updates in a virtual machine
+  test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
   deps             which crate may use which
   tidy             rules of the repository
 ";
@@ -67,7 +67,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn build_programs() -> Result<()> {
-    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
+    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-agent", "-p", "fleeti-testkit", "-p", "fleeti-examples"];
     let mut arguments = vec!["build", "--profile", "ci", "--bins"];
     arguments.extend(packages);
     run("build the programs", &mut cargo(&arguments))
@@ -94,16 +94,28 @@ fn ci() -> Result<()> {
     let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if nextest.is_ok_and(|s| s.success()) {
         run("tests", &mut cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]))?;
-        run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))
+        run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
     } else {
-        run("tests", &mut cargo(&["test", "--workspace", "--profile", "ci"]))
+        run("tests", &mut cargo(&["test", "--workspace", "--profile", "ci"]))?;
     }
+    examples()
+}
+
+/// Every example, as its first lines say.
+fn examples() -> Result<()> {
+    for (name, arguments) in
+        [("verify_release", &[][..]), ("embed_server", &["--exit"]), ("fake_fleet", &["--devices", "30", "--unhealthy", "3"])]
+    {
+        run(&format!("example {name}"), Command::new(target().join("ci").join(name)).args(arguments))?;
+    }
+    Ok(())
 }
 
 fn test() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     ci()?;
+    run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     let arguments = ["--exit", "--refusals"];
     run("one device in a virtual machine: update, rollbacks, update", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
     println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());

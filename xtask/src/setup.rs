@@ -16,6 +16,8 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
     ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
+    ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
+    ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
 ];
 
@@ -27,7 +29,7 @@ pub fn run() -> Result<()> {
     }
     println!("==> setup: {} packages are missing", missing.len());
     for (package, _, why) in &missing {
-        println!("    {package:<12} {why}");
+        println!("    {package:<17} {why}");
     }
     let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
     if !is_root()? {

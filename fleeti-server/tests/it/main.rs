@@ -7,4 +7,5 @@ mod gateway;
 mod peer;
 mod process;
 mod rollout;
+mod web;
 mod world;

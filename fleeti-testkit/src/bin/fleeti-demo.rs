@@ -55,8 +55,8 @@ fn main() -> ExitCode {
         story.write(&world.path("demo.json"))?;
         result?;
         if !arguments.exit {
-            println!("\nThe server is at {} (token in {}), the device runs.", world.api(), world.path("server/admin.token").display());
-            println!("Ctrl-C ends both.");
+            println!("\nOpen {} and sign in with the token in {}", world.api(), world.path("server/admin.token").display());
+            println!("The device runs; Ctrl-C ends it and the server.");
             world.wait();
         }
         Ok(())
