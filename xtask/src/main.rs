@@ -1,6 +1,7 @@
 //! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run first.
 
 mod checks;
+mod python;
 mod setup;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,7 @@ cargo xtask COMMAND
                    the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
+  python           build the wheel and test it, installed in a fresh virtual environment
   deps             which crate may use which
   tidy             rules of the repository
 ";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo(rest),
         Some((&"ci", [])) => setup::run().and_then(|()| ci()),
         Some((&"test", [])) => test(),
+        Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
         Some((&"deps", [])) => checks::deps(&root()),
         Some((&"tidy", [])) => checks::tidy(&root()),
         _ => {
@@ -98,7 +101,8 @@ fn ci() -> Result<()> {
     } else {
         run("tests", &mut cargo(&["test", "--workspace", "--profile", "ci"]))?;
     }
-    examples()
+    examples()?;
+    python::test()
 }
 
 /// Every example, as its first lines say.

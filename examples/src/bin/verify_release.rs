@@ -3,10 +3,12 @@
 //!     cargo run -p fleeti-examples --bin verify_release -- RELEASE TRUST
 //!
 //! RELEASE is a directory of `fleeti release create`, TRUST the `public` folder of `fleeti pki init`. Without them
-//! it makes a release of its own, verifies it, then changes one byte and shows the refusal.
+//! it makes a release of its own, verifies it, then changes one byte and shows the refusal; `--make DIR` makes one to
+//! be looked at.
 
 use anyhow::{Context, Result, bail};
 use fleeti_build::release;
+use fleeti_core::manifest::Manifest;
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_testkit::synthetic;
@@ -15,12 +17,13 @@ use std::path::{Path, PathBuf};
 fn main() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     match arguments.as_slice() {
-        [dir, trust] => {
+        [dir, trust] if dir != "--make" => {
             let pem = std::fs::read_to_string(trust.join("release.pem")).context("TRUST/release.pem")?;
             show(dir, &ReleaseKeys::from_pem(&pem)?)
         }
+        [option, dir] if option == "--make" => make(dir).map(|_| ()),
         [] => with_a_release_of_its_own(),
-        _ => bail!("usage: verify_release [RELEASE TRUST]"),
+        _ => bail!("usage: verify_release [RELEASE TRUST | --make DIR]"),
     }
 }
 
@@ -32,17 +35,25 @@ fn show(dir: &Path, keys: &ReleaseKeys) -> Result<()> {
     Ok(())
 }
 
+/// A release and the keys to trust, in `DIR/release` and `DIR/trust`.
+fn make(dir: &Path) -> Result<Manifest> {
+    let key = SoftKey::generate(Algorithm::P384)?;
+    std::fs::create_dir_all(dir.join("trust"))?;
+    std::fs::write(dir.join("trust/release.pem"), PublicKey::of(&key)?.to_pem()?)?;
+    synthetic::release(&dir.join("release"), &"kiosk@1".parse()?, &key, 4096)
+}
+
 fn with_a_release_of_its_own() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let key = SoftKey::generate(Algorithm::P384)?;
-    let keys = ReleaseKeys::new(vec![PublicKey::of(&key)?], 1)?;
-    let manifest = synthetic::release(dir.path(), &"kiosk@1".parse()?, &key, 4096)?;
-    show(dir.path(), &keys)?;
-    let file = dir.path().join(&manifest.artifacts[0].path);
+    let manifest = make(dir.path())?;
+    let keys = ReleaseKeys::from_pem(&std::fs::read_to_string(dir.path().join("trust/release.pem"))?)?;
+    let directory = dir.path().join("release");
+    show(&directory, &keys)?;
+    let file = directory.join(&manifest.artifacts[0].path);
     let mut bytes = std::fs::read(&file)?;
     bytes[0] ^= 1;
     std::fs::write(&file, bytes)?;
-    match release::verify(dir.path(), &keys) {
+    match release::verify(&directory, &keys) {
         Err(e) => println!("after one changed byte: {e}"),
         Ok(_) => bail!("a changed file was not noticed"),
     }

@@ -1,8 +1,8 @@
 //! The pages: server-rendered, live by server-sent events, for one administrator. They call the services that the
 //! API calls, and decide nothing.
 //!
-//! Code map: [`assets`] (what browsers cache) · [`session`] (who may look) · [`live`] (what makes pages look again)
-//! · [`page`] (what all pages share) · [`shown`] (core types in words) · [`form`] (a form out of the profile's
+//! Code map: [`assets`] (what browsers cache) · `session` (who may look) · `live` (what makes pages look again)
+//! · `page` (what all pages share) · `shown` (core types in words) · `form` (a form out of the profile's
 //! schema) · one file for each thing that is shown.
 
 pub mod assets;

@@ -1,0 +1,100 @@
+//! Verifying releases.
+
+use crate::errors;
+use fleeti_build::release;
+use fleeti_core::manifest;
+use fleeti_pki::manifest::{ReleaseKeys, Verified};
+use pyo3::prelude::*;
+use std::path::PathBuf;
+
+/// A release whose signatures and files were verified. There is no other way to come by one.
+#[pyclass(frozen, module = "fleeti")]
+pub struct VerifiedRelease(Verified);
+
+#[pymethods]
+impl VerifiedRelease {
+    /// As in `kiosk@2`.
+    #[getter]
+    fn release(&self) -> String {
+        self.0.manifest().release.to_string()
+    }
+    /// The image line.
+    #[getter]
+    fn line(&self) -> &str {
+        self.0.manifest().release.line.as_str()
+    }
+    /// The version within the line.
+    #[getter]
+    fn version(&self) -> &str {
+        self.0.manifest().release.version.as_str()
+    }
+    /// As in `x86_64`.
+    #[getter]
+    fn architecture(&self) -> &'static str {
+        self.0.manifest().architecture.as_str()
+    }
+    /// dm-verity root hash, hexadecimal.
+    #[getter]
+    fn root_hash(&self) -> &str {
+        &self.0.manifest().root_hash
+    }
+    /// A device refuses anything older once it has seen this release.
+    #[getter]
+    fn minimum_version(&self) -> &str {
+        self.0.manifest().minimum_version.as_str()
+    }
+    /// SHA-256 of `manifest.json`, hexadecimal.
+    #[getter]
+    fn manifest_sha256(&self) -> &str {
+        self.0.sha256()
+    }
+    /// Every file of the release.
+    #[getter]
+    fn artifacts(&self) -> Vec<Artifact> {
+        self.0.manifest().artifacts.iter().cloned().map(Artifact).collect()
+    }
+    fn __repr__(&self) -> String {
+        format!("VerifiedRelease({:?})", self.release())
+    }
+}
+
+/// One file of a release.
+#[pyclass(frozen, module = "fleeti")]
+pub struct Artifact(manifest::Artifact);
+
+#[pymethods]
+impl Artifact {
+    /// Path in the release directory.
+    #[getter]
+    fn path(&self) -> &str {
+        &self.0.path
+    }
+    /// Bytes.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.0.size
+    }
+    /// SHA-256, hexadecimal.
+    #[getter]
+    fn sha256(&self) -> &str {
+        &self.0.sha256
+    }
+    fn __repr__(&self) -> String {
+        format!("Artifact({:?}, {} bytes)", self.0.path, self.0.size)
+    }
+}
+
+/// Verifies a release directory: the signatures of its manifest, then every file.
+///
+/// `trust` is the `public` folder of `fleeti pki init`. Raises `UntrustedError` with the first thing that is wrong.
+#[pyfunction]
+#[pyo3(signature = (dir, trust))]
+pub fn verify_release(python: Python<'_>, dir: PathBuf, trust: PathBuf) -> PyResult<VerifiedRelease> {
+    let verified = python.detach(|| {
+        let path = trust.join("release.pem");
+        let pem = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let keys = ReleaseKeys::from_pem(&pem).map_err(|e| format!("{}: {e}", path.display()))?;
+        release::verify(&dir, &keys).map_err(|e| e.to_string())
+    });
+    verified.map(VerifiedRelease).map_err(|e: String| errors::untrusted(python, e))
+}
