@@ -4,9 +4,11 @@ use crate::config::{Config, Pki};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::TlsState;
+use crate::service::releases::DocumentCache;
 use fleeti_core::wire::api::Event;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Notify, broadcast};
 
@@ -28,8 +30,29 @@ pub struct App {
     pub events: broadcast::Sender<Event>,
     /// Held while a revocation list is signed and swapped in.
     pub list: Mutex<()>,
+    /// When what devices may fetch has changed.
+    pub grants: Grants,
+    /// Manifests and signatures of releases that are asked for.
+    pub documents: DocumentCache,
     /// Wakes the build worker.
     pub build_queued: Notify,
+}
+
+/// A number that grows with every change of what devices may fetch, so that a connection may remember what it was
+/// told for as long as the number stays.
+#[derive(Default)]
+pub struct Grants(AtomicU64);
+
+impl Grants {
+    /// The number now.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+    /// To be called after the commit that changes a grant.
+    pub fn changed(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// Shared state, counted.

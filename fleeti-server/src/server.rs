@@ -88,6 +88,8 @@ impl Server {
             admin_token,
             events,
             list: Mutex::new(()),
+            grants: crate::app::Grants::default(),
+            documents: crate::service::releases::DocumentCache::default(),
             build_queued: Notify::new(),
         });
         // The real list before the first connection.

@@ -74,7 +74,11 @@ impl World {
         self.server.as_ref().map_or("", |s| &s.api)
     }
 
-    fn client(&self) -> Result<&Client> {
+    /// A client with the administrator's token.
+    ///
+    /// # Errors
+    /// When the server does not run.
+    pub fn client(&self) -> Result<&Client> {
         self.client.as_ref().context("the server does not run")
     }
 
@@ -298,15 +302,12 @@ impl World {
         })
     }
 
-    /// Resident memory of the server, KiB.
+    /// The server's process.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn server_memory_kib(&self) -> Result<u64> {
-        let id = self.server.as_ref().context("the server does not run")?.child.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    pub fn server_id(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server does not run")?.child.id())
     }
 
     /// The device's certificate, PEM.

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
     ("fleeti-testkit", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server"]),
     ("fleeti-examples", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server", "fleeti-testkit"]),
+    ("fleeti-python", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
     ("xtask", &[]),
 ];
 

@@ -1,5 +1,6 @@
 //! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run first.
 
+mod bench;
 mod checks;
 mod python;
 mod setup;
@@ -18,6 +19,8 @@ cargo xtask COMMAND
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
   python           build the wheel and test it, installed in a fresh virtual environment
+  bench SCENARIO [--json FILE]
+                   figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd)
   deps             which crate may use which
   tidy             rules of the repository
 ";
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo(rest),
         Some((&"ci", [])) => setup::run().and_then(|()| ci()),
         Some((&"test", [])) => test(),
+        Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
         Some((&"deps", [])) => checks::deps(&root()),
         Some((&"tidy", [])) => checks::tidy(&root()),

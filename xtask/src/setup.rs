@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Package, a file that shows it is there, and what it is for.
-const NEEDED: &[(&str, &str, &str)] = &[
+type Package = (&'static str, &'static str, &'static str);
+
+const NEEDED: &[Package] = &[
     ("nix-bin", "/usr/bin/nix-build", "builds the images"),
     ("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
     ("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
@@ -21,9 +23,18 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
 ];
 
+/// What benchmarks are run beside; nothing else needs them.
+pub const PEERS: &[Package] =
+    &[("nginx-light", "/usr/sbin/nginx", "serves files beside us"), ("mosquitto", "/usr/sbin/mosquitto", "speaks MQTT beside us")];
+
 /// Installs what is missing.
 pub fn run() -> Result<()> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
+    install(NEEDED)
+}
+
+/// Installs what is missing of these.
+pub fn install(packages: &[Package]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }

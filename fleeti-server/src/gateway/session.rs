@@ -41,6 +41,8 @@ struct Session<'a> {
     subscribed: HashSet<Down>,
     sent_generation: Option<u64>,
     sent_commands: HashSet<String>,
+    /// More lies in the mailbox than may be on its way at once.
+    held_back: bool,
 }
 
 /// Serves a connection whose TLS handshake is done.
@@ -63,6 +65,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         subscribed: HashSet::new(),
         sent_generation: None,
         sent_commands: HashSet::new(),
+        held_back: false,
     };
     let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
         Packet::Connect(connect, will, _) => (connect, will.is_some()),
@@ -170,9 +173,13 @@ impl Session<'_> {
         let granted = if connect.keep_alive == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive.min(KEEP_ALIVE_S_MAX) };
         self.keep_alive = Duration::from_secs(u64::from(granted) * 3 / 2);
         let pool = self.app.db.pool();
-        let session_present = !connect.clean_start && db::devices::has_session(pool, &self.device).await?;
+        let known = db::devices::has_session(pool, &self.device).await?;
+        let session_present = !connect.clean_start && known;
         let expiry = connect.properties.as_ref().and_then(|p| p.session_expiry_interval).unwrap_or(0);
-        db::devices::set_session(pool, &self.device, expiry > 0).await?;
+        // Written only when it changes: most devices come back as they went.
+        if known != (expiry > 0) {
+            db::devices::set_session(pool, &self.device, expiry > 0).await?;
+        }
         if session_present {
             self.subscribed = Down::ALL.into_iter().collect();
         }
@@ -240,7 +247,9 @@ impl Session<'_> {
                 if !self.in_flight.remove(&ack.pkid) {
                     return close(DisconnectReasonCode::ProtocolError, format!("PUBACK {} of nothing", ack.pkid));
                 }
-                self.deliver().await?;
+                if self.held_back {
+                    self.deliver().await?;
+                }
             }
             Packet::PingReq(_) => self.write(&Packet::PingResp(rumqttc::v5::mqttbytes::v5::PingResp)).await?,
             Packet::Disconnect(_) => return Ok(false),
@@ -308,7 +317,8 @@ impl Session<'_> {
 
     /// Sends what lies in the mailbox and was not sent in this session yet.
     async fn deliver(&mut self) -> Result<()> {
-        if self.subscribed.contains(&Down::Desired) && self.in_flight.len() < IN_FLIGHT_MAX {
+        self.held_back = self.in_flight.len() >= IN_FLIGHT_MAX;
+        if self.subscribed.contains(&Down::Desired) && !self.held_back {
             let desired = devices::desired(self.app, &self.device).await?;
             if self.sent_generation != Some(desired.generation) {
                 self.sent_generation = Some(desired.generation);
@@ -318,6 +328,7 @@ impl Session<'_> {
         if self.subscribed.contains(&Down::Command) {
             for command in db::commands::pending(self.app.db.pool(), &self.device).await? {
                 if self.in_flight.len() >= IN_FLIGHT_MAX {
+                    self.held_back = true;
                     break;
                 }
                 if self.sent_commands.insert(command.id.clone()) {

@@ -4,6 +4,7 @@ use crate::app::{App, new_id, now_s};
 use crate::config::SigningKeys;
 use crate::db::{self, audit};
 use crate::error::AppError;
+use bytes::Bytes;
 use fleeti_build::release::{self, ReleaseError};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{BYTES_MAX, is_artifact_path};
@@ -11,6 +12,7 @@ use fleeti_core::wire::api::{Build, Event, Release};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use futures::{Stream, StreamExt};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncWriteExt;
@@ -38,7 +40,7 @@ fn is_release_file(path: &str) -> bool {
 /// [`Code::Invalid`] for a path that no release has; [`Code::TooLarge`]; [`Code::Conflict`] once it is published.
 pub async fn upload<S, E>(app: &App, name: &ReleaseName, path: &str, mut body: S) -> Result<(), AppError>
 where
-    S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
 {
     if !is_release_file(path) {
@@ -114,6 +116,41 @@ async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Res
     }
     tokio::fs::rename(&private, &to).await?;
     commit(app, name, &to).await
+}
+
+/// What a device verifies before it downloads anything.
+pub struct Documents {
+    /// `manifest.json`, as it was signed.
+    pub manifest: Bytes,
+    /// Key id and signature (DER, base64) of each signer, JSON.
+    pub signatures: Bytes,
+}
+
+/// Documents of the releases that were asked for last. A release never changes, so nothing here is ever wrong.
+#[derive(Default)]
+pub struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
+
+/// Releases whose documents are kept in memory.
+const DOCUMENTS_MAX: usize = 64;
+
+/// What a device verifies before it downloads anything.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, AppError> {
+    let cache = || app.documents.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = cache().get(name) {
+        return Ok(Arc::clone(found));
+    }
+    let found = db::releases::documents(app.db.pool(), name).await?;
+    let (manifest, signatures) = found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
+    let documents = Arc::new(Documents { manifest: manifest.into(), signatures: signatures.into() });
+    let mut cache = cache();
+    if cache.len() >= DOCUMENTS_MAX {
+        cache.clear();
+    }
+    cache.insert(name.clone(), Arc::clone(&documents));
+    Ok(documents)
 }
 
 /// Signs a build with the keys of this server, and publishes it. What the signer does goes to `line`.

@@ -21,6 +21,9 @@ pub struct Outcome {
 impl Outcome {
     /// Pushes and publishes.
     pub fn hand_out(self, app: &App) {
+        if !self.notify.is_empty() {
+            app.grants.changed();
+        }
         for device in &self.notify {
             app.hub.notify(device);
         }

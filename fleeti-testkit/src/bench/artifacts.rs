@@ -1,0 +1,137 @@
+//! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Beside nginx on the same files.
+
+use super::Record;
+use super::organisation::{Device, Organisation};
+use super::process::{Peer, cpu_s, free_port};
+use crate::synthetic;
+use anyhow::{Context, Result, ensure};
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::api::CreateRollout;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const SIZE: usize = 256 << 20;
+const CONNECTIONS: usize = 8;
+const WARM_UP: Duration = Duration::from_secs(1);
+const MEASURED: Duration = Duration::from_secs(8);
+
+/// Runs the scenario in a folder.
+///
+/// # Errors
+/// When a server does not start or serve.
+pub fn run(dir: &Path) -> Result<Vec<Record>> {
+    let mut organisation = Organisation::found(dir)?;
+    let device = organisation.devices("bench", 1)?.remove(0);
+    let ports = organisation.start_server()?;
+    let name: ReleaseName = "kiosk@1".parse()?;
+    let release = organisation.world.path("releases/1");
+    synthetic::release(&release, &name, &organisation.release_key()?, SIZE)?;
+    organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let request = CreateRollout { release: name.clone(), fleet: "bench".parse()? };
+    runtime.block_on(organisation.world.client()?.start_rollout(&request))?;
+    let ours = organisation.world.server_id()?;
+    let mut records = measure(&runtime, &device, ports.https, ours, "fleeti")?;
+
+    let port = free_port()?;
+    let (certificate, key, authorities) = organisation.peer_files()?;
+    // The files lie where our server's paths say, so that both are asked for the same.
+    let root = organisation.world.path("nginx");
+    fs::create_dir_all(root.join("files/releases/kiosk"))?;
+    std::os::unix::fs::symlink(&release, root.join("files/releases/kiosk/1"))?;
+    let config = format!(
+        "daemon off; master_process off; pid {root}/pid; error_log stderr;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; sendfile on; keepalive_requests 10000000; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
+         fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi; open_file_cache max=100;\n\
+         server {{ listen {port} ssl; ssl_protocols TLSv1.3; ssl_certificate {}; ssl_certificate_key {};\n\
+         ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 3; root {root}/files; }} }}\n",
+        certificate.display(),
+        key.display(),
+        authorities.display(),
+        root = root.display(),
+    );
+    let file = root.join("nginx.conf");
+    fs::write(&file, config)?;
+    let arguments = ["-p", &root.display().to_string(), "-c", &file.display().to_string()];
+    let nginx = Peer::start("/usr/sbin/nginx", &arguments, port, &root.join("log"))?;
+    records.extend(measure(&runtime, &device, port, nginx.id(), "nginx")?);
+    Ok(records)
+}
+
+fn measure(runtime: &tokio::runtime::Runtime, device: &Device, port: SocketAddr, id: u32, who: &'static str) -> Result<Vec<Record>> {
+    let artifact = "/releases/kiosk/1/raw/kiosk_1.root";
+    let (_, bytes, cpu) = runtime.block_on(load(device, port, artifact, id))?;
+    let (requests, _, manifest_cpu) = runtime.block_on(load(device, port, "/releases/kiosk/1/manifest.json", id))?;
+    Ok(vec![
+        Record::new("artifact_gb_per_cpu_s", bytes / 1e9 / cpu, "GB/CPU-s", who),
+        Record::new("manifest_requests_per_cpu_s", requests / manifest_cpu, "1/CPU-s", who),
+    ])
+}
+
+#[derive(Default)]
+struct Counters {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Requests and bytes that were served, and the server's CPU seconds for them.
+#[allow(clippy::cast_precision_loss)]
+async fn load(device: &Device, port: SocketAddr, path: &'static str, id: u32) -> Result<(f64, f64, f64)> {
+    let counters = Arc::new(Counters::default());
+    let mut tasks = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = connect(device, port).await?;
+        tasks.push(tokio::spawn(drive(connection, path, Arc::clone(&counters))));
+    }
+    tokio::time::sleep(WARM_UP).await;
+    let read = || (counters.requests.load(Ordering::Relaxed) as f64, counters.bytes.load(Ordering::Relaxed) as f64);
+    let (before, cpu_before) = (read(), cpu_s(id)?);
+    tokio::time::sleep(MEASURED).await;
+    let (after, cpu_after) = (read(), cpu_s(id)?);
+    counters.stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    Ok((after.0 - before.0, after.1 - before.1, cpu_after - cpu_before))
+}
+
+async fn connect(device: &Device, port: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
+    let tcp = TcpStream::connect(port).await?;
+    tcp.set_nodelay(true)?;
+    let tls = TlsConnector::from(Arc::clone(&device.tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn drive(mut connection: SendRequest<Empty<Bytes>>, path: &'static str, counters: Arc<Counters>) -> Result<()> {
+    while !counters.stop.load(Ordering::Relaxed) {
+        connection.ready().await?;
+        let request = Request::get(path).header("host", "localhost").body(Empty::new())?;
+        let mut response = connection.send_request(request).await?;
+        ensure!(response.status() == 200, "{path}: {}", response.status());
+        while let Some(frame) = response.frame().await {
+            let data = frame?.into_data().ok().context("trailers")?;
+            counters.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if counters.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Keys, certificates and a server of ours for a benchmark.
+
+use crate::world::World;
+use anyhow::{Context, Result};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use fleeti_pki::certificate::{self, Period, Role};
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_server::config::Pki;
+use fleeti_server::db::devices::Certified;
+use fleeti_server::db::{self, Db};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const VALID_S: u64 = 86_400;
+
+/// A device that may connect to every server of the benchmark.
+#[derive(Clone)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// TLS 1.3, one cipher, no resumption.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// Keys in a folder, and our server on them.
+pub struct Organisation {
+    /// The folder.
+    pub world: World,
+    pki: Pki,
+}
+
+/// Where our server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Device port.
+    pub https: SocketAddr,
+    /// MQTT.
+    pub mqtt: SocketAddr,
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = fleeti_pki::base64_text(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+impl Organisation {
+    /// Makes keys in a folder.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn found(dir: &Path) -> Result<Self> {
+        let world = World::new(dir)?;
+        world.make_keys()?;
+        fs::copy(world.path("passphrase"), world.path("server/passphrase"))?;
+        let pki = Pki::open(&world.path("server"))?;
+        Ok(Self { world, pki })
+    }
+
+    /// Certificate, key and trust anchors of another server, as PEM files.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn peer_files(&self) -> Result<(PathBuf, PathBuf, PathBuf)> {
+        let key = SoftKey::generate(Algorithm::P256)?;
+        let role = Role::Server { names: vec!["localhost".into(), "127.0.0.1".into()] };
+        let authority = self.pki.server_authority();
+        let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
+        let files = (self.world.path("peer.pem"), self.world.path("peer.key"), self.world.path("peer-ca.pem"));
+        fs::write(&files.0, format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(authority.certificate)?))?;
+        fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
+        let public = |name: &str| fs::read_to_string(self.world.path("public").join(name));
+        fs::write(&files.2, format!("{}{}", public("device-ca.pem")?, public("root.pem")?))?;
+        Ok(files)
+    }
+
+    /// Devices that our server knows, without asking it: enrolling is another benchmark.
+    ///
+    /// # Errors
+    /// When the database or a key fails.
+    pub fn devices(&self, fleet: &str, count: usize) -> Result<Vec<Device>> {
+        let fleet = fleet.parse()?;
+        let (mut devices, mut rows) = (Vec::new(), Vec::new());
+        let authority = self.pki.device_authority();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
+        let roots = Arc::new(roots);
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+        let provider = Arc::new(provider);
+        for i in 0..count {
+            let id: DeviceId = format!("bench-{i:06}").parse()?;
+            let key = SoftKey::generate(Algorithm::P256)?;
+            let role = Role::Device { id: id.clone() };
+            let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
+            rows.push((
+                id.clone(),
+                Certified {
+                    key_sha256: sha256_hex(key.public_key_der()),
+                    serial: certificate::serial(&leaf),
+                    pem: certificate::to_pem(&leaf)?,
+                    certificate_sha256: certificate::fingerprint(&leaf)?,
+                    not_after_s: certificate::not_after_s(&leaf),
+                },
+            ));
+            let chain =
+                vec![CertificateDer::from(certificate::to_der(&leaf)?), CertificateDer::from(certificate::to_der(authority.certificate)?)];
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec()));
+            let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(&[&rustls::version::TLS13])?
+                .with_root_certificates(Arc::clone(&roots))
+                .with_client_auth_cert(chain, key)?;
+            tls.resumption = rustls::client::Resumption::disabled();
+            devices.push(Device { id, tls: Arc::new(tls) });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let database = self.world.path("server/fleeti.db");
+        runtime.block_on(async {
+            let db = Db::open(&database).await?;
+            let mut tx = db.write().await?;
+            for (id, certified) in &rows {
+                db::devices::upsert(&mut tx, id, &fleet, certified, now_s()).await?;
+            }
+            tx.commit().await?;
+            db.pool().close().await;
+            anyhow::Ok(())
+        })?;
+        Ok(devices)
+    }
+
+    /// Starts our server.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn start_server(&mut self) -> Result<Ports> {
+        let said = self.world.start_server()?;
+        let address = |after: &str| -> Result<SocketAddr> {
+            let rest = said.split(after).nth(1).with_context(|| format!("no {after:?} in {said:?}"))?;
+            Ok(rest.split(',').next().unwrap_or_default().parse()?)
+        };
+        Ok(Ports { https: address("https://")?, mqtt: address("MQTT ")? })
+    }
+
+    /// The key that signs releases.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub fn release_key(&self) -> Result<SoftKey> {
+        let sealed = fs::read(self.world.path("pki/offline/release.key"))?;
+        let opened = fleeti_pki::sealed::open(&sealed, fleeti_pki::hierarchy::purpose::RELEASE, &fs::read(self.world.path("passphrase"))?)?;
+        Ok(SoftKey::from_pkcs8_der(&opened)?)
+    }
+}

@@ -1,0 +1,89 @@
+//! A server as a child process, ended with its owner; its CPU time and memory out of proc(5).
+
+use crate::vm::tethered;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Ticks of a second in proc_pid_stat(5); a constant of the kernel's interface.
+const TICKS: f64 = 100.0;
+
+/// A running server.
+pub struct Peer {
+    child: Child,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Peer {
+    /// Starts a program and waits until its port answers; its output goes to `log`.
+    ///
+    /// # Errors
+    /// When it ends, or does not answer within ten seconds.
+    pub fn start(program: &str, arguments: &[&str], port: SocketAddr, log: &Path) -> Result<Self> {
+        let file = fs::File::create(log)?;
+        let child = tethered(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("{program}: is it installed?"))?;
+        let mut peer = Self { child };
+        let started = Instant::now();
+        while TcpStream::connect(port).is_err() {
+            if let Some(status) = peer.child.try_wait()? {
+                bail!("{program} ended with {status}: {}", fs::read_to_string(log).unwrap_or_default());
+            }
+            if started.elapsed() > Duration::from_secs(10) {
+                bail!("{program} does not listen: {}", fs::read_to_string(log).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(peer)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// A loopback port that is free now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Seconds of CPU that a process has used, all its threads.
+///
+/// # Errors
+/// When it does not run.
+pub fn cpu_s(id: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name may hold anything, and ends with the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).context("stat");
+    Ok((ticks(11)? + ticks(12)?) / TICKS)
+}
+
+/// Resident memory of a process, KiB.
+///
+/// # Errors
+/// When it does not run.
+pub fn resident_kib(id: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

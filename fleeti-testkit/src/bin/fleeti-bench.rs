@@ -1,0 +1,54 @@
+//! Benchmarks beside peers, one scenario at a time; `cargo xtask bench` builds and runs this.
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use fleeti_testkit::bench::{Record, artifacts, channel};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+struct Arguments {
+    /// What is measured.
+    scenario: Scenario,
+    /// Where the records go, as one JSON array.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// rumqttd's program, to be measured as well.
+    #[arg(long)]
+    rumqttd: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scenario {
+    /// Downloads, beside nginx.
+    Artifacts,
+    /// MQTT sessions, beside mosquitto and rumqttd.
+    Channel,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let dir = tempfile::tempdir()?;
+    let records: Vec<Record> = match arguments.scenario {
+        Scenario::Artifacts => artifacts::run(dir.path())?,
+        Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
+    };
+    let text = serde_json::to_string_pretty(&records)?;
+    match &arguments.json {
+        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
+        None => {
+            println!("{text}");
+            Ok(())
+        }
+    }
+}

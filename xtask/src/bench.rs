@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: programs in the release profile, peers from Debian and from the crate registry.
+
+use crate::{cargo, run, setup, target};
+use anyhow::Result;
+use std::process::Command;
+
+/// The peer that has no package.
+const RUMQTTD: (&str, &str) = ("rumqttd", "0.20.0");
+
+/// Builds everything and runs one scenario.
+pub fn measure(arguments: &[&str]) -> Result<()> {
+    setup::run()?;
+    setup::install(setup::PEERS)?;
+    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
+    run_cargo("build the programs for figures", &[&["build", "--release", "--bins"][..], &packages].concat())?;
+    let mut command = Command::new(target().join("release/fleeti-bench"));
+    command.args(arguments);
+    if arguments.first() == Some(&"channel") {
+        let tools = target().join("peers");
+        if !tools.join("bin/rumqttd").exists() {
+            let root = tools.display().to_string();
+            let (name, version) = RUMQTTD;
+            let wanted = ["install", name, "--version", version, "--locked", "--features", "verify-client-cert", "--root", &root];
+            run_cargo("build rumqttd", &wanted)?;
+        }
+        command.arg("--rumqttd").arg(tools.join("bin/rumqttd"));
+    }
+    run("figures", &mut command)
+}
+
+fn run_cargo(title: &str, arguments: &[&str]) -> Result<()> {
+    run(title, &mut cargo(arguments))
+}
