@@ -4,8 +4,9 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet};
-use fleeti_core::wire::device::{Report, Telemetry};
+use fleeti_core::wire::device::{DesiredState, Forgiveness, Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Sqlite};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -238,48 +239,80 @@ pub async fn telemetry(tx: &mut Tx<'_>, id: &DeviceId, telemetry: &Telemetry, no
     Ok(())
 }
 
-/// Sets what a device should run.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn set_desired(tx: &mut Tx<'_>, id: &DeviceId, release: Option<&ReleaseName>) -> Result<(), AppError> {
-    sqlx::query("UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 WHERE id = $1")
-        .bind(id.as_str())
-        .bind(release.map(ToString::to_string))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Lets a device try a version again that was rolled back on it; `false` when there is no such device.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Result<bool, AppError> {
-    let sql = "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 WHERE id = $1";
-    Ok(sqlx::query(sql).bind(id.as_str()).bind(version.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
-}
-
-/// What a device should run.
 #[derive(sqlx::FromRow)]
-pub struct DesiredRow {
-    /// Grows with every change.
-    pub desired_generation: i64,
-    /// As in `kiosk@2`.
-    pub desired_release: Option<String>,
-    /// The version that was forgiven last.
-    pub forgiven: Option<String>,
-    /// Its number.
-    pub forgiveness: i64,
+struct DesiredRow {
+    id: String,
+    desired_generation: i64,
+    desired_release: Option<String>,
+    forgiven: Option<String>,
+    forgiveness: i64,
+}
+
+const DESIRED: &str = "id, desired_generation, desired_release, forgiven, forgiveness";
+
+impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
+    type Error = AppError;
+    fn try_from(row: DesiredRow) -> Result<Self, AppError> {
+        let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
+        let desired = DesiredState {
+            generation: from_seconds(row.desired_generation),
+            release: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+            forgiven: forgiven.map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
+            critical: vec!["release".into()],
+        };
+        Ok((row.id.parse().map_err(AppError::internal)?, desired))
+    }
+}
+
+/// Devices in one statement; the parameters of a statement are limited.
+const AT_ONCE: usize = 500;
+
+/// Sets what devices should run; gives each one's new desired state.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_desired(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: Option<&ReleaseName>,
+) -> Result<Vec<(DeviceId, DesiredState)>, AppError> {
+    let mut changed = Vec::with_capacity(ids.len());
+    for some in ids.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Sqlite>::new("UPDATE devices SET desired_release = ");
+        query.push_bind(release.map(ToString::to_string)).push(", desired_generation = desired_generation + 1 WHERE id IN (");
+        let mut list = query.separated(", ");
+        for id in some {
+            list.push_bind(id.as_str());
+        }
+        query.push(") RETURNING ").push(DESIRED);
+        for row in query.build_query_as::<DesiredRow>().fetch_all(&mut **tx).await? {
+            changed.push(row.try_into()?);
+        }
+    }
+    Ok(changed)
+}
+
+/// Lets a device try a version again that was rolled back on it; nothing when there is no such device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
+         WHERE id = $1 RETURNING {DESIRED}"
+    ));
+    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).bind(version.as_str()).fetch_optional(&mut **tx).await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
 /// What a device should run.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredRow>, AppError> {
-    let sql = "SELECT desired_generation, desired_release, forgiven, forgiveness FROM devices WHERE id = $1";
-    Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
+pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
+    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
 /// Remembers whether the device holds a persistent MQTT session.

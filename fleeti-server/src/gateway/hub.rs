@@ -1,7 +1,10 @@
-//! Live sessions by device. A star: whoever has news for a device wakes its session, which looks into the mailbox.
+//! Live sessions by device. A star: whoever has committed news for a device hands it to its session, or has it look
+//! into the mailbox.
 
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::device::DesiredState;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -11,18 +14,36 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct Handle {
     number: u64,
-    /// Something lies in the mailbox.
-    pub mail: Arc<Notify>,
+    /// What has come for the device.
+    pub mail: Arc<Mail>,
     /// The session must end.
     pub kicked: CancellationToken,
     ended: CancellationToken,
+}
+
+/// What has come for a device since its session looked last.
+#[derive(Default)]
+pub struct Mail {
+    /// There is something.
+    pub arrived: Notify,
+    desired: Mutex<Option<DesiredState>>,
+    commands: AtomicBool,
+}
+
+impl Mail {
+    /// The newest desired state, and whether commands wait in the database.
+    #[must_use]
+    pub fn take(&self) -> (Option<DesiredState>, bool) {
+        let desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (desired, self.commands.swap(false, Ordering::SeqCst))
+    }
 }
 
 /// Live sessions.
 #[derive(Default)]
 pub struct Hub {
     sessions: Mutex<HashMap<DeviceId, Handle>>,
-    counter: std::sync::atomic::AtomicU64,
+    counter: AtomicU64,
 }
 
 /// Removes the session from the hub when it ends, however it ends.
@@ -51,7 +72,7 @@ impl Hub {
 
     /// Registers a session. The device's old one is kicked, and awaited, before the new one begins.
     pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
-        let number = self.counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, mail: Arc::default(), kicked: CancellationToken::new(), ended: CancellationToken::new() };
         let old = self.lock().insert(device.clone(), handle.clone());
         let registration = Registration { hub: self, device: device.clone(), handle };
@@ -63,10 +84,23 @@ impl Hub {
         registration
     }
 
-    /// Wakes a device's session, if there is one.
-    pub fn notify(&self, device: &DeviceId) {
+    /// Hands a desired state that was committed to the device's session, if there is one. A newer one replaces it.
+    pub fn push(&self, device: &DeviceId, desired: DesiredState) {
         if let Some(handle) = self.lock().get(device) {
-            handle.mail.notify_one();
+            let mut waiting = handle.mail.desired.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.as_ref().is_none_or(|w| w.generation < desired.generation) {
+                *waiting = Some(desired);
+            }
+            drop(waiting);
+            handle.mail.arrived.notify_one();
+        }
+    }
+
+    /// Has the device's session look for commands, if there is one.
+    pub fn commands_wait(&self, device: &DeviceId) {
+        if let Some(handle) = self.lock().get(device) {
+            handle.mail.commands.store(true, Ordering::SeqCst);
+            handle.mail.arrived.notify_one();
         }
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
+use fleeti_core::wire::device::DesiredState;
 use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
@@ -41,6 +42,10 @@ struct Session<'a> {
     subscribed: HashSet<Down>,
     sent_generation: Option<u64>,
     sent_commands: HashSet<String>,
+    /// To be sent, if it is newer than what was.
+    desired: Option<DesiredState>,
+    /// Commands may wait in the database.
+    commands: bool,
     /// More lies in the mailbox than may be on its way at once.
     held_back: bool,
 }
@@ -65,6 +70,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         subscribed: HashSet::new(),
         sent_generation: None,
         sent_commands: HashSet::new(),
+        desired: None,
+        commands: false,
         held_back: false,
     };
     let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
@@ -208,6 +215,7 @@ impl Session<'_> {
 
     async fn serve(&mut self, handle: &Handle) -> Result<(), Closed> {
         if !self.subscribed.is_empty() {
+            self.look_into_the_mailbox().await?;
             self.deliver().await?;
         }
         loop {
@@ -218,7 +226,12 @@ impl Session<'_> {
                     let reason = if revoked { DisconnectReasonCode::NotAuthorized } else { DisconnectReasonCode::SessionTakenOver };
                     return close(reason, "kicked");
                 }
-                () = handle.mail.notified() => self.deliver().await?,
+                () = handle.mail.arrived.notified() => {
+                    let (desired, commands) = handle.mail.take();
+                    self.desired = desired.or(self.desired.take());
+                    self.commands |= commands;
+                    self.deliver().await?;
+                }
                 packet = tokio::time::timeout(self.keep_alive, self.read()) => {
                     let Ok(packet) = packet else { return close(DisconnectReasonCode::KeepAliveTimeout, "silent") };
                     let packet = packet.map_err(|e| Closed { reason: DisconnectReasonCode::MalformedPacket, detail: format!("{e:#}") })?;
@@ -312,23 +325,34 @@ impl Session<'_> {
         if refused {
             return close(DisconnectReasonCode::NotAuthorized, "subscribed what is not its own");
         }
+        self.look_into_the_mailbox().await?;
         self.deliver().await.map_err(Into::into)
     }
 
-    /// Sends what lies in the mailbox and was not sent in this session yet.
+    /// What lies in the database: everything that was not pushed to this very session.
+    async fn look_into_the_mailbox(&mut self) -> Result<()> {
+        self.desired = Some(devices::desired(self.app, &self.device).await?);
+        self.commands = true;
+        Ok(())
+    }
+
+    /// Sends what has come and was not sent in this session yet.
     async fn deliver(&mut self) -> Result<()> {
         self.held_back = self.in_flight.len() >= IN_FLIGHT_MAX;
-        if self.subscribed.contains(&Down::Desired) && !self.held_back {
-            let desired = devices::desired(self.app, &self.device).await?;
-            if self.sent_generation != Some(desired.generation) {
-                self.sent_generation = Some(desired.generation);
-                self.send(Down::Desired, &serde_json::to_vec(&desired)?).await?;
-            }
+        if self.subscribed.contains(&Down::Desired)
+            && !self.held_back
+            && let Some(desired) = self.desired.take()
+            && self.sent_generation.is_none_or(|sent| sent < desired.generation)
+        {
+            self.sent_generation = Some(desired.generation);
+            self.send(Down::Desired, &serde_json::to_vec(&desired)?).await?;
         }
-        if self.subscribed.contains(&Down::Command) {
+        if self.subscribed.contains(&Down::Command) && self.commands {
+            self.commands = false;
             for command in db::commands::pending(self.app.db.pool(), &self.device).await? {
                 if self.in_flight.len() >= IN_FLIGHT_MAX {
                     self.held_back = true;
+                    self.commands = true;
                     break;
                 }
                 if self.sent_commands.insert(command.id.clone()) {

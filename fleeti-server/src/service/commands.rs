@@ -32,6 +32,6 @@ pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Re
     db::commands::insert(&mut tx, device, &command, now).await?;
     audit(&mut tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
     tx.commit().await?;
-    app.hub.notify(device);
+    app.hub.commands_wait(device);
     Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })
 }

@@ -6,7 +6,7 @@ use crate::error::AppError;
 use crate::service::rollouts;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::wire::api::{Device, Event, Fleet};
-use fleeti_core::wire::device::{Acknowledgement, DesiredState, Forgiveness, Report, Telemetry};
+use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
 
@@ -127,14 +127,7 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    let row = db::devices::desired(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
-    Ok(DesiredState {
-        generation: db::from_seconds(row.desired_generation),
-        release: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
-        forgiven: forgiven.map(|version| Forgiveness { version, number: db::from_seconds(row.forgiveness) }),
-        critical: vec!["release".into()],
-    })
+    db::devices::desired(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
 
 /// Lets a device try a version again that was rolled back on it.
@@ -143,11 +136,11 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
 /// [`Code::NotFound`].
 pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    if !db::devices::forgive(&mut tx, device, version).await? {
+    let Some(desired) = db::devices::forgive(&mut tx, device, version).await? else {
         return Err(AppError::not_found("device", device.as_str()));
-    }
+    };
     audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
     tx.commit().await?;
-    app.hub.notify(device);
+    app.hub.push(device, desired);
     Ok(())
 }

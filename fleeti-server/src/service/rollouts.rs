@@ -3,29 +3,29 @@
 use crate::app::{App, new_id, now_s};
 use crate::db::{self, Tx, audit};
 use crate::error::AppError;
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
-use fleeti_core::wire::device::Report;
+use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What is to be done once the transaction is committed.
 #[derive(Default)]
 #[must_use]
 pub struct Outcome {
-    notify: Vec<DeviceId>,
+    desired: Vec<(DeviceId, DesiredState)>,
     changed: Vec<String>,
 }
 
 impl Outcome {
     /// Pushes and publishes.
     pub fn hand_out(self, app: &App) {
-        if !self.notify.is_empty() {
+        if !self.desired.is_empty() {
             app.grants.changed();
         }
-        for device in &self.notify {
-            app.hub.notify(device);
+        for (device, desired) in self.desired {
+            app.hub.push(&device, desired);
         }
         for id in self.changed {
             app.publish(Event::Rollout { id });
@@ -34,19 +34,18 @@ impl Outcome {
 }
 
 async fn carry_out(tx: &mut Tx<'_>, id: &str, effects: Vec<Effect>, outcome: &mut Outcome) -> Result<(), AppError> {
+    let (mut granted, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) = Default::default();
     for effect in effects {
         match effect {
-            Effect::Grant(device, release) => {
-                db::devices::set_desired(tx, &device, Some(&release)).await?;
-                outcome.notify.push(device);
-            }
-            Effect::Withdraw(device) => {
-                db::devices::set_desired(tx, &device, None).await?;
-                outcome.notify.push(device);
-            }
+            Effect::Grant(device, release) => granted.entry(release).or_default().push(device),
+            Effect::Withdraw(device) => withdrawn.push(device),
             Effect::Publish => outcome.changed.push(id.to_owned()),
         }
     }
+    for (release, devices) in granted {
+        outcome.desired.extend(db::devices::set_desired(tx, &devices, Some(&release)).await?);
+    }
+    outcome.desired.extend(db::devices::set_desired(tx, &withdrawn, None).await?);
     Ok(())
 }
 
