@@ -3,6 +3,7 @@
 use crate::config::{Config, Pki};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
+use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::releases::DocumentCache;
 use fleeti_core::wire::api::Event;
@@ -30,6 +31,8 @@ pub struct App {
     pub events: broadcast::Sender<Event>,
     /// Held while a revocation list is signed and swapped in.
     pub list: Mutex<()>,
+    /// Which devices hold a persistent MQTT session.
+    pub sessions: Sessions,
     /// When what devices may fetch has changed.
     pub grants: Grants,
     /// Manifests and signatures of releases that are asked for.

@@ -88,6 +88,7 @@ impl Server {
             admin_token,
             events,
             list: Mutex::new(()),
+            sessions: gateway::sessions::Sessions::default(),
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
             build_queued: Notify::new(),
@@ -125,6 +126,10 @@ impl Server {
             tokio::spawn(async move { drop(device_server.await) }),
             tokio::spawn(gateway::run(Arc::clone(&app), mqtt)),
             tokio::spawn(worker::run(Arc::clone(&app))),
+            tokio::spawn({
+                let app = Arc::clone(&app);
+                async move { gateway::sessions::run(&app).await }
+            }),
             tokio::spawn(renew(Arc::clone(&app))),
         ];
         Ok(Self { addresses, app, http: handles, tasks })

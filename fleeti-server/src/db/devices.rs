@@ -315,22 +315,32 @@ pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredS
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
+/// What decides whether a device's MQTT session begins, and how.
+#[derive(sqlx::FromRow)]
+pub struct Admission {
+    /// SHA-256 of the key that it enrolled with.
+    pub key_sha256: String,
+    /// When it was revoked.
+    pub revoked_s: Option<i64>,
+    /// 1 when it holds a persistent session.
+    pub mqtt_session: i64,
+}
+
+/// What decides whether a device's MQTT session begins, and how.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
+    let sql = "SELECT key_sha256, revoked_s, mqtt_session FROM devices WHERE id = $1";
+    Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
+}
+
 /// Remembers whether the device holds a persistent MQTT session.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_session(pool: &SqlitePool, id: &DeviceId, present: bool) -> Result<(), AppError> {
+pub async fn set_session(tx: &mut Tx<'_>, id: &DeviceId, present: bool) -> Result<(), AppError> {
     let sql = "UPDATE devices SET mqtt_session = $2 WHERE id = $1";
-    sqlx::query(sql).bind(id.as_str()).bind(i64::from(present)).execute(pool).await?;
+    sqlx::query(sql).bind(id.as_str()).bind(i64::from(present)).execute(&mut **tx).await?;
     Ok(())
-}
-
-/// Whether the device holds a persistent MQTT session.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn has_session(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
-    let n: Option<i64> =
-        sqlx::query_scalar("SELECT mqtt_session FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
-    Ok(n == Some(1))
 }

@@ -6,6 +6,7 @@
 
 pub mod hub;
 mod session;
+pub mod sessions;
 pub mod tls;
 
 use crate::app::AppRef;

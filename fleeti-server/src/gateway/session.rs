@@ -78,17 +78,20 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         Packet::Connect(connect, will, _) => (connect, will.is_some()),
         _ => bail!("the first packet is no CONNECT"),
     };
-    if let Err(code) = session.admit(&connect, has_will, &key_sha256).await {
-        let refusal = ConnAck { session_present: false, code, properties: None };
-        session.write(&Packet::ConnAck(refusal)).await?;
-        bail!("refused: {code:?}");
-    }
+    let known = match session.admit(&connect, has_will, &key_sha256).await {
+        Ok(known) => known,
+        Err(code) => {
+            let refusal = ConnAck { session_present: false, code, properties: None };
+            session.write(&Packet::ConnAck(refusal)).await?;
+            bail!("refused: {code:?}");
+        }
+    };
     let registration = app.hub.register(&session.device).await;
     // Checked again: a revocation may have come between the first look and the registration.
     if app.tls.is_revoked(&session.device) {
         bail!("revoked");
     }
-    session.begin(&connect).await?;
+    session.begin(&connect, known).await?;
     app.publish(Event::Device { id: session.device.clone() });
     let result = session.serve(&registration.handle).await;
     if let Err(Closed { reason, .. }) = &result {
@@ -161,7 +164,8 @@ impl Session<'_> {
         Ok(tokio::time::timeout(self.write_limit, write).await.context("the device does not read")??)
     }
 
-    async fn admit(&self, connect: &Connect, has_will: bool, key_sha256: &str) -> Result<(), ConnectReturnCode> {
+    /// Whether the device may begin a session; gives whether it holds one already.
+    async fn admit(&self, connect: &Connect, has_will: bool, key_sha256: &str) -> Result<bool, ConnectReturnCode> {
         if connect.client_id != self.device.as_str() {
             return Err(ConnectReturnCode::ClientIdentifierNotValid);
         }
@@ -169,23 +173,23 @@ impl Session<'_> {
             // Presence comes from the connection itself.
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        match db::devices::may_connect(self.app.db.pool(), &self.device, key_sha256).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ConnectReturnCode::NotAuthorized),
+        match db::devices::admission(self.app.db.pool(), &self.device).await {
+            Ok(Some(a)) if a.revoked_s.is_none() && a.key_sha256 == key_sha256 => {
+                Ok(self.app.sessions.holds(&self.device, a.mqtt_session == 1))
+            }
+            Ok(_) => Err(ConnectReturnCode::NotAuthorized),
             Err(_) => Err(ConnectReturnCode::ServerUnavailable),
         }
     }
 
-    async fn begin(&mut self, connect: &Connect) -> Result<()> {
+    async fn begin(&mut self, connect: &Connect, known: bool) -> Result<()> {
         let granted = if connect.keep_alive == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive.min(KEEP_ALIVE_S_MAX) };
         self.keep_alive = Duration::from_secs(u64::from(granted) * 3 / 2);
-        let pool = self.app.db.pool();
-        let known = db::devices::has_session(pool, &self.device).await?;
         let session_present = !connect.clean_start && known;
         let expiry = connect.properties.as_ref().and_then(|p| p.session_expiry_interval).unwrap_or(0);
         // Written only when it changes: most devices come back as they went.
         if known != (expiry > 0) {
-            db::devices::set_session(pool, &self.device, expiry > 0).await?;
+            self.app.sessions.set(&self.device, expiry > 0);
         }
         if session_present {
             self.subscribed = Down::ALL.into_iter().collect();
