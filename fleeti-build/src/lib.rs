@@ -1,5 +1,14 @@
 //! From a profile to an image: lock, Nix, signed release, personalised disk.
 //!
+//! ```
+//! use fleeti_build::build::{BuildRecord, stages};
+//! // What a build's log shows is going on, for whoever watches it.
+//! assert_eq!(stages("resolving packages\nevaluating\n"), ["resolving packages", "evaluating"]);
+//! // A directory that is no build says so.
+//! let error = BuildRecord::read(std::path::Path::new("/nonexistent")).unwrap_err();
+//! assert!(error.to_string().contains("/nonexistent/build.json"));
+//! ```
+//!
 //! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases and the
 //! Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the one trait that
 //! touches Nix) · [`build`] (from a profile to `build.json`) · [`release`] (signing and the release

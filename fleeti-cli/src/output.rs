@@ -65,6 +65,11 @@ impl Output {
     }
 }
 
+/// A line for each of them, or what to do where there is none.
+pub fn rows<T>(list: &[T], empty: &str, row: impl Fn(&T) -> String) -> String {
+    if list.is_empty() { empty.to_owned() } else { list.iter().map(row).collect::<Vec<_>>().join("\n") }
+}
+
 /// Bytes for people.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];

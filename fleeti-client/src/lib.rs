@@ -1,12 +1,14 @@
 //! Typed HTTP client of the Fleeti API.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), fleeti_client::ClientError> {
-//! let client = fleeti_client::Client::new("http://127.0.0.1:8080", "TOKEN")?;
-//! for device in client.devices().await? {
-//!     println!("{} runs {:?}", device.id, device.boot.map(|b| b.running));
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let client = fleeti_client::Client::new("http://127.0.0.1:1", "TOKEN")?;
+//! match client.devices().await {
+//!     Ok(devices) => devices.into_iter().for_each(|d| println!("{} runs {:?}", d.id, d.boot.map(|b| b.running))),
+//!     // Nobody listens there.
+//!     Err(e) => assert!(e.hint().unwrap().contains("is the server running")),
 //! }
-//! # Ok(()) }
+//! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
 //! ```
 //!
 //! Code map: [`Client`] has one method for each route; [`Events`] is the event stream.
@@ -244,6 +246,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn create_build(&self, build: &CreateBuild) -> Result<Build> {
         self.post("builds", build).await
+    }
+    /// The newest builds.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn builds(&self) -> Result<Vec<Build>> {
+        self.get("builds").await
     }
     /// One build.
     ///

@@ -6,14 +6,21 @@
 //! (the API on 8080, the device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883) · [`worker`] (builds) ·
 //! [`server`] (starting and stopping).
 //!
-//! ```no_run
-//! # async fn example() -> anyhow::Result<()> {
-//! let config = fleeti_server::config::Config::new("/var/lib/fleeti");
-//! let server = fleeti_server::server::Server::start(config).await?;
-//! println!("API at http://{}", server.addresses.api);
-//! server.stop().await;
-//! # Ok(()) }
 //! ```
+//! # actix_web::rt::System::new().block_on(async {
+//! let dir = tempfile::tempdir().unwrap();
+//! let config = fleeti_server::config::Config::new(dir.path());
+//! match fleeti_server::server::Server::start(config).await {
+//!     Ok(server) => {
+//!         println!("API at http://{}", server.addresses.api);
+//!         server.stop().await;
+//!     }
+//!     // A server without keys does not start, and says what to do.
+//!     Err(e) => assert!(e.to_string().contains("fleeti pki init")),
+//! }
+//! # });
+//! ```
+//! `examples/src/bin/embed_server.rs` embeds one with keys.
 
 pub mod app;
 pub mod config;

@@ -1,6 +1,15 @@
 //! Harness for tests and the demo: virtual machines with Secure Boot and TPM, the real programs around them.
 //! Only ever a dev-dependency of others.
 //!
+//! ```
+//! use fleeti_pki::{manifest::{PublicKey, ReleaseKeys}, signer::{Algorithm, SoftKey}};
+//! let dir = tempfile::tempdir().unwrap();
+//! let key = SoftKey::generate(Algorithm::P384).unwrap();
+//! fleeti_testkit::synthetic::release(dir.path(), &"kiosk@1".parse().unwrap(), &key, 64).unwrap();
+//! let keys = ReleaseKeys::new(vec![PublicKey::of(&key).unwrap()], 1).unwrap();
+//! assert!(fleeti_build::release::verify(dir.path(), &keys).is_ok());
+//! ```
+//!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
 //! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`bench`]

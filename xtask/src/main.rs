@@ -20,7 +20,7 @@ cargo xtask COMMAND
   test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
   python           build the wheel and test it, installed in a fresh virtual environment
   bench SCENARIO [--json FILE]
-                   figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd)
+                   figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd); pages
   deps             which crate may use which
   tidy             rules of the repository
 ";

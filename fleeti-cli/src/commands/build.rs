@@ -1,12 +1,15 @@
 //! `fleeti build`.
 
+use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, bytes};
+use crate::output::{Failure, Output, bytes, rows};
 use clap::Subcommand;
 use fleeti_build::build::{self, BuildError, Request, Verification};
 use fleeti_build::cache::Cache;
+use fleeti_client::Client;
 use fleeti_core::id::Version;
 use fleeti_core::profile::Revision;
+use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +42,24 @@ pub enum Command {
         /// The agent's program; beside this program by default.
         #[arg(long)]
         agent: Option<PathBuf>,
+    },
+    /// Have the server build a profile; its worker keeps the log.
+    Start {
+        /// The profile.
+        profile: PathBuf,
+        /// Version within the image line: numbers joined by dots.
+        #[arg(long)]
+        version: Version,
+        /// Wait until it is built; fails when it is not.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the newest builds on the server.
+    List {
+        #[command(flatten)]
+        server: Server,
     },
     /// Rebuild a build and compare every byte.
     Verify {
@@ -83,6 +104,20 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
+        Command::Start { profile, version, wait, server } => {
+            let request = CreateBuild { profile: super::profile::read(&profile)?, version };
+            let build = block_on(async { start(&server.client()?, &request, wait).await })?;
+            output.data(&build, describe);
+            match build.phase {
+                BuildPhase::Failed => Err(Failure::plain(build.detail)),
+                BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
+            }
+        }
+        Command::List { server } => {
+            let builds = block_on(async { server.client()?.builds().await.map_err(refused) })?;
+            output.data(&builds, |list| rows(list, "no build yet; begin with `fleeti build start PROFILE --version 1`", describe));
+            Ok(())
+        }
         Command::Verify { directory } => {
             let bar = spinner();
             let result = build::verify(&directory, &mut |line| bar.set_message(shorten(line))).map_err(failure)?;
@@ -109,6 +144,26 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
+fn describe(b: &Build) -> String {
+    let phase = format!("{:?}", b.phase).to_lowercase();
+    let signing = b.signing.map(|s| format!(", signature {s:?}").to_lowercase()).unwrap_or_default();
+    format!("{:<28} {:<20} revision {:<4} {phase}{signing}", b.id, b.release.to_string(), b.revision)
+}
+
+async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Build, Failure> {
+    // The stream first, then the build: nothing that happens in between is missed.
+    let mut events = client.events().await.map_err(refused)?;
+    let mut build = client.create_build(request).await.map_err(refused)?;
+    let bar = spinner();
+    while wait && matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
+        bar.set_message(shorten(&build.detail));
+        while !matches!(events.next().await.map_err(refused)?, Some(Event::Build { id }) if id == build.id) {}
+        build = client.build(&build.id).await.map_err(refused)?;
+    }
+    bar.finish_and_clear();
+    Ok(build)
+}
+
 fn agent_beside_this_program() -> Result<PathBuf, Failure> {
     let path = std::env::current_exe().map_err(Failure::plain)?.with_file_name("fleeti-agent");
     if path.exists() {
@@ -118,7 +173,7 @@ fn agent_beside_this_program() -> Result<PathBuf, Failure> {
     }
 }
 
-fn spinner() -> ProgressBar {
+pub fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_msg}") {
         bar.set_style(style);

@@ -1,7 +1,8 @@
 //! `fleeti profile`.
 
+use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, rows};
 use clap::Subcommand;
 use fleeti_core::profile::{self, Profile, Revision};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,18 @@ pub enum Command {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
     },
+    /// Save a profile on the server as the next revision of its line.
+    Save {
+        /// A TOML file, such as examples/profiles/kiosk.toml.
+        file: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the newest revision of each profile on the server.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
@@ -22,6 +35,23 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let profile = read(&file)?;
             let revision = Revision::new(1, profile).map_err(Failure::plain)?;
             output.data(&revision, |r| format!("{} is a good profile; digest {}", r.profile.name, r.digest));
+            Ok(())
+        }
+        Command::Save { file, server } => {
+            let profile = read(&file)?;
+            let saved = block_on(async { server.client()?.save_profile(&profile).await.map_err(refused) })?;
+            output.data(&saved, |r| {
+                format!("{} revision {}; build it with `fleeti build start {} --version 1`", r.line, r.number, file.display())
+            });
+            Ok(())
+        }
+        Command::List { server } => {
+            let profiles = block_on(async { server.client()?.profiles().await.map_err(refused) })?;
+            output.data(&profiles, |list| {
+                rows(list, "no profile yet; save one with `fleeti profile save FILE`", |r| {
+                    format!("{:<16} revision {:<4} {}", r.line, r.number, r.profile.description)
+                })
+            });
             Ok(())
         }
     }

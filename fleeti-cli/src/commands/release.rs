@@ -1,13 +1,15 @@
 //! `fleeti release`.
 
+use super::build::spinner;
 use super::pki::Passphrase;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, bytes};
+use crate::output::{Failure, Output, bytes, rows};
 use clap::Subcommand;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
 use fleeti_core::manifest::Manifest;
+use fleeti_core::wire::api::{Build, BuildPhase, Event};
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -46,6 +48,18 @@ pub enum Command {
     Publish {
         /// The release directory.
         release: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the newest releases on the server.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Have the server sign a build and publish it, where the release key is on the server.
+    Sign {
+        /// The id of the build, as in `fleeti build list`.
+        build: String,
         #[command(flatten)]
         server: Server,
     },
@@ -106,12 +120,51 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
+        Command::List { server } => {
+            let releases = block_on(async { server.client()?.releases().await.map_err(refused) })?;
+            output.data(&releases, |list| {
+                rows(list, "no release yet; publish one with `fleeti release publish DIR`", |r| {
+                    format!(
+                        "{:<24} {:>10}  manifest {}",
+                        r.name.to_string(),
+                        bytes(r.artifacts.iter().map(|a| a.size).sum()),
+                        r.manifest_sha256
+                    )
+                })
+            });
+            Ok(())
+        }
+        Command::Sign { build, server } => {
+            let build = block_on(async { follow(&server.client()?, &build).await })?;
+            output.data(&build, |b| format!("published {}", b.release));
+            Ok(())
+        }
         Command::Disk { build, release, out, size_gib, record } => {
             let record = record.map(|path| read_record(&path)).transpose()?;
             disk::create(&build, &release, &out, Some(size_gib << 30), record.as_ref()).map_err(Failure::plain)?;
             output.data(&serde_json::json!({"disk": out}), |_| format!("wrote {}", out.display()));
             Ok(())
         }
+    }
+}
+
+/// Asks for a signature and follows it to its end.
+async fn follow(client: &fleeti_client::Client, id: &str) -> Result<Build, Failure> {
+    let mut events = client.events().await.map_err(refused)?;
+    let mut build = client.sign_build(id).await.map_err(refused)?;
+    let bar = spinner();
+    loop {
+        bar.set_message(build.signing_detail.clone());
+        match build.signing {
+            Some(BuildPhase::Succeeded) => {
+                bar.finish_and_clear();
+                return Ok(build);
+            }
+            Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
+            _ => {}
+        }
+        while !matches!(events.next().await.map_err(refused)?, Some(Event::Build { id: changed }) if changed == id) {}
+        build = client.build(id).await.map_err(refused)?;
     }
 }
 

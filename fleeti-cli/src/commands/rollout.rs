@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, rows};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::id::{FleetId, ReleaseName};
@@ -26,6 +26,11 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// List the newest rollouts.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
     /// Show a rollout.
     Show {
         rollout: String,
@@ -43,6 +48,23 @@ pub enum Command {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     block_on(async {
         let rollout = match command {
+            Command::List { server } => {
+                let rollouts = server.client()?.rollouts().await.map_err(refused)?;
+                output.data(&rollouts, |list| {
+                    rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
+                        let done = r.state.devices.values().filter(|p| p.is_finished()).count();
+                        let phase = format!("{:?}", r.state.phase).to_lowercase();
+                        format!(
+                            "{:<30} {:<20} {:<16} {phase:<10} {done}/{}",
+                            r.id,
+                            r.state.release.to_string(),
+                            r.fleet.to_string(),
+                            r.state.devices.len()
+                        )
+                    })
+                });
+                return Ok(());
+            }
             Command::Start { release, fleet, wait, server } => {
                 let client = server.client()?;
                 let rollout = client.start_rollout(&CreateRollout { release, fleet }).await.map_err(refused)?;

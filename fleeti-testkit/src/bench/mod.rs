@@ -2,11 +2,13 @@
 //! the server's own CPU time, because client and server share the machine.
 //!
 //! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys, certificates, a
-//! server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT sessions, beside mosquitto and rumqttd).
+//! server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT sessions, beside mosquitto and rumqttd)
+//! · [`pages`] (what a person waits for).
 
 pub mod artifacts;
 pub mod channel;
 pub mod organisation;
+pub mod pages;
 pub mod process;
 
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{Record, artifacts, channel};
+use fleeti_testkit::bench::{Record, artifacts, channel, pages};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,8 @@ enum Scenario {
     Artifacts,
     /// MQTT sessions, beside mosquitto and rumqttd.
     Channel,
+    /// What a person waits for.
+    Pages,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let records: Vec<Record> = match arguments.scenario {
         Scenario::Artifacts => artifacts::run(dir.path())?,
+        Scenario::Pages => pages::run(dir.path())?,
         Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
     };
     let text = serde_json::to_string_pretty(&records)?;
