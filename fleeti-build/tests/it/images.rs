@@ -1,8 +1,10 @@
 //! Images: reproducible, and noticed when they are not.
 
 use crate::{cache, profile, request};
-use fleeti_build::build::{self, Verification};
+use fleeti_build::build::{self, Step, Verification};
+use fleeti_build::runner::{Nix, Runner};
 use fleeti_core::manifest::PHASE_READY;
+use std::process::Command;
 
 #[test]
 fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
@@ -21,6 +23,36 @@ fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
     bytes[1000] ^= 1;
     std::fs::write(&uki, bytes).unwrap();
     assert_eq!(build::verify(&request.out, &mut |_| {}).unwrap(), Verification::FileChanged { file: "uki.efi".into() });
+}
+
+/// A step that writes something else every time, in a build that is otherwise right.
+#[test]
+fn a_step_that_is_not_reproducible_is_named_with_its_first_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = request(dir.path(), profile("kiosk"), "build");
+    let mut record = build::run(&request, &cache(), &mut |_| {}).unwrap();
+    let inputs = Command::new("nix-store").arg("-qR").arg(&record.derivations["root"].derivation).output().unwrap().stdout;
+    let inputs = String::from_utf8(inputs).unwrap();
+    let seed = inputs.lines().find(|l| l.ends_with("-busybox-seed")).unwrap();
+    let expression = dir.path().join("odd.nix");
+    let text = format!(
+        "{{}}: {{ odd = derivation {{ name = \"fleeti-odd\"; system = \"x86_64-linux\"; builder = (builtins.storePath {seed}) + \"/busybox\"; \
+         args = [ \"sh\" \"-c\" \"{seed}/busybox cat /proc/sys/kernel/random/uuid > $out\" ]; }}; }}"
+    );
+    std::fs::write(&expression, text).unwrap();
+    let nix = Nix::new(dir.path().join("odd"));
+    let derivation = nix.instantiate(&expression, &[], &["odd"]).unwrap().remove(0);
+    let output = nix.realise(std::slice::from_ref(&derivation), false, &mut |_| {}).unwrap().remove(0);
+    record.derivations.clear();
+    record.derivations.insert("odd".into(), Step { derivation, output });
+    std::fs::write(request.out.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    match build::verify(&request.out, &mut |_| {}).unwrap() {
+        Verification::StepDiffers { step, difference } => {
+            assert_eq!(step, "odd");
+            assert!(difference.contains("differ: ") && difference.contains("line 1"), "{difference}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
