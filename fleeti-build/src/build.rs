@@ -8,7 +8,7 @@ use crate::overlay::{Overlay, OverlayError, Trust};
 use crate::runner::{Nix, RunError, Runner, tee};
 use fleeti_core::canonical::CanonicalError;
 use fleeti_core::id::{Architecture, ReleaseName, Version};
-use fleeti_core::manifest::ReferenceValues;
+use fleeti_core::manifest::{Manifest, ReferenceValues};
 use fleeti_core::profile::{Profile, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -189,8 +189,13 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     fs::create_dir_all(&request.out).map_err(io(&request.out))?;
     let out = fs::canonicalize(&request.out).map_err(io(&request.out))?;
     let log_path = out.join("build.log");
-    let mut log = fs::File::create(&log_path).map_err(io(&log_path))?;
+    // Appended, so that whoever follows the log of a build that is taken up again stays where it was.
+    let mut log = fs::File::options().create(true).append(true).open(&log_path).map_err(io(&log_path))?;
+    let is_new = log.metadata().map_err(io(&log_path))?.len() == 0;
     let mut line = tee(&mut log, line);
+    if !is_new {
+        line("taken up again");
+    }
 
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
@@ -276,6 +281,15 @@ pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError
 }
 
 impl BuildRecord {
+    /// Whether a manifest is of this very build.
+    #[must_use]
+    pub fn made(&self, manifest: &Manifest) -> bool {
+        self.release == manifest.release
+            && self.root_hash == manifest.root_hash
+            && self.inputs.revision_digest == manifest.revision_digest
+            && self.inputs.lock_digest == manifest.lock_digest
+    }
+
     /// Reads `build.json` of a directory.
     ///
     /// # Errors

@@ -161,8 +161,21 @@ pub fn create(
     }
     let staged = staging.keep();
     fs::set_permissions(&staged, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io(&staged))?;
+    // What is called a release must be one after a power cut as well.
+    sync(&staged)?;
     fs::rename(&staged, out).map_err(io(out))?;
+    fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
     Ok(manifest)
+}
+
+/// Every file and folder below a path, onto the disk.
+fn sync(path: &Path) -> Result<(), ReleaseError> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(io(path))? {
+            sync(&entry.map_err(io(path))?.path())?;
+        }
+    }
+    fs::File::open(path).and_then(|f| f.sync_all()).map_err(io(path))
 }
 
 /// GPT partition UUIDs of root and verity: the halves of the root hash (Discoverable Partitions

@@ -299,6 +299,21 @@ impl Client {
     }
 }
 
+impl Events {
+    /// Waits for an event of this kind, or until some were missed: then it may have been among them.
+    ///
+    /// # Errors
+    /// As [`Events::next`].
+    pub async fn wait_for(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<()> {
+        while let Some(event) = self.next().await? {
+            if wanted(&event) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The event stream (server-sent events).
 pub struct Events {
     stream: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,

@@ -93,6 +93,36 @@ pub struct State {
     pub devices: BTreeMap<DeviceId, DevicePhase>,
 }
 
+/// How many devices of a rollout stand where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All.
+    pub total: usize,
+    /// Run the release.
+    pub succeeded: usize,
+    /// Have finished, and do not.
+    pub failed: usize,
+    /// Are on their way.
+    pub moving: usize,
+}
+
+impl State {
+    /// How many devices stand where.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { total: self.devices.len(), ..Counts::default() };
+        for phase in self.devices.values() {
+            match phase {
+                DevicePhase::Granted => {}
+                DevicePhase::Succeeded => counts.succeeded += 1,
+                other if other.is_finished() => counts.failed += 1,
+                _ => counts.moving += 1,
+            }
+        }
+        counts
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

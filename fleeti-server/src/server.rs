@@ -5,7 +5,7 @@ use crate::config::{Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
-use crate::service::revocation;
+use crate::service::{releases, revocation};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -63,6 +63,7 @@ impl Server {
     /// Names what is missing, and what to do.
     pub async fn start(config: Config) -> Result<Self> {
         std::fs::create_dir_all(config.data.join("releases")).with_context(|| config.data.display().to_string())?;
+        releases::sweep(&config.data.join("releases")).context("releases/.staging")?;
         let pki = Pki::open(&config.data)?;
         let db = Db::open(&config.data.join("fleeti.db")).await?;
         let admin_token = admin_token(&config.data)?;

@@ -21,22 +21,30 @@ const LOG_INTERVAL: Duration = Duration::from_millis(300);
 /// Builds until the task is ended. A build that was cut off is taken again when its lease is over.
 pub async fn run(app: AppRef) {
     loop {
-        let worked = match claim_and_run(&app).await {
-            Ok(false) => claim_and_sign(&app).await,
-            other => other,
-        };
-        match worked {
-            Ok(true) => {}
-            Ok(false) => {
-                // A lease of a killed server runs out without anybody saying so.
-                tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified()).await.ok();
-            }
-            Err(e) => {
-                tracing::error!("build worker: {e:#}");
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
+        // Signatures first: somebody has just asked for one, and a build takes longer. Neither may stop the other.
+        let results = [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, claim_and_run(&app).await];
+        let worked = results.iter().any(|r| matches!(r, Ok(true)));
+        let failed = results.iter().any(Result::is_err);
+        for e in results.into_iter().filter_map(Result::err) {
+            tracing::error!("build worker: {e:#}");
+        }
+        if failed {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        } else if !worked {
+            // A lease of a killed server runs out without anybody saying so.
+            tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified()).await.ok();
         }
     }
+}
+
+async fn give_up(app: &AppRef) -> Result<()> {
+    let mut tx = app.db.write().await?;
+    let ended = db::builds::give_up(&mut tx, now_s()).await?;
+    tx.commit().await?;
+    for id in ended {
+        app.publish(Event::Build { id });
+    }
+    Ok(())
 }
 
 async fn claim_and_run(app: &AppRef) -> Result<bool> {
@@ -81,7 +89,7 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     };
     let (phase, detail) = match signed {
         Ok(release) => (BuildPhase::Succeeded, format!("published {}", release.name)),
-        Err(e) => (BuildPhase::Failed, e.to_string()),
+        Err(e) => (BuildPhase::Failed, e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}"))),
     };
     db::builds::signing(app.db.pool(), &build.id, phase, 0, &detail).await?;
     app.publish(Event::Build { id: build.id.clone() });

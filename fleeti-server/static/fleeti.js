@@ -1,9 +1,11 @@
-// What htmx does not do: questions before what cannot be undone, times that stay true, a log that stays at its end.
+// What htmx does not do: questions before what cannot be undone, times that stay true, a log that stays at its end,
+// and words when the server does not answer as it should.
 "use strict";
 document.addEventListener("submit", (event) => {
   const question = event.target.getAttribute("data-confirm");
   if (question && !window.confirm(question)) event.preventDefault();
 });
+
 const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 function tellTimes() {
@@ -15,7 +17,34 @@ function tellTimes() {
 }
 tellTimes();
 setInterval(tellTimes, 10000);
+
+// Whoever has scrolled back reads; whoever is at the end follows.
+const atEnd = new WeakMap();
+document.addEventListener("scroll", (event) => {
+  const log = event.target;
+  if (log instanceof Element && log.matches("pre[data-follow]")) {
+    atEnd.set(log, log.scrollHeight - log.scrollTop - log.clientHeight < 40);
+  }
+}, true);
+function follow() {
+  for (const log of document.querySelectorAll("pre[data-follow]")) {
+    if (atEnd.get(log) !== false) log.scrollTop = log.scrollHeight;
+  }
+}
+follow();
+
+function trouble(text) {
+  const place = document.getElementById("trouble");
+  if (place) place.textContent = text;
+}
+function refused(status) {
+  if (status === 401) window.location.assign("/signin");
+  else trouble(status ? `The server answered ${status}: this page may not be up to date.` : "The server cannot be reached: this page may not be up to date.");
+}
 document.addEventListener("htmx:after:swap", () => {
+  trouble("");
   tellTimes();
-  for (const log of document.querySelectorAll("pre[data-follow]")) log.scrollTop = log.scrollHeight;
+  follow();
 });
+document.addEventListener("htmx:response:error", (event) => refused(event.detail?.ctx?.response?.status));
+document.addEventListener("htmx:sse:error", (event) => refused(event.detail?.status));

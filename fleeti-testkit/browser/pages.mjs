@@ -84,17 +84,24 @@ await step("it is built, with its log as it grows", async () => {
   await page.getByRole("button", { name: "Build" }).click();
   await page.getByRole("heading", { name: "Build of kiosk@1" }).waitFor();
   await page.evaluate(() => { window.neverReloaded = true; });
-  await page.waitForFunction(() => document.getElementById("log").textContent.includes("evaluating"), null, LONG);
+  await page.locator("#log-growing", { hasText: "evaluating" }).waitFor(LONG);
   await look("build-running");
   await page.locator("#phase", { hasText: "built" }).waitFor(LONG);
-  const log = await page.locator("#log").textContent();
-  assert.match(log, /collecting/);
+  await page.locator("#log-whole", { hasText: "collecting" }).waitFor();
+  const log = await page.getByLabel("Build log").textContent();
   assert.equal(log.split("resolving packages").length, 2, "no line of the log comes twice");
+  // A build that has ended has nothing more to say: nobody asks for its log again.
+  let asked = 0;
+  page.on("request", (r) => r.url().includes("/log?") && asked++);
+  await page.waitForTimeout(1500);
+  assert.equal(asked, 0, "the log is not asked for after the end");
   assert.equal(await page.evaluate(() => window.neverReloaded), true);
 });
 
 await step("it is released", async () => {
   await page.getByRole("button", { name: "Release" }).click();
+  await page.locator("main .badge", { hasText: "signing" }).first().waitFor();
+  assert.equal(await page.getByText("The release key is not on this server").count(), 0);
   await page.getByRole("link", { name: "Open release kiosk@1" }).waitFor(LONG);
   await look("build");
   await page.getByRole("link", { name: "Open release kiosk@1" }).click();
@@ -119,6 +126,23 @@ await step("it is rolled out, and one page shows fleet, device and rollout as th
   await other.close();
   await page.goto(url);
   await look("overview");
+});
+
+await step("what changed while nobody listened is shown when somebody listens again", async () => {
+  await page.goto(`${url}/profiles`);
+  await page.getByText("A display in a hall").waitFor();
+  await context.setOffline(true);
+  await page.waitForTimeout(300);
+  const saved = await fetch(`${url}/api/v1/profiles`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ schema: 1, name: "unseen", architecture: "x86_64" }),
+  });
+  assert.equal(saved.status, 201);
+  await context.setOffline(false);
+  await page.getByRole("link", { name: "unseen" }).waitFor();
+  complaints.length = 0; // the browser reports that it was offline
+  await page.goto(url);
 });
 
 await step("a device is revoked, and shown as revoked", async () => {

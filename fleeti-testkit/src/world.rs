@@ -202,7 +202,7 @@ impl World {
                     BuildPhase::Failed => bail!("the build failed: {}", build.detail),
                     BuildPhase::Queued | BuildPhase::Running => {}
                 }
-                while !matches!(events.next().await?, Some(Event::Build { id }) if id == build.id) {}
+                events.wait_for(|e| matches!(e, Event::Build { id } if *id == build.id)).await?;
                 build = client.build(&build.id).await?;
             }
         })
@@ -270,7 +270,7 @@ impl World {
                     if let Some(device) = last.take_if(|d| wanted(d)) {
                         return anyhow::Ok(device);
                     }
-                    while !matches!(events.next().await?, Some(Event::Device { .. }) | None) {}
+                    events.wait_for(|e| matches!(e, Event::Device { .. })).await?;
                 }
             })
             .await;

@@ -66,7 +66,7 @@ async fn main() -> Result<()> {
     let mut events = client.events().await?;
     power_on(&arguments, &client, &organisation.public(), dir.path()).await?;
     while client.devices().await?.iter().filter(|d| d.online && d.boot.is_some()).count() < arguments.devices {
-        while !matches!(events.next().await?, Some(Event::Device { .. }) | None) {}
+        events.wait_for(|e| matches!(e, Event::Device { .. })).await?;
     }
     println!("{} devices enrolled and connected after {:.1} s", arguments.devices, started.elapsed().as_secs_f64());
     roll_out(&arguments, &client).await?;
@@ -103,7 +103,7 @@ async fn roll_out(arguments: &Arguments, client: &Client) -> Result<()> {
     let request = CreateRollout { release: release.clone(), fleet: arguments.fleet.clone() };
     let mut rollout = client.start_rollout(&request).await?;
     while !rollout.state.phase.is_terminal() {
-        while !matches!(events.next().await?, Some(Event::Rollout { id }) if id == rollout.id) {}
+        events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await?;
         rollout = client.rollout(&rollout.id).await?;
     }
     let succeeded = rollout.state.devices.values().filter(|p| **p == DevicePhase::Succeeded).count();

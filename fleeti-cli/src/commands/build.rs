@@ -157,7 +157,7 @@ async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Bui
     let bar = spinner();
     while wait && matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
         bar.set_message(shorten(&build.detail));
-        while !matches!(events.next().await.map_err(refused)?, Some(Event::Build { id }) if id == build.id) {}
+        events.wait_for(|e| matches!(e, Event::Build { id } if *id == build.id)).await.map_err(refused)?;
         build = client.build(&build.id).await.map_err(refused)?;
     }
     bar.finish_and_clear();

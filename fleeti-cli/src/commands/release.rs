@@ -163,7 +163,7 @@ async fn follow(client: &fleeti_client::Client, id: &str) -> Result<Build, Failu
             Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
             _ => {}
         }
-        while !matches!(events.next().await.map_err(refused)?, Some(Event::Build { id: changed }) if changed == id) {}
+        events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;
         build = client.build(id).await.map_err(refused)?;
     }
 }

@@ -121,12 +121,6 @@ async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Fail
             bar.finish_and_clear();
             return Ok(rollout);
         }
-        loop {
-            match events.next().await.map_err(refused)? {
-                Some(Event::Rollout { id }) if id == rollout.id => break,
-                None => break,
-                Some(_) => {}
-            }
-        }
+        events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await.map_err(refused)?;
     }
 }

@@ -70,13 +70,43 @@ pub async fn insert(tx: &mut Tx<'_>, id: &str, revision: u32, request: &CreateBu
     Ok(())
 }
 
+/// How often a worker takes the same build, or its signature: one that is killed by it must not be for ever.
+pub const ATTEMPTS_MAX: i64 = 3;
+
+/// Ends what was taken too often; gives the ids.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
+    let text = "its worker was ended in the middle of it, again and again; the server's log has more";
+    let mut ids: Vec<String> = sqlx::query_scalar(
+        "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
+    )
+    .bind(seconds(now_s))
+    .bind(ATTEMPTS_MAX)
+    .bind(text)
+    .fetch_all(&mut **tx)
+    .await?;
+    let unsigned: Vec<String> = sqlx::query_scalar(
+        "UPDATE builds SET signing = 'failed', signing_detail = $3 \
+         WHERE signing = 'running' AND lease_until_s < $1 AND signing_attempts >= $2 RETURNING id",
+    )
+    .bind(seconds(now_s))
+    .bind(ATTEMPTS_MAX)
+    .bind(text)
+    .fetch_all(&mut **tx)
+    .await?;
+    ids.extend(unsigned);
+    Ok(ids)
+}
+
 /// Takes the oldest build that waits, or whose worker has lost its lease.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, u32, CreateBuild)>, AppError> {
     let row: Option<(String, i64, String)> = sqlx::query_as(
-        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started' WHERE id = \
+        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1 WHERE id = \
          (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1) \
           ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
     )
@@ -122,7 +152,7 @@ pub async fn finish(pool: &SqlitePool, id: &str, phase: BuildPhase, detail: &str
 /// # Errors
 /// When the database does not answer.
 pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
-    let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker' \
+    let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
          WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
     Ok(sqlx::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
 }
@@ -133,7 +163,7 @@ pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
 /// When the database does not answer.
 pub async fn claim_signing(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<Build>, AppError> {
     let row = sqlx::query_as::<_, Row>(
-        "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started' WHERE id = \
+        "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
          (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1)) \
           ORDER BY created_s, id LIMIT 1) \
          RETURNING id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail",

@@ -29,6 +29,49 @@ impl TryFrom<Row> for ProfileRevision {
     }
 }
 
+/// A revision in a list, without its document.
+pub struct Head {
+    /// The profile's name.
+    pub line: String,
+    /// 1 for the first of its line.
+    pub number: u32,
+    /// SHA-256 of the canonical JSON, hexadecimal.
+    pub digest: String,
+    /// When it was saved.
+    pub created_s: u64,
+    /// For people.
+    pub description: String,
+}
+
+type HeadRow = (String, i64, String, i64, String);
+
+fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head, AppError> {
+    let number = u32::try_from(number).map_err(AppError::internal)?;
+    Ok(Head { line, number, digest, created_s: from_seconds(created_s), description })
+}
+
+/// The newest revisions of a line, without their documents.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn heads_of_line(pool: &SqlitePool, line: &Line, limit: u32) -> Result<Vec<Head>, AppError> {
+    let sql = "SELECT line, number, digest, created_s, description FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
+    let rows: Vec<HeadRow> = sqlx::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(head).collect()
+}
+
+/// The newest revision of each line, without their documents.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, AppError> {
+    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.description FROM revisions r \
+         JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
+         ORDER BY r.line LIMIT $1";
+    let rows: Vec<HeadRow> = sqlx::query_as(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(head).collect()
+}
+
 /// One revision.
 ///
 /// # Errors
@@ -76,13 +119,14 @@ pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u3
         Some(number) => number,
         None => {
             sqlx::query_scalar(
-                "INSERT INTO revisions (line, number, digest, created_s, document) \
-                 VALUES ($1, (SELECT COALESCE(MAX(number), 0) + 1 FROM revisions WHERE line = $1), $2, $3, $4) RETURNING number",
+                "INSERT INTO revisions (line, number, digest, created_s, document, description) \
+                 VALUES ($1, (SELECT COALESCE(MAX(number), 0) + 1 FROM revisions WHERE line = $1), $2, $3, $4, $5) RETURNING number",
             )
             .bind(profile.name.as_str())
             .bind(&digest)
             .bind(seconds(now_s))
             .bind(serde_json::to_string(profile)?)
+            .bind(&profile.description)
             .fetch_one(&mut **tx)
             .await?
         }

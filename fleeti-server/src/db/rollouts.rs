@@ -3,7 +3,7 @@
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::FleetId;
-use fleeti_core::rollout::State;
+use fleeti_core::rollout::{Counts, Phase, State};
 use fleeti_core::wire::api::Rollout;
 use sqlx::sqlite::SqlitePool;
 
@@ -27,20 +27,97 @@ impl TryFrom<Row> for Rollout {
     }
 }
 
+const PHASES: [(Phase, &str); 5] = [
+    (Phase::Ready, "ready"),
+    (Phase::Running, "running"),
+    (Phase::Succeeded, "succeeded"),
+    (Phase::Failed, "failed"),
+    (Phase::Aborted, "aborted"),
+];
+
+fn phase_text(phase: Phase) -> &'static str {
+    PHASES.iter().find(|(p, _)| *p == phase).map_or("", |(_, text)| text)
+}
+
+/// A rollout in a list, without its devices.
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// Its fleet.
+    pub fleet: String,
+    /// When it was started.
+    pub created_s: u64,
+    /// What is rolled out.
+    pub release: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How many devices stand where.
+    pub counts: Counts,
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    id: String,
+    fleet: String,
+    created_s: i64,
+    release_name: String,
+    phase: String,
+    total: i64,
+    succeeded: i64,
+    failed: i64,
+    moving: i64,
+}
+
+impl TryFrom<SummaryRow> for Summary {
+    type Error = AppError;
+    fn try_from(row: SummaryRow) -> Result<Self, AppError> {
+        let phase = PHASES.iter().find(|(_, text)| *text == row.phase);
+        let n = |n: i64| usize::try_from(n).unwrap_or(0);
+        Ok(Self {
+            phase: phase.ok_or_else(|| AppError::internal(format!("rollout phase {:?}", row.phase)))?.0,
+            id: row.id,
+            fleet: row.fleet,
+            created_s: from_seconds(row.created_s),
+            release: row.release_name,
+            counts: Counts { total: n(row.total), succeeded: n(row.succeeded), failed: n(row.failed), moving: n(row.moving) },
+        })
+    }
+}
+
+/// The newest rollouts, without their devices.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<Summary>, AppError> {
+    let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving FROM rollouts \
+         ORDER BY created_s DESC, id LIMIT $1";
+    let rows = sqlx::query_as::<_, SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(Summary::try_from).collect()
+}
+
 /// Adds a rollout, or keeps its new state.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn store(tx: &mut Tx<'_>, id: &str, fleet: &FleetId, state: &State, now_s: u64) -> Result<(), AppError> {
+    let counts = state.counts();
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     sqlx::query(
-        "INSERT INTO rollouts (id, fleet, created_s, active, state) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (id) DO UPDATE SET active = $4, state = $5",
+        "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         ON CONFLICT (id) DO UPDATE SET active = $4, state = $5, phase = $7, total = $8, succeeded = $9, failed = $10, moving = $11",
     )
     .bind(id)
     .bind(fleet.as_str())
     .bind(seconds(now_s))
     .bind(i64::from(!state.phase.is_terminal()))
     .bind(serde_json::to_string(state)?)
+    .bind(state.release.to_string())
+    .bind(phase_text(state.phase))
+    .bind(count(counts.total))
+    .bind(count(counts.succeeded))
+    .bind(count(counts.failed))
+    .bind(count(counts.moving))
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -22,13 +22,16 @@ use fleeti_core::wire::api::{
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
-use tokio_stream::wrappers::BroadcastStream;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Largest JSON body.
 const JSON_MAX: usize = 2 << 20;
 const LIST_MAX: u32 = 200;
+/// A stream of events is never silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -305,12 +308,15 @@ async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Respo
 #[get("/events")]
 async fn events(app: Data<AppRef>) -> impl Responder {
     let first = futures::stream::once(async { Ok(web::Bytes::from_static(b": welcome\n\n")) });
-    let stream = BroadcastStream::new(app.events.subscribe()).map(|event| {
-        let text = match event {
-            Ok(event) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
-            Err(_) => "event: lagged\ndata: {}\n\n".to_owned(),
+    let stream = futures::stream::unfold(app.events.subscribe(), |mut events| async move {
+        let text = match tokio::time::timeout(KEEP_ALIVE, events.recv()).await {
+            Ok(Ok(event)) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
+            Ok(Err(RecvError::Lagged(_))) => "event: lagged\ndata: {}\n\n".to_owned(),
+            Ok(Err(RecvError::Closed)) => return None,
+            // Who is gone is noticed when something is written, and no proxy thinks that we are.
+            Err(_) => ": still here\n\n".to_owned(),
         };
-        Ok::<_, actix_web::Error>(web::Bytes::from(text))
+        Some((Ok::<_, actix_web::Error>(web::Bytes::from(text)), events))
     });
     HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(first.chain(stream))
 }

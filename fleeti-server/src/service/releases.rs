@@ -5,9 +5,10 @@ use crate::config::SigningKeys;
 use crate::db::{self, audit};
 use crate::error::AppError;
 use bytes::Bytes;
+use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
 use fleeti_core::id::ReleaseName;
-use fleeti_core::manifest::{BYTES_MAX, is_artifact_path};
+use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path};
 use fleeti_core::wire::api::{Build, Event, Release};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
@@ -114,7 +115,13 @@ async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Res
     if let Some(folder) = to.parent() {
         tokio::fs::create_dir_all(folder).await?;
     }
-    tokio::fs::rename(&private, &to).await?;
+    if let Err(e) = tokio::fs::rename(&private, &to).await {
+        tokio::fs::remove_dir_all(&private).await.ok();
+        return Err(e.into());
+    }
+    let folder = to.parent().unwrap_or(&to).to_owned();
+    // The name must be on the disk before the row that promises it.
+    tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all()).await.map_err(AppError::internal)??;
     commit(app, name, &to).await
 }
 
@@ -153,19 +160,61 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
     Ok(documents)
 }
 
+/// Whether a published release was made from this very build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
+    let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else { return Ok(false) };
+    Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?))
+}
+
+/// Clears up after a server that was killed: what it was signing is signed anew, what it was verifying is an upload
+/// again. To be called before anything else works here.
+///
+/// # Errors
+/// I/O.
+pub fn sweep(releases: &Path) -> std::io::Result<()> {
+    let staging = releases.join(".staging");
+    let entries = match std::fs::read_dir(&staging) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("verifying-")
+            && let Ok(manifest) = std::fs::read(path.join("manifest.json"))
+            && let Ok(manifest) = Manifest::parse(&manifest)
+            && !staging.join(manifest.release.to_string()).exists()
+        {
+            std::fs::rename(&path, staging.join(manifest.release.to_string()))?;
+        } else if ["verifying-", "signing-", ".tmp"].iter().any(|p| name.starts_with(p)) {
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Signs a build with the keys of this server, and publishes it. What the signer does goes to `line`.
 ///
 /// # Errors
 /// [`Code::Conflict`] when there is such a release already, or the keys are elsewhere.
 pub async fn sign(app: &App, build: &Build, line: Arc<Mutex<String>>) -> Result<Release, AppError> {
     let name = &build.release;
-    if db::releases::get(app.db.pool(), name).await?.is_some() {
-        return Err(AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("build a higher version"));
-    }
-    if directory(app, name).exists() {
-        return commit(app, name, &directory(app, name)).await;
-    }
     let from = PathBuf::from(build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?);
+    let record = BuildRecord::read(&from).map_err(AppError::internal)?;
+    let taken = || AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("build a higher version");
+    if let Some(release) = db::releases::get(app.db.pool(), name).await? {
+        return if is_of(app, name, &record).await? { Ok(release) } else { Err(taken()) };
+    }
+    let published = directory(app, name);
+    if published.exists() {
+        // Somebody was killed between the rename and the commit.
+        let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?).map_err(AppError::internal)?;
+        return if record.made(&manifest) { commit(app, name, &published).await } else { Err(taken()) };
+    }
     let staging = app.releases().join(".staging");
     tokio::fs::create_dir_all(&staging).await?;
     let private = staging.join(new_id("signing"));

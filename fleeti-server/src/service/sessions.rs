@@ -16,6 +16,11 @@ pub fn is_admin_token(app: &App, given: &str) -> bool {
     sha256_hex(given.as_bytes()) == sha256_hex(app.admin_token.as_bytes())
 }
 
+/// A session ends when the token that began it is replaced.
+fn credential(app: &App) -> String {
+    sha256_hex(app.admin_token.as_bytes())
+}
+
 /// Begins a session; the answer is the only place where its token can be seen.
 ///
 /// # Errors
@@ -26,7 +31,7 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
     }
     let session = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = app.db.write().await?;
-    db::sessions::insert(&mut tx, &sha256_hex(session.as_bytes()), now_s(), now_s() + SESSION_S).await?;
+    db::sessions::insert(&mut tx, &sha256_hex(session.as_bytes()), &credential(app), now_s(), now_s() + SESSION_S).await?;
     audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
     Ok(session)
@@ -37,7 +42,7 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
-    db::sessions::is_live(app.db.pool(), &sha256_hex(session.as_bytes()), now_s()).await
+    db::sessions::is_live(app.db.pool(), &sha256_hex(session.as_bytes()), &credential(app), now_s()).await
 }
 
 /// Ends a session.

@@ -1,10 +1,12 @@
 //! Builds, and their logs as they grow.
 
+use super::live::KEEP_ALIVE;
 use super::page::{Page, Result, see, show};
+use super::session;
 use super::shown::{Badge, BuildRow, FileRow, bytes};
 use crate::app::AppRef;
 use crate::db;
-use crate::service::{builds, revisions};
+use crate::service::{builds, releases, revisions, sessions};
 use actix_web::http::header;
 use actix_web::web::{Bytes, Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -22,6 +24,8 @@ use tokio::sync::broadcast::error::RecvError;
 const ROWS: u32 = 100;
 /// Most of a log that a page or an event carries.
 const LOG_MAX: u64 = 64 * 1024;
+/// Most of a log that is read for a page.
+const LOG_WHOLE_MAX: u64 = 4 << 20;
 
 #[derive(Template)]
 #[template(path = "builds.html", blocks = ["main"])]
@@ -62,6 +66,7 @@ struct One {
     failure: Option<String>,
     succeeded: bool,
     published: bool,
+    is_signing: bool,
     server_signs: bool,
     stages: Vec<Badge>,
     log: String,
@@ -72,18 +77,24 @@ struct One {
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
     let build = builds::get(&app, &id).await?;
-    let (log, end) = read_log(builds::log_path(&app, &id), 0).await;
-    let (facts, files) = made(&build);
+    let (log, end) = read_log(builds::log_path(&app, &id), 0, LOG_WHOLE_MAX).await;
+    let record = build.directory.as_ref().and_then(|d| BuildRecord::read(std::path::Path::new(d)).ok());
+    let published = match &record {
+        Some(record) => releases::is_of(&app, &build.release, record).await?,
+        None => false,
+    };
+    let (facts, files) = record.as_ref().map(made).unwrap_or_default();
     let view = One {
         page: Page::new("/builds", &request, &["build", "release"]),
         b: BuildRow::from(&build),
         line: build.release.line.to_string(),
         failure: failure(&build),
         succeeded: build.phase == BuildPhase::Succeeded,
-        published: db::releases::get(app.db.pool(), &build.release).await?.is_some(),
-        server_signs: app.config.holds_signing_keys() && !matches!(build.signing, Some(BuildPhase::Queued | BuildPhase::Running)),
+        published,
+        is_signing: build.signing.is_some_and(is_moving),
+        server_signs: app.config.holds_signing_keys(),
         stages: stage_badges(&log, build.phase),
-        log,
+        log: last_part(&log),
         log_after: is_moving(build.phase).then_some(end),
         facts,
         files,
@@ -114,9 +125,7 @@ fn stage_badges(log: &str, phase: BuildPhase) -> Vec<Badge> {
     names.into_iter().enumerate().map(|(i, name)| Badge::new(tone(i), name)).collect()
 }
 
-fn made(build: &Build) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
-    let record = build.directory.as_ref().and_then(|d| BuildRecord::read(std::path::Path::new(d)).ok());
-    let Some(record) = record else { return (vec![], vec![]) };
+fn made(record: &BuildRecord) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
     let facts = vec![
         ("root hash (dm-verity)", record.root_hash.clone()),
         ("package lock SHA-256", record.inputs.lock_digest.clone()),
@@ -127,17 +136,30 @@ fn made(build: &Build) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
     (facts, files.collect())
 }
 
-/// Whole lines of a log from a byte on, and where they end; nothing while there is no log.
-async fn read_log(path: PathBuf, from: u64) -> (String, u64) {
+/// The end of a log, from the beginning of a line.
+fn last_part(log: &str) -> String {
+    let max = usize::try_from(LOG_MAX).unwrap_or(usize::MAX);
+    if log.len() <= max {
+        return log.to_owned();
+    }
+    let from = log.len() - max;
+    let line = log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
+    format!("... the beginning is left out; the whole log is in the build's folder\n{}", &log[line..])
+}
+
+/// Whole lines of a log from a byte on, and where they end; nothing while there is no log. A line longer than `max`
+/// comes in parts.
+async fn read_log(path: PathBuf, from: u64, max: u64) -> (String, u64) {
     let read = async {
         let mut file = tokio::fs::File::open(&path).await?;
         file.seek(std::io::SeekFrom::Start(from)).await?;
         let mut bytes = Vec::new();
-        file.take(LOG_MAX).read_to_end(&mut bytes).await?;
+        file.take(max).read_to_end(&mut bytes).await?;
         std::io::Result::Ok(bytes)
     };
     let bytes = read.await.unwrap_or_default();
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let is_full = bytes.len() as u64 == max;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(if is_full { bytes.len() } else { 0 }, |i| i + 1);
     (String::from_utf8_lossy(&bytes[..whole]).into_owned(), from + whole as u64)
 }
 
@@ -153,6 +175,7 @@ pub async fn log(app: Data<AppRef>, request: HttpRequest, id: Path<String>, from
     let resumed = request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
     let tail = Tail {
         path: builds::log_path(&app, &id),
+        session: session::of(&request),
         at: resumed.unwrap_or(from.after),
         id: id.into_inner(),
         events: app.events.subscribe(),
@@ -169,6 +192,7 @@ pub async fn log(app: Data<AppRef>, request: HttpRequest, id: Path<String>, from
 struct Tail {
     app: Data<AppRef>,
     path: PathBuf,
+    session: String,
     id: String,
     at: u64,
     events: Receiver<Event>,
@@ -178,9 +202,13 @@ struct Tail {
 impl Tail {
     async fn next(&mut self) -> Option<String> {
         loop {
-            // The phase first: what is written before the end is read after it.
-            let moving = builds::get(&self.app, &self.id).await.is_ok_and(|b| is_moving(b.phase));
-            let (text, end) = read_log(self.path.clone(), self.at).await;
+            if !sessions::is_live(&self.app, &self.session).await.unwrap_or(false) {
+                return None;
+            }
+            // The phase first: what is written before the end is read after it. Whoever watches comes back by itself
+            // when the database did not answer.
+            let moving = is_moving(builds::get(&self.app, &self.id).await.ok()?.phase);
+            let (text, end) = read_log(self.path.clone(), self.at, LOG_MAX).await;
             if !text.is_empty() {
                 self.at = end;
                 return Some(event(&text, end));
@@ -192,8 +220,10 @@ impl Tail {
                 self.done = true;
                 return Some("event: done\ndata: done\n\n".to_owned());
             }
-            if !self.grows().await {
-                return None;
+            match tokio::time::timeout(KEEP_ALIVE, self.grows()).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(_) => return Some(": still here\n\n".to_owned()),
             }
         }
     }
@@ -214,6 +244,6 @@ impl Tail {
 /// Lines as one event whose data is HTML.
 fn event(text: &str, end: u64) -> String {
     let escaped = askama::filters::escape(text, askama::filters::Html).map_or_else(|_| String::new(), |t| t.to_string());
-    let data: String = escaped.split('\n').map(|l| format!("data: {}\n", l.trim_end_matches('\r'))).collect();
+    let data: String = escaped.replace('\r', "\n").split('\n').map(|l| format!("data: {l}\n")).collect();
     format!("id: {end}\n{data}\n")
 }

@@ -20,6 +20,7 @@ const ROWS: u32 = 100;
 struct List {
     page: Page,
     fleet: Option<String>,
+    trouble: bool,
     devices: Vec<DeviceRow>,
     next: Option<String>,
 }
@@ -33,20 +34,27 @@ pub struct Selection {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
-    let filter = match (&selection.fleet, &selection.trouble) {
-        (_, Some(_)) => Filter::InTrouble,
-        (Some(fleet), None) => Filter::Fleet(fleet),
-        (None, None) => Filter::All,
+    let filter = match (&selection.fleet, selection.trouble.is_some()) {
+        (_, true) => Filter::InTrouble,
+        (Some(fleet), false) => Filter::Fleet(fleet),
+        (None, false) => Filter::All,
     };
     let found = devices::page(&app, filter, &selection.after, ROWS).await?;
     let next = (found.len() == ROWS as usize).then(|| found.last()).flatten().map(|last| {
-        let fleet = selection.fleet.as_ref().map_or_else(String::new, |f| format!("fleet={f}&"));
-        let trouble = if selection.trouble.is_some() { "trouble=1&" } else { "" };
-        format!("/devices?{fleet}{trouble}after={}", last.id)
+        let which = match filter {
+            Filter::All => String::new(),
+            Filter::Fleet(fleet) => format!("fleet={fleet}&"),
+            Filter::InTrouble => "trouble=1&".to_owned(),
+        };
+        format!("/devices?{which}after={}", last.id)
     });
-    let fleet = selection.fleet.as_ref().map(ToString::to_string);
+    let (fleet, trouble) = match filter {
+        Filter::Fleet(fleet) => (Some(fleet.to_string()), false),
+        Filter::InTrouble => (None, true),
+        Filter::All => (None, false),
+    };
     let page = Page::new("/devices", &request, &["device"]);
-    show!(request, List { page, fleet, devices: found.iter().map(DeviceRow::from).collect(), next })
+    show!(request, List { page, fleet, trouble, devices: found.iter().map(DeviceRow::from).collect(), next })
 }
 
 #[derive(Template)]

@@ -7,6 +7,8 @@ use askama::Template;
 pub enum Kind {
     /// A value that nobody chooses.
     Fixed(String),
+    /// A value, as JSON, that no field of a browser gives back as it is.
+    Kept(String),
     /// Fields of an object, rendered.
     Group(String),
     /// Objects of a list, rendered.

@@ -15,6 +15,19 @@ pub use fleeti_core::profile::Finding;
 
 type Fields = [(String, String)];
 
+/// After the path of a value that goes through the form as JSON, because a field would change it.
+const KEPT: &str = ":kept";
+
+/// Whether a field gives back the very text that it was filled in with: browsers know one kind of line end.
+fn survives(text: &str) -> bool {
+    !text.contains('\r')
+}
+
+/// Whether a text of lines gives back the very list.
+fn survives_as_lines(list: &[Value]) -> bool {
+    list.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && t == t.trim() && !t.contains(['\n', '\r'])))
+}
+
 static DEFINITIONS: LazyLock<HashMap<String, RefOr<Schema>>> = LazyLock::new(|| {
     let mut named = Vec::new();
     Profile::schemas(&mut named);
@@ -28,6 +41,9 @@ pub enum FormError {
     /// More entries than a profile may have.
     #[error("{0} has more than {LIST_MAX} entries")]
     TooMany(String),
+    /// A value that was to be kept as it is, and is none.
+    #[error("{0} is not what it was")]
+    Kept(String),
     /// A button for a field that does not exist.
     #[error("there is no list {0:?}")]
     NoList(String),
@@ -82,16 +98,19 @@ fn below(path: &str, name: &str) -> String {
 /// # Errors
 /// [`FormError::TooMany`].
 pub fn read(fields: &Fields) -> Result<Value, FormError> {
-    Ok(value_of(&PROFILE, "", fields)?.unwrap_or_default())
+    Ok(value_of(&PROFILE, "", true, fields)?.unwrap_or_default())
 }
 
-fn value_of(schema: &'static RefOr<Schema>, path: &str, fields: &Fields) -> Result<Option<Value>, FormError> {
+fn value_of(schema: &'static RefOr<Schema>, path: &str, required: bool, fields: &Fields) -> Result<Option<Value>, FormError> {
+    if let Some((_, kept)) = fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path)) {
+        return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.to_owned()));
+    }
     let text = || fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"));
     Ok(match shape(schema) {
         Shape::Object(object) => {
             let mut said = Map::new();
             for (name, property) in &object.properties {
-                if let Some(value) = value_of(property, &below(path, name), fields)? {
+                if let Some(value) = value_of(property, &below(path, name), object.required.contains(name), fields)? {
                     said.insert(name.clone(), value);
                 }
             }
@@ -105,7 +124,7 @@ fn value_of(schema: &'static RefOr<Schema>, path: &str, fields: &Fields) -> Resu
             if indices.len() > LIST_MAX {
                 return Err(FormError::TooMany(path.to_owned()));
             }
-            let entries = indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), fields));
+            let entries = indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), true, fields));
             Some(Value::Array(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?))
         }
         Shape::Texts => {
@@ -116,7 +135,7 @@ fn value_of(schema: &'static RefOr<Schema>, path: &str, fields: &Fields) -> Resu
         Shape::Integer => text().filter(|t| !t.is_empty()).map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
         Shape::Choice(_) => text().filter(|t| !t.is_empty()).map(Value::from),
         // Optional ones that are empty are absent, so that their defaults hold.
-        Shape::Lines | Shape::Text => text().filter(|t| !t.is_empty()).map(Value::from),
+        Shape::Lines | Shape::Text => text().filter(|t| required || !t.is_empty()).map(Value::from),
     })
 }
 
@@ -173,6 +192,8 @@ fn field(
     let text = || value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
     let kind = match shape(schema) {
         _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
+        Shape::Texts if value.and_then(Value::as_array).is_some_and(|list| !survives_as_lines(list)) => kept(value),
+        Shape::Lines | Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t)) => kept(value),
         Shape::Object(object) => {
             let rendered = object.properties.iter().map(|(name, property)| {
                 let inner = value.and_then(|v| v.get(name));
@@ -204,6 +225,10 @@ fn field(
     };
     let errors = findings.iter().filter(is_mine).cloned().collect();
     Field { path: path.to_owned(), label: label(name), help: help(schema, &kind), required, errors, kind }.render()
+}
+
+fn kept(value: Option<&Value>) -> Kind {
+    Kind::Kept(value.map_or_else(String::new, Value::to_string))
 }
 
 /// What a property says of itself, or else its type.
@@ -273,7 +298,12 @@ mod tests {
     fn a_profile_survives_the_way_through_its_form() {
         for name in ["kiosk", "gateway"] {
             let path = format!("{}/../examples/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-            let profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
+            let mut profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
+            // What a browser would change on the way.
+            profile.health_checks[0].command = ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
+            for (path, content) in [("/etc/a", "\nfirst line empty\n"), ("/etc/b", "dos\r\n"), ("/etc/c", ""), ("/etc/d", "no end")] {
+                profile.files.push(profile::File { path: path.into(), content: content.into(), mode: "0644".into() });
+            }
             let page = render(&serde_json::to_value(&profile).unwrap(), &[]).unwrap();
             assert_eq!(check(&read(&filled_in(&page)).unwrap()).unwrap().unwrap(), profile);
         }
@@ -291,7 +321,8 @@ mod tests {
             if tag.starts_with("input") && (!tag.contains("checkbox") || tag.ends_with("checked")) {
                 sent.push((name, attribute(tag, "value").unwrap_or_default()));
             } else if tag.starts_with("textarea") {
-                sent.push((name, text(content)));
+                // HTML drops a newline right after the tag, and sends line ends as CR LF.
+                sent.push((name, text(content.strip_prefix('\n').unwrap_or(content)).replace('\n', "\r\n")));
             } else if tag.starts_with("select") {
                 let options = &page[page.find(&format!("name=\"{name}\"")).unwrap()..];
                 let chosen = options.split("<option selected>").nth(1).unwrap().split('<').next().unwrap();

@@ -1,8 +1,10 @@
 //! What makes pages look again: the names of what changed, gathered for a moment, never their content.
 
+use super::session;
 use crate::app::AppRef;
+use crate::service::sessions;
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use fleeti_core::wire::api::Event;
 use futures::stream;
 use std::collections::BTreeSet;
@@ -13,7 +15,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 /// Changes that come within this time are told as one.
 const GATHER: Duration = Duration::from_millis(200);
 /// A connection that is gone is noticed when it is written to.
-const KEEP_ALIVE: Duration = Duration::from_secs(25);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 /// Every name, for a watcher that missed some.
 const ALL: &[&str] = &["device", "rollout", "build", "release", "profile"];
@@ -30,14 +32,20 @@ fn name(event: &Event) -> Option<&'static str> {
     }
 }
 
-/// `GET /live`.
-pub async fn events(app: Data<AppRef>) -> impl Responder {
-    let stream = stream::unfold((app.events.subscribe(), true), |(mut receiver, first)| async move {
-        if first {
-            return Some((Ok::<_, actix_web::Error>(Bytes::from_static(b": welcome\n\n")), (receiver, false)));
+/// `GET /live`. The first thing that is told is that everything may have changed: a page was made before it listens,
+/// and one that was in the background has not listened for a while.
+pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
+    let session = session::of(&request);
+    let stream = stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
+        let (app, session) = (app.clone(), session.clone());
+        async move {
+            let text = if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
+            // Whoever was signed out meanwhile hears nothing more.
+            if !sessions::is_live(&app, &session).await.unwrap_or(false) {
+                return None;
+            }
+            Some((Ok::<_, actix_web::Error>(Bytes::from(text)), (receiver, false)))
         }
-        let text = gather(&mut receiver).await?;
-        Some((Ok(Bytes::from(text)), (receiver, false)))
     });
     HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(stream)
 }
@@ -61,5 +69,9 @@ async fn gather(receiver: &mut Receiver<Event>) -> Option<String> {
     if names.is_empty() {
         return Some(": nothing for pages\n\n".to_owned());
     }
-    Some(names.into_iter().map(|n| format!("event: {n}\ndata: changed\n\n")).collect())
+    Some(tell(names))
+}
+
+fn tell(names: impl IntoIterator<Item = &'static str>) -> String {
+    names.into_iter().map(|n| format!("event: {n}\ndata: changed\n\n")).collect()
 }

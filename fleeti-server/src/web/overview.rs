@@ -39,7 +39,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpRespons
         moving: counts.moving,
         attention: counts.in_trouble,
         fleets,
-        rollouts: db::rollouts::newest(pool, ROLLOUTS).await?.iter().map(RolloutRow::from).collect(),
+        rollouts: db::rollouts::summaries(pool, ROLLOUTS).await?.iter().map(RolloutRow::from).collect(),
         devices: devices::page(&app, Filter::All, "", DEVICES).await?.iter().map(DeviceRow::from).collect(),
         builds: db::builds::newest(pool, ROWS).await?.iter().map(BuildRow::from).collect(),
         releases: db::releases::newest(pool, ROWS).await?.iter().map(ReleaseRow::from).collect(),

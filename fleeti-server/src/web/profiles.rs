@@ -25,7 +25,7 @@ struct List {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let profiles = db::revisions::newest(app.db.pool(), ROWS).await?.iter().map(RevisionRow::from).collect();
+    let profiles = db::revisions::heads(app.db.pool(), ROWS).await?.iter().map(RevisionRow::from).collect();
     show!(request, List { page: Page::new("/profiles", &request, &["profile"]), profiles })
 }
 
@@ -56,7 +56,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32
         digest: shown.digest,
         text: toml::to_string_pretty(&revision.profile).map_err(AppError::internal)?,
         next_version: next_version(&app, &line).await?,
-        revisions: db::revisions::of_line(app.db.pool(), &line, ROWS).await?.iter().map(RevisionRow::from).collect(),
+        revisions: db::revisions::heads_of_line(app.db.pool(), &line, ROWS).await?.iter().map(RevisionRow::from).collect(),
     };
     show!(request, view)
 }

@@ -21,7 +21,7 @@ struct List {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let rollouts = db::rollouts::newest(app.db.pool(), ROWS).await?.iter().map(RolloutRow::from).collect();
+    let rollouts = db::rollouts::summaries(app.db.pool(), ROWS).await?.iter().map(RolloutRow::from).collect();
     show!(request, List { page: Page::new("/rollouts", &request, &["rollout"]), rollouts })
 }
 

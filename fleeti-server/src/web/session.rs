@@ -71,6 +71,11 @@ pub async fn end(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse
     Ok(response)
 }
 
+/// The session's token of a request that was let through.
+pub fn of(request: &HttpRequest) -> String {
+    request.cookie(COOKIE).map_or_else(String::new, |c| c.value().to_owned())
+}
+
 /// Lets a request through that has a live session, and sends everybody else to sign in.
 pub async fn signed_in(
     request: ServiceRequest,

@@ -1,6 +1,8 @@
 //! Core types in words: everything here is ready to be shown.
 
-use fleeti_core::rollout::{DevicePhase, Phase};
+use crate::db::revisions::Head;
+use crate::db::rollouts::Summary;
+use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, Rollout};
 use fleeti_core::wire::device::{Slot, Verity};
@@ -171,15 +173,24 @@ pub struct RolloutRow {
 }
 
 impl From<&Rollout> for RolloutRow {
-    #[allow(clippy::cast_precision_loss)]
     fn from(r: &Rollout) -> Self {
-        let devices = &r.state.devices;
-        let count = |f: fn(&DevicePhase) -> bool| devices.values().filter(|p| f(p)).count();
-        let succeeded = count(|p| *p == DevicePhase::Succeeded);
-        let failed = count(|p| p.is_finished() && *p != DevicePhase::Succeeded);
-        let moving = count(|p| !p.is_finished() && *p != DevicePhase::Granted);
-        let percent = |n: usize| (n as f64 * 1000.0 / devices.len().max(1) as f64).round() / 10.0;
-        let mut summary = format!("{succeeded} of {} done", devices.len());
+        Self::from(&Summary {
+            id: r.id.clone(),
+            fleet: r.fleet.to_string(),
+            created_s: r.created_s,
+            release: r.state.release.to_string(),
+            phase: r.state.phase,
+            counts: r.state.counts(),
+        })
+    }
+}
+
+impl From<&Summary> for RolloutRow {
+    #[allow(clippy::cast_precision_loss)]
+    fn from(r: &Summary) -> Self {
+        let Counts { total, succeeded, failed, moving } = r.counts;
+        let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
+        let mut summary = format!("{succeeded} of {total} done");
         for (n, word) in [(moving, "under way"), (failed, "did not take it")] {
             if n > 0 {
                 summary.push_str(&format!(", {n} {word}"));
@@ -187,9 +198,9 @@ impl From<&Rollout> for RolloutRow {
         }
         Self {
             id: r.id.clone(),
-            release: r.state.release.to_string(),
-            fleet: r.fleet.to_string(),
-            phase: rollout_phase(r.state.phase),
+            release: r.release.clone(),
+            fleet: r.fleet.clone(),
+            phase: rollout_phase(r.phase),
             created: time(r.created_s),
             summary,
             succeeded_percent: percent(succeeded),
@@ -271,10 +282,22 @@ pub struct RevisionRow {
 
 impl From<&ProfileRevision> for RevisionRow {
     fn from(r: &ProfileRevision) -> Self {
-        Self {
+        Self::from(&Head {
             line: r.line.to_string(),
             number: r.number,
+            digest: r.digest.clone(),
+            created_s: r.created_s,
             description: r.profile.description.clone(),
+        })
+    }
+}
+
+impl From<&Head> for RevisionRow {
+    fn from(r: &Head) -> Self {
+        Self {
+            line: r.line.clone(),
+            number: r.number,
+            description: r.description.clone(),
             digest: r.digest.clone(),
             created: time(r.created_s),
         }
