@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use fleeti_client::ClientError;
-use fleeti_core::wire::api::CreateBuild;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild};
 use fleeti_server::db::{self, Db};
 
 fn request(motd: &str) -> CreateBuild {
@@ -32,6 +32,63 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
     assert_eq!(claim(1100).await, None);
     // The worker was killed: nobody renews.
     assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
+}
+
+#[actix_web::test]
+async fn a_build_that_kills_its_worker_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    for attempt in 1..=3 {
+        assert_eq!(db::builds::give_up(&mut tx, attempt * 100).await.unwrap(), Vec::<String>::new());
+        assert!(db::builds::claim(&mut tx, attempt * 100, 60).await.unwrap().is_some(), "attempt {attempt}");
+    }
+    assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
+    assert!(db::builds::claim(&mut tx, 400, 60).await.unwrap().is_none());
+    tx.commit().await.unwrap();
+    let build = db::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+    assert_eq!(build.phase, BuildPhase::Failed);
+}
+
+#[actix_web::test]
+async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
+    tx.commit().await.unwrap();
+    db::builds::finish(db.pool(), "build-1", BuildPhase::Succeeded, "done", Some("/nowhere")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    for _ in 0..2 {
+        assert!(db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
+        assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is asked for already");
+        for attempt in 1..=3 {
+            assert!(db::builds::claim_signing(&mut tx, attempt * 100, 60).await.unwrap().is_some());
+            assert!(db::builds::claim_signing(&mut tx, attempt * 100 + 59, 60).await.unwrap().is_none(), "its signer holds the lease");
+            if attempt < 3 {
+                assert!(db::builds::give_up(&mut tx, attempt * 100 + 61).await.unwrap().is_empty());
+            }
+        }
+        assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
+    }
+}
+
+#[test]
+fn what_a_killed_server_left_in_the_middle_is_cleared_up_and_an_upload_is_an_upload_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let staging = dir.path().join(".staging");
+    let make = |name: &str| std::fs::create_dir_all(staging.join(name)).unwrap();
+    for name in ["signing-a", ".tmpb", "verifying-without-manifest", "gateway@7"] {
+        make(name);
+    }
+    crate::rollout::make_release(&staging.join("verifying-c"), &"kiosk@3".parse().unwrap(), &crate::rollout::release_key());
+    fleeti_server::service::releases::sweep(dir.path()).unwrap();
+    let mut left: Vec<_> = std::fs::read_dir(&staging).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["gateway@7", "kiosk@3"]);
+    fleeti_server::service::releases::sweep(&dir.path().join("nowhere")).unwrap();
 }
 
 #[actix_web::test]

@@ -69,6 +69,34 @@ async fn a_session_survives_a_restart_and_ends_when_it_is_ended() {
 }
 
 #[actix_web::test]
+async fn a_session_ends_when_the_token_that_began_it_is_replaced() {
+    let world = World::new().await;
+    let session = Browser::new(&world).sign_in(&world).await;
+    world.server.stop().await;
+    std::fs::remove_file(world.dir.path().join("admin.token")).unwrap();
+    let world = World::start(world.dir, |_| {}).await;
+    assert_eq!(Browser::new(&world).get("/", &session).await.status(), 303);
+}
+
+#[actix_web::test]
+async fn whoever_begins_to_listen_looks_again_and_whoever_signs_out_hears_nothing_more() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let mut live = browser.get("/live", &session).await;
+    let first = String::from_utf8(live.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    for name in ["device", "rollout", "build", "release", "profile"] {
+        assert!(first.contains(&format!("event: {name}\n")), "{first}");
+    }
+    world.enroll().await;
+    let next = String::from_utf8(live.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert_eq!(next, "event: device\ndata: changed\n\n");
+    browser.post("/signout", &session, OURS, "").await;
+    world.enroll().await;
+    assert_eq!(live.chunk().await.unwrap(), None);
+}
+
+#[actix_web::test]
 async fn another_site_cannot_ask_for_anything() {
     let world = World::new().await;
     let browser = Browser::new(&world);

@@ -2,13 +2,23 @@
 
 use super::Record;
 use super::organisation::Organisation;
-use anyhow::{Result, ensure};
+use crate::synthetic;
+use anyhow::{Result, bail, ensure};
+use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::profile;
+use fleeti_core::rollout::{self, DevicePhase, Phase};
+use fleeti_core::update::State;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateRollout};
+use fleeti_core::wire::device::{BootSummary, Report, Slot, Verity};
+use fleeti_server::db::{self, Db};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 const DEVICES: usize = 1000;
 const LOOKS: usize = 50;
+/// Builds, revisions and rollouts of the past.
+const HISTORY: u64 = 100;
 const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts"];
 
 /// Runs the scenario in a folder.
@@ -17,13 +27,63 @@ const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds
 /// When the server does not start or serve.
 pub fn run(dir: &Path) -> Result<Vec<Record>> {
     let mut organisation = Organisation::found(dir)?;
-    organisation.devices("bench", DEVICES)?;
-    organisation.start_server()?;
+    let devices = organisation.devices("bench", DEVICES)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(look(&organisation))
+    let database = organisation.world.path("server/fleeti.db");
+    let ids: Vec<DeviceId> = devices.into_iter().map(|d| d.id).collect();
+    runtime.block_on(fill(&database, &ids))?;
+    organisation.start_server()?;
+    let name: ReleaseName = "kiosk@1".parse()?;
+    let release = organisation.world.path("releases/1");
+    synthetic::release(&release, &name, &organisation.release_key()?, 4096)?;
+    organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
+    runtime.block_on(look(&organisation, &name, &ids[0]))
 }
 
-async fn look(organisation: &Organisation) -> Result<Vec<Record>> {
+/// As after a year: every device has reported, many builds and revisions, and rollouts to everybody.
+async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
+    let db = Db::open(database).await?;
+    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\ndescription = \"number N\"\npackages = [\"jq\", \"curl\"]\n";
+    let boot = BootSummary {
+        boot_id: "00000000-0000-0000-0000-000000000000".into(),
+        running: "kiosk@0".parse()?,
+        slot: Slot::A,
+        verity: Verity::Verified,
+        secure_boot: true,
+        pcr11: Some("0".repeat(64)),
+    };
+    let mut tx = db.write().await?;
+    for id in ids {
+        let report = Report { sequence: 1, generation: 0, boot: boot.clone(), update: State::Idle, progress: None, detail: None };
+        db::devices::report(&mut tx, id, &report, 1).await?;
+    }
+    for i in 0..HISTORY {
+        let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else { bail!("the profile") };
+        let number = db::revisions::number(&mut tx, &profile, i).await?;
+        let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
+        db::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
+        let devices = ids.iter().map(|id| (id.clone(), DevicePhase::Succeeded)).collect();
+        let state = rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
+        db::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i).await?;
+    }
+    tx.commit().await?;
+    for i in 0..HISTORY {
+        db::builds::finish(db.pool(), &format!("build-{i}"), BuildPhase::Failed, "long ago", None).await?;
+    }
+    db.pool().close().await;
+    Ok(())
+}
+
+async fn look(organisation: &Organisation, release: &ReleaseName, device: &DeviceId) -> Result<Vec<Record>> {
+    let rollout = organisation.world.client()?.start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? }).await?;
+    let details = [
+        format!("/devices/{device}"),
+        format!("/releases/{release}"),
+        format!("/rollouts/{}", rollout.id),
+        "/builds/build-7".to_owned(),
+        "/profiles/kiosk/7".to_owned(),
+    ];
+    let pages: Vec<&str> = PAGES.iter().copied().chain(details.iter().map(String::as_str)).collect();
     let api = organisation.world.api();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let token = fs::read_to_string(organisation.world.path("server/admin.token"))?;
@@ -37,7 +97,7 @@ async fn look(organisation: &Organisation) -> Result<Vec<Record>> {
     let cookie = signed_in.headers().get("set-cookie").and_then(|c| c.to_str().ok()).unwrap_or_default().to_owned();
     let cookie = cookie.split(';').next().unwrap_or_default();
     let mut worst = (0.0f64, 0.0f64);
-    for page in PAGES {
+    for page in pages {
         let mut times = Vec::with_capacity(LOOKS);
         for _ in 0..LOOKS {
             let started = Instant::now();
@@ -47,7 +107,7 @@ async fn look(organisation: &Organisation) -> Result<Vec<Record>> {
             response.bytes().await?;
         }
         times.sort_by(f64::total_cmp);
-        eprintln!("    {page:<16} median {:.1} ms, slowest {:.1} ms", times[LOOKS / 2], times[LOOKS - 1]);
+        eprintln!("    {page:<40} median {:.1} ms, slowest {:.1} ms", times[LOOKS / 2], times[LOOKS - 1]);
         worst = (worst.0.max(times[LOOKS / 2]), worst.1.max(times[LOOKS - 1]));
     }
     Ok(vec![
