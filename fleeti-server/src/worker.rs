@@ -82,7 +82,10 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
             signed = &mut job => break signed,
             _ = renewal.tick() => {
                 let text = line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, &text).await?;
+                // One that is not renewed in time is lost; one that could not be written once is not.
+                if let Err(e) = db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, &text).await {
+                    tracing::warn!("{}: the lease was not renewed: {e}", build.id);
+                }
                 app.publish(Event::Build { id: build.id.clone() });
             }
         }
@@ -141,7 +144,9 @@ async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &Creat
             }
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                db::builds::renew(app.db.pool(), id, now_s() + LEASE_S, &line).await?;
+                if let Err(e) = db::builds::renew(app.db.pool(), id, now_s() + LEASE_S, &line).await {
+                    tracing::warn!("{id}: the lease was not renewed: {e}");
+                }
                 if line != told {
                     app.publish(Event::Build { id: id.to_owned() });
                     told = line;

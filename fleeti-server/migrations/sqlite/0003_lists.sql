@@ -5,7 +5,12 @@ ALTER TABLE rollouts ADD COLUMN total BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollouts ADD COLUMN succeeded BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollouts ADD COLUMN failed BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollouts ADD COLUMN moving BIGINT NOT NULL DEFAULT 0;
-UPDATE rollouts SET release_name = json_extract(state, '$.release'), phase = json_extract(state, '$.phase');
+UPDATE rollouts SET release_name = json_extract(state, '$.release'), phase = json_extract(state, '$.phase'),
+    total = (SELECT COUNT(*) FROM json_each(state, '$.devices')),
+    succeeded = (SELECT COUNT(*) FROM json_each(state, '$.devices') WHERE json_extract(value, '$.type') = 'succeeded'),
+    failed = (SELECT COUNT(*) FROM json_each(state, '$.devices') WHERE json_extract(value, '$.type') IN ('rolled_back', 'revoked', 'failed')),
+    moving = (SELECT COUNT(*) FROM json_each(state, '$.devices')
+              WHERE json_extract(value, '$.type') IN ('staging', 'staged', 'rebooting', 'trying'));
 CREATE INDEX rollouts_by_time ON rollouts (created_s);
 
 ALTER TABLE revisions ADD COLUMN description TEXT NOT NULL DEFAULT '';

@@ -107,11 +107,12 @@ pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppErro
 pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, u32, CreateBuild)>, AppError> {
     let row: Option<(String, i64, String)> = sqlx::query_as(
         "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1 WHERE id = \
-         (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1) \
+         (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
           ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
     )
     .bind(seconds(now_s))
     .bind(seconds(now_s + lease_s))
+    .bind(ATTEMPTS_MAX)
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|(id, revision, request)| Ok((id, u32::try_from(revision).map_err(AppError::internal)?, serde_json::from_str(&request)?)))
@@ -164,12 +165,13 @@ pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
 pub async fn claim_signing(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<Build>, AppError> {
     let row = sqlx::query_as::<_, Row>(
         "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
-         (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1)) \
+         (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $3)) \
           ORDER BY created_s, id LIMIT 1) \
          RETURNING id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail",
     )
     .bind(seconds(now_s))
     .bind(seconds(now_s + lease_s))
+    .bind(ATTEMPTS_MAX)
     .fetch_optional(&mut **tx)
     .await?;
     row.map(Build::try_from).transpose()

@@ -7,8 +7,8 @@ use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, Outcome};
 use sqlx::sqlite::SqlitePool;
 
-/// Most commands that are delivered at once.
-pub const BATCH_MAX: i64 = 32;
+/// Most commands that may wait for one device; every one of them is looked at when something is delivered.
+pub const PENDING_MAX: i64 = 64;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -41,7 +41,7 @@ pub async fn insert(tx: &mut Tx<'_>, device: &DeviceId, command: &Command, now_s
 pub async fn pending(pool: &SqlitePool, device: &DeviceId) -> Result<Vec<Command>, AppError> {
     let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' \
                ORDER BY created_s, id LIMIT $2";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(BATCH_MAX).fetch_all(pool).await?;
+    let rows = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).fetch_all(pool).await?;
     rows.into_iter()
         .map(|r| Ok(Command { id: r.id, order: serde_json::from_str(&r.orders)?, deadline_s: from_seconds(r.deadline_s) }))
         .collect()

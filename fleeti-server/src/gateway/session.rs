@@ -232,7 +232,12 @@ impl Session<'_> {
                 }
                 () = handle.mail.arrived.notified() => {
                     let (desired, commands) = handle.mail.take();
-                    self.desired = desired.or(self.desired.take());
+                    // Commits may be handed out in another order than they were made in.
+                    if let Some(desired) = desired
+                        && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
+                    {
+                        self.desired = Some(desired);
+                    }
                     self.commands |= commands;
                     self.deliver().await?;
                 }

@@ -7,8 +7,9 @@ use crate::error::AppError;
 use crate::service::releases::Documents;
 use crate::service::{devices, enrollment, releases};
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::dev::Extensions;
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
@@ -156,7 +157,10 @@ async fn artifact(
     // Its headers are right: ETag, Range, conditions. Its body reads in small pieces.
     let response = opened.use_last_modified(false).disable_content_disposition().into_response(&request);
     let app = app.get_ref().clone();
+    let is_head = request.method() == Method::HEAD;
     Ok(response.map_body(|head, body| match body.size() {
+        // Only its size: a body that is not sent is read all the same.
+        BodySize::Sized(size) if is_head => BoxBody::new(SizedStream::new(size, futures::stream::empty::<std::io::Result<Bytes>>())),
         BodySize::Sized(size) if size > 0 => {
             let at = first_byte(head.headers().get(header::CONTENT_RANGE));
             BoxBody::new(FileBody { app, device: device.id, content, at, end: at + size, reading: None })

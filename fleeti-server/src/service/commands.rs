@@ -1,6 +1,7 @@
 //! One-shot commands.
 
 use crate::app::{App, new_id, now_s};
+use crate::db::commands::PENDING_MAX;
 use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
@@ -8,8 +9,6 @@ use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
 use fleeti_core::wire::problem::Code;
 
-/// Most commands that may wait for one device.
-const PENDING_MAX: i64 = 64;
 const VALID_S_MAX: u32 = 30 * 86_400;
 
 /// Puts a command into a device's mailbox; it is delivered now or when the device is back.

@@ -184,7 +184,9 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("verifying-")
+        if name.contains('@') {
+            // An upload, whatever its line is called.
+        } else if name.starts_with("verifying-")
             && let Ok(manifest) = std::fs::read(path.join("manifest.json"))
             && let Ok(manifest) = Manifest::parse(&manifest)
             && !staging.join(manifest.release.to_string()).exists()

@@ -77,7 +77,14 @@ struct One {
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
     let build = builds::get(&app, &id).await?;
-    let (log, end) = read_log(builds::log_path(&app, &id), 0, LOG_WHOLE_MAX).await;
+    let path = builds::log_path(&app, &id);
+    let (log, end) = read_log(path.clone(), 0, LOG_WHOLE_MAX).await;
+    // A log that is larger than what is read for its stages ends elsewhere.
+    let size = tokio::fs::metadata(&path).await.map_or(0, |m| m.len());
+    let shown = match is_moving(build.phase) || size <= LOG_WHOLE_MAX {
+        true => last_part(&log, false),
+        false => last_part(&read_log(path, size - LOG_MAX, LOG_MAX).await.0, true),
+    };
     let record = build.directory.as_ref().and_then(|d| BuildRecord::read(std::path::Path::new(d)).ok());
     let published = match &record {
         Some(record) => releases::is_of(&app, &build.release, record).await?,
@@ -94,7 +101,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> 
         is_signing: build.signing.is_some_and(is_moving),
         server_signs: app.config.holds_signing_keys(),
         stages: stage_badges(&log, build.phase),
-        log: last_part(&log),
+        log: shown,
         log_after: is_moving(build.phase).then_some(end),
         facts,
         files,
@@ -137,12 +144,12 @@ fn made(record: &BuildRecord) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
 }
 
 /// The end of a log, from the beginning of a line.
-fn last_part(log: &str) -> String {
+fn last_part(log: &str, is_cut: bool) -> String {
     let max = usize::try_from(LOG_MAX).unwrap_or(usize::MAX);
-    if log.len() <= max {
+    if log.len() <= max && !is_cut {
         return log.to_owned();
     }
-    let from = log.len() - max;
+    let from = log.len().saturating_sub(max);
     let line = log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
     format!("... the beginning is left out; the whole log is in the build's folder\n{}", &log[line..])
 }

@@ -18,14 +18,15 @@ type Fields = [(String, String)];
 /// After the path of a value that goes through the form as JSON, because a field would change it.
 const KEPT: &str = ":kept";
 
-/// Whether a field gives back the very text that it was filled in with: browsers know one kind of line end.
-fn survives(text: &str) -> bool {
-    !text.contains('\r')
+/// Whether a field gives back the very text that it was filled in with: browsers know one kind of line end, none at
+/// all in a field of one line, and no NUL.
+fn survives(text: &str, is_one_line: bool) -> bool {
+    !(text.contains(['\r', '\0']) || is_one_line && text.contains('\n'))
 }
 
 /// Whether a text of lines gives back the very list.
 fn survives_as_lines(list: &[Value]) -> bool {
-    list.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && t == t.trim() && !t.contains(['\n', '\r'])))
+    list.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && t == t.trim() && !t.contains(['\n', '\r', '\0'])))
 }
 
 static DEFINITIONS: LazyLock<HashMap<String, RefOr<Schema>>> = LazyLock::new(|| {
@@ -193,7 +194,8 @@ fn field(
     let kind = match shape(schema) {
         _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
         Shape::Texts if value.and_then(Value::as_array).is_some_and(|list| !survives_as_lines(list)) => kept(value),
-        Shape::Lines | Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t)) => kept(value),
+        Shape::Lines if value.and_then(Value::as_str).is_some_and(|t| !survives(t, false)) => kept(value),
+        Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t, true)) => kept(value),
         Shape::Object(object) => {
             let rendered = object.properties.iter().map(|(name, property)| {
                 let inner = value.and_then(|v| v.get(name));
@@ -301,6 +303,7 @@ mod tests {
             let mut profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
             // What a browser would change on the way.
             profile.health_checks[0].command = ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
+            profile.description = "two\nlines".into();
             for (path, content) in [("/etc/a", "\nfirst line empty\n"), ("/etc/b", "dos\r\n"), ("/etc/c", ""), ("/etc/d", "no end")] {
                 profile.files.push(profile::File { path: path.into(), content: content.into(), mode: "0644".into() });
             }
@@ -319,7 +322,7 @@ mod tests {
             let (tag, content) = piece.split_once('>').unwrap();
             let Some(name) = attribute(tag, "name") else { continue };
             if tag.starts_with("input") && (!tag.contains("checkbox") || tag.ends_with("checked")) {
-                sent.push((name, attribute(tag, "value").unwrap_or_default()));
+                sent.push((name, attribute(tag, "value").unwrap_or_default().replace(['\n', '\r'], "")));
             } else if tag.starts_with("textarea") {
                 // HTML drops a newline right after the tag, and sends line ends as CR LF.
                 sent.push((name, text(content.strip_prefix('\n').unwrap_or(content)).replace('\n', "\r\n")));

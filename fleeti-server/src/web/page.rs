@@ -15,8 +15,6 @@ pub struct Page {
     pub path: String,
     /// Which events make it look again.
     pub triggers: String,
-    /// What went wrong, where the page is shown all the same.
-    pub notice: Option<Notice>,
 }
 
 /// A message and what to do.
@@ -32,7 +30,7 @@ impl Page {
     pub fn new(section: &'static str, request: &HttpRequest, events: &[&str]) -> Self {
         let path = request.uri().path_and_query().map_or_else(|| section.to_owned(), ToString::to_string);
         let triggers = events.iter().map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
-        Self { section, path, triggers, notice: None }
+        Self { section, path, triggers }
     }
 }
 
@@ -89,7 +87,7 @@ impl ResponseError for Refused {
         self.0.status_code()
     }
     fn error_response(&self) -> HttpResponse {
-        let page = Page { section: "", path: String::new(), triggers: String::new(), notice: None };
+        let page = Page { section: "", path: String::new(), triggers: String::new() };
         let problem = Problem { page, title: self.0.to_string(), hint: self.0.what_to_do().map(str::to_owned) };
         match problem.render() {
             Ok(body) => HttpResponse::build(self.status_code()).insert_header(ContentType::html()).body(body),

@@ -80,14 +80,14 @@ fn what_a_killed_server_left_in_the_middle_is_cleared_up_and_an_upload_is_an_upl
     let dir = tempfile::tempdir().unwrap();
     let staging = dir.path().join(".staging");
     let make = |name: &str| std::fs::create_dir_all(staging.join(name)).unwrap();
-    for name in ["signing-a", ".tmpb", "verifying-without-manifest", "gateway@7"] {
+    for name in ["signing-a", ".tmpb", "verifying-without-manifest", "gateway@7", "signing-tool@1"] {
         make(name);
     }
     crate::rollout::make_release(&staging.join("verifying-c"), &"kiosk@3".parse().unwrap(), &crate::rollout::release_key());
     fleeti_server::service::releases::sweep(dir.path()).unwrap();
     let mut left: Vec<_> = std::fs::read_dir(&staging).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["gateway@7", "kiosk@3"]);
+    assert_eq!(left, ["gateway@7", "kiosk@3", "signing-tool@1"]);
     fleeti_server::service::releases::sweep(&dir.path().join("nowhere")).unwrap();
 }
 

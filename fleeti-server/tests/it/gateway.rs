@@ -3,11 +3,12 @@
 use crate::peer::Peer;
 use crate::world::World;
 use bytes::Bytes;
-use fleeti_core::wire::api::CreateCommand;
+use fleeti_core::wire::api::{CreateCommand, CreateRollout};
 use fleeti_core::wire::device::{Command, Order};
 use fleeti_core::wire::mqtt::{Down, Up};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode as Reason, LastWill, Packet, PubAck, PubAckReason};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -198,6 +199,39 @@ async fn a_command_sent_while_the_device_is_offline_arrives_when_it_is_back() {
     peer.publish(Up::Acknowledgement.topic(&a.id), answer.to_string().as_bytes(), 3).await;
     wait_for_ack(&mut peer, 3, PubAckReason::Success).await;
     assert_eq!(world.client.command(&status.id).await.unwrap().status, "done");
+}
+
+#[actix_web::test]
+async fn every_command_of_a_full_mailbox_arrives_in_one_session() {
+    let world = World::new().await;
+    let a = world.enroll().await;
+    let command = CreateCommand { order: Order::Report, valid_s: 600 };
+    let mut sent = HashSet::new();
+    for _ in 0..64 {
+        sent.insert(world.client.create_command(&a.id, &command).await.unwrap().id);
+    }
+    assert!(world.client.create_command(&a.id, &command).await.is_err(), "the mailbox is full");
+    let mut peer = Peer::session(&world, &a).await;
+    // Acknowledged on MQTT, not yet answered by the device.
+    while !sent.is_empty() {
+        assert!(sent.remove(&next_command(&mut peer).await.id), "twice in one session");
+    }
+}
+
+#[actix_web::test]
+async fn a_head_request_costs_no_reading_and_says_the_size() {
+    let world = World::new().await;
+    let a = world.enroll().await;
+    crate::rollout::publish_release(&world, "kiosk@2").await;
+    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    world.client.start_rollout(&request).await.unwrap();
+    let release = world.client.releases().await.unwrap().remove(0);
+    let artifact = &release.artifacts[0];
+    let https = world.https((*a.tls).clone());
+    let url = world.url(&format!("/releases/kiosk/2/{}", artifact.path));
+    let head = https.head(&url).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()), (200, artifact.size.to_string().as_str()));
+    assert_eq!(https.get(&url).send().await.unwrap().bytes().await.unwrap().len() as u64, artifact.size);
 }
 
 #[actix_web::test]
