@@ -105,6 +105,8 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
             let mut tx = app.db.write().await?;
             db::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;
+            // Whoever waits for the answer looks now, and not at the next telemetry.
+            app.publish(Event::Device { id: device.clone() });
             Ok(())
         }
     }

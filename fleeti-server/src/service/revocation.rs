@@ -1,13 +1,14 @@
 //! Revocation: at once, everywhere. The database says no at CONNECT and at every request, the revocation list
 //! at every handshake, and what is open is closed.
 
-use crate::app::{App, now_s};
+use crate::app::{App, AppRef, now_s};
 use crate::db::{self, audit, from_seconds};
 use crate::error::AppError;
 use crate::service::rollouts;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
 use fleeti_pki::crl::{self, Revoked};
+use std::sync::Arc;
 
 /// Validity of a list; it is made again well before.
 pub const CRL_S: u64 = 24 * 3600;
@@ -16,7 +17,14 @@ pub const CRL_S: u64 = 24 * 3600;
 ///
 /// # Errors
 /// There is no such device; a fault when the list could not be signed, after everything else has been done.
-pub async fn revoke(app: &App, id: &DeviceId) -> Result<(), AppError> {
+pub async fn revoke(app: &AppRef, id: &DeviceId) -> Result<(), AppError> {
+    // A task of its own: an operator whose connection breaks in the middle must not leave a device connected whose
+    // revocation is in the database.
+    let (app, id) = (Arc::clone(app), id.clone());
+    tokio::spawn(async move { carry_out(&app, &id).await }).await.map_err(AppError::internal)?
+}
+
+async fn carry_out(app: &App, id: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     if db::devices::revoke(&mut tx, id, now_s()).await? {
         audit(&mut tx, now_s(), "admin", "device.revoke", id.as_str()).await?;
