@@ -71,8 +71,8 @@ pub struct Certified {
 pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certified, now_s: u64) -> Result<(), AppError> {
     sqlx::query(
         "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
-         certificate_not_after_s, certificate_pem) VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) \
-         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7, certificate_pem = $8",
+         certificate_not_after_s) VALUES ($1, $2, $3, $3, $4, $5, $6, $7) \
+         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7",
     )
     .bind(id.as_str())
     .bind(fleet.as_str())
@@ -81,9 +81,13 @@ pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certifi
     .bind(&c.serial)
     .bind(&c.certificate_sha256)
     .bind(seconds(c.not_after_s))
-    .bind(&c.pem)
     .execute(&mut **tx)
     .await?;
+    sqlx::query("INSERT INTO certificates (device, pem) VALUES ($1, $2) ON CONFLICT (device) DO UPDATE SET pem = $2")
+        .bind(id.as_str())
+        .bind(&c.pem)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -101,7 +105,7 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError
 /// # Errors
 /// When the database does not answer.
 pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
-    Ok(sqlx::query_scalar("SELECT certificate_pem FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?)
+    Ok(sqlx::query_scalar("SELECT pem FROM certificates WHERE device = $1").bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
