@@ -219,7 +219,7 @@ async fn every_command_of_a_full_mailbox_arrives_in_one_session() {
 }
 
 #[actix_web::test]
-async fn a_head_request_costs_no_reading_and_says_the_size() {
+async fn a_head_request_says_the_size_that_a_get_then_brings() {
     let world = World::new().await;
     let a = world.enroll().await;
     crate::rollout::publish_release(&world, "kiosk@2").await;
