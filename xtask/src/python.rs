@@ -1,7 +1,7 @@
 //! The wheel: built, installed in a fresh virtual environment, and tested there.
 
 use crate::{root, run, target};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
