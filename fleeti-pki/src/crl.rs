@@ -1,18 +1,22 @@
 //! Certificate revocation lists (RFC 5280, 5).
 
-use crate::certificate::Authority;
-use crate::signer::{X509Signer, der_of};
+use crate::certificate::{Authority, public_key_der};
+use crate::signer::{X509Signer, der_of, verify};
 use crate::{Error, OrMalformed};
+use const_oid::AssociatedOid;
+use der::Decode;
 use der::asn1::BitString;
 use der::referenced::OwnedToRef;
 use spki::DynSignatureAlgorithmIdentifier;
+use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
-use x509_cert::Version;
 use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
 use x509_cert::ext::ToExtension;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber};
+use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
+use x509_cert::{Certificate, Version};
 
 /// A revoked certificate.
 #[derive(Debug, Clone)]
@@ -65,4 +69,166 @@ pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s
     let signature = BitString::from_bytes(&signature).or_malformed("signature")?;
     let list = CertificateList { tbs_cert_list: tbs, signature_algorithm: algorithm, signature };
     der_of(&list, "CRL")
+}
+
+/// Why a certificate is refused by a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is on the list.
+    #[error("the certificate is revoked")]
+    Revoked,
+    /// The list is older than it may be: nobody can say whether the certificate is on it.
+    #[error("the revocation list is out of date since {next_update_s}")]
+    Stale {
+        /// Its nextUpdate, Unix seconds.
+        next_update_s: u64,
+    },
+    /// The list says nothing about this certificate.
+    #[error("the revocation list is not of the certificate's issuer")]
+    OtherIssuer,
+}
+
+/// A list whose signature was checked, once, and that answers for its issuer's certificates until its nextUpdate.
+/// Only [`VerifiedList::read`] makes one.
+#[derive(Debug)]
+pub struct VerifiedList {
+    issuer: Name,
+    number: CrlNumber,
+    next_update_s: u64,
+    serials: HashSet<Vec<u8>>,
+}
+
+impl VerifiedList {
+    /// Reads a whole list (no delta, no partition) and checks that `issuer` signed it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for another issuer, a wrong signature, a list without number or nextUpdate, or with a
+    /// critical extension (RFC 5280, 5.2: those that narrow what a list covers are critical); [`Error::Malformed`].
+    pub fn read(list: &[u8], issuer: &Certificate) -> Result<Self, Error> {
+        let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("revocation list")?;
+        let tbs = &list.tbs_cert_list;
+        let name = issuer.tbs_certificate().subject();
+        if tbs.issuer != *name {
+            return Err(Error::Refused("the revocation list is of another issuer"));
+        }
+        if tbs.signature != list.signature_algorithm {
+            return Err(Error::Refused("the revocation list names two signature algorithms"));
+        }
+        let signature = list.signature.as_bytes().ok_or(Error::Refused("the list's signature is not whole bytes"))?;
+        verify(&public_key_der(issuer)?, &der_of(tbs, "revocation list")?, signature)?;
+        let extensions = tbs.crl_extensions.as_deref().unwrap_or_default();
+        if extensions.iter().any(|e| e.critical) {
+            return Err(Error::Refused("the revocation list has a critical extension, so it is not a whole one"));
+        }
+        let number = extensions.iter().find(|e| e.extn_id == CrlNumber::OID).ok_or(Error::Refused("the list has no number"))?;
+        let number = CrlNumber::from_der(number.extn_value.as_bytes()).or_malformed("CRL number")?;
+        let next_update = tbs.next_update.ok_or(Error::Refused("the list does not say when the next one comes"))?;
+        let serials = tbs.revoked_certificates.iter().flatten().map(|r| r.serial_number.as_bytes().to_vec()).collect();
+        Ok(Self { issuer: name.clone(), number, next_update_s: next_update.to_unix_duration().as_secs(), serials })
+    }
+
+    /// Whether this list follows another one, or is the same.
+    #[must_use]
+    pub fn follows(&self, other: &Self) -> bool {
+        self.number.0 >= other.number.0
+    }
+
+    /// That a certificate of this list's issuer is not on it, now.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn check(&self, certificate: &Certificate, now_s: u64) -> Result<(), Refusal> {
+        let tbs = certificate.tbs_certificate();
+        if *tbs.issuer() != self.issuer {
+            return Err(Refusal::OtherIssuer);
+        }
+        if now_s >= self.next_update_s {
+            return Err(Refusal::Stale { next_update_s: self.next_update_s });
+        }
+        if self.serials.contains(tbs.serial_number().as_bytes()) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::{Period, Purpose, Role, issue, self_signed, serial};
+    use crate::signer::{Algorithm, Signer, SoftKey};
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    struct Issuer {
+        key: SoftKey,
+        certificate: Certificate,
+    }
+
+    impl Issuer {
+        fn new(purpose: Purpose) -> Self {
+            let key = SoftKey::generate(Algorithm::P384).unwrap();
+            let certificate = self_signed(Role::Intermediate { purpose }, Period::starting(NOW_S, 86_400), &key).unwrap();
+            Self { key, certificate }
+        }
+        fn authority(&self) -> Authority<'_> {
+            Authority { certificate: &self.certificate, signer: &self.key }
+        }
+        fn device(&self, id: &str) -> Certificate {
+            let key = SoftKey::generate(Algorithm::P256).unwrap();
+            let role = Role::Device { id: id.parse().unwrap() };
+            issue(role, Period::starting(NOW_S, 3600), key.public_key_der(), &self.authority()).unwrap()
+        }
+        fn list(&self, revoked: &[&Certificate], number: u64) -> Vec<u8> {
+            let revoked: Vec<_> = revoked.iter().map(|c| Revoked { serial: serial(c), revoked_s: NOW_S }).collect();
+            create(&self.authority(), &revoked, number, NOW_S, 3600).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_list_answers_for_its_issuers_certificates_until_its_next_update() {
+        let issuer = Issuer::new(Purpose::Device);
+        let (good, bad) = (issuer.device("good"), issuer.device("bad"));
+        let list = VerifiedList::read(&issuer.list(&[&bad], 7), &issuer.certificate).unwrap();
+        assert_eq!(list.check(&good, NOW_S + 3599), Ok(()));
+        assert_eq!(list.check(&bad, NOW_S), Err(Refusal::Revoked));
+        assert_eq!(list.check(&good, NOW_S + 3600), Err(Refusal::Stale { next_update_s: NOW_S + 3600 }));
+        let server = Issuer::new(Purpose::Server);
+        assert_eq!(list.check(&server.device("good"), NOW_S), Err(Refusal::OtherIssuer));
+    }
+
+    #[test]
+    fn a_list_by_another_key_or_with_a_flipped_bit_is_refused() {
+        let (issuer, mallory) = (Issuer::new(Purpose::Device), Issuer::new(Purpose::Device));
+        assert!(VerifiedList::read(&mallory.list(&[], 1), &issuer.certificate).is_err(), "the same name, another key");
+        assert!(VerifiedList::read(&issuer.list(&[], 1), &Issuer::new(Purpose::Server).certificate).is_err(), "another name");
+        let good = issuer.list(&[&issuer.device("bad")], 1);
+        for at in 0..good.len() {
+            let mut list = good.clone();
+            list[at] ^= 1;
+            assert!(VerifiedList::read(&list, &issuer.certificate).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_covers_only_a_part_is_refused() {
+        let issuer = Issuer::new(Purpose::Device);
+        let mut list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&issuer.list(&[], 1)).unwrap();
+        for extension in list.tbs_cert_list.crl_extensions.iter_mut().flatten() {
+            extension.critical = true;
+        }
+        let signature = issuer.key.sign(&der_of(&list.tbs_cert_list, "CRL").unwrap()).unwrap();
+        list.signature = BitString::from_bytes(&signature).unwrap();
+        let read = VerifiedList::read(&der_of(&list, "CRL").unwrap(), &issuer.certificate);
+        assert!(matches!(read, Err(Error::Refused(text)) if text.contains("critical")));
+    }
+
+    #[test]
+    fn an_older_list_does_not_follow_a_newer_one() {
+        let issuer = Issuer::new(Purpose::Device);
+        let read = |number| VerifiedList::read(&issuer.list(&[], number), &issuer.certificate).unwrap();
+        assert!(read(300).follows(&read(299)) && read(300).follows(&read(300)) && read(256).follows(&read(255)));
+        assert!(!read(299).follows(&read(300)));
+    }
 }

@@ -67,9 +67,8 @@ impl Server {
         let pki = Pki::open(&config.data)?;
         let db = Db::open(&config.data.join("fleeti.db")).await?;
         let admin_token = admin_token(&config.data)?;
-        let anchor = CertificateDer::from(certificate::to_der(&pki.device_ca)?);
         let list = fleeti_pki::crl::create(&pki.device_authority(), &[], 0, now_s(), revocation::CRL_S)?;
-        let tls = TlsState::new(identity(&pki, &config.names)?, anchor, list)?;
+        let tls = TlsState::new(identity(&pki, &config.names)?, pki.device_ca.clone(), &list)?;
         let bind = |what: &str, address: SocketAddr| {
             let listener = TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
             listener.set_nonblocking(true)?;

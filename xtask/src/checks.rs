@@ -47,6 +47,8 @@ pub fn deps(root: &Path) -> Result<()> {
     report("deps", wrong)
 }
 
+/// Longest body of a handler, in lines.
+const HANDLER_MAX: usize = 15;
 /// Longest source file, tests included.
 const LINES_MAX: usize = 600;
 const NAMELESS: &[&str] = &["util", "utils", "common", "helpers", "types", "misc"];
@@ -65,6 +67,11 @@ pub fn tidy(root: &Path) -> Result<()> {
         if path.file_stem().is_some_and(|s| NAMELESS.contains(&s.to_string_lossy().as_ref())) {
             wrong.push(format!("{name}: a room needs a name of its own"));
         }
+        if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d)) {
+            wrong.extend(
+                long_handlers(&text).map(|(at, lines)| format!("{name}:{at}: a handler of {lines} lines, {HANDLER_MAX} at the most")),
+            );
+        }
         for (i, line) in text.lines().enumerate() {
             let marks = ["todo!(", "unimplemented!(", "dbg!("];
             if marks.iter().any(|m| line.contains(m)) && !name.starts_with("xtask/") {
@@ -74,6 +81,11 @@ pub fn tidy(root: &Path) -> Result<()> {
             if sql && name.starts_with("fleeti-server/src/") && !name.starts_with("fleeti-server/src/db/") {
                 wrong.push(format!("{name}:{}: SQL outside db/", i + 1));
             }
+            let past_services = ["web/", "http/", "gateway/"].iter().any(|d| name.starts_with(&format!("fleeti-server/src/{d}")));
+            // A row that a service gave may be shown.
+            if past_services && line.contains("db::") && !line.starts_with("use crate::db::") {
+                wrong.push(format!("{name}:{}: the database behind the services' back", i + 1));
+            }
             let topic = line.contains("fleeti/v1/") && !name.starts_with("fleeti-core/src/wire/mqtt") && !name.contains("/tests/");
             if topic && !name.starts_with("xtask/") {
                 wrong.push(format!("{name}:{}: an MQTT topic outside core::wire::mqtt", i + 1));
@@ -81,6 +93,22 @@ pub fn tidy(root: &Path) -> Result<()> {
         }
     }
     report("tidy", wrong)
+}
+
+/// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]: where they begin,
+/// and how long their bodies are.
+fn long_handlers(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, _) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("async fn ") || l.starts_with("pub async fn ")) {
+        let opens = (start..lines.len()).find(|i| lines[*i].ends_with('{')).unwrap_or(start);
+        let closes = (opens..lines.len()).find(|i| lines[*i] == "}").unwrap_or(opens);
+        let body = (closes - opens).saturating_sub(1);
+        if body > HANDLER_MAX {
+            found.push((start + 1, body));
+        }
+    }
+    found.into_iter()
 }
 
 fn report(what: &str, wrong: Vec<String>) -> Result<()> {

@@ -1,9 +1,8 @@
 //! One MQTT 5 session of one device.
 
 use crate::app::App;
-use crate::db;
 use crate::gateway::hub::Handle;
-use crate::service::devices;
+use crate::service::{commands, devices};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::DeviceId;
@@ -173,11 +172,9 @@ impl Session<'_> {
             // Presence comes from the connection itself.
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        match db::devices::admission(self.app.db.pool(), &self.device).await {
-            Ok(Some(a)) if a.revoked_s.is_none() && a.key_sha256 == key_sha256 => {
-                Ok(self.app.sessions.holds(&self.device, a.mqtt_session == 1))
-            }
-            Ok(_) => Err(ConnectReturnCode::NotAuthorized),
+        match devices::admit(&self.app, &self.device, key_sha256).await {
+            Ok(Some(holds)) => Ok(holds),
+            Ok(None) => Err(ConnectReturnCode::NotAuthorized),
             Err(_) => Err(ConnectReturnCode::ServerUnavailable),
         }
     }
@@ -358,7 +355,7 @@ impl Session<'_> {
         }
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
-            for command in db::commands::pending(self.app.db.pool(), &self.device).await? {
+            for command in commands::pending(&self.app, &self.device).await? {
                 if self.in_flight.len() >= IN_FLIGHT_MAX {
                     self.held_back = true;
                     self.commands = true;

@@ -3,8 +3,7 @@
 //! database.
 
 use crate::app::App;
-use crate::db;
-use crate::error::AppError;
+use crate::service::devices;
 use fleeti_core::id::DeviceId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +44,7 @@ pub async fn run(app: &App) {
         app.sessions.changed.notified().await;
         tokio::time::sleep(GATHER).await;
         let some = app.sessions.unwritten().clone();
-        match write(app, &some).await {
+        match devices::keep_sessions(app, &some).await {
             // What was set anew meanwhile stays for the next time.
             Ok(()) => app.sessions.unwritten().retain(|device, holds| some.get(device) != Some(holds)),
             Err(e) => {
@@ -55,12 +54,4 @@ pub async fn run(app: &App) {
             }
         }
     }
-}
-
-async fn write(app: &App, some: &HashMap<DeviceId, bool>) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
-    for (device, holds) in some {
-        db::devices::set_session(&mut tx, device, *holds).await?;
-    }
-    Ok(tx.commit().await?)
 }

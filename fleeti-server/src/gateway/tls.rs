@@ -2,15 +2,18 @@
 
 use arc_swap::ArcSwap;
 use fleeti_core::id::DeviceId;
+use fleeti_pki::certificate;
+use fleeti_pki::crl::{Refusal, VerifiedList};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
+use x509_cert::Certificate;
 
 /// A server's certificate chain and key.
 pub struct ServerIdentity {
@@ -39,14 +42,22 @@ impl ResolvesServerCert for CurrentCertificate {
 
 struct Swapped {
     mqtt: Arc<ServerConfig>,
-    verifier: Arc<dyn ClientCertVerifier>,
+    verifier: Arc<DeviceVerifier>,
+}
+
+/// webpki checks the certificate, and the list of now whether it is revoked. The list's own signature was checked when
+/// it was swapped in, and not for every handshake as webpki does.
+#[derive(Debug)]
+struct DeviceVerifier {
+    chain: Arc<dyn ClientCertVerifier>,
+    list: VerifiedList,
 }
 
 /// TLS of the device ports.
 pub struct TlsState {
     certificate: Arc<CurrentCertificate>,
     /// The device intermediate: a shorter chain, and nobody else's certificates.
-    anchor: CertificateDer<'static>,
+    anchor: Certificate,
     provider: Arc<CryptoProvider>,
     swapped: ArcSwap<Swapped>,
     revoked: RwLock<HashSet<DeviceId>>,
@@ -57,18 +68,20 @@ impl TlsState {
     ///
     /// # Errors
     /// When rustls refuses certificate, key or list.
-    pub fn new(identity: ServerIdentity, anchor: CertificateDer<'static>, list: Vec<u8>) -> anyhow::Result<Self> {
+    pub fn new(identity: ServerIdentity, anchor: Certificate, list: &[u8]) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
-        let first = build(&certificate, &anchor, &provider, list)?;
+        let first = build(&certificate, &anchor, &provider, VerifiedList::read(list, &anchor)?)?;
         Ok(Self { certificate, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
     }
 
     /// Swaps a new list in, with a new session store.
     ///
     /// # Errors
-    /// When rustls refuses the list; the old one stays.
-    pub fn swap(&self, list: Vec<u8>) -> anyhow::Result<()> {
+    /// When the list is not by the device intermediate, or older than the one of now, which stays.
+    pub fn swap(&self, list: &[u8]) -> anyhow::Result<()> {
+        let list = VerifiedList::read(list, &self.anchor)?;
+        anyhow::ensure!(list.follows(&self.swapped.load().verifier.list), "the revocation list is older than the one of now");
         self.swapped.store(Arc::new(build(&self.certificate, &self.anchor, &self.provider, list)?));
         Ok(())
     }
@@ -101,22 +114,59 @@ impl TlsState {
 
 fn build(
     certificate: &Arc<CurrentCertificate>,
-    anchor: &CertificateDer<'static>,
+    anchor: &Certificate,
     provider: &Arc<CryptoProvider>,
-    list: Vec<u8>,
+    list: VerifiedList,
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
-    roots.add(anchor.clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .with_crls([CertificateRevocationListDer::from(list)])
-        .only_check_end_entity_revocation()
-        .enforce_revocation_expiration()
-        .build()?;
+    roots.add(certificate::to_der(anchor)?.into())?;
+    let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
+    let verifier = Arc::new(DeviceVerifier { chain, list });
     let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::clone(&verifier))
+        .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
         .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
     Ok(Swapped { mqtt: Arc::new(mqtt), verifier })
+}
+
+impl ClientCertVerifier for DeviceVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.chain.verify_client_cert(leaf, chain, now)?;
+        let leaf = certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        match self.list.check(&leaf, now.as_secs()) {
+            Ok(()) => Ok(verified),
+            Err(Refusal::Revoked) => Err(CertificateError::Revoked.into()),
+            Err(Refusal::Stale { .. }) => Err(CertificateError::ExpiredRevocationList.into()),
+            Err(_) => Err(CertificateError::UnknownRevocationStatus.into()),
+        }
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, certificate, dss)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, certificate, dss)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
 }
 
 /// The device port's configuration: a certificate is optional (enrollment has none), the verifier is always the
@@ -149,7 +199,7 @@ impl std::fmt::Debug for CurrentVerifier {
 }
 
 impl CurrentVerifier {
-    fn now(&self) -> Arc<dyn ClientCertVerifier> {
+    fn now(&self) -> Arc<DeviceVerifier> {
         Arc::clone(&self.app.tls.swapped.load().verifier)
     }
 }

@@ -2,11 +2,10 @@
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
 use crate::app::AppRef;
-use crate::db;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{builds, commands, devices, enrollment, releases, revisions, revocation, rollouts, sessions};
+use crate::service::{builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -23,6 +22,7 @@ use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -93,7 +93,7 @@ async fn authenticate(
 }
 
 async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
-    db::releases::newest(app.db.pool(), 1).await?;
+    overview::ready(&app).await?;
     Ok("ok\n")
 }
 
@@ -130,8 +130,7 @@ async fn get_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Re
 #[utoipa::path(tag = "devices", responses((status = 200, description = "PEM", body = String, content_type = "application/pem-certificate-chain")))]
 #[get("/devices/{device}/certificate")]
 async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    let pem = db::devices::certificate(app.db.pool(), &device).await?;
-    let pem = pem.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let pem = devices::certificate(&app, &device).await?;
     Ok(HttpResponse::Ok().content_type("application/pem-certificate-chain").body(pem))
 }
 
@@ -162,8 +161,7 @@ async fn create_command(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Cr
 #[utoipa::path(tag = "commands", responses((status = 200, description = "The command", body = CommandStatus)))]
 #[get("/commands/{command}")]
 async fn get_command(app: Data<AppRef>, command: Path<String>) -> Result<impl Responder> {
-    let found = db::commands::get(app.db.pool(), &command).await?;
-    Ok(Json(found.ok_or_else(|| AppError::not_found("command", &command))?))
+    Ok(Json(commands::get(&app, &command).await?))
 }
 
 /// Every fleet that a device has enrolled in.
@@ -189,7 +187,7 @@ async fn create_enrollment(
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
 #[get("/profiles")]
 async fn list_profiles(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::revisions::newest(app.db.pool(), LIST_MAX).await?))
+    Ok(Json(revisions::newest(&app, LIST_MAX).await?))
 }
 
 /// Saves a profile as the next revision of its line; the same document is the same revision.
@@ -203,7 +201,7 @@ async fn save_profile(app: Data<AppRef>, body: Json<Profile>) -> Result<impl Res
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
 #[get("/profiles/{line}/revisions")]
 async fn list_revisions(app: Data<AppRef>, line: Path<Line>) -> Result<impl Responder> {
-    Ok(Json(db::revisions::of_line(app.db.pool(), &line, LIST_MAX).await?))
+    Ok(Json(revisions::of_line(&app, &line, LIST_MAX).await?))
 }
 
 /// One revision of a profile.
@@ -217,7 +215,7 @@ async fn get_revision(app: Data<AppRef>, path: Path<(Line, u32)>) -> Result<impl
 #[utoipa::path(tag = "builds", responses((status = 200, description = "Builds", body = Vec<Build>)))]
 #[get("/builds")]
 async fn list_builds(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::builds::newest(app.db.pool(), LIST_MAX).await?))
+    Ok(Json(builds::newest(&app, LIST_MAX).await?))
 }
 
 /// Queues a build.
@@ -245,15 +243,14 @@ async fn sign_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responde
 #[utoipa::path(tag = "releases", responses((status = 200, description = "Releases", body = Vec<Release>)))]
 #[get("/releases")]
 async fn list_releases(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::releases::newest(app.db.pool(), LIST_MAX).await?))
+    Ok(Json(releases::newest(&app, LIST_MAX).await?))
 }
 
 /// One release.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[get("/releases/{release}")]
 async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
-    let found = db::releases::get(app.db.pool(), &name).await?;
-    Ok(Json(found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?))
+    Ok(Json(releases::get(&app, &name).await?))
 }
 
 /// Verifies what was uploaded and publishes it; from then on it never changes.
@@ -279,7 +276,7 @@ async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, body:
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts", body = Vec<Rollout>)))]
 #[get("/rollouts")]
 async fn list_rollouts(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(db::rollouts::newest(app.db.pool(), LIST_MAX).await?))
+    Ok(Json(rollouts::newest(&app, LIST_MAX).await?))
 }
 
 /// Starts a rollout.
@@ -307,16 +304,18 @@ async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Respo
 #[utoipa::path(tag = "events", responses((status = 200, description = "Each event's data", body = Event, content_type = "text/event-stream")))]
 #[get("/events")]
 async fn events(app: Data<AppRef>) -> impl Responder {
-    let first = futures::stream::once(async { Ok(web::Bytes::from_static(b": welcome\n\n")) });
-    let stream = futures::stream::unfold(app.events.subscribe(), |mut events| async move {
-        let text = match tokio::time::timeout(KEEP_ALIVE, events.recv()).await {
-            Ok(Ok(event)) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
-            Ok(Err(RecvError::Lagged(_))) => "event: lagged\ndata: {}\n\n".to_owned(),
-            Ok(Err(RecvError::Closed)) => return None,
-            // Who is gone is noticed when something is written, and no proxy thinks that we are.
-            Err(_) => ": still here\n\n".to_owned(),
-        };
-        Some((Ok::<_, actix_web::Error>(web::Bytes::from(text)), events))
-    });
-    HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(first.chain(stream))
+    let first = futures::stream::once(async { ": welcome\n\n".to_owned() });
+    let rest = futures::stream::unfold(app.events.subscribe(), |mut events| async move { Some((next_event(&mut events).await?, events)) });
+    let stream = first.chain(rest).map(|text| Ok::<_, actix_web::Error>(web::Bytes::from(text)));
+    HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(stream)
+}
+
+async fn next_event(watcher: &mut Receiver<Event>) -> Option<String> {
+    Some(match tokio::time::timeout(KEEP_ALIVE, watcher.recv()).await {
+        Ok(Ok(event)) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
+        Ok(Err(RecvError::Lagged(_))) => "event: lagged\ndata: {}\n\n".to_owned(),
+        Ok(Err(RecvError::Closed)) => return None,
+        // Who is gone is noticed when something is written, and no proxy thinks that we are.
+        Err(_) => ": still here\n\n".to_owned(),
+    })
 }

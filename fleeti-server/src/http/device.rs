@@ -2,29 +2,21 @@
 //! release that it was granted.
 
 use crate::app::AppRef;
-use crate::db;
 use crate::error::AppError;
 use crate::service::releases::Documents;
 use crate::service::{devices, enrollment, releases};
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::dev::Extensions;
-use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
+use actix_web::web::{self, Data, Json, Path, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
-use fleeti_core::manifest::is_artifact_path;
 use fleeti_core::wire::device::{EnrollRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use std::any::Any;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use tokio::task::JoinHandle;
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -85,9 +77,8 @@ impl FromRequest for AuthenticatedDevice {
                 return Err(AppError::new(Code::Unauthenticated, "a device certificate is needed"));
             };
             let id = peer.device.clone();
-            let refused = || AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced");
             if app.tls.is_revoked(&id) {
-                return Err(refused());
+                return Err(AppError::new(Code::Forbidden, "this device is revoked"));
             }
             // The epoch first: what changes while the database is asked makes the answer stale.
             let epoch = app.grants.epoch();
@@ -95,10 +86,7 @@ impl FromRequest for AuthenticatedDevice {
             if let Some(known) = known.filter(|k| k.epoch == epoch) {
                 return Ok(Self { id, granted: known.granted });
             }
-            if !db::devices::may_connect(app.db.pool(), &id, &peer.key_sha256).await? {
-                return Err(refused());
-            }
-            let granted = devices::desired(&app, &id).await?.release;
+            let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
             *peer.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { epoch, granted: granted.clone() });
             Ok(Self { id, granted })
         })
@@ -148,74 +136,5 @@ async fn artifact(
 ) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
     let name = granted(&device, &line, &version)?;
-    if !is_artifact_path(&file) {
-        return Err(AppError::new(Code::NotFound, format!("{file:?} is no file of a release")));
-    }
-    let path = releases::directory(&app, &name).join(&file);
-    let opened = actix_files::NamedFile::open_async(&path).await.map_err(|_| AppError::not_found("file", &file))?;
-    let content = Arc::new(opened.file().try_clone()?);
-    // Its headers are right: ETag, Range, conditions. Its body reads in small pieces.
-    let response = opened.use_last_modified(false).disable_content_disposition().into_response(&request);
-    let app = app.get_ref().clone();
-    let is_head = request.method() == Method::HEAD;
-    Ok(response.map_body(|head, body| match body.size() {
-        // Only its size: a body that is not sent is read all the same.
-        BodySize::Sized(size) if is_head => BoxBody::new(SizedStream::new(size, futures::stream::empty::<std::io::Result<Bytes>>())),
-        BodySize::Sized(size) if size > 0 => {
-            let at = first_byte(head.headers().get(header::CONTENT_RANGE));
-            BoxBody::new(FileBody { app, device: device.id, content, at, end: at + size, reading: None })
-        }
-        _ => body,
-    }))
-}
-
-/// Where a part begins, as in `bytes 100-199/300`.
-fn first_byte(content_range: Option<&HeaderValue>) -> u64 {
-    let text = content_range.and_then(|v| v.to_str().ok()?.strip_prefix("bytes "));
-    text.and_then(|t| t.split('-').next()?.parse().ok()).unwrap_or(0)
-}
-
-/// Bytes that are read at once.
-const READ: u64 = 256 * 1024;
-
-/// A part of a file that is read while it is sent, and breaks off when its device is revoked.
-struct FileBody {
-    app: AppRef,
-    device: DeviceId,
-    content: Arc<std::fs::File>,
-    at: u64,
-    end: u64,
-    reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
-}
-
-impl MessageBody for FileBody {
-    type Error = Box<dyn std::error::Error>;
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.end - self.at)
-    }
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
-        if self.app.tls.is_revoked(&self.device) {
-            return Poll::Ready(Some(Err("revoked".into())));
-        }
-        if self.at == self.end {
-            return Poll::Ready(None);
-        }
-        let (content, at, size) = (Arc::clone(&self.content), self.at, READ.min(self.end - self.at));
-        let reading = self.reading.get_or_insert_with(|| {
-            tokio::task::spawn_blocking(move || {
-                let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-                content.read_exact_at(&mut bytes, at)?;
-                Ok(bytes)
-            })
-        });
-        let bytes = match Pin::new(reading).poll(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(Ok(bytes))) => bytes,
-            Poll::Ready(Ok(Err(e))) => return Poll::Ready(Some(Err(e.into()))),
-            Poll::Ready(Err(e)) => return Poll::Ready(Some(Err(e.into()))),
-        };
-        self.reading = None;
-        self.at += bytes.len() as u64;
-        Poll::Ready(Some(Ok(bytes.into())))
-    }
+    Ok(super::file_body::respond(&app, device.id, releases::file(&app, &name, &file).await?, &request)?)
 }

@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod device;
+mod file_body;
 pub mod openapi;

@@ -3,10 +3,13 @@
 use crate::app::{App, new_id, now_s};
 use crate::db::{self, audit};
 use crate::error::AppError;
-use crate::service::revisions;
-use fleeti_core::wire::api::{Build, CreateBuild, Event};
+use crate::service::logs::{self, Excerpt};
+use crate::service::{releases, revisions};
+use fleeti_build::build::BuildRecord;
+use fleeti_core::id::{Line, Version};
+use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use fleeti_core::wire::problem::Code;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Queues a build.
 ///
@@ -31,6 +34,58 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<Build, AppError> {
     db::builds::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("build", id))
+}
+
+/// The newest builds.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
+    db::builds::newest(app.db.pool(), limit).await
+}
+
+/// A build of a saved revision.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn create_of(app: &App, line: &Line, revision: u32, version: Version) -> Result<Build, AppError> {
+    let profile = revisions::get(app, line, revision).await?.profile;
+    create(app, &CreateBuild { profile, version }).await
+}
+
+/// A build with everything that is known of it.
+pub struct Details {
+    /// The build.
+    pub build: Build,
+    /// What it made.
+    pub record: Option<BuildRecord>,
+    /// Whether it is published.
+    pub is_published: bool,
+    /// Whether this server may sign it.
+    pub server_signs: bool,
+    /// What its log says.
+    pub log: Excerpt,
+}
+
+/// A build with everything that is known of it.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn details(app: &App, id: &str) -> Result<Details, AppError> {
+    let build = get(app, id).await?;
+    let log = logs::excerpt(log_path(app, id), is_moving(build.phase)).await;
+    let record = build.directory.as_ref().and_then(|d| BuildRecord::read(Path::new(d)).ok());
+    let is_published = match &record {
+        Some(record) => releases::is_of(app, &build.release, record).await?,
+        None => false,
+    };
+    Ok(Details { build, record, is_published, server_signs: app.config.holds_signing_keys(), log })
+}
+
+/// Whether a phase is followed by another one.
+#[must_use]
+pub fn is_moving(phase: BuildPhase) -> bool {
+    matches!(phase, BuildPhase::Queued | BuildPhase::Running)
 }
 
 /// Asks this server to sign a build and publish it, where its keys are here.

@@ -11,6 +11,22 @@ use fleeti_core::wire::problem::Code;
 
 const VALID_S_MAX: u32 = 30 * 86_400;
 
+/// Commands that a device has not acknowledged, oldest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
+    db::commands::pending(app.db.pool(), device).await
+}
+
+/// What became of a command.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
+    db::commands::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("command", id))
+}
+
 /// Puts a command into a device's mailbox; it is delivered now or when the device is back.
 ///
 /// # Errors

@@ -4,11 +4,12 @@ use crate::app::{App, now_s};
 use crate::db::{self, audit};
 use crate::error::AppError;
 use crate::service::rollouts;
-use fleeti_core::id::{DeviceId, FleetId, Version};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
+use std::collections::HashMap;
 
 /// Most devices of a page.
 pub const PAGE_MAX: u32 = 500;
@@ -31,6 +32,14 @@ pub enum Filter<'a> {
     Fleet(&'a FleetId),
     /// Those whose last update did not hold.
     InTrouble,
+}
+
+/// A device's certificate, PEM.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
+    db::devices::certificate(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id.as_str()))
 }
 
 /// A page of devices after an id.
@@ -122,6 +131,40 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
     app.publish(Event::Device { id: device.clone() });
     outcome.hand_out(app);
     Ok(())
+}
+
+/// What decides whether a device's MQTT session begins: whether it holds one already, or `None` when it may not
+/// connect with this key.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<bool>, AppError> {
+    let found = db::devices::admission(app.db.pool(), device).await?;
+    let good = found.filter(|a| a.revoked_s.is_none() && a.key_sha256 == key_sha256);
+    Ok(good.map(|a| app.sessions.holds(device, a.mqtt_session == 1)))
+}
+
+/// What a device may fetch that comes with this key.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a device that is revoked or came with another key.
+pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<ReleaseName>, AppError> {
+    if !db::devices::may_connect(app.db.pool(), device, key_sha256).await? {
+        return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced"));
+    }
+    Ok(desired(app, device).await?.release)
+}
+
+/// Remembers which devices hold a persistent MQTT session.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, bool>) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    for (device, holds) in sessions {
+        db::devices::set_session(&mut tx, device, *holds).await?;
+    }
+    Ok(tx.commit().await?)
 }
 
 /// What a device should run, as it is told by push and by GET.

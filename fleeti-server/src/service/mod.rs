@@ -5,6 +5,8 @@ pub mod builds;
 pub mod commands;
 pub mod devices;
 pub mod enrollment;
+pub mod logs;
+pub mod overview;
 pub mod releases;
 pub mod revisions;
 pub mod revocation;

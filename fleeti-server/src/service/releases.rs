@@ -4,12 +4,14 @@ use crate::app::{App, new_id, now_s};
 use crate::config::SigningKeys;
 use crate::db::{self, audit};
 use crate::error::AppError;
+use crate::service::devices;
+use actix_files::NamedFile;
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path};
-use fleeti_core::wire::api::{Build, Event, Release};
+use fleeti_core::wire::api::{Build, Event, Fleet, Release};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use futures::{Stream, StreamExt};
@@ -158,6 +160,58 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
     }
     cache.insert(name.clone(), Arc::clone(&documents));
     Ok(documents)
+}
+
+/// One release.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
+    let missing = || AppError::not_found("release", &name.to_string()).hint("publish it with `fleeti release publish`");
+    db::releases::get(app.db.pool(), name).await?.ok_or_else(missing)
+}
+
+/// The newest releases.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(app: &App, limit: u32) -> Result<Vec<Release>, AppError> {
+    db::releases::newest(app.db.pool(), limit).await
+}
+
+/// A release with what it promises.
+pub struct Details {
+    /// The release.
+    pub release: Release,
+    /// What was signed.
+    pub manifest: Manifest,
+    /// Key id and signature (DER, base64) of each signer.
+    pub signatures: Vec<(String, String)>,
+    /// Where it can be rolled out to.
+    pub fleets: Vec<Fleet>,
+}
+
+/// A release with what it promises.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn details(app: &App, name: &ReleaseName) -> Result<Details, AppError> {
+    let release = get(app, name).await?;
+    let documents = documents(app, name).await?;
+    let manifest = Manifest::parse(&documents.manifest).map_err(AppError::internal)?;
+    let signatures = serde_json::from_slice(&documents.signatures)?;
+    Ok(Details { release, manifest, signatures, fleets: devices::fleets(app).await? })
+}
+
+/// A file of a release.
+///
+/// # Errors
+/// [`Code::NotFound`] for a path that no release has, or that is not there.
+pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile, AppError> {
+    if !is_artifact_path(path) {
+        return Err(AppError::new(Code::NotFound, format!("{path:?} is no file of a release")));
+    }
+    NamedFile::open_async(directory(app, name).join(path)).await.map_err(|_| AppError::not_found("file", path))
 }
 
 /// Whether a published release was made from this very build.

@@ -1,6 +1,7 @@
 //! Revisions of profiles.
 
 use crate::app::{App, now_s};
+use crate::db::revisions::Head;
 use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_core::id::Line;
@@ -36,6 +37,53 @@ pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppEr
     tx.commit().await?;
     app.publish(Event::Profile { line: profile.name.clone() });
     get(app, &profile.name, number).await
+}
+
+/// The newest revision of each profile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(app: &App, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+    db::revisions::newest(app.db.pool(), limit).await
+}
+
+/// The newest revision of each profile, without its document.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn heads(app: &App, limit: u32) -> Result<Vec<Head>, AppError> {
+    db::revisions::heads(app.db.pool(), limit).await
+}
+
+/// The newest revisions of a profile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_line(app: &App, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+    db::revisions::of_line(app.db.pool(), line, limit).await
+}
+
+/// A revision with its neighbours.
+pub struct Details {
+    /// The revision.
+    pub revision: ProfileRevision,
+    /// The newest revisions of its line.
+    pub line: Vec<Head>,
+    /// One more than the highest first number that was built of late; a suggestion.
+    pub next_version: u64,
+}
+
+/// A revision with its neighbours, `limit` at the most.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<Details, AppError> {
+    let revision = get(app, line, number).await?;
+    let builds = db::builds::newest(app.db.pool(), limit).await?;
+    let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
+    let highest = builds.iter().filter(|b| b.release.line == *line).filter_map(|b| first(b.release.version.as_str())).max();
+    let line = db::revisions::heads_of_line(app.db.pool(), line, limit).await?;
+    Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1) })
 }
 
 /// One revision.

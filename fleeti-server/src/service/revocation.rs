@@ -56,5 +56,5 @@ pub async fn publish_list(app: &App) -> Result<(), AppError> {
     let revoked: Vec<_> = rows.into_iter().map(|(_, serial, s)| Revoked { serial, revoked_s: from_seconds(s) }).collect();
     let number = from_seconds(app.db.next("crl").await?);
     let list = crl::create(&app.pki.device_authority(), &revoked, number, now_s(), CRL_S)?;
-    app.tls.swap(list).map_err(AppError::internal)
+    app.tls.swap(&list).map_err(AppError::internal)
 }

@@ -1,8 +1,10 @@
 //! Rollouts: `core::rollout::step` with a database around it.
 
 use crate::app::{App, new_id, now_s};
+use crate::db::rollouts::Summary;
 use crate::db::{self, Tx, audit};
 use crate::error::AppError;
+use crate::service::releases;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
@@ -59,9 +61,7 @@ fn rejected(e: Rejected) -> AppError {
 /// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without devices, or
 /// with another rollout on its way.
 pub async fn start(app: &App, request: &CreateRollout) -> Result<Rollout, AppError> {
-    if db::releases::get(app.db.pool(), &request.release).await?.is_none() {
-        return Err(AppError::not_found("release", &request.release.to_string()).hint("publish it with `fleeti release publish`"));
-    }
+    releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
     let mut tx = app.db.write().await?;
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
@@ -134,6 +134,22 @@ async fn step_active(tx: &mut Tx<'_>, fleet: &FleetId, event: &rollout::Event) -
         }
     }
     Ok(outcome)
+}
+
+/// The newest rollouts.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(app: &App, limit: u32) -> Result<Vec<Rollout>, AppError> {
+    db::rollouts::newest(app.db.pool(), limit).await
+}
+
+/// The newest rollouts, without their devices.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn summaries(app: &App, limit: u32) -> Result<Vec<Summary>, AppError> {
+    db::rollouts::summaries(app.db.pool(), limit).await
 }
 
 /// One rollout.

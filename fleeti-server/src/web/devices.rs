@@ -33,28 +33,33 @@ pub struct Selection {
     after: String,
 }
 
+impl Selection {
+    fn filter(&self) -> Filter<'_> {
+        match (&self.fleet, self.trouble.is_some()) {
+            (_, true) => Filter::InTrouble,
+            (Some(fleet), false) => Filter::Fleet(fleet),
+            (None, false) => Filter::All,
+        }
+    }
+}
+
 pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
-    let filter = match (&selection.fleet, selection.trouble.is_some()) {
-        (_, true) => Filter::InTrouble,
-        (Some(fleet), false) => Filter::Fleet(fleet),
-        (None, false) => Filter::All,
-    };
+    let filter = selection.filter();
     let found = devices::page(&app, filter, &selection.after, ROWS).await?;
-    let next = (found.len() == ROWS as usize).then(|| found.last()).flatten().map(|last| {
-        let which = match filter {
-            Filter::All => String::new(),
-            Filter::Fleet(fleet) => format!("fleet={fleet}&"),
-            Filter::InTrouble => "trouble=1&".to_owned(),
+    show!(request, List::of(Page::new("/devices", &request, &["device"]), filter, &found))
+}
+
+impl List {
+    fn of(page: Page, filter: Filter<'_>, found: &[Device]) -> Self {
+        let (fleet, trouble, which) = match filter {
+            Filter::Fleet(fleet) => (Some(fleet.to_string()), false, format!("fleet={fleet}&")),
+            Filter::InTrouble => (None, true, "trouble=1&".to_owned()),
+            Filter::All => (None, false, String::new()),
         };
-        format!("/devices?{which}after={}", last.id)
-    });
-    let (fleet, trouble) = match filter {
-        Filter::Fleet(fleet) => (Some(fleet.to_string()), false),
-        Filter::InTrouble => (None, true),
-        Filter::All => (None, false),
-    };
-    let page = Page::new("/devices", &request, &["device"]);
-    show!(request, List { page, fleet, trouble, devices: found.iter().map(DeviceRow::from).collect(), next })
+        let next = (found.len() == ROWS as usize).then(|| found.last()).flatten();
+        let next = next.map(|last| format!("/devices?{which}after={}", last.id));
+        Self { page, fleet, trouble, devices: found.iter().map(DeviceRow::from).collect(), next }
+    }
 }
 
 #[derive(Template)]
@@ -73,23 +78,28 @@ struct One {
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -> Result<HttpResponse> {
     let device = devices::get(&app, id.as_str()).await?;
-    let (trouble, forgivable) = trouble(&device);
-    let view = One {
-        page: Page::new("/devices", &request, &["device"]),
-        d: DeviceRow::from(&device),
-        revoked: device.revoked,
-        trouble,
-        forgivable,
-        boot: boot(&device),
-        update: update(&device),
-        certificate: vec![
-            ("SHA-256", mono(&device.certificate_sha256)),
-            ("valid until", shown::instant(device.certificate_not_after_s)),
-            ("state", if device.revoked { "revoked".into() } else { "good".into() }),
-        ],
-        telemetry: telemetry(&device),
-    };
-    show!(request, view)
+    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device))
+}
+
+impl One {
+    fn of(page: Page, device: &Device) -> Self {
+        let (trouble, forgivable) = trouble(device);
+        Self {
+            page,
+            d: DeviceRow::from(device),
+            revoked: device.revoked,
+            trouble,
+            forgivable,
+            boot: boot(device),
+            update: update(device),
+            certificate: vec![
+                ("SHA-256", mono(&device.certificate_sha256)),
+                ("valid until", shown::instant(device.certificate_not_after_s)),
+                ("state", if device.revoked { "revoked".into() } else { "good".into() }),
+            ],
+            telemetry: telemetry(device),
+        }
+    }
 }
 
 /// What a value looks like in a list of facts; text of a device is never markup.

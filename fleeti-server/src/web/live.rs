@@ -6,7 +6,7 @@ use crate::service::sessions;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use fleeti_core::wire::api::Event;
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -36,7 +36,7 @@ fn name(event: &Event) -> Option<&'static str> {
 /// and one that was in the background has not listened for a while.
 pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
     let session = session::of(&request);
-    let stream = stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
+    event_stream(stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
         let (app, session) = (app.clone(), session.clone());
         async move {
             let text = if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
@@ -44,9 +44,14 @@ pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
             if !sessions::is_live(&app, &session).await.unwrap_or(false) {
                 return None;
             }
-            Some((Ok::<_, actix_web::Error>(Bytes::from(text)), (receiver, false)))
+            Some((text, (receiver, false)))
         }
-    });
+    }))
+}
+
+/// An answer that goes on: server-sent events.
+pub fn event_stream(events: impl Stream<Item = String> + 'static) -> HttpResponse {
+    let stream = events.map(|text| Ok::<_, actix_web::Error>(Bytes::from(text)));
     HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(stream)
 }
 
@@ -59,17 +64,21 @@ async fn gather(receiver: &mut Receiver<Event>) -> Option<String> {
         Ok(Ok(event)) => names.extend(name(&event)),
     }
     tokio::time::sleep(GATHER).await;
-    loop {
-        match receiver.try_recv() {
-            Ok(event) => names.extend(name(&event)),
-            Err(TryRecvError::Lagged(_)) => names.extend(ALL),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-        }
-    }
+    take_waiting(receiver, &mut names);
     if names.is_empty() {
         return Some(": nothing for pages\n\n".to_owned());
     }
     Some(tell(names))
+}
+
+fn take_waiting(receiver: &mut Receiver<Event>, names: &mut BTreeSet<&'static str>) {
+    loop {
+        match receiver.try_recv() {
+            Ok(event) => names.extend(name(&event)),
+            Err(TryRecvError::Lagged(_)) => names.extend(ALL),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+        }
+    }
 }
 
 fn tell(names: impl IntoIterator<Item = &'static str>) -> String {

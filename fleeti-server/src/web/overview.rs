@@ -3,16 +3,11 @@
 use super::page::{Page, Result, show};
 use super::shown::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
 use crate::app::AppRef;
-use crate::db;
-use crate::service::devices::{self, Filter};
+use crate::service::overview;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::wire::api::Fleet;
-
-const DEVICES: u32 = 25;
-const ROWS: u32 = 5;
-const ROLLOUTS: u32 = 3;
 
 #[derive(Template)]
 #[template(path = "overview.html", blocks = ["main"])]
@@ -30,19 +25,23 @@ struct Overview {
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let pool = app.db.pool();
-    let (counts, fleets) = (devices::counts(&app).await?, devices::fleets(&app).await?);
-    let view = Overview {
-        page: Page::new("/", &request, &["device", "rollout", "build", "release"]),
-        devices_total: fleets.iter().map(|f| f.devices).sum(),
-        online: counts.online,
-        moving: counts.moving,
-        attention: counts.in_trouble,
-        fleets,
-        rollouts: db::rollouts::summaries(pool, ROLLOUTS).await?.iter().map(RolloutRow::from).collect(),
-        devices: devices::page(&app, Filter::All, "", DEVICES).await?.iter().map(DeviceRow::from).collect(),
-        builds: db::builds::newest(pool, ROWS).await?.iter().map(BuildRow::from).collect(),
-        releases: db::releases::newest(pool, ROWS).await?.iter().map(ReleaseRow::from).collect(),
-    };
-    show!(request, view)
+    let overview = overview::get(&app).await?;
+    show!(request, Overview::of(Page::new("/", &request, &["device", "rollout", "build", "release"]), overview))
+}
+
+impl Overview {
+    fn of(page: Page, o: overview::Overview) -> Self {
+        Self {
+            page,
+            devices_total: o.fleets.iter().map(|f| f.devices).sum(),
+            online: o.counts.online,
+            moving: o.counts.moving,
+            attention: o.counts.in_trouble,
+            fleets: o.fleets,
+            rollouts: o.rollouts.iter().map(RolloutRow::from).collect(),
+            devices: o.devices.iter().map(DeviceRow::from).collect(),
+            builds: o.builds.iter().map(BuildRow::from).collect(),
+            releases: o.releases.iter().map(ReleaseRow::from).collect(),
+        }
+    }
 }

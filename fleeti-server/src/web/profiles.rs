@@ -4,9 +4,8 @@ use super::form::{self, Finding};
 use super::page::{Page, Result, html, refused, see, show};
 use super::shown::RevisionRow;
 use crate::app::AppRef;
-use crate::db;
 use crate::error::AppError;
-use crate::service::revisions;
+use crate::service::revisions::{self, Details};
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,7 +24,7 @@ struct List {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let profiles = db::revisions::heads(app.db.pool(), ROWS).await?.iter().map(RevisionRow::from).collect();
+    let profiles = revisions::heads(&app, ROWS).await?.iter().map(RevisionRow::from).collect();
     show!(request, List { page: Page::new("/profiles", &request, &["profile"]), profiles })
 }
 
@@ -44,29 +43,25 @@ struct One {
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32)>) -> Result<HttpResponse> {
-    let (line, number) = path.into_inner();
-    let revision = revisions::get(&app, &line, number).await?;
-    let shown = RevisionRow::from(&revision);
-    let view = One {
-        page: Page::new("/profiles", &request, &["profile"]),
-        line: shown.line,
-        number,
-        description: shown.description,
-        created: shown.created,
-        digest: shown.digest,
-        text: toml::to_string_pretty(&revision.profile).map_err(AppError::internal)?,
-        next_version: next_version(&app, &line).await?,
-        revisions: db::revisions::heads_of_line(app.db.pool(), &line, ROWS).await?.iter().map(RevisionRow::from).collect(),
-    };
-    show!(request, view)
+    let details = revisions::details(&app, &path.0, path.1, ROWS).await?;
+    show!(request, One::of(Page::new("/profiles", &request, &["profile"]), &details)?)
 }
 
-/// One more than the highest first number that was built; a suggestion.
-async fn next_version(app: &AppRef, line: &Line) -> Result<String> {
-    let builds = db::builds::newest(app.db.pool(), ROWS).await?;
-    let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
-    let highest = builds.iter().filter(|b| b.release.line == *line).filter_map(|b| first(b.release.version.as_str())).max();
-    Ok(highest.map_or(1, |n| n + 1).to_string())
+impl One {
+    fn of(page: Page, details: &Details) -> Result<Self> {
+        let shown = RevisionRow::from(&details.revision);
+        Ok(Self {
+            page,
+            line: shown.line,
+            number: shown.number,
+            description: shown.description,
+            created: shown.created,
+            digest: shown.digest,
+            text: toml::to_string_pretty(&details.revision.profile).map_err(AppError::internal)?,
+            next_version: details.next_version.to_string(),
+            revisions: details.line.iter().map(RevisionRow::from).collect(),
+        })
+    }
 }
 
 #[derive(Template)]

@@ -3,14 +3,12 @@
 use super::page::{Page, Result, show};
 use super::shown::{FileRow, ReleaseRow, bytes, instant};
 use crate::app::AppRef;
-use crate::db;
-use crate::error::AppError;
-use crate::service::devices;
+use crate::service::releases::{self, Details};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::manifest::Manifest;
+use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
 use fleeti_core::wire::api::Fleet;
 
 const ROWS: u32 = 100;
@@ -23,7 +21,7 @@ struct List {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let releases = db::releases::newest(app.db.pool(), ROWS).await?.iter().map(ReleaseRow::from).collect();
+    let releases = releases::newest(&app, ROWS).await?.iter().map(ReleaseRow::from).collect();
     show!(request, List { page: Page::new("/releases", &request, &["release"]), releases })
 }
 
@@ -39,13 +37,28 @@ struct One {
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, name: Path<ReleaseName>) -> Result<HttpResponse> {
-    let missing = || AppError::not_found("release", &name.to_string()).hint("publish it first");
-    let release = db::releases::get(app.db.pool(), &name).await?.ok_or_else(missing)?;
-    let (manifest, signatures) = db::releases::documents(app.db.pool(), &name).await?.ok_or_else(missing)?;
-    let manifest = Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?;
-    let artifacts = release.artifacts.iter().map(|a| FileRow { path: a.path.clone(), size: bytes(a.size), sha256: a.sha256.clone() });
+    let details = releases::details(&app, &name).await?;
+    show!(request, One::of(Page::new("/releases", &request, &["release"]), details))
+}
+
+impl One {
+    fn of(page: Page, details: Details) -> Self {
+        let Details { release, manifest, signatures, fleets } = details;
+        let file = |a: &Artifact| FileRow { path: a.path.clone(), size: bytes(a.size), sha256: a.sha256.clone() };
+        Self {
+            page,
+            r: ReleaseRow::from(&release),
+            fleets,
+            promises: promises(&release.manifest_sha256, &manifest),
+            signatures,
+            artifacts: release.artifacts.iter().map(file).collect(),
+        }
+    }
+}
+
+fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, String)> {
     let mut promises = vec![
-        ("manifest SHA-256", release.manifest_sha256.clone()),
+        ("manifest SHA-256", manifest_sha256.to_owned()),
         ("signed at", instant(manifest.created_s)),
         ("architecture", manifest.architecture.to_string()),
         ("root hash (dm-verity)", manifest.root_hash.clone()),
@@ -53,16 +66,8 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, name: Path<ReleaseNam
         ("profile revision SHA-256", manifest.revision_digest.clone()),
         ("package lock SHA-256", manifest.lock_digest.clone()),
     ];
-    if let Some(pcr11) = manifest.reference_values.pcr11.get(fleeti_core::manifest::PHASE_READY) {
+    if let Some(pcr11) = manifest.reference_values.pcr11.get(PHASE_READY) {
         promises.push(("PCR 11 of a device that is up", pcr11.clone()));
     }
-    let view = One {
-        page: Page::new("/releases", &request, &["release"]),
-        r: ReleaseRow::from(&release),
-        fleets: devices::fleets(&app).await?,
-        promises,
-        signatures: serde_json::from_str(&signatures).map_err(AppError::internal)?,
-        artifacts: artifacts.collect(),
-    };
-    show!(request, view)
+    promises
 }

@@ -3,12 +3,11 @@
 use super::page::{Page, Result, see, show};
 use super::shown::{Badge, RolloutRow, device_phase};
 use crate::app::AppRef;
-use crate::db;
 use crate::service::rollouts;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::api::{CreateRollout, Rollout};
 
 const ROWS: u32 = 100;
 const DEVICES: usize = 200;
@@ -21,7 +20,7 @@ struct List {
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let rollouts = db::rollouts::summaries(app.db.pool(), ROWS).await?.iter().map(RolloutRow::from).collect();
+    let rollouts = rollouts::summaries(&app, ROWS).await?.iter().map(RolloutRow::from).collect();
     show!(request, List { page: Page::new("/rollouts", &request, &["rollout"]), rollouts })
 }
 
@@ -43,19 +42,23 @@ struct One {
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
     let rollout = rollouts::get(&app, &id).await?;
-    let mut devices: Vec<_> = rollout.state.devices.iter().map(|(id, phase)| (id.to_string(), device_phase(phase))).collect();
-    // What needs somebody first, then what moves, then the rest.
-    let order = |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
-    devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
-    let more = devices.len().saturating_sub(DEVICES);
-    let view = One {
-        page: Page::new("/rollouts", &request, &["rollout"]),
-        r: RolloutRow::from(&rollout),
-        running: !rollout.state.phase.is_terminal(),
-        devices: devices.into_iter().take(DEVICES).map(|(id, (phase, why))| DeviceRow { id, phase, why }).collect(),
-        more,
-    };
-    show!(request, view)
+    show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), &rollout))
+}
+
+impl One {
+    fn of(page: Page, rollout: &Rollout) -> Self {
+        let mut devices: Vec<_> = rollout.state.devices.iter().map(|(id, phase)| (id.to_string(), device_phase(phase))).collect();
+        // What needs somebody first, then what moves, then the rest.
+        let order = |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
+        devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
+        Self {
+            page,
+            r: RolloutRow::from(rollout),
+            running: !rollout.state.phase.is_terminal(),
+            more: devices.len().saturating_sub(DEVICES),
+            devices: devices.into_iter().take(DEVICES).map(|(id, (phase, why))| DeviceRow { id, phase, why }).collect(),
+        }
+    }
 }
 
 pub async fn start(app: Data<AppRef>, form: Form<CreateRollout>) -> Result<HttpResponse> {

@@ -1,6 +1,6 @@
 //! Who may look: one administrator, by the token of the first start, in a cookie of twelve hours.
 
-use super::page::{Result, html, see};
+use super::page::{Result, html, see, wants_fragment};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::sessions::{self, SESSION_S};
@@ -88,13 +88,13 @@ pub async fn signed_in(
     if live {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    // htmx follows a redirect into the middle of a page; a header tells it to leave the page.
-    let response = if request.headers().contains_key("hx-request") {
-        HttpResponse::Unauthorized().insert_header(("hx-redirect", "/signin")).finish()
-    } else {
-        see("/signin")
-    };
+    let response = to_sign_in(request.request());
     Ok(request.into_response(response))
+}
+
+/// htmx follows a redirect into the middle of a page; a header tells it to leave the page.
+fn to_sign_in(request: &HttpRequest) -> HttpResponse {
+    if wants_fragment(request) { HttpResponse::Unauthorized().insert_header(("hx-redirect", "/signin")).finish() } else { see("/signin") }
 }
 
 /// Refuses a change that another site's page asks for. The cookie is `SameSite=Strict` already; a browser that

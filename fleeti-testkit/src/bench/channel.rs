@@ -93,7 +93,6 @@ fn peer_figures(
 }
 
 /// Only TLS with client certificates: their access rules and revocation lists would cost them more, ours are part of us.
-/// OpenSSL wants a self-signed anchor, so mosquitto verifies the intermediate as well; we end the chain there.
 fn mosquitto(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Result<PathBuf> {
     let (certificate, key, authorities) = organisation.peer_files()?;
     fs::create_dir_all(folder)?;

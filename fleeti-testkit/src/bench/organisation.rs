@@ -4,7 +4,7 @@ use crate::world::World;
 use anyhow::{Context, Result};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_pki::certificate::{self, Period, Role};
+use fleeti_pki::certificate::{self, Period, Purpose, Role};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_server::config::Pki;
 use fleeti_server::db::devices::Certified;
@@ -69,7 +69,8 @@ impl Organisation {
         Ok(Self { world, pki })
     }
 
-    /// Certificate, key and trust anchors of another server, as PEM files.
+    /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL wants a self-signed anchor, so it gets
+    /// the device intermediate's twin, signed by itself: like us, it verifies one signature for each device.
     ///
     /// # Errors
     /// I/O.
@@ -81,8 +82,9 @@ impl Organisation {
         let files = (self.world.path("peer.pem"), self.world.path("peer.key"), self.world.path("peer-ca.pem"));
         fs::write(&files.0, format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(authority.certificate)?))?;
         fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
-        let public = |name: &str| fs::read_to_string(self.world.path("public").join(name));
-        fs::write(&files.2, format!("{}{}", public("device-ca.pem")?, public("root.pem")?))?;
+        let twin = Role::Intermediate { purpose: Purpose::Device };
+        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.pki.device_authority().signer)?;
+        fs::write(&files.2, certificate::to_pem(&twin)?)?;
         Ok(files)
     }
 

@@ -1,0 +1,135 @@
+//! Logs of builds: whole lines from a byte on, now and as they grow.
+
+use super::{builds, sessions};
+use crate::app::AppRef;
+use fleeti_core::wire::api::Event;
+use futures::{Stream, stream};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Most of a log that a page or an event carries.
+const SHOWN_MAX: u64 = 64 * 1024;
+/// Most of a log that is read for an excerpt.
+const READ_MAX: u64 = 4 << 20;
+
+/// A part of a log.
+pub struct Excerpt {
+    /// Whole lines from the beginning; not all of a very long log.
+    pub beginning: String,
+    /// The last lines.
+    pub end: String,
+    /// The first byte that is not in it.
+    pub next: u64,
+}
+
+/// What can be shown of a log now; nothing while there is none.
+pub async fn excerpt(path: PathBuf, is_growing: bool) -> Excerpt {
+    let (beginning, next) = read(path.clone(), 0, READ_MAX).await;
+    // A log that is larger than what is read for its stages ends elsewhere.
+    let size = tokio::fs::metadata(&path).await.map_or(0, |m| m.len());
+    let end = if is_growing || size <= READ_MAX {
+        last_part(&beginning, false)
+    } else {
+        last_part(&read(path, size - SHOWN_MAX, SHOWN_MAX).await.0, true)
+    };
+    Excerpt { beginning, end, next }
+}
+
+/// The end of a log, from the beginning of a line.
+fn last_part(log: &str, is_cut: bool) -> String {
+    let max = usize::try_from(SHOWN_MAX).unwrap_or(usize::MAX);
+    if log.len() <= max && !is_cut {
+        return log.to_owned();
+    }
+    let from = log.len().saturating_sub(max);
+    let line = log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
+    format!("... the beginning is left out; the whole log is in the build's folder\n{}", &log[line..])
+}
+
+/// Whole lines of a log from a byte on, and where they end; nothing while there is no log. A line longer than `max`
+/// comes in parts.
+async fn read(path: PathBuf, from: u64, max: u64) -> (String, u64) {
+    let content = async {
+        let mut file = tokio::fs::File::open(&path).await?;
+        file.seek(std::io::SeekFrom::Start(from)).await?;
+        let mut bytes = Vec::new();
+        file.take(max).read_to_end(&mut bytes).await?;
+        std::io::Result::Ok(bytes)
+    };
+    let bytes = content.await.unwrap_or_default();
+    let is_full = bytes.len() as u64 == max;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(if is_full { bytes.len() } else { 0 }, |i| i + 1);
+    (String::from_utf8_lossy(&bytes[..whole]).into_owned(), from + whole as u64)
+}
+
+/// What a growing log gives.
+pub enum Grown {
+    /// Whole lines, and the byte after them.
+    Lines(String, u64),
+    /// Nothing for a while.
+    Silence,
+    /// There will be no more.
+    Done,
+}
+
+/// What a build's log has beyond a byte, now and as it grows, until the build ends or the session does. Something is
+/// said at least every `silence`.
+pub fn follow(app: AppRef, session: String, build: String, at: u64, silence: Duration) -> impl Stream<Item = Grown> {
+    let path = builds::log_path(&app, &build);
+    let events = app.events.subscribe();
+    let tail = Tail { app, path, session, build, at, events, silence, done: false };
+    stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) })
+}
+
+struct Tail {
+    app: AppRef,
+    path: PathBuf,
+    session: String,
+    build: String,
+    at: u64,
+    events: Receiver<Event>,
+    silence: Duration,
+    done: bool,
+}
+
+impl Tail {
+    async fn next(&mut self) -> Option<Grown> {
+        loop {
+            if self.done || !sessions::is_live(&self.app, &self.session).await.unwrap_or(false) {
+                return None;
+            }
+            // The phase first: what is written before the end is read after it. Whoever watches comes back by itself
+            // when the database did not answer.
+            let moving = builds::is_moving(builds::get(&self.app, &self.build).await.ok()?.phase);
+            let (text, end) = read(self.path.clone(), self.at, SHOWN_MAX).await;
+            if !text.is_empty() {
+                self.at = end;
+                return Some(Grown::Lines(text, end));
+            }
+            if !moving {
+                self.done = true;
+                return Some(Grown::Done);
+            }
+            match tokio::time::timeout(self.silence, self.grows()).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(_) => return Some(Grown::Silence),
+            }
+        }
+    }
+
+    /// Waits until something may have been written.
+    async fn grows(&mut self) -> bool {
+        loop {
+            match self.events.recv().await {
+                Ok(Event::Build { id } | Event::BuildLog { id }) if id == self.build => return true,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return true,
+                Err(RecvError::Closed) => return false,
+            }
+        }
+    }
+}
