@@ -20,7 +20,7 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
-    ProfileRevision, Release, Rollout,
+    ProfileRevision, Release, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -230,7 +230,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn rollouts(&self) -> Result<Vec<Rollout>> {
+    pub async fn rollouts(&self) -> Result<Vec<RolloutSummary>> {
         self.get("rollouts").await
     }
     /// Stops a rollout.

@@ -94,7 +94,7 @@ pub struct State {
 }
 
 /// How many devices of a rollout stand where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Counts {
     /// All.
     pub total: usize,

@@ -52,15 +52,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let rollouts = server.client()?.rollouts().await.map_err(refused)?;
                 output.data(&rollouts, |list| {
                     rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
-                        let done = r.state.devices.values().filter(|p| p.is_finished()).count();
-                        let phase = format!("{:?}", r.state.phase).to_lowercase();
-                        format!(
-                            "{:<30} {:<20} {:<16} {phase:<10} {done}/{}",
-                            r.id,
-                            r.state.release.to_string(),
-                            r.fleet.to_string(),
-                            r.state.devices.len()
-                        )
+                        let phase = format!("{:?}", r.phase).to_lowercase();
+                        let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
+                        let finished = r.counts.succeeded + r.counts.failed;
+                        format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {finished}/{}", r.id, r.counts.total)
                     })
                 });
                 return Ok(());

@@ -89,6 +89,36 @@ pub struct Rollout {
     pub state: rollout::State,
 }
 
+/// A rollout in a list, without its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RolloutSummary {
+    /// Its id.
+    pub id: String,
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// When it was started.
+    pub created_s: u64,
+    /// What is rolled out.
+    pub release: ReleaseName,
+    /// Where it stands.
+    pub phase: rollout::Phase,
+    /// How many devices stand where.
+    pub counts: rollout::Counts,
+}
+
+impl From<&Rollout> for RolloutSummary {
+    fn from(r: &Rollout) -> Self {
+        Self {
+            id: r.id.clone(),
+            fleet: r.fleet.clone(),
+            created_s: r.created_s,
+            release: r.state.release.clone(),
+            phase: r.state.phase,
+            counts: r.state.counts(),
+        }
+    }
+}
+
 /// `POST /devices/{device}/commands`.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::FleetId;
 use fleeti_core::rollout::{Counts, Phase, State};
-use fleeti_core::wire::api::Rollout;
+use fleeti_core::wire::api::{Rollout, RolloutSummary};
 use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
@@ -39,22 +39,6 @@ fn phase_text(phase: Phase) -> &'static str {
     PHASES.iter().find(|(p, _)| *p == phase).map_or("", |(_, text)| text)
 }
 
-/// A rollout in a list, without its devices.
-pub struct Summary {
-    /// Its id.
-    pub id: String,
-    /// Its fleet.
-    pub fleet: String,
-    /// When it was started.
-    pub created_s: u64,
-    /// What is rolled out.
-    pub release: String,
-    /// Where it stands.
-    pub phase: Phase,
-    /// How many devices stand where.
-    pub counts: Counts,
-}
-
 #[derive(sqlx::FromRow)]
 struct SummaryRow {
     id: String,
@@ -68,7 +52,7 @@ struct SummaryRow {
     moving: i64,
 }
 
-impl TryFrom<SummaryRow> for Summary {
+impl TryFrom<SummaryRow> for RolloutSummary {
     type Error = AppError;
     fn try_from(row: SummaryRow) -> Result<Self, AppError> {
         let phase = PHASES.iter().find(|(_, text)| *text == row.phase);
@@ -76,9 +60,9 @@ impl TryFrom<SummaryRow> for Summary {
         Ok(Self {
             phase: phase.ok_or_else(|| AppError::internal(format!("rollout phase {:?}", row.phase)))?.0,
             id: row.id,
-            fleet: row.fleet,
+            fleet: row.fleet.parse().map_err(AppError::internal)?,
             created_s: from_seconds(row.created_s),
-            release: row.release_name,
+            release: row.release_name.parse().map_err(AppError::internal)?,
             counts: Counts { total: n(row.total), succeeded: n(row.succeeded), failed: n(row.failed), moving: n(row.moving) },
         })
     }
@@ -88,11 +72,11 @@ impl TryFrom<SummaryRow> for Summary {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<Summary>, AppError> {
+pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
     let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving FROM rollouts \
          ORDER BY created_s DESC, id LIMIT $1";
     let rows = sqlx::query_as::<_, SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.into_iter().map(Summary::try_from).collect()
+    rows.into_iter().map(RolloutSummary::try_from).collect()
 }
 
 /// Adds a rollout, or keeps its new state.
@@ -149,14 +133,4 @@ pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppErr
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Rollout::try_from).transpose()
-}
-
-/// The newest rollouts.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Rollout>, AppError> {
-    let sql = "SELECT id, fleet, created_s, state FROM rollouts ORDER BY created_s DESC, id LIMIT $1";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.into_iter().map(Rollout::try_from).collect()
 }

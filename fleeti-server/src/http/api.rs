@@ -16,7 +16,7 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
-    ProfileRevision, Release, Rollout,
+    ProfileRevision, Release, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
@@ -273,10 +273,10 @@ async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, body:
 }
 
 /// The newest rollouts.
-#[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts", body = Vec<Rollout>)))]
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts, without their devices", body = Vec<RolloutSummary>)))]
 #[get("/rollouts")]
 async fn list_rollouts(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(rollouts::newest(&app, LIST_MAX).await?))
+    Ok(Json(rollouts::summaries(&app, LIST_MAX).await?))
 }
 
 /// Starts a rollout.

@@ -4,9 +4,8 @@ use super::devices::{self, Counts, Filter};
 use super::{builds, releases, rollouts};
 use crate::app::App;
 use crate::db;
-use crate::db::rollouts::Summary;
 use crate::error::AppError;
-use fleeti_core::wire::api::{Build, Device, Fleet, Release};
+use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
 
 /// Most devices at a glance.
 const DEVICES: u32 = 25;
@@ -22,7 +21,7 @@ pub struct Overview {
     /// Every fleet.
     pub fleets: Vec<Fleet>,
     /// The newest rollouts.
-    pub rollouts: Vec<Summary>,
+    pub rollouts: Vec<RolloutSummary>,
     /// The first devices.
     pub devices: Vec<Device>,
     /// The newest builds.

@@ -1,13 +1,12 @@
 //! Rollouts: `core::rollout::step` with a database around it.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::rollouts::Summary;
 use crate::db::{self, Tx, audit};
 use crate::error::AppError;
 use crate::service::releases;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
-use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
+use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
 use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
 use std::collections::{BTreeMap, HashMap};
@@ -136,19 +135,11 @@ async fn step_active(tx: &mut Tx<'_>, fleet: &FleetId, event: &rollout::Event) -
     Ok(outcome)
 }
 
-/// The newest rollouts.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn newest(app: &App, limit: u32) -> Result<Vec<Rollout>, AppError> {
-    db::rollouts::newest(app.db.pool(), limit).await
-}
-
 /// The newest rollouts, without their devices.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn summaries(app: &App, limit: u32) -> Result<Vec<Summary>, AppError> {
+pub async fn summaries(app: &App, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
     db::rollouts::summaries(app.db.pool(), limit).await
 }
 

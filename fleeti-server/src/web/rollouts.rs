@@ -7,7 +7,7 @@ use crate::service::rollouts;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use fleeti_core::wire::api::{CreateRollout, Rollout};
+use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutSummary};
 
 const ROWS: u32 = 100;
 const DEVICES: usize = 200;
@@ -53,7 +53,7 @@ impl One {
         devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
         Self {
             page,
-            r: RolloutRow::from(rollout),
+            r: RolloutRow::from(&RolloutSummary::from(rollout)),
             running: !rollout.state.phase.is_terminal(),
             more: devices.len().saturating_sub(DEVICES),
             devices: devices.into_iter().take(DEVICES).map(|(id, (phase, why))| DeviceRow { id, phase, why }).collect(),

@@ -1,10 +1,9 @@
 //! Core types in words: everything here is ready to be shown.
 
 use crate::db::revisions::Head;
-use crate::db::rollouts::Summary;
 use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::{RollbackReason, State};
-use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, Rollout};
+use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, RolloutSummary};
 use fleeti_core::wire::device::{Slot, Verity};
 
 /// A word with a colour: `good`, `warn`, `bad`, `busy` or none.
@@ -172,22 +171,9 @@ pub struct RolloutRow {
     pub moving_percent: f64,
 }
 
-impl From<&Rollout> for RolloutRow {
-    fn from(r: &Rollout) -> Self {
-        Self::from(&Summary {
-            id: r.id.clone(),
-            fleet: r.fleet.to_string(),
-            created_s: r.created_s,
-            release: r.state.release.to_string(),
-            phase: r.state.phase,
-            counts: r.state.counts(),
-        })
-    }
-}
-
-impl From<&Summary> for RolloutRow {
+impl From<&RolloutSummary> for RolloutRow {
     #[allow(clippy::cast_precision_loss)]
-    fn from(r: &Summary) -> Self {
+    fn from(r: &RolloutSummary) -> Self {
         let Counts { total, succeeded, failed, moving } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
         let mut summary = format!("{succeeded} of {total} done");
@@ -198,8 +184,8 @@ impl From<&Summary> for RolloutRow {
         }
         Self {
             id: r.id.clone(),
-            release: r.release.clone(),
-            fleet: r.fleet.clone(),
+            release: r.release.to_string(),
+            fleet: r.fleet.to_string(),
             phase: rollout_phase(r.phase),
             created: time(r.created_s),
             summary,
