@@ -12,10 +12,12 @@
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`openpgp`]
-//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader).
+//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`audit`] (who did what) · [`transparency`] (a log
+//! that cannot be rewritten unseen).
 
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod authenticode;
 pub mod certificate;
 pub mod crl;
@@ -25,6 +27,7 @@ pub mod manifest;
 pub mod openpgp;
 pub mod sealed;
 pub mod signer;
+pub mod transparency;
 
 use base64::Engine;
 

@@ -24,7 +24,7 @@ impl PublicKey {
     pub fn of(signer: &dyn Signer) -> Result<Self, Error> {
         match signer.algorithm() {
             Algorithm::P384 => Ok(Self { der: signer.public_key_der().to_vec() }),
-            Algorithm::P256 | Algorithm::Rsa2048 => Err(Error::Refused("a release key is a P-384 key")),
+            Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => Err(Error::Refused("a release key is a P-384 key")),
         }
     }
     /// The key's id.

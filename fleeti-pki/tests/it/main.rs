@@ -1,6 +1,8 @@
 //! What Fleeti makes, judged by the tools of the world: openssl and sbverify.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backends;
+
 use fleeti_pki::certificate::{self, Authority, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::hierarchy::{self, purpose};

@@ -1,10 +1,12 @@
 //! Keys that sign. Everything that is signed here is signed through [`Signer`], so that a key in a token
 //! never has to leave it.
 
+pub mod fast;
+
 use crate::{Error, OrMalformed};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, UnparsedPublicKey};
 use p256::elliptic_curve::Generate;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use sha2::{Digest, Sha256};
@@ -22,7 +24,12 @@ pub enum Algorithm {
     P384,
     /// RSA-2048, PKCS#1 v1.5, SHA-256: UEFI, whose firmware refuses elliptic curves.
     Rsa2048,
+    /// Ed25519 (RFC 8032): the checkpoints of the audit log, whose format asks for it.
+    Ed25519,
 }
+
+/// SubjectPublicKeyInfo of an Ed25519 key, up to the key (RFC 8410, 4).
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Algorithm {
     fn signature_algorithm(self) -> AlgorithmIdentifierOwned {
@@ -31,6 +38,7 @@ impl Algorithm {
             Self::P256 => (rfc5912::ECDSA_WITH_SHA_256, None),
             Self::P384 => (rfc5912::ECDSA_WITH_SHA_384, None),
             Self::Rsa2048 => (SHA_256_WITH_RSA_ENCRYPTION, Some(der::asn1::Any::null())),
+            Self::Ed25519 => (const_oid::db::rfc8410::ID_ED_25519, None),
         };
         AlgorithmIdentifierOwned { oid, parameters }
     }
@@ -53,9 +61,10 @@ enum Secret {
     P256(Box<p256::ecdsa::SigningKey>),
     P384(Box<p384::ecdsa::SigningKey>),
     Rsa(RsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
-/// A key in memory.
+/// A key in memory: elliptic curves by the crates without C, RSA and Ed25519 by aws-lc.
 pub struct SoftKey {
     secret: Secret,
     public_key_der: Vec<u8>,
@@ -77,6 +86,7 @@ impl SoftKey {
             Algorithm::P256 => Self::p256(p256::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
             Algorithm::P384 => Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
             Algorithm::Rsa2048 => Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("making an RSA key")?),
+            Algorithm::Ed25519 => Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("making an Ed25519 key")?)),
         }
     }
 
@@ -93,6 +103,11 @@ impl SoftKey {
         Ok(Self { secret: Secret::Rsa(key), public_key_der: public })
     }
 
+    fn ed25519(key: Ed25519KeyPair) -> Self {
+        let public = [&ED25519_SPKI[..], key.public_key().as_ref()].concat();
+        Self { secret: Secret::Ed25519(key), public_key_der: public }
+    }
+
     /// Reads PKCS#8 DER (RFC 5958).
     ///
     /// # Errors
@@ -103,6 +118,9 @@ impl SoftKey {
         }
         if let Ok(key) = p384::SecretKey::from_pkcs8_der(bytes) {
             return Self::p384(key.into());
+        }
+        if let Ok(key) = Ed25519KeyPair::from_pkcs8(bytes) {
+            return Ok(Self::ed25519(key));
         }
         Self::rsa(RsaKeyPair::from_pkcs8(bytes).or_malformed("private key")?)
     }
@@ -119,6 +137,7 @@ impl SoftKey {
                 let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().or_backend("writing an RSA key")?;
                 der.as_ref().to_vec()
             }
+            Secret::Ed25519(key) => key.to_pkcs8().or_backend("writing an Ed25519 key")?.as_ref().to_vec(),
         };
         Ok(Zeroizing::new(bytes))
     }
@@ -130,6 +149,7 @@ impl Signer for SoftKey {
             Secret::P256(_) => Algorithm::P256,
             Secret::P384(_) => Algorithm::P384,
             Secret::Rsa(_) => Algorithm::Rsa2048,
+            Secret::Ed25519(_) => Algorithm::Ed25519,
         }
     }
     fn public_key_der(&self) -> &[u8] {
@@ -150,6 +170,7 @@ impl Signer for SoftKey {
                 key.sign(&RSA_PKCS1_SHA256, &aws_lc_rs::rand::SystemRandom::new(), message, &mut out).or_backend("signing")?;
                 Ok(out)
             }
+            Secret::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
 }
@@ -203,6 +224,16 @@ impl SignatureBitStringEncoding for SignatureBytes {
     }
 }
 
+const NOT_BY_THIS_KEY: Error = Error::Refused("the signature is not by this key over these bytes");
+
+/// Verifies an Ed25519 signature (RFC 8032) by a raw key.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(), Error> {
+    UnparsedPublicKey::new(&ED25519, key).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
+}
+
 /// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo.
 ///
 /// # Errors
@@ -210,15 +241,14 @@ impl SignatureBitStringEncoding for SignatureBytes {
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     use p256::pkcs8::DecodePublicKey;
     use signature::Verifier;
-    const REFUSED: Error = Error::Refused("the signature is not by this key over these bytes");
     // Parsed by the curve's own library, which checks that the point is on it.
     if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der) {
-        let s = p384::ecdsa::Signature::from_der(signature).map_err(|_| REFUSED)?;
-        return key.verify(message, &s).map_err(|_| REFUSED);
+        let s = p384::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
+        return key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY);
     }
     let key = p256::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
-    let s = p256::ecdsa::Signature::from_der(signature).map_err(|_| REFUSED)?;
-    key.verify(message, &s).map_err(|_| REFUSED)
+    let s = p256::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
+    key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY)
 }
 
 pub(crate) fn spki_of(signer: &dyn Signer) -> Result<spki::SubjectPublicKeyInfoOwned, Error> {
@@ -235,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_survives_the_way_through_pkcs8() {
-        for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048] {
+        for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048, Algorithm::Ed25519] {
             let key = SoftKey::generate(algorithm).unwrap();
             let again = SoftKey::from_pkcs8_der(&key.to_pkcs8_der().unwrap()).unwrap();
             assert_eq!((again.algorithm(), again.public_key_der()), (algorithm, key.public_key_der()));
