@@ -172,7 +172,7 @@ impl Session<'_> {
             // Presence comes from the connection itself.
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        match devices::admit(&self.app, &self.device, key_sha256).await {
+        match devices::admit(self.app, &self.device, key_sha256).await {
             Ok(Some(holds)) => Ok(holds),
             Ok(None) => Err(ConnectReturnCode::NotAuthorized),
             Err(_) => Err(ConnectReturnCode::ServerUnavailable),
@@ -355,7 +355,7 @@ impl Session<'_> {
         }
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
-            for command in commands::pending(&self.app, &self.device).await? {
+            for command in commands::pending(self.app, &self.device).await? {
                 if self.in_flight.len() >= IN_FLIGHT_MAX {
                     self.held_back = true;
                     self.commands = true;
