@@ -162,6 +162,16 @@ pub enum Defect {
 }
 
 impl End {
+    /// Where a log ends whose last line this is, when that is known from elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn after(line: &[u8]) -> Result<Self, Error> {
+        let mut end = Self::default();
+        end.follow(&Entry::parse(line)?, line);
+        Ok(end)
+    }
+
     /// Entries so far.
     #[must_use]
     pub fn size(&self) -> u64 {

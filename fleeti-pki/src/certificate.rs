@@ -5,16 +5,20 @@
 
 use crate::signer::{Signer, X509Signer, der_of, spki_of};
 use crate::{Error, OrMalformed};
+use const_oid::ObjectIdentifier;
 use der::asn1::{Ia5String, OctetString};
 use der::{Decode, EncodePem};
 use fleeti_core::id::DeviceId;
+use serde::{Deserialize, Serialize};
 use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder};
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::crl::CrlDistributionPoints;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
@@ -63,9 +67,79 @@ pub enum Role {
     },
 }
 
+/// How a private key is kept, as far as its issuer knows. An extension of the certificate ([`PROTECTION`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// In a file: whoever reads the disk has it.
+    Software,
+    /// In a TPM whose maker is not known.
+    Tpm,
+    /// In a TPM with a certificate of its maker, shown by TPM2_Certify.
+    CertifiedTpm,
+}
+
+/// The extension that holds a [`Protection`], an ENUMERATED from 0 on. Of the arc for experiments (RFC 1155, 3.1.2),
+/// because it means something to Fleeti alone; not critical.
+pub const PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.3.70108.1");
+
+impl Protection {
+    const ALL: [Self; 3] = [Self::Software, Self::Tpm, Self::CertifiedTpm];
+
+    /// What a certificate says.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for an extension that says something else.
+    pub fn of(certificate: &Certificate) -> Result<Option<Self>, Error> {
+        let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], |e| e);
+        let Some(found) = extensions.iter().find(|e| e.extn_id == PROTECTION) else { return Ok(None) };
+        let known = Self::ALL.into_iter().find(|p| p.der() == found.extn_value.as_bytes());
+        known.map(Some).ok_or_else(|| Error::malformed("protection level")("it is not a known one".into()))
+    }
+
+    fn der(self) -> [u8; 3] {
+        let value = match self {
+            Self::Software => 0,
+            Self::Tpm => 1,
+            Self::CertifiedTpm => 2,
+        };
+        [0x0a, 1, value]
+    }
+}
+
+/// What a leaf says beside its role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// How its key is kept.
+    pub protection: Option<Protection>,
+    /// Where its issuer's revocation list can be had.
+    pub crl_url: Option<String>,
+}
+
+impl Extras {
+    fn extensions(&self, subject: &Name) -> Result<Vec<Extension>, Error> {
+        let mut extensions = Vec::new();
+        if let Some(url) = &self.crl_url {
+            let name = GeneralName::UniformResourceIdentifier(Ia5String::new(url).or_malformed("URL of the revocation list")?);
+            let point = DistributionPoint {
+                distribution_point: Some(DistributionPointName::FullName(vec![name])),
+                reasons: None,
+                crl_issuer: None,
+            };
+            extensions.push(CrlDistributionPoints(vec![point]).to_extension(subject, &extensions).or_malformed("distribution point")?);
+        }
+        if let Some(protection) = self.protection {
+            let extn_value = OctetString::new(protection.der()).or_malformed("protection level")?;
+            extensions.push(Extension { extn_id: PROTECTION, critical: false, extn_value });
+        }
+        Ok(extensions)
+    }
+}
+
 struct Profile {
     role: Role,
     issuer: Option<Name>,
+    extras: Vec<Extension>,
 }
 
 impl Role {
@@ -144,6 +218,7 @@ impl BuilderProfile for Profile {
         if let Ok(Some(san)) = self.role.san() {
             push(san.to_extension(subject, &none).map_err(Into::into), false)?;
         }
+        extensions.extend(self.extras.iter().cloned());
         Ok(extensions)
     }
 }
@@ -182,7 +257,7 @@ impl Period {
 /// # Errors
 /// [`Error::Backend`] when the key cannot sign.
 pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Certificate, Error> {
-    build(role, None, period, spki_of(signer)?, signer)
+    build(role, None, period, spki_of(signer)?, signer, &Extras::default())
 }
 
 /// A certificate by an authority over a public key.
@@ -190,9 +265,23 @@ pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Ce
 /// # Errors
 /// [`Error::Backend`] when the key cannot sign; [`Error::Malformed`] for a name that is none.
 pub fn issue(role: Role, period: Period, public_key_der: &[u8], authority: &Authority<'_>) -> Result<Certificate, Error> {
+    issue_with(role, period, public_key_der, authority, &Extras::default())
+}
+
+/// As [`issue`], with more to say.
+///
+/// # Errors
+/// As [`issue`].
+pub fn issue_with(
+    role: Role,
+    period: Period,
+    public_key_der: &[u8],
+    authority: &Authority<'_>,
+    extras: &Extras,
+) -> Result<Certificate, Error> {
     let key = SubjectPublicKeyInfoOwned::from_der(public_key_der).or_malformed("public key")?;
     let issuer = authority.certificate.tbs_certificate().subject().clone();
-    build(role, Some(issuer), period, key, authority.signer)
+    build(role, Some(issuer), period, key, authority.signer, extras)
 }
 
 fn build(
@@ -201,12 +290,15 @@ fn build(
     period: Period,
     key: SubjectPublicKeyInfoOwned,
     signer: &dyn Signer,
+    extras: &Extras,
 ) -> Result<Certificate, Error> {
     role.san()?;
+    let extras = extras.extensions(&Name::default())?;
     let mut serial: [u8; 16] = rand::random();
     serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
     let serial = SerialNumber::new(&serial).or_malformed("serial")?;
-    let builder = CertificateBuilder::new(Profile { role, issuer }, serial, period.validity()?, key).or_backend("making a certificate")?;
+    let builder =
+        CertificateBuilder::new(Profile { role, issuer, extras }, serial, period.validity()?, key).or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
 }
 

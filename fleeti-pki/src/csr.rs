@@ -1,6 +1,6 @@
 //! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession count.
 
-use crate::signer::{Signer, X509Signer, der_of, verify};
+use crate::signer::{Signer, Verify, X509Signer, der_of, verify};
 use crate::{Error, OrMalformed};
 use der::{DecodePem, EncodePem};
 use std::str::FromStr;
@@ -41,6 +41,14 @@ impl ProvedKey {
 /// # Errors
 /// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for other bytes or another kind of key.
 pub fn check(pem: &str) -> Result<ProvedKey, Error> {
+    check_with(pem, verify)
+}
+
+/// As [`check`], by one of the backends: [`verify`] or [`crate::signer::fast::verify`].
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(pem: &str, verify: Verify) -> Result<ProvedKey, Error> {
     if pem.len() > PEM_MAX {
         return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
     }

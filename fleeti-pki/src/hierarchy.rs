@@ -9,6 +9,7 @@ use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
 use crate::sealed::seal;
 use crate::signer::{Algorithm, Signer, SoftKey};
+use crate::transparency::note::LogKey;
 
 const YEAR_S: u64 = 365 * 86_400;
 /// Validity of the offline root and of Secure Boot keys, which firmware does not check.
@@ -33,6 +34,8 @@ pub mod purpose {
     pub const DEVICE_CA: &str = "device-ca";
     /// Signs certificates of servers.
     pub const SERVER_CA: &str = "server-ca";
+    /// Signs checkpoints of the audit log.
+    pub const AUDIT: &str = "audit";
 }
 
 /// A file of the hierarchy, relative to its folder.
@@ -74,6 +77,11 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
         public(&mut files, &format!("{name}.pem"), to_pem(&certificate)?.into_bytes());
         issuers.push_str(&to_pem(&certificate)?);
     }
+    let audit = SoftKey::generate(Algorithm::Ed25519)?;
+    keep(&mut files, "online", purpose::AUDIT, &audit.to_pkcs8_der()?)?;
+    // The root tells one organisation's log from another's.
+    let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(&root)?[..16]), &audit)?;
+    public(&mut files, "audit.pub", format!("{}\n", log.to_text()).into_bytes());
     let release = SoftKey::generate(Algorithm::P384)?;
     keep(&mut files, "offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
     let openpgp = OpenPgpKey::generate()?;

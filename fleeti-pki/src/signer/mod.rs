@@ -224,6 +224,9 @@ impl SignatureBitStringEncoding for SignatureBytes {
     }
 }
 
+/// Checks a signature: SubjectPublicKeyInfo, message, signature.
+pub type Verify = fn(&[u8], &[u8], &[u8]) -> Result<(), Error>;
+
 const NOT_BY_THIS_KEY: Error = Error::Refused("the signature is not by this key over these bytes");
 
 /// Verifies an Ed25519 signature (RFC 8032) by a raw key.

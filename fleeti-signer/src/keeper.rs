@@ -1,0 +1,320 @@
+//! Keys with their purposes. A batch of requests is carried out in this order: checks, intents, one flush, signatures,
+//! outcomes, one flush, answers. So nothing is signed that is not in the log, and a thousand requests cost two flushes.
+
+use crate::log::{AuditLog, LogError};
+use crate::wire::{ENTRIES_MAX, NAMES_MAX, Request, Response, RevokedSerial};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use fleeti_pki::audit::{Act, Proof, Stage};
+use fleeti_pki::base64_text;
+use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
+use fleeti_pki::crl::{self, Revoked};
+use fleeti_pki::csr::{self, ProvedKey};
+use fleeti_pki::signer::{Signer, SoftKey, fast};
+use fleeti_pki::transparency::note::{Checkpoint, LogKey};
+use std::path::Path;
+use x509_cert::Certificate;
+
+/// Longest validity of a device's certificate.
+pub const DEVICE_S_MAX: u64 = 30 * 86_400;
+/// Shortest.
+pub const DEVICE_S_MIN: u64 = 7 * 86_400;
+/// Validity of a server's certificate.
+pub const SERVER_S: u64 = 30 * 86_400;
+/// Validity of a revocation list; it is made again well before.
+pub const LIST_S: u64 = 24 * 3600;
+/// A statement that is not older is given again while nothing is added.
+const STATEMENT_S: u64 = 60;
+
+/// What the signer writes into the log by itself, and nobody else may.
+const OWN_ACTIONS: [&str; 3] = ["certificate.", "revocation-list.", "signer."];
+
+/// How many certificates may be issued.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Certificates in a minute.
+    pub certificates_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { certificates_per_minute: 6_000 }
+    }
+}
+
+/// A key that may be used for one purpose, with its certificate.
+pub struct Issuer {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Its key.
+    pub key: Box<dyn Signer>,
+}
+
+impl Issuer {
+    fn authority(&self) -> Authority<'_> {
+        Authority { certificate: &self.certificate, signer: self.key.as_ref() }
+    }
+}
+
+/// Every key of a server.
+pub struct Keys {
+    /// Signs devices and their revocation lists.
+    pub device: Issuer,
+    /// Signs servers.
+    pub server: Issuer,
+    /// Signs checkpoints; an Ed25519 key.
+    pub audit: SoftKey,
+    /// The audit log's name, and the key's public half.
+    pub log: LogKey,
+    /// Where devices' revocation list can be had, for certificates.
+    pub crl_url: Option<String>,
+}
+
+/// Tokens that come back with time.
+struct Bucket {
+    per_minute: u32,
+    left: u32,
+    minute: u64,
+}
+
+impl Bucket {
+    fn take(&mut self, now_s: u64) -> Result<(), Refusal> {
+        if self.minute != now_s / 60 {
+            (self.minute, self.left) = (now_s / 60, self.per_minute);
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| {
+            Refusal(format!("more than {} certificates in a minute; the signer's limit is --certificates-per-minute", self.per_minute))
+        })?;
+        Ok(())
+    }
+}
+
+struct Refusal(String);
+
+impl<E: std::error::Error> From<E> for Refusal {
+    fn from(e: E) -> Self {
+        Self(e.to_string())
+    }
+}
+
+/// What was checked and is about to be signed.
+enum Work {
+    Device { id: DeviceId, key: ProvedKey, valid_s: u64, extras: Extras },
+    Server { names: Vec<String>, key: ProvedKey },
+    List { revoked: Vec<Revoked> },
+}
+
+enum Step {
+    /// To be signed, under the number of its intent.
+    Work(Work, Act, u64),
+    /// An entry's number.
+    Recorded(u64),
+    /// To be read once everything is on the disk.
+    Read(Request),
+    Refused(String),
+}
+
+/// Keys, log and limits.
+pub struct Keeper {
+    keys: Keys,
+    log: AuditLog,
+    issued: Bucket,
+    /// The last statement: entries, when, note.
+    stated: Option<(u64, u64, String)>,
+}
+
+impl Keeper {
+    /// Opens the log beside the keys.
+    ///
+    /// # Errors
+    /// [`LogError`], also when the log was tampered with.
+    pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
+        let log = AuditLog::open(log, &keys.log)?;
+        let issued = Bucket { per_minute: limits.certificates_per_minute, left: 0, minute: 0 };
+        Ok(Self { keys, log, issued, stated: None })
+    }
+
+    /// The public half of the log's key.
+    #[must_use]
+    pub fn log_key(&self) -> &LogKey {
+        &self.keys.log
+    }
+
+    /// Carries out requests, all of them with the same two flushes. One answer for each, in their order.
+    ///
+    /// # Errors
+    /// When the log cannot be written; then nothing was given out, and nothing will be until a new start.
+    pub fn perform(&mut self, now_s: u64, requests: Vec<Request>) -> Result<Vec<Response>, LogError> {
+        let mut steps = Vec::with_capacity(requests.len());
+        for request in requests {
+            steps.push(self.begin(now_s, request)?);
+        }
+        self.log.commit()?;
+        let mut answers = Vec::with_capacity(steps.len());
+        let mut reads = Vec::new();
+        for (at, step) in steps.into_iter().enumerate() {
+            answers.push(match step {
+                Step::Work(work, act, intent) => self.carry_out(now_s, &work, act, intent)?,
+                Step::Recorded(number) => Response::Recorded { number },
+                Step::Refused(reason) => Response::Refused { reason },
+                Step::Read(request) => {
+                    reads.push((at, request));
+                    Response::Recorded { number: 0 }
+                }
+            });
+        }
+        self.log.commit()?;
+        for (at, request) in reads {
+            answers[at] = self.read(now_s, request)?;
+        }
+        Ok(answers)
+    }
+
+    /// Checks a request, and writes down what is about to happen.
+    fn begin(&mut self, now_s: u64, request: Request) -> Result<Step, LogError> {
+        let planned = match request {
+            Request::Record { act } => return self.record(now_s, act),
+            Request::CertifyDevice { device, csr_pem, valid_s, protection } => {
+                self.plan_device(now_s, device, &csr_pem, valid_s, protection)
+            }
+            Request::CertifyServer { names, csr_pem } => self.plan_server(now_s, names, &csr_pem),
+            Request::RevocationList { revoked } => Ok(plan_list(revoked)),
+            read @ (Request::Checkpoint | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
+                return Ok(Step::Read(read));
+            }
+        };
+        match planned {
+            Ok((work, act)) => match self.log.append(now_s, act.clone(), Stage::Intent) {
+                Ok(intent) => Ok(Step::Work(work, act, intent)),
+                Err(LogError::Pki(e)) => Ok(Step::Refused(e.to_string())),
+                Err(e) => Err(e),
+            },
+            Err(Refusal(reason)) => Ok(Step::Refused(reason)),
+        }
+    }
+
+    fn record(&mut self, now_s: u64, act: Act) -> Result<Step, LogError> {
+        if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
+            return Ok(Step::Refused(format!("{} is written by the signer alone", act.action)));
+        }
+        match self.log.append(now_s, act, Stage::Done) {
+            Ok(number) => Ok(Step::Recorded(number)),
+            Err(LogError::Pki(e)) => Ok(Step::Refused(e.to_string())),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn plan_device(
+        &mut self,
+        now_s: u64,
+        id: DeviceId,
+        csr_pem: &str,
+        valid_s: u64,
+        protection: certificate::Protection,
+    ) -> Result<(Work, Act), Refusal> {
+        if !(DEVICE_S_MIN..=DEVICE_S_MAX).contains(&valid_s) {
+            return Err(Refusal(format!("a device's certificate is valid for {DEVICE_S_MIN} to {DEVICE_S_MAX} seconds, not {valid_s}")));
+        }
+        let key = csr::check_with(csr_pem, fast::verify)?;
+        self.issued.take(now_s)?;
+        let act = Act::new("server", "certificate.device", id.as_str()).of(sha256_hex(key.public_key_der()));
+        let extras = Extras { protection: Some(protection), crl_url: self.keys.crl_url.clone() };
+        Ok((Work::Device { id, key, valid_s, extras }, act))
+    }
+
+    fn plan_server(&mut self, now_s: u64, names: Vec<String>, csr_pem: &str) -> Result<(Work, Act), Refusal> {
+        if names.is_empty() || names.len() > NAMES_MAX {
+            return Err(Refusal(format!("a server has 1 to {NAMES_MAX} names, not {}", names.len())));
+        }
+        let key = csr::check_with(csr_pem, fast::verify)?;
+        self.issued.take(now_s)?;
+        let subject: String = names.join(" ").chars().take(256).collect();
+        let act = Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
+        Ok((Work::Server { names, key }, act))
+    }
+
+    fn carry_out(&mut self, now_s: u64, work: &Work, act: Act, intent: u64) -> Result<Response, LogError> {
+        match self.sign(now_s, work, intent) {
+            Ok(signed) => {
+                let act = Act { sha256: Some(sha256_hex(&signed)), ..act };
+                self.log.append(now_s, act, Stage::Outcome { intent })?;
+                let der = base64_text(&signed);
+                Ok(match work {
+                    Work::Device { .. } | Work::Server { .. } => Response::Certificate { der },
+                    Work::List { .. } => Response::RevocationList { der },
+                })
+            }
+            Err(Refusal(reason)) => {
+                let short: String = reason.chars().take(100).collect();
+                self.log.append(now_s, act, Stage::Failed { intent, reason: short })?;
+                Ok(Response::Refused { reason })
+            }
+        }
+    }
+
+    fn sign(&self, now_s: u64, work: &Work, intent: u64) -> Result<Vec<u8>, Refusal> {
+        Ok(match work {
+            Work::Device { id, key, valid_s, extras } => {
+                let role = Role::Device { id: id.clone() };
+                let period = Period::starting(now_s, *valid_s);
+                let issued = certificate::issue_with(role, period, key.public_key_der(), &self.keys.device.authority(), extras)?;
+                certificate::to_der(&issued)?
+            }
+            Work::Server { names, key } => {
+                let role = Role::Server { names: names.clone() };
+                let issued =
+                    certificate::issue(role, Period::starting(now_s, SERVER_S), key.public_key_der(), &self.keys.server.authority())?;
+                certificate::to_der(&issued)?
+            }
+            // The entry's number grows with every list, and is never given twice.
+            Work::List { revoked } => crl::create(&self.keys.device.authority(), revoked, intent + 1, now_s, LIST_S)?,
+        })
+    }
+
+    fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
+        let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
+        let found = match request {
+            Request::Checkpoint => self.checkpoint(now_s).map(|note| Response::Checkpoint { note }),
+            Request::Prove { number } => self.prove(now_s, number).map(|proof| Response::Proof { proof }),
+            Request::Consistency { old, new } => self.log.consistency(old, new).map(|h| Response::Consistency { hashes: texts(h) }),
+            Request::Entries { from, limit } => self.log.entries(from, limit.min(ENTRIES_MAX)).map(|lines| Response::Entries { lines }),
+            Request::CertifyDevice { .. } | Request::CertifyServer { .. } | Request::RevocationList { .. } | Request::Record { .. } => {
+                return Ok(Response::Refused { reason: "this is not read".into() });
+            }
+        };
+        match found {
+            Err(LogError::NoEntry { number, size }) => Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() }),
+            other => other,
+        }
+    }
+
+    /// A statement of what is on the disk.
+    fn checkpoint(&mut self, now_s: u64) -> Result<String, LogError> {
+        let size = self.log.size();
+        if let Some((stated, at_s, note)) = &self.stated
+            && *stated == size
+            && now_s.abs_diff(*at_s) < STATEMENT_S
+        {
+            return Ok(note.clone());
+        }
+        let checkpoint = Checkpoint { origin: self.keys.log.name().to_owned(), size, root: self.log.root(size)? };
+        let note = self.keys.log.sign(&checkpoint, now_s, &self.keys.audit)?;
+        // INVARIANT: what was stated once is on the disk before anybody hears it, so the log never goes back behind it.
+        self.log.keep_checkpoint(&note)?;
+        self.stated = Some((size, now_s, note.clone()));
+        Ok(note)
+    }
+
+    fn prove(&mut self, now_s: u64, number: u64) -> Result<Proof, LogError> {
+        let size = self.log.size();
+        let hashes = self.log.inclusion(number, size)?.iter().map(|h| base64_text(h)).collect();
+        let entry = self.log.entries(number, 1)?.pop().ok_or(LogError::NoEntry { number, size })?;
+        Ok(Proof { entry, hashes, checkpoint: self.checkpoint(now_s)? })
+    }
+}
+
+fn plan_list(revoked: Vec<RevokedSerial>) -> (Work, Act) {
+    let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
+    let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s }).collect();
+    (Work::List { revoked }, act)
+}

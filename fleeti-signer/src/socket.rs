@@ -1,0 +1,158 @@
+//! The signer as a process: a Unix socket that only one user may speak on. A message is four bytes of length
+//! (big-endian), then JSON; answers come in any order and carry the id of their call.
+
+use crate::handle::{SignerError, SignerHandle, Waiting};
+use crate::wire::{Answer, Call, MESSAGE_MAX, Request, Response};
+use futures::{SinkExt, StreamExt};
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio_util::bytes::Bytes;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+/// Calls of one connection that wait for their answers.
+const WAITING_MAX: usize = 4096;
+/// Between two tries to reach the signer.
+const RETRY: Duration = Duration::from_millis(200);
+
+fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
+    LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream)
+}
+
+/// Listens at a path, for the processes of one user (and root).
+///
+/// # Errors
+/// When the path cannot be had.
+pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves until the task is ended. `peer` is the user id that may speak, beside root and the signer's own user.
+pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer: Option<u32>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                tracing::warn!("accept: {e}");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        let uid = stream.peer_cred().map(|c| c.uid());
+        if !matches!(uid, Ok(uid) if uid == 0 || uid == own || Some(uid) == peer) {
+            tracing::warn!("refused a process of user {uid:?}");
+            continue;
+        }
+        tokio::spawn(converse(stream, signer.clone()));
+    }
+}
+
+async fn converse(stream: UnixStream, signer: SignerHandle) {
+    let (mut sink, mut calls) = framed(stream).split::<Bytes>();
+    let (answers, mut finished) = mpsc::channel::<Answer>(WAITING_MAX);
+    let writer = tokio::spawn(async move {
+        while let Some(answer) = finished.recv().await {
+            let Ok(bytes) = serde_json::to_vec(&answer) else { break };
+            if sink.send(Bytes::from(bytes)).await.is_err() {
+                break;
+            }
+        }
+    });
+    while let Some(frame) = calls.next().await {
+        let call: Call = match frame.map_err(|e| e.to_string()).and_then(|f| serde_json::from_slice(&f).map_err(|e| e.to_string())) {
+            Ok(call) => call,
+            // Whoever speaks another language is not answered in ours.
+            Err(e) => {
+                tracing::warn!("a call that cannot be read: {e}");
+                break;
+            }
+        };
+        // A place for the answer first: a caller that does not read is not read either.
+        let Ok(place) = answers.clone().reserve_owned().await else { break };
+        let signer = signer.clone();
+        tokio::spawn(async move {
+            let response = match signer.ask(call.request).await {
+                Ok(response) => response,
+                Err(SignerError::Refused(reason)) => Response::Refused { reason },
+                // No answer at all: the caller must not take it for a refusal.
+                Err(SignerError::Unavailable(_)) => return,
+            };
+            place.send(Answer { id: call.id, response });
+        });
+    }
+    drop(answers);
+    writer.await.ok();
+}
+
+/// A signer behind a socket. It is reached anew when it was away; what waits for an answer then is told so, because
+/// nobody knows whether it was done.
+#[must_use]
+pub fn connect(path: PathBuf) -> SignerHandle {
+    let (handle, queue) = SignerHandle::remote();
+    tokio::spawn(carry(path, queue));
+    handle
+}
+
+async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
+    loop {
+        let stream = match UnixStream::connect(&path).await {
+            Ok(stream) => stream,
+            Err(e) => {
+                tracing::warn!("the signer at {}: {e}", path.display());
+                tokio::time::sleep(RETRY).await;
+                if queue.is_closed() {
+                    return;
+                }
+                continue;
+            }
+        };
+        if exchange(stream, &mut queue).await {
+            return;
+        }
+        tracing::warn!("the signer at {} has gone away", path.display());
+    }
+}
+
+/// Carries requests and answers; `true` when nobody asks any more.
+async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>) -> bool {
+    let mut waiting = HashMap::new();
+    let mut next = 0u64;
+    let mut frames = framed(stream);
+    loop {
+        tokio::select! {
+            frame = frames.next() => {
+                let Some(Ok(frame)) = frame else { return false };
+                let Ok(answer) = serde_json::from_slice::<Answer>(&frame) else { return false };
+                if let Some(sender) = waiting.remove(&answer.id) {
+                    let sender: tokio::sync::oneshot::Sender<Response> = sender;
+                    sender.send(answer.response).ok();
+                }
+            }
+            asked = queue.recv(), if waiting.len() < WAITING_MAX => {
+                let Some((request, sender)) = asked else { return true };
+                next += 1;
+                let Some(bytes) = encoded(next, request) else {
+                    sender.send(Response::Refused { reason: "the request is too large".into() }).ok();
+                    continue;
+                };
+                waiting.insert(next, sender);
+                if frames.send(Bytes::from(bytes)).await.is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+fn encoded(id: u64, request: Request) -> Option<Vec<u8>> {
+    serde_json::to_vec(&Call { id, request }).ok().filter(|b| b.len() <= MESSAGE_MAX)
+}

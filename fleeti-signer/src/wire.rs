@@ -1,0 +1,143 @@
+//! What can be asked of the signer.
+
+use fleeti_core::id::DeviceId;
+use fleeti_pki::audit::Act;
+use fleeti_pki::certificate::Protection;
+use serde::{Deserialize, Serialize};
+
+/// Largest message, bytes.
+pub const MESSAGE_MAX: usize = 4 << 20;
+/// Most entries of one answer.
+pub const ENTRIES_MAX: u64 = 1000;
+/// Most names of a server.
+pub const NAMES_MAX: usize = 32;
+
+/// A certificate on a revocation list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedSerial {
+    /// Its serial, hexadecimal.
+    pub serial: String,
+    /// When, Unix seconds.
+    pub revoked_s: u64,
+}
+
+/// One thing that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// A device's certificate over the key of a request, by the device intermediate.
+    CertifyDevice {
+        /// Whose.
+        device: DeviceId,
+        /// PKCS#10, PEM; only its key counts.
+        csr_pem: String,
+        /// Seconds that it is to be valid.
+        valid_s: u64,
+        /// How the key is kept.
+        protection: Protection,
+    },
+    /// A server's certificate over the key of a request, by the server intermediate.
+    CertifyServer {
+        /// DNS names and addresses.
+        names: Vec<String>,
+        /// PKCS#10, PEM; only its key counts.
+        csr_pem: String,
+    },
+    /// A revocation list of the device intermediate.
+    RevocationList {
+        /// Every certificate on it.
+        revoked: Vec<RevokedSerial>,
+    },
+    /// An entry for something that the server did.
+    Record {
+        /// What.
+        act: Act,
+    },
+    /// A signed statement of the log's size.
+    Checkpoint,
+    /// An entry, with the proof that it is in the log.
+    Prove {
+        /// Its number.
+        number: u64,
+    },
+    /// The proof that the log only grew.
+    Consistency {
+        /// Entries of the older statement.
+        old: u64,
+        /// Entries of the newer one.
+        new: u64,
+    },
+    /// Entries.
+    Entries {
+        /// Number of the first one.
+        from: u64,
+        /// Most of them.
+        limit: u64,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Response {
+    /// A certificate.
+    Certificate {
+        /// DER, base64.
+        der: String,
+    },
+    /// A revocation list.
+    RevocationList {
+        /// DER, base64.
+        der: String,
+    },
+    /// The entry's number.
+    Recorded {
+        /// 0 for the first one.
+        number: u64,
+    },
+    /// A signed note.
+    Checkpoint {
+        /// C2SP checkpoint.
+        note: String,
+    },
+    /// An entry and its proof.
+    Proof {
+        /// What a device verifies.
+        proof: fleeti_pki::audit::Proof,
+    },
+    /// Hashes, base64.
+    Consistency {
+        /// From the bottom upwards.
+        hashes: Vec<String>,
+    },
+    /// Lines of the log.
+    Entries {
+        /// Oldest first.
+        lines: Vec<String>,
+    },
+    /// It was refused, or failed; nothing was signed.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A request on the socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Minted by the caller, returned with the answer.
+    pub id: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// An answer on the socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Of the call.
+    pub id: u64,
+    /// What came of it.
+    pub response: Response,
+}

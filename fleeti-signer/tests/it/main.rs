@@ -1,0 +1,52 @@
+//! The signer as its callers and its attackers meet it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod log;
+mod policy;
+mod process;
+
+use fleeti_pki::hierarchy;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::transparency::note::LogKey;
+use fleeti_signer::keeper::{Keeper, Limits};
+use fleeti_signer::keys;
+use fleeti_signer::wire::Request;
+use std::path::PathBuf;
+
+const NOW_S: u64 = 1_800_000_000;
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for file in hierarchy::create(b"pass", NOW_S).unwrap() {
+            let path = dir.path().join("pki").join(&file.path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file.bytes).unwrap();
+        }
+        std::fs::write(dir.path().join("passphrase"), "pass\n").unwrap();
+        Self { dir }
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+    fn keeper(&self) -> Keeper {
+        let keys = keys::open(&self.path("pki"), b"pass", Some("http://fleeti.example/pki/device.crl".into())).unwrap();
+        Keeper::open(keys, &self.path("audit"), Limits::default()).unwrap()
+    }
+    fn log_key(&self) -> LogKey {
+        LogKey::from_text(&std::fs::read_to_string(self.path("pki/public/audit.pub")).unwrap()).unwrap()
+    }
+}
+
+fn csr() -> String {
+    fleeti_pki::csr::create(&SoftKey::generate(Algorithm::P256).unwrap()).unwrap()
+}
+
+fn device(id: &str, valid_s: u64) -> Request {
+    let protection = fleeti_pki::certificate::Protection::Software;
+    Request::CertifyDevice { device: id.parse().unwrap(), csr_pem: csr(), valid_s, protection }
+}

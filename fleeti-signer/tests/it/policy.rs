@@ -1,0 +1,148 @@
+//! What the signer does, and what it refuses to whoever asks.
+
+use crate::{NOW_S, World, csr, device};
+use fleeti_pki::audit::{Act, Entry, Examination, Stage};
+use fleeti_pki::certificate::{self, Protection};
+use fleeti_pki::crl::VerifiedList;
+use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper, Limits};
+use fleeti_signer::keys;
+use fleeti_signer::wire::{Request, Response, RevokedSerial};
+
+const DAY_S: u64 = 86_400;
+
+fn one(keeper: &mut Keeper, request: Request) -> Response {
+    keeper.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
+}
+fn refusal(keeper: &mut Keeper, request: Request) -> String {
+    match one(keeper, request) {
+        Response::Refused { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+fn entries(keeper: &mut Keeper) -> Vec<Entry> {
+    match one(keeper, Request::Entries { from: 0, limit: 1000 }) {
+        Response::Entries { lines } => lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+fn der(response: &Response) -> Vec<u8> {
+    use base64::Engine;
+    let (Response::Certificate { der } | Response::RevocationList { der }) = response else { panic!("{response:?}") };
+    base64::engine::general_purpose::STANDARD.decode(der).unwrap()
+}
+
+#[test]
+fn a_batch_is_answered_in_order_with_each_intent_before_each_outcome() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let record = Request::Record { act: Act::new("admin", "session.begin", "web") };
+    let answers = keeper.perform(NOW_S, vec![device("dev-a", 7 * DAY_S), record, device("dev-b", 30 * DAY_S)]).unwrap();
+    let a = certificate::from_der(&der(&answers[0])).unwrap();
+    assert_eq!(certificate::device_of(&a).unwrap().as_str(), "dev-a");
+    assert_eq!(Protection::of(&a).unwrap(), Some(Protection::Software));
+    assert_eq!(certificate::not_after_s(&a), NOW_S + 7 * DAY_S);
+    assert_eq!(answers[1], Response::Recorded { number: 1 });
+    let log = entries(&mut keeper);
+    let shown: Vec<_> = log.iter().map(|e| (e.act.action.as_str(), e.act.subject.as_str(), e.stage.clone())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("certificate.device", "dev-a", Stage::Intent),
+            ("session.begin", "web", Stage::Done),
+            ("certificate.device", "dev-b", Stage::Intent),
+            ("certificate.device", "dev-a", Stage::Outcome { intent: 0 }),
+            ("certificate.device", "dev-b", Stage::Outcome { intent: 2 }),
+        ]
+    );
+    assert_eq!(log[3].act.sha256, Some(certificate::fingerprint(&a).unwrap()));
+}
+
+#[test]
+fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    for valid_s in [0, DEVICE_S_MIN - 1, DEVICE_S_MAX + 1, u64::MAX] {
+        assert!(refusal(&mut keeper, device("dev-a", valid_s)).contains("valid for"));
+    }
+    let not_mine = csr().replacen("MI", "MJ", 1);
+    let bad =
+        Request::CertifyDevice { device: "dev-a".parse().unwrap(), csr_pem: not_mine, valid_s: DEVICE_S_MIN, protection: Protection::Tpm };
+    refusal(&mut keeper, bad);
+    refusal(&mut keeper, Request::CertifyServer { names: vec![], csr_pem: csr() });
+    refusal(&mut keeper, Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr() });
+    refusal(&mut keeper, Request::Prove { number: 0 });
+    refusal(&mut keeper, Request::Consistency { old: 0, new: 1 });
+    assert!(entries(&mut keeper).is_empty());
+}
+
+#[test]
+fn nobody_writes_the_signers_own_entries() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    for action in ["certificate.device", "revocation-list.sign", "signer.start"] {
+        let reason = refusal(&mut keeper, Request::Record { act: Act::new("admin", action, "x") });
+        assert!(reason.contains("the signer alone"), "{reason}");
+    }
+    let long = Request::Record { act: Act::new("admin", "session.begin", "x".repeat(10_000)) };
+    assert!(refusal(&mut keeper, long).contains("10000 bytes"));
+    assert!(entries(&mut keeper).is_empty());
+}
+
+#[test]
+fn more_certificates_than_the_limit_are_refused_until_the_next_minute() {
+    let world = World::new();
+    let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
+    let mut keeper = Keeper::open(keys, &world.path("audit"), Limits { certificates_per_minute: 2 }).unwrap();
+    let minute = NOW_S / 60 * 60;
+    let requests = |n| (0..n).map(|i| device(&format!("dev-{i}"), DEVICE_S_MIN)).collect();
+    let given = |answers: Vec<Response>| answers.iter().filter(|a| matches!(a, Response::Certificate { .. })).count();
+    assert_eq!(given(keeper.perform(minute, requests(3)).unwrap()), 2);
+    assert_eq!(given(keeper.perform(minute + 59, requests(1)).unwrap()), 0);
+    assert_eq!(given(keeper.perform(minute + 60, requests(1)).unwrap()), 1);
+}
+
+#[test]
+fn a_signature_that_cannot_be_made_is_in_the_log_as_well() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S }];
+    refusal(&mut keeper, Request::RevocationList { revoked });
+    let log = entries(&mut keeper);
+    assert_eq!(log[0].stage, Stage::Intent);
+    assert!(matches!(&log[1].stage, Stage::Failed { intent: 0, .. }));
+}
+
+#[test]
+fn lists_grow_in_number_and_hold_what_they_were_given() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let bad = certificate::from_der(&der(&one(&mut keeper, device("bad", DEVICE_S_MIN)))).unwrap();
+    let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
+    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![] }));
+    let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S }];
+    let second = der(&one(&mut keeper, Request::RevocationList { revoked }));
+    let (first, second) = (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
+    assert!(second.follows(&first) && !first.follows(&second));
+    assert!(first.check(&bad, NOW_S).is_ok() && second.check(&bad, NOW_S).is_err());
+}
+
+#[test]
+fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let act = Act::new("admin", "release.publish", "kiosk@2").of("ab".repeat(32));
+    one(&mut keeper, Request::Record { act: act.clone() });
+    let Response::Proof { proof } = one(&mut keeper, Request::Prove { number: 0 }) else { panic!("no proof") };
+    let proved = proof.verify(&world.log_key()).unwrap();
+    assert_eq!((&proved.entry().act, proved.checkpoint().stated_s()), (&act, NOW_S));
+    // Everybody can read the file, and find out whether it leads to the statement.
+    let mut examination = Examination::default();
+    for line in std::fs::read_to_string(world.path("audit/log")).unwrap().lines() {
+        examination.line(line.as_bytes()).unwrap();
+    }
+    examination.compare(proved.checkpoint()).unwrap();
+    drop(keeper);
+    std::fs::write(world.path("audit/log"), "").unwrap();
+    let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
+    assert!(Keeper::open(keys, &world.path("audit"), Limits::default()).is_err());
+}

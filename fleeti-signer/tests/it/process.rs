@@ -1,0 +1,104 @@
+//! The real process on its socket.
+
+use crate::{World, device};
+use fleeti_pki::audit::{Act, Entry};
+use fleeti_signer::handle::SignerError;
+use fleeti_signer::keeper::DEVICE_S_MIN;
+use fleeti_signer::socket;
+use fleeti_signer::wire::{Request, Response};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+async fn start(world: &World) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti-signer"));
+    command.arg("--pki").arg(world.path("pki")).arg("--log").arg(world.path("audit"));
+    command.arg("--socket").arg(world.path("socket")).stderr(Stdio::null());
+    let child = Process(command.spawn().unwrap());
+    for _ in 0..500 {
+        if tokio::net::UnixStream::connect(world.path("socket")).await.is_ok() {
+            return child;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the signer does not listen");
+}
+
+fn record(i: u64) -> Request {
+    Request::Record { act: Act::new("admin", "test", format!("subject-{i}")) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_was_acknowledged_survives_a_kill() {
+    let world = World::new();
+    let mut process = start(&world).await;
+    let signer = socket::connect(world.path("socket"));
+    let calls: Vec<_> = (0..2000)
+        .map(|i| {
+            let signer = signer.clone();
+            tokio::spawn(async move { signer.ask(record(i)).await.ok().map(|r| (i, r)) })
+        })
+        .collect();
+    // In the middle of it.
+    signer.ask(record(9999)).await.unwrap();
+    process.0.kill().unwrap();
+    process.0.wait().unwrap();
+    let mut acknowledged = Vec::new();
+    for call in calls {
+        if let Ok(Ok(Some((i, Response::Recorded { number })))) = tokio::time::timeout(Duration::from_millis(50), call).await {
+            acknowledged.push((i, number));
+        }
+    }
+    assert!(!acknowledged.is_empty());
+    let _again = start(&world).await;
+    let log = std::fs::read_to_string(world.path("audit/log")).unwrap();
+    let entries: Vec<_> = log.lines().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect();
+    for (i, number) in acknowledged {
+        assert_eq!(entries[usize::try_from(number).unwrap()].act.subject, format!("subject-{i}"));
+    }
+    // The handle finds the new process by itself.
+    assert!(matches!(signer.ask(Request::Checkpoint).await.unwrap(), Response::Checkpoint { .. }));
+}
+
+#[tokio::test]
+async fn a_certificate_comes_over_the_socket_and_a_refusal_is_said() {
+    let world = World::new();
+    let _process = start(&world).await;
+    let signer = socket::connect(world.path("socket"));
+    assert!(matches!(signer.ask(device("dev-a", DEVICE_S_MIN)).await.unwrap(), Response::Certificate { .. }));
+    assert!(matches!(signer.ask(device("dev-a", 1)).await, Err(SignerError::Refused(_))));
+}
+
+#[tokio::test]
+async fn another_user_is_not_answered() {
+    let world = World::new();
+    let _process = start(&world).await;
+    assert_eq!(std::fs::metadata(world.path("socket")).unwrap().mode() & 0o777, 0o660, "the file's mode is the first door");
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return; // only root can become somebody else
+    }
+    // The second door, for a folder whose modes somebody got wrong.
+    for (path, mode) in [(world.path("socket"), 0o666), (world.dir.path().to_owned(), 0o755)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Perl is on every Debian.
+    let script = "use IO::Socket::UNIX; $SIG{PIPE} = 'IGNORE'; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!;\n\
+                  my $m = '{\"id\":1,\"request\":{\"type\":\"checkpoint\"}}'; print $s pack('N', length $m), $m; $s->flush;\n\
+                  my $n = read($s, my $length, 4); print $n // 0;";
+    let asked = |uid: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", uid, "--clear-groups", "/usr/bin/perl", "-e", script]).arg(world.path("socket"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(asked("0").trim(), "4", "root is answered");
+    assert_eq!(asked("65534").trim(), "0");
+}
