@@ -391,8 +391,12 @@ impl Staging {
             .collect();
         let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
         let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| untrusted(e.to_string()))?;
+        // Whether it proves anything is the helper's to say.
+        let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
+        let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
+        let proof = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
         let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
-        let staging = self.helper.stage(manifest, signatures, proxy.url.clone());
+        let staging = self.helper.stage(manifest, signatures, Some(proof), proxy.url.clone());
         tokio::pin!(staging);
         loop {
             tokio::select! {

@@ -3,8 +3,9 @@
 use crate::Paths;
 use anyhow::{Context, Result};
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::HealthCheck;
+use fleeti_core::profile::{HealthCheck, ReleaseLog};
 use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::transparency::note::LogKey;
 use serde::Deserialize;
 use std::fs;
 
@@ -17,6 +18,9 @@ pub struct ImageFacts {
     pub hostname: String,
     /// What must hold before a boot is kept.
     pub health_checks: Vec<HealthCheck>,
+    /// How the audit log is looked at.
+    #[serde(default)]
+    pub release_log: ReleaseLog,
 }
 
 impl ImageFacts {
@@ -39,6 +43,16 @@ pub fn release_keys(paths: &Paths) -> Result<ReleaseKeys> {
     let path = paths.lib.join("trust/release.pem");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     ReleaseKeys::from_pem(&text).with_context(|| path.display().to_string())
+}
+
+/// The key of the audit log that this image trusts.
+///
+/// # Errors
+/// When the image has none.
+pub fn log_key(paths: &Paths) -> Result<LogKey> {
+    let path = paths.lib.join("trust/audit.pub");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    LogKey::from_text(&text).with_context(|| path.display().to_string())
 }
 
 /// `IMAGE_ID` and `IMAGE_VERSION` of os-release(5).

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod image;
 pub mod outbox;
 pub mod proxy;
+pub mod release_log;
 pub mod session;
 pub mod telemetry;
 

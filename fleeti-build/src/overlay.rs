@@ -3,7 +3,7 @@
 //! Pure: from a profile, a release name and the public halves to the document. The same in, the same out.
 
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{HealthCheck, Profile, Service};
+use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, Service};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,7 @@ const MASKED: &[&str] = &[
 pub struct Trust {
     root_pem: String,
     release_pem: String,
+    audit_pub: String,
     openpgp: Vec<u8>,
 }
 
@@ -106,6 +107,7 @@ impl Trust {
         Ok(Self {
             root_pem: text("root.pem")?,
             release_pem: text("release.pem")?,
+            audit_pub: text("audit.pub")?,
             openpgp: fs::read(path("openpgp.gpg")).map_err(error(path("openpgp.gpg")))?,
         })
     }
@@ -120,6 +122,8 @@ pub struct ImageFacts {
     pub hostname: String,
     /// Of the profile.
     pub health_checks: Vec<HealthCheck>,
+    /// Of the profile.
+    pub release_log: ReleaseLog,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -235,10 +239,12 @@ impl Overlay {
             minimum_version: minimum.clone(),
             hostname: profile.hostname.clone(),
             health_checks: profile.health_checks.clone(),
+            release_log: profile.release_log,
         };
         self.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
         self.text(&format!("{LIB}/trust/root.pem"), 0o644, trust.root_pem.clone());
         self.text(&format!("{LIB}/trust/release.pem"), 0o644, trust.release_pem.clone());
+        self.text(&format!("{LIB}/trust/audit.pub"), 0o644, trust.audit_pub.clone());
         // systemd before 261 reads .gpg, later ones .pgp.
         for name in ["import-pubring.gpg", "import-pubring.pgp"] {
             let base64 = fleeti_pki::base64_text(&trust.openpgp);
@@ -278,7 +284,7 @@ mod tests {
     fn overlay(profile: &str) -> serde_json::Value {
         let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{profile}");
         let profile = fleeti_core::profile::check(&text).unwrap();
-        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), openpgp: vec![1] };
+        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), audit_pub: "A".into(), openpgp: vec![1] };
         let minimum = "1".parse().unwrap();
         let overlay = Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
         serde_json::from_str(&overlay.to_json()).unwrap()

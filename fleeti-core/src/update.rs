@@ -101,6 +101,12 @@ pub enum FailureCode {
     Unreachable,
     /// It was rolled back on this device before, and no operator has forgiven it.
     RolledBackBefore,
+    /// The audit log does not say that this release was published.
+    NotInLog,
+    /// The audit log's last statement is older than this device accepts: it may hide newer ones.
+    LogStale,
+    /// The audit log is not the one of last time: somebody shows this device another history.
+    LogSplit,
 }
 
 impl FailureCode {
@@ -108,8 +114,8 @@ impl FailureCode {
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::Unreachable | Self::StageFailed | Self::ArmFailed => true,
-            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore => false,
+            Self::Unreachable | Self::StageFailed | Self::ArmFailed | Self::LogStale => true,
+            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore | Self::NotInLog | Self::LogSplit => false,
         }
     }
 }

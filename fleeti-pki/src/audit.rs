@@ -3,16 +3,19 @@
 //! An entry is one line of canonical JSON. What is signed, issued or decided has two: the intent, on the disk before
 //! anything happens, and the outcome.
 
-use crate::transparency::note::VerifiedCheckpoint;
-use crate::transparency::tree::{Hash, MemoryTree, leaf_hash, verify_inclusion};
+use crate::transparency::note::{LogKey, VerifiedCheckpoint};
+use crate::transparency::tree::{self, Hash, MemoryTree, leaf_hash, verify_consistency, verify_inclusion};
 use crate::{Error, OrMalformed};
 use base64::Engine;
 use fleeti_core::canonical::{self, sha256_hex};
+use fleeti_core::wire::api::AuditProof;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Longest entry, bytes.
 pub const ENTRY_MAX: usize = 4096;
+/// The action that makes a release known; its digest is the manifest's.
+pub const RELEASE_PUBLISH: &str = "release.publish";
 /// Longest text of a field, bytes.
 const TEXT_MAX: usize = 512;
 
@@ -29,13 +32,16 @@ pub struct Act {
     /// SHA-256 of what was signed or published, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The caller's id of it, by which it finds out what is in the log already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl Act {
     /// An act without a digest.
     #[must_use]
     pub fn new(actor: impl Into<String>, action: impl Into<String>, subject: impl Into<String>) -> Self {
-        Self { actor: actor.into(), action: action.into(), subject: subject.into(), sha256: None }
+        Self { actor: actor.into(), action: action.into(), subject: subject.into(), sha256: None, id: None }
     }
     /// With the digest of what it is about.
     #[must_use]
@@ -184,7 +190,14 @@ impl End {
     /// [`Error::Malformed`] for a text that is too long.
     pub fn append(&mut self, now_s: u64, act: Act, stage: Stage) -> Result<Vec<u8>, Error> {
         let reason = if let Stage::Failed { reason, .. } = &stage { reason.as_str() } else { "" };
-        let texts = [act.actor.as_str(), &act.action, &act.subject, act.sha256.as_deref().unwrap_or_default(), reason];
+        let texts = [
+            act.actor.as_str(),
+            &act.action,
+            &act.subject,
+            act.sha256.as_deref().unwrap_or_default(),
+            act.id.as_deref().unwrap_or_default(),
+            reason,
+        ];
         if let Some(text) = texts.iter().find(|t| t.len() > TEXT_MAX) {
             let detail = format!("a text has {} bytes, {TEXT_MAX} at the most", text.len());
             return Err(Error::Malformed { what: "audit entry", detail });
@@ -254,23 +267,12 @@ impl Examination {
         if checkpoint.size > self.end.size {
             return Err(Defect::Truncated { size: self.end.size, signed: checkpoint.size });
         }
-        let Ok(root) = crate::transparency::tree::root(checkpoint.size, &self.tree);
+        let Ok(root) = tree::root(checkpoint.size, &self.tree);
         if root == checkpoint.root { Ok(()) } else { Err(Defect::Fork { size: checkpoint.size }) }
     }
 }
 
-/// An entry with the proof that it is in the log of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proof {
-    /// The entry's line.
-    pub entry: String,
-    /// Hashes from the leaf upwards, base64.
-    pub hashes: Vec<String>,
-    /// The signed note that they lead to.
-    pub checkpoint: String,
-}
-
-/// An entry that is in the log of a checkpoint. Only [`Proof::verify`] makes one.
+/// An entry that is in the log of a checkpoint. Only [`verify_proof`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvedEntry {
     entry: Entry,
@@ -290,36 +292,34 @@ impl ProvedEntry {
     }
 }
 
-impl Proof {
-    /// Checks the checkpoint's signatures and that the entry is in its log.
-    ///
-    /// # Errors
-    /// [`Error::Refused`], [`Error::Malformed`].
-    pub fn verify(&self, log: &crate::transparency::note::LogKey) -> Result<ProvedEntry, Error> {
-        let checkpoint = log.verify(&self.checkpoint)?;
-        let engine = base64::engine::general_purpose::STANDARD;
-        let hash = |text: &String| -> Result<Hash, Error> {
-            let bytes = engine.decode(text).or_malformed("proof")?;
-            bytes.try_into().map_err(|_| Error::Refused("a hash of the proof has a wrong length"))
-        };
-        let hashes = self.hashes.iter().map(hash).collect::<Result<Vec<_>, _>>()?;
-        let entry = Entry::parse(self.entry.as_bytes())?;
-        let Checked { size, root } = Checked::of(&checkpoint);
-        verify_inclusion(&leaf_hash(self.entry.as_bytes()), entry.number, size, &hashes, root)?;
-        Ok(ProvedEntry { entry, checkpoint })
-    }
+/// Checks the checkpoint's signatures and that the entry is in its log.
+///
+/// # Errors
+/// [`Error::Refused`], [`Error::Malformed`].
+pub fn verify_proof(proof: &AuditProof, log: &LogKey) -> Result<ProvedEntry, Error> {
+    let checkpoint = log.verify(&proof.checkpoint)?;
+    let hashes = hashes_of(&proof.hashes)?;
+    let entry = Entry::parse(proof.entry.as_bytes())?;
+    let stated = checkpoint.checkpoint();
+    verify_inclusion(&leaf_hash(proof.entry.as_bytes()), entry.number, stated.size, &hashes, &stated.root)?;
+    Ok(ProvedEntry { entry, checkpoint })
 }
 
-struct Checked<'a> {
-    size: u64,
-    root: &'a Hash,
+/// Checks that a log only grew between two statements.
+///
+/// # Errors
+/// [`Error::Refused`] when it did not, or the newer one is smaller; [`Error::Malformed`].
+pub fn verify_growth(old: &VerifiedCheckpoint, new: &VerifiedCheckpoint, hashes: &[String]) -> Result<(), Error> {
+    let (old, new) = (old.checkpoint(), new.checkpoint());
+    verify_consistency((old.size, &old.root), (new.size, &new.root), &hashes_of(hashes)?)
 }
 
-impl<'a> Checked<'a> {
-    fn of(checkpoint: &'a VerifiedCheckpoint) -> Self {
-        let c = checkpoint.checkpoint();
-        Self { size: c.size, root: &c.root }
-    }
+fn hashes_of(texts: &[String]) -> Result<Vec<Hash>, Error> {
+    let hash = |text: &String| -> Result<Hash, Error> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).or_malformed("proof")?;
+        bytes.try_into().map_err(|_| Error::Refused("a hash of the proof has a wrong length"))
+    };
+    texts.iter().map(hash).collect()
 }
 
 #[cfg(test)]
@@ -327,8 +327,7 @@ mod tests {
     use super::*;
     use crate::base64_text;
     use crate::signer::{Algorithm, SoftKey};
-    use crate::transparency::note::{Checkpoint, LogKey};
-    use crate::transparency::tree;
+    use crate::transparency::note::Checkpoint;
 
     struct Log {
         key: LogKey,
@@ -409,13 +408,13 @@ mod tests {
         log.lines.iter().for_each(|l| memory.push(leaf_hash(l)));
         let Ok(hashes) = tree::inclusion(6, 20, &memory);
         let entry = String::from_utf8(log.lines[6].clone()).unwrap();
-        let proof = Proof { entry, hashes: hashes.iter().map(|h| base64_text(h)).collect(), checkpoint: log.checkpoint(20) };
-        assert_eq!(proof.verify(&log.key).unwrap().entry().act.subject, "rollout-6");
-        let other = Proof { entry: String::from_utf8(log.lines[7].clone()).unwrap(), ..proof.clone() };
-        assert!(other.verify(&log.key).is_err());
-        let older = Proof { checkpoint: log.checkpoint(19), ..proof.clone() };
-        assert!(older.verify(&log.key).is_err());
-        assert!(proof.verify(&LogKey::of("test/log", &SoftKey::generate(Algorithm::Ed25519).unwrap()).unwrap()).is_err());
+        let proof = AuditProof { entry, hashes: hashes.iter().map(|h| base64_text(h)).collect(), checkpoint: log.checkpoint(20) };
+        assert_eq!(verify_proof(&proof, &log.key).unwrap().entry().act.subject, "rollout-6");
+        let other = AuditProof { entry: String::from_utf8(log.lines[7].clone()).unwrap(), ..proof.clone() };
+        assert!(verify_proof(&other, &log.key).is_err());
+        let older = AuditProof { checkpoint: log.checkpoint(19), ..proof.clone() };
+        assert!(verify_proof(&older, &log.key).is_err());
+        assert!(verify_proof(&proof, &LogKey::of("test/log", &SoftKey::generate(Algorithm::Ed25519).unwrap()).unwrap()).is_err());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What every part of the server shares.
 
 use crate::config::{Config, Pki};
-use crate::db::Db;
+use crate::db::{Db, Tx};
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::releases::DocumentCache;
 use fleeti_core::wire::api::Event;
+use fleeti_signer::handle::SignerHandle;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +18,12 @@ use tokio::sync::{Mutex, Notify, broadcast};
 pub struct App {
     /// How the server was started.
     pub config: Config,
-    /// Keys.
+    /// Certificates and public keys.
     pub pki: Pki,
+    /// Who holds the private ones, and the audit log.
+    pub signer: SignerHandle,
+    /// Wakes what carries acts to the audit log.
+    pub audit_waits: Notify,
     /// Storage.
     pub db: Db,
     /// Live MQTT sessions.
@@ -66,6 +71,16 @@ impl App {
     #[must_use]
     pub fn releases(&self) -> PathBuf {
         self.config.data.join("releases")
+    }
+    /// An entry for the audit log, in the transaction of what it is about.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit(&self, tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
+        crate::db::audit::insert(tx, &new_id("audit"), now_s, actor, action, subject).await?;
+        // The transaction holds the write lock, and who is woken waits for that.
+        self.audit_waits.notify_one();
+        Ok(())
     }
     /// Tells watchers; nobody has to watch.
     pub fn publish(&self, event: Event) {

@@ -1,22 +1,26 @@
 //! The data folder: everything a server needs.
 //!
 //! ```text
-//! DIR/pki/online/{device-ca,server-ca}.key   sealed keys   (`fleeti pki init DIR/pki`; offline/ goes elsewhere)
+//! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
 //! DIR/pki/public/                            certificates and public keys
 //! DIR/pki/signing/{release,openpgp,db}.key   only where this server may sign releases by itself
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
+//! DIR/audit/                                 the audit log, where the signer is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
 use anyhow::{Context, Result, bail};
 use fleeti_build::release::ReleaseSigners;
-use fleeti_pki::certificate::{self, Authority};
+use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
+use fleeti_pki::transparency::note::LogKey;
+use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::keeper::{Keeper, Limits as SignerLimits};
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -42,6 +46,10 @@ pub struct Config {
     pub names: Vec<String>,
     /// The agent that goes into images; beside the server's program by default.
     pub agent: Option<PathBuf>,
+    /// The signer's socket; without it the keys are in this process.
+    pub signer: Option<PathBuf>,
+    /// Limits of a signer in this process.
+    pub signer_limits: SignerLimits,
     /// How long the parts of a connection may take.
     pub limits: Limits,
 }
@@ -70,6 +78,8 @@ impl Config {
             mqtt: any,
             names: vec!["localhost".into(), "127.0.0.1".into()],
             agent: None,
+            signer: None,
+            signer_limits: SignerLimits::default(),
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
     }
@@ -80,59 +90,59 @@ impl Config {
     }
 }
 
-/// The server's keys and certificates, opened.
+/// Certificates and public keys.
 pub struct Pki {
-    /// Signs certificates of devices.
+    /// The issuer of devices.
     pub device_ca: Certificate,
-    device_key: SoftKey,
-    server_ca: Certificate,
-    server_key: SoftKey,
+    /// The issuer of servers.
+    pub server_ca: Certificate,
     /// SHA-256 of the root.
     pub root_sha256: String,
     /// Who may release.
     pub release_keys: ReleaseKeys,
+    /// Who signs the audit log's statements.
+    pub log: LogKey,
 }
 
 impl Pki {
-    /// Opens the keys of a data folder.
+    /// Reads the public files of a data folder.
     ///
     /// # Errors
-    /// Names the file that is missing or does not open, and what to do.
+    /// Names the file that is missing or malformed, and what to do.
     pub fn open(data: &Path) -> Result<Self> {
         let folder = data.join("pki");
-        if !folder.join("online").exists() {
+        if !folder.join("public").exists() {
             bail!("{} has no keys; make them with `fleeti pki init {}`, then take offline/ away", data.display(), folder.display());
         }
-        let passphrase = passphrase(data)?;
-        let key = |purpose: &str| -> Result<SoftKey> {
-            let path = folder.join("online").join(format!("{purpose}.key"));
-            let file = fs::read(&path).with_context(|| path.display().to_string())?;
-            let opened = sealed::open(&file, purpose, &passphrase).with_context(|| path.display().to_string())?;
-            Ok(SoftKey::from_pkcs8_der(&opened)?)
-        };
         let text = |name: &str| {
             let path = folder.join("public").join(name);
             fs::read_to_string(&path).with_context(|| path.display().to_string())
         };
         Ok(Self {
             device_ca: certificate::from_pem(&text("device-ca.pem")?)?,
-            device_key: key(purpose::DEVICE_CA)?,
             server_ca: certificate::from_pem(&text("server-ca.pem")?)?,
-            server_key: key(purpose::SERVER_CA)?,
             root_sha256: certificate::fingerprint(&certificate::from_pem(&text("root.pem")?)?)?,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
+            log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
         })
     }
-    /// Signs devices and their revocation list.
-    #[must_use]
-    pub fn device_authority(&self) -> Authority<'_> {
-        Authority { certificate: &self.device_ca, signer: &self.device_key }
+}
+
+/// The signer of this server: behind its socket, or, for development, in this very process.
+///
+/// # Errors
+/// Names the file that is missing or does not open, and what to do.
+pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
+    if let Some(path) = &config.signer {
+        return Ok(fleeti_signer::socket::connect(path.clone()));
     }
-    /// Signs servers.
-    #[must_use]
-    pub fn server_authority(&self) -> Authority<'_> {
-        Authority { certificate: &self.server_ca, signer: &self.server_key }
-    }
+    tracing::warn!(
+        "the keys are in this process: whoever takes it has them; run fleeti-signer and pass --signer for more than development"
+    );
+    let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
+    let keys = fleeti_signer::keys::open(&config.data.join("pki"), &passphrase, Some(crl_url))?;
+    let keeper = Keeper::open(keys, &config.data.join("audit"), config.signer_limits)?;
+    Ok(SignerHandle::embedded(keeper)?)
 }
 
 /// The keys that sign releases, where an administrator has chosen to keep them on the server: whoever takes the
@@ -150,7 +160,7 @@ impl SigningKeys {
     /// # Errors
     /// Names the file that is missing or does not open.
     pub fn open(data: &Path) -> Result<Self> {
-        let passphrase = passphrase(data)?;
+        let passphrase = fleeti_signer::keys::passphrase(data)?;
         let opened = |purpose: &str| {
             let path = data.join(SIGNING).join(format!("{purpose}.key"));
             let file = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -170,25 +180,6 @@ impl SigningKeys {
         let Self { release, openpgp, db, db_certificate_pem } = self;
         ReleaseSigners { release, openpgp, db, db_certificate_pem }
     }
-}
-
-/// Where the passphrase of an unattended start comes from, in this order: a systemd credential, the file that
-/// the environment names, the data folder.
-fn passphrase(data: &Path) -> Result<Vec<u8>> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|d| PathBuf::from(d).join("fleeti-passphrase"));
-    let named = std::env::var_os("FLEETI_PASSPHRASE_FILE").map(PathBuf::from);
-    let candidates = [credential, named, Some(data.join("passphrase"))];
-    let Some(path) = candidates.into_iter().flatten().find(|p| p.exists()) else {
-        bail!(
-            "no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}",
-            data.join("passphrase").display()
-        );
-    };
-    let mut bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    Ok(bytes)
 }
 
 /// The administrator's token; made at the first start.

@@ -30,6 +30,9 @@ struct Arguments {
     /// DNS name or address that devices call this server by; the first goes into enrollment records.
     #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     names: Vec<String>,
+    /// The socket of fleeti-signer. Without it the keys are in this process, which is for development.
+    #[arg(long, env = "FLEETI_SIGNER")]
+    signer: Option<PathBuf>,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -41,7 +44,8 @@ async fn main() -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let a = Arguments::parse();
-    let config = Config { api: a.api, https: a.https, mqtt: a.mqtt, names: a.names, agent: a.agent, ..Config::new(a.data) };
+    let config =
+        Config { api: a.api, https: a.https, mqtt: a.mqtt, names: a.names, agent: a.agent, signer: a.signer, ..Config::new(a.data) };
     let server = Server::start(config).await?;
     let at = server.addresses;
     tracing::info!("API http://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);

@@ -1,18 +1,20 @@
 //! Starting and stopping.
 
-use crate::app::{App, AppRef, now_s};
-use crate::config::{Config, Pki, admin_token};
+use crate::app::{App, AppRef};
+use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
-use crate::service::{releases, revocation};
+use crate::service::{audit, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
-use fleeti_pki::certificate::{self, Period, Role};
-use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::{certificate, csr};
+use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::wire::Request;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,8 +23,7 @@ use tokio::sync::{Mutex, Notify, broadcast};
 use tokio::task::JoinHandle;
 use utoipa_actix_web::AppExt;
 
-/// Validity of the server's own certificate; made anew at every start, and with every list.
-const CERTIFICATE_S: u64 = 30 * 86_400;
+/// The list and the server's own certificate are made anew this often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Where a server listens.
@@ -46,13 +47,12 @@ pub struct Server {
     tasks: Vec<JoinHandle<()>>,
 }
 
-fn identity(pki: &Pki, names: &[String]) -> Result<ServerIdentity> {
+/// A new key and a certificate for it.
+async fn identity(signer: &SignerHandle, pki: &Pki, names: &[String]) -> Result<ServerIdentity> {
     let key = SoftKey::generate(Algorithm::P256)?;
-    let role = Role::Server { names: names.to_vec() };
-    let authority = pki.server_authority();
-    let leaf = certificate::issue(role, Period::starting(now_s(), CERTIFICATE_S), key.public_key_der(), &authority)?;
-    let chain =
-        [&leaf, authority.certificate].into_iter().map(|c| Ok(CertificateDer::from(certificate::to_der(c)?))).collect::<Result<_>>()?;
+    let request = Request::CertifyServer { names: names.to_vec(), csr_pem: csr::create(&key)? };
+    let leaf = signing::certificate(signer, request).await?;
+    let chain = vec![CertificateDer::from(leaf), CertificateDer::from(certificate::to_der(&pki.server_ca)?)];
     Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec())) })
 }
 
@@ -67,8 +67,6 @@ impl Server {
         let pki = Pki::open(&config.data)?;
         let db = Db::open(&config.data.join("fleeti.db")).await?;
         let admin_token = admin_token(&config.data)?;
-        let list = fleeti_pki::crl::create(&pki.device_authority(), &[], 0, now_s(), revocation::CRL_S)?;
-        let tls = TlsState::new(identity(&pki, &config.names)?, pki.device_ca.clone(), &list)?;
         let bind = |what: &str, address: SocketAddr| {
             let listener = TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
             listener.set_nonblocking(true)?;
@@ -78,10 +76,16 @@ impl Server {
         let (https_address, https) = bind("device port", config.https)?;
         let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
+        let name = config.names.first().map_or("localhost", String::as_str);
+        let signer = config::signer(&config, format!("http://{name}:{}/pki/device.crl", api_address.port()))?;
+        let list = revocation::list(&db, &signer).await?;
+        let tls = TlsState::new(identity(&signer, &pki, &config.names).await?, pki.device_ca.clone(), &list)?;
         let (events, _) = broadcast::channel(1024);
         let app = Arc::new(App {
             config,
             pki,
+            signer,
+            audit_waits: Notify::new(),
             db,
             hub: Hub::default(),
             tls,
@@ -93,8 +97,9 @@ impl Server {
             documents: crate::service::releases::DocumentCache::default(),
             build_queued: Notify::new(),
         });
-        // The real list before the first connection.
+        // Everybody who is on the list is cut off before the first connection.
         revocation::publish_list(&app).await?;
+        audit::settle(&app).await.context("the audit log")?;
 
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
         let api_server = HttpServer::new({
@@ -131,6 +136,7 @@ impl Server {
                 async move { gateway::sessions::run(&app).await }
             }),
             tokio::spawn(renew(Arc::clone(&app))),
+            tokio::spawn(audit::carry(Arc::clone(&app))),
         ];
         Ok(Self { addresses, app, http: handles, tasks })
     }
@@ -154,7 +160,8 @@ async fn renew(app: AppRef) {
         if let Err(e) = revocation::publish_list(&app).await {
             tracing::error!("the revocation list was not renewed: {e}");
         }
-        if let Err(e) = identity(&app.pki, &app.config.names).and_then(|identity| app.tls.renew(identity)) {
+        let renewed = identity(&app.signer, &app.pki, &app.config.names).await;
+        if let Err(e) = renewed.and_then(|identity| app.tls.renew(identity)) {
             tracing::error!("the server's certificate was not renewed: {e:#}");
         }
     }

@@ -5,7 +5,8 @@ use crate::log::{AuditLog, LogError};
 use crate::wire::{ENTRIES_MAX, NAMES_MAX, Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_pki::audit::{Act, Proof, Stage};
+use fleeti_core::wire::api::AuditProof;
+use fleeti_pki::audit::{Act, Stage};
 use fleeti_pki::base64_text;
 use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
@@ -51,7 +52,9 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    fn authority(&self) -> Authority<'_> {
+    /// As certificates and lists are made with it.
+    #[must_use]
+    pub fn authority(&self) -> Authority<'_> {
         Authority { certificate: &self.certificate, signer: self.key.as_ref() }
     }
 }
@@ -305,11 +308,11 @@ impl Keeper {
         Ok(note)
     }
 
-    fn prove(&mut self, now_s: u64, number: u64) -> Result<Proof, LogError> {
+    fn prove(&mut self, now_s: u64, number: u64) -> Result<AuditProof, LogError> {
         let size = self.log.size();
         let hashes = self.log.inclusion(number, size)?.iter().map(|h| base64_text(h)).collect();
         let entry = self.log.entries(number, 1)?.pop().ok_or(LogError::NoEntry { number, size })?;
-        Ok(Proof { entry, hashes, checkpoint: self.checkpoint(now_s)? })
+        Ok(AuditProof { entry, hashes, checkpoint: self.checkpoint(now_s)? })
     }
 }
 

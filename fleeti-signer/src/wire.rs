@@ -1,6 +1,7 @@
 //! What can be asked of the signer.
 
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::AuditProof;
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,7 @@ pub enum Response {
     /// An entry and its proof.
     Proof {
         /// What a device verifies.
-        proof: fleeti_pki::audit::Proof,
+        proof: AuditProof,
     },
     /// Hashes, base64.
     Consistency {

@@ -15,15 +15,17 @@ use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::helper::{MESSAGE_MAX, Request, Response};
 use fleeti_agent::image::release_keys;
+use fleeti_agent::release_log;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
-use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, Slot, Verity};
+use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, ReleaseProof, Slot, Verity};
 use fleeti_pki::manifest::{self, Signature};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -76,10 +78,10 @@ impl Host {
             os_release: dir.join("os-release"),
             sysupdate: "/nonexistent".into(),
         };
-        for folder in [&paths.state, &paths.run, &paths.lib.join("trust")] {
+        for folder in [&paths.state, &paths.helper_state, &paths.run, &paths.lib.join("trust")] {
             fs::create_dir_all(folder)?;
         }
-        for name in ["root.pem", "release.pem", "issuers.pem"] {
+        for name in ["root.pem", "release.pem", "issuers.pem", "audit.pub"] {
             let from = setup.public.join(name);
             fs::copy(&from, paths.lib.join("trust").join(name)).with_context(|| from.display().to_string())?;
         }
@@ -138,13 +140,14 @@ impl Host {
         Ok(match request {
             Request::BootSummary => Response::Boot { summary: self.summary() },
             Request::EnrollmentRecord => Response::Record { record: Some(self.setup.record.clone()) },
-            Request::Stage { manifest, signatures, url } => match self.stage(&manifest, &signatures, &url).await {
+            Request::Stage { manifest, signatures, proof, url } => match self.stage(&manifest, &signatures, proof.as_deref(), &url).await {
                 Ok(version) => {
                     self.state().staged = Some(version);
                     Response::Done
                 }
                 Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
             },
+            Request::LogSize => Response::LogSize { size: release_log::seen(&self.paths)? },
             Request::Arm { version } => {
                 let mut state = self.state();
                 ensure!(state.staged.as_ref() == Some(&version), "{version} is not staged");
@@ -177,13 +180,15 @@ impl Host {
     }
 
     /// Downloads every payload from the agent's proxy, as systemd-sysupdate would, and checks it.
-    async fn stage(&self, manifest: &str, signatures: &[(String, String)], url: &str) -> Result<Version> {
+    async fn stage(&self, manifest: &str, signatures: &[(String, String)], proof: Option<&ReleaseProof>, url: &str) -> Result<Version> {
         let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text);
         let signatures: Vec<_> = signatures
             .iter()
             .map(|(key_id, text)| anyhow::Ok(Signature { key_id: key_id.clone(), der: decode(text)? }))
             .collect::<Result<_>>()?;
         let verified = manifest::verify(manifest.as_bytes(), &signatures, &release_keys(&self.paths)?)?;
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        release_log::check(&self.paths, &verified, proof, now_s).map_err(|(code, detail)| anyhow::anyhow!("{code:?}: {detail}"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
         for artifact in &verified.manifest().artifacts {
             let Some(name) = artifact.path.strip_prefix("raw/") else { continue };

@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod host;
 pub mod qemu;
+pub mod release_log;
 pub mod story;
 pub mod synthetic;
 pub mod vm;

@@ -12,7 +12,7 @@ pub use server::serve;
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
-use fleeti_core::wire::device::{BootSummary, EnrollmentRecord};
+use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -35,9 +35,13 @@ pub enum Request {
         manifest: String,
         /// Key id and DER (base64) of each signature.
         signatures: Vec<(String, String)>,
+        /// That it is in the audit log.
+        proof: Option<Box<ReleaseProof>>,
         /// `http://127.0.0.1:...`.
         url: String,
     },
+    /// How many entries of the audit log this device has seen.
+    LogSize,
     /// Make the staged version bootable.
     Arm {
         /// Which.
@@ -86,6 +90,11 @@ pub enum Response {
     Reason {
         /// Why; nothing when it was never armed.
         reason: Option<RollbackReason>,
+    },
+    /// Of [`Request::LogSize`].
+    LogSize {
+        /// Entries of the last statement that was believed.
+        size: u64,
     },
     /// It could not be done.
     Failed {
@@ -156,11 +165,23 @@ impl Helper {
         &self,
         manifest: String,
         signatures: Vec<(String, String)>,
+        proof: Option<Box<ReleaseProof>>,
         url: String,
     ) -> Result<Result<(), (FailureCode, String)>> {
-        match self.call(&Request::Stage { manifest, signatures, url }).await? {
+        match self.call(&Request::Stage { manifest, signatures, proof, url }).await? {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// How many entries of the audit log this device has seen.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn log_size(&self) -> Result<u64> {
+        match self.call(&Request::LogSize).await? {
+            Response::LogSize { size } => Ok(size),
+            Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
         }
     }

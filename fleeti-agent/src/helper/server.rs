@@ -2,7 +2,7 @@
 
 use super::{MESSAGE_MAX, Request, Response, dmi, staging};
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, boot};
+use crate::{Paths, boot, release_log};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::FailureCode;
@@ -79,14 +79,15 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
     Ok(match request {
         Request::BootSummary => Response::Boot { summary: boot::summary(paths)? },
         Request::EnrollmentRecord => Response::Record { record: enrollment_record(paths)? },
-        Request::Stage { manifest, signatures, url } => {
+        Request::Stage { manifest, signatures, proof, url } => {
             let _one = state.slot.lock().await;
             staging::keep_signatures(paths, &signatures)?;
-            match staging::stage(paths, &manifest, &signatures, &url).await {
+            match staging::stage(paths, &manifest, &signatures, proof.as_deref(), &url).await {
                 Ok(_) => Response::Done,
                 Err((code, detail)) => Response::Failed { code, detail },
             }
         }
+        Request::LogSize => Response::LogSize { size: release_log::seen(paths)? },
         Request::Arm { version } => {
             let _one = state.slot.lock().await;
             arm(paths, &version)?;

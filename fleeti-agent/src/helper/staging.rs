@@ -3,9 +3,11 @@
 
 use crate::Paths;
 use crate::image::{ImageFacts, release_keys, running_release};
+use crate::release_log;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, Version};
 use fleeti_core::update::FailureCode;
+use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::manifest::{Signature, Verified, verify};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -13,7 +15,7 @@ use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::process::Command;
 
 /// A transfer that takes longer is stuck.
@@ -57,8 +59,16 @@ pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, Stri
 }
 
 /// Verifies and stages a release.
-pub async fn stage(paths: &Paths, manifest: &str, signatures: &[(String, String)], url: &str) -> Result<Verified, Refusal> {
+pub async fn stage(
+    paths: &Paths,
+    manifest: &str,
+    signatures: &[(String, String)],
+    proof: Option<&ReleaseProof>,
+    url: &str,
+) -> Result<Verified, Refusal> {
     let verified = check_manifest(paths, manifest, signatures)?;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    release_log::check(paths, &verified, proof, now_s)?;
     if !is_loopback_url(url) {
         return refuse(FailureCode::StageFailed, "the helper downloads from the loopback only");
     }

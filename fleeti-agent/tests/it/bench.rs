@@ -4,21 +4,25 @@ use crate::faulty_server::FaultyServer;
 use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::helper::staging;
+use fleeti_agent::release_log;
 use fleeti_build::cache::Cache;
 use fleeti_build::release::partition_uuids;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName};
 use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
 use fleeti_core::update::FailureCode;
+use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::manifest::{self, PublicKey};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_testkit::qemu::Tree;
+use fleeti_testkit::release_log::MemoryLog;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 const VERITY: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
@@ -29,6 +33,7 @@ pub struct Bench {
     pub paths: Paths,
     pub release: SoftKey,
     pub openpgp: OpenPgpKey,
+    pub log: MemoryLog,
     disk: PathBuf,
     tree: Tree,
 }
@@ -39,6 +44,12 @@ pub struct SmallRelease {
     pub signatures: Vec<(String, String)>,
     pub root_name: String,
     pub root: Vec<u8>,
+    /// Of the entry that published it.
+    pub number: usize,
+}
+
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Bench {
@@ -53,6 +64,8 @@ impl Bench {
         }
         let (release, openpgp) = (SoftKey::generate(Algorithm::P384).unwrap(), OpenPgpKey::generate().unwrap());
         fs::write(path("lib/trust/release.pem"), PublicKey::of(&release).unwrap().to_pem().unwrap()).unwrap();
+        let log = MemoryLog::new().unwrap();
+        fs::write(path("lib/trust/audit.pub"), log.key.to_text()).unwrap();
         fs::write(path("lib/image.json"), r#"{"minimum_version":"1","hostname":"x","health_checks":[]}"#).unwrap();
         fs::write(path("os-release"), "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
         fs::write(path("keyring.gpg"), openpgp.keyring().unwrap()).unwrap();
@@ -108,11 +121,11 @@ impl Bench {
             os_release: path("os-release"),
             sysupdate: wrapper,
         };
-        Self { dir, paths, release, openpgp, disk, tree }
+        Self { dir, paths, release, openpgp, log, disk, tree }
     }
 
-    /// A signed release whose `raw/` view is put on the server at `<prefix>/`.
-    pub fn publish(&self, server: &FaultyServer, prefix: &str, version: &str) -> SmallRelease {
+    /// A signed release whose `raw/` view is put on the server at `<prefix>/`, and that is in the log.
+    pub fn publish(&mut self, server: &FaultyServer, prefix: &str, version: &str) -> SmallRelease {
         let name: ReleaseName = format!("kiosk@{version}").parse().unwrap();
         let root: Vec<u8> = (0..3 * MIB).map(|i| (i % 251) as u8).collect();
         let root_hash = sha256_hex(version.as_bytes());
@@ -140,18 +153,24 @@ impl Bench {
             artifacts,
             root_hash,
             reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
-            minimum_version: name.version,
+            minimum_version: name.version.clone(),
             created_s: 0,
             critical: vec![],
         };
         let bytes = manifest::to_bytes(&manifest).unwrap();
         let signature = manifest::sign(&bytes, &self.release).unwrap();
         let der = base64::engine::general_purpose::STANDARD.encode(signature.der);
-        SmallRelease { manifest: String::from_utf8(bytes).unwrap(), signatures: vec![(signature.key_id, der)], root_name, root }
+        let number = self.log.publish(&name.to_string(), &sha256_hex(&bytes)).unwrap();
+        SmallRelease { manifest: String::from_utf8(bytes).unwrap(), signatures: vec![(signature.key_id, der)], root_name, root, number }
     }
 
     pub async fn stage(&self, release: &SmallRelease, url: &str) -> Result<(), (FailureCode, String)> {
-        staging::stage(&self.paths, &release.manifest, &release.signatures, url).await.map(|_| ())
+        let proof = self.log.proof(release.number, release_log::seen(&self.paths).unwrap(), now_s()).unwrap();
+        self.stage_with(release, Some(&proof), url).await
+    }
+
+    pub async fn stage_with(&self, release: &SmallRelease, proof: Option<&ReleaseProof>, url: &str) -> Result<(), (FailureCode, String)> {
+        staging::stage(&self.paths, &release.manifest, &release.signatures, proof, url).await.map(|_| ())
     }
 
     /// Labels of the four partitions.

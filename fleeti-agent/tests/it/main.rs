@@ -4,3 +4,4 @@
 mod bench;
 mod faulty_server;
 mod refusals;
+mod release_log;

@@ -9,7 +9,7 @@ use fleeti_pki::openpgp::OpenPgpKey;
 
 /// Stages `kiosk@2` from a server that does `harm`, then again from an honest one.
 async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), words: &str) {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "bad", "2");
     harm(&server, &bench, &format!("bad/raw/{}", release.root_name));
     let (code, detail) = bench.stage(&release, &server.proxy_like("bad/raw")).await.unwrap_err();
@@ -62,7 +62,7 @@ async fn a_download_that_ends_early_is_refused() {
 
 #[tokio::test]
 async fn a_tampered_manifest_is_refused_before_systemd_sysupdate_starts() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let mut release = bench.publish(&server, "r", "2");
     let good = release.manifest.clone();
     release.manifest = good.replace("kiosk@2", "kiosk@9");
@@ -79,7 +79,7 @@ async fn a_tampered_manifest_is_refused_before_systemd_sysupdate_starts() {
 
 #[tokio::test]
 async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let old = bench.publish(&server, "old", "0.9");
     let url = server.proxy_like("old/raw");
     assert_eq!(bench.stage(&old, &url).await.unwrap_err().0, FailureCode::TooOld);
@@ -95,7 +95,7 @@ async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
 
 #[tokio::test]
 async fn another_image_line_and_a_url_off_the_loopback_are_refused() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     let secret = "0".repeat(64);
     for url in [
@@ -119,7 +119,7 @@ async fn another_image_line_and_a_url_off_the_loopback_are_refused() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_in_the_middle_is_resumed_through_the_proxy() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     server.cut(&format!("r/raw/{}", release.root_name), 700_000, 3);
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
@@ -133,7 +133,7 @@ async fn a_server_that_goes_away_in_the_middle_is_resumed_through_the_proxy() {
 
 #[tokio::test]
 async fn the_proxy_serves_only_the_verified_release_and_only_below_its_secret_path() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     server.put("r/raw/secret", b"x".to_vec());
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
@@ -147,7 +147,7 @@ async fn the_proxy_serves_only_the_verified_release_and_only_below_its_secret_pa
 
 #[tokio::test]
 async fn only_what_was_staged_and_is_as_signed_can_be_armed() {
-    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
     assert!(arm(&bench.paths, &verified).is_err(), "nothing is staged");

@@ -54,6 +54,37 @@ pub struct Profile {
     /// What must hold before a boot is called good.
     #[serde(default)]
     pub health_checks: Vec<HealthCheck>,
+    /// How the device looks at the audit log before it installs a release.
+    #[serde(default, skip_serializing_if = "ReleaseLog::is_default")]
+    pub release_log: ReleaseLog,
+}
+
+/// How a device looks at the audit log before it installs a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseLog {
+    /// Whether a release is installed as well that is not in the log, or comes with an old statement.
+    #[serde(default)]
+    pub optional: bool,
+    /// Days that the log's statement may be old; an older one may hide newer releases.
+    #[serde(default = "default_age_days_max")]
+    pub age_days_max: u32,
+}
+
+fn default_age_days_max() -> u32 {
+    7
+}
+
+impl Default for ReleaseLog {
+    fn default() -> Self {
+        Self { optional: false, age_days_max: default_age_days_max() }
+    }
+}
+
+impl ReleaseLog {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn default_hostname() -> String {
@@ -94,6 +125,7 @@ pub struct Service {
     /// Unit name, as in `kiosk.service`.
     pub name: String,
     /// Whether it starts at boot.
+    #[schema(default = true)]
     #[serde(default = "yes")]
     pub enabled: bool,
     /// The unit file's text, for a unit that no package brings.

@@ -7,6 +7,9 @@ use std::collections::HashSet;
 /// Path, message, remedy.
 type Broken = (String, String, String);
 
+/// Longest time that a device may go without a fresh statement of the audit log, days.
+const AGE_DAYS_MAX: u32 = 365;
+
 /// Kernel arguments that a profile may not set: they decide what is booted and verified, who gets a
 /// shell, or where configuration from outside comes in. Fleeti sets them itself.
 const KERNEL_ARGUMENTS_RESERVED: &[&str] = &[
@@ -101,6 +104,10 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     }
     for i in duplicates(profile.files.iter().map(|f| &f.path)) {
         say(format!("files[{i}].path"), "is written twice", "keep one content for a path");
+    }
+    if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
+        let message = format!("{} days cannot be", profile.release_log.age_days_max);
+        say("release_log.age_days_max".to_owned(), &message, &format!("use 1 to {AGE_DAYS_MAX}"));
     }
     for (i, h) in profile.health_checks.iter().enumerate() {
         health_check(&format!("health_checks[{i}]"), h, &mut say);

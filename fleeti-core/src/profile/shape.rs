@@ -39,7 +39,9 @@ pub(super) static PROFILE: Shape = Shape::Table(&[
     field("services", false, &Shape::List(&SERVICE)),
     field("files", false, &Shape::List(&FILE)),
     field("health_checks", false, &Shape::List(&HEALTH_CHECK)),
+    field("release_log", false, &RELEASE_LOG),
 ]);
+static RELEASE_LOG: Shape = Shape::Table(&[field("optional", false, &Shape::Flag), field("age_days_max", false, &Shape::Integer)]);
 static USER: Shape = Shape::Table(&[
     field("name", true, &Shape::Text),
     field("comment", false, &Shape::Text),

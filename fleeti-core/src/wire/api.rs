@@ -119,6 +119,31 @@ impl From<&Rollout> for RolloutSummary {
     }
 }
 
+/// Entries of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AuditEntries {
+    /// Canonical JSON, oldest first; the leaves of the tree are the SHA-256 of these very bytes (RFC 9162, 2.1.1).
+    pub lines: Vec<String>,
+}
+
+/// An entry of the audit log, with the proof that it is in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AuditProof {
+    /// The entry's line.
+    pub entry: String,
+    /// Hashes from the leaf upwards, base64 (RFC 9162, 2.1.3).
+    pub hashes: Vec<String>,
+    /// The signed note that they lead to (C2SP tlog-checkpoint).
+    pub checkpoint: String,
+}
+
+/// The proof that the audit log only grew between two sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AuditConsistency {
+    /// Hashes, base64 (RFC 9162, 2.1.4).
+    pub hashes: Vec<String>,
+}
+
 /// `POST /devices/{device}/commands`.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,7 @@
 
 use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
+use crate::wire::api::AuditProof;
 use serde::{Deserialize, Serialize};
 
 /// Longest text that a device may put into one field.
@@ -232,6 +233,16 @@ pub struct Telemetry {
     pub data_used_kib: u64,
     /// Data partition in all, KiB.
     pub data_total_kib: u64,
+}
+
+/// `GET /releases/{line}/{version}/proof.json`: that a release is in the audit log, and that the log only grew since the
+/// device looked last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseProof {
+    /// The entry that published it, and its proof.
+    pub published: AuditProof,
+    /// Hashes, base64, from what the device knew to the proof's checkpoint (RFC 9162, 2.1.4).
+    pub growth: Vec<String>,
 }
 
 #[cfg(test)]

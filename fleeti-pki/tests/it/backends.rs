@@ -79,8 +79,9 @@ fn no_backend_accepts_a_changed_signature_or_another_form_of_a_good_one() {
             for (name, verify) in BACKENDS {
                 assert!(matches!(verify(key.public_key_der(), b"message", signature), Err(Error::Refused(_))), "{name}: {what}");
             }
-            // openssl is a process each time: every tenth, and all that is not a flipped bit.
-            if n % 10 == 0 || !what.starts_with("bit") {
+            // openssl is a process each time: every tenth, and all that is not a flipped bit. The tool reads no more of a
+            // file than the longest signature, so it cannot see the byte more.
+            if n % 10 == 0 || !what.starts_with("bit") && what != "one byte more" {
                 assert!(!openssl_verifies(dir.path(), algorithm, key.public_key_der(), b"message", signature), "openssl: {what}");
             }
         }

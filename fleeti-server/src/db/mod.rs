@@ -1,5 +1,6 @@
 //! All SQL, one file for each aggregate. The same text runs on SQLite and PostgreSQL.
 
+pub mod audit;
 pub mod builds;
 pub mod commands;
 pub mod devices;
@@ -54,35 +55,6 @@ impl Db {
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
         self.pool.begin_with("BEGIN IMMEDIATE").await
     }
-    /// Adds to a counter and gives its new value.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn next(&self, counter: &str) -> Result<i64, sqlx::Error> {
-        sqlx::query_scalar(
-            "INSERT INTO counters (name, value) VALUES ($1, 1) \
-             ON CONFLICT (name) DO UPDATE SET value = counters.value + 1 RETURNING value",
-        )
-        .bind(counter)
-        .fetch_one(&self.pool)
-        .await
-    }
-}
-
-/// An entry of the audit log, in the transaction of what it is about.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn audit(tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO audit (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)")
-        .bind(crate::app::new_id("audit"))
-        .bind(seconds(now_s))
-        .bind(actor)
-        .bind(action)
-        .bind(subject)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
 
 /// Unix seconds as the database keeps them.

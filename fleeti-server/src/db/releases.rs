@@ -80,3 +80,33 @@ pub async fn documents(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<(
     let sql = "SELECT manifest, signatures FROM releases WHERE name = $1";
     Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
 }
+
+/// Remembers the entry of the audit log that published a release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_audit_number(tx: &mut Tx<'_>, name: &ReleaseName, number: u64) -> Result<(), AppError> {
+    let sql = "UPDATE releases SET audit_number = $2 WHERE name = $1";
+    sqlx::query(sql).bind(name.to_string()).bind(seconds(number)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The entry of the audit log that published a release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<u64>, AppError> {
+    let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
+    let number: Option<i64> = sqlx::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
+    Ok(number.map(from_seconds))
+}
+
+/// Names and manifest digests of releases that are not in the audit log.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn without_audit_number(pool: &SqlitePool) -> Result<Vec<(ReleaseName, String)>, AppError> {
+    let sql = "SELECT name, manifest_sha256 FROM releases WHERE audit_number IS NULL ORDER BY published_s, name";
+    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    rows.into_iter().map(|(name, sha256)| Ok((name.parse().map_err(AppError::internal)?, sha256))).collect()
+}

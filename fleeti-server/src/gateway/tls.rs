@@ -43,6 +43,8 @@ impl ResolvesServerCert for CurrentCertificate {
 struct Swapped {
     mqtt: Arc<ServerConfig>,
     verifier: Arc<DeviceVerifier>,
+    /// The list, DER.
+    list: Vec<u8>,
 }
 
 /// webpki checks the certificate, and the list of now whether it is revoked. The list's own signature was checked when
@@ -71,7 +73,7 @@ impl TlsState {
     pub fn new(identity: ServerIdentity, anchor: Certificate, list: &[u8]) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
-        let first = build(&certificate, &anchor, &provider, VerifiedList::read(list, &anchor)?)?;
+        let first = build(&certificate, &anchor, &provider, VerifiedList::read(list, &anchor)?, list)?;
         Ok(Self { certificate, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
     }
 
@@ -80,9 +82,9 @@ impl TlsState {
     /// # Errors
     /// When the list is not by the device intermediate, or older than the one of now, which stays.
     pub fn swap(&self, list: &[u8]) -> anyhow::Result<()> {
-        let list = VerifiedList::read(list, &self.anchor)?;
-        anyhow::ensure!(list.follows(&self.swapped.load().verifier.list), "the revocation list is older than the one of now");
-        self.swapped.store(Arc::new(build(&self.certificate, &self.anchor, &self.provider, list)?));
+        let verified = VerifiedList::read(list, &self.anchor)?;
+        anyhow::ensure!(verified.follows(&self.swapped.load().verifier.list), "the revocation list is older than the one of now");
+        self.swapped.store(Arc::new(build(&self.certificate, &self.anchor, &self.provider, verified, list)?));
         Ok(())
     }
 
@@ -93,6 +95,12 @@ impl TlsState {
     pub fn renew(&self, identity: ServerIdentity) -> anyhow::Result<()> {
         self.certificate.0.store(Arc::new(CurrentCertificate::certified(identity, &self.provider)?));
         Ok(())
+    }
+
+    /// The list of now, DER.
+    #[must_use]
+    pub fn revocation_list(&self) -> Vec<u8> {
+        self.swapped.load().list.clone()
     }
 
     /// The MQTT port's configuration now.
@@ -116,17 +124,18 @@ fn build(
     certificate: &Arc<CurrentCertificate>,
     anchor: &Certificate,
     provider: &Arc<CryptoProvider>,
-    list: VerifiedList,
+    verified: VerifiedList,
+    list: &[u8],
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate::to_der(anchor)?.into())?;
     let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
-    let verifier = Arc::new(DeviceVerifier { chain, list });
+    let verifier = Arc::new(DeviceVerifier { chain, list: verified });
     let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
         .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
-    Ok(Swapped { mqtt: Arc::new(mqtt), verifier })
+    Ok(Swapped { mqtt: Arc::new(mqtt), verifier, list: list.to_vec() })
 }
 
 impl ClientCertVerifier for DeviceVerifier {

@@ -1,6 +1,7 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
+use super::audit;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
@@ -44,6 +45,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
         .route("/livez", web::get().to(|| async { "ok\n" }))
         .route("/readyz", web::get().to(readyz))
+        .route("/pki/device.crl", web::get().to(revocation_list))
         .route("/api/v1/openapi.json", web::get().to(super::openapi::serve))
         .service(
             utoipa_actix_web::scope("/api/v1")
@@ -73,6 +75,10 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(get_rollout)
                 .service(abort_rollout)
                 .service(events)
+                .service(audit::list_entries)
+                .service(audit::get_proof)
+                .service(audit::get_checkpoint)
+                .service(audit::get_consistency)
                 .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
                 .wrap(from_fn(authenticate)),
         );
@@ -95,6 +101,11 @@ async fn authenticate(
 async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     overview::ready(&app).await?;
     Ok("ok\n")
+}
+
+/// The devices' revocation list, DER: no secret, and what every certificate names.
+async fn revocation_list(app: Data<AppRef>) -> impl Responder {
+    HttpResponse::Ok().content_type("application/pkix-crl").body(app.tls.revocation_list())
 }
 
 /// Where a page of devices begins, and what is in it.

@@ -8,12 +8,13 @@ use crate::service::{devices, enrollment, releases};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, Data, Json, Path, ServiceConfig};
+use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::device::{EnrollRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
+use serde::Deserialize;
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/desired", web::get().to(desired))
         .route("/releases/{line}/{version}/manifest.json", web::get().to(manifest))
         .route("/releases/{line}/{version}/signatures.json", web::get().to(signatures))
+        .route("/releases/{line}/{version}/proof.json", web::get().to(proof))
         .route("/releases/{line}/{version}/{file:.*}", web::get().to(artifact))
         .route("/releases/{line}/{version}/{file:.*}", web::head().to(artifact))
         .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }));
@@ -125,6 +127,20 @@ async fn manifest(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleaseP
 
 async fn signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath) -> Result<impl Responder> {
     Ok(HttpResponse::Ok().content_type("application/json").body(documents(&app, &device, &path).await?.signatures.clone()))
+}
+
+/// The proof that the release is in the audit log, and that the log only grew since the device looked last.
+async fn proof(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath, seen: Query<Seen>) -> Result<impl Responder> {
+    Ok(Json(releases::proof(&app, &granted(&device, &path.0, &path.1)?, seen.size).await?))
+}
+
+/// What a device knows of the audit log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// Entries of the last statement that it has seen.
+    #[serde(default)]
+    size: u64,
 }
 
 /// Streams a file, with Range and ETag.

@@ -1,7 +1,7 @@
 //! Builds.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::{self, audit};
+use crate::db;
 use crate::error::AppError;
 use crate::service::logs::{self, Excerpt};
 use crate::service::{releases, revisions};
@@ -21,7 +21,7 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
     let mut tx = app.db.write().await?;
     let revision = db::revisions::number(&mut tx, &request.profile, now_s()).await?;
     db::builds::insert(&mut tx, &id, revision, request, now_s()).await?;
-    audit(&mut tx, now_s(), "admin", "build.create", &id).await?;
+    app.audit(&mut tx, now_s(), "admin", "build.create", &id).await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.clone() });
     app.build_queued.notify_one();
@@ -103,7 +103,7 @@ pub async fn sign(app: &App, id: &str) -> Result<Build, AppError> {
     if !db::builds::ask_to_sign(&mut tx, id).await? {
         return Err(AppError::new(Code::Conflict, format!("{} has not been built, or is being signed already", build.release)));
     }
-    audit(&mut tx, now_s(), "admin", "release.sign", &format!("{id} {}", build.release)).await?;
+    app.audit(&mut tx, now_s(), "admin", "release.sign", &format!("{id} {}", build.release)).await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.to_owned() });
     app.build_queued.notify_one();

@@ -1,8 +1,8 @@
 //! One-shot commands.
 
 use crate::app::{App, new_id, now_s};
+use crate::db;
 use crate::db::commands::PENDING_MAX;
-use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
@@ -45,7 +45,7 @@ pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Re
         return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
     }
     db::commands::insert(&mut tx, device, &command, now).await?;
-    audit(&mut tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
+    app.audit(&mut tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
     tx.commit().await?;
     app.hub.commands_wait(device);
     Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })

@@ -1,7 +1,7 @@
 //! What devices say, and what is shown of them.
 
 use crate::app::{App, now_s};
-use crate::db::{self, audit};
+use crate::db;
 use crate::error::AppError;
 use crate::service::rollouts;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
@@ -184,7 +184,7 @@ pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<
     let Some(desired) = db::devices::forgive(&mut tx, device, version).await? else {
         return Err(AppError::not_found("device", device.as_str()));
     };
-    audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
+    app.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
     tx.commit().await?;
     app.hub.push(device, desired);
     Ok(())

@@ -2,15 +2,17 @@
 
 use crate::app::{App, new_id, now_s};
 use crate::db::devices::Certified;
-use crate::db::{self, audit, from_seconds};
+use crate::db::{self, from_seconds};
 use crate::error::AppError;
+use crate::service::signing;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord, RenewRequest, RenewResponse};
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::certificate::{self, Period, Role};
+use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr::{self, ProvedKey};
+use fleeti_signer::wire::Request;
 
 /// Validity of a device's certificate.
 pub const CERTIFICATE_S: u64 = 30 * 86_400;
@@ -34,7 +36,7 @@ pub async fn create(
     let expires_s = now_s() + u64::from(request.valid_s);
     let mut tx = app.db.write().await?;
     db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), fleet, expires_s).await?;
-    audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
+    app.audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
     tx.commit().await?;
     let name = app.config.names.first().map_or("localhost", String::as_str);
     let record = EnrollmentRecord {
@@ -76,9 +78,9 @@ pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse
         return Err(refused());
     }
     let fleet: FleetId = row.fleet.parse().map_err(AppError::internal)?;
-    let chain_pem = certify(app, &mut tx, &device, &fleet, &key, now).await?;
+    let chain_pem = certify(app, &mut tx, &device, &fleet, &request.csr_pem, &key, now).await?;
     db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
-    audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
+    app.audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain_pem })
@@ -97,8 +99,8 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Resu
     }
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
     let mut tx = app.db.write().await?;
-    let certificate_chain_pem = certify(app, &mut tx, device, &known.fleet, &key, now).await?;
-    audit(&mut tx, now, "device", "device.renew", device.as_str()).await?;
+    let certificate_chain_pem = certify(app, &mut tx, device, &known.fleet, &request.csr_pem, &key, now).await?;
+    app.audit(&mut tx, now, "device", "device.renew", device.as_str()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     Ok(RenewResponse { certificate_chain_pem })
@@ -110,11 +112,17 @@ async fn certify(
     tx: &mut db::Tx<'_>,
     device: &DeviceId,
     fleet: &FleetId,
+    csr_pem: &str,
     key: &ProvedKey,
     now: u64,
 ) -> Result<String, AppError> {
-    let role = Role::Device { id: device.clone() };
-    let leaf = certificate::issue(role, Period::starting(now, CERTIFICATE_S), key.public_key_der(), &app.pki.device_authority())?;
+    let request = Request::CertifyDevice {
+        device: device.clone(),
+        csr_pem: csr_pem.to_owned(),
+        valid_s: CERTIFICATE_S,
+        protection: Protection::Software,
+    };
+    let leaf = certificate::from_der(&signing::certificate(&app.signer, request).await?)?;
     let certified = Certified {
         key_sha256: sha256_hex(key.public_key_der()),
         serial: certificate::serial(&leaf),

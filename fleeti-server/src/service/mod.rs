@@ -1,6 +1,7 @@
 //! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction, loads, calls
 //! `step`, stores, and hands effects out after the commit.
 
+pub mod audit;
 pub mod builds;
 pub mod commands;
 pub mod devices;
@@ -12,3 +13,4 @@ pub mod revisions;
 pub mod revocation;
 pub mod rollouts;
 pub mod sessions;
+pub mod signing;

@@ -2,9 +2,9 @@
 
 use crate::app::{App, new_id, now_s};
 use crate::config::SigningKeys;
-use crate::db::{self, audit};
+use crate::db;
 use crate::error::AppError;
-use crate::service::devices;
+use crate::service::{audit, devices};
 use actix_files::NamedFile;
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
@@ -12,7 +12,9 @@ use fleeti_build::release::{self, ReleaseError};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path};
 use fleeti_core::wire::api::{Build, Event, Fleet, Release};
+use fleeti_core::wire::device::ReleaseProof;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
 use fleeti_pki::manifest::Signature;
 use futures::{Stream, StreamExt};
 use std::collections::HashMap;
@@ -295,12 +297,48 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
         .map(|s| (s.key_id, fleeti_pki::base64_text(&s.der)))
         .collect();
     let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
+    // In the log before anybody can see it: devices want the proof.
+    let number = audit::enter(app, published(name, &digest)).await?;
     let mut tx = app.db.write().await?;
     db::releases::insert(&mut tx, name, &digest, &manifest, &serde_json::to_string(&signatures)?, now_s()).await?;
-    audit(&mut tx, now_s(), "admin", "release.publish", &format!("{name} {digest}")).await?;
+    db::releases::set_audit_number(&mut tx, name, number).await?;
     tx.commit().await?;
     app.publish(Event::Release { name: name.clone() });
     db::releases::get(app.db.pool(), name).await?.ok_or_else(|| AppError::internal("the release is gone"))
+}
+
+/// What the log says of a release; a device looks for these very words.
+fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
+    Act::new("admin", RELEASE_PUBLISH, name.to_string()).of(manifest_sha256)
+}
+
+/// Enters the releases that were published before there was a log.
+///
+/// # Errors
+/// When the database or the signer does not answer.
+pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
+    for (name, digest) in db::releases::without_audit_number(app.db.pool()).await? {
+        let number = audit::enter(app, published(&name, &digest)).await?;
+        let mut tx = app.db.write().await?;
+        db::releases::set_audit_number(&mut tx, &name, number).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// The proof that a release is in the log, with a statement of now, and that the log begins with the first `seen`
+/// entries, which is all that a device knew of it.
+///
+/// # Errors
+/// [`Code::NotFound`]; when the signer does not answer.
+pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleaseProof, AppError> {
+    let number = db::releases::audit_number(app.db.pool(), name).await?;
+    let number = number.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
+    let published = audit::proof(app, number).await?;
+    let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;
+    // A device that has seen more is shown so, and draws its conclusion.
+    let growth = if seen == 0 || seen > size { Vec::new() } else { audit::consistency(app, seen, size).await?.hashes };
+    Ok(ReleaseProof { published, growth })
 }
 
 fn untrusted(e: ReleaseError) -> AppError {

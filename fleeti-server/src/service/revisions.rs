@@ -1,8 +1,8 @@
 //! Revisions of profiles.
 
 use crate::app::{App, now_s};
+use crate::db;
 use crate::db::revisions::Head;
-use crate::db::{self, audit};
 use crate::error::AppError;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Profile};
@@ -33,7 +33,7 @@ pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppEr
     check(profile)?;
     let mut tx = app.db.write().await?;
     let number = db::revisions::number(&mut tx, profile, now_s()).await?;
-    audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name)).await?;
+    app.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name)).await?;
     tx.commit().await?;
     app.publish(Event::Profile { line: profile.name.clone() });
     get(app, &profile.name, number).await

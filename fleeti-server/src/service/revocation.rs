@@ -2,16 +2,14 @@
 //! at every handshake, and what is open is closed.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db::{self, audit, from_seconds};
+use crate::db::{self, Db, from_seconds};
 use crate::error::AppError;
-use crate::service::rollouts;
+use crate::service::{rollouts, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
-use fleeti_pki::crl::{self, Revoked};
+use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::wire::{Request, RevokedSerial};
 use std::sync::Arc;
-
-/// Validity of a list; it is made again well before.
-pub const CRL_S: u64 = 24 * 3600;
 
 /// Revokes a device. Safe to repeat: what an interrupted call left undone is done by the next one.
 ///
@@ -27,7 +25,7 @@ pub async fn revoke(app: &AppRef, id: &DeviceId) -> Result<(), AppError> {
 async fn carry_out(app: &App, id: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     if db::devices::revoke(&mut tx, id, now_s()).await? {
-        audit(&mut tx, now_s(), "admin", "device.revoke", id.as_str()).await?;
+        app.audit(&mut tx, now_s(), "admin", "device.revoke", id.as_str()).await?;
     }
     let outcome = match db::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => rollouts::device_revoked(&mut tx, &fleet, id).await?,
@@ -49,12 +47,19 @@ async fn carry_out(app: &App, id: &DeviceId) -> Result<(), AppError> {
 pub async fn publish_list(app: &App) -> Result<(), AppError> {
     // One at a time, or an older list could replace a newer one.
     let _alone = app.list.lock().await;
-    let rows = db::devices::revoked(app.db.pool()).await?;
-    for (id, _, _) in &rows {
+    for (id, _, _) in db::devices::revoked(app.db.pool()).await? {
         app.tls.revoke(id.parse().map_err(AppError::internal)?);
     }
-    let revoked: Vec<_> = rows.into_iter().map(|(_, serial, s)| Revoked { serial, revoked_s: from_seconds(s) }).collect();
-    let number = from_seconds(app.db.next("crl").await?);
-    let list = crl::create(&app.pki.device_authority(), &revoked, number, now_s(), CRL_S)?;
+    let list = list(&app.db, &app.signer).await?;
     app.tls.swap(&list).map_err(AppError::internal)
+}
+
+/// A new list of every revoked certificate.
+///
+/// # Errors
+/// When the database or the signer does not answer.
+pub async fn list(db: &Db, signer: &SignerHandle) -> Result<Vec<u8>, AppError> {
+    let rows = db::devices::revoked(db.pool()).await?;
+    let revoked = rows.into_iter().map(|(_, serial, s)| RevokedSerial { serial, revoked_s: from_seconds(s) }).collect();
+    signing::revocation_list(signer, Request::RevocationList { revoked }).await
 }

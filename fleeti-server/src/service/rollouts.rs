@@ -1,7 +1,7 @@
 //! Rollouts: `core::rollout::step` with a database around it.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::{self, Tx, audit};
+use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::releases;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -73,7 +73,7 @@ pub async fn start(app: &App, request: &CreateRollout) -> Result<Rollout, AppErr
     let mut outcome = Outcome::default();
     carry_out(&mut tx, &id, effects, &mut outcome).await?;
     db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
-    audit(&mut tx, now, "admin", "rollout.start", &format!("{id} {} {}", request.release, request.fleet)).await?;
+    app.audit(&mut tx, now, "admin", "rollout.start", &format!("{id} {} {}", request.release, request.fleet)).await?;
     tx.commit().await?;
     outcome.hand_out(app);
     Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
@@ -90,7 +90,7 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     let mut outcome = Outcome::default();
     carry_out(&mut tx, id, effects, &mut outcome).await?;
     db::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
-    audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
+    app.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
     outcome.hand_out(app);
     Ok(Rollout { state, ..before })

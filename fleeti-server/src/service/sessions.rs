@@ -1,7 +1,7 @@
 //! Sessions of people in the browser.
 
 use crate::app::{App, now_s};
-use crate::db::{self, audit};
+use crate::db;
 use crate::error::AppError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
@@ -32,7 +32,7 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
     let session = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = app.db.write().await?;
     db::sessions::insert(&mut tx, &sha256_hex(session.as_bytes()), &credential(app), now_s(), now_s() + SESSION_S).await?;
-    audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
+    app.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -52,7 +52,7 @@ pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
 pub async fn end(app: &App, session: &str) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     db::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
-    audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
+    app.audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
     tx.commit().await?;
     Ok(())
 }

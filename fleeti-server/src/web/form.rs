@@ -90,6 +90,11 @@ fn shape(schema: &'static RefOr<Schema>) -> Shape {
     }
 }
 
+/// What a flag is that a document does not name.
+fn is_on_by_default(schema: &'static RefOr<Schema>) -> bool {
+    matches!(resolved(schema), Some(Schema::Object(object)) if object.default == Some(Value::Bool(true)))
+}
+
 fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
@@ -215,7 +220,7 @@ fn field(
         }
         Shape::Choice(values) => Kind::Choice(text(), values),
         Shape::Integer => Kind::Number(text()),
-        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or(true)),
+        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(schema))),
         Shape::Lines => Kind::Long(text(), text().lines().count().clamp(4, 24)),
         Shape::Text => Kind::Text(text()),
     };

@@ -1,7 +1,7 @@
 //! What the signer does, and what it refuses to whoever asks.
 
 use crate::{NOW_S, World, csr, device};
-use fleeti_pki::audit::{Act, Entry, Examination, Stage};
+use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::crl::VerifiedList;
 use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper, Limits};
@@ -133,7 +133,7 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     let act = Act::new("admin", "release.publish", "kiosk@2").of("ab".repeat(32));
     one(&mut keeper, Request::Record { act: act.clone() });
     let Response::Proof { proof } = one(&mut keeper, Request::Prove { number: 0 }) else { panic!("no proof") };
-    let proved = proof.verify(&world.log_key()).unwrap();
+    let proved = verify_proof(&proof, &world.log_key()).unwrap();
     assert_eq!((&proved.entry().act, proved.checkpoint().stated_s()), (&act, NOW_S));
     // Everybody can read the file, and find out whether it leads to the statement.
     let mut examination = Examination::default();

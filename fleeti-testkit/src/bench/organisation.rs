@@ -6,9 +6,9 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::certificate::{self, Period, Purpose, Role};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
-use fleeti_server::config::Pki;
 use fleeti_server::db::devices::Certified;
 use fleeti_server::db::{self, Db};
+use fleeti_signer::keeper::Keys;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -34,7 +34,7 @@ pub struct Device {
 pub struct Organisation {
     /// The folder.
     pub world: World,
-    pki: Pki,
+    keys: Keys,
 }
 
 /// Where our server listens.
@@ -65,8 +65,9 @@ impl Organisation {
         let world = World::new(dir)?;
         world.make_keys()?;
         fs::copy(world.path("passphrase"), world.path("server/passphrase"))?;
-        let pki = Pki::open(&world.path("server"))?;
-        Ok(Self { world, pki })
+        let server = world.path("server");
+        let keys = fleeti_signer::keys::open(&server.join("pki"), &fleeti_signer::keys::passphrase(&server)?, None)?;
+        Ok(Self { world, keys })
     }
 
     /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL wants a self-signed anchor, so it gets
@@ -77,13 +78,13 @@ impl Organisation {
     pub fn peer_files(&self) -> Result<(PathBuf, PathBuf, PathBuf)> {
         let key = SoftKey::generate(Algorithm::P256)?;
         let role = Role::Server { names: vec!["localhost".into(), "127.0.0.1".into()] };
-        let authority = self.pki.server_authority();
+        let authority = self.keys.server.authority();
         let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
         let files = (self.world.path("peer.pem"), self.world.path("peer.key"), self.world.path("peer-ca.pem"));
         fs::write(&files.0, format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(authority.certificate)?))?;
         fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
         let twin = Role::Intermediate { purpose: Purpose::Device };
-        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.pki.device_authority().signer)?;
+        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.keys.device.authority().signer)?;
         fs::write(&files.2, certificate::to_pem(&twin)?)?;
         Ok(files)
     }
@@ -95,7 +96,7 @@ impl Organisation {
     pub fn devices(&self, fleet: &str, count: usize) -> Result<Vec<Device>> {
         let fleet = fleet.parse()?;
         let (mut devices, mut rows) = (Vec::new(), Vec::new());
-        let authority = self.pki.device_authority();
+        let authority = self.keys.device.authority();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
         let roots = Arc::new(roots);

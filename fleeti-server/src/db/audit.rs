@@ -1,0 +1,51 @@
+//! What waits to be entered in the audit log.
+
+use super::{Tx, seconds};
+use fleeti_pki::audit::Act;
+use sqlx::{QueryBuilder, Sqlite};
+
+/// Most acts that are entered at once.
+pub const AT_ONCE: u32 = 256;
+
+/// Adds an act, in the transaction of what it is about.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, id: &str, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)")
+        .bind(id)
+        .bind(seconds(now_s))
+        .bind(actor)
+        .bind(action)
+        .bind(subject)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The oldest acts that wait, in their order.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
+    let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
+    let rows: Vec<(String, String, String, String)> = sqlx::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(|(id, actor, action, subject)| Act { id: Some(id), ..Act::new(actor, action, subject) }).collect())
+}
+
+/// Takes acts out that are in the log.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), sqlx::Error> {
+    for some in ids.chunks(AT_ONCE as usize) {
+        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM audit_outbox WHERE id IN (");
+        let mut list = query.separated(", ");
+        for id in some {
+            list.push_bind(*id);
+        }
+        query.push(")");
+        query.build().execute(&mut **tx).await?;
+    }
+    Ok(())
+}

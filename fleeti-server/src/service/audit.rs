@@ -1,0 +1,123 @@
+//! The audit log, as far as the server has to do with it: it carries acts there, and shows what is in it.
+
+use crate::app::{App, AppRef};
+use crate::db;
+use crate::error::AppError;
+use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
+use fleeti_pki::audit::{Act, Entry};
+use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};
+use futures::future::join_all;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Between two tries to reach the signer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Takes out of the outbox what is in the log already: a server that was killed may have entered acts without knowing.
+/// Then the rest is entered. To be called before anything else works here.
+///
+/// # Errors
+/// When the database or the signer does not answer.
+pub async fn settle(app: &App) -> Result<(), AppError> {
+    let size = app.pki.log.verify(&checkpoint(app).await?)?.checkpoint().size;
+    let last = entries(app, size.saturating_sub(u64::from(db::audit::AT_ONCE) * 2), ENTRIES_MAX).await?.lines;
+    let known: HashSet<String> = last.iter().filter_map(|l| Entry::parse(l.as_bytes()).ok()?.act.id).collect();
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let mut tx = app.db.write().await?;
+    db::audit::remove(&mut tx, &known).await?;
+    tx.commit().await?;
+    while enter_waiting(app).await? {}
+    super::releases::enter_in_log(app).await
+}
+
+/// Carries acts to the log until the task is ended.
+pub async fn carry(app: AppRef) {
+    loop {
+        app.audit_waits.notified().await;
+        loop {
+            match enter_waiting(&app).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    tracing::error!("acts wait for the audit log: {e}");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+/// Enters the oldest acts; `false` when none waited.
+async fn enter_waiting(app: &App) -> Result<bool, AppError> {
+    // With the write lock, so that whoever has just written an act has committed it.
+    let mut tx = app.db.write().await?;
+    let acts = db::audit::waiting(&mut tx).await?;
+    drop(tx);
+    if acts.is_empty() {
+        return Ok(false);
+    }
+    // Asked in their order, answered together.
+    for entered in join_all(acts.iter().map(|act| enter(app, act.clone()))).await {
+        entered?;
+    }
+    let ids: Vec<_> = acts.iter().filter_map(|act| act.id.as_deref()).collect();
+    let mut tx = app.db.write().await?;
+    db::audit::remove(&mut tx, &ids).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Enters an act; gives the number of its entry.
+///
+/// # Errors
+/// When the signer refuses or does not answer.
+pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
+    match app.signer.ask(Request::Record { act }).await? {
+        Response::Recorded { number } => Ok(number),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+/// A signed statement of the log's size.
+///
+/// # Errors
+/// When the signer does not answer.
+pub async fn checkpoint(app: &App) -> Result<String, AppError> {
+    match app.signer.ask(Request::Checkpoint).await? {
+        Response::Checkpoint { note } => Ok(note),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+/// Entries, as they lie in the log.
+///
+/// # Errors
+/// When the signer does not answer.
+pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, AppError> {
+    match app.signer.ask(Request::Entries { from, limit }).await? {
+        Response::Entries { lines } => Ok(AuditEntries { lines }),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+/// An entry, with the proof that it is in the log.
+///
+/// # Errors
+/// When there is no such entry, or the signer does not answer.
+pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
+    match app.signer.ask(Request::Prove { number }).await? {
+        Response::Proof { proof } => Ok(proof),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+/// The proof that the log only grew.
+///
+/// # Errors
+/// When the log never had so many entries, or the signer does not answer.
+pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
+    match app.signer.ask(Request::Consistency { old, new }).await? {
+        Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}

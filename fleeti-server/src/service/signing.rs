@@ -1,0 +1,46 @@
+//! What the signer is asked for.
+
+use crate::error::AppError;
+use base64::Engine;
+use fleeti_core::wire::problem::Code;
+use fleeti_signer::handle::{SignerError, SignerHandle};
+use fleeti_signer::wire::{Request, Response};
+
+impl From<SignerError> for AppError {
+    fn from(e: SignerError) -> Self {
+        match e {
+            SignerError::Refused(reason) => Self::new(Code::Conflict, format!("the signer refuses: {reason}")),
+            other => Self::internal(other),
+        }
+    }
+}
+
+fn unexpected(response: &Response) -> AppError {
+    AppError::internal(format!("the signer answered {response:?}"))
+}
+
+fn bytes(base64: &str) -> Result<Vec<u8>, AppError> {
+    base64::engine::general_purpose::STANDARD.decode(base64).map_err(AppError::internal)
+}
+
+/// A certificate, DER.
+///
+/// # Errors
+/// When the signer refuses or does not answer.
+pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
+    match signer.ask(request).await? {
+        Response::Certificate { der } => bytes(&der),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A revocation list, DER.
+///
+/// # Errors
+/// When the signer refuses or does not answer.
+pub async fn revocation_list(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
+    match signer.ask(request).await? {
+        Response::RevocationList { der } => bytes(&der),
+        other => Err(unexpected(&other)),
+    }
+}
