@@ -49,6 +49,9 @@ enum Command {
     /// Rollouts: a release to a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// The audit log: who did what, and whether anybody changed that.
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
+        Command::Audit(command) => commands::audit::run(command, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,8 +19,8 @@ use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
-    ProfileRevision, Release, Rollout, RolloutSummary,
+    AuditConsistency, AuditEntries, AuditProof, Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device,
+    Enrollment, Event, Fleet, Forgive, ProfileRevision, Release, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -119,6 +119,36 @@ impl Client {
     }
     async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
         Ok(Self::send(self.request(Method::POST, path).json(body)).await?.json().await?)
+    }
+
+    /// Entries of the audit log from a number on, oldest first; a page of them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_entries(&self, from: u64) -> Result<Vec<String>> {
+        let page: AuditEntries = self.get(&format!("audit/entries?from={from}")).await?;
+        Ok(page.lines)
+    }
+    /// An entry of the audit log, with the proof that it is in the log.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_proof(&self, number: u64) -> Result<AuditProof> {
+        self.get(&format!("audit/entries/{number}/proof")).await
+    }
+    /// A signed statement of the audit log's size, C2SP checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_checkpoint(&self) -> Result<String> {
+        Ok(Self::send(self.request(Method::GET, "audit/checkpoint")).await?.text().await?)
+    }
+    /// The proof that the audit log only grew between two sizes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_consistency(&self, old: u64, new: u64) -> Result<AuditConsistency> {
+        self.get(&format!("audit/consistency?old={old}&new={new}")).await
     }
 
     /// Every device.

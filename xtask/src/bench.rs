@@ -11,7 +11,7 @@ const RUMQTTD: (&str, &str) = ("rumqttd", "0.20.0");
 pub fn measure(arguments: &[&str]) -> Result<()> {
     setup::run()?;
     setup::install(setup::PEERS)?;
-    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
+    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-signer", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
     run_cargo("build the programs for figures", &[&["build", "--release", "--bins"][..], &packages].concat())?;
     let mut command = Command::new(target().join("release/fleeti-bench"));
     command.args(arguments);

@@ -3,6 +3,7 @@
 use crate::app::{App, AppRef};
 use crate::db;
 use crate::error::AppError;
+use crate::service::signing;
 use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_pki::audit::{Act, Entry};
 use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};
@@ -72,7 +73,7 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
 /// # Errors
 /// When the signer refuses or does not answer.
 pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
-    match app.signer.ask(Request::Record { act }).await? {
+    match signing::ask(&app.signer, Request::Record { act }).await? {
         Response::Recorded { number } => Ok(number),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -83,7 +84,7 @@ pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
 /// # Errors
 /// When the signer does not answer.
 pub async fn checkpoint(app: &App) -> Result<String, AppError> {
-    match app.signer.ask(Request::Checkpoint).await? {
+    match signing::ask(&app.signer, Request::Checkpoint).await? {
         Response::Checkpoint { note } => Ok(note),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -94,7 +95,7 @@ pub async fn checkpoint(app: &App) -> Result<String, AppError> {
 /// # Errors
 /// When the signer does not answer.
 pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, AppError> {
-    match app.signer.ask(Request::Entries { from, limit }).await? {
+    match signing::ask(&app.signer, Request::Entries { from, limit }).await? {
         Response::Entries { lines } => Ok(AuditEntries { lines }),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -105,7 +106,7 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
 /// # Errors
 /// When there is no such entry, or the signer does not answer.
 pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
-    match app.signer.ask(Request::Prove { number }).await? {
+    match signing::ask(&app.signer, Request::Prove { number }).await? {
         Response::Proof { proof } => Ok(proof),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -116,7 +117,7 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
 /// # Errors
 /// When the log never had so many entries, or the signer does not answer.
 pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
-    match app.signer.ask(Request::Consistency { old, new }).await? {
+    match signing::ask(&app.signer, Request::Consistency { old, new }).await? {
         Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }

@@ -64,26 +64,51 @@ pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse
     let key_sha256 = sha256_hex(key.public_key_der());
     let token_sha256 = sha256_hex(request.token.as_bytes());
     let now = now_s();
-    let mut tx = app.db.write().await?;
-    let row = db::enrollments::find(&mut tx, &token_sha256).await?.ok_or_else(refused)?;
-    if from_seconds(row.expires_s) < now {
-        return Err(refused());
-    }
-    let device: DeviceId = match (&row.device, &row.key_sha256) {
-        (None, _) => new_id("dev").parse().map_err(AppError::internal)?,
-        (Some(device), Some(used_by)) if *used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
-        (Some(_), _) => return Err(refused()),
+    // Looked at twice: the signer is asked between, and nobody else waits for it.
+    let admitted = admission(&mut app.db.write().await?, &token_sha256, &key_sha256, now).await?.ok_or_else(refused)?;
+    let device = match admitted.device {
+        Some(device) => device,
+        None => new_id("dev").parse().map_err(AppError::internal)?,
     };
-    if db::devices::fleet_of_revoked(&mut tx, &device).await?.is_some() {
-        return Err(refused());
-    }
-    let fleet: FleetId = row.fleet.parse().map_err(AppError::internal)?;
-    let chain_pem = certify(app, &mut tx, &device, &fleet, &request.csr_pem, &key, now).await?;
+    let certified = certify(app, &device, &request.csr_pem, &key).await?;
+    let mut tx = app.db.write().await?;
+    let fleet = match admission(&mut tx, &token_sha256, &key_sha256, now).await? {
+        Some(Admission { device: used_by, fleet }) if used_by.as_ref().is_none_or(|d| *d == device) => fleet,
+        _ => return Err(refused()),
+    };
+    db::devices::upsert(&mut tx, &device, &fleet, &certified, now).await?;
     db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
     app.audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
-    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain_pem })
+    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain_pem(app, &certified)? })
+}
+
+/// What a token is good for.
+struct Admission {
+    /// The device that used it already, with the same key.
+    device: Option<DeviceId>,
+    fleet: FleetId,
+}
+
+/// What a token is good for to a key; `None` when it is unknown, expired or used by another key, or its device is
+/// revoked.
+async fn admission(tx: &mut db::Tx<'_>, token_sha256: &str, key_sha256: &str, now: u64) -> Result<Option<Admission>, AppError> {
+    let Some(row) = db::enrollments::find(tx, token_sha256).await? else { return Ok(None) };
+    if from_seconds(row.expires_s) < now {
+        return Ok(None);
+    }
+    let device: Option<DeviceId> = match (&row.device, &row.key_sha256) {
+        (None, _) => None,
+        (Some(device), Some(used_by)) if used_by == key_sha256 => Some(device.parse().map_err(AppError::internal)?),
+        (Some(_), _) => return Ok(None),
+    };
+    if let Some(device) = &device
+        && db::devices::fleet_of_revoked(tx, device).await?.is_some()
+    {
+        return Ok(None);
+    }
+    Ok(Some(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? }))
 }
 
 /// A new certificate for a device that still has a good one, over the same key.
@@ -98,24 +123,17 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Resu
         return Err(AppError::new(Code::Invalid, "csr_pem: renewal is for the key that the device enrolled with"));
     }
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let certified = certify(app, device, &request.csr_pem, &key).await?;
     let mut tx = app.db.write().await?;
-    let certificate_chain_pem = certify(app, &mut tx, device, &known.fleet, &request.csr_pem, &key, now).await?;
+    db::devices::upsert(&mut tx, device, &known.fleet, &certified, now).await?;
     app.audit(&mut tx, now, "device", "device.renew", device.as_str()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
-    Ok(RenewResponse { certificate_chain_pem })
+    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified)? })
 }
 
-/// Signs a device's certificate and keeps it; gives it with its issuer, PEM.
-async fn certify(
-    app: &App,
-    tx: &mut db::Tx<'_>,
-    device: &DeviceId,
-    fleet: &FleetId,
-    csr_pem: &str,
-    key: &ProvedKey,
-    now: u64,
-) -> Result<String, AppError> {
+/// Has a device's certificate signed.
+async fn certify(app: &App, device: &DeviceId, csr_pem: &str, key: &ProvedKey) -> Result<Certified, AppError> {
     let request = Request::CertifyDevice {
         device: device.clone(),
         csr_pem: csr_pem.to_owned(),
@@ -123,13 +141,16 @@ async fn certify(
         protection: Protection::Software,
     };
     let leaf = certificate::from_der(&signing::certificate(&app.signer, request).await?)?;
-    let certified = Certified {
+    Ok(Certified {
         key_sha256: sha256_hex(key.public_key_der()),
         serial: certificate::serial(&leaf),
         pem: certificate::to_pem(&leaf)?,
         certificate_sha256: certificate::fingerprint(&leaf)?,
         not_after_s: certificate::not_after_s(&leaf),
-    };
-    db::devices::upsert(tx, device, fleet, &certified, now).await?;
+    })
+}
+
+/// A certificate with its issuer, PEM.
+fn chain_pem(app: &App, certified: &Certified) -> Result<String, AppError> {
     Ok(format!("{}{}", certified.pem, certificate::to_pem(&app.pki.device_ca)?))
 }

@@ -5,6 +5,7 @@ use base64::Engine;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::handle::{SignerError, SignerHandle};
 use fleeti_signer::wire::{Request, Response};
+use std::time::Duration;
 
 impl From<SignerError> for AppError {
     fn from(e: SignerError) -> Self {
@@ -23,12 +24,24 @@ fn bytes(base64: &str) -> Result<Vec<u8>, AppError> {
     base64::engine::general_purpose::STANDARD.decode(base64).map_err(AppError::internal)
 }
 
+/// How long somebody waits for the signer, who may be about to start.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks the signer, for a while.
+///
+/// # Errors
+/// When it refuses or does not answer.
+pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, AppError> {
+    let late = |_| AppError::internal(format!("the signer has not answered for {} s", PATIENCE.as_secs()));
+    Ok(tokio::time::timeout(PATIENCE, signer.ask(request)).await.map_err(late)??)
+}
+
 /// A certificate, DER.
 ///
 /// # Errors
 /// When the signer refuses or does not answer.
 pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
-    match signer.ask(request).await? {
+    match ask(signer, request).await? {
         Response::Certificate { der } => bytes(&der),
         other => Err(unexpected(&other)),
     }
@@ -39,7 +52,7 @@ pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<
 /// # Errors
 /// When the signer refuses or does not answer.
 pub async fn revocation_list(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
-    match signer.ask(request).await? {
+    match ask(signer, request).await? {
         Response::RevocationList { der } => bytes(&der),
         other => Err(unexpected(&other)),
     }
