@@ -25,18 +25,20 @@ pub const FLEET: &str = "demo";
 /// A boot under emulation on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(300);
 
-/// A server that is killed when dropped.
-struct ServerProcess {
-    child: Child,
-    api: String,
-    token_file: PathBuf,
+/// A process that is killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+struct ServerProcess {
+    process: Process,
+    api: String,
+    token_file: PathBuf,
 }
 
 /// Everything in one folder.
@@ -44,6 +46,7 @@ pub struct World {
     dir: PathBuf,
     programs: PathBuf,
     runtime: Runtime,
+    signer: Option<Process>,
     server: Option<ServerProcess>,
     client: Option<Client>,
     vm: Option<Vm>,
@@ -59,7 +62,7 @@ impl World {
         fs::create_dir_all(dir)?;
         let programs = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { dir: fs::canonicalize(dir)?, programs, runtime, server: None, client: None, vm: None, seen: 0 })
+        Ok(Self { dir: fs::canonicalize(dir)?, programs, runtime, signer: None, server: None, client: None, vm: None, seen: 0 })
     }
 
     /// A path in the folder.
@@ -103,7 +106,7 @@ impl World {
         self.path(name).display().to_string()
     }
 
-    /// Makes the keys; the server gets what is online and public.
+    /// Makes the keys; the signer gets what is online, and everybody what is public.
     ///
     /// # Errors
     /// What `fleeti pki init` said.
@@ -112,7 +115,12 @@ impl World {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path("passphrase"))?;
         std::io::Write::write_all(&mut file, secret.as_bytes())?;
         let said = self.fleeti(&["pki", "init", &self.text("pki")])?;
-        for (from, to) in [("pki/online", "server/pki/online"), ("pki/public", "server/pki/public"), ("pki/public", "public")] {
+        for (from, to) in [
+            ("pki/online", "signer/pki/online"),
+            ("pki/public", "signer/pki/public"),
+            ("pki/public", "server/pki/public"),
+            ("pki/public", "public"),
+        ] {
             copy_folder(&self.path(from), &self.path(to))?;
         }
         Ok(said.lines().next().unwrap_or_default().to_owned())
@@ -143,16 +151,30 @@ impl World {
         Ok(EnrollmentRecord { https_url: local(&record.https_url), mqtt_address: local(&record.mqtt_address), ..record })
     }
 
-    /// Starts the server, and waits until it is ready.
+    /// Starts the process that holds the server's keys. The server waits for it.
+    fn start_signer(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("signer.log"))?;
+        let mut command = tethered(self.programs.join("fleeti-signer"));
+        command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
+        command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.signer = Some(Process(command.spawn().context("fleeti-signer")?));
+        Ok(())
+    }
+
+    /// Starts signer and server, and waits until the server is ready.
     ///
     /// # Errors
     /// What it said.
     pub fn start_server(&mut self) -> Result<String> {
+        self.start_signer()?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
         let mut child = tethered(self.programs.join("fleeti-server"))
             .arg("--data")
             .arg(self.path("server"))
+            .arg("--signer")
+            .arg(self.path("signer/socket"))
             .args(["--api", api, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
             .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
@@ -182,7 +204,7 @@ impl World {
         let token_file = self.path("server/admin.token");
         let token = fs::read_to_string(&token_file)?;
         self.client = Some(Client::new(&api, token.trim())?);
-        self.server = Some(ServerProcess { child, api, token_file });
+        self.server = Some(ServerProcess { process: Process(child), api, token_file });
         Ok(address)
     }
 
@@ -307,7 +329,7 @@ impl World {
     /// # Errors
     /// When it does not run.
     pub fn server_id(&self) -> Result<u32> {
-        Ok(self.server.as_ref().context("the server does not run")?.child.id())
+        Ok(self.server.as_ref().context("the server does not run")?.process.0.id())
     }
 
     /// The device's certificate, PEM.
@@ -329,15 +351,16 @@ impl World {
         Ok(format!("PCR 11 {found} is what the build predicted"))
     }
 
-    /// Kills the server as a power cut would.
+    /// Kills server and signer as a power cut would.
     pub fn kill_server(&mut self) {
         self.server = None;
+        self.signer = None;
     }
 
     /// Waits until the device's machine or the server ends.
     pub fn wait(&mut self) {
         if let Some(server) = &mut self.server {
-            server.child.wait().ok();
+            server.process.0.wait().ok();
         }
     }
 }

@@ -74,7 +74,20 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn build_programs() -> Result<()> {
-    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-signer", "-p", "fleeti-agent", "-p", "fleeti-testkit", "-p", "fleeti-examples"];
+    let packages = [
+        "-p",
+        "fleeti-cli",
+        "-p",
+        "fleeti-server",
+        "-p",
+        "fleeti-signer",
+        "-p",
+        "fleeti-agent",
+        "-p",
+        "fleeti-testkit",
+        "-p",
+        "fleeti-examples",
+    ];
     let mut arguments = vec!["build", "--profile", "ci", "--bins"];
     arguments.extend(packages);
     run("build the programs", &mut cargo(&arguments))

@@ -64,9 +64,7 @@ impl Organisation {
     pub fn found(dir: &Path) -> Result<Self> {
         let world = World::new(dir)?;
         world.make_keys()?;
-        fs::copy(world.path("passphrase"), world.path("server/passphrase"))?;
-        let server = world.path("server");
-        let keys = fleeti_signer::keys::open(&server.join("pki"), &fleeti_signer::keys::passphrase(&server)?, None)?;
+        let keys = fleeti_signer::keys::open(&world.path("signer/pki"), &fs::read(world.path("passphrase"))?, None)?;
         Ok(Self { world, keys })
     }
 

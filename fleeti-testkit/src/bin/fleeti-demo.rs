@@ -96,7 +96,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.make_keys()?);
         Ok(())
     })?;
-    story.step("server: API, device port and MQTT", |e| {
+    story.step("server: API, device port and MQTT; its keys are in a process of their own", |e| {
         e.push(world.start_server()?);
         Ok(())
     })?;
@@ -150,6 +150,11 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     story.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
         e.push(format!("{id} was carried out and answered"));
+        Ok(())
+    })?;
+    story.step("the audit log has it all, and nobody has changed it", |e| {
+        let key = world.path("public/audit.pub").display().to_string();
+        e.push(world.fleeti(&["audit", "verify", "--key", &key])?);
         Ok(())
     })?;
     story.step("the agent and the server are small", |e| {
