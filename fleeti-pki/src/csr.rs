@@ -36,6 +36,21 @@ impl ProvedKey {
     }
 }
 
+/// The key that a request is about, DER, before anybody has proved anything: to look a request up, not to trust it.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn claimed_key(pem: &str) -> Result<Vec<u8>, Error> {
+    der_of(&read(pem)?.info.public_key, "public key")
+}
+
+fn read(pem: &str) -> Result<CertReq, Error> {
+    if pem.len() > PEM_MAX {
+        return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
+    }
+    CertReq::from_pem(pem).or_malformed("request")
+}
+
 /// Reads a request and checks its proof of possession. Subject, extensions and attributes are ignored.
 ///
 /// # Errors
@@ -49,10 +64,7 @@ pub fn check(pem: &str) -> Result<ProvedKey, Error> {
 /// # Errors
 /// As [`check`].
 pub fn check_with(pem: &str, verify: Verify) -> Result<ProvedKey, Error> {
-    if pem.len() > PEM_MAX {
-        return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
-    }
-    let request = CertReq::from_pem(pem).or_malformed("request")?;
+    let request = read(pem)?;
     let public_key_der = der_of(&request.info.public_key, "public key")?;
     let signature = request.signature.as_bytes().ok_or(Error::Refused("the request's signature is not whole bytes"))?;
     verify(&public_key_der, &der_of(&request.info, "request")?, signature)?;

@@ -5,6 +5,7 @@ use crate::db::{Db, Tx};
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
+use crate::service::intake::Applicant;
 use crate::service::releases::DocumentCache;
 use fleeti_core::wire::api::Event;
 use fleeti_signer::handle::SignerHandle;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Mutex, Notify, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
 /// Shared state.
 pub struct App {
@@ -22,6 +23,8 @@ pub struct App {
     pub pki: Pki,
     /// Who holds the private ones, and the audit log.
     pub signer: SignerHandle,
+    /// Devices that enroll.
+    pub intake: mpsc::Sender<Applicant>,
     /// Wakes what carries acts to the audit log.
     pub audit_waits: Notify,
     /// Storage.

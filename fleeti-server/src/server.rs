@@ -5,7 +5,7 @@ use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
-use crate::service::{audit, releases, revocation, signing};
+use crate::service::{audit, intake, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -19,7 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use utoipa_actix_web::AppExt;
 
@@ -81,11 +81,13 @@ impl Server {
         let list = revocation::list(&db, &signer).await?;
         let tls = TlsState::new(identity(&signer, &pki, &config.names).await?, pki.device_ca.clone(), &list)?;
         let (events, _) = broadcast::channel(1024);
+        let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
         let app = Arc::new(App {
             config,
             pki,
             signer,
             audit_waits: Notify::new(),
+            intake,
             db,
             hub: Hub::default(),
             tls,
@@ -136,6 +138,7 @@ impl Server {
                 async move { gateway::sessions::run(&app).await }
             }),
             tokio::spawn(renew(Arc::clone(&app))),
+            tokio::spawn(intake::run(Arc::clone(&app), applicants)),
             tokio::spawn(audit::carry(Arc::clone(&app))),
         ];
         Ok(Self { addresses, app, http: handles, tasks })

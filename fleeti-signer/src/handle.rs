@@ -17,6 +17,9 @@ pub enum SignerError {
     /// It refused.
     #[error("the signer refuses: {0}")]
     Refused(String),
+    /// It may be done later.
+    #[error("the signer has signed enough for now: {0}")]
+    Limited(String),
     /// It does not answer.
     #[error("the signer does not answer: {0}")]
     Unavailable(String),
@@ -59,6 +62,7 @@ impl SignerHandle {
         self.queue.send((request, answer)).await.map_err(|_| gone())?;
         match waiting.await.map_err(|_| gone())? {
             Response::Refused { reason } => Err(SignerError::Refused(reason)),
+            Response::Limited { reason } => Err(SignerError::Limited(reason)),
             response => Ok(response),
         }
     }

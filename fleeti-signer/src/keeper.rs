@@ -2,7 +2,7 @@
 //! outcomes, one flush, answers. So nothing is signed that is not in the log, and a thousand requests cost two flushes.
 
 use crate::log::{AuditLog, LogError};
-use crate::wire::{ENTRIES_MAX, NAMES_MAX, Request, Response, RevokedSerial};
+use crate::wire::{ENTRIES_MAX, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::AuditProof;
@@ -86,17 +86,35 @@ impl Bucket {
             (self.minute, self.left) = (now_s / 60, self.per_minute);
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Refusal(format!("more than {} certificates in a minute; the signer's limit is --certificates-per-minute", self.per_minute))
+            Refusal::Limited(format!(
+                "more than {} certificates in a minute; the signer's limit is --certificates-per-minute",
+                self.per_minute
+            ))
         })?;
         Ok(())
     }
 }
 
-struct Refusal(String);
+/// Why nothing is signed.
+enum Refusal {
+    /// The request is wrong.
+    Wrong(String),
+    /// There were too many of them.
+    Limited(String),
+}
+
+impl Refusal {
+    fn response(self) -> Response {
+        match self {
+            Self::Wrong(reason) => Response::Refused { reason },
+            Self::Limited(reason) => Response::Limited { reason },
+        }
+    }
+}
 
 impl<E: std::error::Error> From<E> for Refusal {
     fn from(e: E) -> Self {
-        Self(e.to_string())
+        Self::Wrong(e.to_string())
     }
 }
 
@@ -114,7 +132,7 @@ enum Step {
     Recorded(u64),
     /// To be read once everything is on the disk.
     Read(Request),
-    Refused(String),
+    Refused(Refusal),
 }
 
 /// Keys, log and limits.
@@ -159,7 +177,7 @@ impl Keeper {
             answers.push(match step {
                 Step::Work(work, act, intent) => self.carry_out(now_s, &work, act, intent)?,
                 Step::Recorded(number) => Response::Recorded { number },
-                Step::Refused(reason) => Response::Refused { reason },
+                Step::Refused(refusal) => refusal.response(),
                 Step::Read(request) => {
                     reads.push((at, request));
                     Response::Recorded { number: 0 }
@@ -177,8 +195,13 @@ impl Keeper {
     fn begin(&mut self, now_s: u64, request: Request) -> Result<Step, LogError> {
         let planned = match request {
             Request::Record { act } => return self.record(now_s, act),
-            Request::CertifyDevice { device, csr_pem, valid_s, protection } => {
+            Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion } => {
+                let action = match occasion {
+                    Occasion::Enrollment => "certificate.enroll",
+                    Occasion::Renewal => "certificate.renew",
+                };
                 self.plan_device(now_s, device, &csr_pem, valid_s, protection)
+                    .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
             Request::CertifyServer { names, csr_pem } => self.plan_server(now_s, names, &csr_pem),
             Request::RevocationList { revoked } => Ok(plan_list(revoked)),
@@ -189,20 +212,20 @@ impl Keeper {
         match planned {
             Ok((work, act)) => match self.log.append(now_s, act.clone(), Stage::Intent) {
                 Ok(intent) => Ok(Step::Work(work, act, intent)),
-                Err(LogError::Pki(e)) => Ok(Step::Refused(e.to_string())),
+                Err(LogError::Pki(e)) => Ok(Step::Refused(e.into())),
                 Err(e) => Err(e),
             },
-            Err(Refusal(reason)) => Ok(Step::Refused(reason)),
+            Err(refusal) => Ok(Step::Refused(refusal)),
         }
     }
 
     fn record(&mut self, now_s: u64, act: Act) -> Result<Step, LogError> {
         if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
-            return Ok(Step::Refused(format!("{} is written by the signer alone", act.action)));
+            return Ok(Step::Refused(Refusal::Wrong(format!("{} is written by the signer alone", act.action))));
         }
         match self.log.append(now_s, act, Stage::Done) {
             Ok(number) => Ok(Step::Recorded(number)),
-            Err(LogError::Pki(e)) => Ok(Step::Refused(e.to_string())),
+            Err(LogError::Pki(e)) => Ok(Step::Refused(e.into())),
             Err(e) => Err(e),
         }
     }
@@ -216,7 +239,9 @@ impl Keeper {
         protection: certificate::Protection,
     ) -> Result<(Work, Act), Refusal> {
         if !(DEVICE_S_MIN..=DEVICE_S_MAX).contains(&valid_s) {
-            return Err(Refusal(format!("a device's certificate is valid for {DEVICE_S_MIN} to {DEVICE_S_MAX} seconds, not {valid_s}")));
+            return Err(Refusal::Wrong(format!(
+                "a device's certificate is valid for {DEVICE_S_MIN} to {DEVICE_S_MAX} seconds, not {valid_s}"
+            )));
         }
         let key = csr::check_with(csr_pem, fast::verify)?;
         self.issued.take(now_s)?;
@@ -227,7 +252,7 @@ impl Keeper {
 
     fn plan_server(&mut self, now_s: u64, names: Vec<String>, csr_pem: &str) -> Result<(Work, Act), Refusal> {
         if names.is_empty() || names.len() > NAMES_MAX {
-            return Err(Refusal(format!("a server has 1 to {NAMES_MAX} names, not {}", names.len())));
+            return Err(Refusal::Wrong(format!("a server has 1 to {NAMES_MAX} names, not {}", names.len())));
         }
         let key = csr::check_with(csr_pem, fast::verify)?;
         self.issued.take(now_s)?;
@@ -247,15 +272,15 @@ impl Keeper {
                     Work::List { .. } => Response::RevocationList { der },
                 })
             }
-            Err(Refusal(reason)) => {
-                let short: String = reason.chars().take(100).collect();
-                self.log.append(now_s, act, Stage::Failed { intent, reason: short })?;
-                Ok(Response::Refused { reason })
+            Err(e) => {
+                let reason: String = e.to_string().chars().take(100).collect();
+                self.log.append(now_s, act, Stage::Failed { intent, reason })?;
+                Ok(Response::Refused { reason: e.to_string() })
             }
         }
     }
 
-    fn sign(&self, now_s: u64, work: &Work, intent: u64) -> Result<Vec<u8>, Refusal> {
+    fn sign(&self, now_s: u64, work: &Work, intent: u64) -> Result<Vec<u8>, fleeti_pki::Error> {
         Ok(match work {
             Work::Device { id, key, valid_s, extras } => {
                 let role = Role::Device { id: id.clone() };

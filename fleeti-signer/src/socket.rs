@@ -83,6 +83,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
             let response = match signer.ask(call.request).await {
                 Ok(response) => response,
                 Err(SignerError::Refused(reason)) => Response::Refused { reason },
+                Err(SignerError::Limited(reason)) => Response::Limited { reason },
                 // No answer at all: the caller must not take it for a refusal.
                 Err(SignerError::Unavailable(_)) => return,
             };

@@ -23,6 +23,16 @@ pub struct RevokedSerial {
     pub revoked_s: u64,
 }
 
+/// Why a device gets a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// It is new.
+    Enrollment,
+    /// The one that it has comes to its end.
+    Renewal,
+}
+
 /// One thing that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -37,6 +47,8 @@ pub enum Request {
         valid_s: u64,
         /// How the key is kept.
         protection: Protection,
+        /// Why.
+        occasion: Occasion,
     },
     /// A server's certificate over the key of a request, by the server intermediate.
     CertifyServer {
@@ -116,6 +128,11 @@ pub enum Response {
     Entries {
         /// Oldest first.
         lines: Vec<String>,
+    },
+    /// More than the signer's limits allow; later it may be done.
+    Limited {
+        /// Which limit.
+        reason: String,
     },
     /// It was refused, or failed; nothing was signed.
     Refused {

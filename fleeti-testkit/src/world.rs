@@ -47,6 +47,8 @@ pub struct World {
     programs: PathBuf,
     runtime: Runtime,
     signer: Option<Process>,
+    /// The signer's limit, where it is not the usual one.
+    pub certificates_per_minute: Option<u32>,
     server: Option<ServerProcess>,
     client: Option<Client>,
     vm: Option<Vm>,
@@ -62,7 +64,17 @@ impl World {
         fs::create_dir_all(dir)?;
         let programs = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { dir: fs::canonicalize(dir)?, programs, runtime, signer: None, server: None, client: None, vm: None, seen: 0 })
+        Ok(Self {
+            dir: fs::canonicalize(dir)?,
+            programs,
+            runtime,
+            signer: None,
+            certificates_per_minute: None,
+            server: None,
+            client: None,
+            vm: None,
+            seen: 0,
+        })
     }
 
     /// A path in the folder.
@@ -158,6 +170,9 @@ impl World {
         command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
         command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if let Some(limit) = self.certificates_per_minute {
+            command.arg("--certificates-per-minute").arg(limit.to_string());
+        }
         self.signer = Some(Process(command.spawn().context("fleeti-signer")?));
         Ok(())
     }
@@ -330,6 +345,14 @@ impl World {
     /// When it does not run.
     pub fn server_id(&self) -> Result<u32> {
         Ok(self.server.as_ref().context("the server does not run")?.process.0.id())
+    }
+
+    /// The signer's process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signer_id(&self) -> Result<u32> {
+        Ok(self.signer.as_ref().context("the signer does not run")?.0.id())
     }
 
     /// The device's certificate, PEM.

@@ -24,8 +24,11 @@ const NEEDED: &[Package] = &[
 ];
 
 /// What benchmarks are run beside; nothing else needs them.
-pub const PEERS: &[Package] =
-    &[("nginx-light", "/usr/sbin/nginx", "serves files beside us"), ("mosquitto", "/usr/sbin/mosquitto", "speaks MQTT beside us")];
+pub const PEERS: &[Package] = &[
+    ("nginx-light", "/usr/sbin/nginx", "serves files beside us"),
+    ("mosquitto", "/usr/sbin/mosquitto", "speaks MQTT beside us"),
+    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us"),
+];
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {

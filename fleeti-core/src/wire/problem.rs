@@ -24,6 +24,8 @@ pub enum Code {
     TooLarge,
     /// A signature or digest is wrong.
     Untrusted,
+    /// Not now: too much is asked at once, or a part of the server is away. Come back later.
+    Unavailable,
     /// A fault of the server; the log has more.
     Internal,
 }
@@ -40,6 +42,7 @@ impl Code {
             Self::Conflict => "conflict",
             Self::TooLarge => "too_large",
             Self::Untrusted => "untrusted",
+            Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
     }

@@ -7,6 +7,7 @@ use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::device::{DesiredState, Forgiveness, Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
+use std::collections::HashSet;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -64,31 +65,48 @@ pub struct Certified {
     pub not_after_s: u64,
 }
 
-/// Adds a device, or gives a known one its new certificate.
+/// Adds devices, or gives known ones their new certificates.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn upsert(tx: &mut Tx<'_>, id: &DeviceId, fleet: &FleetId, c: &Certified, now_s: u64) -> Result<(), AppError> {
-    sqlx::query(
-        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
-         certificate_not_after_s) VALUES ($1, $2, $3, $3, $4, $5, $6, $7) \
-         ON CONFLICT (id) DO UPDATE SET serial = $5, certificate_sha256 = $6, certificate_not_after_s = $7",
-    )
-    .bind(id.as_str())
-    .bind(fleet.as_str())
-    .bind(seconds(now_s))
-    .bind(&c.key_sha256)
-    .bind(&c.serial)
-    .bind(&c.certificate_sha256)
-    .bind(seconds(c.not_after_s))
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query("INSERT INTO certificates (device, pem) VALUES ($1, $2) ON CONFLICT (device) DO UPDATE SET pem = $2")
-        .bind(id.as_str())
-        .bind(&c.pem)
-        .execute(&mut **tx)
-        .await?;
+pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified)], now_s: u64) -> Result<(), AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) ",
+    );
+    query.push_values(devices, |mut row, (id, fleet, c)| {
+        row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(seconds(now_s)).push_bind(seconds(now_s));
+        row.push_bind(&c.key_sha256).push_bind(&c.serial).push_bind(&c.certificate_sha256).push_bind(seconds(c.not_after_s));
+    });
+    query.push(
+        " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
+         certificate_not_after_s = excluded.certificate_not_after_s",
+    );
+    query.build().execute(&mut **tx).await?;
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO certificates (device, pem) ");
+    query.push_values(devices, |mut row, (id, _, c)| {
+        row.push_bind(id.as_str()).push_bind(&c.pem);
+    });
+    query.push(" ON CONFLICT (device) DO UPDATE SET pem = excluded.pem");
+    query.build().execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Of these devices, those that are revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoked_of(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashSet<String>, AppError> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT id FROM devices WHERE revoked_s IS NOT NULL AND id IN (");
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_str());
+    }
+    query.push(")");
+    let rows: Vec<String> = query.build_query_scalar().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// One device.

@@ -3,10 +3,15 @@
 use super::{Tx, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
+use std::collections::HashMap;
 
 /// A token that was given out.
 #[derive(sqlx::FromRow)]
 pub struct EnrollmentRow {
+    /// Its digest.
+    pub token_sha256: String,
     /// The fleet it enrolls into.
     pub fleet: String,
     /// End of its validity.
@@ -31,25 +36,35 @@ pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, fleet: &FleetId, expire
     Ok(())
 }
 
-/// Finds a token.
+/// Finds tokens.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find(tx: &mut Tx<'_>, token_sha256: &str) -> Result<Option<EnrollmentRow>, AppError> {
-    let sql = "SELECT fleet, expires_s, device, key_sha256 FROM enrollments WHERE token_sha256 = $1";
-    Ok(sqlx::query_as(sql).bind(token_sha256).fetch_optional(&mut **tx).await?)
+pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT token_sha256, fleet, expires_s, device, key_sha256 FROM enrollments WHERE token_sha256 IN (");
+    let mut list = query.separated(", ");
+    for token in token_sha256s {
+        list.push_bind(*token);
+    }
+    query.push(")");
+    let rows: Vec<EnrollmentRow> = query.build_query_as().fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.token_sha256.clone(), row)).collect())
 }
 
-/// Binds a token to the device and key that used it.
+/// Token, device and key.
+pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
+
+/// Binds tokens to the devices and keys that used them.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn consume(tx: &mut Tx<'_>, token_sha256: &str, device: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
-    sqlx::query("UPDATE enrollments SET device = $2, key_sha256 = $3 WHERE token_sha256 = $1")
-        .bind(token_sha256)
-        .bind(device.as_str())
-        .bind(key_sha256)
-        .execute(&mut **tx)
-        .await?;
+pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new("WITH used (token, device, key) AS (");
+    query.push_values(uses, |mut row, (token, device, key)| {
+        row.push_bind(*token).push_bind(device.as_str()).push_bind(*key);
+    });
+    query.push(") UPDATE enrollments SET device = used.device, key_sha256 = used.key FROM used WHERE token_sha256 = used.token");
+    query.build().execute(&mut **tx).await?;
     Ok(())
 }

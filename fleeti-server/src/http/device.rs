@@ -4,7 +4,7 @@
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::releases::Documents;
-use crate::service::{devices, enrollment, releases};
+use crate::service::{devices, enrollment, intake, releases};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -96,7 +96,7 @@ impl FromRequest for AuthenticatedDevice {
 }
 
 async fn enroll(app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
-    Ok(Json(enrollment::enroll(&app, &body).await?))
+    Ok(Json(intake::enroll(&app, &body).await?))
 }
 
 async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {

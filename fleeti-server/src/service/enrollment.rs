@@ -1,18 +1,18 @@
 //! Enrollment: tokens out, certificates for them.
 
-use crate::app::{App, new_id, now_s};
+use crate::app::{App, now_s};
+use crate::db;
 use crate::db::devices::Certified;
-use crate::db::{self, from_seconds};
 use crate::error::AppError;
 use crate::service::signing;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord, RenewRequest, RenewResponse};
+use fleeti_core::wire::device::{EnrollmentRecord, RenewRequest, RenewResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::{self, Protection};
-use fleeti_pki::csr::{self, ProvedKey};
-use fleeti_signer::wire::Request;
+use fleeti_pki::csr;
+use fleeti_signer::wire::{Occasion, Request};
 
 /// Validity of a device's certificate.
 pub const CERTIFICATE_S: u64 = 30 * 86_400;
@@ -48,109 +48,52 @@ pub async fn create(
     Ok(Enrollment { record, expires_s })
 }
 
-/// A certificate for a token. The same key may ask again with the same token, because an answer can be lost; any
-/// other key may not.
-///
-/// # Errors
-/// [`Code::Forbidden`] for a token that is unknown, expired or used; [`Code::Invalid`] for a bad request.
-pub async fn enroll(app: &App, request: &EnrollRequest) -> Result<EnrollResponse, AppError> {
-    // One answer for every reason: a guesser learns nothing.
-    let refused =
-        || AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`");
-    if request.token.len() != 64 {
-        return Err(refused());
-    }
-    let key = csr::check(&request.csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
-    let key_sha256 = sha256_hex(key.public_key_der());
-    let token_sha256 = sha256_hex(request.token.as_bytes());
-    let now = now_s();
-    // Looked at twice: the signer is asked between, and nobody else waits for it.
-    let admitted = admission(&mut app.db.write().await?, &token_sha256, &key_sha256, now).await?.ok_or_else(refused)?;
-    let device = match admitted.device {
-        Some(device) => device,
-        None => new_id("dev").parse().map_err(AppError::internal)?,
-    };
-    let certified = certify(app, &device, &request.csr_pem, &key).await?;
-    let mut tx = app.db.write().await?;
-    let fleet = match admission(&mut tx, &token_sha256, &key_sha256, now).await? {
-        Some(Admission { device: used_by, fleet }) if used_by.as_ref().is_none_or(|d| *d == device) => fleet,
-        _ => return Err(refused()),
-    };
-    db::devices::upsert(&mut tx, &device, &fleet, &certified, now).await?;
-    db::enrollments::consume(&mut tx, &token_sha256, &device, &key_sha256).await?;
-    app.audit(&mut tx, now, "device", "device.enroll", device.as_str()).await?;
-    tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
-    Ok(EnrollResponse { device, fleet, certificate_chain_pem: chain_pem(app, &certified)? })
-}
-
-/// What a token is good for.
-struct Admission {
-    /// The device that used it already, with the same key.
-    device: Option<DeviceId>,
-    fleet: FleetId,
-}
-
-/// What a token is good for to a key; `None` when it is unknown, expired or used by another key, or its device is
-/// revoked.
-async fn admission(tx: &mut db::Tx<'_>, token_sha256: &str, key_sha256: &str, now: u64) -> Result<Option<Admission>, AppError> {
-    let Some(row) = db::enrollments::find(tx, token_sha256).await? else { return Ok(None) };
-    if from_seconds(row.expires_s) < now {
-        return Ok(None);
-    }
-    let device: Option<DeviceId> = match (&row.device, &row.key_sha256) {
-        (None, _) => None,
-        (Some(device), Some(used_by)) if used_by == key_sha256 => Some(device.parse().map_err(AppError::internal)?),
-        (Some(_), _) => return Ok(None),
-    };
-    if let Some(device) = &device
-        && db::devices::fleet_of_revoked(tx, device).await?.is_some()
-    {
-        return Ok(None);
-    }
-    Ok(Some(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? }))
-}
-
 /// A new certificate for a device that still has a good one, over the same key.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a bad request or another key.
 pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Result<RenewResponse, AppError> {
-    let key = csr::check(&request.csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
-    let key_sha256 = sha256_hex(key.public_key_der());
+    let key_sha256 = claimed_key_sha256(&request.csr_pem)?;
     let now = now_s();
     if !db::devices::may_connect(app.db.pool(), device, &key_sha256).await? {
         return Err(AppError::new(Code::Invalid, "csr_pem: renewal is for the key that the device enrolled with"));
     }
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    let certified = certify(app, device, &request.csr_pem, &key).await?;
+    let certified = certify(app, device, &request.csr_pem, Occasion::Renewal).await?;
     let mut tx = app.db.write().await?;
-    db::devices::upsert(&mut tx, device, &known.fleet, &certified, now).await?;
-    app.audit(&mut tx, now, "device", "device.renew", device.as_str()).await?;
+    db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified)? })
 }
 
+/// The key that a request is about; its proof is the signer's to check.
+pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
+    let key = csr::claimed_key(csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+    Ok(sha256_hex(&key))
+}
+
 /// Has a device's certificate signed.
-async fn certify(app: &App, device: &DeviceId, csr_pem: &str, key: &ProvedKey) -> Result<Certified, AppError> {
+pub(super) async fn certify(app: &App, device: &DeviceId, csr_pem: &str, occasion: Occasion) -> Result<Certified, AppError> {
     let request = Request::CertifyDevice {
         device: device.clone(),
         csr_pem: csr_pem.to_owned(),
         valid_s: CERTIFICATE_S,
         protection: Protection::Software,
+        occasion,
     };
-    let leaf = certificate::from_der(&signing::certificate(&app.signer, request).await?)?;
+    let der = signing::certificate(&app.signer, request).await?;
+    let leaf = certificate::from_der(&der)?;
     Ok(Certified {
-        key_sha256: sha256_hex(key.public_key_der()),
+        key_sha256: certificate::key_sha256(&leaf)?,
         serial: certificate::serial(&leaf),
         pem: certificate::to_pem(&leaf)?,
-        certificate_sha256: certificate::fingerprint(&leaf)?,
+        certificate_sha256: sha256_hex(&der),
         not_after_s: certificate::not_after_s(&leaf),
     })
 }
 
 /// A certificate with its issuer, PEM.
-fn chain_pem(app: &App, certified: &Certified) -> Result<String, AppError> {
+pub(super) fn chain_pem(app: &App, certified: &Certified) -> Result<String, AppError> {
     Ok(format!("{}{}", certified.pem, certificate::to_pem(&app.pki.device_ca)?))
 }

@@ -6,6 +6,7 @@ pub mod builds;
 pub mod commands;
 pub mod devices;
 pub mod enrollment;
+pub mod intake;
 pub mod logs;
 pub mod overview;
 pub mod releases;

@@ -11,6 +11,7 @@ impl From<SignerError> for AppError {
     fn from(e: SignerError) -> Self {
         match e {
             SignerError::Refused(reason) => Self::new(Code::Conflict, format!("the signer refuses: {reason}")),
+            SignerError::Limited(_) => Self::new(Code::Unavailable, e.to_string()).hint("come back in a minute"),
             other => Self::internal(other),
         }
     }
@@ -32,7 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it refuses or does not answer.
 pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, AppError> {
-    let late = |_| AppError::internal(format!("the signer has not answered for {} s", PATIENCE.as_secs()));
+    let late = |_| {
+        tracing::error!("the signer has not answered for {} s", PATIENCE.as_secs());
+        AppError::new(Code::Unavailable, "the signer does not answer").hint("start fleeti-signer, or look into its log")
+    };
     Ok(tokio::time::timeout(PATIENCE, signer.ask(request)).await.map_err(late)??)
 }
 

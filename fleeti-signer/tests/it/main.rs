@@ -10,7 +10,7 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::keeper::{Keeper, Limits};
 use fleeti_signer::keys;
-use fleeti_signer::wire::Request;
+use fleeti_signer::wire::{Occasion, Request};
 use std::path::PathBuf;
 
 const NOW_S: u64 = 1_800_000_000;
@@ -48,5 +48,5 @@ fn csr() -> String {
 
 fn device(id: &str, valid_s: u64) -> Request {
     let protection = fleeti_pki::certificate::Protection::Software;
-    Request::CertifyDevice { device: id.parse().unwrap(), csr_pem: csr(), valid_s, protection }
+    Request::CertifyDevice { device: id.parse().unwrap(), csr_pem: csr(), valid_s, protection, occasion: Occasion::Enrollment }
 }

@@ -6,7 +6,7 @@ use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::crl::VerifiedList;
 use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper, Limits};
 use fleeti_signer::keys;
-use fleeti_signer::wire::{Request, Response, RevokedSerial};
+use fleeti_signer::wire::{Occasion, Request, Response, RevokedSerial};
 
 const DAY_S: u64 = 86_400;
 
@@ -47,11 +47,11 @@ fn a_batch_is_answered_in_order_with_each_intent_before_each_outcome() {
     assert_eq!(
         shown,
         [
-            ("certificate.device", "dev-a", Stage::Intent),
+            ("certificate.enroll", "dev-a", Stage::Intent),
             ("session.begin", "web", Stage::Done),
-            ("certificate.device", "dev-b", Stage::Intent),
-            ("certificate.device", "dev-a", Stage::Outcome { intent: 0 }),
-            ("certificate.device", "dev-b", Stage::Outcome { intent: 2 }),
+            ("certificate.enroll", "dev-b", Stage::Intent),
+            ("certificate.enroll", "dev-a", Stage::Outcome { intent: 0 }),
+            ("certificate.enroll", "dev-b", Stage::Outcome { intent: 2 }),
         ]
     );
     assert_eq!(log[3].act.sha256, Some(certificate::fingerprint(&a).unwrap()));
@@ -65,8 +65,13 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
         assert!(refusal(&mut keeper, device("dev-a", valid_s)).contains("valid for"));
     }
     let not_mine = csr().replacen("MI", "MJ", 1);
-    let bad =
-        Request::CertifyDevice { device: "dev-a".parse().unwrap(), csr_pem: not_mine, valid_s: DEVICE_S_MIN, protection: Protection::Tpm };
+    let bad = Request::CertifyDevice {
+        device: "dev-a".parse().unwrap(),
+        csr_pem: not_mine,
+        valid_s: DEVICE_S_MIN,
+        protection: Protection::Tpm,
+        occasion: Occasion::Renewal,
+    };
     refusal(&mut keeper, bad);
     refusal(&mut keeper, Request::CertifyServer { names: vec![], csr_pem: csr() });
     refusal(&mut keeper, Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr() });

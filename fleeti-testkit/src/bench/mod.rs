@@ -3,13 +3,14 @@
 //!
 //! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys, certificates, a
 //! server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT sessions, beside mosquitto and rumqttd)
-//! · [`pages`] (what a person waits for).
+//! · [`pages`] (what a person waits for) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
 pub mod artifacts;
 pub mod channel;
 pub mod organisation;
 pub mod pages;
 pub mod process;
+pub mod trust;
 
 use serde::Serialize;
 

@@ -4,7 +4,8 @@ use crate::world::World;
 use anyhow::{Context, Result};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_pki::certificate::{self, Period, Purpose, Role};
+use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role};
+use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_server::db::devices::Certified;
 use fleeti_server::db::{self, Db};
@@ -87,6 +88,52 @@ impl Organisation {
         Ok(files)
     }
 
+    /// Another device intermediate, of a curve of the benchmark's choice.
+    ///
+    /// # Errors
+    /// When a key cannot be made or sealed.
+    pub fn replace_device_ca(&mut self, algorithm: Algorithm) -> Result<()> {
+        let passphrase = fs::read(self.world.path("passphrase"))?;
+        let sealed = fs::read(self.world.path("pki/offline/root.key"))?;
+        let root_key = SoftKey::from_pkcs8_der(&fleeti_pki::sealed::open(&sealed, purpose::ROOT, &passphrase)?)?;
+        let root = certificate::from_pem(&fs::read_to_string(self.world.path("public/root.pem"))?)?;
+        let key = SoftKey::generate(algorithm)?;
+        let authority = Authority { certificate: &root, signer: &root_key };
+        let role = Role::Intermediate { purpose: Purpose::Device };
+        let issued =
+            certificate::to_pem(&certificate::issue(role, Period::starting(now_s(), VALID_S * 365), key.public_key_der(), &authority)?)?;
+        let sealed = fleeti_pki::sealed::seal(&key.to_pkcs8_der()?, purpose::DEVICE_CA, &passphrase)?;
+        fs::write(self.world.path("signer/pki/online/device-ca.key"), sealed)?;
+        for folder in ["signer/pki/public", "server/pki/public", "public"] {
+            fs::write(self.world.path(folder).join("device-ca.pem"), &issued)?;
+        }
+        self.keys = fleeti_signer::keys::open(&self.world.path("signer/pki"), &passphrase, None)?;
+        Ok(())
+    }
+
+    /// Certificate and key of the device intermediate, as PEM files for a peer.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn device_ca_files(&self, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+        let sealed = fs::read(self.world.path("signer/pki/online/device-ca.key"))?;
+        let opened = fleeti_pki::sealed::open(&sealed, purpose::DEVICE_CA, &fs::read(self.world.path("passphrase"))?)?;
+        let files = (folder.join("peer-ca.pem"), folder.join("peer-ca.key"));
+        fs::write(&files.0, certificate::to_pem(&self.keys.device.certificate)?)?;
+        fs::write(&files.1, pem("PRIVATE KEY", &opened))?;
+        Ok(files)
+    }
+
+    /// TLS without a device's certificate.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn anonymous_tls(&self) -> Result<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
+        Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    }
+
     /// Devices that our server knows, without asking it: enrolling is another benchmark.
     ///
     /// # Errors
@@ -131,8 +178,9 @@ impl Organisation {
         runtime.block_on(async {
             let db = Db::open(&database).await?;
             let mut tx = db.write().await?;
-            for (id, certified) in &rows {
-                db::devices::upsert(&mut tx, id, &fleet, certified, now_s()).await?;
+            let all: Vec<_> = rows.iter().map(|(id, certified)| (id, &fleet, certified)).collect();
+            for some in all.chunks(500) {
+                db::devices::upsert(&mut tx, some, now_s()).await?;
             }
             tx.commit().await?;
             db.pool().close().await;

@@ -78,6 +78,17 @@ pub fn cpu_s(id: u32) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / TICKS)
 }
 
+/// Seconds of CPU that this process's children have used that have ended.
+///
+/// # Errors
+/// I/O.
+pub fn children_cpu_s() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).context("stat");
+    Ok((ticks(13)? + ticks(14)?) / TICKS)
+}
+
 /// Resident memory of a process, KiB.
 ///
 /// # Errors

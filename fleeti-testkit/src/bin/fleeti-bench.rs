@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{Record, artifacts, channel, pages};
+use fleeti_testkit::bench::{Record, artifacts, channel, pages, trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +26,8 @@ enum Scenario {
     Channel,
     /// What a person waits for.
     Pages,
+    /// Certificates, beside cfssl and openssl, and the audit log.
+    Trust,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let records: Vec<Record> = match arguments.scenario {
         Scenario::Artifacts => artifacts::run(dir.path())?,
         Scenario::Pages => pages::run(dir.path())?,
+        Scenario::Trust => trust::run(dir.path())?,
         Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
     };
     let text = serde_json::to_string_pretty(&records)?;

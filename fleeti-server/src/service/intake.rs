@@ -1,0 +1,170 @@
+//! Devices that come with a token. Those that come while others are served are served together: one look at the database,
+//! one batch for the signer, one commit.
+
+use crate::app::{App, AppRef, new_id, now_s};
+use crate::db::devices::Certified;
+use crate::db::enrollments::EnrollmentRow;
+use crate::db::{self, from_seconds};
+use crate::error::AppError;
+use crate::service::enrollment::{certify, chain_pem, claimed_key_sha256};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_core::wire::problem::Code;
+use fleeti_signer::wire::Occasion;
+use futures::future::join_all;
+use std::collections::{HashMap, HashSet};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most devices that are served together.
+const BATCH_MAX: usize = 128;
+/// Most devices that wait.
+pub const QUEUE_MAX: usize = 1024;
+
+type Answer = Result<EnrollResponse, AppError>;
+
+/// A device that wants a certificate for a token.
+pub struct Applicant {
+    token_sha256: String,
+    key_sha256: String,
+    csr_pem: String,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// One answer for every reason: a guesser learns nothing.
+fn refused() -> AppError {
+    AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`")
+}
+
+/// A certificate for a token. The same key may ask again with the same token, because an answer can be lost; any
+/// other key may not.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a token that is unknown, expired or used; [`Code::Invalid`] for a bad request.
+pub async fn enroll(app: &App, request: &EnrollRequest) -> Answer {
+    if request.token.len() != 64 {
+        return Err(refused());
+    }
+    let (answer, waiting) = oneshot::channel();
+    let applicant = Applicant {
+        token_sha256: sha256_hex(request.token.as_bytes()),
+        key_sha256: claimed_key_sha256(&request.csr_pem)?,
+        csr_pem: request.csr_pem.clone(),
+        answer,
+    };
+    let full = |_| AppError::new(Code::Unavailable, "too many devices enroll at once").hint("come back in a minute");
+    app.intake.try_send(applicant).map_err(full)?;
+    waiting.await.map_err(|_| AppError::internal("the intake has stopped"))?
+}
+
+/// Serves devices until the task is ended.
+pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Applicant>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let applicants = std::mem::take(&mut batch);
+        let results = serve(&app, &applicants).await;
+        match results {
+            Ok(results) => {
+                for (applicant, result) in applicants.into_iter().zip(results) {
+                    if let Ok(response) = &result {
+                        app.publish(Event::Device { id: response.device.clone() });
+                    }
+                    applicant.answer.send(result).ok();
+                }
+            }
+            Err(e) => {
+                tracing::error!("enrollment: {e}");
+                for applicant in applicants {
+                    applicant.answer.send(Err(AppError::internal("see the server's log"))).ok();
+                }
+            }
+        }
+    }
+}
+
+/// What a token is good for.
+struct Admission {
+    device: DeviceId,
+    fleet: FleetId,
+}
+
+/// What a token is good for to a key. `minted` is who the device becomes, when the token is new.
+fn admission(row: Option<&EnrollmentRow>, key_sha256: &str, now: u64, minted: &DeviceId) -> Result<Admission, AppError> {
+    let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
+    let device = match (&row.device, &row.key_sha256) {
+        (None, _) => minted.clone(),
+        (Some(device), Some(used_by)) if used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
+        (Some(_), _) => return Err(refused()),
+    };
+    Ok(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? })
+}
+
+/// One result for each applicant.
+async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
+    let now = now_s();
+    let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
+    let known = db::enrollments::find(&mut *app.db.pool().acquire().await?, &tokens).await?;
+    // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.
+    let mut seen = HashSet::new();
+    let signed = join_all(applicants.iter().map(|a| {
+        let is_first = seen.insert(a.token_sha256.as_str());
+        let row = known.get(&a.token_sha256);
+        async move {
+            let minted = new_id("dev").parse().map_err(AppError::internal)?;
+            // Twice in one batch: the second one comes again and finds what became of the first.
+            let admitted = if is_first { admission(row, &a.key_sha256, now, &minted)? } else { return Err(refused()) };
+            let certified = certify(app, &admitted.device, &a.csr_pem, Occasion::Enrollment).await.map_err(bad_request)?;
+            Ok((admitted.device, certified))
+        }
+    }))
+    .await;
+    keep(app, applicants, &tokens, signed, now).await
+}
+
+/// The signer refuses a request whose proof is wrong.
+fn bad_request(e: AppError) -> AppError {
+    if e.code() == Code::Conflict { AppError::new(Code::Invalid, format!("csr_pem: {e}")) } else { e }
+}
+
+/// Keeps what was signed, unless its token was used or its device revoked meanwhile.
+async fn keep(
+    app: &App,
+    applicants: &[Applicant],
+    tokens: &[&str],
+    signed: Vec<Result<(DeviceId, Certified), AppError>>,
+    now: u64,
+) -> Result<Vec<Answer>, AppError> {
+    let mut tx = app.db.write().await?;
+    let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut *tx, tokens).await?;
+    let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
+    let revoked = db::devices::revoked_of(&mut tx, &ids).await?;
+    let good: Vec<Result<(Admission, Certified), AppError>> = applicants
+        .iter()
+        .zip(signed)
+        .map(|(a, signed)| {
+            let (device, certified) = signed?;
+            let admitted = admission(rows.get(&a.token_sha256), &a.key_sha256, now, &device)?;
+            if admitted.device != device || revoked.contains(device.as_str()) {
+                return Err(refused());
+            }
+            Ok((admitted, certified))
+        })
+        .collect();
+    let kept: Vec<_> = good.iter().flatten().map(|(a, c)| (&a.device, &a.fleet, c)).collect();
+    if !kept.is_empty() {
+        db::devices::upsert(&mut tx, &kept, now).await?;
+        let uses: Vec<_> = applicants
+            .iter()
+            .zip(&good)
+            .filter_map(|(a, g)| g.as_ref().ok().map(|(admitted, _)| (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())))
+            .collect();
+        db::enrollments::consume(&mut tx, &uses).await?;
+        tx.commit().await?;
+    }
+    let answer = |(admitted, certified): (Admission, Certified)| {
+        let certificate_chain_pem = chain_pem(app, &certified)?;
+        Ok(EnrollResponse { device: admitted.device, fleet: admitted.fleet, certificate_chain_pem })
+    };
+    Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
+}

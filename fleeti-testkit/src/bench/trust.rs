@@ -1,0 +1,254 @@
+//! Certificates for devices through the whole path (token, proof of possession, intent, signature, outcome, durable row),
+//! beside cfssl, which keeps nothing, and `openssl ca`, which keeps a text file. And the audit log: what an entry costs,
+//! and a proof among a million.
+
+use super::Record;
+use super::organisation::Organisation;
+use super::process::{Peer, children_cpu_s, cpu_s, free_port};
+use anyhow::{Context, Result, ensure};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::device::EnrollRequest;
+use fleeti_pki::audit::Act;
+use fleeti_pki::csr;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_server::db::{self, Db};
+use fleeti_signer::keeper::{Keeper, Limits};
+use fleeti_signer::wire::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Certificates of one measurement.
+const CERTIFICATES: usize = 6000;
+/// Certificates of one run of `openssl ca`.
+const BY_OPENSSL: usize = 300;
+const CONNECTIONS: usize = 96;
+const APPENDS: usize = 1000;
+const ENTRIES: u64 = 1_000_000;
+const PROOFS: u64 = 1000;
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Runs the scenario in a folder.
+///
+/// # Errors
+/// When a server does not start or sign.
+pub fn run(dir: &Path) -> Result<Vec<Record>> {
+    let requests = requests()?;
+    let mut records = Vec::new();
+    for (name, algorithm) in [("certificates_p384_per_cpu_s", Algorithm::P384), ("certificates_p256_per_cpu_s", Algorithm::P256)] {
+        let folder = dir.join(name);
+        let mut organisation = Organisation::found(&folder)?;
+        organisation.replace_device_ca(algorithm)?;
+        records.push(Record::new(name, ours(&mut organisation, &requests)?, "1/CPU-s", "fleeti"));
+        records.push(Record::new(name, cfssl(&organisation, &folder, &requests)?, "1/CPU-s", "cfssl"));
+        records.push(Record::new(name, openssl(&organisation, &folder, &requests)?, "1/CPU-s", "openssl ca"));
+    }
+    records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"))?);
+    Ok(records)
+}
+
+/// Requests of devices, each by a key of its own.
+fn requests() -> Result<Vec<String>> {
+    (0..CERTIFICATES).map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?)).collect()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// Server and signer, each a process.
+#[allow(clippy::cast_precision_loss)]
+fn ours(organisation: &mut Organisation, requests: &[String]) -> Result<f64> {
+    organisation.world.certificates_per_minute = Some(1_000_000);
+    let ports = organisation.start_server()?;
+    let tokens: Vec<String> = (0..requests.len()).map(|_| hex::encode(rand::random::<[u8; 32]>())).collect();
+    let runtime = runtime()?;
+    let database = organisation.world.path("server/fleeti.db");
+    runtime.block_on(async {
+        let db = Db::open(&database).await?;
+        let mut tx = db.write().await?;
+        for token in &tokens {
+            db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), &"bench".parse()?, now_s() + 3600).await?;
+        }
+        tx.commit().await?;
+        db.pool().close().await;
+        anyhow::Ok(())
+    })?;
+    let bodies = tokens
+        .into_iter()
+        .zip(requests)
+        .map(|(token, csr_pem)| {
+            let request = EnrollRequest {
+                token,
+                csr_pem: csr_pem.clone(),
+                architecture: fleeti_core::id::Architecture::X86_64,
+                running: "kiosk@1".parse()?,
+            };
+            Ok(serde_json::to_vec(&request)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let tls = organisation.anonymous_tls()?;
+    let ids = [organisation.world.server_id()?, organisation.world.signer_id()?];
+    let cpu = || ids.iter().map(|id| cpu_s(*id)).sum::<Result<f64>>();
+    let before = cpu()?;
+    runtime.block_on(post_all(ports.https, Some(tls), "/enroll", bodies))?;
+    Ok(requests.len() as f64 / (cpu()? - before))
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn cfssl(organisation: &Organisation, folder: &Path, requests: &[String]) -> Result<f64> {
+    let port = free_port()?;
+    let config = serde_json::json!({"signing": {"default": {"usages": ["digital signature", "client auth"], "expiry": "720h"}}});
+    fs::write(folder.join("cfssl.json"), config.to_string())?;
+    let (certificate, key) = organisation.device_ca_files(folder)?;
+    let text = |path: &Path| path.display().to_string();
+    let arguments = [
+        "serve".to_owned(),
+        format!("-ca={}", text(&certificate)),
+        format!("-ca-key={}", text(&key)),
+        format!("-config={}", text(&folder.join("cfssl.json"))),
+        "-address=127.0.0.1".to_owned(),
+        format!("-port={}", port.port()),
+        "-loglevel=5".to_owned(),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let peer = Peer::start("/usr/bin/cfssl", &arguments, port, &folder.join("cfssl.log"))?;
+    let bodies = requests.iter().map(|csr| serde_json::json!({"certificate_request": csr}).to_string().into_bytes()).collect();
+    let before = cpu_s(peer.id())?;
+    runtime()?.block_on(post_all(port, None, "/api/v1/cfssl/sign", bodies))?;
+    Ok(requests.len() as f64 / (cpu_s(peer.id())? - before))
+}
+
+/// One process for all of them.
+#[allow(clippy::cast_precision_loss)]
+fn openssl(organisation: &Organisation, folder: &Path, requests: &[String]) -> Result<f64> {
+    let (certificate, key) = organisation.device_ca_files(folder)?;
+    let dir = folder.join("openssl");
+    fs::create_dir_all(dir.join("certs"))?;
+    fs::write(dir.join("index.txt"), "")?;
+    fs::write(dir.join("serial"), "1000\n")?;
+    let config = format!(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index.txt\nserial={0}/serial\nnew_certs_dir={0}/certs\ncertificate={1}\nprivate_key={2}\n\
+         default_md=sha384\ndefault_days=30\nunique_subject=no\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n\
+         [x]\nbasicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n\
+         subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n",
+        dir.display(),
+        certificate.display(),
+        key.display()
+    );
+    fs::write(dir.join("ca.cnf"), config)?;
+    let mut command = Command::new("openssl");
+    command.args(["ca", "-batch", "-notext", "-config"]).arg(dir.join("ca.cnf")).arg("-infiles");
+    for (i, csr) in requests.iter().take(BY_OPENSSL).enumerate() {
+        let path = dir.join(format!("{i}.csr"));
+        fs::write(&path, csr)?;
+        command.arg(path);
+    }
+    let before = children_cpu_s()?;
+    let output = command.stdin(Stdio::null()).output().context("openssl")?;
+    ensure!(output.status.success(), "openssl ca: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(BY_OPENSSL as f64 / (children_cpu_s()? - before))
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Posts every body once, over connections that stay open.
+async fn post_all(port: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>, path: &'static str, bodies: Vec<Vec<u8>>) -> Result<()> {
+    let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
+    let failed = Arc::new(Mutex::new(None));
+    let mut tasks = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut sender = connect(port, tls.clone()).await?;
+        let (bodies, next, failed) = (Arc::clone(&bodies), Arc::clone(&next), Arc::clone(&failed));
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                if let Err(e) = post(&mut sender, path, body.clone()).await {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                    return;
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await?;
+    }
+    match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(e) => Err(e),
+        None => Ok(()),
+    }
+}
+
+async fn connect(port: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Sender> {
+    let tcp = TcpStream::connect(port).await?;
+    tcp.set_nodelay(true)?;
+    if let Some(tls) = tls {
+        let stream = TlsConnector::from(tls).connect(ServerName::try_from("localhost")?, tcp).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        return Ok(sender);
+    }
+    let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn post(sender: &mut Sender, path: &str, body: Vec<u8>) -> Result<()> {
+    sender.ready().await?;
+    let request = hyper::Request::post(path).header("host", "localhost").header("content-type", "application/json");
+    let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+    let status = response.status();
+    let text = response.into_body().collect().await?.to_bytes();
+    ensure!(
+        status == 200 && text.windows(22).any(|w| w == b"-----BEGIN CERTIFICATE"),
+        "{path}: {status} {}",
+        String::from_utf8_lossy(&text)
+    );
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn audit(organisation: &Path, log: &Path) -> Result<Vec<Record>> {
+    let keys = fleeti_signer::keys::open(&organisation.join("signer/pki"), &fs::read(organisation.join("passphrase"))?, None)?;
+    let mut keeper = Keeper::open(keys, log, Limits::default())?;
+    let record = |i: u64| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) };
+    // One at a time: each pays its own flush.
+    let started = Instant::now();
+    for i in 0..APPENDS as u64 {
+        keeper.perform(now_s(), vec![record(i)])?;
+    }
+    let append_ms = started.elapsed().as_secs_f64() * 1000.0 / APPENDS as f64;
+    let mut next = APPENDS as u64;
+    while next < ENTRIES {
+        let end = ENTRIES.min(next + 10_000);
+        keeper.perform(now_s(), (next..end).map(record).collect())?;
+        next = end;
+    }
+    keeper.perform(now_s(), vec![Request::Checkpoint])?;
+    let mut slowest = 0.0f64;
+    let started = Instant::now();
+    for i in 0..PROOFS {
+        let one = Instant::now();
+        let number = i * 7919 % ENTRIES;
+        let answers = keeper.perform(now_s(), vec![Request::Prove { number }])?;
+        ensure!(matches!(answers.first(), Some(Response::Proof { .. })), "no proof of {number}");
+        slowest = slowest.max(one.elapsed().as_secs_f64() * 1000.0);
+    }
+    let proof_ms = started.elapsed().as_secs_f64() * 1000.0 / PROOFS as f64;
+    eprintln!("    the slowest of {PROOFS} proofs took {slowest:.3} ms");
+    Ok(vec![Record::new("audit_append_ms", append_ms, "ms", "fleeti"), Record::new("inclusion_proof_1m_ms", proof_ms, "ms", "fleeti")])
+}
