@@ -69,14 +69,15 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
     Identity::store(paths, response, server)
 }
 
-/// A new certificate over the same key, while the old one is good.
+/// A new certificate over a new key, while the old one is good.
 ///
 /// # Errors
 /// When the server refuses or cannot be reached.
 pub async fn renew(paths: &Paths, identity: &Identity, http: &reqwest::Client) -> Result<()> {
-    let request = RenewRequest { csr_pem: identity.request()? };
+    let next = identity::next_key(paths)?;
+    let request = RenewRequest { csr_pem: fleeti_pki::csr::create(&next)? };
     let url = format!("{}/renew", identity.server.https_url);
     let response = http.post(url).json(&request).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
     let response: RenewResponse = serde_json::from_slice(&read_limited(response, RESPONSE_MAX).await?)?;
-    identity.store_renewed(paths, &response.certificate_chain_pem)
+    identity.store_renewed(paths, next, response)
 }

@@ -2,8 +2,9 @@
 
 use crate::{Paths, write_durably};
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord};
+use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use rustls::ClientConfig;
@@ -11,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the server is; kept from the enrollment record, without its token.
@@ -46,6 +48,20 @@ pub struct Identity {
     pub server: Server,
     key: SoftKey,
     chain_pem: String,
+    /// The moment of the server's window that this device has chosen.
+    renew_at_s: Option<u64>,
+}
+
+/// What a renewal gives, in one file: a power cut leaves the old one or the new one.
+#[derive(Serialize, Deserialize)]
+struct Renewed {
+    key_pkcs8: String,
+    chain_pem: String,
+    renew_at_s: u64,
+}
+
+fn moment(window: RenewalWindow) -> u64 {
+    rand::random_range(window.start_s..=window.end_s.max(window.start_s))
 }
 
 /// The device's key; made at the first call.
@@ -53,13 +69,28 @@ pub struct Identity {
 /// # Errors
 /// I/O.
 pub fn key(paths: &Paths) -> Result<SoftKey> {
-    let path = paths.state.join("device.key");
-    if let Ok(bytes) = fs::read(&path) {
-        return SoftKey::from_pkcs8_der(&bytes).context("the device's key");
+    kept_key(&paths.state.join("device.key"))
+}
+
+fn kept_key(path: &Path) -> Result<SoftKey> {
+    if let Ok(bytes) = fs::read(path) {
+        return SoftKey::from_pkcs8_der(&bytes).with_context(|| path.display().to_string());
     }
     let key = SoftKey::generate(Algorithm::P256)?;
-    write_durably(&path, &key.to_pkcs8_der()?)?;
+    write_durably(path, &key.to_pkcs8_der()?)?;
     Ok(key)
+}
+
+fn next_key_path(paths: &Paths) -> PathBuf {
+    paths.state.join("next.key")
+}
+
+/// The key of the next certificate; the same until there is one, because the answer to a request can be lost.
+///
+/// # Errors
+/// I/O.
+pub fn next_key(paths: &Paths) -> Result<SoftKey> {
+    kept_key(&next_key_path(paths))
 }
 
 impl Identity {
@@ -72,8 +103,15 @@ impl Identity {
         if !chain.exists() || !server.exists() {
             return Ok(None);
         }
-        let chain_pem = fs::read_to_string(chain)?;
-        Self::new(key(paths)?, chain_pem, serde_json::from_slice(&fs::read(server)?)?).map(Some)
+        let server = serde_json::from_slice(&fs::read(server)?)?;
+        let renew_at_s = fs::read_to_string(paths.state.join("renew-at")).ok().and_then(|t| t.trim().parse().ok());
+        let enrolled = Self::new(key(paths)?, fs::read_to_string(chain)?, server, renew_at_s)?;
+        let Ok(bytes) = fs::read(paths.state.join("renewed.json")) else { return Ok(Some(enrolled)) };
+        let renewed: Renewed = serde_json::from_slice(&bytes).context("renewed.json")?;
+        let pkcs8 = base64::engine::general_purpose::STANDARD.decode(&renewed.key_pkcs8).context("renewed.json")?;
+        let renewed = Self::new(SoftKey::from_pkcs8_der(&pkcs8)?, renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
+        // Of another enrollment: the newer one counts.
+        Ok(Some(if renewed.device == enrolled.device { renewed } else { enrolled }))
     }
 
     /// Keeps what enrollment gave.
@@ -81,47 +119,48 @@ impl Identity {
     /// # Errors
     /// When the certificate is not for this key and device; I/O.
     pub fn store(paths: &Paths, response: EnrollResponse, server: Server) -> Result<Self> {
-        let identity = Self::new(key(paths)?, response.certificate_chain_pem, server)?;
+        let at_s = moment(response.renewal);
+        let identity = Self::new(key(paths)?, response.certificate_chain_pem, server, Some(at_s))?;
         ensure!(identity.device == response.device, "the certificate is for another device");
         write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
+        write_durably(&paths.state.join("renew-at"), at_s.to_string().as_bytes())?;
         write_durably(&paths.state.join("device.pem"), identity.chain_pem.as_bytes())?;
         Ok(identity)
     }
 
-    /// Keeps a renewed certificate.
+    /// Keeps a renewed certificate and its key.
     ///
     /// # Errors
     /// When it is not for this key and device; I/O.
-    pub fn store_renewed(&self, paths: &Paths, chain_pem: &str) -> Result<()> {
-        let renewed = Self::new(key(paths)?, chain_pem.to_owned(), self.server.clone())?;
+    pub fn store_renewed(&self, paths: &Paths, next: SoftKey, response: RenewResponse) -> Result<()> {
+        let at_s = moment(response.renewal);
+        let pkcs8 = next.to_pkcs8_der()?;
+        let renewed = Self::new(next, response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
         ensure!(renewed.device == self.device, "the certificate is for another device");
-        Ok(write_durably(&paths.state.join("device.pem"), chain_pem.as_bytes())?)
+        let key_pkcs8 = base64::engine::general_purpose::STANDARD.encode(pkcs8);
+        let file = Renewed { key_pkcs8, chain_pem: renewed.chain_pem, renew_at_s: at_s };
+        write_durably(&paths.state.join("renewed.json"), &serde_json::to_vec(&file)?)?;
+        fs::remove_file(next_key_path(paths)).ok();
+        Ok(())
     }
 
-    /// Whether two thirds of the certificate's validity are over at this time (Unix seconds).
+    /// Whether the moment that this device has chosen has come (Unix seconds); without one, two thirds of the validity.
     ///
     /// # Errors
     /// When the certificate cannot be read.
     pub fn is_due(&self, now_s: u64) -> Result<bool> {
         let leaf = certificate::from_pem(&self.chain_pem)?;
         let (start, end) = (certificate::not_before_s(&leaf), certificate::not_after_s(&leaf));
-        Ok(now_s > start + (end - start) / 3 * 2)
+        let latest = start + (end - start) / 3 * 2;
+        Ok(now_s > self.renew_at_s.map_or(latest, |at| at.min(latest)))
     }
 
-    /// A request for a new certificate over the same key, PEM.
-    ///
-    /// # Errors
-    /// When the key cannot sign.
-    pub fn request(&self) -> Result<String> {
-        Ok(fleeti_pki::csr::create(&self.key)?)
-    }
-
-    fn new(key: SoftKey, chain_pem: String, server: Server) -> Result<Self> {
+    fn new(key: SoftKey, chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
         let leaf = certificate::from_pem(&chain_pem)?;
         let device = certificate::device_of(&leaf)?;
         let certified = certificate::public_key_der(&leaf)?;
         ensure!(certified == key.public_key_der(), "the certificate is for another key");
-        Ok(Self { device, server, key, chain_pem })
+        Ok(Self { device, server, key, chain_pem, renew_at_s })
     }
 
     /// TLS with this identity.

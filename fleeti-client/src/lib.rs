@@ -20,7 +20,7 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device,
-    Enrollment, Event, Fleet, Forgive, ProfileRevision, Release, Rollout, RolloutSummary,
+    Enrollment, Event, Fleet, Forgive, ProfileRevision, Release, RevocationReason, Revoke, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -185,8 +185,15 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn revoke_device(&self, id: &DeviceId) -> Result<Device> {
-        self.post(&format!("devices/{id}/revoke"), &()).await
+    pub async fn revoke_device(&self, id: &DeviceId, reason: RevocationReason) -> Result<Device> {
+        self.post(&format!("devices/{id}/revoke"), &Revoke { reason }).await
+    }
+    /// Takes back a revocation that was a hold.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release_hold(&self, id: &DeviceId) -> Result<Device> {
+        self.post(&format!("devices/{id}/release-hold"), &()).await
     }
     /// Lets a device try a version again that was rolled back on it.
     ///

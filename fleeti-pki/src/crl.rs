@@ -7,12 +7,13 @@ use const_oid::AssociatedOid;
 use der::Decode;
 use der::asn1::BitString;
 use der::referenced::OwnedToRef;
+use fleeti_core::wire::api::RevocationReason;
 use spki::DynSignatureAlgorithmIdentifier;
 use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
 use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
 use x509_cert::ext::ToExtension;
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber, CrlReason};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
@@ -25,6 +26,19 @@ pub struct Revoked {
     pub serial: String,
     /// When, Unix seconds.
     pub revoked_s: u64,
+    /// Why.
+    pub reason: RevocationReason,
+}
+
+fn reason_code(reason: RevocationReason) -> Option<CrlReason> {
+    match reason {
+        // To be left out (RFC 5280, 5.3.1).
+        RevocationReason::Unspecified => None,
+        RevocationReason::KeyCompromise => Some(CrlReason::KeyCompromise),
+        RevocationReason::CessationOfOperation => Some(CrlReason::CessationOfOperation),
+        RevocationReason::PrivilegeWithdrawn => Some(CrlReason::PrivilegeWithdrawn),
+        RevocationReason::CertificateHold => Some(CrlReason::CertificateHold),
+    }
 }
 
 /// A signed list, DER. `number` must grow with every list of this authority.
@@ -33,6 +47,7 @@ pub struct Revoked {
 /// [`Error::Malformed`] for a serial that is none; [`Error::Backend`] when the key cannot sign.
 pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s: u64, valid_s: u64) -> Result<Vec<u8>, Error> {
     let time = |s: u64| Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("time");
+    let issuer = authority.certificate.tbs_certificate().subject().clone();
     let entries = revoked
         .iter()
         .map(|r| {
@@ -40,11 +55,13 @@ pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s
             Ok(RevokedCert::<x509_cert::certificate::Rfc5280> {
                 serial_number: SerialNumber::new(&serial).or_malformed("serial")?,
                 revocation_date: time(r.revoked_s)?,
-                crl_entry_extensions: None,
+                crl_entry_extensions: match reason_code(r.reason) {
+                    Some(code) => Some(vec![code.to_extension(&issuer, &[]).or_malformed("reason")?]),
+                    None => None,
+                },
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let issuer = authority.certificate.tbs_certificate().subject().clone();
     // Not x509-cert's CrlBuilder: it copies the authority's own authorityKeyIdentifier, which names the
     // key above an intermediate instead of the intermediate's.
     let key = authority.certificate.tbs_certificate().subject_public_key_info().owned_to_ref();
@@ -181,7 +198,8 @@ mod tests {
             issue(role, Period::starting(NOW_S, 3600), key.public_key_der(), &self.authority()).unwrap()
         }
         fn list(&self, revoked: &[&Certificate], number: u64) -> Vec<u8> {
-            let revoked: Vec<_> = revoked.iter().map(|c| Revoked { serial: serial(c), revoked_s: NOW_S }).collect();
+            let revoked: Vec<_> =
+                revoked.iter().map(|c| Revoked { serial: serial(c), revoked_s: NOW_S, reason: RevocationReason::KeyCompromise }).collect();
             create(&self.authority(), &revoked, number, NOW_S, 3600).unwrap()
         }
     }

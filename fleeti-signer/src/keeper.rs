@@ -343,6 +343,6 @@ impl Keeper {
 
 fn plan_list(revoked: Vec<RevokedSerial>) -> (Work, Act) {
     let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
-    let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s }).collect();
+    let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
     (Work::List { revoked }, act)
 }

@@ -1,7 +1,7 @@
 //! What can be asked of the signer.
 
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::api::AuditProof;
+use fleeti_core::wire::api::{AuditProof, RevocationReason};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct RevokedSerial {
     pub serial: String,
     /// When, Unix seconds.
     pub revoked_s: u64,
+    /// Why.
+    pub reason: RevocationReason,
 }
 
 /// Why a device gets a certificate.

@@ -5,7 +5,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, Version};
-use fleeti_core::wire::api::{CreateCommand, Device};
+use fleeti_core::wire::api::{CreateCommand, Device, RevocationReason};
 use fleeti_core::wire::device::Order;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -62,9 +62,45 @@ pub enum Command {
     /// Revoke a device: its sessions end now and it cannot come back.
     Revoke {
         device: DeviceId,
+        /// Why; a hold is the only one that can be taken back.
+        #[arg(long, value_enum, default_value = "unspecified")]
+        reason: ReasonName,
         #[command(flatten)]
         server: Server,
     },
+    /// Take back a revocation that was a hold.
+    ReleaseHold {
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Why a certificate is revoked (RFC 5280, 5.3.1).
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ReasonName {
+    /// Nobody says.
+    Unspecified,
+    /// Somebody else has the key, or may have it.
+    KeyCompromise,
+    /// The device is not used any more.
+    CessationOfOperation,
+    /// The device may not take part any more.
+    PrivilegeWithdrawn,
+    /// For the time being.
+    Hold,
+}
+
+impl From<ReasonName> for RevocationReason {
+    fn from(name: ReasonName) -> Self {
+        match name {
+            ReasonName::Unspecified => Self::Unspecified,
+            ReasonName::KeyCompromise => Self::KeyCompromise,
+            ReasonName::CessationOfOperation => Self::CessationOfOperation,
+            ReasonName::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
+            ReasonName::Hold => Self::CertificateHold,
+        }
+    }
 }
 
 /// What a device can be ordered to do.
@@ -124,9 +160,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 output.data(&device, |d| format!("{} may try {version} again", d.id));
                 Ok(())
             }
-            Command::Revoke { device, server } => {
-                let device = server.client()?.revoke_device(&device).await.map_err(refused)?;
+            Command::Revoke { device, reason, server } => {
+                let device = server.client()?.revoke_device(&device, reason.into()).await.map_err(refused)?;
                 output.data(&device, |d| format!("{} is revoked", d.id));
+                Ok(())
+            }
+            Command::ReleaseHold { device, server } => {
+                let device = server.client()?.release_hold(&device).await.map_err(refused)?;
+                output.data(&device, |d| format!("{} may come back", d.id));
                 Ok(())
             }
         }

@@ -18,6 +18,9 @@ pub struct Device {
     pub online: bool,
     /// Whether its certificate was revoked.
     pub revoked: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_reason: Option<RevocationReason>,
     /// Last time anything was heard.
     pub last_seen_s: u64,
     /// What it says it runs.
@@ -34,6 +37,50 @@ pub struct Device {
     pub certificate_not_after_s: u64,
     /// The last telemetry.
     pub telemetry: Option<Telemetry>,
+}
+
+/// Why a certificate is revoked (RFC 5280, 5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationReason {
+    /// Nobody says.
+    #[default]
+    Unspecified,
+    /// Somebody else has the key, or may have it.
+    KeyCompromise,
+    /// The device is not used any more.
+    CessationOfOperation,
+    /// The device may not take part any more.
+    PrivilegeWithdrawn,
+    /// For the time being: the only reason that can be taken back.
+    CertificateHold,
+}
+
+impl RevocationReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::Unspecified, Self::KeyCompromise, Self::CessationOfOperation, Self::PrivilegeWithdrawn, Self::CertificateHold];
+
+    /// The stable text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "key_compromise",
+            Self::CessationOfOperation => "cessation_of_operation",
+            Self::PrivilegeWithdrawn => "privilege_withdrawn",
+            Self::CertificateHold => "certificate_hold",
+        }
+    }
+}
+
+/// `POST /devices/{device}/revoke`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// Why.
+    #[serde(default)]
+    pub reason: RevocationReason,
 }
 
 /// A release as the API shows it.

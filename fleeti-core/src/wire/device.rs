@@ -61,13 +61,25 @@ pub struct EnrollResponse {
     pub fleet: FleetId,
     /// The device's certificate, then its issuer, PEM.
     pub certificate_chain_pem: String,
+    /// When to renew it.
+    pub renewal: RenewalWindow,
 }
 
-/// `POST /renew`: a new certificate over the same key, while the old one is good.
+/// When a certificate is to be renewed: the device chooses a moment of its own in it, so that a fleet that enrolled
+/// together does not come back together (as in RFC 9773, 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalWindow {
+    /// First second.
+    pub start_s: u64,
+    /// Last second.
+    pub end_s: u64,
+}
+
+/// `POST /renew`: a new certificate while the old one is good, over a new key or the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
-    /// PKCS#10 request, PEM, by the device's key.
+    /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one when it is first used.
     pub csr_pem: String,
 }
 
@@ -76,6 +88,8 @@ pub struct RenewRequest {
 pub struct RenewResponse {
     /// The device's certificate, then its issuer, PEM.
     pub certificate_chain_pem: String,
+    /// When to come again.
+    pub renewal: RenewalWindow,
 }
 
 /// What a device should run. The same document by push and by `GET /desired`.

@@ -3,6 +3,7 @@
 
 mod backends;
 
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::hierarchy::{self, purpose};
@@ -64,7 +65,7 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
     let server = verify.map(|a| if a == "sslclient" { "sslserver" } else { a });
     assert!(!run("openssl", &server, world.dir.path()).0, "a device's certificate is no server's");
 
-    let revoked = [Revoked { serial: certificate::serial(&leaf), revoked_s: now_s() }];
+    let revoked = [Revoked { serial: certificate::serial(&leaf), revoked_s: now_s(), reason: RevocationReason::KeyCompromise }];
     for (list, expected) in [(&revoked[..0], true), (&revoked[..], false)] {
         write("crl.der", &crl::create(&authority, list, 1, now_s(), 3600).unwrap());
         let (ok, text) = run(

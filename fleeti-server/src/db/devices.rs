@@ -3,7 +3,7 @@
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
-use fleeti_core::wire::api::{Device, Fleet};
+use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::device::{DesiredState, Forgiveness, Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
@@ -17,6 +17,7 @@ struct Row {
     certificate_sha256: String,
     certificate_not_after_s: i64,
     revoked_s: Option<i64>,
+    revocation_reason: Option<String>,
     boot: Option<String>,
     update_state: Option<String>,
     progress: Option<String>,
@@ -24,11 +25,16 @@ struct Row {
     desired_release: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, boot, \
+const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
      update_state, progress, telemetry, desired_release FROM devices";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
+}
+
+fn reason(text: &str) -> Result<RevocationReason, AppError> {
+    let known = RevocationReason::ALL.into_iter().find(|r| r.as_str() == text);
+    known.ok_or_else(|| AppError::internal(format!("revocation reason {text:?}")))
 }
 
 impl TryFrom<Row> for Device {
@@ -39,6 +45,7 @@ impl TryFrom<Row> for Device {
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             online: false,
             revoked: row.revoked_s.is_some(),
+            revocation_reason: row.revocation_reason.as_deref().map(reason).transpose()?,
             last_seen_s: from_seconds(row.last_seen_s),
             boot: json(row.boot)?,
             update: json(row.update_state)?,
@@ -77,16 +84,21 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
         row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(seconds(now_s)).push_bind(seconds(now_s));
         row.push_bind(&c.key_sha256).push_bind(&c.serial).push_bind(&c.certificate_sha256).push_bind(seconds(c.not_after_s));
     });
+    // A key that differs is the next one, and replaces the old one when it is first used.
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
-         certificate_not_after_s = excluded.certificate_not_after_s",
+         certificate_not_after_s = excluded.certificate_not_after_s, \
+         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO certificates (device, pem) ");
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem) ");
     query.push_values(devices, |mut row, (id, _, c)| {
-        row.push_bind(id.as_str()).push_bind(&c.pem);
+        row.push_bind(&c.serial)
+            .push_bind(id.as_str())
+            .push_bind(&c.certificate_sha256)
+            .push_bind(seconds(c.not_after_s))
+            .push_bind(&c.pem);
     });
-    query.push(" ON CONFLICT (device) DO UPDATE SET pem = excluded.pem");
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
@@ -123,7 +135,8 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError
 /// # Errors
 /// When the database does not answer.
 pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
-    Ok(sqlx::query_scalar("SELECT pem FROM certificates WHERE device = $1").bind(id.as_str()).fetch_optional(pool).await?)
+    let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.serial = d.serial WHERE d.id = $1";
+    Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
@@ -186,24 +199,35 @@ pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Device
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Whether a device may connect with this key: known, not revoked, and the key is the one that it enrolled with. A
-/// certificate that was renewed stays good until it ends, because the answer that brings the new one can be lost.
+/// Marks a device revoked, or a held one for another reason; `false` when nothing changes.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn may_connect(pool: &SqlitePool, id: &DeviceId, key_sha256: &str) -> Result<bool, AppError> {
-    let sql = "SELECT COUNT(*) FROM devices WHERE id = $1 AND key_sha256 = $2 AND revoked_s IS NULL";
-    let n: i64 = sqlx::query_scalar(sql).bind(id.as_str()).bind(key_sha256).fetch_one(pool).await?;
-    Ok(n == 1)
+pub async fn revoke(tx: &mut Tx<'_>, id: &DeviceId, reason: RevocationReason, now_s: u64) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET revoked_s = COALESCE(revoked_s, $3), revocation_reason = $2 \
+               WHERE id = $1 AND (revoked_s IS NULL OR revocation_reason = $4 AND $2 <> $4)";
+    let query = sqlx::query(sql).bind(id.as_str()).bind(reason.as_str()).bind(seconds(now_s));
+    Ok(query.bind(RevocationReason::CertificateHold.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// Marks a device revoked; `false` when there is none or it was already.
+/// Takes back a revocation that was a hold; `false` when it was none.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoke(tx: &mut Tx<'_>, id: &DeviceId, now_s: u64) -> Result<bool, AppError> {
-    let sql = "UPDATE devices SET revoked_s = $2 WHERE id = $1 AND revoked_s IS NULL";
-    Ok(sqlx::query(sql).bind(id.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected() == 1)
+pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET revoked_s = NULL, revocation_reason = NULL WHERE id = $1 AND revocation_reason = $2";
+    let query = sqlx::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
+    Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// The next key of a device was used: it is the device's key from now on.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
+    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL WHERE id = $1 AND next_key_sha256 = $2";
+    sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// The fleet of a device that is revoked.
@@ -216,13 +240,27 @@ pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<F
     fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
 }
 
-/// Ids, serials and times of revoked devices.
+/// Ids of revoked devices.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoked(pool: &SqlitePool) -> Result<Vec<(String, String, i64)>, AppError> {
-    let sql = "SELECT id, serial, revoked_s FROM devices WHERE revoked_s IS NOT NULL ORDER BY revoked_s, id";
-    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL").fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
+/// A certificate of a revoked device: serial, when, why.
+pub type RevokedCertificate = (String, u64, RevocationReason);
+
+/// Every certificate of a revoked device that has not ended.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoked_certificates(pool: &SqlitePool, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
+    let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
+               WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 ORDER BY d.revoked_s, i.serial";
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).fetch_all(pool).await?;
+    rows.into_iter().map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?))).collect()
 }
 
 /// Keeps a report; `None` when it is not newer than the last one, else the device's fleet and the generation of
@@ -340,8 +378,10 @@ pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredS
 /// What decides whether a device's MQTT session begins, and how.
 #[derive(sqlx::FromRow)]
 pub struct Admission {
-    /// SHA-256 of the key that it enrolled with.
+    /// SHA-256 of its key.
     pub key_sha256: String,
+    /// SHA-256 of the key that a renewal brought and that was not used yet.
+    pub next_key_sha256: Option<String>,
     /// When it was revoked.
     pub revoked_s: Option<i64>,
     /// 1 when it holds a persistent session.
@@ -353,7 +393,7 @@ pub struct Admission {
 /// # Errors
 /// When the database does not answer.
 pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
-    let sql = "SELECT key_sha256, revoked_s, mqtt_session FROM devices WHERE id = $1";
+    let sql = "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_session FROM devices WHERE id = $1";
     Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 

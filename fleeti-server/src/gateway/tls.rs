@@ -113,6 +113,10 @@ impl TlsState {
     pub fn revoke(&self, device: DeviceId) {
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(device);
     }
+    /// Who is revoked, after the database was asked.
+    pub fn set_revoked(&self, devices: HashSet<DeviceId>) {
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = devices;
+    }
     /// Whether a device was revoked.
     #[must_use]
     pub fn is_revoked(&self, device: &DeviceId) -> bool {

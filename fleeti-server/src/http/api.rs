@@ -17,7 +17,7 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
-    ProfileRevision, Release, Rollout, RolloutSummary,
+    ProfileRevision, Release, Revoke, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
@@ -53,6 +53,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(get_device)
                 .service(get_certificate)
                 .service(revoke_device)
+                .service(release_hold)
                 .service(forgive_device)
                 .service(create_command)
                 .service(get_command)
@@ -148,8 +149,16 @@ async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<im
 /// Revokes a device's certificate and cuts the device off at once.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/revoke")]
-async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    revocation::revoke(&app, &device).await?;
+async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Revoke>) -> Result<impl Responder> {
+    revocation::revoke(&app, &device, body.reason).await?;
+    Ok(Json(devices::get(&app, device.as_str()).await?))
+}
+
+/// Takes back a revocation that was a hold.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/release-hold")]
+async fn release_hold(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
+    revocation::release_hold(&app, &device).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 

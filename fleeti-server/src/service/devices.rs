@@ -133,15 +133,25 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
     Ok(())
 }
 
-/// What decides whether a device's MQTT session begins: whether it holds one already, or `None` when it may not
-/// connect with this key.
+/// Whether a device may come with this key: known, not revoked, and the key is the one that it enrolled or renewed with.
+/// Gives whether it holds an MQTT session already; `None` when it may not. The one place that decides, on both ports.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<bool>, AppError> {
-    let found = db::devices::admission(app.db.pool(), device).await?;
-    let good = found.filter(|a| a.revoked_s.is_none() && a.key_sha256 == key_sha256);
-    Ok(good.map(|a| app.sessions.holds(device, a.mqtt_session == 1)))
+    let Some(found) = db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()) else { return Ok(None) };
+    let is_next = found.next_key_sha256.as_deref() == Some(key_sha256);
+    if !is_next && found.key_sha256 != key_sha256 {
+        return Ok(None);
+    }
+    if is_next {
+        // Its first use: the old key is good for nothing from now on, wherever it is used.
+        let mut tx = app.db.write().await?;
+        db::devices::promote_key(&mut tx, device, key_sha256).await?;
+        tx.commit().await?;
+        app.grants.changed();
+    }
+    Ok(Some(app.sessions.holds(device, found.mqtt_session == 1)))
 }
 
 /// What a device may fetch that comes with this key.
@@ -149,7 +159,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
 /// # Errors
 /// [`Code::Forbidden`] for a device that is revoked or came with another key.
 pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<ReleaseName>, AppError> {
-    if !db::devices::may_connect(app.db.pool(), device, key_sha256).await? {
+    if admit(app, device, key_sha256).await?.is_none() {
         return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced"));
     }
     Ok(desired(app, device).await?.release)

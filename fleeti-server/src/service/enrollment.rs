@@ -8,7 +8,7 @@ use crate::service::signing;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
-use fleeti_core::wire::device::{EnrollmentRecord, RenewRequest, RenewResponse};
+use fleeti_core::wire::device::{EnrollmentRecord, RenewRequest, RenewResponse, RenewalWindow};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
@@ -48,23 +48,33 @@ pub async fn create(
     Ok(Enrollment { record, expires_s })
 }
 
-/// A new certificate for a device that still has a good one, over the same key.
+/// A new certificate for a device that still has a good one, over a new key or the same.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a bad request or another key.
+/// [`Code::Invalid`] for a bad request.
 pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Result<RenewResponse, AppError> {
-    let key_sha256 = claimed_key_sha256(&request.csr_pem)?;
-    let now = now_s();
-    if !db::devices::may_connect(app.db.pool(), device, &key_sha256).await? {
-        return Err(AppError::new(Code::Invalid, "csr_pem: renewal is for the key that the device enrolled with"));
-    }
+    claimed_key_sha256(&request.csr_pem)?;
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    let certified = certify(app, device, &request.csr_pem, Occasion::Renewal).await?;
+    let certified = certify(app, device, &request.csr_pem, Occasion::Renewal).await.map_err(bad_request)?;
     let mut tx = app.db.write().await?;
-    db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now).await?;
+    if !db::devices::revoked_of(&mut tx, &[device]).await?.is_empty() {
+        return Err(AppError::new(Code::Forbidden, "this device is revoked"));
+    }
+    db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now_s()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
-    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified)? })
+    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified)?, renewal: window(&certified) })
+}
+
+/// When a certificate is to be renewed: from the middle of its validity to two thirds of it.
+pub(super) fn window(certified: &Certified) -> RenewalWindow {
+    let start_s = certified.not_after_s.saturating_sub(CERTIFICATE_S / 2);
+    RenewalWindow { start_s, end_s: start_s + CERTIFICATE_S / 6 }
+}
+
+/// The signer refuses a request whose proof is wrong.
+pub(super) fn bad_request(e: AppError) -> AppError {
+    if e.code() == Code::Conflict { AppError::new(Code::Invalid, format!("csr_pem: {e}")) } else { e }
 }
 
 /// The key that a request is about; its proof is the signer's to check.

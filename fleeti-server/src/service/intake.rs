@@ -6,7 +6,7 @@ use crate::db::devices::Certified;
 use crate::db::enrollments::EnrollmentRow;
 use crate::db::{self, from_seconds};
 use crate::error::AppError;
-use crate::service::enrollment::{certify, chain_pem, claimed_key_sha256};
+use crate::service::enrollment::{bad_request, certify, chain_pem, claimed_key_sha256, window};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
@@ -122,11 +122,6 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
     keep(app, applicants, &tokens, signed, now).await
 }
 
-/// The signer refuses a request whose proof is wrong.
-fn bad_request(e: AppError) -> AppError {
-    if e.code() == Code::Conflict { AppError::new(Code::Invalid, format!("csr_pem: {e}")) } else { e }
-}
-
 /// Keeps what was signed, unless its token was used or its device revoked meanwhile.
 async fn keep(
     app: &App,
@@ -163,8 +158,8 @@ async fn keep(
         tx.commit().await?;
     }
     let answer = |(admitted, certified): (Admission, Certified)| {
-        let certificate_chain_pem = chain_pem(app, &certified)?;
-        Ok(EnrollResponse { device: admitted.device, fleet: admitted.fleet, certificate_chain_pem })
+        let (certificate_chain_pem, renewal) = (chain_pem(app, &certified)?, window(&certified));
+        Ok(EnrollResponse { device: admitted.device, fleet: admitted.fleet, certificate_chain_pem, renewal })
     };
     Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
 }

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
-use fleeti_core::wire::api::Device;
+use fleeti_core::wire::api::{Device, RevocationReason, Revoke};
 use serde::Deserialize;
 
 const ROWS: u32 = 100;
@@ -68,6 +68,7 @@ struct One {
     page: Page,
     d: DeviceRow,
     revoked: bool,
+    held: bool,
     trouble: Option<Notice>,
     forgivable: Option<String>,
     boot: Vec<(&'static str, String)>,
@@ -88,6 +89,7 @@ impl One {
             page,
             d: DeviceRow::from(device),
             revoked: device.revoked,
+            held: device.revocation_reason == Some(RevocationReason::CertificateHold),
             trouble,
             forgivable,
             boot: boot(device),
@@ -95,7 +97,10 @@ impl One {
             certificate: vec![
                 ("SHA-256", mono(&device.certificate_sha256)),
                 ("valid until", shown::instant(device.certificate_not_after_s)),
-                ("state", if device.revoked { "revoked".into() } else { "good".into() }),
+                (
+                    "state",
+                    device.revocation_reason.map_or_else(|| "good".to_owned(), |r| format!("revoked: {}", r.as_str().replace('_', " "))),
+                ),
             ],
             telemetry: telemetry(device),
         }
@@ -169,8 +174,13 @@ fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
     rows
 }
 
-pub async fn revoke(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    revocation::revoke(&app, &id).await?;
+pub async fn revoke(app: Data<AppRef>, id: Path<DeviceId>, form: Form<Revoke>) -> Result<HttpResponse> {
+    revocation::revoke(&app, &id, form.reason).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn release_hold(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    revocation::release_hold(&app, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 

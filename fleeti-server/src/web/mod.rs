@@ -68,6 +68,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices", web::get().to(devices::list))
                 .route("/devices/{device}", web::get().to(devices::show))
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
+                .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
                 .route("/profiles", web::get().to(profiles::list))
                 .route("/profiles", web::post().to(profiles::save))

@@ -2,7 +2,7 @@
 
 use crate::rollout::publish_release;
 use crate::world::{World, write_keys};
-use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::audit::{Entry, Examination, Stage, verify_growth, verify_proof};
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -46,7 +46,7 @@ async fn entries_with(world: &World, action: &str) -> Vec<Entry> {
 async fn an_enrollment_and_a_revocation_are_in_the_log_with_intent_and_outcome() {
     let world = World::new().await;
     let device = world.enroll().await;
-    world.client.revoke_device(&device.id).await.unwrap();
+    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     let log = entries_with(&world, "device.revoke").await;
     let of_device: Vec<_> = log.iter().filter(|e| e.act.action == "certificate.enroll").collect();
     assert_eq!(of_device.len(), 2);

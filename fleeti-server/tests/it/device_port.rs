@@ -3,7 +3,7 @@
 use crate::rollout::{publish_release, report};
 use crate::world::World;
 use fleeti_core::update::State;
-use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 
@@ -62,7 +62,7 @@ async fn a_revoked_device_gets_nothing_on_an_open_connection() {
     let a = world.enroll().await;
     let http = world.https((*a.tls).clone());
     assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
-    world.client.revoke_device(&a.id).await.unwrap();
+    world.client.revoke_device(&a.id, RevocationReason::Unspecified).await.unwrap();
     // The same pooled connection, or a new one: refused either way.
     let refused = http.get(world.url("/desired")).send().await.map_or(true, |r| r.status() == 403);
     assert!(refused);
@@ -81,24 +81,81 @@ async fn what_was_acknowledged_survives_the_servers_end() {
     assert_eq!(device.boot.unwrap().running.to_string(), "kiosk@1");
 }
 
+fn request(key: &SoftKey) -> serde_json::Value {
+    serde_json::json!({"csr_pem": fleeti_pki::csr::create(key).unwrap()})
+}
+
 #[actix_web::test]
-async fn a_certificate_is_renewed_over_the_same_key_and_no_other() {
+async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     let world = World::new().await;
-    let token = world.token().await;
-    let (key, other) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
-    let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
-    let device = world.device_of(enrolled, &key);
-    let http = world.https((*device.tls).clone());
-    let renew = |key: &SoftKey| http.post(world.url("/renew")).json(&serde_json::json!({"csr_pem": fleeti_pki::csr::create(key).unwrap()}));
-    assert_eq!(renew(&other).send().await.unwrap().status(), 422);
-    let before = world.client.device(&device.id).await.unwrap().certificate_sha256;
-    assert_eq!(renew(&key).send().await.unwrap().status(), 200);
-    assert_ne!(world.client.device(&device.id).await.unwrap().certificate_sha256, before);
-    // The answer may have been lost: the old certificate is good until it ends.
-    assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
-    let anonymous = world.https(world.anonymous());
-    let body = serde_json::json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap()});
-    assert_eq!(anonymous.post(world.url("/renew")).json(&body).send().await.unwrap().status(), 401);
+    let (key, next) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+    let enrolled: serde_json::Value = world.try_enroll(&world.token().await, &key).await.json().await.unwrap();
+    let window = (enrolled["renewal"]["start_s"].as_u64().unwrap(), enrolled["renewal"]["end_s"].as_u64().unwrap());
+    let device = world.device_of(enrolled.clone(), &key);
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now_s + 14 * 86_400 < window.0 && window.0 < window.1 && window.1 < now_s + 21 * 86_400, "{window:?}");
+    let old = world.https((*device.tls).clone());
+    let desired = |http: &reqwest::Client| http.get(world.url("/desired")).send();
+    let renewed = old.post(world.url("/renew")).json(&request(&next)).send().await.unwrap();
+    assert_eq!(renewed.status(), 200);
+    let answer: serde_json::Value = renewed.json().await.unwrap();
+    // The answer may have been lost: the old certificate is good, and may ask again, with another key as well.
+    assert_eq!(desired(&old).await.unwrap().status(), 200);
+    assert_eq!(old.post(world.url("/renew")).json(&request(&next)).send().await.unwrap().status(), 200);
+    let enroll_response = serde_json::json!({"device": device.id, "fleet": "demo", "certificate_chain_pem": answer["certificate_chain_pem"],
+        "renewal": answer["renewal"]});
+    let renewed = world.https((*world.device_of(enroll_response, &next).tls).clone());
+    assert_eq!(desired(&renewed).await.unwrap().status(), 200);
+    assert_eq!(desired(&old).await.unwrap().status(), 403, "on the open connection as well");
+    assert_eq!(desired(&renewed).await.unwrap().status(), 200);
+    // Both certificates are good for their time, so both are on the list once the device is revoked.
+    world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
+    let list = reqwest::get(format!("http://{}/pki/device.crl", world.server.addresses.api)).await.unwrap().bytes().await.unwrap();
+    std::fs::write(world.dir.path().join("list.crl"), list).unwrap();
+    let shown = std::process::Command::new("openssl")
+        .args(["crl", "-inform", "der", "-noout", "-text", "-in"])
+        .arg(world.dir.path().join("list.crl"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!((text.matches("Serial Number:").count(), text.matches("Key Compromise").count()), (3, 3), "{text}");
+}
+
+#[actix_web::test]
+async fn a_renewal_needs_a_good_certificate_and_a_proof_of_the_key() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let (http, key) = (world.https((*device.tls).clone()), SoftKey::generate(Algorithm::P256).unwrap());
+    let forged = fleeti_pki::csr::create(&key).unwrap().replace('A', "B");
+    for bad in [serde_json::json!({"csr_pem": forged}), serde_json::json!({"csr_pem": ""}), serde_json::json!({})] {
+        let status = http.post(world.url("/renew")).json(&bad).send().await.unwrap().status();
+        assert_eq!(status, 422, "{bad}");
+    }
+    assert_eq!(world.https(world.anonymous()).post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(), 401);
+    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
+    assert_eq!(http.post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(), 403);
+}
+
+#[actix_web::test]
+async fn a_hold_can_be_taken_back_and_nothing_else_can() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let desired = || world.https((*device.tls).clone()).get(world.url("/desired")).send();
+    world.client.revoke_device(&device.id, RevocationReason::CertificateHold).await.unwrap();
+    assert!(desired().await.is_err(), "not even a handshake");
+    let held = world.client.device(&device.id).await.unwrap();
+    assert_eq!((held.revoked, held.revocation_reason), (true, Some(RevocationReason::CertificateHold)));
+    assert!(!world.client.release_hold(&device.id).await.unwrap().revoked);
+    assert_eq!(desired().await.unwrap().status(), 200);
+    // A hold may become a revocation for good, and never the other way round.
+    world.client.revoke_device(&device.id, RevocationReason::CertificateHold).await.unwrap();
+    for reason in [RevocationReason::KeyCompromise, RevocationReason::CertificateHold] {
+        let revoked = world.client.revoke_device(&device.id, reason).await.unwrap();
+        assert_eq!(revoked.revocation_reason, Some(RevocationReason::KeyCompromise));
+    }
+    let refused = world.client.release_hold(&device.id).await.unwrap_err();
+    assert!(refused.to_string().contains("not on hold"), "{refused}");
+    assert!(desired().await.is_err());
 }
 
 #[actix_web::test]
@@ -110,8 +167,8 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
     publish_release(&world, "kiosk@2").await;
     let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     let rollout = world.client.start_rollout(&request).await.unwrap();
-    world.client.revoke_device(&device.id).await.unwrap();
-    world.client.revoke_device(&device.id).await.unwrap(); // repeated, because an answer can be lost
+    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
+    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap(); // repeated, because an answer can be lost
     assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, fleeti_core::rollout::Phase::Failed);
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403);
 }

@@ -3,7 +3,7 @@
 use crate::peer::Peer;
 use crate::world::World;
 use bytes::Bytes;
-use fleeti_core::wire::api::{CreateCommand, CreateRollout};
+use fleeti_core::wire::api::{CreateCommand, CreateRollout, RevocationReason};
 use fleeti_core::wire::device::{Command, Order};
 use fleeti_core::wire::mqtt::{Down, Up};
 use rumqttc::v5::mqttbytes::QoS;
@@ -144,7 +144,7 @@ async fn a_revoked_device_is_cut_off_live_and_refused_anew_and_resumed() {
     let (a, b) = (world.enroll().await, world.enroll().await);
     let (mut bystander, mut live) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     // The client keeps tickets in `b.tls`, so its next handshake would resume.
-    world.client.revoke_device(&b.id).await.unwrap();
+    world.client.revoke_device(&b.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(live.closed().await, Some(Reason::NotAuthorized));
     for _ in 0..2 {
         // In TLS 1.3 the refusal may come after the client believes that it is done.

@@ -1,6 +1,7 @@
 //! What the signer does, and what it refuses to whoever asks.
 
 use crate::{NOW_S, World, csr, device};
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::crl::VerifiedList;
@@ -110,7 +111,7 @@ fn more_certificates_than_the_limit_are_refused_until_the_next_minute() {
 fn a_signature_that_cannot_be_made_is_in_the_log_as_well() {
     let world = World::new();
     let mut keeper = world.keeper();
-    let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S }];
+    let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S, reason: RevocationReason::default() }];
     refusal(&mut keeper, Request::RevocationList { revoked });
     let log = entries(&mut keeper);
     assert_eq!(log[0].stage, Stage::Intent);
@@ -124,7 +125,7 @@ fn lists_grow_in_number_and_hold_what_they_were_given() {
     let bad = certificate::from_der(&der(&one(&mut keeper, device("bad", DEVICE_S_MIN)))).unwrap();
     let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
     let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![] }));
-    let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S }];
+    let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S, reason: RevocationReason::default() }];
     let second = der(&one(&mut keeper, Request::RevocationList { revoked }));
     let (first, second) = (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
     assert!(second.follows(&first) && !first.follows(&second));
