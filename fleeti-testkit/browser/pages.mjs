@@ -145,6 +145,15 @@ await step("what changed while nobody listened is shown when somebody listens ag
   await page.goto(url);
 });
 
+await step("the audit log shows who did what", async () => {
+  await page.getByRole("link", { name: "Audit" }).click();
+  await page.getByRole("heading", { name: "Audit log" }).waitFor();
+  await page.getByRole("cell", { name: "certificate.enroll" }).first().waitFor();
+  await page.getByRole("cell", { name: "release.publish" }).first().waitFor();
+  await look("audit");
+  await page.goto(url);
+});
+
 await step("a device is revoked, and shown as revoked", async () => {
   await page.locator("#devices a").last().click();
   await look("device");

@@ -101,6 +101,30 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
     }
 }
 
+/// A part of the log, with what its last statement says.
+pub struct Excerpt {
+    /// Entries of the whole log.
+    pub size: u64,
+    /// When that was stated, Unix seconds.
+    pub stated_s: u64,
+    /// Oldest first.
+    pub entries: Vec<Entry>,
+}
+
+/// The last entries before a number, `limit` at the most.
+///
+/// # Errors
+/// When the signer does not answer, or says what cannot be.
+pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excerpt, AppError> {
+    let stated = app.pki.log.verify(&checkpoint(app).await?)?;
+    let size = stated.checkpoint().size;
+    let end = before.unwrap_or(size).min(size);
+    let from = end.saturating_sub(limit);
+    let lines = entries(app, from, end - from).await?.lines;
+    let entries = lines.iter().map(|l| Entry::parse(l.as_bytes())).collect::<Result<_, _>>()?;
+    Ok(Excerpt { size, stated_s: stated.stated_s(), entries })
+}
+
 /// An entry, with the proof that it is in the log.
 ///
 /// # Errors

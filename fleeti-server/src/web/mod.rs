@@ -6,6 +6,7 @@
 //! schema) · one file for each thing that is shown.
 
 pub mod assets;
+mod audit;
 mod builds;
 mod devices;
 mod field;
@@ -30,6 +31,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/builds", "Builds"),
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
+    ("/audit", "Audit"),
 ];
 
 /// Only what this server serves, nothing inline, in nobody's frame.
@@ -87,6 +89,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/rollouts", web::post().to(rollouts::start))
                 .route("/rollouts/{rollout}", web::get().to(rollouts::show))
                 .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
+                .route("/audit", web::get().to(audit::list))
                 .default_service(web::to(page::nothing_here)),
         );
 }
