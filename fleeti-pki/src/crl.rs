@@ -145,6 +145,12 @@ impl VerifiedList {
         Ok(Self { issuer: name.clone(), number, next_update_s: next_update.to_unix_duration().as_secs(), serials })
     }
 
+    /// When it is not good any more, Unix seconds.
+    #[must_use]
+    pub fn next_update_s(&self) -> u64 {
+        self.next_update_s
+    }
+
     /// Whether this list follows another one, or is the same.
     #[must_use]
     pub fn follows(&self, other: &Self) -> bool {

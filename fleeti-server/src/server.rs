@@ -25,6 +25,8 @@ use utoipa_actix_web::AppExt;
 
 /// The list and the server's own certificate are made anew this often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// After a failure.
+const RENEW_RETRY: Duration = Duration::from_secs(60);
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy)]
@@ -158,14 +160,18 @@ impl Server {
 }
 
 async fn renew(app: AppRef) {
+    let mut pause = RENEW_INTERVAL;
     loop {
-        tokio::time::sleep(RENEW_INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause = RENEW_INTERVAL;
         if let Err(e) = revocation::publish_list(&app).await {
             tracing::error!("the revocation list was not renewed: {e}");
+            pause = RENEW_RETRY;
         }
         let renewed = identity(&app.signer, &app.pki, &app.config.names).await;
         if let Err(e) = renewed.and_then(|identity| app.tls.renew(identity)) {
             tracing::error!("the server's certificate was not renewed: {e:#}");
+            pause = RENEW_RETRY;
         }
     }
 }

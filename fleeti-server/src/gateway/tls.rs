@@ -97,6 +97,12 @@ impl TlsState {
         Ok(())
     }
 
+    /// When the list of now is not good any more, and no device can connect, Unix seconds.
+    #[must_use]
+    pub fn list_ends_s(&self) -> u64 {
+        self.swapped.load().verifier.list.next_update_s()
+    }
+
     /// The list of now, DER.
     #[must_use]
     pub fn revocation_list(&self) -> Vec<u8> {

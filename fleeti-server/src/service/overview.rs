@@ -2,10 +2,11 @@
 
 use super::devices::{self, Counts, Filter};
 use super::{builds, releases, rollouts};
-use crate::app::App;
+use crate::app::{App, now_s};
 use crate::db;
 use crate::error::AppError;
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
+use fleeti_core::wire::problem::Code;
 
 /// Most devices at a glance.
 const DEVICES: u32 = 25;
@@ -45,11 +46,20 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
     })
 }
 
-/// That the server can work.
+/// A list that ends within this time was not made again as it should have been.
+const LIST_S_MIN: u64 = 12 * 3600;
+
+/// That the server can work, and goes on to.
 ///
 /// # Errors
-/// When the database does not answer.
+/// When the database does not answer; [`Code::Unavailable`] when the revocation list is about to end: no device can
+/// connect then.
 pub async fn ready(app: &App) -> Result<(), AppError> {
     db::releases::newest(app.db.pool(), 1).await?;
+    let left_s = app.tls.list_ends_s().saturating_sub(now_s());
+    if left_s < LIST_S_MIN {
+        let text = format!("the devices' revocation list ends in {} min and was not made again", left_s / 60);
+        return Err(AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or look into its log"));
+    }
     Ok(())
 }
