@@ -16,6 +16,7 @@ const NEEDED: &[Package] = &[
     ("xz-utils", "/usr/bin/xz", "unpacks packages"),
     ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
+    ("gnutls-bin", "/usr/bin/certtool", "checks certificates in tests"),
     ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),

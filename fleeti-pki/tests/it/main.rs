@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backends;
+mod chains;
 
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};
