@@ -52,6 +52,11 @@ impl SignerHandle {
         (Self { queue }, receiver)
     }
 
+    /// Returns when the signer answers no more.
+    pub async fn stopped(&self) {
+        self.queue.closed().await;
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors
@@ -73,13 +78,17 @@ fn now_s() -> u64 {
 }
 
 fn work(mut keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
-    let mut batch = Vec::new();
+    let mut batch: Vec<Waiting> = Vec::new();
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        let (requests, waiting): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        // Nothing is signed for somebody who has gone away.
+        let (requests, waiting): (Vec<_>, Vec<_>) = batch.drain(..).filter(|(_, w)| !w.is_closed()).unzip();
         match keeper.perform(now_s(), requests) {
             Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(answer))),
             // Whoever waits hears that nobody answers; what is on the disk is known after a new start.
-            Err(e) => tracing::error!("{e}"),
+            Err(e) => {
+                tracing::error!("the signer stops: {e}");
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `fleeti-signer --pki DIR --log DIR --socket PATH`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::{Keeper, Limits};
@@ -50,8 +50,10 @@ async fn main() -> Result<()> {
     let listener = socket::listen(&a.socket).with_context(|| a.socket.display().to_string())?;
     tracing::info!("listening at {}", a.socket.display());
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let signer = SignerHandle::embedded(keeper)?;
     tokio::select! {
-        () = socket::serve(listener, SignerHandle::embedded(keeper)?, own, a.server_uid) => {}
+        () = socket::serve(listener, signer.clone(), own, a.server_uid) => {}
+        () = signer.stopped() => bail!("the audit log cannot be written"),
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

@@ -140,6 +140,9 @@ async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>) -> bo
             }
             asked = queue.recv(), if waiting.len() < WAITING_MAX => {
                 let Some((request, sender)) = asked else { return true };
+                if sender.is_closed() {
+                    continue; // it waited too long for us to be connected
+                }
                 next += 1;
                 let Some(bytes) = encoded(next, request) else {
                     sender.send(Response::Refused { reason: "the request is too large".into() }).ok();
