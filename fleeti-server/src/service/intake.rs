@@ -131,7 +131,7 @@ async fn keep(
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
-    let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut *tx, tokens).await?;
+    let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut tx, tokens).await?;
     let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
     let revoked = db::devices::revoked_of(&mut tx, &ids).await?;
     let good: Vec<Result<(Admission, Certified), AppError>> = applicants
