@@ -139,6 +139,8 @@ impl AuditLog {
         if let Some(signed) = &checkpoint {
             log.compare(signed).map_err(|source| LogError::Defect { path: folder.to_owned(), source })?;
         }
+        // Only now: a log that was tampered with stays as it is.
+        log.log.set_len(log.bytes).map_err(io(&folder.join("log")))?;
         File::open(folder).and_then(|f| f.sync_all()).map_err(io(folder))?;
         Ok(log)
     }
@@ -184,6 +186,11 @@ impl AuditLog {
             line.clear();
             reader.by_ref().take(fleeti_pki::audit::ENTRY_MAX as u64 + 1).read_until(b'\n', &mut line).map_err(io(&path))?;
             let length = line.len() as u64;
+            // A page that a power cut kept from the disk reads as zeros, which no entry has: from there on nothing was
+            // acknowledged, or the flush had returned.
+            if line.contains(&0) {
+                break;
+            }
             match line.pop() {
                 Some(b'\n') => {}
                 // Longer than an entry can be: not ours to cut off.
@@ -199,7 +206,7 @@ impl AuditLog {
             self.nodes.push(number, leaf_hash(&line)).map_err(io(&self.folder))?;
             self.bytes += length;
         }
-        self.log.set_len(self.bytes).map_err(io(&path))
+        Ok(())
     }
 
     fn compare(&self, signed: &VerifiedCheckpoint) -> Result<(), Defect> {
@@ -250,11 +257,14 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Keeps a signed statement.
+    /// Keeps a signed statement. Offsets and hashes up to it are on the disk first: they are believed as far as it goes.
     ///
     /// # Errors
     /// I/O.
     pub fn keep_checkpoint(&self, note: &str) -> Result<(), LogError> {
+        for file in self.nodes.levels.iter().chain([&self.offsets]) {
+            file.sync_data().map_err(io(&self.folder))?;
+        }
         let (path, part) = (self.folder.join("checkpoint"), self.folder.join("checkpoint.part"));
         let write = || {
             let mut file = File::create(&part)?;

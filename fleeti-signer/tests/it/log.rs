@@ -96,6 +96,27 @@ fn half_a_line_was_never_acknowledged_and_is_cut_off() {
 }
 
 #[test]
+fn pages_that_never_reached_the_disk_are_cut_off_and_changed_ones_are_not() {
+    let world = Log::with(5, 3);
+    let whole = std::fs::read(world.file()).unwrap();
+    // A large batch of which the first page is missing, and one of which nothing but the size arrived.
+    for torn in [[vec![0; 4096], whole.clone()].concat(), vec![0; 10_000]] {
+        std::fs::write(world.file(), [&whole[..], &torn].concat()).unwrap();
+        assert_eq!(world.open().unwrap().size(), 5);
+        assert_eq!(std::fs::read(world.file()).unwrap(), whole);
+    }
+    std::fs::write(world.file(), [&whole[..], &vec![b'x'; 10_000]].concat()).unwrap();
+    assert!(matches!(defect(&world), Defect::Malformed { number: 5, .. }), "no power cut writes letters");
+    // What a statement covers was on the disk: nothing of it is cut off, whatever is missing.
+    let mut holed = whole.clone();
+    holed[10..20].fill(0);
+    std::fs::write(world.file(), &holed).unwrap();
+    std::fs::remove_file(world.dir.path().join("offsets")).unwrap();
+    assert!(matches!(defect(&world), Defect::Truncated { size: 0, signed: 3 }));
+    assert_eq!(std::fs::read(world.file()).unwrap(), holed, "and it is left as it was found");
+}
+
+#[test]
 fn offsets_and_hashes_are_made_anew_from_the_log() {
     let world = Log::with(37, 20);
     let root = { world.open().unwrap().root(37).unwrap() };
