@@ -7,7 +7,7 @@ use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::device::{DesiredState, Forgiveness, Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -103,22 +103,22 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
     Ok(())
 }
 
-/// Of these devices, those that are revoked.
+/// The keys of devices that are known, and whether they are revoked, by id.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoked_of(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashSet<String>, AppError> {
+pub async fn standing(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashMap<String, (String, bool)>, AppError> {
     if ids.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT id FROM devices WHERE revoked_s IS NOT NULL AND id IN (");
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
     let mut list = query.separated(", ");
     for id in ids {
         list.push_bind(id.as_str());
     }
     query.push(")");
-    let rows: Vec<String> = query.build_query_scalar().fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().collect())
+    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(|(id, key, revoked_s)| (id, (key, revoked_s.is_some()))).collect())
 }
 
 /// One device.

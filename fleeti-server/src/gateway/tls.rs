@@ -55,6 +55,13 @@ struct DeviceVerifier {
     list: VerifiedList,
 }
 
+/// Who is revoked, and how many have been since the start.
+#[derive(Default)]
+struct Revoked {
+    devices: HashSet<DeviceId>,
+    count: u64,
+}
+
 /// TLS of the device ports.
 pub struct TlsState {
     certificate: Arc<CurrentCertificate>,
@@ -62,7 +69,7 @@ pub struct TlsState {
     anchor: Certificate,
     provider: Arc<CryptoProvider>,
     swapped: ArcSwap<Swapped>,
-    revoked: RwLock<HashSet<DeviceId>>,
+    revoked: RwLock<Revoked>,
 }
 
 impl TlsState {
@@ -117,16 +124,29 @@ impl TlsState {
 
     /// Marks a device revoked for connections that are open.
     pub fn revoke(&self, device: DeviceId) {
-        self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.devices.insert(device);
+        revoked.count += 1;
     }
-    /// Who is revoked, after the database was asked.
-    pub fn set_revoked(&self, devices: HashSet<DeviceId>) {
-        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = devices;
+    /// How many devices were revoked since the start.
+    #[must_use]
+    pub fn revocations(&self) -> u64 {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).count
+    }
+    /// Who is revoked, by the database, and how many had been when it was asked. Whoever was revoked meanwhile stays
+    /// revoked; whoever was let go then waits for the next time.
+    pub fn set_revoked(&self, devices: HashSet<DeviceId>, count: u64) {
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        if revoked.count == count {
+            revoked.devices = devices;
+        } else {
+            revoked.devices.extend(devices);
+        }
     }
     /// Whether a device was revoked.
     #[must_use]
     pub fn is_revoked(&self, device: &DeviceId) -> bool {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(device)
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).devices.contains(device)
     }
 }
 

@@ -57,7 +57,7 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Resu
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
     let certified = certify(app, device, &request.csr_pem, Occasion::Renewal).await.map_err(bad_request)?;
     let mut tx = app.db.write().await?;
-    if !db::devices::revoked_of(&mut tx, &[device]).await?.is_empty() {
+    if db::devices::standing(&mut tx, &[device]).await?.values().any(|(_, is_revoked)| *is_revoked) {
         return Err(AppError::new(Code::Forbidden, "this device is revoked"));
     }
     db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now_s()).await?;

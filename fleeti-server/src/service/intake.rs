@@ -133,14 +133,16 @@ async fn keep(
     let mut tx = app.db.write().await?;
     let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut tx, tokens).await?;
     let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
-    let revoked = db::devices::revoked_of(&mut tx, &ids).await?;
+    let standing = db::devices::standing(&mut tx, &ids).await?;
     let good: Vec<Result<(Admission, Certified), AppError>> = applicants
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
             let (device, certified) = signed?;
             let admitted = admission(rows.get(&a.token_sha256), &a.key_sha256, now, &device)?;
-            if admitted.device != device || revoked.contains(device.as_str()) {
+            // A device that has renewed its key since does not come back with the old one and its token.
+            let may_repeat = standing.get(device.as_str()).is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
+            if admitted.device != device || !may_repeat {
                 return Err(refused());
             }
             Ok((admitted, certified))

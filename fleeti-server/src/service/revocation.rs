@@ -66,7 +66,8 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
 pub async fn publish_list(app: &App) -> Result<(), AppError> {
     // One at a time, or an older list could replace a newer one.
     let _alone = app.list.lock().await;
-    app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?);
+    let count = app.tls.revocations();
+    app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
     let list = list(&app.db, &app.signer).await?;
     app.tls.swap(&list).map_err(AppError::internal)
 }

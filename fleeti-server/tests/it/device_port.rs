@@ -89,7 +89,8 @@ fn request(key: &SoftKey) -> serde_json::Value {
 async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     let world = World::new().await;
     let (key, next) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
-    let enrolled: serde_json::Value = world.try_enroll(&world.token().await, &key).await.json().await.unwrap();
+    let token = world.token().await;
+    let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
     let window = (enrolled["renewal"]["start_s"].as_u64().unwrap(), enrolled["renewal"]["end_s"].as_u64().unwrap());
     let device = world.device_of(enrolled.clone(), &key);
     let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -108,6 +109,7 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     assert_eq!(desired(&renewed).await.unwrap().status(), 200);
     assert_eq!(desired(&old).await.unwrap().status(), 403, "on the open connection as well");
     assert_eq!(desired(&renewed).await.unwrap().status(), 200);
+    assert_eq!(world.try_enroll(&token, &key).await.status(), 403, "nor does the token bring it back");
     // Both certificates are good for their time, so both are on the list once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let list = reqwest::get(format!("http://{}/pki/device.crl", world.server.addresses.api)).await.unwrap().bytes().await.unwrap();
