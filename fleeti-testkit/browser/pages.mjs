@@ -164,6 +164,7 @@ await step("a device is revoked, and shown as revoked", async () => {
 
 await step("after signing out there is nothing to see", async () => {
   await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL("**/signin");
   await page.goto(`${url}/releases`);
   assert.equal(new URL(page.url()).pathname, "/signin");
 });
