@@ -4,19 +4,18 @@
 //! RSA-2048 with SHA-256, which every firmware knows. The digest leaves out checksum and certificate
 //! table, so a signed program has the digest of the unsigned one.
 
-use crate::certificate::to_der;
-use crate::signer::{Algorithm, Signer};
+use crate::pkcs7::{self, Content, SIGNED_DATA, context, encoded, octets, sequence, set, sha_256, tlv};
+use crate::signer::Signer;
 use crate::{Error, OrMalformed};
-use der::asn1::{Any, ObjectIdentifier, OctetString, SetOfVec};
-use der::{Encode, Tag, TagNumber};
+use der::Tag;
+use der::asn1::{Any, ObjectIdentifier, SetOfVec};
+use object::read::pe::PeFile64;
+use object::{Object, ObjectSection};
 use sha2_010::Digest;
 use x509_cert::Certificate;
 
-const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 const SPC_INDIRECT_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.4");
 const SPC_PE_IMAGE_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.15");
-const SHA_256: ObjectIdentifier = const_oid::db::rfc5912::ID_SHA_256;
-const RSA_ENCRYPTION: ObjectIdentifier = const_oid::db::rfc5912::RSA_ENCRYPTION;
 const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
 /// WIN_CERT_REVISION_2_0 and WIN_CERT_TYPE_PKCS_SIGNED_DATA (UEFI 2.10, 32.2.4).
@@ -25,16 +24,136 @@ const WIN_CERTIFICATE_PKCS7: u16 = 0x0002;
 /// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional Header
 /// Data Directories").
 const CERTIFICATE_TABLE_OFFSET: usize = 144;
+/// Most signatures that are looked at.
+const SIGNATURES_MAX: usize = 16;
+/// Sections that a unified kernel image must have in itself. Without `.initrd` the stub would take one that nobody
+/// signed, without `.cmdline` a command line.
+const UKI_SECTIONS: [&str; 4] = [".linux", ".osrel", ".cmdline", ".initrd"];
 
 /// The Authenticode digest of a PE32+ program, SHA-256.
 ///
 /// # Errors
 /// [`Error::Malformed`] for another kind of file.
 pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
-    let file = object::read::pe::PeFile64::parse(pe).or_malformed("PE program")?;
+    let file = PeFile64::parse(pe).or_malformed("PE program")?;
     let mut hash = sha2_010::Sha256::new();
     authenticode::authenticode_digest(&file, &mut hash).or_malformed("PE program")?;
     Ok(hash.finalize().into())
+}
+
+/// That a program is a unified kernel image that brings everything that it boots.
+///
+/// # Errors
+/// [`Error::Refused`] naming the section that is missing, empty or there twice.
+pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
+    let file = PeFile64::parse(pe).or_malformed("kernel image")?;
+    for wanted in UKI_SECTIONS {
+        let mut found = file.sections().filter(|s| s.name() == Ok(wanted));
+        let is_there = found.next().is_some_and(|s| s.size() > 0);
+        if !is_there || found.next().is_some() {
+            return Err(Error::Malformed {
+                what: "kernel image",
+                detail: format!("it needs one section {wanted} that is not empty: firmware would start it with somebody else's"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A program that signatures can be attached to: padded to a multiple of 8, where the certificate table begins. Padding
+/// is part of what is hashed.
+#[must_use]
+pub fn padded(pe: &[u8]) -> Vec<u8> {
+    let mut padded = pe.to_vec();
+    padded.resize(padded.len().next_multiple_of(8), 0);
+    padded
+}
+
+/// A signature over a program's digest, to be attached to it: PKCS#7, DER.
+///
+/// # Errors
+/// [`Error::Refused`] for a key that firmware would not accept.
+pub fn signature(digest: &[u8; 32], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+    let signed = pkcs7::sign(&content(digest)?, certificate, signer)?;
+    sequence(&[&encoded(&SIGNED_DATA)?, &context(0, true, signed)?])
+}
+
+/// Verifies that a signature is one that [`signature`] made over this digest by the key of this certificate.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn verify(signature: &[u8], digest: &[u8; 32], certificate: &Certificate) -> Result<(), Error> {
+    const NOT_OURS: Error = Error::Refused("this is no signature of a program");
+    let prefix = encoded(&SIGNED_DATA)?;
+    // ContentInfo: SEQUENCE { OID, [0] EXPLICIT SignedData }, both lengths in two bytes.
+    let inner = signature.get(4 + prefix.len() + 4..).ok_or(NOT_OURS)?;
+    if sequence(&[&prefix, &context(0, true, inner.to_vec())?])? != signature {
+        return Err(NOT_OURS);
+    }
+    pkcs7::verify(inner, &content(digest)?, certificate)
+}
+
+/// A program with one more signature.
+///
+/// # Errors
+/// [`Error::Malformed`] for a program that is no PE32+, is not padded, or whose certificate table is not at its end.
+pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
+    let entry = certificate_table_entry(pe)?;
+    let (start, length) = certificate_table(pe)?;
+    let (start, unpadded) = (if length == 0 { pe.len() } else { start }, 8 + signature.len());
+    if !start.is_multiple_of(8) {
+        return Err(Error::Refused("the program is not padded to a multiple of 8"));
+    }
+    let too_large = |_| Error::Refused("the program is larger than 4 GiB");
+    let added = unpadded.next_multiple_of(8);
+    let mut signed = Vec::with_capacity(pe.len() + added);
+    signed.extend_from_slice(pe);
+    // As long as it is, as signtool and sbsign write it; readers round up.
+    signed.extend(u32::try_from(added).map_err(too_large)?.to_le_bytes());
+    signed.extend(WIN_CERTIFICATE_REVISION.to_le_bytes());
+    signed.extend(WIN_CERTIFICATE_PKCS7.to_le_bytes());
+    signed.extend_from_slice(signature);
+    signed.resize(pe.len() + added, 0);
+    signed[entry..entry + 4].copy_from_slice(&u32::try_from(start).map_err(too_large)?.to_le_bytes());
+    signed[entry + 4..entry + 8].copy_from_slice(&u32::try_from(length + added).map_err(too_large)?.to_le_bytes());
+    Ok(signed)
+}
+
+/// The signatures of a program, with the zeros that pad them cut off.
+///
+/// # Errors
+/// [`Error::Malformed`] for a program that is no PE32+, or a certificate table that is not what the PE format says.
+pub fn signatures(pe: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let (start, length) = certificate_table(pe)?;
+    let malformed = |detail: &str| Error::Malformed { what: "certificate table", detail: detail.to_owned() };
+    let mut rest = &pe[start..start + length];
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let size = rest.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b) as usize);
+        let padded = size.next_multiple_of(8);
+        if size <= 8 || padded > rest.len() || found.len() == SIGNATURES_MAX {
+            return Err(malformed("an entry is shorter than its header, leaves the table, or is one too many"));
+        }
+        if rest[4..6] == WIN_CERTIFICATE_REVISION.to_le_bytes() && rest[6..8] == WIN_CERTIFICATE_PKCS7.to_le_bytes() {
+            let body = &rest[8..size];
+            let der = der_length(body).ok_or_else(|| malformed("an entry is no DER"))?;
+            found.push(body[..der].to_vec());
+        }
+        rest = &rest[padded..];
+    }
+    Ok(found)
+}
+
+/// Bytes of the DER value that `bytes` begins with (X.690, 8.1.3).
+fn der_length(bytes: &[u8]) -> Option<usize> {
+    let (tag_and_length, rest) = bytes.split_at_checked(2)?;
+    let length = match tag_and_length[1] {
+        short @ 0..=0x7f => 2 + usize::from(short),
+        0x81 => 3 + usize::from(*rest.first()?),
+        0x82 => 4 + usize::from(u16::from_be_bytes(*rest.first_chunk()?)),
+        _ => return None,
+    };
+    (length <= bytes.len()).then_some(length)
 }
 
 /// A program with a signature attached.
@@ -43,72 +162,45 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
 /// [`Error::Malformed`] for a program that is no PE32+ or is signed already; [`Error::Refused`] for a key
 /// that firmware would not accept.
 pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
-    if signer.algorithm() != Algorithm::Rsa2048 {
-        return Err(Error::Refused("UEFI firmware accepts RSA keys only"));
-    }
-    let entry = certificate_table_entry(pe)?;
-    if pe[entry..entry + 8] != [0; 8] {
+    if certificate_table(pe)?.1 != 0 {
         return Err(Error::Refused("the program is signed already"));
     }
-    let mut signed = pe.to_vec();
-    // The table starts at a multiple of 8, and padding is part of what is hashed.
-    signed.resize(signed.len().next_multiple_of(8), 0);
-    let pkcs7 = signed_data(&digest(&signed)?, certificate, signer)?;
-    let (start, unpadded) = (signed.len(), 8 + pkcs7.len());
-    let length = unpadded.next_multiple_of(8);
-    let too_large = |_| Error::Refused("the program is larger than 4 GiB");
-    signed.extend(u32::try_from(length).map_err(too_large)?.to_le_bytes());
-    signed.extend(WIN_CERTIFICATE_REVISION.to_le_bytes());
-    signed.extend(WIN_CERTIFICATE_PKCS7.to_le_bytes());
-    signed.extend(pkcs7);
-    signed.resize(start + length, 0);
-    signed[entry..entry + 4].copy_from_slice(&u32::try_from(start).map_err(too_large)?.to_le_bytes());
-    signed[entry + 4..entry + 8].copy_from_slice(&u32::try_from(length).map_err(too_large)?.to_le_bytes());
-    Ok(signed)
+    let padded = padded(pe);
+    attach(&padded, &signature(&digest(&padded)?, certificate, signer)?)
 }
 
 fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
-    object::read::pe::PeFile64::parse(pe).or_malformed("PE program")?;
+    PeFile64::parse(pe).or_malformed("PE program")?;
     let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     // "PE\0\0", the COFF header of 20 bytes, then the optional header.
     let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);
     entry.filter(|e| e + 8 <= pe.len()).ok_or(Error::Refused("the program has no certificate table entry"))
 }
 
-fn tlv(tag: Tag, content: Vec<u8>) -> Result<Vec<u8>, Error> {
-    Any::new(tag, content).and_then(|any| any.to_der()).or_malformed("DER")
-}
-fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
-    tlv(Tag::Sequence, parts.concat())
-}
-fn set(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
-    tlv(Tag::Set, parts.concat())
-}
-fn context(number: u32, constructed: bool, content: Vec<u8>) -> Result<Vec<u8>, Error> {
-    tlv(Tag::ContextSpecific { constructed, number: TagNumber(number) }, content)
-}
-fn encoded<T: Encode>(value: &T) -> Result<Vec<u8>, Error> {
-    value.to_der().or_malformed("DER")
+/// Where the certificate table is, and its length; nothing may follow it.
+fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
+    let entry = certificate_table_entry(pe)?;
+    let word = |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+    match (word(entry), word(entry + 4)) {
+        (0, 0) => Ok((0, 0)),
+        (start, length) if start > entry && length > 0 && start.checked_add(length) == Some(pe.len()) => Ok((start, length)),
+        _ => Err(Error::Malformed { what: "PE program", detail: "its certificate table is not at its end".into() }),
+    }
 }
 
-/// ContentInfo with SignedData (RFC 2315, 9.1), one signer, the digest of the program as content.
-fn signed_data(digest: &[u8; 32], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
-    let null = encoded(&Any::null())?;
-    let sha_256 = sequence(&[&encoded(&SHA_256)?, &null])?;
+/// The digest of the program as content.
+fn content(digest: &[u8; 32]) -> Result<Content, Error> {
     // SpcPeImageData: no flags, file [0] -> [2] -> unicode [0] "".
     let file = context(0, true, context(2, true, context(0, false, vec![])?)?)?;
     let image_data = sequence(&[&[0x03, 0x01, 0x00], &file])?;
     let attribute = sequence(&[&encoded(&SPC_PE_IMAGE_DATA)?, &image_data])?;
-    let digest_info = sequence(&[&sha_256, &encoded(&OctetString::new(digest.to_vec()).or_malformed("DER")?)?])?;
-    let content_parts = [attribute, digest_info].concat();
+    let content_parts = [attribute, sequence(&[&sha_256()?, &octets(digest)?])?].concat();
     let content = tlv(Tag::Sequence, content_parts.clone())?;
     let encapsulated = sequence(&[&encoded(&SPC_INDIRECT_DATA)?, &context(0, true, content)?])?;
-
     // The message digest covers the content without its outer tag and length (RFC 2315, 9.3).
-    let message_digest = OctetString::new(sha2_010::Sha256::digest(&content_parts).to_vec()).or_malformed("DER")?;
     let attributes = [
         sequence(&[&encoded(&CONTENT_TYPE)?, &set(&[&encoded(&SPC_INDIRECT_DATA)?])?])?,
-        sequence(&[&encoded(&MESSAGE_DIGEST)?, &set(&[&encoded(&message_digest)?])?])?,
+        sequence(&[&encoded(&MESSAGE_DIGEST)?, &set(&[&octets(&sha2_010::Sha256::digest(&content_parts))?])?])?,
     ];
     // A SET OF in DER is sorted by its encodings.
     let sorted: SetOfVec<Any> = attributes
@@ -118,21 +210,5 @@ fn signed_data(digest: &[u8; 32], certificate: &Certificate, signer: &dyn Signer
         .and_then(SetOfVec::try_from)
         .or_malformed("DER")?;
     let to_sign = encoded(&sorted)?;
-    let signature = OctetString::new(signer.sign(&to_sign)?).or_malformed("DER")?;
-    let mut implicit = to_sign;
-    implicit[0] = 0xa0; // [0] IMPLICIT SET OF Attribute
-
-    let tbs = certificate.tbs_certificate();
-    let issuer_and_serial = sequence(&[&encoded(tbs.issuer())?, &encoded(tbs.serial_number())?])?;
-    let one = [0x02, 0x01, 0x01];
-    let signer_info = sequence(&[
-        &one,
-        &issuer_and_serial,
-        &sha_256,
-        &implicit,
-        &sequence(&[&encoded(&RSA_ENCRYPTION)?, &null])?,
-        &encoded(&signature)?,
-    ])?;
-    let data = sequence(&[&one, &set(&[&sha_256])?, &encapsulated, &context(0, true, to_der(certificate)?)?, &set(&[&signer_info])?])?;
-    sequence(&[&encoded(&SIGNED_DATA)?, &context(0, true, data)?])
+    Ok(Content { encapsulated, attributes: Some(to_sign.clone()), to_sign })
 }

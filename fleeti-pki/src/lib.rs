@@ -12,22 +12,26 @@
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`openpgp`]
-//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`audit`] (who did what) · [`transparency`] (a log
+//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
+//! [`boot_keys`] (Secure Boot of one device) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
 
 #![warn(missing_docs)]
 
 pub mod audit;
 pub mod authenticode;
+pub mod boot_keys;
 pub mod certificate;
 pub mod crl;
 pub mod csr;
 pub mod hierarchy;
 pub mod manifest;
 pub mod openpgp;
+mod pkcs7;
 pub mod sealed;
 pub mod signer;
 pub mod transparency;
+pub mod uefi;
 
 use base64::Engine;
 

@@ -6,7 +6,7 @@ pub mod fast;
 use crate::{Error, OrMalformed};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
 use p256::elliptic_curve::Generate;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use sha2::{Digest, Sha256};
@@ -252,6 +252,14 @@ pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result
     let key = p256::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
     let s = p256::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
     key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY)
+}
+
+/// Verifies an RSA signature (PKCS#1 v1.5 with SHA-256) by the key of a SubjectPublicKeyInfo of 2048 bits or more.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn verify_rsa(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key_der).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
 }
 
 pub(crate) fn spki_of(signer: &dyn Signer) -> Result<spki::SubjectPublicKeyInfoOwned, Error> {

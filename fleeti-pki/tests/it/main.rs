@@ -3,6 +3,7 @@
 
 mod backends;
 mod chains;
+mod secure_boot;
 
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};

@@ -1,0 +1,85 @@
+//! SignedData (RFC 2315, 9) as firmware reads it: one signer, RSA with SHA-256, its certificate inside.
+//!
+//! What we verify is only what we make: from content, certificate and signature there is one encoding, and the bytes
+//! must be it. So nothing has to be parsed, and nothing can hide in what a parser passes over.
+
+use crate::certificate::to_der;
+use crate::signer::{Algorithm, Signer, verify_rsa};
+use crate::{Error, OrMalformed};
+use der::asn1::{Any, ObjectIdentifier, OctetString};
+use der::{Encode, Tag, TagNumber};
+use x509_cert::Certificate;
+
+pub(crate) const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+pub(crate) const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
+pub(crate) const SHA_256: ObjectIdentifier = const_oid::db::rfc5912::ID_SHA_256;
+const RSA_ENCRYPTION: ObjectIdentifier = const_oid::db::rfc5912::RSA_ENCRYPTION;
+/// Bytes of an RSA-2048 signature.
+const SIGNATURE: usize = 256;
+
+pub(crate) fn tlv(tag: Tag, content: Vec<u8>) -> Result<Vec<u8>, Error> {
+    Any::new(tag, content).and_then(|any| any.to_der()).or_malformed("DER")
+}
+pub(crate) fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    tlv(Tag::Sequence, parts.concat())
+}
+pub(crate) fn set(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    tlv(Tag::Set, parts.concat())
+}
+pub(crate) fn context(number: u32, constructed: bool, content: Vec<u8>) -> Result<Vec<u8>, Error> {
+    tlv(Tag::ContextSpecific { constructed, number: TagNumber(number) }, content)
+}
+pub(crate) fn encoded<T: Encode>(value: &T) -> Result<Vec<u8>, Error> {
+    value.to_der().or_malformed("DER")
+}
+pub(crate) fn octets(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    encoded(&OctetString::new(bytes).or_malformed("DER")?)
+}
+/// The AlgorithmIdentifier of SHA-256, with the NULL that firmware expects.
+pub(crate) fn sha_256() -> Result<Vec<u8>, Error> {
+    sequence(&[&encoded(&SHA_256)?, &encoded(&Any::null())?])
+}
+
+/// What is signed, and around it.
+pub(crate) struct Content {
+    /// The ContentInfo inside.
+    pub encapsulated: Vec<u8>,
+    /// SET OF Attribute (RFC 2315, 9.2) that is signed, if there are attributes.
+    pub attributes: Option<Vec<u8>>,
+    /// What is signed: the attributes, or the content.
+    pub to_sign: Vec<u8>,
+}
+
+/// Signs.
+pub(crate) fn sign(content: &Content, certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+    if signer.algorithm() != Algorithm::Rsa2048 {
+        return Err(Error::Refused("UEFI firmware accepts RSA keys only"));
+    }
+    assemble(content, certificate, &signer.sign(&content.to_sign)?)
+}
+
+/// Verifies that these bytes are [`sign`]'s over this content by the key of this certificate.
+pub(crate) fn verify(signed: &[u8], content: &Content, certificate: &Certificate) -> Result<(), Error> {
+    const NOT_OURS: Error = Error::Refused("the signature is not over this by this certificate");
+    // The signature is the last thing in it.
+    let signature = signed.len().checked_sub(SIGNATURE).map(|at| &signed[at..]).ok_or(NOT_OURS)?;
+    if assemble(content, certificate, signature)? != signed {
+        return Err(NOT_OURS);
+    }
+    verify_rsa(&crate::certificate::public_key_der(certificate)?, &content.to_sign, signature)
+}
+
+fn assemble(content: &Content, certificate: &Certificate, signature: &[u8]) -> Result<Vec<u8>, Error> {
+    let (null, sha_256) = (encoded(&Any::null())?, sha_256()?);
+    let tbs = certificate.tbs_certificate();
+    let issuer_and_serial = sequence(&[&encoded(tbs.issuer())?, &encoded(tbs.serial_number())?])?;
+    let one = [0x02, 0x01, 0x01];
+    let mut implicit = content.attributes.clone().unwrap_or_default();
+    if let Some(tag) = implicit.first_mut() {
+        *tag = 0xa0; // [0] IMPLICIT SET OF Attribute
+    }
+    let rsa = sequence(&[&encoded(&RSA_ENCRYPTION)?, &null])?;
+    let signer_info = sequence(&[&one, &issuer_and_serial, &sha_256, &implicit, &rsa, &octets(signature)?])?;
+    let certificates = context(0, true, to_der(certificate)?)?;
+    sequence(&[&one, &set(&[&sha_256])?, &content.encapsulated, &certificates, &set(&[&signer_info])?])
+}

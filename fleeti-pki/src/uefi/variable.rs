@@ -1,0 +1,150 @@
+//! Authenticated writes of variables: `EFI_VARIABLE_AUTHENTICATION_2` (UEFI 2.10, 8.2.2), the content of an `.auth` file.
+
+use super::list::Guid;
+use crate::pkcs7::{self, Content, DATA, encoded, sequence};
+use crate::signer::Signer;
+use crate::{Error, OrMalformed};
+use der::DateTime;
+use std::time::Duration;
+use x509_cert::Certificate;
+
+/// EFI_GLOBAL_VARIABLE and EFI_IMAGE_SECURITY_DATABASE_GUID.
+const GLOBAL: Guid = Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
+const SECURITY_DATABASE: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
+/// EFI_CERT_TYPE_PKCS7_GUID.
+const PKCS7: Guid = Guid::new(0x4aaf_d29d, 0x68df, 0x49ee, [0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7]);
+const WIN_CERTIFICATE_REVISION: u16 = 0x0200;
+/// WIN_CERT_TYPE_EFI_GUID.
+const WIN_CERTIFICATE_GUID: u16 = 0x0ef1;
+/// EFI_TIME, then dwLength, wRevision, wCertificateType, CertType.
+const TIME: usize = 16;
+const HEADER: usize = TIME + 8 + 16;
+/// NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS, TIME_BASED_AUTHENTICATED_WRITE_ACCESS.
+const ATTRIBUTES: u32 = 0x27;
+const APPEND_WRITE: u32 = 0x40;
+
+/// A variable of Secure Boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Variable {
+    /// Owns the platform; signs PK and KEK.
+    #[serde(rename = "PK")]
+    Pk,
+    /// Signs db and dbx.
+    #[serde(rename = "KEK")]
+    Kek,
+    /// What may be started.
+    #[serde(rename = "db")]
+    Db,
+    /// What may not.
+    #[serde(rename = "dbx")]
+    Dbx,
+}
+
+impl Variable {
+    /// As the firmware names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pk => "PK",
+            Self::Kek => "KEK",
+            Self::Db => "db",
+            Self::Dbx => "dbx",
+        }
+    }
+    const fn guid(self) -> Guid {
+        match self {
+            Self::Pk | Self::Kek => GLOBAL,
+            Self::Db | Self::Dbx => SECURITY_DATABASE,
+        }
+    }
+    /// The file of efivarfs.
+    #[must_use]
+    pub fn file_name(self) -> String {
+        format!("{}-{}", self.name(), self.guid())
+    }
+}
+
+/// A write that firmware accepts if its signer is enrolled and its time is newer than the variable's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthenticatedWrite<'a> {
+    /// Which variable.
+    pub variable: Variable,
+    /// Adds to it, instead of replacing it.
+    pub append: bool,
+    /// Unix seconds; strictly newer than the last write, unless it appends.
+    pub time_s: u64,
+    /// Signature lists.
+    pub value: &'a [u8],
+}
+
+impl AuthenticatedWrite<'_> {
+    /// The attributes of SetVariable.
+    #[must_use]
+    pub const fn attributes(&self) -> u32 {
+        if self.append { ATTRIBUTES | APPEND_WRITE } else { ATTRIBUTES }
+    }
+
+    /// SignedData without content: name, vendor, attributes, time and value are what is signed (UEFI 2.10, 8.2.2).
+    fn content(&self) -> Result<Content, Error> {
+        let mut to_sign: Vec<u8> = self.variable.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
+        to_sign.extend(self.variable.guid().0);
+        to_sign.extend(self.attributes().to_le_bytes());
+        to_sign.extend(efi_time(self.time_s)?);
+        to_sign.extend_from_slice(self.value);
+        Ok(Content { encapsulated: sequence(&[&encoded(&DATA)?])?, attributes: None, to_sign })
+    }
+}
+
+/// EFI_TIME in UTC; what is unused is zero, as the firmware demands.
+fn efi_time(time_s: u64) -> Result<[u8; TIME], Error> {
+    let t = DateTime::from_unix_duration(Duration::from_secs(time_s)).or_malformed("time")?;
+    let mut bytes = [0; TIME];
+    bytes[..2].copy_from_slice(&t.year().to_le_bytes());
+    bytes[2..7].copy_from_slice(&[t.month(), t.day(), t.hour(), t.minutes(), t.seconds()]);
+    Ok(bytes)
+}
+
+/// Signs a write: the bytes of an `.auth` file. Bare SignedData without ContentInfo, because firmware refuses it for PK.
+///
+/// # Errors
+/// [`Error::Refused`] for a key that firmware would not accept.
+pub fn write(write: &AuthenticatedWrite<'_>, certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+    let signed = pkcs7::sign(&write.content()?, certificate, signer)?;
+    let length = u32::try_from(8 + 16 + signed.len()).map_err(|_| Error::Refused("the signature is too large"))?;
+    let mut bytes = efi_time(write.time_s)?.to_vec();
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(WIN_CERTIFICATE_REVISION.to_le_bytes());
+    bytes.extend(WIN_CERTIFICATE_GUID.to_le_bytes());
+    bytes.extend(PKCS7.0);
+    bytes.extend(signed);
+    bytes.extend_from_slice(write.value);
+    Ok(bytes)
+}
+
+impl<'a> AuthenticatedWrite<'a> {
+    /// Reads an `.auth` file and verifies that the key of this certificate signed it for this variable.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or kind of write.
+    pub fn verify(bytes: &'a [u8], variable: Variable, append: bool, certificate: &Certificate) -> Result<Self, Error> {
+        let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
+        let header = bytes.get(..HEADER).ok_or_else(|| malformed("it is shorter than its header"))?;
+        let length = header[TIME..TIME + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+        let kind = [&WIN_CERTIFICATE_REVISION.to_le_bytes()[..], &WIN_CERTIFICATE_GUID.to_le_bytes(), &PKCS7.0].concat();
+        if header[TIME + 4..] != kind {
+            return Err(malformed("its certificate is no PKCS#7"));
+        }
+        let end = length.checked_add(TIME).filter(|end| (HEADER..=bytes.len()).contains(end));
+        let end = end.ok_or_else(|| malformed("its certificate leaves the file"))?;
+        let year = u16::from_le_bytes([header[0], header[1]]);
+        let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| header[at]);
+        let time = DateTime::new(year, month, day, hour, minute, second).or_malformed("authenticated write")?;
+        let write = Self { variable, append, time_s: time.unix_duration().as_secs(), value: &bytes[end..] };
+        if efi_time(write.time_s)? != header[..TIME] {
+            return Err(malformed("its time has more than seconds"));
+        }
+        super::parse(write.value)?;
+        pkcs7::verify(&bytes[HEADER..end], &write.content()?, certificate)?;
+        Ok(write)
+    }
+}
