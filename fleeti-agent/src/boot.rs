@@ -3,6 +3,7 @@
 use crate::Paths;
 use crate::health::HealthRecord;
 use crate::image::running_release;
+use crate::secure_boot;
 use anyhow::{Context, Result};
 use fleeti_core::id::Version;
 use fleeti_core::update::RollbackReason;
@@ -11,7 +12,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// Set by systemd-boot while it counts the tries of the entry it booted (Boot Loader Interface).
 const BOOT_COUNT: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const PCR_11: &str = "/sys/class/tpm/tpm0/pcr-sha256/11";
@@ -27,9 +27,12 @@ pub fn summary(paths: &Paths) -> Result<BootSummary> {
         running: running_release(paths)?,
         slot: slot().unwrap_or(Slot::A),
         verity: verity(),
-        // Four bytes of attributes, then the value (efivarfs).
-        secure_boot: fs::read(SECURE_BOOT).is_ok_and(|v| v.get(4) == Some(&1)),
+        secure_boot: secure_boot::is_on(paths),
         pcr11: fs::read_to_string(PCR_11).ok().map(|v| v.trim().to_ascii_lowercase()),
+        firmware: secure_boot::firmware_keys(paths).unwrap_or_else(|e| {
+            tracing::warn!("{e:#}");
+            None
+        }),
     })
 }
 

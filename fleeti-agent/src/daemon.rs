@@ -39,7 +39,7 @@ pub async fn run(paths: Paths) -> Result<()> {
         .build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
-    let (mut driver, mut results, mut progress) = Driver::new(Parts {
+    let (mut driver, mut jobs) = Driver::new(Parts {
         paths: paths.clone(),
         helper: helper.clone(),
         outbox: Arc::clone(&outbox),
@@ -63,9 +63,10 @@ pub async fn run(paths: Paths) -> Result<()> {
             Some(message) = incoming.recv() => {
                 handle(&mut driver, &mut commands, &outbox, &helper, &outbox_changed, message).await?;
             }
-            Some(result) = results.recv() => driver.job_ended(result).await?,
-            Ok(()) = progress.changed() => {
-                if progress.borrow_and_update().is_some() { driver.report()?; }
+            Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
+            Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
+            Ok(()) = jobs.progress.changed() => {
+                if jobs.progress.borrow_and_update().is_some() { driver.report()?; }
             }
             () = &mut blessed, if !is_blessed => {
                 is_blessed = true;

@@ -49,6 +49,9 @@ struct Kept {
     wish: Option<Version>,
     /// Number of the last forgiveness that was applied.
     forgiveness: Option<u64>,
+    /// Number of the last change of the Secure Boot variables that is wanted.
+    #[serde(default)]
+    boot_change: u64,
 }
 
 /// The update driver.
@@ -65,6 +68,19 @@ pub struct Driver {
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
+    /// The change of the Secure Boot variables that is being made.
+    changing_boot: u64,
+    boot_results: mpsc::Sender<std::result::Result<(), String>>,
+}
+
+/// What the jobs of a driver tell it.
+pub struct Jobs {
+    /// Staging and arming.
+    pub results: mpsc::Receiver<JobResult>,
+    /// Tries to change the Secure Boot variables.
+    pub boot: mpsc::Receiver<std::result::Result<(), String>>,
+    /// How far a download is.
+    pub progress: watch::Receiver<Option<Progress>>,
 }
 
 /// What a job in the background came to.
@@ -97,18 +113,36 @@ impl Driver {
     ///
     /// # Errors
     /// When the image or the kept state cannot be read.
-    pub fn new(parts: Parts) -> Result<(Self, mpsc::Receiver<JobResult>, watch::Receiver<Option<Progress>>)> {
+    pub fn new(parts: Parts) -> Result<(Self, Jobs)> {
         let path = parts.paths.state.join("update.json");
         let kept = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).context("update.json")?,
-            Err(_) => Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![], wish: None, forgiveness: None },
+            Err(_) => {
+                Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![], wish: None, forgiveness: None, boot_change: 0 }
+            }
         };
         let (results, receiver) = mpsc::channel(8);
+        let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
         let floor = ImageFacts::read(&parts.paths)?.minimum_version;
         let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot } = parts;
-        let driver = Self { paths, helper, outbox, outbox_changed, http, https_url, boot, floor, kept, detail: None, progress, results };
-        Ok((driver, receiver, progress_receiver))
+        let driver = Self {
+            paths,
+            helper,
+            outbox,
+            outbox_changed,
+            http,
+            https_url,
+            boot,
+            floor,
+            kept,
+            detail: None,
+            progress,
+            results,
+            changing_boot: 0,
+            boot_results,
+        };
+        Ok((driver, Jobs { results: receiver, boot: boot_receiver, progress: progress_receiver }))
     }
 
     /// The device has just booted, or the agent was started again within the same boot.
@@ -133,6 +167,7 @@ impl Driver {
         };
         self.step(event).await?;
         write_durably(&marker, self.boot.boot_id.as_bytes())?;
+        self.change_boot();
         self.go_on().await
     }
 
@@ -153,6 +188,8 @@ impl Driver {
             self.kept.rolled_back.retain(|v| *v != version);
             self.step(Event::Forgiven(version)).await?;
         }
+        self.kept.boot_change = self.kept.boot_change.max(desired.boot_change.unwrap_or(0));
+        self.change_boot();
         self.kept.wish = None;
         match desired.release {
             None => self.keep(),
@@ -268,6 +305,48 @@ impl Driver {
         Ok(())
     }
 
+    /// Makes the change of the Secure Boot variables that is wanted, until it is made.
+    fn change_boot(&mut self) {
+        let (wanted, made) = (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
+        if wanted <= made || self.changing_boot >= wanted {
+            return;
+        }
+        self.changing_boot = wanted;
+        let (helper, http, url) = (self.helper.clone(), self.http.clone(), format!("{}/boot/change.json", self.https_url));
+        let results = self.boot_results.clone();
+        tokio::spawn(async move {
+            let mut backoff = Backoff::default();
+            loop {
+                let result = change_boot(&helper, &http, &url).await;
+                let is_made = result.is_ok();
+                if results.send(result.map_err(|e| format!("Secure Boot: {e:#}"))).await.is_err() || is_made {
+                    return;
+                }
+                backoff.wait().await;
+            }
+        });
+    }
+
+    /// A try to change the Secure Boot variables ended.
+    ///
+    /// # Errors
+    /// When the report cannot be queued.
+    pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
+        match result {
+            Ok(()) => {
+                self.boot = self.helper.boot_summary().await?;
+                self.detail = None;
+                let number = self.boot.firmware.as_ref().map_or(0, |f| f.change);
+                self.helper.say(&format!("fleeti: secure boot change={number} made")).await.ok();
+            }
+            Err(detail) => {
+                tracing::warn!("{detail}");
+                self.detail = Some(detail);
+            }
+        }
+        self.report()
+    }
+
     fn spawn_stage(&self, version: Version) {
         let attempt = match self.kept.state {
             State::Staging { attempt, .. } => attempt,
@@ -334,6 +413,12 @@ impl Driver {
     }
 }
 
+async fn change_boot(helper: &Helper, http: &reqwest::Client, url: &str) -> Result<()> {
+    let response = http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
+    let change = serde_json::from_slice(&read_limited(response, fleeti_core::manifest::BYTES_MAX).await?).context("boot/change.json")?;
+    helper.change_boot(change).await
+}
+
 /// A body of at most `max` bytes, never more of it in memory.
 ///
 /// # Errors
@@ -395,8 +480,11 @@ impl Staging {
         let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
         let proof = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        // What the firmware makes of it is the helper's to say, when it arms.
+        let boot = self.get("boot.json").await.map_err(unreachable)?;
+        let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
         let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
-        let staging = self.helper.stage(manifest, signatures, Some(proof), proxy.url.clone());
+        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone());
         tokio::pin!(staging);
         loop {
             tokio::select! {

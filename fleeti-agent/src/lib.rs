@@ -4,7 +4,7 @@
 //! Code map: [`daemon`] (the loop) · [`identity`] and [`enrollment`] (who the device is) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`health`] (checks before a boot is kept) · [`telemetry`].
+//! what failed boots left behind) · [`secure_boot`] (what the firmware would start) · [`health`] (checks before a boot is kept) · [`telemetry`].
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -25,6 +25,7 @@ pub mod image;
 pub mod outbox;
 pub mod proxy;
 pub mod release_log;
+pub mod secure_boot;
 pub mod session;
 pub mod telemetry;
 
@@ -45,6 +46,8 @@ pub struct Paths {
     pub lib: PathBuf,
     /// `/boot`: the ESP.
     pub esp: PathBuf,
+    /// `/sys/firmware/efi/efivars`: the firmware's variables.
+    pub efivars: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
@@ -61,6 +64,7 @@ impl Paths {
             run: "/run/fleeti".into(),
             lib: "/usr/lib/fleeti".into(),
             esp: "/boot".into(),
+            efivars: "/sys/firmware/efi/efivars".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }

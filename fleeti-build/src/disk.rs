@@ -3,7 +3,8 @@
 
 use crate::build::{BuildError, BuildRecord, copy_sparse};
 use fatfs::{FileSystem, FsOptions};
-use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord};
+use fleeti_core::wire::device::{BootSignatures, ESP_FILE, EnrollmentRecord, VariableWrite};
+use fleeti_pki::{authenticode, uefi};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,12 @@ pub enum DiskError {
         /// Why.
         source: io::Error,
     },
+    /// A signature of the device's bundle.
+    #[error("the device's bundle: {0}")]
+    Bundle(String),
+    /// A program that a signature cannot be attached to.
+    #[error(transparent)]
+    Pki(#[from] fleeti_pki::Error),
     /// The disk has no ESP.
     #[error("{0} has no EFI system partition")]
     NoEsp(PathBuf),
@@ -151,11 +158,26 @@ fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
     Ok(None)
 }
 
+/// Folder of the ESP that systemd-boot enrolls keys from (systemd-boot(7)).
+const AUTO_ENROLL: &str = "loader/keys/auto";
+const LOADER_CONF: &str = "loader/loader.conf";
+
+/// What makes a disk the one of a certain device.
+#[derive(Debug, Default)]
+pub struct Personal<'a> {
+    /// Put on the ESP.
+    pub record: Option<&'a EnrollmentRecord>,
+    /// Put on the ESP for systemd-boot, which enrolls them at the first boot if the firmware is in setup mode.
+    pub writes: &'a [VariableWrite],
+    /// Attached to the programs.
+    pub signatures: BootSignatures,
+}
+
 /// Makes the disk of a device from a build and its signed release.
 ///
 /// # Errors
 /// [`DiskError`].
-pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, record: Option<&EnrollmentRecord>) -> Result<(), DiskError> {
+pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, personal: &Personal<'_>) -> Result<(), DiskError> {
     let built = BuildRecord::read(build)?;
     copy_sparse(&build.join("disk.raw"), out)?;
     let io = |path: &Path| {
@@ -167,29 +189,47 @@ pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, recor
         let now = file.metadata().map_err(io(out))?.len();
         file.set_len(size.max(now)).map_err(io(out))?;
     }
-    if record.is_some() {
+    if personal.record.is_some() {
         // The record holds a token: the image is as secret as the record.
         fs::set_permissions(out, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(out))?;
     }
     let (line, version) = (&built.release.line, &built.release.version);
     let esp = Esp::open(out)?;
-    let read = |name: String| {
-        let path = release.join("raw").join(name);
-        fs::read(&path).map_err(io(&path))
+    let program = |name: String| -> Result<Vec<u8>, DiskError> {
+        let path = release.join("raw").join(&name);
+        let bytes = fs::read(&path).map_err(io(&path))?;
+        match personal.signatures.programs.get(&format!("raw/{name}")) {
+            None => Ok(bytes),
+            Some(signature) => Ok(authenticode::attach(&bytes, &decoded(signature)?)?),
+        }
     };
-    let boot_loader = read("systemd-boot.efi".into())?;
-    let uki = read(format!("{line}_{version}.efi"))?;
+    let boot_loader = program("systemd-boot.efi".into())?;
+    let uki = program(format!("{line}_{version}.efi"))?;
     let mut files = vec![
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), boot_loader.clone()),
         ("EFI/systemd/systemd-bootx64.efi".to_owned(), boot_loader),
         (format!("EFI/Linux/{line}_{version}+3.efi"), uki),
     ];
-    if let Some(record) = record {
+    if let Some(record) = personal.record {
         let text = serde_json::to_vec(record).map_err(|e| DiskError::Io { path: out.to_owned(), source: e.into() })?;
         files.push((ESP_FILE.to_owned(), text));
+    }
+    for write in personal.writes {
+        files.push((format!("{AUTO_ENROLL}/{}.auth", uefi::name(write.variable)), decoded(&write.auth)?));
+    }
+    if !personal.writes.is_empty() {
+        let mut text = esp.read(LOADER_CONF).map_err(io(out))?;
+        // Real machines as well: systemd-boot alone would do it in virtual ones only.
+        text.extend_from_slice(b"secure-boot-enroll force\n");
+        files.push((LOADER_CONF.to_owned(), text));
     }
     for (path, bytes) in files {
         esp.write(&path, &bytes).map_err(io(out))?;
     }
     Ok(())
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, DiskError> {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.decode(text).map_err(|e| DiskError::Bundle(e.to_string()))
 }

@@ -27,10 +27,9 @@ pub struct ReleaseSigners<'a> {
     pub release: &'a dyn Signer,
     /// Signs `SHA256SUMS`.
     pub openpgp: &'a OpenPgpKey,
-    /// Signs programs that firmware starts.
-    pub db: &'a dyn Signer,
-    /// Its certificate, PEM.
-    pub db_certificate_pem: &'a str,
+    /// Signs programs that firmware starts, for every device of the organisation, with its certificate (PEM). Without
+    /// it only devices with boot keys of their own can start them.
+    pub db: Option<(&'a dyn Signer, &'a str)>,
 }
 
 /// Why there is no release.
@@ -111,13 +110,20 @@ pub fn create(
     let raw = folder("raw");
     copy_sparse(&source("root.erofs")?, &raw.join(format!("{name}_{version}_{root_uuid}.root")))?;
     copy_sparse(&source("root.verity")?, &raw.join(format!("{name}_{version}_{verity_uuid}.verity")))?;
-    let db = fleeti_pki::certificate::from_pem(signers.db_certificate_pem)?;
+    let db = signers.db.map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?))).transpose()?;
     for (from, to) in [("uki.efi", format!("{name}_{version}.efi")), ("systemd-boot.efi", "systemd-boot.efi".to_owned())] {
         line(&format!("signing {to}"));
         let unsigned = source(from)?;
         let bytes = fs::read(&unsigned).map_err(io(&unsigned))?;
+        if from == "uki.efi" {
+            authenticode::check_uki(&bytes)?;
+        }
+        let program = match &db {
+            Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
+            None => authenticode::padded(&bytes),
+        };
         let target = raw.join(to);
-        fs::write(&target, authenticode::sign(&bytes, &db, signers.db)?).map_err(io(&target))?;
+        fs::write(&target, program).map_err(io(&target))?;
     }
     let mut artifacts = Vec::new();
     for entry in sorted_files(&raw)? {
@@ -188,7 +194,9 @@ pub fn partition_uuids(root_hash: &str) -> (String, String) {
 
 fn artifact(path: &Path, name: String) -> Result<Artifact, ReleaseError> {
     let size = fs::metadata(path).map_err(io(path))?.len();
-    Ok(Artifact { path: name, size, sha256: sha256_file(path).map_err(io(path))? })
+    let is_program = name.ends_with(".efi");
+    let digest = if is_program { Some(authenticode::digest(&fs::read(path).map_err(io(path))?)?) } else { None };
+    Ok(Artifact { path: name, size, sha256: sha256_file(path).map_err(io(path))?, authenticode: digest.map(hex::encode) })
 }
 
 fn sorted_files(folder: &Path) -> Result<Vec<String>, ReleaseError> {

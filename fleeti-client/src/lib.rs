@@ -19,8 +19,9 @@ use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    AuditConsistency, AuditEntries, AuditProof, Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device,
-    Enrollment, Event, Fleet, Forgive, ProfileRevision, Release, RevocationReason, Revoke, Rollout, RolloutSummary,
+    AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
+    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ProfileRevision, Provision, Provisioned, Release, RevocationReason, Revoke,
+    Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -222,6 +223,20 @@ impl Client {
     /// [`ClientError`].
     pub async fn create_enrollment(&self, fleet: &FleetId, valid_s: u32) -> Result<Enrollment> {
         self.post(&format!("fleets/{fleet}/enrollments"), &CreateEnrollment { valid_s }).await
+    }
+    /// Makes the record of a device that is about to be made.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn provision(&self, fleet: &FleetId, request: &Provision) -> Result<Provisioned> {
+        self.post(&format!("fleets/{fleet}/devices"), request).await
+    }
+    /// Changes the Secure Boot keys of a device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change_boot(&self, device: &DeviceId, request: &ChangeBoot) -> Result<Device> {
+        self.post(&format!("devices/{device}/boot-keys"), request).await
     }
     /// Published releases.
     ///

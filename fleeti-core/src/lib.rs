@@ -17,7 +17,7 @@
 //!
 //! Code map: [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
 //! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
-//! machines) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
+//! machines) · [`secure_boot`] (whether firmware holds what was enrolled) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
 
 #![warn(missing_docs)]
 
@@ -26,5 +26,6 @@ pub mod id;
 pub mod manifest;
 pub mod profile;
 pub mod rollout;
+pub mod secure_boot;
 pub mod update;
 pub mod wire;

@@ -58,6 +58,10 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// Of a program that firmware starts: its Authenticode digest (SHA-256, hexadecimal), which is what each device's
+    /// signature is over and what firmware measures into PCR 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticode: Option<String>,
 }
 
 /// Reference values (RFC 9334) of the measured boot.
@@ -159,7 +163,7 @@ mod tests {
             architecture: Architecture::X86_64,
             revision_digest: "aa".into(),
             lock_digest: "bb".into(),
-            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into() }],
+            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into(), authenticode: None }],
             root_hash: "dd".into(),
             reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
             minimum_version: "1".parse().unwrap(),

@@ -10,6 +10,7 @@ use crate::{Error, OrMalformed, authenticode};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::device::VariableWrite;
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 use zeroize::{Zeroize, Zeroizing};
@@ -106,17 +107,6 @@ pub struct BootKeys {
     content: Content,
 }
 
-/// What turns Secure Boot on: written in the order db, KEK, PK.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enrollment {
-    /// `.auth` of db.
-    pub db: Vec<u8>,
-    /// `.auth` of KEK.
-    pub kek: Vec<u8>,
-    /// `.auth` of PK.
-    pub pk: Vec<u8>,
-}
-
 /// What a device's variables hold once everything that was signed is written. Certificates, DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
@@ -128,17 +118,6 @@ pub struct Expected {
     pub db: Vec<Vec<u8>>,
     /// Epoch of the newest one in db.
     pub epoch: u32,
-}
-
-/// A change of a variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Which.
-    pub variable: Variable,
-    /// Adds to it.
-    pub append: bool,
-    /// The `.auth` file.
-    pub auth: Vec<u8>,
 }
 
 impl BootKeys {
@@ -207,28 +186,27 @@ impl BootKeys {
         self.content.written_s
     }
 
-    fn change(&mut self, variable: Variable, append: bool, value: &[u8], now_s: u64) -> Result<Change, Error> {
+    fn change(&mut self, variable: Variable, append: bool, value: &[u8], now_s: u64) -> Result<VariableWrite, Error> {
         let time_s = self.moment(now_s);
         let by = if matches!(variable, Variable::Pk | Variable::Kek) { &self.content.pk } else { &self.content.kek };
         let by = by.open()?;
         let auth = write(&AuthenticatedWrite { variable, append, time_s, value }, &by.certificate, &by.key)?;
-        Ok(Change { variable, append, auth })
+        Ok(VariableWrite { variable, append, auth: crate::base64_text(&auth) })
     }
 
-    /// Signs what turns Secure Boot on.
+    /// Signs what turns Secure Boot on, in the order in which it is written: db, KEK, PK.
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub fn enroll(&mut self, now_s: u64) -> Result<Enrollment, Error> {
+    pub fn enroll(&mut self, now_s: u64) -> Result<[VariableWrite; 3], Error> {
         let one = |der: Vec<u8>| SignatureList::Certificate(der).to_bytes();
         let (pk, kek) = (one(self.content.pk.certificate_der()?)?, one(self.content.kek.certificate_der()?)?);
-        let db = self.change_db(now_s)?.auth;
-        let kek = self.change(Variable::Kek, false, &kek, now_s)?.auth;
-        let pk = self.change(Variable::Pk, false, &pk, now_s)?.auth;
-        Ok(Enrollment { db, kek, pk })
+        let db = self.change_db(now_s)?;
+        let kek = self.change(Variable::Kek, false, &kek, now_s)?;
+        Ok([db, kek, self.change(Variable::Pk, false, &pk, now_s)?])
     }
 
-    fn change_db(&mut self, now_s: u64) -> Result<Change, Error> {
+    fn change_db(&mut self, now_s: u64) -> Result<VariableWrite, Error> {
         let mut value = Vec::new();
         for pair in &self.content.db {
             value.extend(SignatureList::Certificate(pair.certificate_der()?).to_bytes()?);
@@ -241,7 +219,7 @@ impl BootKeys {
     ///
     /// # Errors
     /// [`Error::Refused`] while the epoch before is not ended.
-    pub fn begin_epoch(&mut self, now_s: u64) -> Result<Change, Error> {
+    pub fn begin_epoch(&mut self, now_s: u64) -> Result<VariableWrite, Error> {
         if self.content.db.len() >= EPOCHS_MAX {
             return Err(Error::Refused("the epoch before has not ended: end it first"));
         }
@@ -253,7 +231,7 @@ impl BootKeys {
     ///
     /// # Errors
     /// [`Error::Refused`] when there is one only.
-    pub fn end_epoch(&mut self, now_s: u64) -> Result<Change, Error> {
+    pub fn end_epoch(&mut self, now_s: u64) -> Result<VariableWrite, Error> {
         if self.content.db.len() < 2 {
             return Err(Error::Refused("there is one epoch only: begin the next one first"));
         }
@@ -266,7 +244,7 @@ impl BootKeys {
     ///
     /// # Errors
     /// [`Error::Refused`] for none or too many of them.
-    pub fn forbid(&mut self, digests: &[[u8; 32]], now_s: u64) -> Result<Change, Error> {
+    pub fn forbid(&mut self, digests: &[[u8; 32]], now_s: u64) -> Result<VariableWrite, Error> {
         if digests.len() > FORBIDDEN_MAX {
             return Err(Error::Refused("too many digests for one write: firmware has little room"));
         }
@@ -316,7 +294,8 @@ mod tests {
         let mut last = 0;
         for now_s in [1_800_000_000, 1_800_000_000, 1_700_000_000] {
             let change = keys.forbid(&[[1; 32]], now_s).unwrap();
-            let read = AuthenticatedWrite::verify(&change.auth, Variable::Dbx, true, &kek).unwrap();
+            let auth = Pair::bytes(&change.auth).unwrap();
+            let read = AuthenticatedWrite::verify(&auth, Variable::Dbx, true, &kek).unwrap();
             assert!(read.time_s > last);
             last = read.time_s;
         }

@@ -4,6 +4,7 @@
 //! Every key is sealed for its purpose.
 
 use crate::Error;
+use crate::boot_keys::WrapKey;
 use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem};
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
@@ -36,6 +37,8 @@ pub mod purpose {
     pub const SERVER_CA: &str = "server-ca";
     /// Signs checkpoints of the audit log.
     pub const AUDIT: &str = "audit";
+    /// Wraps the Secure Boot keys of devices; 32 bytes, no private key.
+    pub const BOOT_WRAP: &str = "boot-wrap";
 }
 
 /// A file of the hierarchy, relative to its folder.
@@ -82,6 +85,7 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
     // The root tells one organisation's log from another's.
     let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(&root)?[..16]), &audit)?;
     public(&mut files, "audit.pub", format!("{}\n", log.to_text()).into_bytes());
+    keep(&mut files, "online", purpose::BOOT_WRAP, &WrapKey::generate()[..])?;
     let release = SoftKey::generate(Algorithm::P384)?;
     keep(&mut files, "offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
     let openpgp = OpenPgpKey::generate()?;

@@ -197,7 +197,7 @@ mod tests {
             architecture: Architecture::X86_64,
             revision_digest: "a".into(),
             lock_digest: "b".into(),
-            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".into() }],
+            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".into(), authenticode: None }],
             root_hash: "d".into(),
             reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
             minimum_version: "1".parse().unwrap(),

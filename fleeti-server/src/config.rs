@@ -178,7 +178,7 @@ impl SigningKeys {
     #[must_use]
     pub fn signers(&self) -> ReleaseSigners<'_> {
         let Self { release, openpgp, db, db_certificate_pem } = self;
-        ReleaseSigners { release, openpgp, db, db_certificate_pem }
+        ReleaseSigners { release, openpgp, db: Some((db, db_certificate_pem)) }
     }
 }
 

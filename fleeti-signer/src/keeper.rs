@@ -1,6 +1,7 @@
 //! Keys with their purposes. A batch of requests is carried out in this order: checks, intents, one flush, signatures,
 //! outcomes, one flush, answers. So nothing is signed that is not in the log, and a thousand requests cost two flushes.
 
+use crate::boot::{self, BootWork, LastRelease};
 use crate::log::{AuditLog, LogError};
 use crate::wire::{ENTRIES_MAX, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
@@ -8,9 +9,11 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::AuditProof;
 use fleeti_pki::audit::{Act, Stage};
 use fleeti_pki::base64_text;
+use fleeti_pki::boot_keys::WrapKey;
 use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::csr::{self, ProvedKey};
+use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::signer::{Signer, SoftKey, fast};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
 use std::path::Path;
@@ -28,18 +31,20 @@ pub const LIST_S: u64 = 24 * 3600;
 const STATEMENT_S: u64 = 60;
 
 /// What the signer writes into the log by itself, and nobody else may.
-const OWN_ACTIONS: [&str; 3] = ["certificate.", "revocation-list.", "signer."];
+const OWN_ACTIONS: [&str; 4] = ["certificate.", "revocation-list.", "boot.", "signer."];
 
 /// How many certificates may be issued.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Certificates in a minute.
     pub certificates_per_minute: u32,
+    /// Secure Boot keys made, variables changed and programs signed in a minute.
+    pub boot_per_minute: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { certificates_per_minute: 6_000 }
+        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000 }
     }
 }
 
@@ -69,28 +74,34 @@ pub struct Keys {
     pub audit: SoftKey,
     /// The audit log's name, and the key's public half.
     pub log: LogKey,
+    /// Keys that sign releases: no program is signed for a device that they did not sign for all.
+    pub release: ReleaseKeys,
+    /// Wraps the Secure Boot keys of devices; without it there are none.
+    pub boot_wrap: Option<WrapKey>,
     /// Where devices' revocation list can be had, for certificates.
     pub crl_url: Option<String>,
 }
 
 /// Tokens that come back with time.
 struct Bucket {
+    option: &'static str,
     per_minute: u32,
     left: u32,
     minute: u64,
 }
 
 impl Bucket {
+    fn new(option: &'static str, per_minute: u32) -> Self {
+        Self { option, per_minute, left: 0, minute: 0 }
+    }
     fn take(&mut self, now_s: u64) -> Result<(), Refusal> {
         if self.minute != now_s / 60 {
             (self.minute, self.left) = (now_s / 60, self.per_minute);
         }
-        self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Refusal::Limited(format!(
-                "more than {} certificates in a minute; the signer's limit is --certificates-per-minute",
-                self.per_minute
-            ))
-        })?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Refusal::Limited(format!("more than {} in a minute; the signer's limit is {}", self.per_minute, self.option)))?;
         Ok(())
     }
 }
@@ -123,6 +134,7 @@ enum Work {
     Device { id: DeviceId, key: ProvedKey, valid_s: u64, extras: Extras },
     Server { names: Vec<String>, key: ProvedKey },
     List { revoked: Vec<Revoked> },
+    Boot(BootWork),
 }
 
 enum Step {
@@ -140,6 +152,8 @@ pub struct Keeper {
     keys: Keys,
     log: AuditLog,
     issued: Bucket,
+    boots: Bucket,
+    release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
 }
@@ -151,8 +165,9 @@ impl Keeper {
     /// [`LogError`], also when the log was tampered with.
     pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
         let log = AuditLog::open(log, &keys.log)?;
-        let issued = Bucket { per_minute: limits.certificates_per_minute, left: 0, minute: 0 };
-        Ok(Self { keys, log, issued, stated: None })
+        let issued = Bucket::new("--certificates-per-minute", limits.certificates_per_minute);
+        let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
+        Ok(Self { keys, log, issued, boots, release: LastRelease::default(), stated: None })
     }
 
     /// The public half of the log's key.
@@ -175,7 +190,7 @@ impl Keeper {
         let mut reads = Vec::new();
         for (at, step) in steps.into_iter().enumerate() {
             answers.push(match step {
-                Step::Work(work, act, intent) => self.carry_out(now_s, &work, act, intent)?,
+                Step::Work(work, act, intent) => self.carry_out(now_s, work, act, intent)?,
                 Step::Recorded(number) => Response::Recorded { number },
                 Step::Refused(refusal) => refusal.response(),
                 Step::Read(request) => {
@@ -205,6 +220,7 @@ impl Keeper {
             }
             Request::CertifyServer { names, csr_pem } => self.plan_server(now_s, names, &csr_pem),
             Request::RevocationList { revoked } => Ok(plan_list(revoked)),
+            boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
             read @ (Request::Checkpoint | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
                 return Ok(Step::Read(read));
             }
@@ -261,16 +277,26 @@ impl Keeper {
         Ok((Work::Server { names, key }, act))
     }
 
-    fn carry_out(&mut self, now_s: u64, work: &Work, act: Act, intent: u64) -> Result<Response, LogError> {
+    fn plan_boot(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
+        let missing = || Refusal::Wrong("there is no online/boot-wrap.key: these keys were made before Secure Boot per device".into());
+        let wrap = self.keys.boot_wrap.as_ref().ok_or_else(missing)?;
+        let (work, act) = match request {
+            Request::MakeBootKeys { device } => boot::plan_make(device),
+            Request::ChangeBoot { device, wrapped, change } => boot::plan_change(&device, &wrapped, change, wrap)?,
+            Request::SignBoot { device, wrapped, manifest, signatures } => {
+                boot::plan_sign(&mut self.release, &self.keys.release, (&device, &wrapped, wrap), &manifest, &signatures)?
+            }
+            _ => return Err(Refusal::Wrong("this is not about Secure Boot".into())),
+        };
+        self.boots.take(now_s)?;
+        Ok((Work::Boot(work), act))
+    }
+
+    fn carry_out(&mut self, now_s: u64, work: Work, act: Act, intent: u64) -> Result<Response, LogError> {
         match self.sign(now_s, work, intent) {
-            Ok(signed) => {
-                let act = Act { sha256: Some(sha256_hex(&signed)), ..act };
-                self.log.append(now_s, act, Stage::Outcome { intent })?;
-                let der = base64_text(&signed);
-                Ok(match work {
-                    Work::Device { .. } | Work::Server { .. } => Response::Certificate { der },
-                    Work::List { .. } => Response::RevocationList { der },
-                })
+            Ok((sha256, response)) => {
+                self.log.append(now_s, Act { sha256: Some(sha256), ..act }, Stage::Outcome { intent })?;
+                Ok(response)
             }
             Err(e) => {
                 let reason: String = e.to_string().chars().take(100).collect();
@@ -280,22 +306,30 @@ impl Keeper {
         }
     }
 
-    fn sign(&self, now_s: u64, work: &Work, intent: u64) -> Result<Vec<u8>, fleeti_pki::Error> {
+    /// The digest of what was signed, for the log, and the answer.
+    fn sign(&self, now_s: u64, work: Work, intent: u64) -> Result<(String, Response), fleeti_pki::Error> {
+        let certificate = |der: Vec<u8>| (sha256_hex(&der), Response::Certificate { der: base64_text(&der) });
         Ok(match work {
             Work::Device { id, key, valid_s, extras } => {
-                let role = Role::Device { id: id.clone() };
-                let period = Period::starting(now_s, *valid_s);
-                let issued = certificate::issue_with(role, period, key.public_key_der(), &self.keys.device.authority(), extras)?;
-                certificate::to_der(&issued)?
+                let period = Period::starting(now_s, valid_s);
+                let authority = self.keys.device.authority();
+                let issued = certificate::issue_with(Role::Device { id }, period, key.public_key_der(), &authority, &extras)?;
+                certificate(certificate::to_der(&issued)?)
             }
             Work::Server { names, key } => {
-                let role = Role::Server { names: names.clone() };
-                let issued =
-                    certificate::issue(role, Period::starting(now_s, SERVER_S), key.public_key_der(), &self.keys.server.authority())?;
-                certificate::to_der(&issued)?
+                let (period, authority) = (Period::starting(now_s, SERVER_S), self.keys.server.authority());
+                let issued = certificate::issue(Role::Server { names }, period, key.public_key_der(), &authority)?;
+                certificate(certificate::to_der(&issued)?)
             }
             // The entry's number grows with every list, and is never given twice.
-            Work::List { revoked } => crl::create(&self.keys.device.authority(), revoked, intent + 1, now_s, LIST_S)?,
+            Work::List { revoked } => {
+                let der = crl::create(&self.keys.device.authority(), &revoked, intent + 1, now_s, LIST_S)?;
+                (sha256_hex(&der), Response::RevocationList { der: base64_text(&der) })
+            }
+            Work::Boot(work) => {
+                let wrap = self.keys.boot_wrap.as_ref().ok_or(fleeti_pki::Error::Refused("there is no boot-wrap.key"))?;
+                boot::sign(work, now_s, wrap)?
+            }
         })
     }
 
@@ -306,7 +340,13 @@ impl Keeper {
             Request::Prove { number } => self.prove(now_s, number).map(|proof| Response::Proof { proof }),
             Request::Consistency { old, new } => self.log.consistency(old, new).map(|h| Response::Consistency { hashes: texts(h) }),
             Request::Entries { from, limit } => self.log.entries(from, limit.min(ENTRIES_MAX)).map(|lines| Response::Entries { lines }),
-            Request::CertifyDevice { .. } | Request::CertifyServer { .. } | Request::RevocationList { .. } | Request::Record { .. } => {
+            Request::CertifyDevice { .. }
+            | Request::CertifyServer { .. }
+            | Request::RevocationList { .. }
+            | Request::MakeBootKeys { .. }
+            | Request::SignBoot { .. }
+            | Request::ChangeBoot { .. }
+            | Request::Record { .. } => {
                 return Ok(Response::Refused { reason: "this is not read".into() });
             }
         };

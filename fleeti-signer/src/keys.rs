@@ -2,8 +2,10 @@
 
 use crate::keeper::{Issuer, Keys};
 use anyhow::{Context, Result, bail};
+use fleeti_pki::boot_keys::WrapKey;
 use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
 use fleeti_pki::signer::fast::FastKey;
@@ -11,7 +13,8 @@ use fleeti_pki::transparency::note::LogKey;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Opens `online/{device-ca,server-ca,audit}.key` and `public/{device-ca,server-ca}.pem`, `public/audit.pub`.
+/// Opens `online/{device-ca,server-ca,audit}.key`, `online/boot-wrap.key` if there is one, and
+/// `public/{device-ca,server-ca,release}.pem`, `public/audit.pub`.
 ///
 /// # Errors
 /// Names the file that is missing or does not open.
@@ -35,7 +38,10 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
     if LogKey::of(log.name(), &audit)? != log {
         bail!("audit.pub is not the public half of audit.key");
     }
-    Ok(Keys { device: issuer(purpose::DEVICE_CA)?, server: issuer(purpose::SERVER_CA)?, audit, log, crl_url })
+    let release = ReleaseKeys::from_pem(&text("release.pem")?).context("release.pem")?;
+    let has_wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP)).exists();
+    let boot_wrap = if has_wrap { Some(WrapKey::from_bytes(&sealed_key(purpose::BOOT_WRAP)?)?) } else { None };
+    Ok(Keys { device: issuer(purpose::DEVICE_CA)?, server: issuer(purpose::SERVER_CA)?, audit, log, release, boot_wrap, crl_url })
 }
 
 /// Where the passphrase of an unattended start comes from, in this order: a systemd credential, the file that the

@@ -11,9 +11,10 @@
 //! assert!(serde_json::from_str::<Request>(r#"{"type":"sign","bytes":"AA=="}"#).is_err());
 //! ```
 //!
-//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
+//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
 //! [`handle`] (a signer in this process or behind a socket; many requests are one flush) · [`socket`] (the process).
 
+mod boot;
 pub mod handle;
 pub mod keeper;
 pub mod keys;

@@ -35,6 +35,9 @@ struct Arguments {
     /// Most certificates in a minute.
     #[arg(long, default_value_t = Limits::default().certificates_per_minute)]
     certificates_per_minute: u32,
+    /// Most acts of Secure Boot (keys made, variables changed, releases signed for a device) in a minute.
+    #[arg(long, default_value_t = Limits::default().boot_per_minute)]
+    boot_per_minute: u32,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,7 +47,8 @@ async fn main() -> Result<()> {
     let a = Arguments::parse();
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
     let keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
-    let keeper = Keeper::open(keys, &a.log, Limits { certificates_per_minute: a.certificates_per_minute })?;
+    let keeper =
+        Keeper::open(keys, &a.log, Limits { certificates_per_minute: a.certificates_per_minute, boot_per_minute: a.boot_per_minute })?;
     tracing::info!("audit log {} in {}", keeper.log_key().to_text(), a.log.display());
     let own = std::fs::metadata("/proc/self")?.uid();
     let listener = socket::listen(&a.socket).with_context(|| a.socket.display().to_string())?;

@@ -2,6 +2,7 @@
 
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{AuditProof, RevocationReason};
+use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,32 @@ pub enum Occasion {
     Renewal,
 }
 
+/// What is to change about a device's Secure Boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BootOrder {
+    /// A new db key beside the one that there is.
+    BeginEpoch,
+    /// The newest db key alone.
+    EndEpoch,
+    /// Programs that must not start, by their Authenticode digests, hexadecimal.
+    Forbid {
+        /// SHA-256.
+        digests: Vec<String>,
+    },
+}
+
+/// A device's Secure Boot keys as the server keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootState {
+    /// For the signer alone, base64.
+    pub wrapped: String,
+    /// Epoch of the newest db key.
+    pub epoch: u32,
+    /// What the variables hold once everything is written.
+    pub expected: FirmwareKeys,
+}
+
 /// One thing that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -63,6 +90,32 @@ pub enum Request {
     RevocationList {
         /// Every certificate on it.
         revoked: Vec<RevokedSerial>,
+    },
+    /// Secure Boot keys for a device, and what enrolls them.
+    MakeBootKeys {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// A device's signatures over the programs of a release. What they are, the manifest says, and only one that is
+    /// signed by release keys is believed.
+    SignBoot {
+        /// Whose.
+        device: DeviceId,
+        /// Its keys, as the signer gave them, base64.
+        wrapped: String,
+        /// `manifest.json`, as it was signed.
+        manifest: String,
+        /// Key id and signature (DER, base64) of each signer.
+        signatures: Vec<(String, String)>,
+    },
+    /// A change of a device's Secure Boot variables.
+    ChangeBoot {
+        /// Whose.
+        device: DeviceId,
+        /// Its keys, as the signer gave them, base64.
+        wrapped: String,
+        /// What is to change.
+        change: BootOrder,
     },
     /// An entry for something that the server did.
     Record {
@@ -105,6 +158,18 @@ pub enum Response {
     RevocationList {
         /// DER, base64.
         der: String,
+    },
+    /// A device's Secure Boot keys, and the writes that bring its variables there, in their order.
+    Boot {
+        /// As the server keeps them.
+        state: BootState,
+        /// For the device.
+        writes: Vec<VariableWrite>,
+    },
+    /// A device's signatures over the programs of a release.
+    BootSignatures {
+        /// For the device.
+        signatures: BootSignatures,
     },
     /// The entry's number.
     Recorded {

@@ -18,7 +18,7 @@ use fleeti_agent::image::release_keys;
 use fleeti_agent::release_log;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
-use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, ReleaseProof, Slot, Verity};
+use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, FirmwareKeys, ReleaseProof, Slot, Verity};
 use fleeti_pki::manifest::{self, Signature};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
@@ -52,6 +52,7 @@ struct State {
     staged: Option<Version>,
     armed: Option<Version>,
     rolled_back: Option<Version>,
+    boot_change: u64,
 }
 
 /// A device in memory.
@@ -75,6 +76,7 @@ impl Host {
             run: dir.join("run"),
             lib: dir.join("lib"),
             esp: dir.join("esp"),
+            efivars: dir.join("efivars"),
             os_release: dir.join("os-release"),
             sysupdate: "/nonexistent".into(),
         };
@@ -85,7 +87,8 @@ impl Host {
             let from = setup.public.join(name);
             fs::copy(&from, paths.lib.join("trust").join(name)).with_context(|| from.display().to_string())?;
         }
-        let state = State { running: setup.running.clone(), slot: Slot::A, boots: 0, staged: None, armed: None, rolled_back: None };
+        let state =
+            State { running: setup.running.clone(), slot: Slot::A, boots: 0, staged: None, armed: None, rolled_back: None, boot_change: 0 };
         Ok(Arc::new(Self { paths, setup, state: Mutex::new(state), reboot: Notify::new() }))
     }
 
@@ -140,13 +143,19 @@ impl Host {
         Ok(match request {
             Request::BootSummary => Response::Boot { summary: self.summary() },
             Request::EnrollmentRecord => Response::Record { record: Some(self.setup.record.clone()) },
-            Request::Stage { manifest, signatures, proof, url } => match self.stage(&manifest, &signatures, proof.as_deref(), &url).await {
-                Ok(version) => {
-                    self.state().staged = Some(version);
-                    Response::Done
+            Request::ChangeBoot { change } => {
+                self.state().boot_change = change.number;
+                Response::Done
+            }
+            Request::Stage { manifest, signatures, proof, url, .. } => {
+                match self.stage(&manifest, &signatures, proof.as_deref(), &url).await {
+                    Ok(version) => {
+                        self.state().staged = Some(version);
+                        Response::Done
+                    }
+                    Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
                 }
-                Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
-            },
+            }
             Request::LogSize => Response::LogSize { size: release_log::seen(&self.paths)? },
             Request::Arm { version } => {
                 let mut state = self.state();
@@ -176,6 +185,7 @@ impl Host {
             verity: Verity::Verified,
             secure_boot: true,
             pcr11: None,
+            firmware: Some(FirmwareKeys { change: state.boot_change, ..FirmwareKeys::default() }),
         }
     }
 

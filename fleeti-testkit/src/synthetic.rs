@@ -24,7 +24,7 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
         architecture: Architecture::X86_64,
         revision_digest: sha256_hex(b"synthetic revision"),
         lock_digest: sha256_hex(b"synthetic lock"),
-        artifacts: vec![Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes) }],
+        artifacts: vec![Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None }],
         root_hash: seed,
         reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
         minimum_version: name.version.clone(),

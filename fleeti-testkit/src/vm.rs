@@ -1,6 +1,6 @@
 //! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it comes.
 
-use crate::qemu::{Accelerator, OVMF_CODE, Tree, enroll_secure_boot};
+use crate::qemu::{Accelerator, OVMF_CODE, OVMF_VARS, Tree, enroll_secure_boot};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{Read, Write};
@@ -42,8 +42,9 @@ pub struct Machine<'a> {
     pub dir: &'a Path,
     /// Its disk image.
     pub disk: &'a Path,
-    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`).
-    pub public: &'a Path,
+    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`) that the firmware has from its maker; without them it
+    /// is in setup mode and takes what the disk brings.
+    pub public: Option<&'a Path>,
     /// SMBIOS type 11 string.
     pub smbios: Option<String>,
     /// How it runs.
@@ -74,7 +75,10 @@ impl Vm {
         let dir = fs::canonicalize(machine.dir).context("the machine's folder")?;
         let vars = dir.join("vars.fd");
         if !vars.exists() {
-            enroll_secure_boot(tree, &fs::canonicalize(machine.public)?, &vars)?;
+            match machine.public {
+                Some(public) => enroll_secure_boot(tree, &fs::canonicalize(public)?, &vars)?,
+                None => drop(fs::copy(OVMF_VARS, &vars)?),
+            }
         }
         let tpm = dir.join("tpm");
         fs::create_dir_all(&tpm)?;

@@ -3,7 +3,6 @@
 use crate::qemu::{Accelerator, Tree};
 use crate::vm::{Machine, Vm, tethered};
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_client::Client;
@@ -11,7 +10,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
-use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
+use fleeti_core::wire::device::{EnrollmentRecord, Order};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -252,33 +251,60 @@ impl World {
     pub fn release(&self, build: &Path, version: &str) -> Result<PathBuf> {
         let out = self.path("releases").join(version);
         let text = out.display().to_string();
-        self.fleeti(&["release", "create", &build.display().to_string(), "--pki", &self.text("pki"), "--out", &text])?;
+        let build = build.display().to_string();
+        // Every device starts it by a signature of its own.
+        self.fleeti(&["release", "create", &build, "--pki", &self.text("pki"), "--out", &text, "--device-keys-only"])?;
         self.fleeti(&["release", "publish", &text])?;
         Ok(out)
     }
 
-    /// Makes the disk of the device and powers it on with an enrollment record.
+    /// Provisions a device with Secure Boot keys of its own, and makes its disk; gives its id. Both are in the folder
+    /// `name`: `bundle.json` and `disk.raw`.
+    ///
+    /// # Errors
+    /// What `fleeti` said.
+    pub fn provision(&self, name: &str, build: &Path, release: &Path) -> Result<DeviceId> {
+        let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
+        fs::create_dir_all(&folder)?;
+        let of = BuildRecord::read(build)?.release.to_string();
+        let out = folder.display().to_string();
+        let made = self.fleeti(&["device", "provision", "--fleet", FLEET, "--release", &of, "--out", &out, "--output", "json"])?;
+        let made: serde_json::Value = serde_json::from_str(&made)?;
+        let (id, bundle) = (made[0]["device"].as_str().context("no device")?, made[0]["bundle"].as_str().context("no bundle")?);
+        fs::rename(bundle, folder.join("bundle.json"))?;
+        let bundle = self.text(&format!("{name}/bundle.json"));
+        let (build, release) = (build.display().to_string(), release.display().to_string());
+        self.fleeti(&["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3", "--bundle", &bundle])?;
+        Ok(id.parse()?)
+    }
+
+    /// Powers a machine on whose disk was made; its firmware has no keys but those that were enrolled before.
+    ///
+    /// # Errors
+    /// When the machine does not start.
+    pub fn start(&self, cache: &Cache, name: &str) -> Result<(Vm, Accelerator)> {
+        let tree = Tree::qemu(cache)?;
+        let accelerator = Accelerator::probe(&tree);
+        let disk = self.path(&format!("{name}/disk.raw"));
+        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios: None, accelerator };
+        Ok((Vm::start(&tree, &machine)?, accelerator))
+    }
+
+    /// Makes the device and powers it on.
     ///
     /// # Errors
     /// When a program or the machine does not start.
     pub fn power_on(&mut self, cache: &Cache, build: &Path, release: &Path) -> Result<String> {
-        fs::create_dir_all(self.path("device"))?;
-        let (disk, record) = (self.text("device/disk.raw"), self.text("device/enrollment.json"));
-        let (build, release) = (build.display().to_string(), release.display().to_string());
-        self.fleeti(&["device", "enrollment", "--fleet", FLEET, "--out", &record])?;
-        self.fleeti(&["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3"])?;
-        let record = base64::engine::general_purpose::STANDARD.encode(fs::read(&record)?);
-        let tree = Tree::qemu(cache)?;
-        let accelerator = Accelerator::probe(&tree);
-        let machine = Machine {
-            dir: &self.path("device"),
-            disk: Path::new(&disk),
-            public: &self.path("public"),
-            smbios: Some(format!("{SMBIOS_PREFIX}{record}")),
-            accelerator,
-        };
-        self.vm = Some(Vm::start(&tree, &machine)?);
-        Ok(format!("QEMU with {accelerator:?}, OVMF with Secure Boot by our keys, swtpm"))
+        let id = self.provision("device", build, release)?;
+        let (vm, accelerator) = self.start(cache, "device")?;
+        self.vm = Some(vm);
+        Ok(format!("{id} in QEMU with {accelerator:?}, OVMF in setup mode, swtpm"))
+    }
+
+    /// Pulls the plug of the device.
+    pub fn power_off(&mut self) {
+        self.vm = None;
+        self.seen = 0;
     }
 
     /// Waits for a line on the device's console, after the last one that was waited for.

@@ -12,7 +12,7 @@ pub use server::serve;
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
-use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, ReleaseProof};
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -37,8 +37,15 @@ pub enum Request {
         signatures: Vec<(String, String)>,
         /// That it is in the audit log.
         proof: Option<Box<ReleaseProof>>,
+        /// This device's own signatures over its programs.
+        boot: BootSignatures,
         /// `http://127.0.0.1:...`.
         url: String,
+    },
+    /// Change the Secure Boot variables.
+    ChangeBoot {
+        /// How.
+        change: BootChange,
     },
     /// How many entries of the audit log this device has seen.
     LogSize,
@@ -157,6 +164,13 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
+    /// Changes the Secure Boot variables.
+    ///
+    /// # Errors
+    /// Why the device would not boot afterwards, or what failed.
+    pub async fn change_boot(&self, change: BootChange) -> Result<()> {
+        self.done(&Request::ChangeBoot { change }).await
+    }
     /// Stages a release; the code and words of a refusal are the inner error.
     ///
     /// # Errors
@@ -166,9 +180,10 @@ impl Helper {
         manifest: String,
         signatures: Vec<(String, String)>,
         proof: Option<Box<ReleaseProof>>,
+        boot: BootSignatures,
         url: String,
     ) -> Result<Result<(), (FailureCode, String)>> {
-        match self.call(&Request::Stage { manifest, signatures, proof, url }).await? {
+        match self.call(&Request::Stage { manifest, signatures, proof, boot, url }).await? {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),
             other => bail!("the helper answered {other:?}"),

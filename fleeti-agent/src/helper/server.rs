@@ -2,7 +2,7 @@
 
 use super::{MESSAGE_MAX, Request, Response, dmi, staging};
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, boot, release_log};
+use crate::{Paths, boot, release_log, secure_boot};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::FailureCode;
@@ -79,9 +79,14 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
     Ok(match request {
         Request::BootSummary => Response::Boot { summary: boot::summary(paths)? },
         Request::EnrollmentRecord => Response::Record { record: enrollment_record(paths)? },
-        Request::Stage { manifest, signatures, proof, url } => {
+        Request::ChangeBoot { change } => {
             let _one = state.slot.lock().await;
-            staging::keep_signatures(paths, &signatures)?;
+            secure_boot::change(paths, &change)?;
+            Response::Done
+        }
+        Request::Stage { manifest, signatures, proof, boot, url } => {
+            let _one = state.slot.lock().await;
+            staging::keep_signatures(paths, &signatures, &boot)?;
             match staging::stage(paths, &manifest, &signatures, proof.as_deref(), &url).await {
                 Ok(_) => Response::Done,
                 Err((code, detail)) => Response::Failed { code, detail },

@@ -4,10 +4,11 @@
 use crate::Paths;
 use crate::image::{ImageFacts, release_keys, running_release};
 use crate::release_log;
+use crate::secure_boot::{self, Trusted};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, Version};
 use fleeti_core::update::FailureCode;
-use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::device::{BootSignatures, ReleaseProof};
 use fleeti_pki::manifest::{Signature, Verified, verify};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -146,20 +147,57 @@ fn digest(path: &Path) -> Result<String> {
     }
 }
 
-/// Makes the staged version a boot entry with its tries.
+/// Makes the staged version a boot entry with its tries, as the firmware starts it: where it checks signatures and this
+/// image has none that it knows, with the device's own.
 pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     let release = &verified.manifest().release;
     let staged = staged_path(paths, verified);
     let folder = paths.esp.join("EFI/Linux");
     let entry = folder.join(format!("{}_{}+{TRIES}-0.efi", release.line, release.version));
-    if entry.exists() && !staged.exists() {
-        return Ok(()); // armed before a power cut
+    if entry.exists() {
+        // Armed before a power cut; what was staged may be there still.
+        return remove_if_there(&staged);
     }
     check_staged(paths, verified)?;
-    File::open(&staged)?.sync_all()?;
-    fs::rename(&staged, &entry)?;
-    File::open(&folder)?.sync_all()?;
-    Ok(())
+    let is_signed = match secure_boot::trusted(paths)? {
+        None => false,
+        Some(trusted) => attach(paths, verified, &trusted, &staged, &entry)?,
+    };
+    if is_signed {
+        File::open(&folder)?.sync_all()?;
+        remove_if_there(&staged)?;
+    } else {
+        File::open(&staged)?.sync_all()?;
+        fs::rename(&staged, &entry)?;
+    }
+    Ok(File::open(&folder)?.sync_all()?)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the entry with the device's signature; `false` when the staged image starts as it is.
+fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, entry: &Path) -> Result<bool> {
+    let program = fs::read(staged)?;
+    let artifact = verified.manifest().uki().context("the manifest names no kernel image")?;
+    let kept: BootSignatures = serde_json::from_slice(&fs::read(paths.helper_state.join("staged.boot.json"))?)?;
+    let length = program.len();
+    let signed = trusted.signed(program, secure_boot::signature_for(&kept, &artifact.path))?;
+    if signed.len() == length {
+        return Ok(false);
+    }
+    // Whole and on the disk under a name that nothing boots, before it gets the one that is booted.
+    let arming = staged.with_extension("arming");
+    let result = secure_boot::write_synced(&arming, &signed).and_then(|()| fs::rename(&arming, entry));
+    if result.is_err() {
+        fs::remove_file(&arming).ok();
+    }
+    result?;
+    Ok(true)
 }
 
 /// The manifest of what was staged last. Its signatures were checked before it was kept, in a folder that only
@@ -169,7 +207,8 @@ pub fn staged(paths: &Paths) -> Result<String> {
 }
 
 /// Keeps the signatures beside the manifest, so that arming can verify again.
-pub fn keep_signatures(paths: &Paths, signatures: &[(String, String)]) -> Result<()> {
+pub fn keep_signatures(paths: &Paths, signatures: &[(String, String)], boot: &BootSignatures) -> Result<()> {
+    crate::write_durably(&paths.helper_state.join("staged.boot.json"), &serde_json::to_vec(boot)?)?;
     Ok(crate::write_durably(&paths.helper_state.join("staged.sigs.json"), &serde_json::to_vec(signatures)?)?)
 }
 

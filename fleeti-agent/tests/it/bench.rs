@@ -118,6 +118,7 @@ impl Bench {
             run: path("run"),
             lib: path("lib"),
             esp: path("esp"),
+            efivars: path("efivars"),
             os_release: path("os-release"),
             sysupdate: wrapper,
         };
@@ -141,7 +142,7 @@ impl Bench {
         let all = files.into_iter().chain([("SHA256SUMS".to_owned(), sums.into_bytes()), ("SHA256SUMS.gpg".to_owned(), signature)]);
         let mut artifacts = Vec::new();
         for (n, bytes) in all {
-            artifacts.push(Artifact { path: format!("raw/{n}"), size: bytes.len() as u64, sha256: sha256_hex(&bytes) });
+            artifacts.push(Artifact { path: format!("raw/{n}"), size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode: None });
             server.put(&format!("{prefix}/raw/{n}"), bytes);
         }
         let manifest = Manifest {

@@ -4,12 +4,12 @@ use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::{Subcommand, ValueEnum};
-use fleeti_core::id::{DeviceId, FleetId, Version};
-use fleeti_core::wire::api::{CreateCommand, Device, RevocationReason};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Provision, RevocationReason};
 use fleeti_core::wire::device::Order;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to do with devices.
 #[derive(Subcommand)]
@@ -36,6 +36,56 @@ pub enum Command {
         /// Where the record goes (mode 0600); give it to `fleeti release disk --record`.
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Make the records of devices that are about to be made: id, one-time token, Secure Boot keys and signatures.
+    ///
+    /// Each becomes a file, DIR/<device>.json (mode 0600), for `fleeti release disk --bundle`. With --csv there is one
+    /// device for each line; its columns are `ek_sha256` (may be empty: any TPM) and nothing else is needed.
+    Provision {
+        /// The fleet that they join.
+        #[arg(long)]
+        fleet: FleetId,
+        /// The release that will be on their disks; it is signed for each of them.
+        #[arg(long)]
+        release: Option<ReleaseName>,
+        /// How many.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with_all = ["csv", "ek_sha256"])]
+        count: u32,
+        /// One device for each line, with the header `ek_sha256`.
+        #[arg(long, conflicts_with = "ek_sha256")]
+        csv: Option<PathBuf>,
+        /// SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo): only that TPM may use the token.
+        #[arg(long)]
+        ek_sha256: Option<String>,
+        /// No Secure Boot keys of their own: they start what is signed for all devices of the organisation.
+        #[arg(long)]
+        fleet_keys: bool,
+        /// Days until the tokens expire.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
+        days: u32,
+        /// The folder for the files.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change the Secure Boot keys of a device.
+    ///
+    /// `begin-epoch` adds a new db key and signs what the device runs with it; `end-epoch` takes the old one away, so that
+    /// whatever was signed before boots no more; `forbid` puts one release into dbx. The device makes the change when it
+    /// hears of it, and refuses one after which it would not boot.
+    BootKeys {
+        device: DeviceId,
+        #[arg(value_enum)]
+        change: BootChangeName,
+        /// The release to forbid.
+        #[arg(long, required_if_eq("change", "forbid"))]
+        release: Option<ReleaseName>,
+        /// The other slot may boot no more afterwards.
+        #[arg(long)]
+        may_end_fallback: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -103,6 +153,17 @@ impl From<ReasonName> for RevocationReason {
     }
 }
 
+/// What to change about Secure Boot keys.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BootChangeName {
+    /// A new db key beside the one that there is.
+    BeginEpoch,
+    /// The newest db key alone.
+    EndEpoch,
+    /// A release that must not boot.
+    Forbid,
+}
+
 /// What a device can be ordered to do.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OrderName {
@@ -134,15 +195,32 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let valid_s = hours.saturating_mul(3600);
                 let enrollment = server.client()?.create_enrollment(&fleet, valid_s).await.map_err(refused)?;
                 let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
-                let mut file = std::fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&out)
-                    .map_err(|e| Failure::plain(format!("{}: {e}", out.display())))?;
-                file.write_all(&text).map_err(Failure::plain)?;
+                write_secret(&out, &text)?;
                 let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
                 output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
+                Ok(())
+            }
+            Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, days, out, server } => {
+                let devices = match &csv {
+                    Some(path) => read_csv(path)?,
+                    None => vec![ek_sha256; count as usize],
+                };
+                let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys };
+                provision(&server.client()?, &fleet, &request, devices, &out, output).await
+            }
+            Command::BootKeys { device, change, release, may_end_fallback, server } => {
+                let order = match (change, release) {
+                    (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
+                    (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
+                    (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
+                    (BootChangeName::Forbid, None) => return Err(Failure::plain("forbid needs --release")),
+                };
+                let request = ChangeBoot { order, may_end_fallback };
+                let device = server.client()?.change_boot(&device, &request).await.map_err(refused)?;
+                output.data(&device, |d| {
+                    let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
+                    format!("{} is told; its newest db key is of epoch {epoch}", d.id)
+                });
                 Ok(())
             }
             Command::Order { device, order, minutes, server } => {
@@ -172,6 +250,67 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             }
         }
     })
+}
+
+/// Provisions one device after the other; what was made is kept, whatever comes after it.
+async fn provision(
+    client: &fleeti_client::Client,
+    fleet: &FleetId,
+    request: &Provision,
+    devices: Vec<Option<String>>,
+    out: &Path,
+    output: &Output,
+) -> CommandResult {
+    std::fs::create_dir_all(out).map_err(|e| Failure::plain(format!("{}: {e}", out.display())))?;
+    let bar = indicatif::ProgressBar::new(devices.len() as u64);
+    let mut made = Vec::new();
+    for ek_sha256 in devices {
+        let request = Provision { ek_sha256, ..request.clone() };
+        let provisioned = client.provision(fleet, &request).await.map_err(refused)?;
+        let path = out.join(format!("{}.json", provisioned.device));
+        write_secret(&path, &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?)?;
+        made.push(serde_json::json!({"device": provisioned.device, "bundle": path, "expires_s": provisioned.expires_s}));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    output.data(&made, |list| {
+        let lines: Vec<_> = list.iter().map(|m| format!("{}  {}", text(m, "device"), text(m, "bundle"))).collect();
+        format!("{}\nmake a disk with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`", lines.join("\n"))
+    });
+    Ok(())
+}
+
+fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The column `ek_sha256` of a file; every line is a device.
+fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
+    const LINES_MAX: usize = 10_000;
+    let wrong =
+        |e: String| Failure::new(format!("{}: {e}", path.display()), Some("the first line is `ek_sha256`, each other one a device"));
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|e| wrong(e.to_string()))?;
+    let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
+    let column = headers.iter().position(|h| h == "ek_sha256").ok_or_else(|| wrong("there is no column ek_sha256".into()))?;
+    let mut devices = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| wrong(e.to_string()))?;
+        devices.push(record.get(column).filter(|t| !t.is_empty()).map(str::to_owned));
+        if devices.len() > LINES_MAX {
+            return Err(wrong(format!("more than {LINES_MAX} devices")));
+        }
+    }
+    if devices.is_empty() {
+        return Err(wrong("there is no device in it".into()));
+    }
+    Ok(devices)
+}
+
+/// Writes a file that only its owner may read, and that was not there.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 fn row(d: &Device) -> String {

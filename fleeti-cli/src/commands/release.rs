@@ -9,13 +9,13 @@ use clap::Subcommand;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::{Build, BuildPhase, Event};
+use fleeti_core::wire::api::{Build, BuildPhase, Event, Provisioned};
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::sealed;
-use fleeti_pki::signer::SoftKey;
+use fleeti_pki::signer::{Signer, SoftKey};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
@@ -33,6 +33,10 @@ pub enum Command {
         /// Where the release goes; must not exist.
         #[arg(long)]
         out: PathBuf,
+        /// Leave out the signature that every device of the organisation starts: only devices with Secure Boot keys of
+        /// their own (`fleeti device provision`) will start it, each by the signature that the server's signer makes.
+        #[arg(long)]
+        device_keys_only: bool,
         #[command(flatten)]
         passphrase: Passphrase,
     },
@@ -77,14 +81,18 @@ pub enum Command {
         #[arg(long, default_value_t = 4)]
         size_gib: u64,
         /// Enrollment record to put on the ESP (`fleeti device enrollment`).
-        #[arg(long)]
+        #[arg(long, conflicts_with = "bundle")]
         record: Option<PathBuf>,
+        /// What makes the disk the one of a certain device (`fleeti device provision`): its record, its Secure Boot keys
+        /// and its signatures.
+        #[arg(long)]
+        bundle: Option<PathBuf>,
     },
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Create { build, pki, out, passphrase } => {
+        Command::Create { build, pki, out, device_keys_only, passphrase } => {
             let passphrase = passphrase.read()?;
             let open = |purpose: &str| -> Result<Zeroizing<Vec<u8>>, Failure> {
                 let path = pki.join("offline").join(format!("{purpose}.key"));
@@ -93,11 +101,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             };
             let key = |purpose: &str| SoftKey::from_pkcs8_der(&open(purpose)?).map_err(Failure::plain);
             let openpgp = OpenPgpKey::from_bytes(&open(purpose::OPENPGP)?).map_err(Failure::plain)?;
-            let db_path = pki.join("public/db.pem");
-            let db_certificate_pem =
-                std::fs::read_to_string(&db_path).map_err(|e| Failure::plain(format!("{}: {e}", db_path.display())))?;
-            let (release_key, db) = (key(purpose::RELEASE)?, key(purpose::DB)?);
-            let signers = ReleaseSigners { release: &release_key, openpgp: &openpgp, db: &db, db_certificate_pem: &db_certificate_pem };
+            let release_key = key(purpose::RELEASE)?;
+            let db = if device_keys_only {
+                None
+            } else {
+                let path = pki.join("public/db.pem");
+                let pem = std::fs::read_to_string(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+                Some((key(purpose::DB)?, pem))
+            };
+            let db = db.as_ref().map(|(key, pem)| (key as &dyn Signer, pem.as_str()));
+            let signers = ReleaseSigners { release: &release_key, openpgp: &openpgp, db };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let manifest = release::create(&build, &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
             output.data(&manifest, |m| {
@@ -139,10 +152,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&build, |b| format!("published {}", b.release));
             Ok(())
         }
-        Command::Disk { build, release, out, size_gib, record } => {
-            let record = record.map(|path| read_record(&path)).transpose()?;
-            disk::create(&build, &release, &out, Some(size_gib << 30), record.as_ref()).map_err(Failure::plain)?;
-            output.data(&serde_json::json!({"disk": out}), |_| format!("wrote {}", out.display()));
+        Command::Disk { build, release, out, size_gib, record, bundle } => {
+            let record: Option<EnrollmentRecord> = record.map(|path| read_json(&path)).transpose()?;
+            let bundle: Option<Provisioned> = bundle.map(|path| read_json(&path)).transpose()?;
+            let personal = match &bundle {
+                None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },
+                Some(b) => disk::Personal { record: Some(&b.record), writes: &b.writes, signatures: b.signatures.clone() },
+            };
+            disk::create(&build, &release, &out, Some(size_gib << 30), &personal).map_err(Failure::plain)?;
+            let device = bundle.map(|b| b.device);
+            output.data(&serde_json::json!({"disk": out, "device": device}), |_| match &device {
+                Some(device) => format!("wrote {} for {device}; it turns Secure Boot on at its first boot", out.display()),
+                None => format!("wrote {}", out.display()),
+            });
             Ok(())
         }
     }
@@ -189,7 +211,7 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<fleeti_cor
     client.publish(&manifest.release).await.map_err(refused)
 }
 
-fn read_record(path: &Path) -> Result<EnrollmentRecord, Failure> {
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     serde_json::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }

@@ -4,7 +4,7 @@ use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
 use crate::rollout;
 use crate::update;
-use crate::wire::device::{BootSummary, EnrollmentRecord, Order, Progress, Telemetry};
+use crate::wire::device::{BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, Telemetry, VariableWrite};
 use serde::{Deserialize, Serialize};
 
 /// A device as the API shows it.
@@ -37,6 +37,95 @@ pub struct Device {
     pub certificate_not_after_s: u64,
     /// The last telemetry.
     pub telemetry: Option<Telemetry>,
+    /// How its own Secure Boot keys stand; `None` for a device that starts what is signed for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<SecureBoot>,
+}
+
+/// How the Secure Boot keys of a device stand, by what it says of its firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SecureBoot {
+    /// Number of its newest db key.
+    pub epoch: u32,
+    /// A change of its variables is on its way.
+    pub change_pending: bool,
+    /// Why it is not what was enrolled; such a device gets no signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// `POST /fleets/{fleet}/devices`: the record of a device that is about to be made.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provision {
+    /// Seconds until its token expires.
+    pub valid_s: u32,
+    /// The release that is on its disk; it is signed for the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseName>,
+    /// SHA-256 of its TPM's endorsement key (SubjectPublicKeyInfo), hexadecimal: only that TPM may use the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ek_sha256: Option<String>,
+    /// No Secure Boot keys of its own: it starts what is signed for all devices of the organisation.
+    #[serde(default)]
+    pub fleet_keys: bool,
+}
+
+/// The answer to [`Provision`]: shown once. What the disk of the device is made with; as secret as its token.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provisioned {
+    /// Its id.
+    pub device: DeviceId,
+    /// The release that was signed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseName>,
+    /// What the device must be told.
+    pub record: EnrollmentRecord,
+    /// When the token expires.
+    pub expires_s: u64,
+    /// What turns Secure Boot on, in the order in which it is written: db, KEK, PK.
+    pub writes: Vec<VariableWrite>,
+    /// Its signatures over the programs of the release.
+    pub signatures: BootSignatures,
+}
+
+/// `POST /devices/{device}/boot-keys`.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeBoot {
+    /// What is to change.
+    pub order: BootOrder,
+    /// Whether the other slot may boot no more afterwards; the device refuses the change otherwise.
+    #[serde(default)]
+    pub may_end_fallback: bool,
+}
+
+/// What is to change about the Secure Boot keys of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BootOrder {
+    /// A new db key beside the one that there is; what is signed from now on is signed by it.
+    BeginEpoch,
+    /// The newest db key alone: what was signed before boots no more.
+    EndEpoch,
+    /// A release that must not boot, whoever signed it: its kernel image goes into dbx.
+    Forbid {
+        /// Which.
+        release: ReleaseName,
+    },
+}
+
+impl BootOrder {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::BeginEpoch => "begin_epoch",
+            Self::EndEpoch => "end_epoch",
+            Self::Forbid { .. } => "forbid",
+        }
+    }
 }
 
 /// Why a certificate is revoked (RFC 5280, 5.3.1).

@@ -8,6 +8,7 @@ use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
 use crate::wire::api::AuditProof;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Longest text that a device may put into one field.
 pub const TEXT_MAX: usize = 4096;
@@ -102,6 +103,9 @@ pub struct DesiredState {
     /// The last forgiveness of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgiven: Option<Forgiveness>,
+    /// Number of the last change of its Secure Boot variables; the device asks for it when it has not made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_change: Option<u64>,
     /// Fields that the agent must know; it changes nothing if it does not.
     #[serde(default)]
     pub critical: Vec<String>,
@@ -118,7 +122,7 @@ pub struct Forgiveness {
 
 impl DesiredState {
     /// Critical fields that this agent knows.
-    pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven"];
+    pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven", "boot_change"];
 }
 
 /// A one-shot order. Idempotent by id.
@@ -198,6 +202,77 @@ pub struct BootSummary {
     pub secure_boot: bool,
     /// PCR 11 of the SHA-256 bank after `ready`, hexadecimal; `None` without a TPM.
     pub pcr11: Option<String>,
+    /// What the firmware's variables hold; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareKeys>,
+}
+
+/// What the Secure Boot variables of a device hold. Certificates by the SHA-256 of their DER, hexadecimal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FirmwareKeys {
+    /// Nobody owns the platform: whoever is there may write the variables.
+    pub setup_mode: bool,
+    /// PK; `None` when there is none.
+    pub pk: Option<String>,
+    /// KEK.
+    pub kek: Vec<String>,
+    /// db.
+    pub db: Vec<String>,
+    /// Digests in dbx, SHA-256, hexadecimal.
+    pub dbx: Vec<String>,
+    /// Number of the last change that the device has made.
+    #[serde(default)]
+    pub change: u64,
+}
+
+/// A variable of Secure Boot (UEFI 2.10, 32.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum BootVariable {
+    /// Owns the platform; signs PK and KEK.
+    #[serde(rename = "PK")]
+    Pk,
+    /// Signs db and dbx.
+    #[serde(rename = "KEK")]
+    Kek,
+    /// What may be started.
+    #[serde(rename = "db")]
+    Db,
+    /// What may not.
+    #[serde(rename = "dbx")]
+    Dbx,
+}
+
+/// A signed write of a variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct VariableWrite {
+    /// Which.
+    pub variable: BootVariable,
+    /// Adds to it, instead of replacing it.
+    pub append: bool,
+    /// EFI_VARIABLE_AUTHENTICATION_2 and the value, base64: the content of an `.auth` file.
+    pub auth: String,
+}
+
+/// `GET /releases/{line}/{version}/boot.json`: signatures for this device alone, by the path of the release's program:
+/// PKCS#7, DER, base64. Empty for a device that starts what is signed for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BootSignatures {
+    /// As in `raw/kiosk_2.efi`.
+    pub programs: BTreeMap<String, String>,
+}
+
+/// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures that what it runs
+/// needs afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootChange {
+    /// Grows with every change.
+    pub number: u64,
+    /// For the programs that the device runs.
+    pub signatures: BootSignatures,
+    /// In the order in which they are to be written. Where one was made before, the firmware refuses it as old.
+    pub writes: Vec<VariableWrite>,
+    /// Whether the other slot may boot no more afterwards.
+    pub may_end_fallback: bool,
 }
 
 /// `up/report`: sent at connect and whenever something changed.
@@ -275,10 +350,11 @@ mod tests {
             verity: Verity::Verified,
             secure_boot: true,
             pcr11: Some("ab".into()),
+            firmware: Some(FirmwareKeys { setup_mode: false, pk: Some("cd".into()), change: 2, ..FirmwareKeys::default() }),
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({
-            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), forgiven: None, critical: vec![] },
+            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), forgiven: None, boot_change: Some(2), critical: vec![] },
             "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {

@@ -5,6 +5,7 @@ use crate::pkcs7::{self, Content, DATA, encoded, sequence};
 use crate::signer::Signer;
 use crate::{Error, OrMalformed};
 use der::DateTime;
+pub use fleeti_core::wire::device::BootVariable as Variable;
 use std::time::Duration;
 use x509_cert::Certificate;
 
@@ -23,45 +24,34 @@ const HEADER: usize = TIME + 8 + 16;
 const ATTRIBUTES: u32 = 0x27;
 const APPEND_WRITE: u32 = 0x40;
 
-/// A variable of Secure Boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Variable {
-    /// Owns the platform; signs PK and KEK.
-    #[serde(rename = "PK")]
-    Pk,
-    /// Signs db and dbx.
-    #[serde(rename = "KEK")]
-    Kek,
-    /// What may be started.
-    #[serde(rename = "db")]
-    Db,
-    /// What may not.
-    #[serde(rename = "dbx")]
-    Dbx,
+/// As the firmware names it.
+#[must_use]
+pub const fn name(variable: Variable) -> &'static str {
+    match variable {
+        Variable::Pk => "PK",
+        Variable::Kek => "KEK",
+        Variable::Db => "db",
+        Variable::Dbx => "dbx",
+    }
 }
 
-impl Variable {
-    /// As the firmware names it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pk => "PK",
-            Self::Kek => "KEK",
-            Self::Db => "db",
-            Self::Dbx => "dbx",
-        }
+const fn guid(variable: Variable) -> Guid {
+    match variable {
+        Variable::Pk | Variable::Kek => GLOBAL,
+        Variable::Db | Variable::Dbx => SECURITY_DATABASE,
     }
-    const fn guid(self) -> Guid {
-        match self {
-            Self::Pk | Self::Kek => GLOBAL,
-            Self::Db | Self::Dbx => SECURITY_DATABASE,
-        }
-    }
-    /// The file of efivarfs.
-    #[must_use]
-    pub fn file_name(self) -> String {
-        format!("{}-{}", self.name(), self.guid())
-    }
+}
+
+/// The variable's file in efivarfs.
+#[must_use]
+pub fn file_name(variable: Variable) -> String {
+    format!("{}-{}", name(variable), guid(variable))
+}
+
+/// A global variable's file in efivarfs, as of `SetupMode`.
+#[must_use]
+pub fn global_file_name(name: &str) -> String {
+    format!("{name}-{GLOBAL}")
 }
 
 /// A write that firmware accepts if its signer is enrolled and its time is newer than the variable's.
@@ -86,8 +76,8 @@ impl AuthenticatedWrite<'_> {
 
     /// SignedData without content: name, vendor, attributes, time and value are what is signed (UEFI 2.10, 8.2.2).
     fn content(&self) -> Result<Content, Error> {
-        let mut to_sign: Vec<u8> = self.variable.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
-        to_sign.extend(self.variable.guid().0);
+        let mut to_sign: Vec<u8> = name(self.variable).encode_utf16().flat_map(u16::to_le_bytes).collect();
+        to_sign.extend(guid(self.variable).0);
         to_sign.extend(self.attributes().to_le_bytes());
         to_sign.extend(efi_time(self.time_s)?);
         to_sign.extend_from_slice(self.value);

@@ -1,6 +1,8 @@
 //! Secure Boot of one device, judged by sbverify, openssl, and writes that real firmware accepted.
 
 use super::{program, run};
+use base64::Engine;
+use fleeti_core::wire::device::VariableWrite;
 use fleeti_pki::authenticode;
 use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::certificate::{self, Period, Role, from_der, self_signed, to_der, to_pem};
@@ -37,16 +39,17 @@ fn writes_that_firmware_accepted_are_read_and_verified() {
 #[test]
 fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
     let mut keys = BootKeys::generate(&"dev-a".parse().unwrap(), NOW_S).unwrap();
-    let enrollment = keys.enroll(NOW_S).unwrap();
+    let [db, kek_write, pk_write] = keys.enroll(NOW_S).unwrap();
     let expected = keys.expected().unwrap();
     let (pk, kek) = (from_der(&expected.pk).unwrap(), from_der(&expected.kek).unwrap());
-    let verify = |auth: &[u8], variable, by: &x509_cert::Certificate| {
-        AuthenticatedWrite::verify(auth, variable, false, by).map(|w| uefi::certificates(w.value).unwrap())
+    let verify = |write: &VariableWrite, by: &x509_cert::Certificate| {
+        let auth = base64::engine::general_purpose::STANDARD.decode(&write.auth).unwrap();
+        AuthenticatedWrite::verify(&auth, write.variable, false, by).map(|w| uefi::certificates(w.value).unwrap())
     };
-    assert_eq!(verify(&enrollment.pk, Variable::Pk, &pk).unwrap(), [expected.pk.clone()]);
-    assert_eq!(verify(&enrollment.kek, Variable::Kek, &pk).unwrap(), [expected.kek.clone()]);
-    assert_eq!(verify(&enrollment.db, Variable::Db, &kek).unwrap(), expected.db);
-    assert!(verify(&enrollment.db, Variable::Db, &pk).is_err());
+    assert_eq!(verify(&pk_write, &pk).unwrap(), [expected.pk.clone()]);
+    assert_eq!(verify(&kek_write, &pk).unwrap(), [expected.kek.clone()]);
+    assert_eq!(verify(&db, &kek).unwrap(), expected.db);
+    assert!(verify(&db, &pk).is_err());
 }
 
 #[test]

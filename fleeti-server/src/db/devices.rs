@@ -4,7 +4,7 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
-use fleeti_core::wire::device::{DesiredState, Forgiveness, Report, Telemetry};
+use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Report, Telemetry};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{HashMap, HashSet};
@@ -23,10 +23,13 @@ struct Row {
     progress: Option<String>,
     telemetry: Option<String>,
     desired_release: Option<String>,
+    #[sqlx(flatten)]
+    keys: super::boot::JoinedRow,
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release FROM devices";
+     update_state, progress, telemetry, desired_release, k.epoch, k.expected, k.change_number \
+     FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
@@ -40,14 +43,16 @@ fn reason(text: &str) -> Result<RevocationReason, AppError> {
 impl TryFrom<Row> for Device {
     type Error = AppError;
     fn try_from(row: Row) -> Result<Self, AppError> {
+        let boot: Option<BootSummary> = json(row.boot)?;
         Ok(Self {
+            secure_boot: row.keys.standing(boot.as_ref())?,
             id: row.id.parse().map_err(AppError::internal)?,
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             online: false,
             revoked: row.revoked_s.is_some(),
             revocation_reason: row.revocation_reason.as_deref().map(reason).transpose()?,
             last_seen_s: from_seconds(row.last_seen_s),
-            boot: json(row.boot)?,
+            boot,
             update: json(row.update_state)?,
             progress: json(row.progress)?,
             desired: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
@@ -306,9 +311,10 @@ struct DesiredRow {
     desired_release: Option<String>,
     forgiven: Option<String>,
     forgiveness: i64,
+    boot_change: Option<i64>,
 }
 
-const DESIRED: &str = "id, desired_generation, desired_release, forgiven, forgiveness";
+const DESIRED: &str = "id, desired_generation, desired_release, forgiven, forgiveness, boot_change";
 
 impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     type Error = AppError;
@@ -318,6 +324,7 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
             generation: from_seconds(row.desired_generation),
             release: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
             forgiven: forgiven.map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
+            boot_change: row.boot_change.map(from_seconds),
             critical: vec!["release".into()],
         };
         Ok((row.id.parse().map_err(AppError::internal)?, desired))
@@ -362,6 +369,18 @@ pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Resul
          WHERE id = $1 RETURNING {DESIRED}"
     ));
     let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).bind(version.as_str()).fetch_optional(&mut **tx).await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
+}
+
+/// Tells a device to make a change of its Secure Boot variables; nothing when it has not enrolled.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_boot_change(tx: &mut Tx<'_>, id: &DeviceId, number: u64) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET boot_change = $2, desired_generation = desired_generation + 1 WHERE id = $1 RETURNING {DESIRED}"
+    ));
+    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).bind(seconds(number)).fetch_optional(&mut **tx).await?;
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 

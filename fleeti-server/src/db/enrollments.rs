@@ -20,17 +20,29 @@ pub struct EnrollmentRow {
     pub device: Option<String>,
     /// The key that used it.
     pub key_sha256: Option<String>,
+    /// The device that it is for.
+    pub reserved: Option<String>,
+    /// SHA-256 of the endorsement key of the TPM that must bring it.
+    pub ek_sha256: Option<String>,
 }
 
 /// Adds a token.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, fleet: &FleetId, expires_s: u64) -> Result<(), AppError> {
-    sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s) VALUES ($1, $2, $3)")
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    token_sha256: &str,
+    fleet: &FleetId,
+    expires_s: u64,
+    reserved: Option<(&DeviceId, Option<&str>)>,
+) -> Result<(), AppError> {
+    sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256) VALUES ($1, $2, $3, $4, $5)")
         .bind(token_sha256)
         .bind(fleet.as_str())
         .bind(seconds(expires_s))
+        .bind(reserved.map(|(device, _)| device.as_str()))
+        .bind(reserved.and_then(|(_, ek)| ek))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -41,8 +53,9 @@ pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, fleet: &FleetId, expire
 /// # Errors
 /// When the database does not answer.
 pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
-    let mut query =
-        QueryBuilder::<Sqlite>::new("SELECT token_sha256, fleet, expires_s, device, key_sha256 FROM enrollments WHERE token_sha256 IN (");
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256 FROM enrollments WHERE token_sha256 IN (",
+    );
     let mut list = query.separated(", ");
     for token in token_sha256s {
         list.push_bind(*token);

@@ -6,7 +6,7 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
+use crate::service::{boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -16,8 +16,8 @@ use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    Build, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet, Forgive,
-    ProfileRevision, Release, Revoke, Rollout, RolloutSummary,
+    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
+    Forgive, ProfileRevision, Provision, Provisioned, Release, Revoke, Rollout, RolloutSummary,
 };
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
@@ -55,10 +55,12 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(revoke_device)
                 .service(release_hold)
                 .service(forgive_device)
+                .service(change_boot)
                 .service(create_command)
                 .service(get_command)
                 .service(list_fleets)
                 .service(create_enrollment)
+                .service(provision_device)
                 .service(list_profiles)
                 .service(save_profile)
                 .service(list_revisions)
@@ -162,6 +164,14 @@ async fn release_hold(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl 
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
+/// Changes the Secure Boot keys of a device; it makes the change when it hears of it.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/boot-keys")]
+async fn change_boot(app: Data<AppRef>, device: Path<DeviceId>, body: Json<ChangeBoot>) -> Result<impl Responder> {
+    boot::change(&app, &device, &body).await?;
+    Ok(Json(devices::get(&app, device.as_str()).await?))
+}
+
 /// Lets a device try a version again that was rolled back on it.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/forgive")]
@@ -201,6 +211,19 @@ async fn create_enrollment(
     body: Json<CreateEnrollment>,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(enrollment::create(&app, &fleet, &body, &addresses).await?))
+}
+
+/// Makes the record of a device that is about to be made: its id, its token, its Secure Boot keys. The answer is the only
+/// place where the token can be seen.
+#[utoipa::path(tag = "devices", responses((status = 201, description = "What its disk is made with", body = Provisioned)))]
+#[post("/fleets/{fleet}/devices")]
+async fn provision_device(
+    app: Data<AppRef>,
+    addresses: Data<Addresses>,
+    fleet: Path<FleetId>,
+    body: Json<Provision>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(boot::provision(&app, &fleet, &body, &addresses).await?))
 }
 
 /// The newest revision of each profile.

@@ -4,7 +4,7 @@
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::releases::Documents;
-use crate::service::{devices, enrollment, intake, releases};
+use crate::service::{boot, devices, enrollment, intake, releases};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -29,6 +29,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/enroll", web::post().to(enroll))
         .route("/renew", web::post().to(renew))
         .route("/desired", web::get().to(desired))
+        .route("/boot/change.json", web::get().to(boot_change))
+        .route("/releases/{line}/{version}/boot.json", web::get().to(boot_signatures))
         .route("/releases/{line}/{version}/manifest.json", web::get().to(manifest))
         .route("/releases/{line}/{version}/signatures.json", web::get().to(signatures))
         .route("/releases/{line}/{version}/proof.json", web::get().to(proof))
@@ -132,6 +134,16 @@ async fn signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: Releas
 /// The proof that the release is in the audit log, and that the log only grew since the device looked last.
 async fn proof(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath, seen: Query<Seen>) -> Result<impl Responder> {
     Ok(Json(releases::proof(&app, &granted(&device, &path.0, &path.1)?, seen.size).await?))
+}
+
+/// This device's own signatures over the programs of the release.
+async fn boot_signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath) -> Result<impl Responder> {
+    Ok(Json(boot::signatures(&app, &device.id, &granted(&device, &path.0, &path.1)?).await?))
+}
+
+/// The last change of this device's Secure Boot variables.
+async fn boot_change(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {
+    Ok(Json(boot::last_change(&app, &device.id).await?))
 }
 
 /// What a device knows of the audit log.

@@ -1,9 +1,10 @@
 //! Enrollment: tokens out, certificates for them.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::db::devices::Certified;
+use crate::db::{self, Tx};
 use crate::error::AppError;
+use crate::server::Addresses;
 use crate::service::signing;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -23,21 +24,42 @@ const TOKEN_S_MAX: u32 = 30 * 86_400;
 ///
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range.
-pub async fn create(
-    app: &App,
-    fleet: &FleetId,
-    request: &CreateEnrollment,
-    addresses: &crate::server::Addresses,
-) -> Result<Enrollment, AppError> {
-    if !(60..=TOKEN_S_MAX).contains(&request.valid_s) {
-        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 60 to {TOKEN_S_MAX} are allowed", request.valid_s)));
-    }
-    let token = hex::encode(rand::random::<[u8; 32]>());
-    let expires_s = now_s() + u64::from(request.valid_s);
+pub async fn create(app: &App, fleet: &FleetId, request: &CreateEnrollment, addresses: &Addresses) -> Result<Enrollment, AppError> {
     let mut tx = app.db.write().await?;
-    db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), fleet, expires_s).await?;
+    let enrollment = issue(app, &mut tx, fleet, request.valid_s, None, addresses).await?;
     app.audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
     tx.commit().await?;
+    Ok(enrollment)
+}
+
+/// Whom a token is for.
+pub(super) struct Reservation<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// SHA-256 of its TPM's endorsement key.
+    pub ek_sha256: Option<&'a str>,
+}
+
+/// Issues a token, for any device or for one.
+pub(super) async fn issue(
+    app: &App,
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    valid_s: u32,
+    reservation: Option<&Reservation<'_>>,
+    addresses: &Addresses,
+) -> Result<Enrollment, AppError> {
+    if !(60..=TOKEN_S_MAX).contains(&valid_s) {
+        return Err(AppError::new(Code::Invalid, format!("valid_s is {valid_s}, 60 to {TOKEN_S_MAX} are allowed")));
+    }
+    let is_digest = |t: &str| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_digest(ek)) {
+        return Err(AppError::new(Code::Invalid, format!("ek_sha256 is {ek:?}, not 64 lower-case hexadecimal digits")));
+    }
+    let token = hex::encode(rand::random::<[u8; 32]>());
+    let expires_s = now_s() + u64::from(valid_s);
+    let reserved = reservation.map(|r| (r.device, r.ek_sha256));
+    db::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved).await?;
     let name = app.config.names.first().map_or("localhost", String::as_str);
     let record = EnrollmentRecord {
         https_url: format!("https://{name}:{}", addresses.https.port()),

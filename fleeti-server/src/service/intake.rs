@@ -92,8 +92,12 @@ struct Admission {
 /// What a token is good for to a key. `minted` is who the device becomes, when the token is new.
 fn admission(row: Option<&EnrollmentRow>, key_sha256: &str, now: u64, minted: &DeviceId) -> Result<Admission, AppError> {
     let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
+    if row.ek_sha256.is_some() {
+        let text = "this token is for a device that proves its TPM, which this server cannot check yet";
+        return Err(AppError::new(Code::Forbidden, text).hint("provision the device without --ek-sha256"));
+    }
     let device = match (&row.device, &row.key_sha256) {
-        (None, _) => minted.clone(),
+        (None, _) => row.reserved.as_ref().map_or_else(|| Ok(minted.clone()), |id| id.parse()).map_err(AppError::internal)?,
         (Some(device), Some(used_by)) if used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
         (Some(_), _) => return Err(refused()),
     };

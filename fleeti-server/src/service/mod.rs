@@ -2,6 +2,7 @@
 //! `step`, stores, and hands effects out after the commit.
 
 pub mod audit;
+pub mod boot;
 pub mod builds;
 pub mod commands;
 pub mod devices;

@@ -1,9 +1,9 @@
 //! Rollouts: `core::rollout::step` with a database around it.
 
-use crate::app::{App, new_id, now_s};
+use crate::app::{App, AppRef, new_id, now_s};
 use crate::db::{self, Tx};
 use crate::error::AppError;
-use crate::service::releases;
+use crate::service::{boot, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
@@ -59,7 +59,7 @@ fn rejected(e: Rejected) -> AppError {
 /// # Errors
 /// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without devices, or
 /// with another rollout on its way.
-pub async fn start(app: &App, request: &CreateRollout) -> Result<Rollout, AppError> {
+pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, AppError> {
     releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
     let mut tx = app.db.write().await?;
@@ -75,6 +75,7 @@ pub async fn start(app: &App, request: &CreateRollout) -> Result<Rollout, AppErr
     db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
     app.audit(&mut tx, now, "admin", "rollout.start", &format!("{id} {} {}", request.release, request.fleet)).await?;
     tx.commit().await?;
+    boot::sign_ahead(app, request.fleet.clone(), request.release.clone());
     outcome.hand_out(app);
     Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
 }

@@ -27,7 +27,7 @@ pub fn make_release(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey) ->
         architecture: Architecture::X86_64,
         revision_digest: String::new(),
         lock_digest: String::new(),
-        artifacts: vec![Artifact { path: path.clone(), size: bytes.len() as u64, sha256: sha256_hex(&bytes) }],
+        artifacts: vec![Artifact { path: path.clone(), size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode: None }],
         root_hash: String::new(),
         reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
         minimum_version: name.version.clone(),
@@ -76,6 +76,7 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         verity: Verity::Verified,
         secure_boot: true,
         pcr11: None,
+        firmware: None,
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, progress: None, detail: None }).unwrap()

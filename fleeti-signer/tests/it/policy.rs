@@ -98,7 +98,7 @@ fn nobody_writes_the_signers_own_entries() {
 fn more_certificates_than_the_limit_are_refused_until_the_next_minute() {
     let world = World::new();
     let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
-    let mut keeper = Keeper::open(keys, &world.path("audit"), Limits { certificates_per_minute: 2 }).unwrap();
+    let mut keeper = Keeper::open(keys, &world.path("audit"), Limits { certificates_per_minute: 2, ..Limits::default() }).unwrap();
     let minute = NOW_S / 60 * 60;
     let requests = |n| (0..n).map(|i| device(&format!("dev-{i}"), DEVICE_S_MIN)).collect();
     let given = |answers: Vec<Response>| answers.iter().filter(|a| matches!(a, Response::Certificate { .. })).count();

@@ -197,7 +197,13 @@ async fn measure(devices: &[Device], port: SocketAddr, id: u32, news: impl Futur
 
 async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<()> {
     // What our server sends.
-    let desired = DesiredState { generation: 1, release: Some("kiosk@1".parse()?), forgiven: None, critical: vec!["release".into()] };
+    let desired = DesiredState {
+        generation: 1,
+        release: Some("kiosk@1".parse()?),
+        forgiven: None,
+        boot_change: None,
+        critical: vec!["release".into()],
+    };
     let payload = Bytes::from(serde_json::to_vec(&desired)?);
     let mut waiting = HashSet::new();
     for (window, some) in devices.chunks(WINDOW).enumerate() {

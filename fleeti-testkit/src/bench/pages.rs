@@ -51,6 +51,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         verity: Verity::Verified,
         secure_boot: true,
         pcr11: Some("0".repeat(64)),
+        firmware: None,
     };
     let mut tx = db.write().await?;
     for id in ids {

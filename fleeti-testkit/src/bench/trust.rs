@@ -82,7 +82,7 @@ fn ours(organisation: &mut Organisation, requests: &[String]) -> Result<f64> {
         let db = Db::open(&database).await?;
         let mut tx = db.write().await?;
         for token in &tokens {
-            db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), &"bench".parse()?, now_s() + 3600).await?;
+            db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), &"bench".parse()?, now_s() + 3600, None).await?;
         }
         tx.commit().await?;
         db.pool().close().await;

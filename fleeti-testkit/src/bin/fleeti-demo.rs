@@ -106,8 +106,12 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         Ok(build)
     })?;
     let release = story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
-    story.step("power on a device with its enrollment record", |e| {
+    story.step("provision a device with Secure Boot keys of its own, and power it on", |e| {
         e.push(world.power_on(&cache, &first, &release)?);
+        Ok(())
+    })?;
+    story.step("its firmware takes the keys that systemd-boot enrolls", |e| {
+        e.push(world.console("nrolled", BOOT)?);
         Ok(())
     })?;
     let device = story.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
@@ -173,6 +177,8 @@ fn check_boot(device: &Device, release: &str, slot: Slot) -> Result<()> {
     ensure!(boot.slot == slot, "runs from slot {:?}, not {slot:?}", boot.slot);
     ensure!(boot.verity == Verity::Verified, "verity is {:?}", boot.verity);
     ensure!(boot.secure_boot, "Secure Boot is off");
+    let keys = device.secure_boot.as_ref().context("the device has no Secure Boot keys of its own")?;
+    ensure!(keys.problem.is_none(), "Secure Boot: {:?}", keys.problem);
     Ok(())
 }
 

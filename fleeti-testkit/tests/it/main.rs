@@ -35,6 +35,7 @@ fn paths(dir: &Path, public: &Path) -> Paths {
         run: dir.join("run"),
         lib: dir.join("lib"),
         esp: dir.join("esp"),
+        efivars: dir.join("efivars"),
         os_release: dir.join("os-release"),
         sysupdate: "/nonexistent".into(),
     }

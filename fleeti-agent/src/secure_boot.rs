@@ -1,0 +1,283 @@
+//! Secure Boot of this device: what its firmware would start, and changes of its variables. Needs root.
+//!
+//! Nothing is armed, and no variable is written, before it is clear that the firmware will start what this device runs
+//! and what it is to run next.
+
+use crate::Paths;
+use crate::image::running_release;
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, FirmwareKeys, VariableWrite};
+use fleeti_pki::uefi::{self, AuthenticatedWrite};
+use fleeti_pki::{authenticode, certificate};
+use rustix::fs::{IFlags, Mode, OFlags};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use x509_cert::Certificate;
+
+/// The boot loader's path in a release, and its copies on the ESP.
+const LOADER: &str = "raw/systemd-boot.efi";
+const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
+/// Attributes before the value of a variable (efivarfs).
+const ATTRIBUTES: usize = 4;
+
+/// What the firmware trusts.
+#[derive(Clone)]
+pub struct Trusted {
+    /// db: certificates. What is no certificate that we can read starts nothing of ours.
+    pub db: Vec<Certificate>,
+    /// dbx: digests.
+    pub dbx: Vec<[u8; 32]>,
+}
+
+impl Trusted {
+    /// Whether the firmware would start this program.
+    ///
+    /// # Errors
+    /// When it is no program.
+    pub fn starts(&self, program: &[u8]) -> Result<bool> {
+        let digest = authenticode::digest(program)?;
+        if self.dbx.contains(&digest) {
+            return Ok(false);
+        }
+        let signatures = authenticode::signatures(program)?;
+        Ok(signatures.iter().any(|s| self.db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())))
+    }
+
+    /// The program as the firmware starts it: as it is, or with this device's signature.
+    ///
+    /// # Errors
+    /// When it would not start either way.
+    pub fn signed(&self, program: Vec<u8>, signature: Option<&str>) -> Result<Vec<u8>> {
+        if self.starts(&program)? {
+            return Ok(program);
+        }
+        let signature = signature.context("the firmware would not start it: it is signed by no key in db, and came without a signature")?;
+        let signed = authenticode::attach(&program, &STANDARD.decode(signature).context("the signature is no base64")?)?;
+        ensure!(self.starts(&signed)?, "the firmware would not start it: its signature is by no key in db, or it is forbidden by dbx");
+        Ok(signed)
+    }
+}
+
+fn value(paths: &Paths, file_name: &str) -> Option<Vec<u8>> {
+    let bytes = fs::read(paths.efivars.join(file_name)).ok()?;
+    bytes.get(ATTRIBUTES..).map(<[u8]>::to_vec)
+}
+
+/// Whether the firmware checks signatures.
+#[must_use]
+pub fn is_on(paths: &Paths) -> bool {
+    value(paths, &uefi::global_file_name("SecureBoot")).is_some_and(|v| v == [1])
+}
+
+fn is_setup(paths: &Paths) -> bool {
+    value(paths, &uefi::global_file_name("SetupMode")).is_some_and(|v| v == [1])
+}
+
+fn certificates(paths: &Paths, variable: BootVariable) -> Result<Vec<Vec<u8>>> {
+    let bytes = value(paths, &uefi::file_name(variable)).unwrap_or_default();
+    uefi::certificates(&bytes).with_context(|| format!("the variable {}", uefi::name(variable)))
+}
+
+/// What the variables hold; nothing where there are none.
+///
+/// # Errors
+/// When a variable cannot be read as what it should be.
+pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
+    if value(paths, &uefi::global_file_name("SetupMode")).is_none() {
+        return Ok(None);
+    }
+    let digests = |variable| anyhow::Ok(certificates(paths, variable)?.iter().map(|der| sha256_hex(der)).collect::<Vec<_>>());
+    Ok(Some(FirmwareKeys {
+        setup_mode: is_setup(paths),
+        pk: digests(BootVariable::Pk)?.pop(),
+        kek: digests(BootVariable::Kek)?,
+        db: digests(BootVariable::Db)?,
+        dbx: forbidden(paths)?.iter().map(hex::encode).collect(),
+        change: last_change(paths),
+    }))
+}
+
+fn forbidden(paths: &Paths) -> Result<Vec<[u8; 32]>> {
+    Ok(uefi::digests(&value(paths, &uefi::file_name(BootVariable::Dbx)).unwrap_or_default()).context("the variable dbx")?)
+}
+
+/// What the firmware trusts now; nothing where it checks no signatures.
+///
+/// # Errors
+/// When a variable cannot be read as what it should be.
+pub fn trusted(paths: &Paths) -> Result<Option<Trusted>> {
+    if !is_on(paths) {
+        return Ok(None);
+    }
+    let db = readable(&certificates(paths, BootVariable::Db)?);
+    Ok(Some(Trusted { db, dbx: forbidden(paths)? }))
+}
+
+fn readable(ders: &[Vec<u8>]) -> Vec<Certificate> {
+    ders.iter().filter_map(|der| certificate::from_der(der).ok()).collect()
+}
+
+fn last_change(paths: &Paths) -> u64 {
+    fs::read_to_string(paths.helper_state.join("boot-change")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A write as it was understood: its bytes, and what the variables are afterwards.
+struct Planned<'a> {
+    write: &'a VariableWrite,
+    auth: Vec<u8>,
+    is_done: bool,
+}
+
+/// Makes a change: signatures first, then the variables, so that every moment in between boots.
+///
+/// # Errors
+/// Why the device would not boot afterwards, or what failed. What was done is found done by the next try.
+pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
+    if last_change(paths) >= change.number {
+        return Ok(());
+    }
+    let now = trusted(paths)?.context("Secure Boot is off: its variables are not changed")?;
+    ensure!(!is_setup(paths), "the firmware is in setup mode: its variables are not ours");
+    let kek = readable(&certificates(paths, BootVariable::Kek)?);
+    let mut after = now.clone();
+    let mut planned = Vec::new();
+    for write in &change.writes {
+        planned.push(plan(write, &kek, &mut after)?);
+    }
+    let (running, others) = programs(paths, &now)?;
+    for (path, name) in &running {
+        let program = read(path)?;
+        let signed = after.signed(program.clone(), change.signatures.programs.get(name).map(String::as_str));
+        let signed = signed.with_context(|| format!("{} after the change", path.display()))?;
+        ensure!(now.starts(&signed)?, "{} would not start before the change", path.display());
+        if signed != program {
+            replace(path, &signed)?;
+        }
+    }
+    for path in others {
+        let program = read(&path)?;
+        let ends = now.starts(&program)? && !after.starts(&program)?;
+        ensure!(!ends || change.may_end_fallback, "{} would boot no more, and the policy keeps the fallback", path.display());
+    }
+    for p in planned.iter().filter(|p| !p.is_done) {
+        write_variable(paths, p)?;
+    }
+    let found = trusted(paths)?.context("Secure Boot went off")?;
+    let same = |a: &Trusted, b: &Trusted| a.db == b.db && b.dbx.iter().all(|d| a.dbx.contains(d));
+    ensure!(same(&found, &after), "the variables are not what was written");
+    Ok(crate::write_durably(&paths.helper_state.join("boot-change"), change.number.to_string().as_bytes())?)
+}
+
+/// Understands a write, and what it makes of the variables. Only db and dbx are changed here, and only by KEK.
+fn plan<'a>(write: &'a VariableWrite, kek: &[Certificate], after: &mut Trusted) -> Result<Planned<'a>> {
+    let auth = STANDARD.decode(&write.auth).context("the write is no base64")?;
+    let name = uefi::name(write.variable);
+    let read = kek.iter().find_map(|by| AuthenticatedWrite::verify(&auth, write.variable, write.append, by).ok());
+    let value = read.with_context(|| format!("the write of {name} is not signed by this device's KEK"))?.value.to_vec();
+    let is_done = match (write.variable, write.append) {
+        (BootVariable::Db, false) => {
+            let db = readable(&uefi::certificates(&value)?);
+            let is_done = db == after.db;
+            after.db = db;
+            is_done
+        }
+        (BootVariable::Dbx, true) => {
+            let new: Vec<_> = uefi::digests(&value)?.into_iter().filter(|d| !after.dbx.contains(d)).collect();
+            let is_done = new.is_empty();
+            after.dbx.extend(new);
+            is_done
+        }
+        _ => bail!("{name} is not changed in the field this way"),
+    };
+    Ok(Planned { write, auth, is_done })
+}
+
+/// A program on the ESP, and its path in its release.
+type Program = (PathBuf, String);
+
+/// What this device needs to boot what it runs, and what else it could boot.
+fn programs(paths: &Paths, now: &Trusted) -> Result<(Vec<Program>, Vec<PathBuf>)> {
+    let release = running_release(paths)?;
+    let prefix = format!("{}_{}", release.line, release.version);
+    let mut running: Vec<Program> = Vec::new();
+    for loader in LOADERS {
+        let path = paths.esp.join(loader);
+        // A copy that the firmware does not start today is none.
+        if path.exists() && now.starts(&read(&path)?)? {
+            running.push((path, LOADER.to_owned()));
+        }
+    }
+    ensure!(!running.is_empty(), "no boot loader on the ESP is one that the firmware starts");
+    let mut others = Vec::new();
+    let folder = paths.esp.join("EFI/Linux");
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(stem) = name.strip_suffix(".efi") else { continue };
+        if stem == prefix || stem.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with('+')) {
+            running.push((path, format!("raw/{prefix}.efi")));
+        } else {
+            others.push(path);
+        }
+    }
+    ensure!(running.len() > 1 && running.iter().any(|(_, name)| name != LOADER), "the kernel image of {release} is not on the ESP");
+    Ok((running, others))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Puts a file in another one's place, so that one of them is there after a power cut.
+///
+/// # Errors
+/// I/O, also when the ESP is full.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let new = path.with_extension("new");
+    let result = write_synced(&new, bytes).and_then(|()| fs::rename(&new, path));
+    if result.is_err() {
+        fs::remove_file(&new).ok();
+    }
+    result.with_context(|| path.display().to_string())?;
+    Ok(File::open(path.parent().unwrap_or(path))?.sync_all()?)
+}
+
+/// Writes a file through to the disk.
+///
+/// # Errors
+/// I/O.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {
+    let Planned { write, auth, .. } = planned;
+    let path = paths.efivars.join(uefi::file_name(write.variable));
+    let as_written = AuthenticatedWrite { variable: write.variable, append: write.append, time_s: 0, value: &[] };
+    // efivarfs protects variables from `rm`; and takes attributes and value in one write.
+    if let Ok(file) = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        && let Ok(flags) = rustix::fs::ioctl_getflags(&file)
+        && flags.contains(IFlags::IMMUTABLE)
+    {
+        rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE).with_context(|| path.display().to_string())?;
+    }
+    let bytes = [&as_written.attributes().to_le_bytes()[..], auth].concat();
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true);
+    let mut file = options.open(&path).with_context(|| path.display().to_string())?;
+    let written = file.write(&bytes).with_context(|| format!("the firmware refuses the write of {}", uefi::name(write.variable)))?;
+    ensure!(written == bytes.len(), "the write of {} was cut short", uefi::name(write.variable));
+    Ok(())
+}
+
+/// The signature for one program, of those that were kept with what is staged.
+#[must_use]
+pub fn signature_for<'a>(signatures: &'a BootSignatures, program: &str) -> Option<&'a str> {
+    signatures.programs.get(program).map(String::as_str)
+}

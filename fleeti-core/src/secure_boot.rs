@@ -1,0 +1,87 @@
+//! Whether the firmware of a device holds what was enrolled, by what the device says of it.
+
+use crate::wire::api::SecureBoot;
+use crate::wire::device::{BootSummary, FirmwareKeys};
+
+/// How Secure Boot of a device stands: `expected` is what its variables hold once the change with the number
+/// `expected.change` is made.
+#[must_use]
+pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
+    let made = boot.and_then(|b| b.firmware.as_ref()).map_or(0, |f| f.change);
+    SecureBoot { epoch, change_pending: made < expected.change, problem: boot.and_then(|b| problem(expected, b)).map(str::to_owned) }
+}
+
+/// What is wrong; nothing when the variables are what was enrolled.
+fn problem(expected: &FirmwareKeys, boot: &BootSummary) -> Option<&'static str> {
+    let Some(found) = &boot.firmware else { return Some("it has no Secure Boot variables") };
+    if found.setup_mode {
+        return Some("the firmware is in setup mode: enrollment stopped halfway, and anything may boot");
+    }
+    if !boot.secure_boot {
+        return Some("Secure Boot is off");
+    }
+    if found.pk != expected.pk || found.kek != expected.kek {
+        return Some("PK or KEK are not those that were made for it");
+    }
+    let is_made = found.change >= expected.change;
+    if is_made && (found.db != expected.db || !expected.dbx.iter().all(|d| found.dbx.contains(d))) {
+        return Some("db or dbx are not what was written");
+    }
+    // While a change is on its way, db is what it was or what it will be, and shares a key with both.
+    let shares = found.db.iter().any(|d| expected.db.contains(d));
+    (!is_made && !shares).then_some("db has no key that was made for it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::device::{Slot, Verity};
+
+    fn keys(change: u64, db: &[&str], dbx: &[&str]) -> FirmwareKeys {
+        let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect();
+        FirmwareKeys { setup_mode: false, pk: Some("pk".into()), kek: texts(&["kek"]), db: texts(db), dbx: texts(dbx), change }
+    }
+
+    fn boot(firmware: Option<FirmwareKeys>, secure_boot: bool) -> BootSummary {
+        let running = "kiosk@1".parse().unwrap();
+        BootSummary { boot_id: "b".into(), running, slot: Slot::A, verity: Verity::Verified, secure_boot, pcr11: None, firmware }
+    }
+
+    #[test]
+    fn only_what_was_enrolled_is_without_a_problem() {
+        let expected = keys(2, &["new"], &["v1"]);
+        let good = keys(2, &["new"], &["v1", "other"]);
+        let with = |f: &dyn Fn(&mut FirmwareKeys)| {
+            let mut k = good.clone();
+            f(&mut k);
+            boot(Some(k), true)
+        };
+        let problem = |b: &BootSummary| standing(2, &expected, Some(b)).problem;
+        assert_eq!(problem(&boot(Some(good.clone()), true)), None);
+        let told = [
+            (boot(None, true), "no Secure Boot variables"),
+            (boot(Some(good.clone()), false), "off"),
+            (with(&|k| k.setup_mode = true), "setup mode"),
+            (with(&|k| k.pk = None), "PK or KEK"),
+            (with(&|k| k.pk = Some("other".into())), "PK or KEK"),
+            (with(&|k| k.kek.push("other".into())), "PK or KEK"),
+            (with(&|k| k.db.push("other".into())), "db or dbx"),
+            (with(&|k| k.db.clear()), "db or dbx"),
+            (with(&|k| k.dbx.clear()), "db or dbx"),
+        ];
+        for (boot, word) in told {
+            let found = problem(&boot).unwrap_or_default();
+            assert!(found.contains(word), "{word}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_on_its_way_is_no_problem_as_long_as_a_key_of_ours_is_in_db() {
+        let expected = keys(2, &["new"], &["v1"]);
+        let between = standing(2, &expected, Some(&boot(Some(keys(1, &["old", "new"], &[])), true)));
+        assert_eq!((between.change_pending, between.problem), (true, None));
+        let foreign = standing(2, &expected, Some(&boot(Some(keys(1, &["foreign"], &[])), true)));
+        assert!(foreign.problem.is_some());
+        assert_eq!(standing(1, &expected, None).problem, None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Secure Boot keys of devices and what was signed with them.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::secure_boot::standing;
+use fleeti_core::wire::api::SecureBoot;
+use fleeti_core::wire::device::{BootSignatures, BootSummary, DesiredState, FirmwareKeys, VariableWrite};
+use fleeti_signer::wire::BootState;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Sqlite};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    wrapped: String,
+    epoch: i64,
+    expected: String,
+    loader_release: Option<String>,
+    change_number: i64,
+    change_writes: String,
+    may_end_fallback: i64,
+}
+
+/// The Secure Boot keys of a device.
+pub struct BootKeysRow {
+    /// As the signer gave them; `expected.change` is the number of the last change, 0 before the first.
+    pub state: BootState,
+    /// The release whose boot loader is on its ESP.
+    pub loader_release: Option<ReleaseName>,
+    /// The writes that bring the variables to `state.expected`.
+    pub change_writes: Vec<VariableWrite>,
+    /// Whether the other slot may boot no more.
+    pub may_end_fallback: bool,
+}
+
+fn expected(text: &str, change_number: i64) -> Result<FirmwareKeys, AppError> {
+    Ok(FirmwareKeys { change: from_seconds(change_number), ..serde_json::from_str(text)? })
+}
+
+fn epoch(number: i64) -> Result<u32, AppError> {
+    u32::try_from(number).map_err(AppError::internal)
+}
+
+/// What of a device's keys is read with the device.
+#[derive(sqlx::FromRow)]
+pub(super) struct JoinedRow {
+    epoch: Option<i64>,
+    expected: Option<String>,
+    change_number: Option<i64>,
+}
+
+impl JoinedRow {
+    /// How they stand; nothing for a device without keys of its own.
+    pub(super) fn standing(&self, boot: Option<&BootSummary>) -> Result<Option<SecureBoot>, AppError> {
+        let (Some(number), Some(text), Some(change)) = (self.epoch, &self.expected, self.change_number) else { return Ok(None) };
+        Ok(Some(standing(epoch(number)?, &expected(text, change)?, boot)))
+    }
+}
+
+impl TryFrom<Row> for BootKeysRow {
+    type Error = AppError;
+    fn try_from(row: Row) -> Result<Self, AppError> {
+        let expected = expected(&row.expected, row.change_number)?;
+        Ok(Self {
+            state: BootState { wrapped: row.wrapped, epoch: epoch(row.epoch)?, expected },
+            loader_release: row.loader_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+            change_writes: serde_json::from_str(&row.change_writes)?,
+            may_end_fallback: row.may_end_fallback != 0,
+        })
+    }
+}
+
+/// The keys of a device, if it has its own.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, AppError> {
+    let sql = "SELECT wrapped, epoch, expected, loader_release, change_number, change_writes, may_end_fallback \
+               FROM boot_keys WHERE device = $1";
+    sqlx::query_as::<_, Row>(sql).bind(device.as_str()).fetch_optional(pool).await?.map(BootKeysRow::try_from).transpose()
+}
+
+/// Adds the keys of a device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    state: &BootState,
+    loader: Option<&ReleaseName>,
+    now_s: u64,
+) -> Result<(), AppError> {
+    let sql = "INSERT INTO boot_keys (device, created_s, wrapped, epoch, expected, loader_release) VALUES ($1, $2, $3, $4, $5, $6)";
+    sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(seconds(now_s))
+        .bind(&state.wrapped)
+        .bind(i64::from(state.epoch))
+        .bind(serde_json::to_string(&state.expected)?)
+        .bind(loader.map(ToString::to_string))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a change, unless another one was made since `before`; gives the device's desired state, if it has enrolled.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn change(tx: &mut Tx<'_>, device: &DeviceId, before: u64, row: &BootKeysRow) -> Result<Option<Option<DesiredState>>, AppError> {
+    let sql = "UPDATE boot_keys SET wrapped = $3, epoch = $4, expected = $5, change_number = $6, change_writes = $7, \
+               may_end_fallback = $8 WHERE device = $1 AND change_number = $2";
+    let changed = sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(seconds(before))
+        .bind(&row.state.wrapped)
+        .bind(i64::from(row.state.epoch))
+        .bind(serde_json::to_string(&row.state.expected)?)
+        .bind(seconds(row.state.expected.change))
+        .bind(serde_json::to_string(&row.change_writes)?)
+        .bind(i64::from(row.may_end_fallback))
+        .execute(&mut **tx)
+        .await?;
+    if changed.rows_affected() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(super::devices::set_boot_change(tx, device, row.state.expected.change).await?))
+}
+
+/// A device's signatures over a release, if they were made in this epoch.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn signatures(
+    pool: &SqlitePool,
+    device: &DeviceId,
+    release: &ReleaseName,
+    epoch: u32,
+) -> Result<Option<BootSignatures>, AppError> {
+    let sql = "SELECT programs FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
+    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(release.to_string()).bind(i64::from(epoch));
+    let text: Option<String> = query.fetch_optional(pool).await?;
+    Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
+}
+
+/// Keeps signatures of devices over a release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn keep_signatures(tx: &mut Tx<'_>, release: &ReleaseName, signed: &[(DeviceId, u32, BootSignatures)]) -> Result<(), AppError> {
+    if signed.is_empty() {
+        return Ok(());
+    }
+    let name = release.to_string();
+    let texts = signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO boot_signatures (device, release_name, epoch, programs) ");
+    query.push_values(signed.iter().zip(&texts), |mut row, ((device, epoch, _), text)| {
+        row.push_bind(device.as_str()).push_bind(&name).push_bind(i64::from(*epoch)).push_bind(text);
+    });
+    query.push(" ON CONFLICT (device, release_name) DO UPDATE SET epoch = excluded.epoch, programs = excluded.programs");
+    query.build().execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Devices of a fleet with keys of their own that have no signatures over a release in their epoch, after a device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unsigned(
+    pool: &SqlitePool,
+    fleet: &FleetId,
+    release: &ReleaseName,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(DeviceId, u32, String)>, AppError> {
+    let sql = "SELECT k.device, k.epoch, k.wrapped FROM devices d JOIN boot_keys k ON k.device = d.id \
+               LEFT JOIN boot_signatures s ON s.device = d.id AND s.release_name = $2 AND s.epoch = k.epoch \
+               WHERE d.fleet = $1 AND d.revoked_s IS NULL AND s.device IS NULL AND d.id > $3 ORDER BY d.id LIMIT $4";
+    let query = sqlx::query_as(sql).bind(fleet.as_str()).bind(release.to_string()).bind(after).bind(i64::from(limit));
+    let rows: Vec<(String, i64, String)> = query.fetch_all(pool).await?;
+    let row = |(device, number, wrapped): (String, i64, String)| Ok((device.parse().map_err(AppError::internal)?, epoch(number)?, wrapped));
+    rows.into_iter().map(row).collect()
+}

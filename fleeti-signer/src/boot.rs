@@ -1,0 +1,148 @@
+//! Secure Boot of devices: what is asked for, checked and then signed.
+
+use crate::wire::{BootOrder, BootState, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
+use fleeti_pki::Error;
+use fleeti_pki::audit::Act;
+use fleeti_pki::base64_text;
+use fleeti_pki::boot_keys::{BootKeys, WrapKey};
+use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError, verify};
+
+/// What was checked and is about to be signed.
+pub enum BootWork {
+    /// Keys for a device that has none.
+    Make(DeviceId),
+    /// The programs of a release, by their paths and digests.
+    Sign(Box<BootKeys>, Vec<(String, [u8; 32])>),
+    /// A change of its variables.
+    Change(Box<BootKeys>, BootOrder),
+}
+
+/// The last manifest that was verified: a release is signed for one device after the other.
+#[derive(Default)]
+pub struct LastRelease(Option<([u8; 32], Vec<(String, [u8; 32])>, String)>);
+
+fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
+    let bytes = STANDARD.decode(wrapped).map_err(|_| Error::Refused("the wrapped boot keys are no base64"))?;
+    BootKeys::unwrap(&bytes, device, wrap).map(Box::new)
+}
+
+fn digest(hex_text: &str) -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(hex_text, &mut bytes).map_err(|_| Error::Refused("a digest has 64 hexadecimal digits"))?;
+    Ok(bytes)
+}
+
+/// Keys for a device.
+pub fn plan_make(device: DeviceId) -> (BootWork, Act) {
+    let act = Act::new("server", "boot.keys", device.as_str());
+    (BootWork::Make(device), act)
+}
+
+/// A change of a device's variables.
+pub fn plan_change(device: &DeviceId, wrapped: &str, change: BootOrder, wrap: &WrapKey) -> Result<(BootWork, Act), Error> {
+    let keys = wrapped_keys(wrapped, device, wrap)?;
+    let act = match &change {
+        BootOrder::BeginEpoch => Act::new("server", "boot.begin-epoch", device.as_str()),
+        BootOrder::EndEpoch => Act::new("server", "boot.end-epoch", device.as_str()),
+        BootOrder::Forbid { digests } => {
+            digests.iter().try_for_each(|d| digest(d).map(drop))?;
+            Act::new("server", "boot.forbid", device.as_str()).of(sha256_hex(digests.join(" ").as_bytes()))
+        }
+    };
+    Ok((BootWork::Change(keys, change), act))
+}
+
+/// A device's signatures over the programs of a release that release keys have signed.
+pub fn plan_sign(
+    last: &mut LastRelease,
+    trusted: &ReleaseKeys,
+    (device, wrapped, wrap): (&DeviceId, &str, &WrapKey),
+    manifest: &str,
+    signatures: &[(String, String)],
+) -> Result<(BootWork, Act), Error> {
+    let keys = wrapped_keys(wrapped, device, wrap)?;
+    let (programs, sha256) = last.programs(trusted, manifest, signatures)?;
+    let act = Act::new("server", "boot.sign", device.as_str()).of(sha256);
+    Ok((BootWork::Sign(keys, programs), act))
+}
+
+impl LastRelease {
+    /// Paths and Authenticode digests of a release's programs, and the digest of its manifest.
+    fn programs(
+        &mut self,
+        trusted: &ReleaseKeys,
+        manifest: &str,
+        signatures: &[(String, String)],
+    ) -> Result<(Vec<(String, [u8; 32])>, String), Error> {
+        let whole = fleeti_core::canonical::to_vec(&(manifest, signatures)).map_err(|_| Error::Refused("the manifest is unreadable"))?;
+        let asked = digest(&sha256_hex(&whole))?;
+        if let Some((known, programs, sha256)) = &self.0
+            && *known == asked
+        {
+            return Ok((programs.clone(), sha256.clone()));
+        }
+        let decoded: Vec<_> = signatures
+            .iter()
+            .filter_map(|(key_id, text)| Some(Signature { key_id: key_id.clone(), der: STANDARD.decode(text).ok()? }))
+            .collect();
+        let untrusted = |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
+        let verified = verify(manifest.as_bytes(), &decoded, trusted).map_err(untrusted)?;
+        let programs = programs(&verified)?;
+        self.0 = Some((asked, programs.clone(), verified.sha256().to_owned()));
+        Ok((programs, verified.sha256().to_owned()))
+    }
+}
+
+fn programs(verified: &Verified) -> Result<Vec<(String, [u8; 32])>, Error> {
+    let artifacts = &verified.manifest().artifacts;
+    let named = artifacts.iter().filter_map(|a| Some((a.path.clone(), a.authenticode.as_deref()?)));
+    let programs = named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
+    if programs.is_empty() {
+        return Err(Error::Refused("the manifest names no Authenticode digest: sign the release anew"));
+    }
+    Ok(programs)
+}
+
+/// Carries out what was planned; gives what the log is to say was signed, and the answer.
+pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Response), Error> {
+    match work {
+        BootWork::Make(device) => {
+            let mut keys = BootKeys::generate(&device, now_s)?;
+            let writes = keys.enroll(now_s)?.to_vec();
+            changed(&keys, writes, wrap)
+        }
+        BootWork::Change(mut keys, order) => {
+            let write = match order {
+                BootOrder::BeginEpoch => keys.begin_epoch(now_s)?,
+                BootOrder::EndEpoch => keys.end_epoch(now_s)?,
+                BootOrder::Forbid { digests } => keys.forbid(&digests.iter().map(|d| digest(d)).collect::<Result<Vec<_>, _>>()?, now_s)?,
+            };
+            changed(&keys, vec![write], wrap)
+        }
+        BootWork::Sign(keys, programs) => {
+            let digests: Vec<_> = programs.iter().map(|(_, digest)| *digest).collect();
+            let signed = keys.sign(&digests)?;
+            let sha256 = sha256_hex(&signed.concat());
+            let programs = programs.into_iter().zip(&signed).map(|((path, _), der)| (path, base64_text(der))).collect();
+            Ok((sha256, Response::BootSignatures { signatures: BootSignatures { programs } }))
+        }
+    }
+}
+
+fn changed(keys: &BootKeys, writes: Vec<VariableWrite>, wrap: &WrapKey) -> Result<(String, Response), Error> {
+    let e = keys.expected()?;
+    let expected = FirmwareKeys {
+        pk: Some(sha256_hex(&e.pk)),
+        kek: vec![sha256_hex(&e.kek)],
+        db: e.db.iter().map(|der| sha256_hex(der)).collect(),
+        ..FirmwareKeys::default()
+    };
+    let state = BootState { wrapped: base64_text(&keys.wrap(wrap)?), epoch: e.epoch, expected };
+    let all: String = writes.iter().map(|w| w.auth.as_str()).collect();
+    Ok((sha256_hex(all.as_bytes()), Response::Boot { state, writes }))
+}
