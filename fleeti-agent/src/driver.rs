@@ -68,8 +68,9 @@ pub struct Driver {
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
-    /// The change of the Secure Boot variables that is being made.
-    changing_boot: u64,
+    /// A change of the Secure Boot variables is being made.
+    changing_boot: bool,
+    boot_wanted: Arc<Notify>,
     boot_results: mpsc::Sender<std::result::Result<(), String>>,
 }
 
@@ -139,7 +140,8 @@ impl Driver {
             detail: None,
             progress,
             results,
-            changing_boot: 0,
+            changing_boot: false,
+            boot_wanted: Arc::new(Notify::new()),
             boot_results,
         };
         Ok((driver, Jobs { results: receiver, boot: boot_receiver, progress: progress_receiver }))
@@ -308,10 +310,14 @@ impl Driver {
     /// Makes the change of the Secure Boot variables that is wanted, until it is made.
     fn change_boot(&mut self) {
         let (wanted, made) = (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
-        if wanted <= made || self.changing_boot >= wanted {
+        if wanted <= made {
             return;
         }
-        self.changing_boot = wanted;
+        if std::mem::replace(&mut self.changing_boot, true) {
+            self.boot_wanted.notify_one();
+            return;
+        }
+        let wake = Arc::clone(&self.boot_wanted);
         let (helper, http, url) = (self.helper.clone(), self.http.clone(), format!("{}/boot/change.json", self.https_url));
         let results = self.boot_results.clone();
         tokio::spawn(async move {
@@ -319,10 +325,14 @@ impl Driver {
             loop {
                 let result = change_boot(&helper, &http, &url).await;
                 let is_made = result.is_ok();
-                if results.send(result.map_err(|e| format!("Secure Boot: {e:#}"))).await.is_err() || is_made {
+                // What is wanted is asked for anew each time: a later change takes the place of one that is refused.
+                if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err() || is_made {
                     return;
                 }
-                backoff.wait().await;
+                tokio::select! {
+                    () = backoff.wait() => {}
+                    () = wake.notified() => backoff.reset(),
+                }
             }
         });
     }
@@ -334,14 +344,17 @@ impl Driver {
     pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
         match result {
             Ok(()) => {
+                self.changing_boot = false;
                 self.boot = self.helper.boot_summary().await?;
-                self.detail = None;
                 let number = self.boot.firmware.as_ref().map_or(0, |f| f.change);
                 self.helper.say(&format!("fleeti: secure boot change={number} made")).await.ok();
+                self.change_boot();
             }
             Err(detail) => {
-                tracing::warn!("{detail}");
-                self.detail = Some(detail);
+                tracing::warn!("Secure Boot: {detail}");
+                if let Some(firmware) = &mut self.boot.firmware {
+                    firmware.refused = Some(detail.chars().take(TEXT_MAX / 4).collect());
+                }
             }
         }
         self.report()

@@ -62,6 +62,21 @@ impl Trusted {
     }
 }
 
+/// A program with the signature of the newest key, and without those that no key in db made: now or after the change.
+fn signed_anew(program: &[u8], signature: &str, (now, after): (&Trusted, &Trusted)) -> Result<Vec<u8>> {
+    let (signature, digest) = (STANDARD.decode(signature).context("the signature is no base64")?, authenticode::digest(program)?);
+    let by_one_of = |s: &[u8], db: &[Certificate]| db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok());
+    let mut kept = authenticode::signatures(program)?;
+    let before = kept.len();
+    kept.retain(|s| by_one_of(s, &now.db) || by_one_of(s, &after.db));
+    if by_one_of(&signature, &after.db) && !kept.contains(&signature) {
+        kept.push(signature);
+    } else if kept.len() == before {
+        return Ok(program.to_vec());
+    }
+    kept.iter().try_fold(authenticode::stripped(program)?, |program, s| Ok(authenticode::attach(&program, s)?))
+}
+
 fn value(paths: &Paths, file_name: &str) -> Option<Vec<u8>> {
     let bytes = fs::read(paths.efivars.join(file_name)).ok()?;
     bytes.get(ATTRIBUTES..).map(<[u8]>::to_vec)
@@ -98,6 +113,7 @@ pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
         db: digests(BootVariable::Db)?,
         dbx: forbidden(paths)?.iter().map(hex::encode).collect(),
         change: last_change(paths),
+        refused: None,
     }))
 }
 
@@ -149,19 +165,28 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
         planned.push(plan(write, &kek, &mut after)?);
     }
     let (running, others) = programs(paths, &now)?;
+    // Everything is looked at before anything is written.
+    let mut to_replace = Vec::new();
     for (path, name) in &running {
         let program = read(path)?;
-        let signed = after.signed(program.clone(), change.signatures.programs.get(name).map(String::as_str));
-        let signed = signed.with_context(|| format!("{} after the change", path.display()))?;
-        ensure!(now.starts(&signed)?, "{} would not start before the change", path.display());
+        let signed = match change.signatures.programs.get(name) {
+            Some(signature) => signed_anew(&program, signature, (&now, &after))?,
+            None => program.clone(),
+        };
+        for (trusted, when) in [(&now, "before"), (&after, "after")] {
+            ensure!(trusted.starts(&signed)?, "the firmware would not start {} {when} the change", path.display());
+        }
         if signed != program {
-            replace(path, &signed)?;
+            to_replace.push((path, signed));
         }
     }
     for path in others {
         let program = read(&path)?;
         let ends = now.starts(&program)? && !after.starts(&program)?;
         ensure!(!ends || change.may_end_fallback, "{} would boot no more, and the policy keeps the fallback", path.display());
+    }
+    for (path, signed) in to_replace {
+        replace(path, &signed)?;
     }
     for p in planned.iter().filter(|p| !p.is_done) {
         write_variable(paths, p)?;
@@ -233,27 +258,39 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Puts a file in another one's place, so that one of them is there after a power cut.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    // While it is open, its clusters are not given back: the entry on the disk may still lead to them.
+    let _old = File::open(path);
+    let new = path.with_extension("new");
+    write_then_rename(&new, bytes, path).with_context(|| path.display().to_string())
+}
+
+/// Writes a file under a name that nobody reads, and gives it its own once it is on the disk.
 ///
 /// # Errors
 /// I/O, also when the ESP is full.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let new = path.with_extension("new");
-    let result = write_synced(&new, bytes).and_then(|()| fs::rename(&new, path));
+pub fn write_then_rename(new: &Path, bytes: &[u8], path: &Path) -> std::io::Result<()> {
+    let write = || {
+        let mut file = File::create(new)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    let result = write().and_then(|()| rename_durably(new, path));
     if result.is_err() {
-        fs::remove_file(&new).ok();
+        fs::remove_file(new).ok();
     }
-    result.with_context(|| path.display().to_string())?;
-    Ok(File::open(path.parent().unwrap_or(path))?.sync_all()?)
+    result
 }
 
-/// Writes a file through to the disk.
+/// Renames a file within the ESP. On FAT the entry under the new name leads to the file only once the file itself is
+/// synced after the rename; the folder is synced first, so that no two names lead to it.
 ///
 /// # Errors
 /// I/O.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+pub fn rename_durably(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)?;
+    File::open(to.parent().unwrap_or(to))?.sync_all()?;
+    File::open(to)?.sync_all()
 }
 
 fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {

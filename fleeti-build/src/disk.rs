@@ -123,6 +123,14 @@ impl Esp {
         Ok(bytes)
     }
 
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// I/O, also when there is none.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        self.0.root_dir().remove(path)
+    }
+
     /// Names in a folder.
     ///
     /// # Errors

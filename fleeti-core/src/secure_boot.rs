@@ -7,8 +7,10 @@ use crate::wire::device::{BootSummary, FirmwareKeys};
 /// `expected.change` is made.
 #[must_use]
 pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
-    let made = boot.and_then(|b| b.firmware.as_ref()).map_or(0, |f| f.change);
-    SecureBoot { epoch, change_pending: made < expected.change, problem: boot.and_then(|b| problem(expected, b)).map(str::to_owned) }
+    let firmware = boot.and_then(|b| b.firmware.as_ref());
+    let change_pending = firmware.map_or(0, |f| f.change) < expected.change;
+    let refused = firmware.and_then(|f| f.refused.clone()).filter(|_| change_pending);
+    SecureBoot { epoch, change_pending, refused, problem: boot.and_then(|b| problem(expected, b)).map(str::to_owned) }
 }
 
 /// What is wrong; nothing when the variables are what was enrolled.
@@ -39,7 +41,15 @@ mod tests {
 
     fn keys(change: u64, db: &[&str], dbx: &[&str]) -> FirmwareKeys {
         let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect();
-        FirmwareKeys { setup_mode: false, pk: Some("pk".into()), kek: texts(&["kek"]), db: texts(db), dbx: texts(dbx), change }
+        FirmwareKeys {
+            setup_mode: false,
+            pk: Some("pk".into()),
+            kek: texts(&["kek"]),
+            db: texts(db),
+            dbx: texts(dbx),
+            change,
+            refused: None,
+        }
     }
 
     fn boot(firmware: Option<FirmwareKeys>, secure_boot: bool) -> BootSummary {

@@ -119,6 +119,17 @@ pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(signed)
 }
 
+/// A program without its signatures.
+///
+/// # Errors
+/// As [`signatures`].
+pub fn stripped(pe: &[u8]) -> Result<Vec<u8>, Error> {
+    let (entry, (start, length)) = (certificate_table_entry(pe)?, certificate_table(pe)?);
+    let mut body = pe[..if length == 0 { pe.len() } else { start }].to_vec();
+    body[entry..entry + 8].fill(0);
+    Ok(body)
+}
+
 /// The signatures of a program, with the zeros that pad them cut off.
 ///
 /// # Errors

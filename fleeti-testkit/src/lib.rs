@@ -11,11 +11,12 @@
 //! ```
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
-//! [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
+//! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
 //! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`mod@bench`]
 //! (figures beside peers).
 
 pub mod bench;
+pub mod firmware;
 pub mod host;
 pub mod qemu;
 pub mod release_log;

@@ -18,13 +18,22 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
     let seed = sha256_hex(name.to_string().as_bytes());
     let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
     let path = format!("raw/{}_{}.root", name.line, name.version);
+    // Programs that nobody starts: their digests are signed all the same.
+    let program = |path: String| {
+        let (bytes, authenticode) = (path.clone().into_bytes(), Some(sha256_hex(format!("program {path}").as_bytes())));
+        (Artifact { path, size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode }, bytes)
+    };
+    let programs = [program(format!("raw/{}_{}.efi", name.line, name.version)), program("raw/systemd-boot.efi".into())];
     let manifest = Manifest {
         kind: KIND.to_owned(),
         release: name.clone(),
         architecture: Architecture::X86_64,
         revision_digest: sha256_hex(b"synthetic revision"),
         lock_digest: sha256_hex(b"synthetic lock"),
-        artifacts: vec![Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None }],
+        artifacts: [Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None }]
+            .into_iter()
+            .chain(programs.iter().map(|(artifact, _)| artifact.clone()))
+            .collect(),
         root_hash: seed,
         reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
         minimum_version: name.version.clone(),
@@ -35,6 +44,9 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
     let signature = manifest::sign(&document, key)?;
     fs::create_dir_all(dir.join("raw"))?;
     fs::write(dir.join(path), bytes)?;
+    for (artifact, bytes) in programs {
+        fs::write(dir.join(artifact.path), bytes)?;
+    }
     fs::write(dir.join("manifest.json"), &document)?;
     fs::write(dir.join(signature.file_name()), &signature.der)?;
     Ok(manifest)

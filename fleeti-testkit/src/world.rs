@@ -301,6 +301,15 @@ impl World {
         Ok(format!("{id} in QEMU with {accelerator:?}, OVMF in setup mode, swtpm"))
     }
 
+    /// Powers the device on that was powered on before.
+    ///
+    /// # Errors
+    /// When the machine does not start.
+    pub fn power_on_again(&mut self) -> Result<()> {
+        self.vm = Some(self.start(&Cache::discover()?, "device")?.0);
+        Ok(())
+    }
+
     /// Pulls the plug of the device.
     pub fn power_off(&mut self) {
         self.vm = None;
@@ -323,13 +332,25 @@ impl World {
     /// # Errors
     /// When it does not hold in time.
     pub fn device(&self, timeout: Duration, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
+        self.look(timeout, |_| true, wanted)
+    }
+
+    /// A device, once `wanted` holds.
+    ///
+    /// # Errors
+    /// When it does not hold in time.
+    pub fn device_with(&self, timeout: Duration, id: &DeviceId, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
+        self.look(timeout, |d| d.id == *id, wanted)
+    }
+
+    fn look(&self, timeout: Duration, which: impl Fn(&Device) -> bool, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
         let client = self.client()?;
         self.runtime.block_on(async {
             let mut events = client.events().await?;
             let mut last = None;
             let looked = tokio::time::timeout(timeout, async {
                 loop {
-                    last = client.devices().await?.into_iter().next();
+                    last = client.devices().await?.into_iter().find(|d| which(d));
                     if let Some(device) = last.take_if(|d| wanted(d)) {
                         return anyhow::Ok(device);
                     }

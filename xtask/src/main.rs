@@ -137,8 +137,8 @@ fn test() -> Result<()> {
     setup::run()?;
     ci()?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
-    let arguments = ["--exit", "--refusals"];
-    run("one device in a virtual machine: update, rollbacks, update", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
+    let arguments = ["--exit", "--refusals", "--firmware"];
+    run("devices in virtual machines: update, rollbacks, Secure Boot", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
     println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
     Ok(())
 }

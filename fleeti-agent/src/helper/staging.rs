@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, Version};
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{BootSignatures, ReleaseProof};
+use fleeti_pki::authenticode;
 use fleeti_pki::manifest::{Signature, Verified, verify};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -155,8 +156,11 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     let folder = paths.esp.join("EFI/Linux");
     let entry = folder.join(format!("{}_{}+{TRIES}-0.efi", release.line, release.version));
     if entry.exists() {
-        // Armed before a power cut; what was staged may be there still.
-        return remove_if_there(&staged);
+        // Armed before a power cut, and what was staged may be there still; or the cut came before it was on the disk.
+        if is_whole(verified, &entry)? {
+            return remove_if_there(&staged);
+        }
+        fs::remove_file(&entry)?;
     }
     check_staged(paths, verified)?;
     let is_signed = match secure_boot::trusted(paths)? {
@@ -164,13 +168,19 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
         Some(trusted) => attach(paths, verified, &trusted, &staged, &entry)?,
     };
     if is_signed {
-        File::open(&folder)?.sync_all()?;
-        remove_if_there(&staged)?;
-    } else {
-        File::open(&staged)?.sync_all()?;
-        fs::rename(&staged, &entry)?;
+        return remove_if_there(&staged);
     }
-    Ok(File::open(&folder)?.sync_all()?)
+    File::open(&staged)?.sync_all()?;
+    Ok(secure_boot::rename_durably(&staged, &entry)?)
+}
+
+/// Whether a boot entry is the manifest's image, with or without signatures.
+fn is_whole(verified: &Verified, entry: &Path) -> Result<bool> {
+    let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
+    match &expected.authenticode {
+        Some(text) => Ok(authenticode::digest(&fs::read(entry)?).is_ok_and(|d| hex::encode(d) == *text)),
+        None => Ok(digest(entry)? == expected.sha256),
+    }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {
@@ -191,12 +201,7 @@ fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, 
         return Ok(false);
     }
     // Whole and on the disk under a name that nothing boots, before it gets the one that is booted.
-    let arming = staged.with_extension("arming");
-    let result = secure_boot::write_synced(&arming, &signed).and_then(|()| fs::rename(&arming, entry));
-    if result.is_err() {
-        fs::remove_file(&arming).ok();
-    }
-    result?;
+    secure_boot::write_then_rename(&staged.with_extension("arming"), &signed, entry)?;
     Ok(true)
 }
 

@@ -5,3 +5,4 @@ mod bench;
 mod faulty_server;
 mod refusals;
 mod release_log;
+mod secure_boot;

@@ -49,6 +49,9 @@ pub struct SecureBoot {
     pub epoch: u32,
     /// A change of its variables is on its way.
     pub change_pending: bool,
+    /// Why the device has not made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Why it is not what was enrolled; such a device gets no signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -223,6 +223,9 @@ pub struct FirmwareKeys {
     /// Number of the last change that the device has made.
     #[serde(default)]
     pub change: u64,
+    /// Why it has not made the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A variable of Secure Boot (UEFI 2.10, 32.4).

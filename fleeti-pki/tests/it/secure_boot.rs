@@ -257,6 +257,8 @@ fn defects_of_uefi_are_written() {
         pe[at..at + bytes.len()].copy_from_slice(bytes);
         pe
     };
+    // For the tests of whoever attaches signatures.
+    std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program())).unwrap();
     const ENTRY: &str = "an entry is";
     put("program-no-pe", "program.efi", b"MZ", "PE program is malformed");
     put("program-bytes-after-its-table", "program.efi", &[&signed[..], &[0; 8]].concat(), "not at its end");

@@ -9,7 +9,7 @@ use crate::server::Addresses;
 use crate::service::{devices, enrollment, releases, signing};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::{BootOrder, ChangeBoot, Event, Provision, Provisioned};
+use fleeti_core::wire::api::{BootOrder, ChangeBoot, Device, Event, Provision, Provisioned};
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite};
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::wire::{self, Request, Response};
@@ -139,32 +139,13 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     let known = devices::get(app, device.as_str()).await?;
     let without = || AppError::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
     let row = db::boot::get(app.db.pool(), device).await?.ok_or_else(without)?;
-    let mut forbidden = Vec::new();
-    let order = match &request.order {
-        BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
-        BootOrder::EndEpoch => {
-            if known.secure_boot.is_some_and(|s| s.change_pending) {
-                let waits = AppError::new(Code::Conflict, format!("{device} has not made the change before"));
-                return Err(waits.hint("it trusts the new key only then; wait until it was online"));
-            }
-            wire::BootOrder::EndEpoch
-        }
-        BootOrder::Forbid { release } => {
-            forbidden = forbidden_digests(app, device, release, known.boot.as_ref()).await?;
-            wire::BootOrder::Forbid { digests: forbidden.clone() }
-        }
-    };
-    let asked = Request::ChangeBoot { device: device.clone(), wrapped: row.state.wrapped.clone(), change: order };
-    let (mut state, writes) = boot_answer(signing::ask(&app.signer, asked).await?)?;
+    let is_pending = known.secure_boot.as_ref().is_some_and(|s| s.change_pending);
     let before = row.state.expected.change;
-    state.expected.dbx = [row.state.expected.dbx, forbidden].concat();
-    state.expected.change = before + 1;
-    let next = BootKeysRow {
-        state,
-        change_writes: merged(row.change_writes, writes)?,
-        may_end_fallback: request.may_end_fallback,
-        loader_release: row.loader_release,
-    };
+    // What a device has refused because of its other slot may be ordered again with leave to end it.
+    let is_repeated = is_pending && request.order == BootOrder::EndEpoch && row.state.expected.db.len() == 1;
+    let mut next = if is_repeated { row } else { ordered(app, device, row, &known, &request.order).await? };
+    next.state.expected.change = before + 1;
+    next.may_end_fallback = request.may_end_fallback;
     let mut tx = app.db.write().await?;
     let Some(desired) = db::boot::change(&mut tx, device, before, &next).await? else {
         return Err(AppError::new(Code::Conflict, format!("somebody else changed {device} meanwhile")));
@@ -176,6 +157,27 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     }
     app.publish(Event::Device { id: device.clone() });
     Ok(())
+}
+
+/// What the keys and writes are after an order.
+async fn ordered(app: &App, device: &DeviceId, row: BootKeysRow, known: &Device, order: &BootOrder) -> Result<BootKeysRow, AppError> {
+    let mut forbidden = Vec::new();
+    let change = match order {
+        BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
+        BootOrder::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
+            let waits = AppError::new(Code::Conflict, format!("{device} has not made the change before"));
+            return Err(waits.hint("it trusts the new key only then; wait until it was online"));
+        }
+        BootOrder::EndEpoch => wire::BootOrder::EndEpoch,
+        BootOrder::Forbid { release } => {
+            forbidden = forbidden_digests(app, device, release, known.boot.as_ref()).await?;
+            wire::BootOrder::Forbid { digests: forbidden.clone() }
+        }
+    };
+    let asked = Request::ChangeBoot { device: device.clone(), wrapped: row.state.wrapped.clone(), change };
+    let (mut state, writes) = boot_answer(signing::ask(&app.signer, asked).await?)?;
+    state.expected.dbx = [row.state.expected.dbx, forbidden].concat();
+    Ok(BootKeysRow { state, change_writes: merged(row.change_writes, writes)?, ..row })
 }
 
 /// What is forbidden of a release: its kernel image. Not what the device runs: it would never boot again.

@@ -27,7 +27,12 @@ pub fn make_release(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey) ->
         architecture: Architecture::X86_64,
         revision_digest: String::new(),
         lock_digest: String::new(),
-        artifacts: vec![Artifact { path: path.clone(), size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode: None }],
+        artifacts: vec![Artifact {
+            path: path.clone(),
+            size: bytes.len() as u64,
+            sha256: sha256_hex(&bytes),
+            authenticode: Some("ab".repeat(32)),
+        }],
         root_hash: String::new(),
         reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
         minimum_version: name.version.clone(),

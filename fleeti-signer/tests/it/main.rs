@@ -1,6 +1,7 @@
 //! The signer as its callers and its attackers meet it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod boot;
 mod log;
 mod policy;
 mod process;

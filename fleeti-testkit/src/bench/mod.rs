@@ -6,6 +6,7 @@
 //! · [`pages`] (what a person waits for) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
 pub mod artifacts;
+pub mod boot;
 pub mod channel;
 pub mod organisation;
 pub mod pages;

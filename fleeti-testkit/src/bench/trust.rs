@@ -58,6 +58,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
         records.push(Record::new(name, openssl(&organisation, &folder, &requests)?, "1/CPU-s", "openssl ca"));
     }
     records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"))?);
+    records.extend(super::boot::run(&dir.join("boot"))?);
     Ok(records)
 }
 

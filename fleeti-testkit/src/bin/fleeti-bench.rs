@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{Record, artifacts, channel, pages, trust};
+use fleeti_testkit::bench::{Record, artifacts, boot, channel, pages, trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,8 +26,10 @@ enum Scenario {
     Channel,
     /// What a person waits for.
     Pages,
-    /// Certificates, beside cfssl and openssl, and the audit log.
+    /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
+    /// Secure Boot of a fleet alone.
+    Boot,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Scenario::Artifacts => artifacts::run(dir.path())?,
         Scenario::Pages => pages::run(dir.path())?,
         Scenario::Trust => trust::run(dir.path())?,
+        Scenario::Boot => boot::run(dir.path())?,
         Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
     };
     let text = serde_json::to_string_pretty(&records)?;

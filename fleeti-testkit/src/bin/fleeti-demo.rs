@@ -10,6 +10,7 @@ use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::Device;
 use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
+use fleeti_testkit::firmware;
 use fleeti_testkit::story::Story;
 use fleeti_testkit::world::{BOOT, FLEET, World};
 use std::fs;
@@ -32,6 +33,10 @@ struct Arguments {
     /// go back by itself.
     #[arg(long)]
     refusals: bool,
+    /// At the end change the device's Secure Boot keys, and see what its firmware refuses then, and what the firmware of
+    /// a second device does.
+    #[arg(long)]
+    firmware: bool,
 }
 
 fn main() -> ExitCode {
@@ -131,11 +136,11 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         version += 2;
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
-    let next = story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
+    let (next, next_release) = story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
         let build = world.build(changed(&profile, version), &number)?;
-        world.release(&build, &number)?;
+        let release = world.release(&build, &number)?;
         e.push(format!("build.json in {}", build.display()));
-        Ok(build)
+        Ok((build, release))
     })?;
     story.step(&format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"), |e| {
         e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
@@ -156,11 +161,21 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(format!("{id} was carried out and answered"));
         Ok(())
     })?;
+    if arguments.firmware {
+        firmware::rotate(world, story, &device.id, &line, &number)?;
+    }
+    small(world, story)?;
+    if arguments.firmware {
+        firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
+    }
     story.step("the audit log has it all, and nobody has changed it", |e| {
         let key = world.path("public/audit.pub").display().to_string();
         e.push(world.fleeti(&["audit", "verify", "--key", &key])?);
         Ok(())
-    })?;
+    })
+}
+
+fn small(world: &World, story: &mut Story) -> Result<()> {
     story.step("the agent and the server are small", |e| {
         let d = world.device(Duration::from_secs(90), |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
         let (agent, server) = (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);

@@ -1,0 +1,145 @@
+//! What real firmware starts and refuses, by the Secure Boot keys of each device. The machines end at systemd-boot, where
+//! they can, and so in seconds.
+
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::world::{BOOT, FLEET, World};
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use fleeti_build::cache::Cache;
+use fleeti_build::disk::Esp;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::Provisioned;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// systemd-boot says so of an image that the firmware does not start.
+const REFUSED: &str = "ccess denied";
+const PK: &str = "loader/keys/auto/PK.auth";
+
+/// A new epoch of db on the device that runs `line`@`version`, while it runs.
+///
+/// # Errors
+/// When something held that should not, or the other way round.
+pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &str, version: &str) -> Result<()> {
+    let id = device.as_str();
+    let changed = |world: &World, epoch| {
+        world.device_with(Duration::from_secs(60), device, |d| {
+            d.secure_boot.as_ref().is_some_and(|s| s.epoch == epoch && !s.change_pending && s.problem.is_none())
+        })
+    };
+    story.step("a new epoch of db: the device signs what it runs anew and trusts both keys", |e| {
+        e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
+        e.push(world.console("fleeti: secure boot change=1 made", Duration::from_secs(60))?);
+        let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
+        e.push(format!("db holds {} keys", boot.db.len()));
+        ensure!(boot.db.len() == 2, "db holds {} keys", boot.db.len());
+        Ok(())
+    })?;
+    story.step("the end of the old epoch is refused by the device while its other slot needs it, and made with leave", |e| {
+        world.fleeti(&["device", "boot-keys", id, "end-epoch"])?;
+        let refused = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.refused.clone());
+        let waiting = world.device_with(Duration::from_secs(60), device, |d| refused(d).is_some())?;
+        let why = refused(&waiting).unwrap_or_default();
+        ensure!(why.contains("keeps the fallback"), "it was refused for another reason: {why}");
+        e.push(why);
+        e.push(world.fleeti(&["device", "boot-keys", id, "end-epoch", "--may-end-fallback"])?);
+        e.push(world.console("fleeti: secure boot change=3 made", Duration::from_secs(60))?);
+        changed(world, 2).map(drop)
+    })?;
+    story.step(&format!("after a power cut {line}@{version} boots by the new key alone"), |e| {
+        world.power_off();
+        world.power_on_again()?;
+        e.push(world.console("fleeti: boot image=", BOOT)?);
+        let d = world.device_with(BOOT, device, |d| d.online)?;
+        let boot = d.boot.context("the device has not reported")?;
+        ensure!(boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot, "{boot:?}");
+        Ok(())
+    })
+}
+
+/// The device is off afterwards.
+///
+/// # Errors
+/// When firmware starts what it should refuse.
+pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str, running: (&Path, &Path)) -> Result<()> {
+    story.step(&format!("{line}@1, signed by the old key alone, boots no more"), |e| {
+        world.power_off();
+        let disk = world.path("device/disk.raw");
+        let esp = Esp::open(&disk)?;
+        let mut left = 0;
+        for name in esp.list("EFI/Linux")? {
+            if name.starts_with(&format!("{line}_1")) {
+                left += 1;
+            } else {
+                esp.remove(&format!("EFI/Linux/{name}"))?;
+            }
+        }
+        drop(esp);
+        ensure!(left == 1, "{left} images of {line}@1 are on the ESP");
+        e.push(refused(&world.start(cache, "device")?.0)?);
+        Ok(())
+    })?;
+    let other = story.step("a second device whose enrollment stops halfway is noticed and not trusted", |e| {
+        let other = world.provision("other", running.0, running.1)?;
+        let disk = world.path("other/disk.raw");
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("other/bundle.json"))?)?;
+        let pk = base64::engine::general_purpose::STANDARD.decode(&bundle.writes[2].auth)?;
+        Esp::open(&disk)?.write(PK, &in_content_info(&pk)?)?;
+        let (vm, _) = world.start(cache, "other")?;
+        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+        let problem = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.problem.clone());
+        let device = world.device_with(Duration::from_secs(60), &other, |d| problem(d).is_some())?;
+        let why = problem(&device).unwrap_or_default();
+        ensure!(why.contains("setup mode"), "the problem is {why}");
+        e.push(why);
+        drop(vm);
+        fs::remove_file(world.path("other/vars.fd"))?;
+        Esp::open(&disk)?.write(PK, &pk)?;
+        Ok(other)
+    })?;
+    story.step("the kernel image of the first device does not start on the second one", |e| {
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
+        let release = bundle.release.context("the bundle names no release")?;
+        let path = format!("raw/{}_{}.efi", release.line, release.version);
+        let signature = bundle.signatures.programs.get(&path).context("no signature")?;
+        let body = fs::read(world.path("releases").join(release.version.as_str()).join(&path))?;
+        let foreign = fleeti_pki::authenticode::attach(&body, &base64::engine::general_purpose::STANDARD.decode(signature)?)?;
+        let esp = Esp::open(&world.path("other/disk.raw"))?;
+        for name in esp.list("EFI/Linux")? {
+            esp.remove(&format!("EFI/Linux/{name}"))?;
+        }
+        esp.write(&format!("EFI/Linux/{}_{}.efi", release.line, release.version), &foreign)?;
+        drop(esp);
+        let (vm, _) = world.start(cache, "other")?;
+        e.push(vm.wait_for("nrolled", 0, BOOT)?.1);
+        e.push(refused(&vm)?);
+        e.push(format!("{other} has a fleet, {FLEET}, and keys of its own"));
+        Ok(())
+    })
+}
+
+fn refused(vm: &Vm) -> Result<String> {
+    let (_, said) = vm.wait_for(REFUSED, 0, Duration::from_secs(120))?;
+    if vm.wait_for("Linux version", 0, Duration::from_secs(1)).is_ok() {
+        bail!("a kernel started");
+    }
+    Ok(said)
+}
+
+/// The same write with the outer ContentInfo that firmware refuses for PK, after it took db and KEK.
+fn in_content_info(auth: &[u8]) -> Result<Vec<u8>> {
+    let length = auth.get(16..20).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).context("no .auth file")? as usize;
+    let signed = &auth[40..16 + length];
+    let mut info = vec![0x30, 0x82];
+    info.extend(u16::try_from(signed.len() + 15)?.to_be_bytes());
+    info.extend([0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02, 0xa0, 0x82]);
+    info.extend(u16::try_from(signed.len())?.to_be_bytes());
+    info.extend(signed);
+    let mut wrapped = auth[..40].to_vec();
+    wrapped[16..20].copy_from_slice(&u32::try_from(24 + info.len())?.to_le_bytes());
+    wrapped.extend(info);
+    wrapped.extend(&auth[16 + length..]);
+    Ok(wrapped)
+}
