@@ -118,7 +118,7 @@ pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
 }
 
 fn forbidden(paths: &Paths) -> Result<Vec<[u8; 32]>> {
-    Ok(uefi::digests(&value(paths, &uefi::file_name(BootVariable::Dbx)).unwrap_or_default()).context("the variable dbx")?)
+    uefi::digests(&value(paths, &uefi::file_name(BootVariable::Dbx)).unwrap_or_default()).context("the variable dbx")
 }
 
 /// What the firmware trusts now; nothing where it checks no signatures.

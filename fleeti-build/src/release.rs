@@ -244,7 +244,12 @@ pub fn verify(release: &Path, keys: &ReleaseKeys) -> Result<Verified, ReleaseErr
     let path = release.join("manifest.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
     let verified = manifest::verify(&bytes, &read_signatures(release)?, keys)?;
-    for artifact in &verified.manifest().artifacts {
+    check_artifacts(release, verified.manifest())?;
+    Ok(verified)
+}
+
+fn check_artifacts(release: &Path, manifest: &Manifest) -> Result<(), ReleaseError> {
+    for artifact in &manifest.artifacts {
         let path = release.join(&artifact.path);
         let problem = match fs::metadata(&path) {
             Err(e) => Some(e.to_string()),
@@ -258,5 +263,41 @@ pub fn verify(release: &Path, keys: &ReleaseKeys) -> Result<Verified, ReleaseErr
             return Err(ReleaseError::Artifact { path, problem });
         }
     }
-    Ok(verified)
+    Ok(())
+}
+
+/// Adds the signature of one more person to a release. What is signed is what lies there: every file is compared with
+/// the manifest, programs with the digests that devices are to start, and, where the build is at hand, the release with
+/// its record.
+///
+/// # Errors
+/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::ChangedBuild`] for another build.
+pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Result<(Manifest, Signature), ReleaseError> {
+    let path = release.join("manifest.json");
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let signature = manifest::sign(&bytes, key)?;
+    let manifest = Manifest::parse(&bytes).map_err(VerifyError::from)?;
+    check_artifacts(release, &manifest)?;
+    for artifact in manifest.artifacts.iter().filter(|a| a.path.ends_with(".efi")) {
+        let path = release.join(&artifact.path);
+        let program = fs::read(&path).map_err(io(&path))?;
+        let found = hex::encode(authenticode::digest(&program)?);
+        if artifact.authenticode.as_ref() != Some(&found) {
+            let problem =
+                format!("has the Authenticode digest {found}, the manifest says {}", artifact.authenticode.as_deref().unwrap_or("-"));
+            return Err(ReleaseError::Artifact { path, problem });
+        }
+        if manifest.uki() == Some(artifact) {
+            authenticode::check_uki(&program)?;
+        }
+    }
+    if let Some(build) = build
+        && !BuildRecord::read(build)?.made(&manifest)
+    {
+        return Err(ReleaseError::ChangedBuild(build.join("build.json")));
+    }
+    let target = release.join(signature.file_name());
+    fs::write(&target, &signature.der).map_err(io(&target))?;
+    fs::File::open(&target).and_then(|f| f.sync_all()).map_err(io(&target))?;
+    Ok((manifest, signature))
 }

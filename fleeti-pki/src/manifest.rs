@@ -62,25 +62,61 @@ impl ReleaseKeys {
         Ok(Self { keys, threshold })
     }
 
-    /// Reads one or more PEM public keys; one signature is enough.
+    /// Reads one or more PEM public keys. Before them there may be a line `Threshold: N`; without it one signature is
+    /// enough.
     ///
     /// # Errors
-    /// [`Error::Malformed`].
+    /// [`Error::Malformed`]; [`Error::Refused`] for anything else in the text.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
+        const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
         const END: &str = "-----END PUBLIC KEY-----";
-        let mut keys = Vec::new();
-        for block in text.split_inclusive(END).filter(|b| b.contains(END)) {
-            let (label, document) = Document::from_pem(block.trim_start()).or_malformed("release key")?;
+        let (mut keys, mut rest) = (Vec::new(), text.trim());
+        let mut threshold = 1;
+        if let Some(line) = rest.strip_prefix(THRESHOLD) {
+            let (number, keys) = line.split_once('\n').unwrap_or((line, ""));
+            threshold = number.trim().parse().or_malformed("threshold of release keys")?;
+            rest = keys.trim_start();
+        }
+        while let Some(end) = rest.find(END).map(|at| at + END.len()).filter(|_| rest.starts_with(BEGIN)) {
+            let (label, document) = Document::from_pem(&rest[..end]).or_malformed("release key")?;
             let der = document.into_vec();
             let is_p384 = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der).is_ok();
             if label != "PUBLIC KEY" || !is_p384 {
                 return Err(Error::Refused("a release key is a P-384 public key"));
             }
             keys.push(PublicKey { der });
+            rest = rest[end..].trim_start();
         }
-        Self::new(keys, 1)
+        // What is not understood may be a threshold that somebody meant.
+        if !rest.is_empty() {
+            return Err(Error::Refused("there is something beside `Threshold: N` and public keys"));
+        }
+        Self::new(keys, threshold)
+    }
+
+    /// What [`ReleaseKeys::from_pem`] reads.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn to_pem(&self) -> Result<String, Error> {
+        let keys = self.keys.iter().map(PublicKey::to_pem).collect::<Result<String, _>>()?;
+        Ok(if self.threshold == 1 { keys } else { format!("{THRESHOLD}{}\n{keys}", self.threshold) })
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// How many of them must sign.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
     }
 }
+
+const THRESHOLD: &str = "Threshold: ";
 
 /// One signature file: `manifest.<key id>.sig`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,7 +285,29 @@ mod tests {
     fn keys_survive_the_way_through_pem() {
         let (a, b) = (PublicKey::of(&key()).unwrap(), PublicKey::of(&key()).unwrap());
         let text = format!("{}{}", a.to_pem().unwrap(), b.to_pem().unwrap());
-        assert_eq!(ReleaseKeys::from_pem(&text).unwrap().keys, [a, b]);
+        let one = ReleaseKeys::from_pem(&text).unwrap();
+        assert_eq!((one.keys(), one.threshold()), (&[a.clone(), b.clone()][..], 1));
+        let two = ReleaseKeys::new(vec![a, b], 2).unwrap();
+        let again = ReleaseKeys::from_pem(&two.to_pem().unwrap()).unwrap();
+        assert_eq!((again.keys(), again.threshold()), (two.keys(), 2));
+        assert_eq!(one.to_pem().unwrap(), text);
+    }
+
+    #[test]
+    fn a_threshold_that_is_not_understood_is_not_taken_for_one() {
+        let a = PublicKey::of(&key()).unwrap().to_pem().unwrap();
+        for (before, after) in [
+            ("Threshold: 0\n", ""),
+            ("Threshold: 2\n", ""),
+            ("Threshold: x\n", ""),
+            ("threshold: 1\n", ""),
+            ("# two\n", ""),
+            ("", "Threshold: 2\n"),
+        ] {
+            assert!(ReleaseKeys::from_pem(&format!("{before}{a}{after}")).is_err(), "{before:?} {after:?}");
+        }
+        assert!(ReleaseKeys::from_pem("Threshold: 1\n").is_err());
+        assert!(ReleaseKeys::from_pem("").is_err());
     }
 
     #[test]

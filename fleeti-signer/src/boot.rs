@@ -17,14 +17,24 @@ pub enum BootWork {
     /// Keys for a device that has none.
     Make(DeviceId),
     /// The programs of a release, by their paths and digests.
-    Sign(Box<BootKeys>, Vec<(String, [u8; 32])>),
+    Sign(Box<BootKeys>, Vec<Program>),
     /// A change of its variables.
     Change(Box<BootKeys>, BootOrder),
 }
 
-/// The last manifest that was verified: a release is signed for one device after the other.
+/// A program's path in its release, and its Authenticode digest.
+type Program = (String, [u8; 32]);
+
+/// The programs of a release that release keys have signed.
+#[derive(Clone)]
+struct Programs {
+    list: Vec<Program>,
+    manifest_sha256: String,
+}
+
+/// The last release that was verified, by the digest of what was asked: it is signed for one device after the other.
 #[derive(Default)]
-pub struct LastRelease(Option<([u8; 32], Vec<(String, [u8; 32])>, String)>);
+pub struct LastRelease(Option<(String, Programs)>);
 
 fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
     let bytes = STANDARD.decode(wrapped).map_err(|_| Error::Refused("the wrapped boot keys are no base64"))?;
@@ -66,46 +76,39 @@ pub fn plan_sign(
     signatures: &[(String, String)],
 ) -> Result<(BootWork, Act), Error> {
     let keys = wrapped_keys(wrapped, device, wrap)?;
-    let (programs, sha256) = last.programs(trusted, manifest, signatures)?;
-    let act = Act::new("server", "boot.sign", device.as_str()).of(sha256);
-    Ok((BootWork::Sign(keys, programs), act))
+    let programs = last.programs(trusted, manifest, signatures)?;
+    let act = Act::new("server", "boot.sign", device.as_str()).of(programs.manifest_sha256);
+    Ok((BootWork::Sign(keys, programs.list), act))
 }
 
 impl LastRelease {
-    /// Paths and Authenticode digests of a release's programs, and the digest of its manifest.
-    fn programs(
-        &mut self,
-        trusted: &ReleaseKeys,
-        manifest: &str,
-        signatures: &[(String, String)],
-    ) -> Result<(Vec<(String, [u8; 32])>, String), Error> {
+    fn programs(&mut self, trusted: &ReleaseKeys, manifest: &str, signatures: &[(String, String)]) -> Result<Programs, Error> {
         let whole = fleeti_core::canonical::to_vec(&(manifest, signatures)).map_err(|_| Error::Refused("the manifest is unreadable"))?;
-        let asked = digest(&sha256_hex(&whole))?;
-        if let Some((known, programs, sha256)) = &self.0
+        let asked = sha256_hex(&whole);
+        if let Some((known, programs)) = &self.0
             && *known == asked
         {
-            return Ok((programs.clone(), sha256.clone()));
+            return Ok(programs.clone());
         }
         let decoded: Vec<_> = signatures
             .iter()
             .filter_map(|(key_id, text)| Some(Signature { key_id: key_id.clone(), der: STANDARD.decode(text).ok()? }))
             .collect();
         let untrusted = |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
-        let verified = verify(manifest.as_bytes(), &decoded, trusted).map_err(untrusted)?;
-        let programs = programs(&verified)?;
-        self.0 = Some((asked, programs.clone(), verified.sha256().to_owned()));
-        Ok((programs, verified.sha256().to_owned()))
+        let programs = programs(&verify(manifest.as_bytes(), &decoded, trusted).map_err(untrusted)?)?;
+        self.0 = Some((asked, programs.clone()));
+        Ok(programs)
     }
 }
 
-fn programs(verified: &Verified) -> Result<Vec<(String, [u8; 32])>, Error> {
+fn programs(verified: &Verified) -> Result<Programs, Error> {
     let artifacts = &verified.manifest().artifacts;
     let named = artifacts.iter().filter_map(|a| Some((a.path.clone(), a.authenticode.as_deref()?)));
-    let programs = named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
-    if programs.is_empty() {
+    let list = named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
+    if list.is_empty() {
         return Err(Error::Refused("the manifest names no Authenticode digest: sign the release anew"));
     }
-    Ok(programs)
+    Ok(Programs { list, manifest_sha256: verified.sha256().to_owned() })
 }
 
 /// Carries out what was planned; gives what the log is to say was signed, and the answer.

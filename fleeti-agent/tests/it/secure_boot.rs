@@ -135,6 +135,8 @@ impl Device {
     }
 }
 
+/// An image, the signature that came with it, and the words of its refusal.
+type Case<'a> = (Vec<u8>, Option<Vec<u8>>, &'a str);
 /// Plain files are no firmware: what was written is not what is read then, which is noticed.
 const NO_FIRMWARE: &str = "the variable db: signature list is malformed";
 const ENTRY: &str = "EFI/Linux/kiosk_2+3-0.efi";
@@ -159,7 +161,7 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
         s[n - 1] ^= 1;
         s
     };
-    let refused: [(Vec<u8>, Option<Vec<u8>>, &str); 5] = [
+    let refused: [Case<'_>; 5] = [
         (program(V2), None, "came without a signature"),
         (program(V2), Some(other.signature(V2)), "by no key in db"),
         (program(V2), Some(device.signature(V1)), "by no key in db"),

@@ -56,6 +56,13 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Have the server sign a build and publish it, where the release key is on the server.
+    Sign {
+        /// The id of the build, as in `fleeti build list`.
+        build: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// List the newest builds on the server.
     List {
         #[command(flatten)]
@@ -112,6 +119,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 BuildPhase::Failed => Err(Failure::plain(build.detail)),
                 BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
             }
+        }
+        Command::Sign { build, server } => {
+            let build = block_on(async { follow(&server.client()?, &build).await })?;
+            output.data(&build, |b| format!("published {}", b.release));
+            Ok(())
         }
         Command::List { server } => {
             let builds = block_on(async { server.client()?.builds().await.map_err(refused) })?;
@@ -187,5 +199,25 @@ fn shorten(line: &str) -> String {
     match line.strip_prefix("building '/nix/store/") {
         Some(rest) => format!("building {}", rest.get(33..).unwrap_or(rest).trim_end_matches("'...").trim_end_matches(".drv")),
         None => line.to_owned(),
+    }
+}
+
+/// Asks for a signature and follows it to its end.
+async fn follow(client: &Client, id: &str) -> Result<Build, Failure> {
+    let mut events = client.events().await.map_err(refused)?;
+    let mut build = client.sign_build(id).await.map_err(refused)?;
+    let bar = spinner();
+    loop {
+        bar.set_message(build.signing_detail.clone());
+        match build.signing {
+            Some(BuildPhase::Succeeded) => {
+                bar.finish_and_clear();
+                return Ok(build);
+            }
+            Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
+            _ => {}
+        }
+        events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;
+        build = client.build(id).await.map_err(refused)?;
     }
 }

@@ -1,6 +1,5 @@
 //! `fleeti release`.
 
-use super::build::spinner;
 use super::pki::Passphrase;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
@@ -9,7 +8,7 @@ use clap::Subcommand;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::{Build, BuildPhase, Event, Provisioned};
+use fleeti_core::wire::api::Provisioned;
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -60,12 +59,21 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Have the server sign a build and publish it, where the release key is on the server.
+    /// Sign a release with one's own release key (`fleeti pki release-key`), on one's own machine.
+    ///
+    /// Everything in the directory is compared with the manifest first, and with the build where it is given. A release
+    /// is published once as many release keys have signed it as `release.pem` asks for.
     Sign {
-        /// The id of the build, as in `fleeti build list`.
-        build: String,
+        /// The release directory.
+        release: PathBuf,
+        /// One's own key.
+        #[arg(long)]
+        key: PathBuf,
+        /// The directory of the build that it should be of.
+        #[arg(long)]
+        build: Option<PathBuf>,
         #[command(flatten)]
-        server: Server,
+        passphrase: Passphrase,
     },
     /// Make the disk image of a new device from a build and its release.
     Disk {
@@ -147,9 +155,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Sign { build, server } => {
-            let build = block_on(async { follow(&server.client()?, &build).await })?;
-            output.data(&build, |b| format!("published {}", b.release));
+        Command::Sign { release, key, build, passphrase } => {
+            let file = std::fs::read(&key).map_err(|e| Failure::plain(format!("{}: {e}", key.display())))?;
+            let opened = sealed::open(&file, purpose::RELEASE, &passphrase.read()?).map_err(Failure::plain)?;
+            let key = SoftKey::from_pkcs8_der(&opened).map_err(Failure::plain)?;
+            let (manifest, signature) = release::countersign(&release, build.as_deref(), &key).map_err(Failure::plain)?;
+            let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
+            let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed});
+            output.data(&data, |_| format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id));
             Ok(())
         }
         Command::Disk { build, release, out, size_gib, record, bundle } => {
@@ -167,26 +180,6 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-    }
-}
-
-/// Asks for a signature and follows it to its end.
-async fn follow(client: &fleeti_client::Client, id: &str) -> Result<Build, Failure> {
-    let mut events = client.events().await.map_err(refused)?;
-    let mut build = client.sign_build(id).await.map_err(refused)?;
-    let bar = spinner();
-    loop {
-        bar.set_message(build.signing_detail.clone());
-        match build.signing {
-            Some(BuildPhase::Succeeded) => {
-                bar.finish_and_clear();
-                return Ok(build);
-            }
-            Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
-            _ => {}
-        }
-        events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;
-        build = client.build(id).await.map_err(refused)?;
     }
 }
 

@@ -46,8 +46,8 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
         let auth = base64::engine::general_purpose::STANDARD.decode(&write.auth).unwrap();
         AuthenticatedWrite::verify(&auth, write.variable, false, by).map(|w| uefi::certificates(w.value).unwrap())
     };
-    assert_eq!(verify(&pk_write, &pk).unwrap(), [expected.pk.clone()]);
-    assert_eq!(verify(&kek_write, &pk).unwrap(), [expected.kek.clone()]);
+    assert_eq!(verify(&pk_write, &pk).unwrap(), std::slice::from_ref(&expected.pk));
+    assert_eq!(verify(&kek_write, &pk).unwrap(), std::slice::from_ref(&expected.kek));
     assert_eq!(verify(&db, &kek).unwrap(), expected.db);
     assert!(verify(&db, &pk).is_err());
 }
@@ -131,6 +131,8 @@ fn a_signature_is_verified_as_it_was_made_to_the_last_byte() {
 fn image(sections: &[&str]) -> Vec<u8> {
     let mut pe = program();
     pe[0x86..0x88].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
+    pe[0xd4..0xd8].copy_from_slice(&0x400u32.to_le_bytes());
+    pe.truncate(0x200);
     pe.resize(0x400, 0);
     let header = pe[0x188..0x188 + 40].to_vec();
     for (n, name) in sections.iter().enumerate() {
@@ -138,7 +140,10 @@ fn image(sections: &[&str]) -> Vec<u8> {
         let mut entry = header.clone();
         entry[..8].copy_from_slice(&[0; 8]);
         entry[..name.len().min(8)].copy_from_slice(&name.as_bytes()[..name.len().min(8)]);
-        pe.splice(at..at + 40, entry);
+        let data = u32::try_from(pe.len()).unwrap();
+        entry[20..24].copy_from_slice(&data.to_le_bytes());
+        pe[at..at + 40].copy_from_slice(&entry);
+        pe.resize(pe.len() + 0x200, u8::try_from(n).unwrap());
     }
     pe
 }
@@ -259,6 +264,8 @@ fn defects_of_uefi_are_written() {
     };
     // For the tests of whoever attaches signatures.
     std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program())).unwrap();
+    let uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);
+    std::fs::write(folder.join("../../secure-boot/uki.efi"), authenticode::padded(&uki)).unwrap();
     const ENTRY: &str = "an entry is";
     put("program-no-pe", "program.efi", b"MZ", "PE program is malformed");
     put("program-bytes-after-its-table", "program.efi", &[&signed[..], &[0; 8]].concat(), "not at its end");

@@ -1,0 +1,85 @@
+//! A release that several people sign, each on a machine of their own.
+
+use fleeti_build::release::{ReleaseError, countersign, verify};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::Architecture;
+use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_pki::manifest::{PublicKey, ReleaseKeys, to_bytes};
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use std::fs;
+use std::path::Path;
+
+const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
+const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+
+/// A release whose kernel image is `uki`, with this Authenticode digest in its manifest; nobody has signed it.
+fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
+    let path = "raw/kiosk_2.efi".to_owned();
+    let manifest = Manifest {
+        kind: KIND.to_owned(),
+        release: "kiosk@2".parse().unwrap(),
+        architecture: Architecture::X86_64,
+        revision_digest: String::new(),
+        lock_digest: String::new(),
+        artifacts: vec![Artifact { path: path.clone(), size: uki.len() as u64, sha256: sha256_hex(uki), authenticode }],
+        root_hash: String::new(),
+        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+        minimum_version: "2".parse().unwrap(),
+        created_s: 0,
+        critical: vec![],
+    };
+    fs::create_dir_all(dir.join("raw")).unwrap();
+    fs::write(dir.join(path), uki).unwrap();
+    fs::write(dir.join("manifest.json"), to_bytes(&manifest).unwrap()).unwrap();
+}
+
+fn digest(program: &[u8]) -> Option<String> {
+    Some(hex::encode(fleeti_pki::authenticode::digest(program).unwrap()))
+}
+
+fn keys(keys: &[&SoftKey], threshold: usize) -> ReleaseKeys {
+    ReleaseKeys::new(keys.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold).unwrap()
+}
+
+#[test]
+fn two_people_must_sign_where_two_are_asked_for_and_keys_are_rotated_without_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let [alice, bob, carol] = [(); 3].map(|()| SoftKey::generate(Algorithm::P384).unwrap());
+    release(dir.path(), UKI, digest(UKI));
+    let two = keys(&[&alice, &bob], 2);
+    for (who, is_enough) in [(&alice, false), (&alice, false), (&carol, false), (&bob, true)] {
+        countersign(dir.path(), None, who).unwrap();
+        assert_eq!(verify(dir.path(), &two).is_ok(), is_enough);
+    }
+    // Bob's place is given to Carol: what the old two sign is good for whoever knows all three, and then what the new two
+    // sign is good for whoever knows them.
+    assert!(verify(dir.path(), &keys(&[&alice, &bob, &carol], 2)).is_ok());
+    assert!(verify(dir.path(), &keys(&[&alice, &carol], 2)).is_ok());
+    // Who holds the server's key alone releases nothing.
+    assert!(matches!(verify(dir.path(), &keys(&[&SoftKey::generate(Algorithm::P384).unwrap(), &alice], 2)), Err(ReleaseError::Verify(_))));
+}
+
+#[test]
+fn nobody_signs_what_is_not_as_the_manifest_says() {
+    let key = SoftKey::generate(Algorithm::P384).unwrap();
+    let refused = |uki: &[u8], authenticode: Option<String>, harm: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        release(dir.path(), uki, authenticode);
+        harm(dir.path());
+        let error = countersign(dir.path(), None, &key).unwrap_err().to_string();
+        assert!(fs::read_dir(dir.path()).unwrap().all(|e| e.unwrap().path().extension().is_none_or(|x| x != "sig")), "{error}");
+        error
+    };
+    let nothing = |_: &Path| {};
+    let changed = |dir: &Path| {
+        let mut bytes = UKI.to_vec();
+        bytes[0x201] ^= 1;
+        fs::write(dir.join("raw/kiosk_2.efi"), bytes).unwrap();
+    };
+    assert!(refused(UKI, digest(UKI), &changed).contains("has SHA-256"));
+    assert!(refused(UKI, digest(UKI), &|d| fs::remove_file(d.join("raw/kiosk_2.efi")).unwrap()).contains("raw/kiosk_2.efi"));
+    assert!(refused(UKI, None, &nothing).contains("Authenticode digest"));
+    assert!(refused(UKI, digest(PROGRAM), &nothing).contains("Authenticode digest"));
+    assert!(refused(PROGRAM, digest(PROGRAM), &nothing).contains("needs one section .linux"));
+    assert!(refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap()).contains("manifest"));
+}
