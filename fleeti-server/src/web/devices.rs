@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
-use fleeti_core::wire::api::{Device, RevocationReason, Revoke};
+use fleeti_core::wire::api::{Device, RevocationReason, Revoke, SecureBoot};
 use serde::Deserialize;
 
 const ROWS: u32 = 100;
@@ -117,6 +117,14 @@ fn mono(text: &str) -> String {
 }
 
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
+    if let Some(SecureBoot { problem: Some(problem), .. }) = &device.secure_boot {
+        let message = format!("Secure Boot is not what was enrolled: {problem}.");
+        let hint = "No release is signed for it. Look at the device; provision it anew if its keys are lost.";
+        return (Some(Notice { message, hint: Some(hint.into()) }), None);
+    }
+    if let Some(SecureBoot { refused: Some(why), .. }) = &device.secure_boot {
+        return (Some(Notice { message: "It does not make the change of its Secure Boot keys.".into(), hint: Some(why.clone()) }), None);
+    }
     match &device.update {
         Some(State::RolledBack { target, reason }) => {
             let (why, evidence) = shown::reason(reason);
@@ -140,9 +148,18 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
         ("slot", shown::slot(boot.slot).to_owned()),
         ("dm-verity", badge(verity.tone, &verity.text)),
         ("Secure Boot", secure),
+        ("Secure Boot keys", boot_keys(device)),
         ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
         ("boot id", mono(&boot.boot_id)),
     ]
+}
+
+fn boot_keys(device: &Device) -> String {
+    match &device.secure_boot {
+        None => "those of the organisation".into(),
+        Some(SecureBoot { epoch, change_pending: true, .. }) => format!("its own, epoch {epoch} of db; a change is on its way"),
+        Some(SecureBoot { epoch, .. }) => format!("its own, epoch {epoch} of db"),
+    }
 }
 
 fn update(device: &Device) -> Vec<(&'static str, String)> {

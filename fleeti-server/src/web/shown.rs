@@ -78,6 +78,9 @@ pub fn health(d: &Device) -> Badge {
     if d.revoked {
         return Badge::new("bad", "revoked");
     }
+    if d.secure_boot.as_ref().is_some_and(|s| s.problem.is_some()) {
+        return Badge::new("bad", "not trusted");
+    }
     match (&d.update, d.online) {
         (Some(State::RolledBack { .. }), _) => Badge::new("bad", "rolled back"),
         (Some(State::Failed { .. }), _) => Badge::new("bad", "update failed"),
