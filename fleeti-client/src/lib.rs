@@ -245,6 +245,13 @@ impl Client {
     pub async fn releases(&self) -> Result<Vec<Release>> {
         self.get("releases").await
     }
+    /// Revokes a release: no device gets it any more.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_release(&self, release: &ReleaseName) -> Result<Release> {
+        self.post(&format!("releases/{release}/revoke"), &()).await
+    }
     /// Uploads one file of a release.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::output::{Failure, Output, bytes, rows};
 use clap::Subcommand;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
+use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::Provisioned;
 use fleeti_core::wire::device::EnrollmentRecord;
@@ -56,6 +57,14 @@ pub enum Command {
     },
     /// List the newest releases on the server.
     List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Revoke a release: its rollouts end, and no device gets it any more. What runs it goes on until there is something
+    /// newer; `fleeti device boot-keys DEVICE forbid` keeps it from booting again.
+    Revoke {
+        /// As in `kiosk@2`.
+        release: ReleaseName,
         #[command(flatten)]
         server: Server,
     },
@@ -146,13 +155,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&releases, |list| {
                 rows(list, "no release yet; publish one with `fleeti release publish DIR`", |r| {
                     format!(
-                        "{:<24} {:>10}  manifest {}",
+                        "{:<24} {:>10}  {:<8}  manifest {}",
                         r.name.to_string(),
                         bytes(r.artifacts.iter().map(|a| a.size).sum()),
+                        if r.revoked_s.is_some() { "revoked" } else { "" },
                         r.manifest_sha256
                     )
                 })
             });
+            Ok(())
+        }
+        Command::Revoke { release, server } => {
+            let release = block_on(async { server.client()?.revoke_release(&release).await.map_err(refused) })?;
+            output.data(&release, |r| format!("{} is revoked", r.name));
             Ok(())
         }
         Command::Sign { release, key, build, passphrase } => {

@@ -184,6 +184,9 @@ pub struct Release {
     pub manifest_sha256: String,
     /// When it was published; `None` while files are still missing.
     pub published_s: Option<u64>,
+    /// When it was revoked: no device gets it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_s: Option<u64>,
     /// Its artifacts, by path.
     pub artifacts: Vec<crate::manifest::Artifact>,
 }

@@ -359,6 +359,16 @@ pub async fn set_desired(
     Ok(changed)
 }
 
+/// Devices that should run a release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn with_desired(tx: &mut Tx<'_>, release: &ReleaseName) -> Result<Vec<DeviceId>, AppError> {
+    let sql = "SELECT id FROM devices WHERE desired_release = $1 ORDER BY id";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
 /// Lets a device try a version again that was rolled back on it; nothing when there is no such device.
 ///
 /// # Errors

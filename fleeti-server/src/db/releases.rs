@@ -13,6 +13,7 @@ struct Row {
     manifest_sha256: String,
     manifest: String,
     published_s: i64,
+    revoked_s: Option<i64>,
 }
 
 impl TryFrom<Row> for Release {
@@ -22,6 +23,7 @@ impl TryFrom<Row> for Release {
             name: row.name.parse().map_err(AppError::internal)?,
             manifest_sha256: row.manifest_sha256,
             published_s: Some(from_seconds(row.published_s)),
+            revoked_s: row.revoked_s.map(from_seconds),
             artifacts: Manifest::parse(row.manifest.as_bytes()).map_err(AppError::internal)?.artifacts,
         })
     }
@@ -58,8 +60,27 @@ pub async fn insert(
 /// # Errors
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
-    let sql = "SELECT name, manifest_sha256, manifest, published_s FROM releases WHERE name = $1";
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s FROM releases WHERE name = $1";
     sqlx::query_as::<_, Row>(sql).bind(name.to_string()).fetch_optional(pool).await?.map(Release::try_from).transpose()
+}
+
+/// Marks a release revoked; `false` when it was, or is none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, AppError> {
+    let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
+    Ok(sqlx::query(sql).bind(name.to_string()).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Whether a release may be rolled out, in the transaction that does it: it is published and not revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
+    let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    Ok(found == 1)
 }
 
 /// The newest releases.
@@ -67,7 +88,7 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
-    let sql = "SELECT name, manifest_sha256, manifest, published_s FROM releases ORDER BY published_s DESC, name LIMIT $1";
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
 }

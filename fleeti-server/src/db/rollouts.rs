@@ -117,6 +117,16 @@ pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, Ap
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
+/// Every rollout that is not over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
+    let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
+    let rows = sqlx::query_as::<_, Row>(sql).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(Rollout::try_from).collect()
+}
+
 /// One rollout, to be changed.
 ///
 /// # Errors

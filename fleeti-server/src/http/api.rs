@@ -72,6 +72,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(list_releases)
                 .service(get_release)
                 .service(publish_release)
+                .service(revoke_release)
                 .service(upload_file)
                 .service(list_rollouts)
                 .service(start_rollout)
@@ -301,6 +302,14 @@ async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl 
 #[post("/releases/{release}/publish")]
 async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
     Ok(Json(releases::publish(&app, &name).await?))
+}
+
+/// Revokes a release: its rollouts end, and no device gets it any more.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[post("/releases/{release}/revoke")]
+async fn revoke_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    rollouts::revoke_release(&app, &name).await?;
+    Ok(Json(releases::get(&app, &name).await?))
 }
 
 /// Takes one file of a release that is not published yet.

@@ -63,6 +63,10 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
     let mut tx = app.db.write().await?;
+    if !db::releases::is_good(&mut tx, &request.release).await? {
+        let refused = AppError::new(Code::Conflict, format!("{} is revoked", request.release));
+        return Err(refused.hint("publish a higher version and roll that out"));
+    }
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
         let text = format!("rollout {} of {} is on its way in fleet {}", other.id, other.state.release, request.fleet);
         return Err(AppError::new(Code::Conflict, text).hint("wait for it, or stop it with `fleeti rollout abort`"));
@@ -95,6 +99,32 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     tx.commit().await?;
     outcome.hand_out(app);
     Ok(Rollout { state, ..before })
+}
+
+/// Revokes a release: its rollouts end, and no device is to run it or gets it any more. What runs it goes on until there
+/// is something newer. Safe to repeat.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppError> {
+    let digest = releases::get(app, name).await?.manifest_sha256;
+    let mut tx = app.db.write().await?;
+    if !db::releases::revoke(&mut tx, name, now_s()).await? {
+        return Ok(());
+    }
+    let mut outcome = Outcome::default();
+    for rollout in db::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name) {
+        let (state, effects) = rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
+        carry_out(&mut tx, &rollout.id, effects, &mut outcome).await?;
+        db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
+    }
+    let left = db::devices::with_desired(&mut tx, name).await?;
+    outcome.desired.extend(db::devices::set_desired(&mut tx, &left, None).await?);
+    app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
+    tx.commit().await?;
+    outcome.hand_out(app);
+    app.publish(Event::Release { name: name.clone() });
+    Ok(())
 }
 
 /// Tells the rollouts of a fleet what a device reported, and whether it had `heard` of its last grant then.

@@ -85,6 +85,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/builds/{build}/release", web::post().to(builds::release))
                 .route("/releases", web::get().to(releases::list))
                 .route("/releases/{release}", web::get().to(releases::show))
+                .route("/releases/{release}/revoke", web::post().to(releases::revoke))
                 .route("/rollouts", web::get().to(rollouts::list))
                 .route("/rollouts", web::post().to(rollouts::start))
                 .route("/rollouts/{rollout}", web::get().to(rollouts::show))

@@ -1,9 +1,10 @@
 //! Releases.
 
-use super::page::{Page, Result, show};
+use super::page::{Page, Result, see, show};
 use super::shown::{FileRow, ReleaseRow, bytes, instant};
 use crate::app::AppRef;
 use crate::service::releases::{self, Details};
+use crate::service::rollouts;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -34,6 +35,11 @@ struct One {
     promises: Vec<(&'static str, String)>,
     signatures: Vec<(String, String)>,
     artifacts: Vec<FileRow>,
+}
+
+pub async fn revoke(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<HttpResponse> {
+    rollouts::revoke_release(&app, &name).await?;
+    Ok(see(&format!("/releases/{name}")))
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, name: Path<ReleaseName>) -> Result<HttpResponse> {

@@ -239,6 +239,7 @@ impl From<&Build> for BuildRow {
 /// A release in a list.
 pub struct ReleaseRow {
     pub name: String,
+    pub revoked: bool,
     pub size: String,
     pub published: String,
 }
@@ -247,6 +248,7 @@ impl From<&Release> for ReleaseRow {
     fn from(r: &Release) -> Self {
         Self {
             name: r.name.to_string(),
+            revoked: r.revoked_s.is_some(),
             size: bytes(r.artifacts.iter().map(|a| a.size).sum()),
             published: r.published_s.map_or_else(|| "not yet".to_owned(), time),
         }

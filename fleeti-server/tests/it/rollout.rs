@@ -139,6 +139,32 @@ async fn a_second_rollout_waits_for_the_first_and_a_fleet_needs_devices() {
 }
 
 #[actix_web::test]
+async fn a_revoked_release_is_taken_back_from_everybody_and_given_to_nobody() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    publish_release(&world, "kiosk@2").await;
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    report(&world, &a, "kiosk@2", State::Idle).await;
+    let mut peer = Peer::session(&world, &b).await;
+    assert_eq!(next_desired(&mut peer).await.release.unwrap().to_string(), "kiosk@2");
+    let name = "kiosk@2".parse().unwrap();
+    let revoked = world.client.revoke_release(&name).await.unwrap();
+    assert!(revoked.revoked_s.is_some());
+    assert_eq!(next_desired(&mut peer).await.release, None);
+    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, Phase::Aborted);
+    // Also the one that has it already is not led there again, and nobody fetches a byte of it.
+    for device in [&a, &b] {
+        assert_eq!(world.client.device(&device.id).await.unwrap().desired, None);
+        let http = world.https((*device.tls).clone());
+        assert_eq!(http.get(world.url("/releases/kiosk/2/manifest.json")).send().await.unwrap().status(), 403);
+    }
+    let refused = world.client.start_rollout(&start("kiosk@2")).await.unwrap_err();
+    assert!(refused.to_string().contains("is revoked"), "{refused}");
+    assert_eq!(world.client.revoke_release(&name).await.unwrap().revoked_s, revoked.revoked_s);
+    assert!(world.client.revoke_release(&"kiosk@9".parse().unwrap()).await.is_err());
+}
+
+#[actix_web::test]
 async fn a_release_is_published_only_when_everything_in_it_is_as_signed() {
     let world = World::new().await;
     let name: ReleaseName = "kiosk@2".parse().unwrap();
