@@ -69,6 +69,20 @@ impl Paths {
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }
     }
+    /// The same in a folder, for a device that is none.
+    #[must_use]
+    pub fn below(folder: &Path) -> Self {
+        Self {
+            state: folder.join("agent"),
+            helper_state: folder.join("helper"),
+            run: folder.join("run"),
+            lib: folder.join("lib"),
+            esp: folder.join("esp"),
+            efivars: folder.join("efivars"),
+            os_release: folder.join("os-release"),
+            sysupdate: folder.join("systemd-sysupdate"),
+        }
+    }
     /// The helper's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

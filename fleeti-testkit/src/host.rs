@@ -69,17 +69,7 @@ impl Host {
     /// # Errors
     /// I/O.
     pub fn new(setup: Setup) -> Result<Arc<Self>> {
-        let dir = &setup.dir;
-        let paths = Paths {
-            state: dir.join("state"),
-            helper_state: dir.join("helper"),
-            run: dir.join("run"),
-            lib: dir.join("lib"),
-            esp: dir.join("esp"),
-            efivars: dir.join("efivars"),
-            os_release: dir.join("os-release"),
-            sysupdate: "/nonexistent".into(),
-        };
+        let paths = Paths::below(&setup.dir);
         for folder in [&paths.state, &paths.helper_state, &paths.run, &paths.lib.join("trust")] {
             fs::create_dir_all(folder)?;
         }

@@ -10,6 +10,24 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+/// A manifest that names these artifacts and nothing else of meaning.
+#[must_use]
+pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
+    Manifest {
+        kind: KIND.to_owned(),
+        release: name.clone(),
+        architecture: Architecture::X86_64,
+        revision_digest: sha256_hex(b"synthetic revision"),
+        lock_digest: sha256_hex(b"synthetic lock"),
+        artifacts,
+        root_hash: String::new(),
+        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+        minimum_version: name.version.clone(),
+        created_s: 0,
+        critical: vec![],
+    }
+}
+
 /// Writes a signed release directory with one root of `size` bytes.
 ///
 /// # Errors
@@ -24,22 +42,9 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
         (Artifact { path, size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode }, bytes)
     };
     let programs = [program(format!("raw/{}_{}.efi", name.line, name.version)), program("raw/systemd-boot.efi".into())];
-    let manifest = Manifest {
-        kind: KIND.to_owned(),
-        release: name.clone(),
-        architecture: Architecture::X86_64,
-        revision_digest: sha256_hex(b"synthetic revision"),
-        lock_digest: sha256_hex(b"synthetic lock"),
-        artifacts: [Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None }]
-            .into_iter()
-            .chain(programs.iter().map(|(artifact, _)| artifact.clone()))
-            .collect(),
-        root_hash: seed,
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
-        minimum_version: name.version.clone(),
-        created_s: 0,
-        critical: vec![],
-    };
+    let root = Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None };
+    let artifacts = [root].into_iter().chain(programs.iter().map(|(artifact, _)| artifact.clone())).collect();
+    let manifest = Manifest { root_hash: seed, ..manifest_of(name, artifacts) };
     let document = manifest::to_bytes(&manifest)?;
     let signature = manifest::sign(&document, key)?;
     fs::create_dir_all(dir.join("raw"))?;

@@ -194,7 +194,11 @@ fn remove_if_there(path: &Path) -> Result<()> {
 fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, entry: &Path) -> Result<bool> {
     let program = fs::read(staged)?;
     let artifact = verified.manifest().uki().context("the manifest names no kernel image")?;
-    let kept: BootSignatures = serde_json::from_slice(&fs::read(paths.helper_state.join("staged.boot.json"))?)?;
+    let kept: BootSignatures = match fs::read(paths.helper_state.join("staged.boot.json")) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => BootSignatures::default(),
+        Err(e) => return Err(e.into()),
+    };
     let length = program.len();
     let signed = trusted.signed(program, secure_boot::signature_for(&kept, &artifact.path))?;
     if signed.len() == length {

@@ -112,16 +112,7 @@ impl Bench {
         file.seek(SeekFrom::Start(MIB)).unwrap();
         file.write_all(&[1u8; 4096]).unwrap();
 
-        let paths = Paths {
-            state: path("agent"),
-            helper_state: path("helper"),
-            run: path("run"),
-            lib: path("lib"),
-            esp: path("esp"),
-            efivars: path("efivars"),
-            os_release: path("os-release"),
-            sysupdate: wrapper,
-        };
+        let paths = Paths { sysupdate: wrapper, ..Paths::below(dir.path()) };
         Self { dir, paths, release, openpgp, log, disk, tree }
     }
 

@@ -3,14 +3,14 @@
 
 use fleeti_agent::helper::staging;
 use fleeti_agent::{Paths, secure_boot};
-use fleeti_core::id::Architecture;
-use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_core::manifest::Artifact;
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, VariableWrite};
 use fleeti_pki::authenticode;
 use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{self, PublicKey, ReleaseKeys, Verified};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::uefi::{self, SignatureList};
+use fleeti_testkit::synthetic;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -44,16 +44,7 @@ impl Device {
             fs::create_dir_all(path(folder)).unwrap();
         }
         fs::write(path("os-release"), "IMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
-        let paths = Paths {
-            state: path("agent"),
-            helper_state: path("helper"),
-            run: path("run"),
-            lib: path("lib"),
-            esp: path("esp"),
-            efivars: path("efivars"),
-            os_release: path("os-release"),
-            sysupdate: "/nonexistent".into(),
-        };
+        let paths = Paths::below(dir.path());
         let device = Self { dir, paths, keys: BootKeys::generate(&"dev-a".parse().unwrap(), NOW_S).unwrap() };
         device.enroll();
         for loader in LOADERS {
@@ -112,19 +103,8 @@ impl Device {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
         let path = "raw/kiosk_2.efi".to_owned();
         let (sha256, digest) = (fleeti_core::canonical::sha256_hex(body), authenticode::digest(body).unwrap());
-        let manifest = Manifest {
-            kind: KIND.to_owned(),
-            release: "kiosk@2".parse().unwrap(),
-            architecture: Architecture::X86_64,
-            revision_digest: String::new(),
-            lock_digest: String::new(),
-            artifacts: vec![Artifact { path: path.clone(), size: body.len() as u64, sha256, authenticode: Some(hex::encode(digest)) }],
-            root_hash: String::new(),
-            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
-            minimum_version: "2".parse().unwrap(),
-            created_s: 0,
-            critical: vec![],
-        };
+        let artifact = Artifact { path: path.clone(), size: body.len() as u64, sha256, authenticode: Some(hex::encode(digest)) };
+        let manifest = synthetic::manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
         let document = manifest::to_bytes(&manifest).unwrap();
         let keys = ReleaseKeys::new(vec![PublicKey::of(&key).unwrap()], 1).unwrap();
         let verified = manifest::verify(&document, &[manifest::sign(&document, &key).unwrap()], &keys).unwrap();

@@ -2,10 +2,10 @@
 
 use fleeti_build::release::{ReleaseError, countersign, verify};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::Architecture;
-use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_core::manifest::Artifact;
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys, to_bytes};
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_testkit::synthetic::manifest_of;
 use std::fs;
 use std::path::Path;
 
@@ -15,19 +15,8 @@ const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure
 /// A release whose kernel image is `uki`, with this Authenticode digest in its manifest; nobody has signed it.
 fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
     let path = "raw/kiosk_2.efi".to_owned();
-    let manifest = Manifest {
-        kind: KIND.to_owned(),
-        release: "kiosk@2".parse().unwrap(),
-        architecture: Architecture::X86_64,
-        revision_digest: String::new(),
-        lock_digest: String::new(),
-        artifacts: vec![Artifact { path: path.clone(), size: uki.len() as u64, sha256: sha256_hex(uki), authenticode }],
-        root_hash: String::new(),
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
-        minimum_version: "2".parse().unwrap(),
-        created_s: 0,
-        critical: vec![],
-    };
+    let artifact = Artifact { path: path.clone(), size: uki.len() as u64, sha256: sha256_hex(uki), authenticode };
+    let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
     fs::create_dir_all(dir.join("raw")).unwrap();
     fs::write(dir.join(path), uki).unwrap();
     fs::write(dir.join("manifest.json"), to_bytes(&manifest).unwrap()).unwrap();

@@ -163,6 +163,42 @@ pub async fn keep_signatures(tx: &mut Tx<'_>, release: &ReleaseName, signed: &[(
     Ok(())
 }
 
+/// A device whose signatures over a release are to be made.
+pub struct Unsigned {
+    /// Which.
+    pub device: DeviceId,
+    /// Of its newest db key.
+    pub epoch: u32,
+    /// Its keys, as the signer gave them.
+    pub wrapped: String,
+    /// How they stand.
+    pub standing: SecureBoot,
+}
+
+#[derive(sqlx::FromRow)]
+struct UnsignedRow {
+    device: String,
+    wrapped: String,
+    boot: Option<String>,
+    epoch: i64,
+    expected: String,
+    change_number: i64,
+}
+
+impl TryFrom<UnsignedRow> for Unsigned {
+    type Error = AppError;
+    fn try_from(row: UnsignedRow) -> Result<Self, AppError> {
+        let boot: Option<BootSummary> = row.boot.map(|text| serde_json::from_str(&text)).transpose()?;
+        let epoch = epoch(row.epoch)?;
+        Ok(Self {
+            device: row.device.parse().map_err(AppError::internal)?,
+            epoch,
+            wrapped: row.wrapped,
+            standing: standing(epoch, &expected(&row.expected, row.change_number)?, boot.as_ref()),
+        })
+    }
+}
+
 /// Devices of a fleet with keys of their own that have no signatures over a release in their epoch, after a device.
 ///
 /// # Errors
@@ -173,12 +209,11 @@ pub async fn unsigned(
     release: &ReleaseName,
     after: &str,
     limit: u32,
-) -> Result<Vec<(DeviceId, u32, String)>, AppError> {
-    let sql = "SELECT k.device, k.epoch, k.wrapped FROM devices d JOIN boot_keys k ON k.device = d.id \
+) -> Result<Vec<Unsigned>, AppError> {
+    let sql = "SELECT k.device, k.wrapped, d.boot, k.epoch, k.expected, k.change_number \
+               FROM devices d JOIN boot_keys k ON k.device = d.id \
                LEFT JOIN boot_signatures s ON s.device = d.id AND s.release_name = $2 AND s.epoch = k.epoch \
                WHERE d.fleet = $1 AND d.revoked_s IS NULL AND s.device IS NULL AND d.id > $3 ORDER BY d.id LIMIT $4";
-    let query = sqlx::query_as(sql).bind(fleet.as_str()).bind(release.to_string()).bind(after).bind(i64::from(limit));
-    let rows: Vec<(String, i64, String)> = query.fetch_all(pool).await?;
-    let row = |(device, number, wrapped): (String, i64, String)| Ok((device.parse().map_err(AppError::internal)?, epoch(number)?, wrapped));
-    rows.into_iter().map(row).collect()
+    let query = sqlx::query_as::<_, UnsignedRow>(sql).bind(fleet.as_str()).bind(release.to_string()).bind(after).bind(i64::from(limit));
+    query.fetch_all(pool).await?.into_iter().map(Unsigned::try_from).collect()
 }

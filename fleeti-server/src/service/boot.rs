@@ -119,11 +119,12 @@ pub fn sign_ahead(app: &AppRef, fleet: FleetId, release: ReleaseName) {
 pub async fn sign_all(app: &App, fleet: &FleetId, release: &ReleaseName) -> Result<usize, AppError> {
     let (mut after, mut made) = (String::new(), 0);
     loop {
-        let batch = db::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
-        let Some((last, ..)) = batch.last() else { return Ok(made) };
-        after = last.to_string();
-        let signed = join_all(batch.iter().map(|(device, _, wrapped)| sign(app, device, wrapped, release))).await;
-        let signed = batch.into_iter().zip(signed).map(|((d, epoch, _), s)| Ok((d, epoch, s?))).collect::<Result<Vec<_>, AppError>>()?;
+        let mut batch = db::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
+        let Some(last) = batch.last() else { return Ok(made) };
+        after = last.device.to_string();
+        batch.retain(|d| d.standing.problem.is_none());
+        let signed = join_all(batch.iter().map(|d| sign(app, &d.device, &d.wrapped, release))).await;
+        let signed = batch.into_iter().zip(signed).map(|(d, s)| Ok((d.device, d.epoch, s?))).collect::<Result<Vec<_>, AppError>>()?;
         made += signed.len();
         let mut tx = app.db.write().await?;
         db::boot::keep_signatures(&mut tx, release, &signed).await?;

@@ -104,6 +104,22 @@ async fn signatures_are_for_a_granted_release_and_a_device_that_is_as_it_was_enr
 }
 
 #[actix_web::test]
+async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
+    let world = World::new().await;
+    let (_, good, expected) = made(&world).await;
+    let made = provision(&world, &request(Some("kiosk@1"))).await.unwrap();
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let bad = world.device_of(world.try_enroll(&made.record.token, &key).await.json().await.unwrap(), &key);
+    report(&world, &good, Some(expected.clone()), true).await;
+    report(&world, &bad, Some(FirmwareKeys { setup_mode: true, ..expected }), true).await;
+    publish_release(&world, "kiosk@2").await;
+    let (app, fleet, name) = (&world.server.app, "demo".parse().unwrap(), "kiosk@2".parse().unwrap());
+    assert_eq!(fleeti_server::service::boot::sign_all(app, &fleet, &name).await.unwrap(), 1);
+    let waiting = fleeti_server::db::boot::unsigned(app.db.pool(), &fleet, &name, "", 10).await.unwrap();
+    assert_eq!(waiting.iter().map(|d| &d.device).collect::<Vec<_>>(), [&bad.id]);
+}
+
+#[actix_web::test]
 async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let world = World::new().await;
     let (provisioned, device, expected) = made(&world).await;

@@ -1,9 +1,8 @@
 //! Secure Boot keys of devices: what the signer makes of them, and what it refuses to whoever has the server's power.
 
-use crate::{NOW_S, World};
+use crate::{World, one, refusal};
 use base64::Engine;
-use fleeti_core::id::Architecture;
-use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_core::manifest::Artifact;
 use fleeti_pki::audit::{Act, Entry, Stage};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -11,22 +10,12 @@ use fleeti_pki::{authenticode, certificate, manifest, sealed, uefi};
 use fleeti_signer::keeper::{Keeper, Limits};
 use fleeti_signer::keys;
 use fleeti_signer::wire::{BootOrder, BootState, Request, Response};
+use fleeti_testkit::synthetic::manifest_of;
 
 const DIGEST: [u8; 32] = [0xab; 32];
 
 fn decode(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
-}
-
-fn one(keeper: &mut Keeper, request: Request) -> Response {
-    keeper.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
-}
-
-fn refusal(keeper: &mut Keeper, request: Request) -> String {
-    match one(keeper, request) {
-        Response::Refused { reason } => reason,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// The state of a new device's keys, and the value of its db.
@@ -39,19 +28,8 @@ fn make(keeper: &mut Keeper, device: &str) -> (BootState, Vec<u8>) {
 
 fn release(world: &World, authenticode: Option<String>) -> (String, SoftKey) {
     let path = "raw/kiosk_2.efi".to_owned();
-    let manifest = Manifest {
-        kind: KIND.to_owned(),
-        release: "kiosk@2".parse().unwrap(),
-        architecture: Architecture::X86_64,
-        revision_digest: String::new(),
-        lock_digest: String::new(),
-        artifacts: vec![Artifact { path, size: 1, sha256: "c".into(), authenticode }],
-        root_hash: String::new(),
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
-        minimum_version: "2".parse().unwrap(),
-        created_s: 0,
-        critical: vec![],
-    };
+    let artifact = Artifact { path, size: 1, sha256: "c".into(), authenticode };
+    let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
     let file = std::fs::read(world.path("pki/offline/release.key")).unwrap();
     let key = SoftKey::from_pkcs8_der(&sealed::open(&file, purpose::RELEASE, b"pass").unwrap()).unwrap();
     (String::from_utf8(manifest::to_bytes(&manifest).unwrap()).unwrap(), key)

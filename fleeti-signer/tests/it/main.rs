@@ -11,7 +11,7 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::keeper::{Keeper, Limits};
 use fleeti_signer::keys;
-use fleeti_signer::wire::{Occasion, Request};
+use fleeti_signer::wire::{Occasion, Request, Response};
 use std::path::PathBuf;
 
 const NOW_S: u64 = 1_800_000_000;
@@ -50,4 +50,15 @@ fn csr() -> String {
 fn device(id: &str, valid_s: u64) -> Request {
     let protection = fleeti_pki::certificate::Protection::Software;
     Request::CertifyDevice { device: id.parse().unwrap(), csr_pem: csr(), valid_s, protection, occasion: Occasion::Enrollment }
+}
+
+fn one(keeper: &mut Keeper, request: Request) -> Response {
+    keeper.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
+}
+
+fn refusal(keeper: &mut Keeper, request: Request) -> String {
+    match one(keeper, request) {
+        Response::Refused { reason } => reason,
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,6 +1,6 @@
 //! What the signer does, and what it refuses to whoever asks.
 
-use crate::{NOW_S, World, csr, device};
+use crate::{NOW_S, World, csr, device, one, refusal};
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
@@ -11,15 +11,6 @@ use fleeti_signer::wire::{Occasion, Request, Response, RevokedSerial};
 
 const DAY_S: u64 = 86_400;
 
-fn one(keeper: &mut Keeper, request: Request) -> Response {
-    keeper.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
-}
-fn refusal(keeper: &mut Keeper, request: Request) -> String {
-    match one(keeper, request) {
-        Response::Refused { reason } => reason,
-        other => panic!("{other:?}"),
-    }
-}
 fn entries(keeper: &mut Keeper) -> Vec<Entry> {
     match one(keeper, Request::Entries { from: 0, limit: 1000 }) {
         Response::Entries { lines } => lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect(),

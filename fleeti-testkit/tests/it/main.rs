@@ -25,20 +25,11 @@ fn write_keys(data: &Path) {
 }
 
 fn paths(dir: &Path, public: &Path) -> Paths {
-    for folder in ["state", "lib/trust"] {
+    for folder in ["agent", "lib/trust"] {
         fs::create_dir_all(dir.join(folder)).unwrap();
     }
     fs::copy(public.join("root.pem"), dir.join("lib/trust/root.pem")).unwrap();
-    Paths {
-        state: dir.join("state"),
-        helper_state: dir.join("helper"),
-        run: dir.join("run"),
-        lib: dir.join("lib"),
-        esp: dir.join("esp"),
-        efivars: dir.join("efivars"),
-        os_release: dir.join("os-release"),
-        sysupdate: "/nonexistent".into(),
-    }
+    Paths::below(dir)
 }
 
 fn http(identity: &Identity, paths: &Paths) -> reqwest::Client {
