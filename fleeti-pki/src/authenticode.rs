@@ -78,7 +78,7 @@ pub fn signature(digest: &[u8; 32], certificate: &Certificate, signer: &dyn Sign
     sequence(&[&encoded(&SIGNED_DATA)?, &context(0, true, signed)?])
 }
 
-/// Verifies that a signature is one that [`signature`] made over this digest by the key of this certificate.
+/// Verifies that a signature is one that [`fn@signature`] made over this digest by the key of this certificate.
 ///
 /// # Errors
 /// [`Error::Refused`].

@@ -41,7 +41,7 @@ pub enum Command {
     },
     /// Make the records of devices that are about to be made: id, one-time token, Secure Boot keys and signatures.
     ///
-    /// Each becomes a file, DIR/<device>.json (mode 0600), for `fleeti release disk --bundle`. With --csv there is one
+    /// Each becomes a file, DIR/DEVICE.json (mode 0600), for `fleeti release disk --bundle`. With --csv there is one
     /// device for each line; its columns are `ek_sha256` (may be empty: any TPM) and nothing else is needed.
     Provision {
         /// The fleet that they join.
