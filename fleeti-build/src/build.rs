@@ -13,6 +13,8 @@ use fleeti_core::profile::{Profile, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +38,9 @@ pub struct Request {
     /// Where the build goes.
     pub out: PathBuf,
 }
+
+/// Largest `build.json`, bytes.
+pub const RECORD_MAX: u64 = 1 << 20;
 
 /// `build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +273,13 @@ pub fn stages(log: &str) -> Vec<String> {
     names
 }
 
+/// Opens a file to be read; no link is followed, and nothing that would wait is waited for.
+pub(crate) fn open_plain(path: &Path) -> std::io::Result<fs::File> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no file")) }
+}
+
 /// Copies with holes: a disk image is mostly empty.
 pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError> {
     let _ = fs::remove_file(target);
@@ -295,9 +307,31 @@ impl BuildRecord {
     /// # Errors
     /// [`BuildError::Io`], [`BuildError::Malformed`].
     pub fn read(directory: &Path) -> Result<Self, BuildError> {
+        Self::parse(directory, &Self::bytes(directory)?)
+    }
+
+    /// Reads the bytes of the `build.json` of a directory.
+    ///
+    /// # Errors
+    /// [`BuildError::Malformed`].
+    pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
+        serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: directory.join("build.json"), source })
+    }
+
+    /// The bytes of `build.json`, which are what people approve.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`], also for a record that is larger than [`RECORD_MAX`].
+    pub fn bytes(directory: &Path) -> Result<Vec<u8>, BuildError> {
         let path = directory.join("build.json");
-        let bytes = fs::read(&path).map_err(io(&path))?;
-        serde_json::from_slice(&bytes).map_err(|source| BuildError::Malformed { path, source })
+        let mut bytes = Vec::new();
+        let file = open_plain(&path).map_err(io(&path))?;
+        file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
+        if bytes.len() as u64 > RECORD_MAX {
+            let source = std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
+            return Err(BuildError::Io { path, source });
+        }
+        Ok(bytes)
     }
 }
 

@@ -6,15 +6,16 @@
 //! xz/   the same names with .xz, for a device without an agent
 //! ```
 
-use crate::build::{BuildError, BuildRecord, copy_sparse};
+use crate::build::{BuildError, BuildRecord, FileRecord, open_plain};
 use crate::lock::sha256_file;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest};
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::Signer;
 use fleeti_pki::{Error as PkiError, authenticode, manifest};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Block of the `.xz` files: fixed, so that they are the same bytes with any number of threads.
@@ -74,18 +75,18 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
     |source| ReleaseError::Io { path, source }
 }
 
-/// Signs a build into a release directory.
+/// Signs a build into a release directory. What is signed is what `record` says; the directory may be anybody's: every
+/// file of it is taken once, and what was taken is compared with the record.
 ///
 /// # Errors
 /// [`ReleaseError`]; nothing is left at `out` then.
 pub fn create(
-    build: &Path,
+    (build, record): (&Path, &BuildRecord),
     out: &Path,
     signers: &ReleaseSigners<'_>,
     created_s: u64,
     line: &mut dyn FnMut(&str),
 ) -> Result<Manifest, ReleaseError> {
-    let record = BuildRecord::read(build)?;
     if out.exists() {
         return Err(ReleaseError::Exists(out.to_owned()));
     }
@@ -98,23 +99,27 @@ pub fn create(
     }
 
     line("checking the build");
-    // What is signed is what build.json records, not whatever lies in the directory now.
-    let source = |name: &str| -> Result<PathBuf, ReleaseError> {
-        let path = build.join(name);
-        let found = sha256_file(&path).map_err(io(&path))?;
-        let recorded = record.files.get(name).is_some_and(|f| f.sha256 == found);
-        if recorded { Ok(path) } else { Err(ReleaseError::ChangedBuild(path)) }
-    };
     let (name, version) = (&record.release.line, &record.release.version);
     let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
     let raw = folder("raw");
-    copy_sparse(&source("root.erofs")?, &raw.join(format!("{name}_{version}_{root_uuid}.root")))?;
-    copy_sparse(&source("root.verity")?, &raw.join(format!("{name}_{version}_{verity_uuid}.verity")))?;
+    for (from, uuid, kind) in [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")] {
+        let target = raw.join(format!("{name}_{version}_{uuid}.{kind}"));
+        let (mut file, recorded) = recorded(build, record, from)?;
+        let mut copy = fs::File::create(&target).map_err(io(&target))?;
+        std::io::copy(&mut file, &mut copy).map_err(io(&target))?;
+        if sha256_file(&target).map_err(io(&target))? != recorded.sha256 {
+            return Err(ReleaseError::ChangedBuild(build.join(from)));
+        }
+    }
     let db = signers.db.map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?))).transpose()?;
     for (from, to) in [("uki.efi", format!("{name}_{version}.efi")), ("systemd-boot.efi", "systemd-boot.efi".to_owned())] {
         line(&format!("signing {to}"));
-        let unsigned = source(from)?;
-        let bytes = fs::read(&unsigned).map_err(io(&unsigned))?;
+        let (mut file, recorded) = recorded(build, record, from)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io(&build.join(from)))?;
+        if sha256_hex(&bytes) != recorded.sha256 {
+            return Err(ReleaseError::ChangedBuild(build.join(from)));
+        }
         if from == "uki.efi" {
             authenticode::check_uki(&bytes)?;
         }
@@ -148,14 +153,14 @@ pub fn create(
     line("signing the manifest");
     let manifest = Manifest {
         kind: KIND.to_owned(),
-        release: record.release,
+        release: record.release.clone(),
         architecture: record.architecture,
-        revision_digest: record.inputs.revision_digest,
-        lock_digest: record.inputs.lock_digest,
+        revision_digest: record.inputs.revision_digest.clone(),
+        lock_digest: record.inputs.lock_digest.clone(),
         artifacts,
-        root_hash: record.root_hash,
-        reference_values: record.reference_values,
-        minimum_version: record.minimum_version,
+        root_hash: record.root_hash.clone(),
+        reference_values: record.reference_values.clone(),
+        minimum_version: record.minimum_version.clone(),
         created_s,
         critical: CRITICAL_KNOWN.iter().map(|f| (*f).to_owned()).collect(),
     };
@@ -172,6 +177,17 @@ pub fn create(
     fs::rename(&staged, out).map_err(io(out))?;
     fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
     Ok(manifest)
+}
+
+/// A file of a build, opened once; no more of it is read than the record says.
+fn recorded<'a>(build: &Path, record: &'a BuildRecord, name: &str) -> Result<(std::io::Take<fs::File>, &'a FileRecord), ReleaseError> {
+    let path = build.join(name);
+    let entry = record.files.get(name).ok_or_else(|| ReleaseError::ChangedBuild(path.clone()))?;
+    let file = open_plain(&path).map_err(io(&path))?;
+    if file.metadata().map_err(io(&path))?.len() != entry.size {
+        return Err(ReleaseError::ChangedBuild(path));
+    }
+    Ok((file.take(entry.size), entry))
 }
 
 /// Every file and folder below a path, onto the disk.

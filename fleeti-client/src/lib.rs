@@ -20,8 +20,8 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
-    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ProfileRevision, Provision, Provisioned, Release, RevocationReason, Revoke,
-    Rollout, RolloutSummary,
+    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
+    RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -326,6 +326,34 @@ impl Client {
     /// [`ClientError`].
     pub async fn sign_build(&self, id: &str) -> Result<Build> {
         self.post(&format!("builds/{id}/sign"), &()).await
+    }
+    /// The bytes of a build's record, whose digest people approve.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn build_record(&self, id: &str) -> Result<Vec<u8>> {
+        Ok(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?.bytes().await?.to_vec())
+    }
+    /// Whose word is needed before the server's keys sign a build, and whose is there.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn signature(&self, build: &str) -> Result<SignatureStatus> {
+        self.get(&format!("builds/{build}/signature")).await
+    }
+    /// Asks for a signature.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request_signature(&self, build: &str, request: &RequestSignature) -> Result<SignatureStatus> {
+        self.post(&format!("builds/{build}/signature"), request).await
+    }
+    /// Agrees to a signature.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approve_signature(&self, build: &str, by: &SignedBy) -> Result<SignatureStatus> {
+        self.post(&format!("builds/{build}/approvals"), by).await
     }
     /// The newest revision of each profile.
     ///

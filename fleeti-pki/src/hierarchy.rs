@@ -37,6 +37,8 @@ pub mod purpose {
     pub const SERVER_CA: &str = "server-ca";
     /// Signs checkpoints of the audit log.
     pub const AUDIT: &str = "audit";
+    /// A person's: agrees that a server's keys sign a release.
+    pub const APPROVER: &str = "approver";
     /// Wraps the Secure Boot keys of devices; 32 bytes, no private key.
     pub const BOOT_WRAP: &str = "boot-wrap";
 }
@@ -88,8 +90,9 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
     keep(&mut files, "online", purpose::BOOT_WRAP, &WrapKey::generate()[..])?;
     let release = SoftKey::generate(Algorithm::P384)?;
     keep(&mut files, "offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
-    let openpgp = OpenPgpKey::generate()?;
-    keep(&mut files, "offline", purpose::OPENPGP, &openpgp.to_bytes()?)?;
+    let openpgp = SoftKey::generate(Algorithm::P256)?;
+    keep(&mut files, "offline", purpose::OPENPGP, &openpgp.to_pkcs8_der()?)?;
+    let openpgp = OpenPgpKey::new(Box::new(openpgp))?;
     for variable in [purpose::PK, purpose::KEK, purpose::DB] {
         let key = SoftKey::generate(Algorithm::Rsa2048)?;
         let certificate = self_signed(Role::SecureBoot { variable }, Period::starting(now_s, ROOT_S), &key)?;

@@ -11,13 +11,14 @@
 //! ```
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
-//! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`openpgp`]
+//! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`approval`] (who must agree) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
 //! [`boot_keys`] (Secure Boot of one device) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
 
 #![warn(missing_docs)]
 
+pub mod approval;
 pub mod audit;
 pub mod authenticode;
 pub mod boot_keys;

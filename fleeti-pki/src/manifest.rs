@@ -32,6 +32,11 @@ impl PublicKey {
     pub fn id(&self) -> String {
         key_id(&self.der)
     }
+    /// SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
     /// PEM `PUBLIC KEY`.
     ///
     /// # Errors

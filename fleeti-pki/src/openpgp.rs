@@ -1,53 +1,57 @@
 //! The OpenPGP signature that systemd-sysupdate checks: version 4, ECDSA over P-256, detached, binary.
 
+use crate::signer::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
-use pgp::composed::{DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey};
-use pgp::crypto::ecc_curve::ECCCurve;
+use pgp::composed::{DetachedSignature, SignedKeyDetails, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::public_key::PublicKeyAlgorithm;
+use pgp::packet::{KeyFlags, PacketHeader, PacketTrait, PublicKey, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId};
 use pgp::ser::Serialize;
-use pgp::types::{Password, Timestamp};
-use zeroize::Zeroizing;
+use pgp::types::{
+    Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, PacketHeaderVersion, Password, PublicParams, SignatureBytes, SigningKey, Tag, Timestamp,
+};
 
 /// Keys are dated back to this second (2024-01-01): a device whose clock is behind refuses a key that
 /// was made in its future.
 pub const CREATED_S: u32 = 1_704_067_200;
 
-/// A key that signs `SHA256SUMS`.
-#[derive(Debug)]
-pub struct OpenPgpKey(SignedSecretKey);
+/// OID of P-256 with its length, as RFC 6637, 11 writes it.
+const P256_OID: [u8; 9] = [8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// A key that signs `SHA256SUMS`; the private half may be in a token.
+pub struct OpenPgpKey {
+    signer: Box<dyn Signer>,
+    public: PublicKey,
+}
+
+impl std::fmt::Debug for OpenPgpKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OpenPgpKey({})", self.public.fingerprint())
+    }
+}
 
 impl OpenPgpKey {
-    /// A new key.
+    /// The OpenPGP key of a P-256 key. The same key is always the same OpenPGP key.
     ///
     /// # Errors
-    /// [`Error::Backend`].
-    pub fn generate() -> Result<Self, Error> {
-        let params = SecretKeyParamsBuilder::default()
-            .key_type(KeyType::ECDSA(ECCCurve::P256))
-            .can_sign(true)
-            .can_certify(true)
-            .created_at(Timestamp::from_secs(CREATED_S))
-            .primary_user_id("Fleeti releases".into())
-            .build()
-            .or_backend("making an OpenPGP key")?;
-        params.generate(rand_08::rngs::OsRng).or_backend("making an OpenPGP key").map(Self)
-    }
-
-    /// The secret key, to be sealed.
-    ///
-    /// # Errors
-    /// [`Error::Backend`].
-    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.0.to_bytes().or_backend("writing an OpenPGP key").map(Zeroizing::new)
-    }
-
-    /// Reads what [`Self::to_bytes`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        use pgp::composed::Deserializable;
-        SignedSecretKey::from_bytes(bytes).or_malformed("OpenPGP key").map(Self)
+    /// [`Error::Refused`] for another kind of key; [`Error::Backend`].
+    pub fn new(signer: Box<dyn Signer>) -> Result<Self, Error> {
+        if signer.algorithm() != Algorithm::P256 {
+            return Err(Error::Refused("an OpenPGP key is a P-256 key"));
+        }
+        // The uncompressed point is the end of the SubjectPublicKeyInfo (RFC 5480, 2.2).
+        let point = signer.public_key_der().last_chunk::<65>().ok_or(Error::Refused("the public key is too short"))?;
+        let mut body = vec![4];
+        body.extend(CREATED_S.to_be_bytes());
+        body.push(u8::from(PublicKeyAlgorithm::ECDSA));
+        body.extend(P256_OID);
+        // An MPI begins with its length in bits; the point begins with 0x04, three bits.
+        body.extend([0x02, 0x03]);
+        body.extend(point);
+        let length = u32::try_from(body.len()).or_malformed("public key")?;
+        let header = PacketHeader::from_parts(PacketHeaderVersion::New, Tag::PublicKey, pgp::types::PacketLength::Fixed(length));
+        let public = PublicKey::try_from_reader(header.or_backend("making an OpenPGP key")?, body.as_slice());
+        Ok(Self { signer, public: public.or_backend("making an OpenPGP key")? })
     }
 
     /// A binary keyring with the public half, as systemd reads it.
@@ -55,7 +59,23 @@ impl OpenPgpKey {
     /// # Errors
     /// [`Error::Backend`].
     pub fn keyring(&self) -> Result<Vec<u8>, Error> {
-        SignedPublicKey::from(self.0.clone()).to_bytes().or_backend("writing a keyring")
+        let made = || -> pgp::errors::Result<Vec<u8>> {
+            let user = UserId::from_str(PacketHeaderVersion::New, "Fleeti releases")?;
+            let mut flags = KeyFlags::default();
+            flags.set_sign(true);
+            flags.set_certify(true);
+            let mut config = SignatureConfig::v4(SignatureType::CertPositive, self.algorithm(), HashAlgorithm::Sha256);
+            config.hashed_subpackets = vec![
+                Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::from_secs(CREATED_S)))?,
+                Subpacket::regular(SubpacketData::KeyFlags(flags))?,
+                Subpacket::regular(SubpacketData::IssuerFingerprint(self.fingerprint()))?,
+            ];
+            config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(self.legacy_key_id()))?];
+            let binding = config.sign_certification(self, &self.public, &Password::empty(), user.tag(), &user)?;
+            let details = SignedKeyDetails::new(vec![], vec![], vec![user.into_signed(binding)], vec![]);
+            SignedPublicKey::new(self.public.clone(), details, vec![]).to_bytes()
+        };
+        made().or_backend("writing a keyring")
     }
 
     /// The content of `SHA256SUMS.gpg`.
@@ -63,16 +83,60 @@ impl OpenPgpKey {
     /// # Errors
     /// [`Error::Backend`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let key = &self.0.primary_key;
-        let signature = DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, key, &Password::empty(), HashAlgorithm::Sha256, message);
+        let signature =
+            DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, self, &Password::empty(), HashAlgorithm::Sha256, message);
         signature.or_backend("signing")?.to_bytes().or_backend("writing a signature")
+    }
+}
+
+impl KeyDetails for OpenPgpKey {
+    fn version(&self) -> KeyVersion {
+        self.public.version()
+    }
+    fn fingerprint(&self) -> Fingerprint {
+        self.public.fingerprint()
+    }
+    fn legacy_key_id(&self) -> KeyId {
+        self.public.legacy_key_id()
+    }
+    fn algorithm(&self) -> PublicKeyAlgorithm {
+        self.public.algorithm()
+    }
+    fn created_at(&self) -> Timestamp {
+        self.public.created_at()
+    }
+    fn legacy_v3_expiration_days(&self) -> Option<u16> {
+        None
+    }
+    fn public_params(&self) -> &PublicParams {
+        self.public.public_params()
+    }
+}
+
+impl SigningKey for OpenPgpKey {
+    fn sign(&self, _: &Password, hash: HashAlgorithm, digest: &[u8]) -> pgp::errors::Result<SignatureBytes> {
+        if hash != HashAlgorithm::Sha256 {
+            return Err(format!("an OpenPGP key of Fleeti signs SHA-256, not {hash}").into());
+        }
+        let der = self.signer.sign_digest(digest).map_err(|e| e.to_string())?;
+        let signature = p256::ecdsa::Signature::from_der(&der).map_err(|e| e.to_string())?;
+        let (r, s) = signature.split_bytes();
+        Ok(SignatureBytes::Mpis(vec![Mpi::from_slice(&r), Mpi::from_slice(&s)]))
+    }
+    fn hash_alg(&self) -> HashAlgorithm {
+        HashAlgorithm::Sha256
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signer::SoftKey;
     use std::process::{Command, Stdio};
+
+    fn key() -> OpenPgpKey {
+        OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap()
+    }
 
     /// gpgv is what the world verifies with.
     fn gpgv(key: &OpenPgpKey, message: &[u8], signature: &[u8]) -> bool {
@@ -88,10 +152,15 @@ mod tests {
 
     #[test]
     fn gpgv_accepts_the_signature_and_refuses_a_changed_message() {
-        let key = OpenPgpKey::from_bytes(&OpenPgpKey::generate().unwrap().to_bytes().unwrap()).unwrap();
-        let signature = key.sign(b"message").unwrap();
-        assert!(gpgv(&key, b"message", &signature));
-        assert!(!gpgv(&key, b"messagf", &signature));
-        assert!(!gpgv(&OpenPgpKey::generate().unwrap(), b"message", &signature));
+        let mine = key();
+        let signature = mine.sign(b"message").unwrap();
+        assert!(gpgv(&mine, b"message", &signature));
+        assert!(!gpgv(&mine, b"messagf", &signature));
+        assert!(!gpgv(&key(), b"message", &signature));
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_no_openpgp_key() {
+        assert!(OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P384).unwrap())).is_err());
     }
 }

@@ -75,6 +75,11 @@ impl App {
     pub fn releases(&self) -> PathBuf {
         self.config.data.join("releases")
     }
+    /// Where the signer leaves the releases that it signs, beside uploads; the same file system as their place.
+    #[must_use]
+    pub fn outbox(&self) -> PathBuf {
+        outbox(&self.config.data)
+    }
     /// An entry for the audit log, in the transaction of what it is about.
     ///
     /// # Errors
@@ -89,6 +94,12 @@ impl App {
     pub fn publish(&self, event: Event) {
         self.events.send(event).ok();
     }
+}
+
+/// [`App::outbox`] of a data folder.
+#[must_use]
+pub fn outbox(data: &std::path::Path) -> PathBuf {
+    data.join("releases/.staging")
 }
 
 /// Unix seconds.

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
 //! DIR/pki/public/                            certificates and public keys
-//! DIR/pki/signing/{release,openpgp,db}.key   only where this server may sign releases by itself
+//! DIR/pki/signing/{release,openpgp,db}.key   only where this server's signer may sign releases, and policy.toml: who must agree
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, where the signer is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
@@ -11,13 +11,8 @@
 //! ```
 
 use anyhow::{Context, Result, bail};
-use fleeti_build::release::ReleaseSigners;
 use fleeti_pki::certificate;
-use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::openpgp::OpenPgpKey;
-use fleeti_pki::sealed;
-use fleeti_pki::signer::SoftKey;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::{Keeper, Limits as SignerLimits};
@@ -26,10 +21,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use x509_cert::Certificate;
-
-/// The folder of release keys, relative to the data folder.
-const SIGNING: &str = "pki/signing";
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -83,11 +76,6 @@ impl Config {
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
     }
-    /// Whether this server may sign releases by itself.
-    #[must_use]
-    pub fn holds_signing_keys(&self) -> bool {
-        self.data.join(SIGNING).join("release.key").exists()
-    }
 }
 
 /// Certificates and public keys.
@@ -140,46 +128,15 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
         "the keys are in this process: whoever takes it has them; run fleeti-signer and pass --signer for more than development"
     );
     let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
-    let keys = fleeti_signer::keys::open(&config.data.join("pki"), &passphrase, Some(crl_url))?;
+    let pki = config.data.join("pki");
+    let mut keys = fleeti_signer::keys::open(&pki, &passphrase, Some(crl_url))?;
+    let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, config.data.join("builds"), crate::app::outbox(&config.data))?;
+    if let Some(releases) = &signing {
+        tracing::warn!("this server signs releases {}", releases.policy_in_words());
+    }
+    keys.releases = signing.map(Arc::new);
     let keeper = Keeper::open(keys, &config.data.join("audit"), config.signer_limits)?;
     Ok(SignerHandle::embedded(keeper)?)
-}
-
-/// The keys that sign releases, where an administrator has chosen to keep them on the server: whoever takes the
-/// server then can make releases. Opened for one release, and forgotten after it.
-pub struct SigningKeys {
-    release: SoftKey,
-    openpgp: OpenPgpKey,
-    db: SoftKey,
-    db_certificate_pem: String,
-}
-
-impl SigningKeys {
-    /// Opens the keys in `DIR/pki/signing`.
-    ///
-    /// # Errors
-    /// Names the file that is missing or does not open.
-    pub fn open(data: &Path) -> Result<Self> {
-        let passphrase = fleeti_signer::keys::passphrase(data)?;
-        let opened = |purpose: &str| {
-            let path = data.join(SIGNING).join(format!("{purpose}.key"));
-            let file = fs::read(&path).with_context(|| path.display().to_string())?;
-            sealed::open(&file, purpose, &passphrase).with_context(|| path.display().to_string())
-        };
-        let certificate = data.join("pki/public/db.pem");
-        Ok(Self {
-            release: SoftKey::from_pkcs8_der(&opened(purpose::RELEASE)?)?,
-            openpgp: OpenPgpKey::from_bytes(&opened(purpose::OPENPGP)?)?,
-            db: SoftKey::from_pkcs8_der(&opened(purpose::DB)?)?,
-            db_certificate_pem: fs::read_to_string(&certificate).with_context(|| certificate.display().to_string())?,
-        })
-    }
-    /// As `fleeti-build` takes them.
-    #[must_use]
-    pub fn signers(&self) -> ReleaseSigners<'_> {
-        let Self { release, openpgp, db, db_certificate_pem } = self;
-        ReleaseSigners { release, openpgp, db: Some((db, db_certificate_pem)) }
-    }
 }
 
 /// The administrator's token; made at the first start.

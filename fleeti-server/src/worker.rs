@@ -73,17 +73,16 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     tx.commit().await?;
     let Some(build) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: build.id.clone() });
-    let line = Arc::new(Mutex::new(String::from("started")));
-    let job = releases::sign(app, &build, Arc::clone(&line));
+    let job = releases::sign(app, &build);
     tokio::pin!(job);
     let mut renewal = tokio::time::interval(RENEW);
     let signed = loop {
         tokio::select! {
             signed = &mut job => break signed,
             _ = renewal.tick() => {
-                let text = line.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let text = "the signer reads the build, signs and compresses it";
                 // One that is not renewed in time is lost; one that could not be written once is not.
-                if let Err(e) = db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, &text).await {
+                if let Err(e) = db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, text).await {
                     tracing::warn!("{}: the lease was not renewed: {e}", build.id);
                 }
                 app.publish(Event::Build { id: build.id.clone() });

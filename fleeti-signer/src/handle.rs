@@ -1,7 +1,10 @@
 //! A signer as its callers see it. Requests that come while another batch is on its way are the next batch.
 
 use crate::keeper::Keeper;
+use crate::release::ReleaseOrder;
 use crate::wire::{Request, Response};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,12 +80,25 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-fn work(mut keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
+fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
+    // Shared with the one thread that signs a release, which takes longer than anybody else should wait.
+    let keeper = Arc::new(Mutex::new(keeper));
+    let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let (mut requests, mut waiting) = (Vec::new(), Vec::new());
         // Nothing is signed for somebody who has gone away.
-        let (requests, waiting): (Vec<_>, Vec<_>) = batch.drain(..).filter(|(_, w)| !w.is_closed()).unzip();
-        match keeper.perform(now_s(), requests) {
+        for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
+            match ReleaseOrder::of(request) {
+                Ok(order) => begin_release(&keeper, &is_busy, order, answer),
+                Err(request) => {
+                    requests.push(*request);
+                    waiting.push(answer);
+                }
+            }
+        }
+        let performed = keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
+        match performed {
             Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(answer))),
             // Whoever waits hears that nobody answers; what is on the disk is known after a new start.
             Err(e) => {
@@ -90,5 +106,36 @@ fn work(mut keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
                 return;
             }
         }
+    }
+}
+
+/// Signs a release beside everything else, one at a time. A log that cannot be written stays broken, so the next batch
+/// ends the signer.
+fn begin_release(keeper: &Arc<Mutex<Keeper>>, is_busy: &Arc<AtomicBool>, order: ReleaseOrder, answer: oneshot::Sender<Response>) {
+    if is_busy.swap(true, Ordering::SeqCst) {
+        answer.send(Response::Limited { reason: "another release is being signed".into() }).ok();
+        return;
+    }
+    let (keeper, busy) = (Arc::clone(keeper), Arc::clone(is_busy));
+    let sign = move || {
+        let locked = || keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = locked().begin_release(now_s(), &order);
+        let ended = match begun {
+            Ok(Ok(job)) => {
+                let result = job.run(now_s());
+                locked().end_release(now_s(), job, result)
+            }
+            Ok(Err(refused)) => Ok(refused),
+            Err(e) => Err(e),
+        };
+        busy.store(false, Ordering::SeqCst);
+        match ended {
+            Ok(response) => drop(answer.send(response)),
+            Err(e) => tracing::error!("a release was not signed: {e}"),
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("release".into()).spawn(sign) {
+        is_busy.store(false, Ordering::SeqCst);
+        tracing::error!("a release was not signed: {e}");
     }
 }

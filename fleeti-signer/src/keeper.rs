@@ -3,6 +3,7 @@
 
 use crate::boot::{self, BootWork, LastRelease};
 use crate::log::{AuditLog, LogError};
+use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
 use crate::wire::{ENTRIES_MAX, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
@@ -14,9 +15,10 @@ use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::csr::{self, ProvedKey};
 use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::signer::{Signer, SoftKey, fast};
+use fleeti_pki::signer::{Signer, fast};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
 use std::path::Path;
+use std::sync::Arc;
 use x509_cert::Certificate;
 
 /// Longest validity of a device's certificate.
@@ -31,7 +33,7 @@ pub const LIST_S: u64 = 24 * 3600;
 const STATEMENT_S: u64 = 60;
 
 /// What the signer writes into the log by itself, and nobody else may.
-const OWN_ACTIONS: [&str; 4] = ["certificate.", "revocation-list.", "boot.", "signer."];
+const OWN_ACTIONS: [&str; 5] = ["certificate.", "revocation-list.", "boot.", "signer.", "release.sign"];
 
 /// How many certificates may be issued.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +42,13 @@ pub struct Limits {
     pub certificates_per_minute: u32,
     /// Secure Boot keys made, variables changed and programs signed in a minute.
     pub boot_per_minute: u32,
+    /// Releases signed in a minute.
+    pub releases_per_minute: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000 }
+        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10 }
     }
 }
 
@@ -71,13 +75,15 @@ pub struct Keys {
     /// Signs servers.
     pub server: Issuer,
     /// Signs checkpoints; an Ed25519 key.
-    pub audit: SoftKey,
+    pub audit: Box<dyn Signer>,
     /// The audit log's name, and the key's public half.
     pub log: LogKey,
     /// Keys that sign releases: no program is signed for a device that they did not sign for all.
     pub release: ReleaseKeys,
     /// Wraps the Secure Boot keys of devices; without it there are none.
     pub boot_wrap: Option<WrapKey>,
+    /// Signs releases, where somebody chose that a server's keys may.
+    pub releases: Option<Arc<ServerRelease>>,
     /// Where devices' revocation list can be had, for certificates.
     pub crl_url: Option<String>,
 }
@@ -153,6 +159,7 @@ pub struct Keeper {
     log: AuditLog,
     issued: Bucket,
     boots: Bucket,
+    releases: Bucket,
     release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
@@ -167,7 +174,8 @@ impl Keeper {
         let log = AuditLog::open(log, &keys.log)?;
         let issued = Bucket::new("--certificates-per-minute", limits.certificates_per_minute);
         let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
-        Ok(Self { keys, log, issued, boots, release: LastRelease::default(), stated: None })
+        let releases = Bucket::new("--releases-per-minute", limits.releases_per_minute);
+        Ok(Self { keys, log, issued, boots, releases, release: LastRelease::default(), stated: None })
     }
 
     /// The public half of the log's key.
@@ -221,7 +229,10 @@ impl Keeper {
             Request::CertifyServer { names, csr_pem } => self.plan_server(now_s, names, &csr_pem),
             Request::RevocationList { revoked } => Ok(plan_list(revoked)),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
-            read @ (Request::Checkpoint | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
+            Request::SignRelease { .. } => Err(Refusal::Wrong("a release is not signed in a batch".into())),
+            read @ (Request::ApprovalPolicy
+            | Request::Checkpoint
+            | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
                 return Ok(Step::Read(read));
             }
         };
@@ -333,9 +344,58 @@ impl Keeper {
         })
     }
 
+    /// Checks what a release is to be signed of, and by whose word, and writes down that it is about to be. It is then
+    /// signed elsewhere, for that takes long: [`ReleaseJob::run`], [`Self::end_release`].
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn begin_release(&mut self, now_s: u64, order: &ReleaseOrder) -> Result<Result<ReleaseJob, Response>, LogError> {
+        let planned = match &self.keys.releases {
+            Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
+            None => Err(Refusal::Wrong("there are no keys that sign releases here (pki/signing)".into())),
+        };
+        let planned = planned.and_then(|job| self.releases.take(now_s).map(|()| job));
+        let mut job = match planned {
+            Ok(job) => job,
+            Err(refusal) => return Ok(Err(refusal.response())),
+        };
+        match self.log.append(now_s, job.act.clone(), Stage::Intent) {
+            Ok(number) => job.number = number,
+            Err(LogError::Pki(e)) => return Ok(Err(Refusal::from(e).response())),
+            Err(e) => return Err(e),
+        }
+        self.log.commit()?;
+        Ok(Ok(job))
+    }
+
+    /// Writes down what came of it; only then may it be told.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn end_release(&mut self, now_s: u64, job: ReleaseJob, result: Result<String, String>) -> Result<Response, LogError> {
+        let (act, intent) = (job.act, job.number);
+        let response = match result {
+            Ok(manifest_sha256) => {
+                self.log.append(now_s, act.of(manifest_sha256.clone()), Stage::Outcome { intent })?;
+                Response::Release { manifest_sha256 }
+            }
+            Err(reason) => {
+                let short = reason.chars().take(100).collect();
+                self.log.append(now_s, act, Stage::Failed { intent, reason: short })?;
+                Response::Refused { reason }
+            }
+        };
+        self.log.commit()?;
+        Ok(response)
+    }
+
     fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
         let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
         let found = match request {
+            Request::ApprovalPolicy => {
+                let policy = self.keys.releases.as_ref().map(|set| set.policy.to_text()).transpose()?;
+                Ok(Response::ApprovalPolicy { policy })
+            }
             Request::Checkpoint => self.checkpoint(now_s).map(|note| Response::Checkpoint { note }),
             Request::Prove { number } => self.prove(now_s, number).map(|proof| Response::Proof { proof }),
             Request::Consistency { old, new } => self.log.consistency(old, new).map(|h| Response::Consistency { hashes: texts(h) }),
@@ -346,6 +406,7 @@ impl Keeper {
             | Request::MakeBootKeys { .. }
             | Request::SignBoot { .. }
             | Request::ChangeBoot { .. }
+            | Request::SignRelease { .. }
             | Request::Record { .. } => {
                 return Ok(Response::Refused { reason: "this is not read".into() });
             }
@@ -366,7 +427,7 @@ impl Keeper {
             return Ok(note.clone());
         }
         let checkpoint = Checkpoint { origin: self.keys.log.name().to_owned(), size, root: self.log.root(size)? };
-        let note = self.keys.log.sign(&checkpoint, now_s, &self.keys.audit)?;
+        let note = self.keys.log.sign(&checkpoint, now_s, self.keys.audit.as_ref())?;
         // INVARIANT: what was stated once is on the disk before anybody hears it, so the log never goes back behind it.
         self.log.keep_checkpoint(&note)?;
         self.stated = Some((size, now_s, note.clone()));

@@ -1,16 +1,19 @@
 //! Keys out of a folder: sealed files, each for its purpose.
 
 use crate::keeper::{Issuer, Keys};
+use crate::release::ServerRelease;
 use anyhow::{Context, Result, bail};
+use fleeti_pki::approval::Policy;
 use fleeti_pki::boot_keys::WrapKey;
 use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::sealed;
-use fleeti_pki::signer::SoftKey;
-use fleeti_pki::signer::fast::FastKey;
+use fleeti_pki::signer::{Signer, keyfile};
 use fleeti_pki::transparency::note::LogKey;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Opens `online/{device-ca,server-ca,audit}.key`, `online/boot-wrap.key` if there is one, and
@@ -19,33 +22,70 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Names the file that is missing or does not open.
 pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Keys> {
-    let sealed_key = |purpose: &str| {
-        let path = pki.join("online").join(format!("{purpose}.key"));
-        let file = fs::read(&path).with_context(|| path.display().to_string())?;
-        sealed::open(&file, purpose, passphrase).with_context(|| path.display().to_string())
-    };
+    let online = |purpose: &str| key(&pki.join("online"), purpose, passphrase);
     let text = |name: &str| {
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
     let issuer = |purpose: &str| -> Result<Issuer> {
         let certificate = certificate::from_pem(&text(&format!("{purpose}.pem"))?)?;
-        let key = FastKey::from_pkcs8_der(&sealed_key(purpose)?)?;
-        Ok(Issuer { certificate, key: Box::new(key) })
+        let key = online(purpose)?;
+        if certificate::public_key_der(&certificate)? != key.public_key_der() {
+            bail!("{purpose}.pem is not the certificate of {purpose}.key");
+        }
+        Ok(Issuer { certificate, key })
     };
-    let audit = SoftKey::from_pkcs8_der(&sealed_key(purpose::AUDIT)?)?;
+    let audit = online(purpose::AUDIT)?;
     let log = LogKey::from_text(&text("audit.pub")?).context("audit.pub")?;
-    if LogKey::of(log.name(), &audit)? != log {
+    if LogKey::of(log.name(), audit.as_ref())? != log {
         bail!("audit.pub is not the public half of audit.key");
     }
     let release = ReleaseKeys::from_pem(&text("release.pem")?).context("release.pem")?;
-    let has_wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP)).exists();
-    let boot_wrap = if has_wrap { Some(WrapKey::from_bytes(&sealed_key(purpose::BOOT_WRAP)?)?) } else { None };
-    Ok(Keys { device: issuer(purpose::DEVICE_CA)?, server: issuer(purpose::SERVER_CA)?, audit, log, release, boot_wrap, crl_url })
+    let wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP));
+    let boot_wrap = match fs::read(&wrap) {
+        Ok(file) => Some(sealed::open(&file, purpose::BOOT_WRAP, passphrase).and_then(|k| WrapKey::from_bytes(&k)).context("boot-wrap.key")?),
+        Err(_) => None,
+    };
+    let (device, server) = (issuer(purpose::DEVICE_CA)?, issuer(purpose::SERVER_CA)?);
+    Ok(Keys { device, server, audit, log, release, boot_wrap, releases: None, crl_url })
 }
 
-/// Where the passphrase of an unattended start comes from, in this order: a systemd credential, the file that the
-/// environment names, the file `passphrase` in `folder`.
+/// A key of a folder, sealed or in a token.
+fn key(folder: &Path, purpose: &str, passphrase: &[u8]) -> Result<Box<dyn Signer>> {
+    let path = folder.join(format!("{purpose}.key"));
+    let named = || path.display().to_string();
+    let file = fs::read(&path).with_context(named)?;
+    let pin = keyfile::pin_source(&file).with_context(named)?.map(|path| read_secret(&path)).transpose()?;
+    keyfile::open(&file, purpose, pin.as_deref().unwrap_or(passphrase)).with_context(named)
+}
+
+/// The keys in `signing/` that sign releases, and `signing/policy.toml`; `None` where there is no `signing/release.key`.
+///
+/// # Errors
+/// Names the file that is missing or does not open.
+pub fn open_signing(pki: &Path, passphrase: &[u8], builds: PathBuf, outbox: PathBuf) -> Result<Option<ServerRelease>> {
+    let folder = pki.join("signing");
+    if !folder.join("release.key").exists() {
+        return Ok(None);
+    }
+    let policy = folder.join("policy.toml");
+    let text = fs::read_to_string(&policy).with_context(|| {
+        format!("{}: it says who must agree before this server signs a release; write it with `fleeti pki approvers`", policy.display())
+    })?;
+    let certificate = pki.join("public/db.pem");
+    Ok(Some(ServerRelease {
+        release: key(&folder, purpose::RELEASE, passphrase)?,
+        openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
+        db: key(&folder, purpose::DB, passphrase)?,
+        db_certificate_pem: fs::read_to_string(&certificate).with_context(|| certificate.display().to_string())?,
+        policy: Policy::parse(&text).with_context(|| policy.display().to_string())?,
+        builds,
+        outbox,
+    }))
+}
+
+/// Where the passphrase comes from, in this order: a systemd credential, the file that the environment names, the file
+/// `passphrase` in `folder`, and, where a person sits there, a prompt.
 ///
 /// # Errors
 /// Says where it was looked for.
@@ -55,9 +95,16 @@ pub fn passphrase(folder: &Path) -> Result<Vec<u8>> {
     let last = folder.join("passphrase");
     let candidates = [credential, named, Some(last.clone())];
     let Some(path) = candidates.into_iter().flatten().find(|p| p.exists()) else {
+        if std::io::stdin().is_terminal() {
+            return Ok(rpassword::prompt_password("passphrase of the keys: ")?.into_bytes());
+        }
         bail!("no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}", last.display());
     };
-    let mut bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    read_secret(&path)
+}
+
+fn read_secret(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = fs::read(path).with_context(|| path.display().to_string())?;
     while matches!(bytes.last(), Some(b'\n' | b'\r')) {
         bytes.pop();
     }

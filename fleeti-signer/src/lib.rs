@@ -12,6 +12,7 @@
 //! ```
 //!
 //! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
+//! [`release`] (releases by a server's own keys, once enough people agree) ·
 //! [`handle`] (a signer in this process or behind a socket; many requests are one flush) · [`socket`] (the process).
 
 mod boot;
@@ -19,5 +20,6 @@ pub mod handle;
 pub mod keeper;
 pub mod keys;
 pub mod log;
+pub mod release;
 pub mod socket;
 pub mod wire;

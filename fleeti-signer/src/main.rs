@@ -7,13 +7,14 @@ use fleeti_signer::keeper::{Keeper, Limits};
 use fleeti_signer::{keys, socket};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The process that holds the keys of a Fleeti server, and writes the audit log.
 ///
 /// It runs as a user of its own, without a network, and speaks with one other user on a Unix socket. The passphrase of
-/// its keys comes from the systemd credential fleeti-passphrase, from the file that FLEETI_PASSPHRASE_FILE names, or
-/// from `passphrase` beside the keys' folder.
+/// its keys comes from the systemd credential fleeti-passphrase, from the file that FLEETI_PASSPHRASE_FILE names,
+/// from `passphrase` beside the keys' folder, or from a prompt. A key file may name a key in a token instead (PKCS#11).
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -32,12 +33,21 @@ struct Arguments {
     /// Where devices' revocation list can be had; it goes into every certificate.
     #[arg(long)]
     crl_url: Option<String>,
+    /// The server's builds; needed, with --outbox, where this signer holds release keys (`pki/signing`).
+    #[arg(long, requires = "outbox")]
+    builds: Option<PathBuf>,
+    /// Where signed releases are left for the server: its `releases/.staging`, writable by both.
+    #[arg(long, requires = "builds")]
+    outbox: Option<PathBuf>,
     /// Most certificates in a minute.
     #[arg(long, default_value_t = Limits::default().certificates_per_minute)]
     certificates_per_minute: u32,
     /// Most acts of Secure Boot (keys made, variables changed, releases signed for a device) in a minute.
     #[arg(long, default_value_t = Limits::default().boot_per_minute)]
     boot_per_minute: u32,
+    /// Most releases signed in a minute.
+    #[arg(long, default_value_t = Limits::default().releases_per_minute)]
+    releases_per_minute: u32,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -46,9 +56,19 @@ async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let a = Arguments::parse();
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
-    let keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
-    let keeper =
-        Keeper::open(keys, &a.log, Limits { certificates_per_minute: a.certificates_per_minute, boot_per_minute: a.boot_per_minute })?;
+    let mut keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
+    if let (Some(builds), Some(outbox)) = (a.builds, a.outbox) {
+        keys.releases = keys::open_signing(&a.pki, &passphrase, builds, outbox)?.map(Arc::new);
+    }
+    if let Some(releases) = &keys.releases {
+        tracing::info!("this signer signs releases {}", releases.policy_in_words());
+    }
+    let limits = Limits {
+        certificates_per_minute: a.certificates_per_minute,
+        boot_per_minute: a.boot_per_minute,
+        releases_per_minute: a.releases_per_minute,
+    };
+    let keeper = Keeper::open(keys, &a.log, limits)?;
     tracing::info!("audit log {} in {}", keeper.log_key().to_text(), a.log.display());
     let own = std::fs::metadata("/proc/self")?.uid();
     let listener = socket::listen(&a.socket).with_context(|| a.socket.display().to_string())?;

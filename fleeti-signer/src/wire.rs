@@ -1,7 +1,7 @@
 //! What can be asked of the signer.
 
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::api::{AuditProof, RevocationReason};
+use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
 use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
@@ -117,6 +117,24 @@ pub enum Request {
         /// What is to change.
         change: BootOrder,
     },
+    /// A release out of a build, by the keys that this server holds for that; it is left in the outbox. Enough people must
+    /// agree, by signatures of their own.
+    SignRelease {
+        /// Name of the build's directory.
+        build: String,
+        /// Name of the directory that is made in the outbox.
+        out: String,
+        /// What is to be signed: canonical JSON of [`fleeti_pki::approval::Intent`].
+        intent: String,
+        /// By who asks.
+        #[serde(default)]
+        request: Option<SignedBy>,
+        /// By who agrees.
+        #[serde(default)]
+        approvals: Vec<SignedBy>,
+    },
+    /// Who must agree before a release is signed.
+    ApprovalPolicy,
     /// An entry for something that the server did.
     Record {
         /// What.
@@ -170,6 +188,16 @@ pub enum Response {
     BootSignatures {
         /// For the device.
         signatures: BootSignatures,
+    },
+    /// A release was signed and is in the outbox.
+    Release {
+        /// SHA-256 of its manifest, hexadecimal.
+        manifest_sha256: String,
+    },
+    /// Who must agree before a release is signed.
+    ApprovalPolicy {
+        /// TOML of [`fleeti_pki::approval::Policy`]; `None` where there are no keys that sign releases.
+        policy: Option<String>,
     },
     /// The entry's number.
     Recorded {

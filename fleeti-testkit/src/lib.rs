@@ -22,5 +22,6 @@ pub mod qemu;
 pub mod release_log;
 pub mod story;
 pub mod synthetic;
+pub mod token;
 pub mod vm;
 pub mod world;

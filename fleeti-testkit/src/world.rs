@@ -142,11 +142,12 @@ impl World {
     /// # Errors
     /// I/O.
     pub fn let_the_server_sign(&self) -> Result<()> {
-        let folder = self.path("server/pki/signing");
+        let folder = self.path("signer/pki/signing");
         fs::create_dir_all(&folder)?;
         for name in ["release.key", "openpgp.key", "db.key"] {
             fs::copy(self.path("pki/offline").join(name), folder.join(name))?;
         }
+        fs::write(folder.join("policy.toml"), "approvals = 0\n")?;
         Ok(())
     }
 
@@ -169,6 +170,7 @@ impl World {
         command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
         command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("--builds").arg(self.path("server/builds")).arg("--outbox").arg(self.path("server/releases/.staging"));
         if let Some(limit) = self.certificates_per_minute {
             command.arg("--certificates-per-minute").arg(limit.to_string());
         }

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-pki", &["fleeti-core"]),
     ("fleeti-build", &["fleeti-core", "fleeti-pki"]),
     ("fleeti-agent", &["fleeti-core", "fleeti-pki"]),
-    ("fleeti-signer", &["fleeti-core", "fleeti-pki"]),
+    ("fleeti-signer", &["fleeti-core", "fleeti-pki", "fleeti-build"]),
     ("fleeti-server", &["fleeti-core", "fleeti-pki", "fleeti-build", "fleeti-signer"]),
     ("fleeti-client", &["fleeti-core"]),
     ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),

@@ -21,6 +21,7 @@ const NEEDED: &[Package] = &[
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
+    ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
 ];
 

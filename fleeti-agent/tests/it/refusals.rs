@@ -30,7 +30,7 @@ async fn a_list_without_signature_is_refused() {
 async fn a_list_signed_by_another_key_is_refused() {
     let harm = |server: &FaultyServer, _: &Bench, _: &str| {
         let sums = server.get("bad/raw/SHA256SUMS");
-        server.put("bad/raw/SHA256SUMS.gpg", OpenPgpKey::generate().unwrap().sign(&sums).unwrap());
+        server.put("bad/raw/SHA256SUMS.gpg", OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap().sign(&sums).unwrap());
     };
     refused_then_accepted(harm, "DOWNLOAD INVALID").await;
 }

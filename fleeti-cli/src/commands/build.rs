@@ -1,6 +1,8 @@
 //! `fleeti build`.
 
+use super::keys::Passphrase;
 use super::server::{Server, block_on, refused};
+use super::signature;
 use crate::CommandResult;
 use crate::output::{Failure, Output, bytes, rows};
 use clap::Subcommand;
@@ -56,10 +58,33 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Have the server sign a build and publish it, where the release key is on the server.
+    /// Have the server sign a build and publish it, where its signer holds release keys.
+    ///
+    /// Where people must agree first, this asks them: with --key, your own key (`fleeti pki approver-key`). The build is
+    /// signed and published with the last approval that is needed.
     Sign {
         /// The id of the build, as in `fleeti build list`.
         build: String,
+        /// Your own key.
+        #[arg(long)]
+        key: Option<PathBuf>,
+        /// How long others may take to agree, days.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
+        days: u64,
+        #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Agree, with your own key, that the server's keys sign a build. What you sign is shown first.
+    Approve {
+        /// The id of the build, as in `fleeti build list`.
+        build: String,
+        /// Your own key (`fleeti pki approver-key`).
+        #[arg(long)]
+        key: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
         #[command(flatten)]
         server: Server,
     },
@@ -120,9 +145,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
             }
         }
-        Command::Sign { build, server } => {
-            let build = block_on(async { follow(&server.client()?, &build).await })?;
+        Command::Sign { build, key: None, server, .. } => {
+            let build = block_on(async { signature::alone(&server.client()?, &build).await })?;
             output.data(&build, |b| format!("published {}", b.release));
+            Ok(())
+        }
+        Command::Sign { build, key: Some(key), days, passphrase, server } => {
+            let status = block_on(async { signature::ask(&server.client()?, &build, &key, &passphrase, days).await })?;
+            output.data(&status, signature::describe);
+            Ok(())
+        }
+        Command::Approve { build, key, passphrase, server } => {
+            let status = block_on(async { signature::approve(&server.client()?, &build, &key, &passphrase).await })?;
+            output.data(&status, signature::describe);
             Ok(())
         }
         Command::List { server } => {
@@ -199,25 +234,5 @@ fn shorten(line: &str) -> String {
     match line.strip_prefix("building '/nix/store/") {
         Some(rest) => format!("building {}", rest.get(33..).unwrap_or(rest).trim_end_matches("'...").trim_end_matches(".drv")),
         None => line.to_owned(),
-    }
-}
-
-/// Asks for a signature and follows it to its end.
-async fn follow(client: &Client, id: &str) -> Result<Build, Failure> {
-    let mut events = client.events().await.map_err(refused)?;
-    let mut build = client.sign_build(id).await.map_err(refused)?;
-    let bar = spinner();
-    loop {
-        bar.set_message(build.signing_detail.clone());
-        match build.signing {
-            Some(BuildPhase::Succeeded) => {
-                bar.finish_and_clear();
-                return Ok(build);
-            }
-            Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
-            _ => {}
-        }
-        events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;
-        build = client.build(id).await.map_err(refused)?;
     }
 }

@@ -3,8 +3,10 @@
 pub mod audit;
 pub mod build;
 pub mod device;
+pub mod keys;
 pub mod pki;
 pub mod profile;
 pub mod release;
 pub mod rollout;
 pub mod server;
+pub mod signature;

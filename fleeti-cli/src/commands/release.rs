@@ -1,10 +1,11 @@
 //! `fleeti release`.
 
-use super::pki::Passphrase;
+use super::keys::{self, Passphrase};
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output, bytes, rows};
 use clap::Subcommand;
+use fleeti_build::build::BuildRecord;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
 use fleeti_core::id::ReleaseName;
@@ -14,11 +15,8 @@ use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::openpgp::OpenPgpKey;
-use fleeti_pki::sealed;
-use fleeti_pki::signer::{Signer, SoftKey};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use zeroize::Zeroizing;
 
 /// What to do with releases.
 #[derive(Subcommand)]
@@ -110,26 +108,21 @@ pub enum Command {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Create { build, pki, out, device_keys_only, passphrase } => {
-            let passphrase = passphrase.read()?;
-            let open = |purpose: &str| -> Result<Zeroizing<Vec<u8>>, Failure> {
-                let path = pki.join("offline").join(format!("{purpose}.key"));
-                let file = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-                sealed::open(&file, purpose, &passphrase).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
-            };
-            let key = |purpose: &str| SoftKey::from_pkcs8_der(&open(purpose)?).map_err(Failure::plain);
-            let openpgp = OpenPgpKey::from_bytes(&open(purpose::OPENPGP)?).map_err(Failure::plain)?;
-            let release_key = key(purpose::RELEASE)?;
+            let offline = |purpose: &str| keys::open(&pki.join("offline").join(format!("{purpose}.key")), purpose, &passphrase);
+            let openpgp = OpenPgpKey::new(offline(purpose::OPENPGP)?).map_err(Failure::plain)?;
+            let release_key = offline(purpose::RELEASE)?;
             let db = if device_keys_only {
                 None
             } else {
                 let path = pki.join("public/db.pem");
                 let pem = std::fs::read_to_string(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-                Some((key(purpose::DB)?, pem))
+                Some((offline(purpose::DB)?, pem))
             };
-            let db = db.as_ref().map(|(key, pem)| (key as &dyn Signer, pem.as_str()));
-            let signers = ReleaseSigners { release: &release_key, openpgp: &openpgp, db };
+            let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
+            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-            let manifest = release::create(&build, &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
+            let record = BuildRecord::read(&build).map_err(Failure::plain)?;
+            let manifest = release::create((&build, &record), &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
             output.data(&manifest, |m| {
                 let list: String = m.artifacts.iter().map(|a| format!("\n  {:<60} {:>10}", a.path, bytes(a.size))).collect();
                 format!("signed {}{list}", m.release)
@@ -171,10 +164,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Sign { release, key, build, passphrase } => {
-            let file = std::fs::read(&key).map_err(|e| Failure::plain(format!("{}: {e}", key.display())))?;
-            let opened = sealed::open(&file, purpose::RELEASE, &passphrase.read()?).map_err(Failure::plain)?;
-            let key = SoftKey::from_pkcs8_der(&opened).map_err(Failure::plain)?;
-            let (manifest, signature) = release::countersign(&release, build.as_deref(), &key).map_err(Failure::plain)?;
+            let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
+            let (manifest, signature) = release::countersign(&release, build.as_deref(), key.as_ref()).map_err(Failure::plain)?;
             let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
             let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed});
             output.data(&data, |_| format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id));

@@ -390,6 +390,53 @@ pub struct Build {
     pub signing_detail: String,
 }
 
+/// A signature and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedBy {
+    /// Id of the key.
+    pub key_id: String,
+    /// ECDSA, DER, base64.
+    pub signature: String,
+}
+
+/// `POST /builds/{build}/sign`: the request of a person, where the signer's policy wants approvals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestSignature {
+    /// What is to be signed: canonical JSON, as it was signed.
+    pub intent: String,
+    /// By who asks.
+    pub by: SignedBy,
+}
+
+/// `GET /builds/{build}/signature`: whose word is needed before this server's keys sign a build, and whose is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SignatureStatus {
+    /// Whether this server has keys that sign releases.
+    pub available: bool,
+    /// How many must agree; none is a choice of who set the server up.
+    pub approvals_needed: u32,
+    /// Whether who asks may be one of them.
+    pub requester_counts: bool,
+    /// Who may.
+    pub approvers: Vec<Approver>,
+    /// What was asked for: canonical JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
+    /// Who has agreed, by name.
+    pub approved_by: Vec<String>,
+}
+
+/// A person who may approve releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Approver {
+    /// As in `alice`.
+    pub name: String,
+    /// Id of their key.
+    pub key_id: String,
+}
+
 /// `GET /events`: one server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 
 use super::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -52,6 +53,14 @@ impl Signer for FastKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signature = self.pair.sign(&SystemRandom::new(), message).or_backend("signing")?;
         Ok(signature.as_ref().to_vec())
+    }
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        let kind = match self.algorithm {
+            Algorithm::P384 => &aws_lc_rs::digest::SHA384,
+            Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => &aws_lc_rs::digest::SHA256,
+        };
+        let digest = Digest::import_less_safe(digest, kind).or_backend("signing")?;
+        Ok(self.pair.sign_digest(&digest).or_backend("signing")?.as_ref().to_vec())
     }
 }
 

@@ -2,6 +2,9 @@
 //! never has to leave it.
 
 pub mod fast;
+pub mod keyfile;
+#[cfg(feature = "pkcs11")]
+pub mod token;
 
 use crate::{Error, OrMalformed};
 use aws_lc_rs::encoding::AsDer;
@@ -11,6 +14,7 @@ use p256::elliptic_curve::Generate;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use sha2::{Digest, Sha256};
 use signature::Signer as _;
+use signature::hazmat::PrehashSigner as _;
 use spki::der::{Decode, Encode};
 use spki::{AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey, SignatureBitStringEncoding};
 use zeroize::Zeroizing;
@@ -55,7 +59,15 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// [`Error::Backend`] when the key cannot sign.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
+    /// Signs what has been digested, with the digest of the key's algorithm; ECDSA alone, as DER. For formats whose
+    /// library digests by itself.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for another kind of key; [`Error::Backend`] when the key cannot sign.
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error>;
 }
+
+const NO_DIGEST: Error = Error::Refused("only an elliptic-curve key signs a digest");
 
 enum Secret {
     P256(Box<p256::ecdsa::SigningKey>),
@@ -171,6 +183,19 @@ impl Signer for SoftKey {
                 Ok(out)
             }
             Secret::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+        }
+    }
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        match &self.secret {
+            Secret::P256(key) => {
+                let s: p256::ecdsa::Signature = key.sign_prehash(digest).or_backend("signing")?;
+                Ok(s.to_der().as_bytes().to_vec())
+            }
+            Secret::P384(key) => {
+                let s: p384::ecdsa::Signature = key.sign_prehash(digest).or_backend("signing")?;
+                Ok(s.to_der().as_bytes().to_vec())
+            }
+            Secret::Rsa(_) | Secret::Ed25519(_) => Err(NO_DIGEST),
         }
     }
 }

@@ -4,6 +4,8 @@
 mod backends;
 mod chains;
 mod secure_boot;
+#[cfg(feature = "pkcs11")]
+mod token;
 
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};

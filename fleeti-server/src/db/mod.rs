@@ -1,5 +1,6 @@
 //! All SQL, one file for each aggregate. The same text runs on SQLite and PostgreSQL.
 
+pub mod approvals;
 pub mod audit;
 pub mod boot;
 pub mod builds;

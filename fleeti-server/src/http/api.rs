@@ -6,7 +6,7 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
+use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -17,7 +17,7 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
-    Forgive, ProfileRevision, Provision, Provisioned, Release, Revoke, Rollout, RolloutSummary,
+    Forgive, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy,
 };
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
@@ -69,6 +69,10 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(create_build)
                 .service(get_build)
                 .service(sign_build)
+                .service(get_record)
+                .service(get_signature)
+                .service(request_signature)
+                .service(approve_signature)
                 .service(list_releases)
                 .service(get_release)
                 .service(publish_release)
@@ -280,7 +284,35 @@ async fn get_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder
 #[utoipa::path(tag = "builds", responses((status = 202, description = "The build waits for its signature", body = Build)))]
 #[post("/builds/{build}/sign")]
 async fn sign_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
-    Ok(HttpResponse::Accepted().json(builds::sign(&app, &id).await?))
+    Ok(HttpResponse::Accepted().json(approvals::sign_alone(&app, &id).await?))
+}
+
+/// The record of a build, as it lies on the server: what people approve is the digest of these bytes.
+#[utoipa::path(tag = "builds", responses((status = 200, description = "build.json", body = String, content_type = "application/json")))]
+#[get("/builds/{build}/record")]
+async fn get_record(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(HttpResponse::Ok().content_type("application/json").body(approvals::record(&app, &id).await?))
+}
+
+/// Whose word is needed before this server's keys sign a build, and whose is there.
+#[utoipa::path(tag = "builds", responses((status = 200, description = "The request and its approvals", body = SignatureStatus)))]
+#[get("/builds/{build}/signature")]
+async fn get_signature(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(approvals::status(&app, &id).await?))
+}
+
+/// A person asks for a signature, with a signature of their own.
+#[utoipa::path(tag = "builds", responses((status = 201, description = "It waits for approvals", body = SignatureStatus)))]
+#[post("/builds/{build}/signature")]
+async fn request_signature(app: Data<AppRef>, id: Path<String>, body: Json<RequestSignature>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(approvals::request(&app, &id, &body).await?))
+}
+
+/// A person agrees, with a signature of their own; with the last one that is needed the build is signed and published.
+#[utoipa::path(tag = "builds", responses((status = 201, description = "The request and its approvals", body = SignatureStatus)))]
+#[post("/builds/{build}/approvals")]
+async fn approve_signature(app: Data<AppRef>, id: Path<String>, body: Json<SignedBy>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(approvals::approve(&app, &id, &body).await?))
 }
 
 /// The newest releases.

@@ -4,11 +4,10 @@ use crate::app::{App, new_id, now_s};
 use crate::db;
 use crate::error::AppError;
 use crate::service::logs::{self, Excerpt};
-use crate::service::{releases, revisions};
+use crate::service::{approvals, releases, revisions};
 use fleeti_build::build::BuildRecord;
 use fleeti_core::id::{Line, Version};
-use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
-use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event, SignatureStatus};
 use std::path::{Path, PathBuf};
 
 /// Queues a build.
@@ -61,8 +60,8 @@ pub struct Details {
     pub record: Option<BuildRecord>,
     /// Whether it is published.
     pub is_published: bool,
-    /// Whether this server may sign it.
-    pub server_signs: bool,
+    /// Whose word is needed before this server signs it, and whose is there.
+    pub signature: SignatureStatus,
     /// What its log says.
     pub log: Excerpt,
 }
@@ -79,35 +78,13 @@ pub async fn details(app: &App, id: &str) -> Result<Details, AppError> {
         Some(record) => releases::is_of(app, &build.release, record).await?,
         None => false,
     };
-    Ok(Details { build, record, is_published, server_signs: app.config.holds_signing_keys(), log })
+    Ok(Details { build, record, is_published, signature: approvals::status(app, id).await?, log })
 }
 
 /// Whether a phase is followed by another one.
 #[must_use]
 pub fn is_moving(phase: BuildPhase) -> bool {
     matches!(phase, BuildPhase::Queued | BuildPhase::Running)
-}
-
-/// Asks this server to sign a build and publish it, where its keys are here.
-///
-/// # Errors
-/// [`Code::NotFound`], [`Code::Conflict`] for a build that has not succeeded, is being signed, or when the keys
-/// are elsewhere.
-pub async fn sign(app: &App, id: &str) -> Result<Build, AppError> {
-    let build = get(app, id).await?;
-    if !app.config.holds_signing_keys() {
-        return Err(AppError::new(Code::Conflict, "the release key is not on this server")
-            .hint("sign on the machine that holds it: `fleeti release create`, then `fleeti release publish`"));
-    }
-    let mut tx = app.db.write().await?;
-    if !db::builds::ask_to_sign(&mut tx, id).await? {
-        return Err(AppError::new(Code::Conflict, format!("{} has not been built, or is being signed already", build.release)));
-    }
-    app.audit(&mut tx, now_s(), "admin", "release.sign", &format!("{id} {}", build.release)).await?;
-    tx.commit().await?;
-    app.publish(Event::Build { id: id.to_owned() });
-    app.build_queued.notify_one();
-    get(app, id).await
 }
 
 /// Where a build's log is.

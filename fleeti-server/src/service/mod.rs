@@ -1,6 +1,7 @@
 //! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction, loads, calls
 //! `step`, stores, and hands effects out after the commit.
 
+pub mod approvals;
 pub mod audit;
 pub mod boot;
 pub mod builds;

@@ -1,10 +1,9 @@
 //! Publishing releases: files first, then one check of everything, then they are never changed.
 
 use crate::app::{App, new_id, now_s};
-use crate::config::SigningKeys;
 use crate::db;
 use crate::error::AppError;
-use crate::service::{audit, devices};
+use crate::service::{approvals, audit, devices};
 use actix_files::NamedFile;
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
@@ -255,11 +254,11 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Signs a build with the keys of this server, and publishes it. What the signer does goes to `line`.
+/// Has the signer sign a build with the keys of this server, and publishes the release.
 ///
 /// # Errors
-/// [`Code::Conflict`] when there is such a release already, or the keys are elsewhere.
-pub async fn sign(app: &App, build: &Build, line: Arc<Mutex<String>>) -> Result<Release, AppError> {
+/// [`Code::Conflict`] when there is such a release already, too few people agree, or the keys are elsewhere.
+pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
     let name = &build.release;
     let from = PathBuf::from(build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?);
     let record = BuildRecord::read(&from).map_err(AppError::internal)?;
@@ -273,20 +272,10 @@ pub async fn sign(app: &App, build: &Build, line: Arc<Mutex<String>>) -> Result<
         let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?).map_err(AppError::internal)?;
         return if record.made(&manifest) { commit(app, name, &published).await } else { Err(taken()) };
     }
-    let staging = app.releases().join(".staging");
-    tokio::fs::create_dir_all(&staging).await?;
-    let private = staging.join(new_id("signing"));
-    let (config, out) = (app.config.clone(), private.clone());
-    let signed = tokio::task::spawn_blocking(move || {
-        let keys = SigningKeys::open(&config.data)?;
-        let mut tell = |text: &str| text.clone_into(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
-        anyhow::Ok(release::create(&from, &out, &keys.signers(), now_s(), &mut tell)?)
-    });
-    if let Err(e) = signed.await.map_err(AppError::internal)? {
-        tokio::fs::remove_dir_all(&private).await.ok();
-        return Err(AppError::new(Code::Conflict, format!("{e:#}")));
-    }
-    publish_private(app, name, private).await
+    tokio::fs::create_dir_all(app.outbox()).await?;
+    let out = new_id("signing");
+    approvals::have_signed(app, build, &out).await?;
+    publish_private(app, name, app.outbox().join(out)).await
 }
 
 async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Release, AppError> {

@@ -33,11 +33,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it refuses or does not answer.
 pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, AppError> {
+    ask_for(signer, request, PATIENCE).await
+}
+
+/// Asks the signer for what takes longer.
+///
+/// # Errors
+/// When it refuses or does not answer.
+pub async fn ask_for(signer: &SignerHandle, request: Request, patience: Duration) -> Result<Response, AppError> {
     let late = |_| {
-        tracing::error!("the signer has not answered for {} s", PATIENCE.as_secs());
+        tracing::error!("the signer has not answered for {} s", patience.as_secs());
         AppError::new(Code::Unavailable, "the signer does not answer").hint("start fleeti-signer, or look into its log")
     };
-    Ok(tokio::time::timeout(PATIENCE, signer.ask(request)).await.map_err(late)??)
+    Ok(tokio::time::timeout(patience, signer.ask(request)).await.map_err(late)??)
 }
 
 /// A certificate, DER.

@@ -5,6 +5,7 @@ use super::page::{Page, Result, see, show};
 use super::session;
 use super::shown::{Badge, BuildRow, FileRow, bytes};
 use crate::app::AppRef;
+use crate::service::approvals;
 use crate::service::builds::{self, Details, is_moving};
 use crate::service::logs::{self, Grown};
 use actix_web::web::{Data, Form, Path, Query};
@@ -12,7 +13,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_build::build::{BuildRecord, stages};
 use fleeti_core::id::{Line, Version};
-use fleeti_core::wire::api::{Build, BuildPhase};
+use fleeti_core::wire::api::{Build, BuildPhase, SignatureStatus};
+use fleeti_pki::approval::Intent;
 use futures::StreamExt;
 use serde::Deserialize;
 
@@ -44,7 +46,7 @@ pub async fn create(app: Data<AppRef>, form: Form<Wanted>) -> Result<HttpRespons
 }
 
 pub async fn release(app: Data<AppRef>, id: Path<String>) -> Result<HttpResponse> {
-    builds::sign(&app, &id).await?;
+    approvals::sign_alone(&app, &id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 
@@ -58,7 +60,10 @@ struct One {
     succeeded: bool,
     published: bool,
     is_signing: bool,
-    server_signs: bool,
+    signature: SignatureStatus,
+    /// Who asked, by name; empty when nobody did.
+    requester: String,
+    signs_alone: bool,
     stages: Vec<Badge>,
     log: String,
     log_after: Option<u64>,
@@ -73,7 +78,9 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> 
 
 impl One {
     fn of(page: Page, details: Details) -> Self {
-        let Details { build, record, is_published, server_signs, log } = details;
+        let Details { build, record, is_published, signature, log } = details;
+        let asked = signature.intent.as_deref().and_then(|text| Intent::parse(text).ok());
+        let requester = asked.and_then(|i| signature.approvers.iter().find(|a| a.key_id == i.requester));
         let (facts, files) = record.as_ref().map(made).unwrap_or_default();
         Self {
             page,
@@ -83,7 +90,9 @@ impl One {
             succeeded: build.phase == BuildPhase::Succeeded,
             published: is_published,
             is_signing: build.signing.is_some_and(is_moving),
-            server_signs,
+            requester: requester.map(|a| a.name.clone()).unwrap_or_default(),
+            signs_alone: signature.available && signature.approvals_needed == 0,
+            signature,
             stages: stage_badges(&log.beginning, build.phase),
             log: log.end,
             log_after: is_moving(build.phase).then_some(log.next),

@@ -5,6 +5,8 @@ mod boot;
 mod log;
 mod policy;
 mod process;
+mod release;
+mod token;
 
 use fleeti_pki::hierarchy;
 use fleeti_pki::signer::{Algorithm, SoftKey};

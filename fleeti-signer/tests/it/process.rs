@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Process(Child);
+pub struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -20,9 +20,13 @@ impl Drop for Process {
 }
 
 async fn start(world: &World) -> Process {
+    start_with(world, &[]).await
+}
+
+pub async fn start_with(world: &World, arguments: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti-signer"));
     command.arg("--pki").arg(world.path("pki")).arg("--log").arg(world.path("audit"));
-    command.arg("--socket").arg(world.path("socket")).stderr(Stdio::null());
+    command.arg("--socket").arg(world.path("socket")).args(arguments).stderr(Stdio::null());
     let child = Process(command.spawn().unwrap());
     for _ in 0..500 {
         if tokio::net::UnixStream::connect(world.path("socket")).await.is_ok() {

@@ -1,0 +1,44 @@
+//! Requests for signatures, and approvals. The signer believes none of it before it has checked every signature.
+
+use super::{Tx, seconds};
+use crate::error::AppError;
+use fleeti_core::wire::api::{RequestSignature, SignedBy};
+use sqlx::sqlite::SqlitePool;
+
+/// Keeps a request; the approvals of an earlier one are gone.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ask(tx: &mut Tx<'_>, build: &str, request: &RequestSignature, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO signature_requests (build, intent, key_id, signature, created_s) VALUES ($1, $2, $3, $4, $5) \
+               ON CONFLICT (build) DO UPDATE SET intent = $2, key_id = $3, signature = $4, created_s = $5";
+    let query = sqlx::query(sql).bind(build).bind(&request.intent).bind(&request.by.key_id);
+    query.bind(&request.by.signature).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM signature_approvals WHERE build = $1").bind(build).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Keeps an approval; a later one by the same key replaces it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), AppError> {
+    let sql = "INSERT INTO signature_approvals (build, key_id, signature) VALUES ($1, $2, $3) \
+               ON CONFLICT (build, key_id) DO UPDATE SET signature = $3";
+    sqlx::query(sql).bind(build).bind(&by.key_id).bind(&by.signature).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The request for a build, and who has agreed to it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, build: &str) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
+    let sql = "SELECT intent, key_id, signature FROM signature_requests WHERE build = $1";
+    let row: Option<(String, String, String)> = sqlx::query_as(sql).bind(build).fetch_optional(pool).await?;
+    let Some((intent, key_id, signature)) = row else { return Ok(None) };
+    let sql = "SELECT key_id, signature FROM signature_approvals WHERE build = $1 ORDER BY key_id";
+    let approvals: Vec<(String, String)> = sqlx::query_as(sql).bind(build).fetch_all(pool).await?;
+    let approvals = approvals.into_iter().map(|(key_id, signature)| SignedBy { key_id, signature }).collect();
+    Ok(Some((RequestSignature { intent, by: SignedBy { key_id, signature } }, approvals)))
+}

@@ -1,0 +1,189 @@
+//! Releases by keys of this server: who asks, who agrees. What is kept here is for the eyes of people; that enough of
+//! them agree is the signer's to find out, from their signatures.
+
+use crate::app::{App, now_s};
+use crate::db;
+use crate::error::AppError;
+use crate::service::{builds, signing};
+use fleeti_build::build::BuildRecord;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::api::{Approver, Build, BuildPhase, Event, RequestSignature, SignatureStatus, SignedBy};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
+use fleeti_signer::wire::{Request, Response};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a request without approvals is good for, seconds: as long as the signer may be busy with another one.
+const ALONE_S: u64 = 3600;
+/// How long a signature may take: everything is read and compressed.
+const SIGNATURE: Duration = Duration::from_secs(20 * 60);
+
+/// Who must agree before this server's keys sign; `None` where it has none.
+///
+/// # Errors
+/// When the signer does not answer.
+pub async fn policy(app: &App) -> Result<Option<Policy>, AppError> {
+    match signing::ask(&app.signer, Request::ApprovalPolicy).await? {
+        Response::ApprovalPolicy { policy } => policy.map(|text| Policy::parse(&text)).transpose().map_err(AppError::internal),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+async fn needed_policy(app: &App) -> Result<Policy, AppError> {
+    let hint = "sign on the machine that holds the key: `fleeti release create`, then `fleeti release publish`";
+    policy(app).await?.ok_or_else(|| AppError::new(Code::Conflict, "the release key is not on this server").hint(hint))
+}
+
+/// Whose word is needed before a build is signed, and whose is there.
+///
+/// # Errors
+/// [`Code::NotFound`]; when the signer does not answer.
+pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
+    builds::get(app, id).await?;
+    let Some(policy) = policy(app).await? else {
+        return Ok(SignatureStatus {
+            available: false,
+            approvals_needed: 0,
+            requester_counts: false,
+            approvers: vec![],
+            intent: None,
+            approved_by: vec![],
+        });
+    };
+    let kept = db::approvals::get(app.db.pool(), id).await?;
+    let approved_by = match &kept {
+        Some((request, approvals)) => {
+            let intent = Intent::parse(&request.intent)?;
+            // Somebody who has left the policy since does not count.
+            approvals.iter().filter_map(|by| Some(policy.recognise(Word::Approve, &intent, by).ok()?.name.clone())).collect()
+        }
+        None => vec![],
+    };
+    Ok(SignatureStatus {
+        available: true,
+        approvals_needed: u32::try_from(policy.approvals()).unwrap_or(u32::MAX),
+        requester_counts: policy.requester_counts(),
+        approvers: policy.approvers().iter().map(|a| Approver { name: a.name.clone(), key_id: a.key.id() }).collect(),
+        intent: kept.map(|(request, _)| request.intent),
+        approved_by,
+    })
+}
+
+/// The bytes of a build's record: what people approve.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Conflict`] for a build that has not succeeded.
+pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
+    let build = builds::get(app, id).await?;
+    let unbuilt = || AppError::new(Code::Conflict, format!("{} has not been built", build.release));
+    let directory = build.directory.clone().ok_or_else(unbuilt)?;
+    tokio::task::spawn_blocking(move || BuildRecord::bytes(Path::new(&directory)))
+        .await
+        .map_err(AppError::internal)?
+        .map_err(AppError::internal)
+}
+
+/// Has a build signed where nobody has to agree.
+///
+/// # Errors
+/// [`Code::Conflict`] where somebody has, for a build that has not succeeded or is being signed, or where the keys are
+/// elsewhere.
+pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
+    let needed = needed_policy(app).await?.approvals();
+    if needed > 0 {
+        let hint = "ask them: `fleeti build sign BUILD --key YOUR.key`";
+        return Err(AppError::new(Code::Conflict, format!("{needed} people must agree before this server signs")).hint(hint));
+    }
+    queue(app, id, "admin").await
+}
+
+/// A person asks for a signature.
+///
+/// # Errors
+/// [`Code::Invalid`] for a request that is not of this build, or by nobody of the policy.
+pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<SignatureStatus, AppError> {
+    let policy = needed_policy(app).await?;
+    let build = builds::get(app, id).await?;
+    if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded) {
+        return Err(AppError::new(Code::Conflict, format!("{} is signed, or is being signed", build.release)));
+    }
+    let invalid = |detail: String| AppError::new(Code::Invalid, detail);
+    let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
+    let found = sha256_hex(&record(app, id).await?);
+    if intent.build_sha256 != found || intent.release != build.release {
+        return Err(invalid(format!("intent: it is not of this build, whose record has the digest {found}")));
+    }
+    let requester = policy.recognise(Word::Request, &intent, &request.by).map_err(|e| invalid(e.to_string()))?;
+    if requester.key.id() != intent.requester {
+        return Err(invalid("intent: it names another requester than signed it".into()));
+    }
+    let mut tx = app.db.write().await?;
+    db::approvals::ask(&mut tx, id, request, now_s()).await?;
+    app.audit(&mut tx, now_s(), &requester.name, "release.request", &format!("{} {}", intent.release, intent.digest()?)).await?;
+    tx.commit().await?;
+    app.publish(Event::Build { id: id.to_owned() });
+    status(app, id).await
+}
+
+/// A person agrees; with the last one that is needed, the build is signed.
+///
+/// # Errors
+/// [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`] when nobody asked.
+pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
+    let policy = needed_policy(app).await?;
+    let asked = db::approvals::get(app.db.pool(), id).await?;
+    let hint = "`fleeti build sign BUILD --key YOUR.key` asks";
+    let (request, mut approvals) = asked.ok_or_else(|| AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint))?;
+    let intent = Intent::parse(&request.intent)?;
+    let approver = policy.recognise(Word::Approve, &intent, by).map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
+    let mut tx = app.db.write().await?;
+    db::approvals::approve(&mut tx, id, by).await?;
+    app.audit(&mut tx, now_s(), &approver.name, "release.approve", &format!("{} {}", intent.release, intent.digest()?)).await?;
+    tx.commit().await?;
+    app.publish(Event::Build { id: id.to_owned() });
+    approvals.retain(|a| a.key_id != by.key_id);
+    approvals.push(by.clone());
+    match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
+        Ok(_) => drop(queue(app, id, &approver.name).await?),
+        Err(NotApproved::TooFew { .. }) => {}
+        Err(e) => return Err(AppError::new(Code::Conflict, e.to_string()).hint("ask anew with `fleeti build sign`")),
+    }
+    status(app, id).await
+}
+
+async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
+    let build = builds::get(app, id).await?;
+    let mut tx = app.db.write().await?;
+    if !db::builds::ask_to_sign(&mut tx, id).await? {
+        return Err(AppError::new(Code::Conflict, format!("{} has not been built, or is being signed already", build.release)));
+    }
+    app.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
+    tx.commit().await?;
+    app.publish(Event::Build { id: id.to_owned() });
+    app.build_queued.notify_one();
+    builds::get(app, id).await
+}
+
+/// Has the signer make the release of a build, under a name in its outbox.
+///
+/// # Errors
+/// When the signer refuses or does not answer.
+pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(), AppError> {
+    let kept = db::approvals::get(app.db.pool(), &build.id).await?;
+    let (intent, request, approvals) = match kept {
+        Some((request, approvals)) => (request.intent, Some(request.by), approvals),
+        None => {
+            let build_sha256 = sha256_hex(&record(app, &build.id).await?);
+            let (created_s, expires_s) = (now_s(), now_s() + ALONE_S);
+            let (kind, release) = (KIND.to_owned(), build.release.clone());
+            let intent = Intent { kind, release, build_sha256, requester: String::new(), created_s, expires_s };
+            (intent.to_text()?, None, vec![])
+        }
+    };
+    let order = Request::SignRelease { build: build.id.clone(), out: out.to_owned(), intent, request, approvals };
+    match signing::ask_for(&app.signer, order, SIGNATURE).await? {
+        Response::Release { .. } => Ok(()),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
