@@ -1,12 +1,13 @@
 //! The daemon's loop.
 
 use crate::driver::{Driver, Parts};
+use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::outbox::Outbox;
 use crate::session::{self, Incoming};
 use crate::{Paths, enrollment, telemetry, write_durably};
 use anyhow::Result;
-use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Order, Outcome};
+use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
 use std::collections::VecDeque;
 use std::fs;
@@ -39,7 +40,9 @@ pub async fn run(paths: Paths) -> Result<()> {
         .build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
+    let heard = Arc::new(Heard::open(&paths)?);
     let (mut driver, mut jobs) = Driver::new(Parts {
+        heard: Arc::clone(&heard),
         paths: paths.clone(),
         helper: helper.clone(),
         outbox: Arc::clone(&outbox),
@@ -50,6 +53,10 @@ pub async fn run(paths: Paths) -> Result<()> {
     })?;
     driver.started().await?;
     let mut commands = Commands::load(&paths);
+    // A notice holds for everybody and comes again: the newest ones are enough.
+    let (notices, noticed) = mpsc::channel(4);
+    let listening = heard.run(noticed, &http, &identity.server.https_url);
+    tokio::pin!(listening);
     let (sender, mut incoming) = mpsc::channel(8);
     let session = session::run(&identity, Arc::new(tls), &outbox, &outbox_changed, sender);
     tokio::pin!(session);
@@ -60,8 +67,15 @@ pub async fn run(paths: Paths) -> Result<()> {
     loop {
         tokio::select! {
             () = &mut session => {}
+            () = &mut listening => {}
+            () = heard.changed.notified() => driver.report()?,
+            () = heard.bundle_changed.notified() => {
+                // Reported first; a new start sets TLS up by the new bundle.
+                driver.report()?;
+                return Ok(());
+            }
             Some(message) = incoming.recv() => {
-                handle(&mut driver, &mut commands, &outbox, &helper, &outbox_changed, message).await?;
+                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
             Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
@@ -104,7 +118,7 @@ async fn handle(
     commands: &mut Commands,
     outbox: &Outbox,
     helper: &Helper,
-    changed: &Notify,
+    (changed, notices): (&Notify, &mpsc::Sender<Notice>),
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
@@ -115,6 +129,10 @@ async fn handle(
         Down::Command => match serde_json::from_slice::<Command>(&message.payload) {
             Ok(command) => carry_out(driver, commands, outbox, helper, changed, command).await?,
             Err(e) => tracing::error!("command: {e}"),
+        },
+        Down::Notice => match serde_json::from_slice::<Notice>(&message.payload) {
+            Ok(notice) => drop(notices.try_send(notice)),
+            Err(e) => tracing::error!("notice: {e}"),
         },
     }
     message.dealt_with.send(()).ok();

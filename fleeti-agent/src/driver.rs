@@ -1,5 +1,6 @@
 //! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the effects.
 
+use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::image::{ImageFacts, release_keys};
 use crate::outbox::Outbox;
@@ -7,7 +8,7 @@ use crate::proxy::Proxy;
 use crate::{Paths, write_durably};
 use anyhow::{Context as _, Result};
 use base64::Engine;
-use fleeti_core::id::Version;
+use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
 use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
 use fleeti_pki::manifest::{Signature, verify};
@@ -63,6 +64,7 @@ pub struct Driver {
     http: reqwest::Client,
     https_url: String,
     boot: BootSummary,
+    heard: Arc<Heard>,
     floor: Version,
     kept: Kept,
     detail: Option<String>,
@@ -107,6 +109,8 @@ pub struct Parts {
     pub https_url: String,
     /// What runs.
     pub boot: BootSummary,
+    /// What holds for every device.
+    pub heard: Arc<Heard>,
 }
 
 impl Driver {
@@ -126,7 +130,7 @@ impl Driver {
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
         let floor = ImageFacts::read(&parts.paths)?.minimum_version;
-        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot } = parts;
+        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot, heard } = parts;
         let driver = Self {
             paths,
             helper,
@@ -135,6 +139,7 @@ impl Driver {
             http,
             https_url,
             boot,
+            heard,
             floor,
             kept,
             detail: None,
@@ -199,6 +204,7 @@ impl Driver {
                 self.detail = Some(format!("{release} is another image line than {}", self.boot.running));
                 self.step(Event::Refused(release.version, FailureCode::WrongImage)).await
             }
+            Some(release) if self.heard.is_revoked(&release) => self.refuse_revoked(release.version).await,
             Some(release) => {
                 self.kept.wish = Some(release.version.clone());
                 self.step(Event::Desired(release.version)).await?;
@@ -207,8 +213,20 @@ impl Driver {
         }
     }
 
+    /// Whoever offers it: the device has heard that it was revoked.
+    async fn refuse_revoked(&mut self, version: Version) -> Result<()> {
+        self.detail = Some(format!("{}@{version} was revoked", self.boot.running.line));
+        self.step(Event::Refused(version, FailureCode::Revoked)).await
+    }
+
     /// What no event will bring by itself: activating what is staged, and a wish that had to wait.
     async fn go_on(&mut self) -> Result<()> {
+        if let Some(wish) = self.kept.wish.take_if(|wish| {
+            let release = ReleaseName { line: self.boot.running.line.clone(), version: wish.clone() };
+            self.heard.is_revoked(&release)
+        }) {
+            return self.refuse_revoked(wish).await;
+        }
         match (&self.kept.state, &self.kept.wish) {
             // Windows and locks come with rollout policies; until then an update may always be activated.
             (State::Staged { .. }, _) => self.step(Event::MayActivate).await,
@@ -259,7 +277,10 @@ impl Driver {
     pub fn report(&mut self) -> Result<()> {
         self.kept.sequence += 1;
         self.keep()?;
+        let (trust_bundle, alarm) = self.heard.report();
         let report = Report {
+            trust_bundle,
+            alarm,
             sequence: self.kept.sequence,
             generation: self.kept.generation,
             boot: self.boot.clone(),

@@ -1,6 +1,6 @@
 //! Who this device is: its key (a file, mode 0600) and its certificate.
 
-use crate::{Paths, write_durably};
+use crate::{Paths, heard, write_durably};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use fleeti_core::id::DeviceId;
@@ -8,8 +8,9 @@ use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse,
 use fleeti_pki::certificate;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -176,7 +177,7 @@ impl Identity {
 
 type WantsClientCert = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
-/// TLS that trusts the image's root and nothing else.
+/// TLS that trusts the image's root and nothing else, and no intermediate that the root has revoked.
 fn builder(paths: &Paths) -> Result<WantsClientCert> {
     let path = paths.lib.join("trust/root.pem");
     let pem = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -185,7 +186,15 @@ fn builder(paths: &Paths) -> Result<WantsClientCert> {
         roots.add(root?)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots))
+    let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    if let Some(bundle) = heard::bundle(paths)? {
+        // The root's list revokes intermediates; whom an intermediate has certified, its own list would say, which devices
+        // do not have. A list that has ended still revokes.
+        let list = CertificateRevocationListDer::from(bundle.crl().to_vec());
+        verifier = verifier.with_crls([list]).allow_unknown_revocation_status();
+    }
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_webpki_verifier(verifier.build()?))
 }
 
 /// TLS without an identity, for enrollment.

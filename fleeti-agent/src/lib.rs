@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod driver;
 pub mod enrollment;
 pub mod health;
+pub mod heard;
 pub mod helper;
 pub mod identity;
 pub mod image;

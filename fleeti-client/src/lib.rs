@@ -20,8 +20,8 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
-    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
-    RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy,
+    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
+    RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -333,6 +333,27 @@ impl Client {
     /// [`ClientError`].
     pub async fn build_record(&self, id: &str) -> Result<Vec<u8>> {
         Ok(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?.bytes().await?.to_vec())
+    }
+    /// Which intermediates count.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn trust(&self) -> Result<TrustStatus> {
+        self.get("trust-bundle").await
+    }
+    /// Publishes what came out of a ceremony.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn import_bundle(&self, import: &ImportBundle) -> Result<TrustStatus> {
+        self.post("trust-bundle", import).await
+    }
+    /// Has another intermediate sign from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn switch_issuer(&self, switch: &SwitchIssuer) -> Result<TrustStatus> {
+        self.post("trust-bundle/issuer", switch).await
     }
     /// Whose word is needed before the server's keys sign a build, and whose is there.
     ///

@@ -107,6 +107,8 @@ pub enum FailureCode {
     LogStale,
     /// The audit log is not the one of last time: somebody shows this device another history.
     LogSplit,
+    /// The device has heard that this release was revoked.
+    Revoked,
 }
 
 impl FailureCode {
@@ -115,7 +117,7 @@ impl FailureCode {
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Unreachable | Self::StageFailed | Self::ArmFailed | Self::LogStale => true,
-            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore | Self::NotInLog | Self::LogSplit => false,
+            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore | Self::NotInLog | Self::LogSplit | Self::Revoked => false,
         }
     }
 }

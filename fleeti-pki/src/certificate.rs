@@ -3,7 +3,7 @@
 //! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key usage. A
 //! request never widens what it gets: everything but the key comes from here.
 
-use crate::signer::{Signer, X509Signer, der_of, spki_of};
+use crate::signer::{Signer, X509Signer, der_of, key_id, spki_of};
 use crate::{Error, OrMalformed};
 use const_oid::ObjectIdentifier;
 use der::asn1::{Ia5String, OctetString};
@@ -32,12 +32,40 @@ use x509_cert::{Certificate, TbsCertificate};
 pub const BACKDATE_S: u64 = 3600;
 
 /// What an intermediate certifies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Devices.
     Device,
     /// Servers.
     Server,
+    /// People who operate servers.
+    Operator,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Server, Self::Operator];
+
+    /// The stable text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Server => "server",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// What an intermediate's certificate says that it is for.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a certificate that is no intermediate of ours.
+    pub fn of(certificate: &Certificate) -> Result<Self, Error> {
+        const REFUSED: Error = Error::Refused("the certificate is no intermediate for devices, servers or operators");
+        let name = certificate.tbs_certificate().subject().to_string();
+        Self::ALL.into_iter().find(|p| name.starts_with(&format!("CN=Fleeti {} authority ", p.as_str()))).ok_or(REFUSED)
+    }
 }
 
 /// What a certificate is for.
@@ -138,16 +166,17 @@ impl Extras {
 
 struct Profile {
     role: Role,
+    /// Of the key that is certified: two intermediates of one purpose have two names.
+    key_id: String,
     issuer: Option<Name>,
     extras: Vec<Extension>,
 }
 
 impl Role {
-    fn subject(&self) -> String {
+    fn subject(&self, key_id: &str) -> String {
         match self {
             Self::Root => "CN=Fleeti root".into(),
-            Self::Intermediate { purpose: Purpose::Device } => "CN=Fleeti device authority".into(),
-            Self::Intermediate { purpose: Purpose::Server } => "CN=Fleeti server authority".into(),
+            Self::Intermediate { purpose } => format!("CN=Fleeti {} authority {key_id}", purpose.as_str()),
             Self::Server { .. } => "CN=Fleeti server".into(),
             Self::Device { id } => format!("CN={id}"),
             Self::SecureBoot { variable } => format!("CN=Fleeti Secure Boot {variable}"),
@@ -177,7 +206,7 @@ impl BuilderProfile for Profile {
     }
     fn get_subject(&self) -> Name {
         // INVARIANT: the subjects are written above, and an id has no character that a name would escape.
-        Name::from_str(&self.role.subject()).unwrap_or_default()
+        Name::from_str(&self.role.subject(&self.key_id)).unwrap_or_default()
     }
     fn build_extensions(
         &self,
@@ -207,7 +236,7 @@ impl BuilderProfile for Profile {
             Role::Root => None,
             // An intermediate as well: what certifies devices cannot certify a server.
             Role::Intermediate { purpose: Purpose::Server } | Role::Server { .. } => Some(ID_KP_SERVER_AUTH),
-            Role::Intermediate { purpose: Purpose::Device } | Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
+            Role::Intermediate { purpose: Purpose::Device | Purpose::Operator } | Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
             Role::SecureBoot { .. } => Some(ID_KP_CODE_SIGNING),
         };
         if let Some(purpose) = purpose {
@@ -297,8 +326,8 @@ fn build(
     let mut serial: [u8; 16] = rand::random();
     serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
     let serial = SerialNumber::new(&serial).or_malformed("serial")?;
-    let builder =
-        CertificateBuilder::new(Profile { role, issuer, extras }, serial, period.validity()?, key).or_backend("making a certificate")?;
+    let key_id = key_id(&der_of(&key, "public key")?);
+    let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key).or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
 }
 

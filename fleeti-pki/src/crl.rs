@@ -88,6 +88,22 @@ pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s
     der_of(&list, "CRL")
 }
 
+/// What is on a list: serial, when, why. The list is not checked.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Error> {
+    let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("revocation list")?;
+    let entry = |r: &RevokedCert| {
+        let reason = r.crl_entry_extensions.iter().flatten().find(|e| e.extn_id == CrlReason::OID);
+        let code = reason.map(|e| CrlReason::from_der(e.extn_value.as_bytes()).or_malformed("reason")).transpose()?;
+        let known = RevocationReason::ALL.into_iter().find(|known| reason_code(*known) == code);
+        let serial = hex::encode(r.serial_number.as_bytes());
+        Ok((serial, r.revocation_date.to_unix_duration().as_secs(), known.unwrap_or_default()))
+    };
+    list.tbs_cert_list.revoked_certificates.iter().flatten().map(entry).collect()
+}
+
 /// Why a certificate is refused by a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,6 +165,12 @@ impl VerifiedList {
     #[must_use]
     pub fn next_update_s(&self) -> u64 {
         self.next_update_s
+    }
+
+    /// Whether two lists are of one issuer.
+    #[must_use]
+    pub fn is_of_same_issuer(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
     }
 
     /// Whether this list follows another one, or is the same.

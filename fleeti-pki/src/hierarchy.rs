@@ -6,16 +6,18 @@
 use crate::Error;
 use crate::boot_keys::WrapKey;
 use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem};
+use crate::csr;
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
 use crate::sealed::seal;
 use crate::signer::{Algorithm, Signer, SoftKey};
 use crate::transparency::note::LogKey;
+use x509_cert::Certificate;
 
 const YEAR_S: u64 = 365 * 86_400;
 /// Validity of the offline root and of Secure Boot keys, which firmware does not check.
-const ROOT_S: u64 = 20 * YEAR_S;
-const INTERMEDIATE_S: u64 = 5 * YEAR_S;
+pub(crate) const ROOT_S: u64 = 20 * YEAR_S;
+pub(crate) const INTERMEDIATE_S: u64 = 5 * YEAR_S;
 
 /// Purposes of sealed keys; each is also the name of its file, `<purpose>.key`.
 pub mod purpose {
@@ -35,6 +37,21 @@ pub mod purpose {
     pub const DEVICE_CA: &str = "device-ca";
     /// Signs certificates of servers.
     pub const SERVER_CA: &str = "server-ca";
+    /// Signs certificates of people who operate servers.
+    pub const OPERATOR_CA: &str = "operator-ca";
+    /// What an operator's share of the root's secret is sealed for, before the operator's name.
+    pub const ROOT_SHARE: &str = "root-share";
+
+    /// Of an intermediate.
+    #[must_use]
+    pub const fn of_intermediate(purpose: crate::certificate::Purpose) -> &'static str {
+        match purpose {
+            crate::certificate::Purpose::Device => DEVICE_CA,
+            crate::certificate::Purpose::Server => SERVER_CA,
+            crate::certificate::Purpose::Operator => OPERATOR_CA,
+        }
+    }
+
     /// Signs checkpoints of the audit log.
     pub const AUDIT: &str = "audit";
     /// A person's: agrees that a server's keys sign a release.
@@ -54,55 +71,87 @@ pub struct HierarchyFile {
     pub secret: bool,
 }
 
-/// Makes a hierarchy; every key sealed under the passphrase.
+/// Makes a hierarchy with a root of its own; every key sealed under the passphrase.
 ///
 /// # Errors
 /// [`Error`] of the backends.
 pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error> {
-    let mut files = Vec::new();
-    let public = |files: &mut Vec<HierarchyFile>, name: &str, bytes: Vec<u8>| {
-        files.push(HierarchyFile { path: format!("public/{name}"), bytes, secret: false });
-    };
-    let keep = |files: &mut Vec<HierarchyFile>, folder: &str, purpose: &str, secret: &[u8]| -> Result<(), Error> {
-        let bytes = seal(secret, purpose, passphrase)?;
-        files.push(HierarchyFile { path: format!("{folder}/{purpose}.key"), bytes, secret: true });
-        Ok(())
-    };
-
     let root_key = SoftKey::generate(Algorithm::P384)?;
     let root = self_signed(Role::Root, Period::starting(now_s, ROOT_S), &root_key)?;
-    keep(&mut files, "offline", purpose::ROOT, &root_key.to_pkcs8_der()?)?;
+    let mut files = Files { list: Vec::new(), passphrase };
+    files.keep("offline", purpose::ROOT, &root_key.to_pkcs8_der()?)?;
     let mut issuers = String::new();
-    for (name, role_purpose) in [(purpose::DEVICE_CA, Purpose::Device), (purpose::SERVER_CA, Purpose::Server)] {
+    for of in Purpose::ALL {
+        let name = purpose::of_intermediate(of);
         let key = SoftKey::generate(Algorithm::P384)?;
-        let role = Role::Intermediate { purpose: role_purpose };
         let authority = Authority { certificate: &root, signer: &root_key };
-        let certificate = issue(role, Period::starting(now_s, INTERMEDIATE_S), key.public_key_der(), &authority)?;
-        keep(&mut files, "online", name, &key.to_pkcs8_der()?)?;
-        public(&mut files, &format!("{name}.pem"), to_pem(&certificate)?.into_bytes());
-        issuers.push_str(&to_pem(&certificate)?);
+        let role = Role::Intermediate { purpose: of };
+        let pem = to_pem(&issue(role, Period::starting(now_s, INTERMEDIATE_S), key.public_key_der(), &authority)?)?;
+        files.keep("online", name, &key.to_pkcs8_der()?)?;
+        issuers.push_str(&pem);
+        files.public(&format!("{name}.pem"), pem.into_bytes());
     }
-    let audit = SoftKey::generate(Algorithm::Ed25519)?;
-    keep(&mut files, "online", purpose::AUDIT, &audit.to_pkcs8_der()?)?;
-    // The root tells one organisation's log from another's.
-    let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(&root)?[..16]), &audit)?;
-    public(&mut files, "audit.pub", format!("{}\n", log.to_text()).into_bytes());
-    keep(&mut files, "online", purpose::BOOT_WRAP, &WrapKey::generate()[..])?;
-    let release = SoftKey::generate(Algorithm::P384)?;
-    keep(&mut files, "offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
-    let openpgp = SoftKey::generate(Algorithm::P256)?;
-    keep(&mut files, "offline", purpose::OPENPGP, &openpgp.to_pkcs8_der()?)?;
-    let openpgp = OpenPgpKey::new(Box::new(openpgp))?;
-    for variable in [purpose::PK, purpose::KEK, purpose::DB] {
-        let key = SoftKey::generate(Algorithm::Rsa2048)?;
-        let certificate = self_signed(Role::SecureBoot { variable }, Period::starting(now_s, ROOT_S), &key)?;
-        keep(&mut files, "offline", variable, &key.to_pkcs8_der()?)?;
-        public(&mut files, &format!("{variable}.pem"), to_pem(&certificate)?.into_bytes());
+    files.public("issuers.pem", issuers.into_bytes());
+    files.rest(&root, now_s)?;
+    Ok(files.list)
+}
+
+/// Makes everything but the root and the certificates of the intermediates: `requests/` is for the ceremony of a root that
+/// is elsewhere.
+///
+/// # Errors
+/// [`Error`] of the backends.
+pub fn create_below(root: &Certificate, passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error> {
+    let mut files = Files { list: Vec::new(), passphrase };
+    for of in Purpose::ALL {
+        let name = purpose::of_intermediate(of);
+        let key = SoftKey::generate(Algorithm::P384)?;
+        files.keep("online", name, &key.to_pkcs8_der()?)?;
+        let bytes = csr::create(&key)?.into_bytes();
+        files.list.push(HierarchyFile { path: format!("requests/{name}.csr"), bytes, secret: false });
     }
-    public(&mut files, "root.pem", to_pem(&root)?.into_bytes());
-    public(&mut files, "root.sha256", fingerprint(&root)?.into_bytes());
-    public(&mut files, "issuers.pem", issuers.into_bytes());
-    public(&mut files, "release.pem", PublicKey::of(&release)?.to_pem()?.into_bytes());
-    public(&mut files, "openpgp.gpg", openpgp.keyring()?);
-    Ok(files)
+    files.rest(root, now_s)?;
+    Ok(files.list)
+}
+
+struct Files<'a> {
+    list: Vec<HierarchyFile>,
+    passphrase: &'a [u8],
+}
+
+impl Files<'_> {
+    fn public(&mut self, name: &str, bytes: Vec<u8>) {
+        self.list.push(HierarchyFile { path: format!("public/{name}"), bytes, secret: false });
+    }
+
+    fn keep(&mut self, folder: &str, purpose: &str, secret: &[u8]) -> Result<(), Error> {
+        let bytes = seal(secret, purpose, self.passphrase)?;
+        self.list.push(HierarchyFile { path: format!("{folder}/{purpose}.key"), bytes, secret: true });
+        Ok(())
+    }
+
+    /// What is no certificate authority.
+    fn rest(&mut self, root: &Certificate, now_s: u64) -> Result<(), Error> {
+        let audit = SoftKey::generate(Algorithm::Ed25519)?;
+        self.keep("online", purpose::AUDIT, &audit.to_pkcs8_der()?)?;
+        // The root tells one organisation's log from another's.
+        let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(root)?[..16]), &audit)?;
+        self.public("audit.pub", format!("{}\n", log.to_text()).into_bytes());
+        self.keep("online", purpose::BOOT_WRAP, &WrapKey::generate()[..])?;
+        let release = SoftKey::generate(Algorithm::P384)?;
+        self.keep("offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
+        let openpgp = SoftKey::generate(Algorithm::P256)?;
+        self.keep("offline", purpose::OPENPGP, &openpgp.to_pkcs8_der()?)?;
+        for variable in [purpose::PK, purpose::KEK, purpose::DB] {
+            let key = SoftKey::generate(Algorithm::Rsa2048)?;
+            let certificate = self_signed(Role::SecureBoot { variable }, Period::starting(now_s, ROOT_S), &key)?;
+            self.keep("offline", variable, &key.to_pkcs8_der()?)?;
+            self.public(&format!("{variable}.pem"), to_pem(&certificate)?.into_bytes());
+        }
+        self.public("root.pem", to_pem(root)?.into_bytes());
+        self.public("root.sha256", fingerprint(root)?.into_bytes());
+        self.public("release.pem", PublicKey::of(&release)?.to_pem()?.into_bytes());
+        self.public("openpgp.gpg", OpenPgpKey::new(Box::new(openpgp))?.keyring()?);
+        Ok(())
+    }
 }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
-//! [`hierarchy`] (what `fleeti pki init` makes) · [`manifest`] (release manifests) · [`approval`] (who must agree) · [`openpgp`]
+//! [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
+//! several people open) · [`bundle`] (the intermediates that count) · [`manifest`] (release manifests) · [`approval`] (who must agree) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
 //! [`boot_keys`] (Secure Boot of one device) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
@@ -22,6 +23,8 @@ pub mod approval;
 pub mod audit;
 pub mod authenticode;
 pub mod boot_keys;
+pub mod bundle;
+pub mod ceremony;
 pub mod certificate;
 pub mod crl;
 pub mod csr;

@@ -7,6 +7,9 @@ use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::intake::Applicant;
 use crate::service::releases::DocumentCache;
+use crate::service::trust::Trust;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use fleeti_core::wire::api::Event;
 use fleeti_signer::handle::SignerHandle;
 use std::path::PathBuf;
@@ -21,6 +24,10 @@ pub struct App {
     pub config: Config,
     /// Certificates and public keys.
     pub pki: Pki,
+    /// Which intermediates count.
+    pub trust: ArcSwap<Trust>,
+    /// What every device is to know, as it is sent.
+    pub notice: ArcSwap<Bytes>,
     /// Who holds the private ones, and the audit log.
     pub signer: SignerHandle,
     /// Devices that enroll.

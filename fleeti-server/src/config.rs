@@ -80,11 +80,13 @@ impl Config {
 
 /// Certificates and public keys.
 pub struct Pki {
-    /// The issuer of devices.
+    /// The issuer of devices, before the first trust bundle.
     pub device_ca: Certificate,
-    /// The issuer of servers.
+    /// The issuer of servers, before the first trust bundle.
     pub server_ca: Certificate,
-    /// SHA-256 of the root.
+    /// The root, which signs what counts.
+    pub root: Certificate,
+    /// SHA-256 of it.
     pub root_sha256: String,
     /// Who may release.
     pub release_keys: ReleaseKeys,
@@ -106,10 +108,12 @@ impl Pki {
             let path = folder.join("public").join(name);
             fs::read_to_string(&path).with_context(|| path.display().to_string())
         };
+        let root = certificate::from_pem(&text("root.pem")?)?;
         Ok(Self {
             device_ca: certificate::from_pem(&text("device-ca.pem")?)?,
             server_ca: certificate::from_pem(&text("server-ca.pem")?)?,
-            root_sha256: certificate::fingerprint(&certificate::from_pem(&text("root.pem")?)?)?,
+            root_sha256: certificate::fingerprint(&root)?,
+            root,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
             log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
         })

@@ -5,9 +5,11 @@ use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
-use crate::service::{audit, intake, releases, revocation, signing};
+use crate::service::trust::{self, Trust};
+use crate::service::{audit, intake, notice, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
+use arc_swap::ArcSwap;
 use actix_web::web::Data;
 use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
@@ -50,11 +52,16 @@ pub struct Server {
 }
 
 /// A new key and a certificate for it.
-async fn identity(signer: &SignerHandle, pki: &Pki, names: &[String]) -> Result<ServerIdentity> {
+pub(crate) async fn identity(app: &App) -> Result<ServerIdentity> {
+    new_identity(&app.signer, &app.trust.load_full(), &app.config.names).await
+}
+
+async fn new_identity(signer: &SignerHandle, trust: &Trust, names: &[String]) -> Result<ServerIdentity> {
     let key = SoftKey::generate(Algorithm::P256)?;
-    let request = Request::CertifyServer { names: names.to_vec(), csr_pem: csr::create(&key)? };
+    let issuer = trust.server();
+    let request = Request::CertifyServer { names: names.to_vec(), csr_pem: csr::create(&key)?, issuer: Some(issuer.sha256.clone()) };
     let leaf = signing::certificate(signer, request).await?;
-    let chain = vec![CertificateDer::from(leaf), CertificateDer::from(certificate::to_der(&pki.server_ca)?)];
+    let chain = vec![CertificateDer::from(leaf), CertificateDer::from(certificate::to_der(&issuer.certificate)?)];
     Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec())) })
 }
 
@@ -79,14 +86,17 @@ impl Server {
         let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
         let name = config.names.first().map_or("localhost", String::as_str);
-        let signer = config::signer(&config, format!("http://{name}:{}/pki/device.crl", api_address.port()))?;
-        let list = revocation::list(&db, &signer).await?;
-        let tls = TlsState::new(identity(&signer, &pki, &config.names).await?, pki.device_ca.clone(), &list)?;
+        let signer = config::signer(&config, format!("http://{name}:{}/pki/{{issuer}}.crl", api_address.port()))?;
+        let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
+        let lists = revocation::lists(&db, &signer, &trust).await?;
+        let tls = TlsState::new(new_identity(&signer, &trust, &config.names).await?, &lists)?;
         let (events, _) = broadcast::channel(1024);
         let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
         let app = Arc::new(App {
             config,
             pki,
+            trust: ArcSwap::from_pointee(trust),
+            notice: ArcSwap::default(),
             signer,
             audit_waits: Notify::new(),
             intake,
@@ -104,6 +114,7 @@ impl Server {
         // Everybody who is on the list is cut off before the first connection.
         revocation::publish_list(&app).await?;
         audit::settle(&app).await.context("the audit log")?;
+        notice::renew(&app).await.context("the notice to devices")?;
 
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
         let api_server = HttpServer::new({
@@ -142,6 +153,7 @@ impl Server {
             tokio::spawn(renew(Arc::clone(&app))),
             tokio::spawn(intake::run(Arc::clone(&app), applicants)),
             tokio::spawn(audit::carry(Arc::clone(&app))),
+            tokio::spawn(notice::run(Arc::clone(&app))),
         ];
         Ok(Self { addresses, app, http: handles, tasks })
     }
@@ -168,7 +180,7 @@ async fn renew(app: AppRef) {
             tracing::error!("the revocation list was not renewed: {e}");
             pause = RENEW_RETRY;
         }
-        let renewed = identity(&app.signer, &app.pki, &app.config.names).await;
+        let renewed = identity(&app).await;
         if let Err(e) = renewed.and_then(|identity| app.tls.renew(identity)) {
             tracing::error!("the server's certificate was not renewed: {e:#}");
             pause = RENEW_RETRY;

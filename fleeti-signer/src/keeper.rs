@@ -15,7 +15,7 @@ use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::csr::{self, ProvedKey};
 use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::signer::{Signer, fast};
+use fleeti_pki::signer::{Signer, fast, key_id};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +60,12 @@ pub struct Issuer {
     pub key: Box<dyn Signer>,
 }
 
+/// The issuer whose certificate has this digest, or the first.
+fn find<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer, fleeti_pki::Error> {
+    let is = |i: &Issuer| wanted.is_none_or(|sha256| certificate::fingerprint(&i.certificate).is_ok_and(|found| found == sha256));
+    issuers.iter().find(|i| is(i)).ok_or(fleeti_pki::Error::Refused("the signer has no key for this intermediate"))
+}
+
 impl Issuer {
     /// As certificates and lists are made with it.
     #[must_use]
@@ -70,10 +76,10 @@ impl Issuer {
 
 /// Every key of a server.
 pub struct Keys {
-    /// Signs devices and their revocation lists.
-    pub device: Issuer,
-    /// Signs servers.
-    pub server: Issuer,
+    /// Sign devices and their revocation lists; the first one where nobody says which.
+    pub device: Vec<Issuer>,
+    /// Sign servers; the first one where nobody says which.
+    pub server: Vec<Issuer>,
     /// Signs checkpoints; an Ed25519 key.
     pub audit: Box<dyn Signer>,
     /// The audit log's name, and the key's public half.
@@ -137,9 +143,9 @@ impl<E: std::error::Error> From<E> for Refusal {
 
 /// What was checked and is about to be signed.
 enum Work {
-    Device { id: DeviceId, key: ProvedKey, valid_s: u64, extras: Extras },
-    Server { names: Vec<String>, key: ProvedKey },
-    List { revoked: Vec<Revoked> },
+    Device { id: DeviceId, key: ProvedKey, valid_s: u64, protection: certificate::Protection, issuer: Option<String> },
+    Server { names: Vec<String>, key: ProvedKey, issuer: Option<String> },
+    List { revoked: Vec<Revoked>, issuer: Option<String> },
     Boot(BootWork),
 }
 
@@ -218,19 +224,20 @@ impl Keeper {
     fn begin(&mut self, now_s: u64, request: Request) -> Result<Step, LogError> {
         let planned = match request {
             Request::Record { act } => return self.record(now_s, act),
-            Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion } => {
+            Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion, issuer } => {
                 let action = match occasion {
                     Occasion::Enrollment => "certificate.enroll",
                     Occasion::Renewal => "certificate.renew",
                 };
-                self.plan_device(now_s, device, &csr_pem, valid_s, protection)
+                self.plan_device(now_s, device, &csr_pem, (valid_s, protection, issuer))
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
-            Request::CertifyServer { names, csr_pem } => self.plan_server(now_s, names, &csr_pem),
-            Request::RevocationList { revoked } => Ok(plan_list(revoked)),
+            Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
+            Request::RevocationList { revoked, issuer } => self.plan_list(revoked, issuer),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
             Request::SignRelease { .. } => Err(Refusal::Wrong("a release is not signed in a batch".into())),
             read @ (Request::ApprovalPolicy
+            | Request::Issuers
             | Request::Checkpoint
             | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
                 return Ok(Step::Read(read));
@@ -262,30 +269,37 @@ impl Keeper {
         now_s: u64,
         id: DeviceId,
         csr_pem: &str,
-        valid_s: u64,
-        protection: certificate::Protection,
+        (valid_s, protection, issuer): (u64, certificate::Protection, Option<String>),
     ) -> Result<(Work, Act), Refusal> {
         if !(DEVICE_S_MIN..=DEVICE_S_MAX).contains(&valid_s) {
             return Err(Refusal::Wrong(format!(
                 "a device's certificate is valid for {DEVICE_S_MIN} to {DEVICE_S_MAX} seconds, not {valid_s}"
             )));
         }
+        find(&self.keys.device, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
         self.issued.take(now_s)?;
         let act = Act::new("server", "certificate.device", id.as_str()).of(sha256_hex(key.public_key_der()));
-        let extras = Extras { protection: Some(protection), crl_url: self.keys.crl_url.clone() };
-        Ok((Work::Device { id, key, valid_s, extras }, act))
+        Ok((Work::Device { id, key, valid_s, protection, issuer }, act))
     }
 
-    fn plan_server(&mut self, now_s: u64, names: Vec<String>, csr_pem: &str) -> Result<(Work, Act), Refusal> {
+    fn plan_server(&mut self, now_s: u64, names: Vec<String>, csr_pem: &str, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
         if names.is_empty() || names.len() > NAMES_MAX {
             return Err(Refusal::Wrong(format!("a server has 1 to {NAMES_MAX} names, not {}", names.len())));
         }
+        find(&self.keys.server, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
         self.issued.take(now_s)?;
         let subject: String = names.join(" ").chars().take(256).collect();
         let act = Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
-        Ok((Work::Server { names, key }, act))
+        Ok((Work::Server { names, key, issuer }, act))
+    }
+
+    fn plan_list(&self, revoked: Vec<RevokedSerial>, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
+        find(&self.keys.device, issuer.as_deref())?;
+        let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
+        let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
+        Ok((Work::List { revoked, issuer }, act))
     }
 
     fn plan_boot(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
@@ -321,20 +335,24 @@ impl Keeper {
     fn sign(&self, now_s: u64, work: Work, intent: u64) -> Result<(String, Response), fleeti_pki::Error> {
         let certificate = |der: Vec<u8>| (sha256_hex(&der), Response::Certificate { der: base64_text(&der) });
         Ok(match work {
-            Work::Device { id, key, valid_s, extras } => {
+            Work::Device { id, key, valid_s, protection, issuer } => {
                 let period = Period::starting(now_s, valid_s);
-                let authority = self.keys.device.authority();
+                let issuer = find(&self.keys.device, issuer.as_deref())?;
+                let authority = issuer.authority();
+                // Each intermediate has a list of its own.
+                let crl_url = self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &key_id(issuer.key.public_key_der())));
+                let extras = Extras { protection: Some(protection), crl_url };
                 let issued = certificate::issue_with(Role::Device { id }, period, key.public_key_der(), &authority, &extras)?;
                 certificate(certificate::to_der(&issued)?)
             }
-            Work::Server { names, key } => {
-                let (period, authority) = (Period::starting(now_s, SERVER_S), self.keys.server.authority());
+            Work::Server { names, key, issuer } => {
+                let (period, authority) = (Period::starting(now_s, SERVER_S), find(&self.keys.server, issuer.as_deref())?.authority());
                 let issued = certificate::issue(Role::Server { names }, period, key.public_key_der(), &authority)?;
                 certificate(certificate::to_der(&issued)?)
             }
             // The entry's number grows with every list, and is never given twice.
-            Work::List { revoked } => {
-                let der = crl::create(&self.keys.device.authority(), &revoked, intent + 1, now_s, LIST_S)?;
+            Work::List { revoked, issuer } => {
+                let der = crl::create(&find(&self.keys.device, issuer.as_deref())?.authority(), &revoked, intent + 1, now_s, LIST_S)?;
                 (sha256_hex(&der), Response::RevocationList { der: base64_text(&der) })
             }
             Work::Boot(work) => {
@@ -392,6 +410,10 @@ impl Keeper {
     fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
         let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
         let found = match request {
+            Request::Issuers => {
+                let of = |issuers: &[Issuer]| issuers.iter().map(|i| certificate::fingerprint(&i.certificate)).collect::<Result<Vec<_>, _>>();
+                Ok(Response::Issuers { device: of(&self.keys.device)?, server: of(&self.keys.server)? })
+            }
             Request::ApprovalPolicy => {
                 let policy = self.keys.releases.as_ref().map(|set| set.policy.to_text()).transpose()?;
                 Ok(Response::ApprovalPolicy { policy })
@@ -440,10 +462,4 @@ impl Keeper {
         let entry = self.log.entries(number, 1)?.pop().ok_or(LogError::NoEntry { number, size })?;
         Ok(AuditProof { entry, hashes, checkpoint: self.checkpoint(now_s)? })
     }
-}
-
-fn plan_list(revoked: Vec<RevokedSerial>) -> (Work, Act) {
-    let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
-    let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
-    (Work::List { revoked }, act)
 }

@@ -16,26 +16,38 @@ use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+/// Most keys of one purpose.
+const ISSUERS_MAX: u32 = 99;
+
 /// Opens `online/{device-ca,server-ca,audit}.key`, `online/boot-wrap.key` if there is one, and
 /// `public/{device-ca,server-ca,release}.pem`, `public/audit.pub`.
 ///
 /// # Errors
 /// Names the file that is missing or does not open.
 pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Keys> {
-    let online = |purpose: &str| key(&pki.join("online"), purpose, passphrase);
-    let text = |name: &str| {
+        let text = |name: &str| {
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
-    let issuer = |purpose: &str| -> Result<Issuer> {
-        let certificate = certificate::from_pem(&text(&format!("{purpose}.pem"))?)?;
-        let key = online(purpose)?;
-        if certificate::public_key_der(&certificate)? != key.public_key_der() {
-            bail!("{purpose}.pem is not the certificate of {purpose}.key");
+    // The first, the second and so on, as `fleeti pki request` makes them; one without a certificate waits for its root.
+    let issuers = |purpose: &str| -> Result<Vec<Issuer>> {
+        let mut found = Vec::new();
+        for number in 1..=ISSUERS_MAX {
+            let name = if number == 1 { purpose.to_owned() } else { format!("{purpose}-{number}") };
+            let has = |folder: &str, ending: &str| pki.join(folder).join(format!("{name}.{ending}")).exists();
+            if number > 1 && !(has("online", "key") && has("public", "pem")) {
+                continue;
+            }
+            let certificate = certificate::from_pem(&text(&format!("{name}.pem"))?)?;
+            let key = key(&pki.join("online"), &name, purpose, passphrase)?;
+            if certificate::public_key_der(&certificate)? != key.public_key_der() {
+                bail!("{name}.pem is not the certificate of {name}.key");
+            }
+            found.push(Issuer { certificate, key });
         }
-        Ok(Issuer { certificate, key })
+        Ok(found)
     };
-    let audit = online(purpose::AUDIT)?;
+    let audit = key(&pki.join("online"), purpose::AUDIT, purpose::AUDIT, passphrase)?;
     let log = LogKey::from_text(&text("audit.pub")?).context("audit.pub")?;
     if LogKey::of(log.name(), audit.as_ref())? != log {
         bail!("audit.pub is not the public half of audit.key");
@@ -46,13 +58,13 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
         Ok(file) => Some(sealed::open(&file, purpose::BOOT_WRAP, passphrase).and_then(|k| WrapKey::from_bytes(&k)).context("boot-wrap.key")?),
         Err(_) => None,
     };
-    let (device, server) = (issuer(purpose::DEVICE_CA)?, issuer(purpose::SERVER_CA)?);
+    let (device, server) = (issuers(purpose::DEVICE_CA)?, issuers(purpose::SERVER_CA)?);
     Ok(Keys { device, server, audit, log, release, boot_wrap, releases: None, crl_url })
 }
 
 /// A key of a folder, sealed or in a token.
-fn key(folder: &Path, purpose: &str, passphrase: &[u8]) -> Result<Box<dyn Signer>> {
-    let path = folder.join(format!("{purpose}.key"));
+fn key(folder: &Path, name: &str, purpose: &str, passphrase: &[u8]) -> Result<Box<dyn Signer>> {
+    let path = folder.join(format!("{name}.key"));
     let named = || path.display().to_string();
     let file = fs::read(&path).with_context(named)?;
     let pin = keyfile::pin_source(&file).with_context(named)?.map(|path| read_secret(&path)).transpose()?;
@@ -74,9 +86,9 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], builds: PathBuf, outbox: Path
     })?;
     let certificate = pki.join("public/db.pem");
     Ok(Some(ServerRelease {
-        release: key(&folder, purpose::RELEASE, passphrase)?,
-        openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
-        db: key(&folder, purpose::DB, passphrase)?,
+        release: key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?,
+        openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
+        db: key(&folder, purpose::DB, purpose::DB, passphrase)?,
         db_certificate_pem: fs::read_to_string(&certificate).with_context(|| certificate.display().to_string())?,
         policy: Policy::parse(&text).with_context(|| policy.display().to_string())?,
         builds,

@@ -78,6 +78,9 @@ pub enum Request {
         protection: Protection,
         /// Why.
         occasion: Occasion,
+        /// SHA-256 of the intermediate that signs; the first one otherwise.
+        #[serde(default)]
+        issuer: Option<String>,
     },
     /// A server's certificate over the key of a request, by the server intermediate.
     CertifyServer {
@@ -85,12 +88,20 @@ pub enum Request {
         names: Vec<String>,
         /// PKCS#10, PEM; only its key counts.
         csr_pem: String,
+        /// SHA-256 of the intermediate that signs; the first one otherwise.
+        #[serde(default)]
+        issuer: Option<String>,
     },
-    /// A revocation list of the device intermediate.
+    /// A revocation list of a device intermediate.
     RevocationList {
         /// Every certificate on it.
         revoked: Vec<RevokedSerial>,
+        /// SHA-256 of the intermediate; the first one otherwise.
+        #[serde(default)]
+        issuer: Option<String>,
     },
+    /// Which intermediates the signer has keys for.
+    Issuers,
     /// Secure Boot keys for a device, and what enrolls them.
     MakeBootKeys {
         /// Whose.
@@ -193,6 +204,13 @@ pub enum Response {
     Release {
         /// SHA-256 of its manifest, hexadecimal.
         manifest_sha256: String,
+    },
+    /// Which intermediates the signer has keys for: SHA-256 of their certificates.
+    Issuers {
+        /// For devices.
+        device: Vec<String>,
+        /// For servers.
+        server: Vec<String>,
     },
     /// Who must agree before a release is signed.
     ApprovalPolicy {

@@ -2,11 +2,13 @@
 
 pub mod audit;
 pub mod build;
+pub mod bundle;
 pub mod device;
 pub mod keys;
 pub mod pki;
 pub mod profile;
 pub mod release;
 pub mod rollout;
+pub mod root;
 pub mod server;
 pub mod signature;

@@ -4,7 +4,7 @@ use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
 use crate::rollout;
 use crate::update;
-use crate::wire::device::{BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, Telemetry, VariableWrite};
+use crate::wire::device::{BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, SignedBundle, Telemetry, VariableWrite};
 use serde::{Deserialize, Serialize};
 
 /// A device as the API shows it.
@@ -388,6 +388,61 @@ pub struct Build {
     /// What the signer does now, or why it failed.
     #[serde(default)]
     pub signing_detail: String,
+}
+
+/// `POST /trust-bundle`: what came out of a ceremony of the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportBundle {
+    /// The bundle.
+    pub bundle: SignedBundle,
+    /// What was done with the root, as it was signed.
+    pub transcript: String,
+    /// By the root's key: ECDSA, DER, base64.
+    pub transcript_signature: String,
+}
+
+/// `POST /trust-bundle/issuer`: which intermediate signs from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchIssuer {
+    /// `device` or `server`.
+    pub purpose: String,
+    /// SHA-256 of its certificate (DER), hexadecimal.
+    pub certificate_sha256: String,
+    /// Although less than 99 of 100 devices have taken the bundle.
+    #[serde(default)]
+    pub anyway: bool,
+}
+
+/// `GET /trust-bundle`: which intermediates count, and who knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TrustStatus {
+    /// Version of the bundle; 0 before the first.
+    pub version: u64,
+    /// What counts.
+    pub intermediates: Vec<Intermediate>,
+    /// Devices that are not revoked.
+    pub devices: u64,
+    /// Those of them that have taken this bundle.
+    pub devices_with_it: u64,
+}
+
+/// An intermediate that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Intermediate {
+    /// `device`, `server` or `operator`.
+    pub purpose: String,
+    /// SHA-256 of its certificate (DER), hexadecimal.
+    pub certificate_sha256: String,
+    /// Its name.
+    pub name: String,
+    /// End of its validity, Unix seconds.
+    pub not_after_s: u64,
+    /// Whether it signs what is signed now.
+    pub is_issuing: bool,
+    /// Whether the signer has its key.
+    pub has_key: bool,
 }
 
 /// A signature and whose it is.

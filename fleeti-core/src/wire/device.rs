@@ -278,6 +278,40 @@ pub struct BootChange {
     pub may_end_fallback: bool,
 }
 
+/// `down/notice`: what every device is to know, the same for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Version of the newest trust bundle; the device asks for it when it has an older one. 0 before the first.
+    #[serde(default)]
+    pub trust_bundle: u64,
+    /// The last statement of the audit log: the device remembers it, and finds out whether the log was rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// The last releases that were revoked, at most [`REVOKED_MAX`]: a device that has heard of it installs none of them,
+    /// whoever offers it.
+    #[serde(default)]
+    pub revoked_releases: Vec<ReleaseName>,
+}
+
+/// Most revoked releases of a [`Notice`], and that a device remembers.
+pub const REVOKED_MAX: usize = 500;
+
+/// `GET /log/growth.json?from=N&to=M`: the proof that the audit log only grew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogGrowth {
+    /// Hashes, base64 (RFC 9162, 2.1.4).
+    pub hashes: Vec<String>,
+}
+
+/// `GET /trust-bundle.json`: the intermediates that count, signed by the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SignedBundle {
+    /// Canonical JSON, as it was signed.
+    pub bundle: String,
+    /// By the root's key: ECDSA, DER, base64.
+    pub signature: String,
+}
+
 /// `up/report`: sent at connect and whenever something changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -288,6 +322,12 @@ pub struct Report {
     pub generation: u64,
     /// What runs.
     pub boot: BootSummary,
+    /// Version of the trust bundle that the device has taken; 0 for none.
+    #[serde(default)]
+    pub trust_bundle: u64,
+    /// What the device has noticed of the server that should not be, in words: another history of the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
     /// Where the update stands.
     pub update: update::State,
     /// Bytes of the staging so far and in all, while staging.

@@ -22,6 +22,8 @@ pub enum Down {
     Desired,
     /// [`super::device::Command`].
     Command,
+    /// [`super::device::Notice`].
+    Notice,
 }
 
 /// Largest payload in either direction, bytes.
@@ -55,11 +57,12 @@ impl Up {
 
 impl Down {
     /// Every topic a device may subscribe to.
-    pub const ALL: [Self; 2] = [Self::Desired, Self::Command];
+    pub const ALL: [Self; 3] = [Self::Desired, Self::Command, Self::Notice];
     fn leaf(self) -> &'static str {
         match self {
             Self::Desired => "desired",
             Self::Command => "command",
+            Self::Notice => "notice",
         }
     }
     /// The topic of this device.

@@ -75,6 +75,8 @@ pub struct Certified {
     pub certificate_sha256: String,
     /// End of validity.
     pub not_after_s: u64,
+    /// SHA-256 of the intermediate that signed it.
+    pub issuer: String,
 }
 
 /// Adds devices, or gives known ones their new certificates.
@@ -96,13 +98,14 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
          next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem) ");
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) ");
     query.push_values(devices, |mut row, (id, _, c)| {
         row.push_bind(&c.serial)
             .push_bind(id.as_str())
             .push_bind(&c.certificate_sha256)
             .push_bind(seconds(c.not_after_s))
-            .push_bind(&c.pem);
+            .push_bind(&c.pem)
+            .push_bind(&c.issuer);
     });
     query.build().execute(&mut **tx).await?;
     Ok(())
@@ -257,14 +260,14 @@ pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
 /// A certificate of a revoked device: serial, when, why.
 pub type RevokedCertificate = (String, u64, RevocationReason);
 
-/// Every certificate of a revoked device that has not ended.
+/// Every certificate of a revoked device that has not ended and is by this intermediate.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoked_certificates(pool: &SqlitePool, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
+pub async fn revoked_certificates(pool: &SqlitePool, issuer: &str, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
     let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
-               WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 ORDER BY d.revoked_s, i.serial";
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).fetch_all(pool).await?;
+               WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 AND i.issuer IN ($2, '') ORDER BY d.revoked_s, i.serial";
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
     rows.into_iter().map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?))).collect()
 }
 
@@ -275,8 +278,8 @@ pub async fn revoked_certificates(pool: &SqlitePool, now_s: u64) -> Result<Vec<R
 /// When the database does not answer.
 pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<(FleetId, u64)>, AppError> {
     let row: Option<(String, i64)> = sqlx::query_as(
-        "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7 \
-         WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
+        "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
+         trust_bundle = $8, alarm = $9 WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -285,6 +288,8 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .bind(report.progress.map(|p| serde_json::to_string(&p)).transpose()?)
     .bind(seconds(now_s))
     .bind(report.update.name())
+    .bind(seconds(report.trust_bundle))
+    .bind(report.alarm.as_deref())
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|(fleet, generation)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(generation)))).transpose()

@@ -11,6 +11,7 @@ pub mod releases;
 pub mod revisions;
 pub mod rollouts;
 pub mod sessions;
+pub mod trust;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};

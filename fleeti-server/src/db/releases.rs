@@ -131,3 +131,14 @@ pub async fn without_audit_number(pool: &SqlitePool) -> Result<Vec<(ReleaseName,
     let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
     rows.into_iter().map(|(name, sha256)| Ok((name.parse().map_err(AppError::internal)?, sha256))).collect()
 }
+
+/// Names of the releases that were revoked last.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, AppError> {
+    let sql = "SELECT name FROM releases WHERE revoked_s IS NOT NULL ORDER BY revoked_s DESC, name LIMIT $1";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let names: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
+    names.into_iter().map(|name| name.parse().map_err(AppError::internal)).collect()
+}

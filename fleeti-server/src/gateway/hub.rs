@@ -28,14 +28,15 @@ pub struct Mail {
     pub arrived: Notify,
     desired: Mutex<Option<DesiredState>>,
     commands: AtomicBool,
+    notice: AtomicBool,
 }
 
 impl Mail {
-    /// The newest desired state, and whether commands wait in the database.
+    /// The newest desired state, whether commands wait in the database, and whether there is a new notice.
     #[must_use]
-    pub fn take(&self) -> (Option<DesiredState>, bool) {
+    pub fn take(&self) -> (Option<DesiredState>, bool, bool) {
         let desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (desired, self.commands.swap(false, Ordering::SeqCst))
+        (desired, self.commands.swap(false, Ordering::SeqCst), self.notice.swap(false, Ordering::SeqCst))
     }
 }
 
@@ -100,6 +101,14 @@ impl Hub {
     pub fn commands_wait(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
             handle.mail.commands.store(true, Ordering::SeqCst);
+            handle.mail.arrived.notify_one();
+        }
+    }
+
+    /// Has every session send the notice.
+    pub fn notice_all(&self) {
+        for handle in self.lock().values() {
+            handle.mail.notice.store(true, Ordering::SeqCst);
             handle.mail.arrived.notify_one();
         }
     }

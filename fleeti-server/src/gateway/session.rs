@@ -45,6 +45,8 @@ struct Session<'a> {
     desired: Option<DesiredState>,
     /// Commands may wait in the database.
     commands: bool,
+    /// A new notice to every device has not been sent.
+    notice: bool,
     /// More lies in the mailbox than may be on its way at once.
     held_back: bool,
 }
@@ -71,6 +73,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         sent_commands: HashSet::new(),
         desired: None,
         commands: false,
+        notice: false,
         held_back: false,
     };
     let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
@@ -228,7 +231,7 @@ impl Session<'_> {
                     return close(reason, "kicked");
                 }
                 () = handle.mail.arrived.notified() => {
-                    let (desired, commands) = handle.mail.take();
+                    let (desired, commands, notice) = handle.mail.take();
                     // Commits may be handed out in another order than they were made in.
                     if let Some(desired) = desired
                         && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
@@ -236,6 +239,7 @@ impl Session<'_> {
                         self.desired = Some(desired);
                     }
                     self.commands |= commands;
+                    self.notice |= notice;
                     self.deliver().await?;
                 }
                 packet = tokio::time::timeout(self.keep_alive, self.read()) => {
@@ -339,6 +343,7 @@ impl Session<'_> {
     async fn look_into_the_mailbox(&mut self) -> Result<()> {
         self.desired = Some(devices::desired(self.app, &self.device).await?);
         self.commands = true;
+        self.notice = true;
         Ok(())
     }
 
@@ -353,6 +358,12 @@ impl Session<'_> {
             self.sent_generation = Some(desired.generation);
             self.send(Down::Desired, &serde_json::to_vec(&desired)?).await?;
         }
+        if self.subscribed.contains(&Down::Notice) && self.notice && self.in_flight.len() < IN_FLIGHT_MAX {
+            self.notice = false;
+            let notice = self.app.notice.load_full();
+            self.send(Down::Notice, &notice).await?;
+        }
+        self.held_back |= self.notice && self.subscribed.contains(&Down::Notice);
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
             for command in commands::pending(self.app, &self.device).await? {

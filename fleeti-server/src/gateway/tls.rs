@@ -43,8 +43,19 @@ impl ResolvesServerCert for CurrentCertificate {
 struct Swapped {
     mqtt: Arc<ServerConfig>,
     verifier: Arc<DeviceVerifier>,
+    /// The lists as they are published.
+    lists: Vec<IssuerList>,
+}
+
+/// A device intermediate with its revocation list.
+#[derive(Clone)]
+pub struct IssuerList {
+    /// Id of its key.
+    pub key_id: String,
+    /// Its certificate.
+    pub issuer: Certificate,
     /// The list, DER.
-    list: Vec<u8>,
+    pub list: Vec<u8>,
 }
 
 /// webpki checks the certificate, and the list of now whether it is revoked. The list's own signature was checked when
@@ -52,7 +63,16 @@ struct Swapped {
 #[derive(Debug)]
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
-    list: VerifiedList,
+    /// One of each issuer; they have different names.
+    lists: Vec<VerifiedList>,
+}
+
+impl DeviceVerifier {
+    /// That the issuer's list does not have the certificate.
+    fn check(&self, leaf: &Certificate, now_s: u64) -> Result<(), Refusal> {
+        let of_another = |r: &Result<(), Refusal>| matches!(r, Err(Refusal::OtherIssuer));
+        self.lists.iter().map(|list| list.check(leaf, now_s)).find(|r| !of_another(r)).unwrap_or(Err(Refusal::OtherIssuer))
+    }
 }
 
 /// Who is revoked, and how many have been since the start.
@@ -65,33 +85,33 @@ struct Revoked {
 /// TLS of the device ports.
 pub struct TlsState {
     certificate: Arc<CurrentCertificate>,
-    /// The device intermediate: a shorter chain, and nobody else's certificates.
-    anchor: Certificate,
     provider: Arc<CryptoProvider>,
     swapped: ArcSwap<Swapped>,
     revoked: RwLock<Revoked>,
 }
 
 impl TlsState {
-    /// With a first revocation list (DER).
+    /// With the first revocation lists.
     ///
     /// # Errors
     /// When rustls refuses certificate, key or list.
-    pub fn new(identity: ServerIdentity, anchor: Certificate, list: &[u8]) -> anyhow::Result<Self> {
+    pub fn new(identity: ServerIdentity, lists: &[IssuerList]) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
-        let first = build(&certificate, &anchor, &provider, VerifiedList::read(list, &anchor)?, list)?;
-        Ok(Self { certificate, anchor, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
+        let first = build(&certificate, &provider, verified(lists)?, lists)?;
+        Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
     }
 
-    /// Swaps a new list in, with a new session store.
+    /// Swaps new lists in, with a new session store. Only devices of their issuers may come.
     ///
     /// # Errors
-    /// When the list is not by the device intermediate, or older than the one of now, which stays.
-    pub fn swap(&self, list: &[u8]) -> anyhow::Result<()> {
-        let verified = VerifiedList::read(list, &self.anchor)?;
-        anyhow::ensure!(verified.follows(&self.swapped.load().verifier.list), "the revocation list is older than the one of now");
-        self.swapped.store(Arc::new(build(&self.certificate, &self.anchor, &self.provider, verified, list)?));
+    /// When a list is not by its issuer, or older than the one of now; then everything stays.
+    pub fn swap(&self, lists: &[IssuerList]) -> anyhow::Result<()> {
+        let verified = verified(lists)?;
+        let now = self.swapped.load();
+        let is_older = |list: &VerifiedList| now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n));
+        anyhow::ensure!(!verified.iter().any(is_older), "a revocation list is older than the one of now");
+        self.swapped.store(Arc::new(build(&self.certificate, &self.provider, verified, lists)?));
         Ok(())
     }
 
@@ -104,16 +124,16 @@ impl TlsState {
         Ok(())
     }
 
-    /// When the list of now is not good any more, and no device can connect, Unix seconds.
+    /// When the first of the lists is not good any more, and no device of its issuer can connect, Unix seconds.
     #[must_use]
     pub fn list_ends_s(&self) -> u64 {
-        self.swapped.load().verifier.list.next_update_s()
+        self.swapped.load().verifier.lists.iter().map(VerifiedList::next_update_s).min().unwrap_or(0)
     }
 
-    /// The list of now, DER.
+    /// The list of an issuer, DER, by the id of its key.
     #[must_use]
-    pub fn revocation_list(&self) -> Vec<u8> {
-        self.swapped.load().list.clone()
+    pub fn revocation_list(&self, key_id: &str) -> Option<Vec<u8>> {
+        self.swapped.load().lists.iter().find(|l| l.key_id == key_id).map(|l| l.list.clone())
     }
 
     /// The MQTT port's configuration now.
@@ -150,22 +170,28 @@ impl TlsState {
     }
 }
 
+fn verified(lists: &[IssuerList]) -> anyhow::Result<Vec<VerifiedList>> {
+    lists.iter().map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?)).collect()
+}
+
+/// The device intermediates are the anchors: a shorter chain, and nobody else's certificates.
 fn build(
     certificate: &Arc<CurrentCertificate>,
-    anchor: &Certificate,
     provider: &Arc<CryptoProvider>,
-    verified: VerifiedList,
-    list: &[u8],
+    verified: Vec<VerifiedList>,
+    lists: &[IssuerList],
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate::to_der(anchor)?.into())?;
+    for list in lists {
+        roots.add(certificate::to_der(&list.issuer)?.into())?;
+    }
     let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
-    let verifier = Arc::new(DeviceVerifier { chain, list: verified });
+    let verifier = Arc::new(DeviceVerifier { chain, lists: verified });
     let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
         .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
-    Ok(Swapped { mqtt: Arc::new(mqtt), verifier, list: list.to_vec() })
+    Ok(Swapped { mqtt: Arc::new(mqtt), verifier, lists: lists.to_vec() })
 }
 
 impl ClientCertVerifier for DeviceVerifier {
@@ -180,7 +206,7 @@ impl ClientCertVerifier for DeviceVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.chain.verify_client_cert(leaf, chain, now)?;
         let leaf = certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
-        match self.list.check(&leaf, now.as_secs()) {
+        match self.check(&leaf, now.as_secs()) {
             Ok(()) => Ok(verified),
             Err(Refusal::Revoked) => Err(CertificateError::Revoked.into()),
             Err(Refusal::Stale { .. }) => Err(CertificateError::ExpiredRevocationList.into()),

@@ -6,7 +6,7 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions};
+use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions, trust};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -17,7 +17,7 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
-    Forgive, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy,
+    Forgive, ImportBundle, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
@@ -45,7 +45,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
         .route("/livez", web::get().to(|| async { "ok\n" }))
         .route("/readyz", web::get().to(readyz))
-        .route("/pki/device.crl", web::get().to(revocation_list))
+        .route("/pki/{issuer}.crl", web::get().to(revocation_list))
         .route("/api/v1/openapi.json", web::get().to(super::openapi::serve))
         .service(
             utoipa_actix_web::scope("/api/v1")
@@ -73,6 +73,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(get_signature)
                 .service(request_signature)
                 .service(approve_signature)
+                .service(get_trust)
+                .service(import_bundle)
+                .service(switch_issuer)
                 .service(list_releases)
                 .service(get_release)
                 .service(publish_release)
@@ -111,9 +114,31 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     Ok("ok\n")
 }
 
-/// The devices' revocation list, DER: no secret, and what every certificate names.
-async fn revocation_list(app: Data<AppRef>) -> impl Responder {
-    HttpResponse::Ok().content_type("application/pkix-crl").body(app.tls.revocation_list())
+/// The revocation list of a device intermediate, DER, by the id of its key: no secret, and what every certificate names.
+async fn revocation_list(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
+    let list = app.tls.revocation_list(&issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
+    Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
+}
+
+/// Which intermediates count, which ones sign, and how many devices know.
+#[utoipa::path(tag = "trust", responses((status = 200, description = "The trust bundle", body = TrustStatus)))]
+#[get("/trust-bundle")]
+async fn get_trust(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(trust::status(&app).await?))
+}
+
+/// Takes what came out of a ceremony of the root: a bundle of intermediates, and the transcript that says how it was made.
+#[utoipa::path(tag = "trust", responses((status = 201, description = "It counts from now on", body = TrustStatus)))]
+#[post("/trust-bundle")]
+async fn import_bundle(app: Data<AppRef>, body: Json<ImportBundle>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(trust::import(&app, &body).await?))
+}
+
+/// Has another intermediate of the bundle sign from now on.
+#[utoipa::path(tag = "trust", responses((status = 200, description = "It signs from now on", body = TrustStatus)))]
+#[post("/trust-bundle/issuer")]
+async fn switch_issuer(app: Data<AppRef>, body: Json<SwitchIssuer>) -> Result<impl Responder> {
+    Ok(Json(trust::switch(&app, &body).await?))
 }
 
 /// Where a page of devices begins, and what is in it.

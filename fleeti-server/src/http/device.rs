@@ -4,14 +4,14 @@
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::releases::Documents;
-use crate::service::{boot, devices, enrollment, intake, releases};
+use crate::service::{audit, boot, devices, enrollment, intake, releases, trust};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
-use fleeti_core::wire::device::{EnrollRequest, RenewRequest};
+use fleeti_core::wire::device::{EnrollRequest, LogGrowth, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use serde::Deserialize;
@@ -29,6 +29,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/enroll", web::post().to(enroll))
         .route("/renew", web::post().to(renew))
         .route("/desired", web::get().to(desired))
+        .route("/trust-bundle.json", web::get().to(trust_bundle))
+        .route("/log/growth.json", web::get().to(log_growth))
         .route("/boot/change.json", web::get().to(boot_change))
         .route("/releases/{line}/{version}/boot.json", web::get().to(boot_signatures))
         .route("/releases/{line}/{version}/manifest.json", web::get().to(manifest))
@@ -107,6 +109,24 @@ async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewR
 
 async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {
     Ok(Json(devices::desired(&app, &device.id).await?))
+}
+
+/// The intermediates that count.
+async fn trust_bundle(app: Data<AppRef>, _: AuthenticatedDevice) -> Result<impl Responder> {
+    Ok(Json(trust::newest(&app).await?))
+}
+
+/// The proof that the audit log only grew between two statements.
+async fn log_growth(app: Data<AppRef>, _: AuthenticatedDevice, sizes: Query<Sizes>) -> Result<impl Responder> {
+    Ok(Json(LogGrowth { hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes }))
+}
+
+/// Entries of two statements.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sizes {
+    from: u64,
+    to: u64,
 }
 
 type ReleasePath = Path<(Line, Version)>;

@@ -107,12 +107,15 @@ pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
 
 /// Has a device's certificate signed.
 pub(super) async fn certify(app: &App, device: &DeviceId, csr_pem: &str, occasion: Occasion) -> Result<Certified, AppError> {
+    let trust = app.trust.load_full();
+    let issuer = trust.device();
     let request = Request::CertifyDevice {
         device: device.clone(),
         csr_pem: csr_pem.to_owned(),
         valid_s: CERTIFICATE_S,
         protection: Protection::Software,
         occasion,
+        issuer: Some(issuer.sha256.clone()),
     };
     let der = signing::certificate(&app.signer, request).await?;
     let leaf = certificate::from_der(&der)?;
@@ -122,10 +125,13 @@ pub(super) async fn certify(app: &App, device: &DeviceId, csr_pem: &str, occasio
         pem: certificate::to_pem(&leaf)?,
         certificate_sha256: sha256_hex(&der),
         not_after_s: certificate::not_after_s(&leaf),
+        issuer: issuer.sha256.clone(),
     })
 }
 
 /// A certificate with its issuer, PEM.
 pub(super) fn chain_pem(app: &App, certified: &Certified) -> Result<String, AppError> {
-    Ok(format!("{}{}", certified.pem, certificate::to_pem(&app.pki.device_ca)?))
+    let trust = app.trust.load_full();
+    let issuer = trust.devices().find(|a| a.sha256 == certified.issuer).unwrap_or_else(|| trust.device());
+    Ok(format!("{}{}", certified.pem, certificate::to_pem(&issuer.certificate)?))
 }

@@ -4,6 +4,8 @@
 use crate::app::{App, AppRef, now_s};
 use crate::db::{self, Db};
 use crate::error::AppError;
+use crate::gateway::tls::IssuerList;
+use crate::service::trust::Trust;
 use crate::service::{rollouts, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
@@ -66,18 +68,33 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
 pub async fn publish_list(app: &App) -> Result<(), AppError> {
     // One at a time, or an older list could replace a newer one.
     let _alone = app.list.lock().await;
-    let count = app.tls.revocations();
-    app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
-    let list = list(&app.db, &app.signer).await?;
-    app.tls.swap(&list).map_err(AppError::internal)
+    swap_lists(app).await
 }
 
-/// A new list of every revoked certificate.
+/// [`publish_list`] for who holds the lock.
+pub(super) async fn swap_lists(app: &App) -> Result<(), AppError> {
+    let count = app.tls.revocations();
+    app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
+    let lists = lists(&app.db, &app.signer, &app.trust.load_full()).await?;
+    app.tls.swap(&lists).map_err(AppError::internal)
+}
+
+/// A new list of each intermediate for devices that counts. One whose list cannot be had does not count: its devices
+/// cannot come, as if the list had ended.
 ///
 /// # Errors
-/// When the database or the signer does not answer.
-pub async fn list(db: &Db, signer: &SignerHandle) -> Result<Vec<u8>, AppError> {
-    let rows = db::devices::revoked_certificates(db.pool(), now_s()).await?;
-    let revoked = rows.into_iter().map(|(serial, revoked_s, reason)| RevokedSerial { serial, revoked_s, reason }).collect();
-    signing::revocation_list(signer, Request::RevocationList { revoked }).await
+/// When the database does not answer, or there is no list of the intermediate that signs.
+pub async fn lists(db: &Db, signer: &SignerHandle, trust: &Trust) -> Result<Vec<IssuerList>, AppError> {
+    let mut lists = Vec::new();
+    for accepted in trust.devices() {
+        let rows = db::devices::revoked_certificates(db.pool(), &accepted.sha256, now_s()).await?;
+        let revoked = rows.into_iter().map(|(serial, revoked_s, reason)| RevokedSerial { serial, revoked_s, reason }).collect();
+        let request = Request::RevocationList { revoked, issuer: Some(accepted.sha256.clone()) };
+        match signing::revocation_list(signer, request).await {
+            Ok(list) => lists.push(IssuerList { key_id: accepted.key_id.clone(), issuer: accepted.certificate.clone(), list }),
+            Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
+            Err(e) => tracing::error!("no device of {} can come: {e}", accepted.certificate.tbs_certificate().subject()),
+        }
+    }
+    Ok(lists)
 }

@@ -3,7 +3,7 @@
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::db::{self, Tx};
 use crate::error::AppError;
-use crate::service::{boot, releases};
+use crate::service::{boot, notice, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
@@ -124,6 +124,8 @@ pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppErro
     tx.commit().await?;
     outcome.hand_out(app);
     app.publish(Event::Release { name: name.clone() });
+    // Whoever has heard of it installs it from nobody any more.
+    notice::tell(app).await;
     Ok(())
 }
 

@@ -63,10 +63,11 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
         valid_s: DEVICE_S_MIN,
         protection: Protection::Tpm,
         occasion: Occasion::Renewal,
+        issuer: None,
     };
     refusal(&mut keeper, bad);
-    refusal(&mut keeper, Request::CertifyServer { names: vec![], csr_pem: csr() });
-    refusal(&mut keeper, Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr() });
+    refusal(&mut keeper, Request::CertifyServer { names: vec![], csr_pem: csr(), issuer: None });
+    refusal(&mut keeper, Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr(), issuer: None });
     refusal(&mut keeper, Request::Prove { number: 0 });
     refusal(&mut keeper, Request::Consistency { old: 0, new: 1 });
     assert!(entries(&mut keeper).is_empty());
@@ -103,7 +104,7 @@ fn a_signature_that_cannot_be_made_is_in_the_log_as_well() {
     let world = World::new();
     let mut keeper = world.keeper();
     let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S, reason: RevocationReason::default() }];
-    refusal(&mut keeper, Request::RevocationList { revoked });
+    refusal(&mut keeper, Request::RevocationList { revoked, issuer: None });
     let log = entries(&mut keeper);
     assert_eq!(log[0].stage, Stage::Intent);
     assert!(matches!(&log[1].stage, Stage::Failed { intent: 0, .. }));
@@ -115,9 +116,9 @@ fn lists_grow_in_number_and_hold_what_they_were_given() {
     let mut keeper = world.keeper();
     let bad = certificate::from_der(&der(&one(&mut keeper, device("bad", DEVICE_S_MIN)))).unwrap();
     let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
-    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![] }));
+    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![], issuer: None }));
     let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S, reason: RevocationReason::default() }];
-    let second = der(&one(&mut keeper, Request::RevocationList { revoked }));
+    let second = der(&one(&mut keeper, Request::RevocationList { revoked, issuer: None }));
     let (first, second) = (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
     assert!(second.follows(&first) && !first.follows(&second));
     assert!(first.check(&bad, NOW_S).is_ok() && second.check(&bad, NOW_S).is_err());

@@ -77,13 +77,13 @@ impl Organisation {
     pub fn peer_files(&self) -> Result<(PathBuf, PathBuf, PathBuf)> {
         let key = SoftKey::generate(Algorithm::P256)?;
         let role = Role::Server { names: vec!["localhost".into(), "127.0.0.1".into()] };
-        let authority = self.keys.server.authority();
+        let authority = self.keys.server[0].authority();
         let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
         let files = (self.world.path("peer.pem"), self.world.path("peer.key"), self.world.path("peer-ca.pem"));
         fs::write(&files.0, format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(authority.certificate)?))?;
         fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
         let twin = Role::Intermediate { purpose: Purpose::Device };
-        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.keys.device.authority().signer)?;
+        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.keys.device[0].authority().signer)?;
         fs::write(&files.2, certificate::to_pem(&twin)?)?;
         Ok(files)
     }
@@ -119,7 +119,7 @@ impl Organisation {
         let sealed = fs::read(self.world.path("signer/pki/online/device-ca.key"))?;
         let opened = fleeti_pki::sealed::open(&sealed, purpose::DEVICE_CA, &fs::read(self.world.path("passphrase"))?)?;
         let files = (folder.join("peer-ca.pem"), folder.join("peer-ca.key"));
-        fs::write(&files.0, certificate::to_pem(&self.keys.device.certificate)?)?;
+        fs::write(&files.0, certificate::to_pem(&self.keys.device[0].certificate)?)?;
         fs::write(&files.1, pem("PRIVATE KEY", &opened))?;
         Ok(files)
     }
@@ -141,7 +141,7 @@ impl Organisation {
     pub fn devices(&self, fleet: &str, count: usize) -> Result<Vec<Device>> {
         let fleet = fleet.parse()?;
         let (mut devices, mut rows) = (Vec::new(), Vec::new());
-        let authority = self.keys.device.authority();
+        let authority = self.keys.device[0].authority();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
         let roots = Arc::new(roots);

@@ -1,0 +1,202 @@
+//! What the device has heard that holds for every device: the intermediates that count, the audit log's statements, and
+//! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
+
+use crate::driver::read_limited;
+use crate::image::{ImageFacts, log_key};
+use crate::{Paths, write_durably};
+use anyhow::{Context, Result};
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
+use fleeti_pki::audit::verify_growth;
+use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
+use fleeti_pki::certificate;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// Largest proof that is read.
+const GROWTH_MAX: usize = 64 * 1024;
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// The newest statement of the audit log that was believed.
+    #[serde(default)]
+    checkpoint: Option<String>,
+    /// Oldest first.
+    #[serde(default)]
+    revoked_releases: Vec<ReleaseName>,
+    /// What should not be, in words; it stays.
+    #[serde(default)]
+    alarm: Option<String>,
+    /// Version of the bundle that is used.
+    #[serde(default)]
+    trust_bundle: u64,
+}
+
+/// What the device has heard.
+#[derive(Debug)]
+pub struct Heard {
+    paths: Paths,
+    kept: Mutex<Kept>,
+    /// There is something to report.
+    pub changed: Notify,
+    /// There is a new trust bundle: TLS is to be set up anew.
+    pub bundle_changed: Notify,
+}
+
+fn bundle_path(paths: &Paths) -> std::path::PathBuf {
+    paths.state.join("trust-bundle.json")
+}
+
+/// The bundle that this device has taken, verified again.
+///
+/// # Errors
+/// When it is not by the image's root.
+pub fn bundle(paths: &Paths) -> Result<Option<VerifiedBundle>> {
+    let bytes = match fs::read(bundle_path(paths)) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    read(paths, &bytes).map(Some)
+}
+
+fn read(paths: &Paths, bytes: &[u8]) -> Result<VerifiedBundle> {
+    let root = certificate::from_pem(&fs::read_to_string(paths.lib.join("trust/root.pem"))?)?;
+    let signed: SignedBundle = serde_json::from_slice(bytes).context("the trust bundle")?;
+    Ok(bundle::read(&signed, &root)?)
+}
+
+impl Heard {
+    /// What was kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(paths: &Paths) -> Result<Self> {
+        let kept = match fs::read(paths.state.join("heard.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).context("heard.json")?,
+            Err(_) => Kept::default(),
+        };
+        let trust_bundle = bundle(paths)?.map_or(0, |b| b.version());
+        let kept = Kept { trust_bundle, ..kept };
+        Ok(Self { paths: paths.clone(), kept: Mutex::new(kept), changed: Notify::new(), bundle_changed: Notify::new() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the device has heard that this release was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, release: &ReleaseName) -> bool {
+        self.lock().revoked_releases.contains(release)
+    }
+
+    /// Version of the trust bundle, and the alarm.
+    #[must_use]
+    pub fn report(&self) -> (u64, Option<String>) {
+        let kept = self.lock();
+        (kept.trust_bundle, kept.alarm.clone())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<()> {
+        let mut kept = self.lock();
+        change(&mut kept);
+        Ok(write_durably(&self.paths.state.join("heard.json"), &serde_json::to_vec(&*kept)?)?)
+    }
+
+    fn raise(&self, alarm: String) -> Result<()> {
+        tracing::error!("{alarm}");
+        self.change(|kept| {
+            // The first one: what comes after it may be of the attacker's making.
+            kept.alarm.get_or_insert(alarm.chars().take(TEXT_MAX / 4).collect());
+        })?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Listens to notices until nobody sends any more.
+    pub async fn run(&self, mut notices: mpsc::Receiver<Notice>, http: &reqwest::Client, https_url: &str) {
+        while let Some(notice) = notices.recv().await {
+            if let Err(e) = self.listen(&notice, http, https_url).await {
+                tracing::warn!("a notice was not taken up: {e:#}; it comes again");
+            }
+        }
+    }
+
+    /// Takes up a notice.
+    ///
+    /// # Errors
+    /// When the server does not answer, or what it answers is not what it announced.
+    pub async fn listen(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
+        let new: Vec<_> = notice.revoked_releases.iter().take(REVOKED_MAX).filter(|r| !self.is_revoked(r)).cloned().collect();
+        if !new.is_empty() {
+            self.change(|kept| {
+                kept.revoked_releases.extend(new);
+                let over = kept.revoked_releases.len().saturating_sub(REVOKED_MAX);
+                kept.revoked_releases.drain(..over);
+            })?;
+        }
+        let statement = async {
+            match &notice.checkpoint {
+                Some(note) => self.statement(note, http, https_url).await,
+                None => Ok(()),
+            }
+        };
+        let heard = statement.await;
+        self.bundle_announced(notice.trust_bundle, http, https_url).await?;
+        heard
+    }
+
+    /// A log of which the device has seen a statement goes on from there, or it has two histories.
+    async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<()> {
+        if ImageFacts::read(&self.paths)?.release_log.optional {
+            return Ok(());
+        }
+        let key = log_key(&self.paths)?;
+        let stated = key.verify(note)?;
+        let remembered = self.lock().checkpoint.clone();
+        if let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? {
+            if stated.stated_s() < old.stated_s() {
+                return Ok(()); // on its way for long
+            }
+            let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
+            let growth = if is > was {
+                let url = format!("{https_url}/log/growth.json?from={was}&to={is}");
+                let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
+                let proof: LogGrowth = serde_json::from_slice(&read_limited(response, GROWTH_MAX).await?)?;
+                verify_growth(&old, &stated, &proof.hashes)
+            } else {
+                verify_growth(&old, &stated, &[])
+            };
+            if let Err(e) = growth {
+                return self.raise(format!("the audit log had {was} entries and has {is} now: {e}"));
+            }
+        }
+        self.change(|kept| kept.checkpoint = Some(note.to_owned()))
+    }
+
+    async fn bundle_announced(&self, version: u64, http: &reqwest::Client, https_url: &str) -> Result<()> {
+        let known = self.lock().trust_bundle;
+        if version < known {
+            return self.raise(format!("the server has trust bundle {version}, this device has {known} already"));
+        }
+        if version == known {
+            return Ok(());
+        }
+        let response = http.get(format!("{https_url}/trust-bundle.json")).timeout(PATIENCE).send().await?.error_for_status()?;
+        let bytes = read_limited(response, BYTES_MAX * 2).await?;
+        let bundle = read(&self.paths, &bytes)?;
+        anyhow::ensure!(bundle.version() > known, "the server announced trust bundle {version} and gave {}", bundle.version());
+        write_durably(&bundle_path(&self.paths), &bytes)?;
+        self.lock().trust_bundle = bundle.version();
+        tracing::info!("trust bundle {} is taken", bundle.version());
+        self.changed.notify_one();
+        self.bundle_changed.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Intermediates in the field: `fleeti pki request`, `fleeti pki bundle`.
+
+use super::keys::{self, Passphrase, read, write};
+use super::root::purpose_of;
+use super::server::{Server, block_on, refused};
+use crate::CommandResult;
+use crate::output::{Failure, Output};
+use clap::Subcommand;
+use fleeti_core::wire::api::{ImportBundle, SwitchIssuer, TrustStatus};
+use fleeti_pki::base64_text;
+use fleeti_pki::certificate::Purpose;
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::sealed;
+use fleeti_pki::signer::token::{TokenKey, TokenUri};
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// What to do with the bundle of intermediates.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Publish what came out of a ceremony: devices take the bundle and say so.
+    Publish {
+        /// The root's folder, or a copy of its `bundle.json`, `transcript` and `transcript.sig`.
+        root: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show which intermediates count, which ones sign, and how many devices have taken the bundle.
+    Show {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Sign by another intermediate of the bundle from now on. It waits for nobody: the server refuses while devices have
+    /// not taken the bundle, unless --anyway.
+    Switch {
+        /// What the intermediate certifies.
+        #[arg(value_parser = purpose_of)]
+        purpose: Purpose,
+        /// SHA-256 of its certificate; `fleeti pki bundle show` has it.
+        certificate: String,
+        /// Although less than 99 of 100 devices have taken the bundle.
+        #[arg(long)]
+        anyway: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Makes the key of a new intermediate beside those that there are, and the request for the root.
+pub fn request(
+    pki: &Path,
+    of: Purpose,
+    uri: Option<&str>,
+    passphrase: &Passphrase,
+    output: &Output,
+) -> CommandResult {
+    let role = purpose::of_intermediate(of);
+    let online = pki.join("online");
+    let free = |n: &u32| !online.join(format!("{}.key", stem(role, *n))).exists();
+    let number = (1..1000).find(free).ok_or_else(|| Failure::plain("there are a thousand keys already"))?;
+    let name = stem(role, number);
+    let (file, key): (Vec<u8>, Box<dyn Signer>) = match uri {
+        Some(uri) => {
+            let parsed: TokenUri = uri.parse().map_err(Failure::plain)?;
+            if !parsed.is_for(role) {
+                return Err(Failure::plain(format!("the token's object must be called {role} or {role}-SOMETHING")));
+            }
+            let pin = match parsed.pin_source() {
+                Some(path) => keys::read_secret(path)?,
+                None => passphrase.read()?,
+            };
+            let key = TokenKey::generate(&parsed, &pin, Algorithm::P384).map_err(Failure::plain)?;
+            (format!("{}\n", uri.trim()).into_bytes(), Box::new(key))
+        }
+        None => {
+            let key = SoftKey::generate(Algorithm::P384).map_err(Failure::plain)?;
+            let der = key.to_pkcs8_der().map_err(Failure::plain)?;
+            (sealed::seal(&der, role, &passphrase.read()?).map_err(Failure::plain)?, Box::new(key))
+        }
+    };
+    let csr = fleeti_pki::csr::create(key.as_ref()).map_err(Failure::plain)?;
+    let (key_path, csr_path) = (online.join(format!("{name}.key")), pki.join(format!("{name}.csr")));
+    write(&key_path, &file, true)?;
+    write(&csr_path, csr.as_bytes(), false)?;
+    let certificate = pki.join("public").join(format!("{name}.pem"));
+    output.data(&json!({"key": key_path, "request": csr_path, "certificate": certificate}), |_| {
+        format!(
+            "made {} and {}\n  on the root's machine: `fleeti pki root sign ROOT {name}.csr --purpose {} --out {name}.pem --share ...`\n  \
+             then put {name}.pem at {} and start the signer anew",
+            key_path.display(),
+            csr_path.display(),
+            of.as_str(),
+            certificate.display()
+        )
+    });
+    Ok(())
+}
+
+/// Names of the first, second, ... key of a purpose.
+fn stem(role: &str, number: u32) -> String {
+    if number == 1 { role.to_owned() } else { format!("{role}-{number}") }
+}
+
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    let status = match command {
+        Command::Publish { root, server } => {
+            let bundle = serde_json::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
+            let transcript = String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
+            let import = ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?) };
+            block_on(async { server.client()?.import_bundle(&import).await.map_err(refused) })?
+        }
+        Command::Show { server } => block_on(async { server.client()?.trust().await.map_err(refused) })?,
+        Command::Switch { purpose, certificate, anyway, server } => {
+            let switch = SwitchIssuer { purpose: purpose.as_str().to_owned(), certificate_sha256: certificate, anyway };
+            block_on(async { server.client()?.switch_issuer(&switch).await.map_err(refused) })?
+        }
+    };
+    output.data(&status, describe);
+    Ok(())
+}
+
+fn describe(s: &TrustStatus) -> String {
+    let line = |i: &fleeti_core::wire::api::Intermediate| {
+        let mark = if i.is_issuing { "signs" } else { "counts" };
+        let key = if i.has_key { "" } else { ", the signer has no key for it" };
+        format!("  {:<9} {mark:<7} {}{key}", i.purpose, i.certificate_sha256)
+    };
+    let taken = match s.version {
+        0 => "no bundle was published; what `fleeti pki init` made counts".to_owned(),
+        v => format!("bundle {v}, taken by {} of {} devices", s.devices_with_it, s.devices),
+    };
+    format!("{taken}\n{}", s.intermediates.iter().map(line).collect::<Vec<_>>().join("\n"))
+}

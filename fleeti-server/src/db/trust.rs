@@ -1,0 +1,57 @@
+//! Bundles of intermediates. What is read here is verified again by its caller.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::wire::device::SignedBundle;
+use sqlx::sqlite::SqlitePool;
+use std::collections::HashMap;
+
+/// The newest bundle.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(pool: &SqlitePool) -> Result<Option<SignedBundle>, AppError> {
+    let sql = "SELECT bundle, signature FROM trust_bundles ORDER BY version DESC LIMIT 1";
+    let row: Option<(String, String)> = sqlx::query_as(sql).fetch_optional(pool).await?;
+    Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
+}
+
+/// Keeps a bundle.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, version: u64, bundle: &SignedBundle, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO trust_bundles (version, bundle, signature, imported_s) VALUES ($1, $2, $3, $4)";
+    let query = sqlx::query(sql).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature);
+    query.bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Which intermediate signs, by purpose.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppError> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Chooses which intermediate signs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn switch(tx: &mut Tx<'_>, purpose: &str, certificate_sha256: &str) -> Result<(), AppError> {
+    let sql = "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
+    sqlx::query(sql).bind(purpose).bind(certificate_sha256).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// How many devices there are that are not revoked, and how many of them have taken this bundle.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn taken(pool: &SqlitePool, version: u64) -> Result<(u64, u64), AppError> {
+    let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
+    let (all, taken): (i64, i64) = sqlx::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
+    Ok((from_seconds(all), from_seconds(taken)))
+}

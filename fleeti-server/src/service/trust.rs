@@ -1,0 +1,216 @@
+//! Which intermediates count, and which ones sign. What counts, the root says: a bundle by its signature, which is
+//! verified whenever the bundle is read. Rotation is: publish the bundle with the new one, wait for devices, switch,
+//! publish the bundle without the old one.
+
+use crate::app::{App, now_s};
+use crate::config::Pki;
+use crate::db::{self, Db};
+use crate::error::AppError;
+use crate::service::{notice, revocation, signing};
+use base64::Engine;
+use fleeti_core::wire::api::{ImportBundle, Intermediate, SwitchIssuer, TrustStatus};
+use fleeti_core::wire::device::SignedBundle;
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::bundle::{self, VerifiedBundle};
+use fleeti_pki::ceremony::Transcript;
+use fleeti_pki::certificate::{self, Purpose};
+use fleeti_pki::crl::VerifiedList;
+use fleeti_signer::wire::{Request, Response};
+use x509_cert::Certificate;
+
+/// So many of a hundred devices must have taken a bundle before its new intermediate signs.
+const TAKEN_OF_100: u64 = 99;
+
+/// An intermediate that counts.
+#[derive(Clone)]
+pub struct Accepted {
+    /// What it certifies.
+    pub purpose: Purpose,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// SHA-256 of it.
+    pub sha256: String,
+    /// Id of its key, by which its revocation list is named.
+    pub key_id: String,
+}
+
+impl Accepted {
+    fn of(purpose: Purpose, certificate: &Certificate) -> Result<Self, AppError> {
+        let (sha256, key_id) = bundle::names(certificate)?;
+        Ok(Self { purpose, certificate: certificate.clone(), sha256, key_id })
+    }
+}
+
+/// What counts and what signs.
+#[derive(Clone)]
+pub struct Trust {
+    version: u64,
+    accepted: Vec<Accepted>,
+    device: Accepted,
+    server: Accepted,
+}
+
+impl Trust {
+    /// Version of the bundle; 0 before the first.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// Signs devices.
+    #[must_use]
+    pub fn device(&self) -> &Accepted {
+        &self.device
+    }
+    /// Signs servers.
+    #[must_use]
+    pub fn server(&self) -> &Accepted {
+        &self.server
+    }
+    /// Whose devices may come.
+    pub fn devices(&self) -> impl Iterator<Item = &Accepted> {
+        self.accepted.iter().filter(|a| a.purpose == Purpose::Device)
+    }
+}
+
+/// What counts, by the newest bundle, or, before the first, by the `public` folder.
+///
+/// # Errors
+/// When the bundle in the database is not by the root, or no intermediate of it can sign.
+pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
+    let (version, accepted) = match db::trust::newest(db.pool()).await? {
+        Some(signed) => {
+            let bundle = bundle::read(&signed, &pki.root)?;
+            (bundle.version(), accepted(&bundle)?)
+        }
+        None => {
+            let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
+            (0, both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?)
+        }
+    };
+    let chosen = db::trust::issuing(db.pool()).await?;
+    let signs = |purpose: Purpose| {
+        let mut of = accepted.iter().filter(|a| a.purpose == purpose);
+        let wanted = chosen.get(purpose.as_str());
+        let found = wanted.and_then(|sha256| of.clone().find(|a| a.sha256 == *sha256)).or_else(|| of.next());
+        let missing = || AppError::internal(format!("no intermediate for {}s counts", purpose.as_str()));
+        found.cloned().ok_or_else(missing)
+    };
+    let (device, server) = (signs(Purpose::Device)?, signs(Purpose::Server)?);
+    Ok(Trust { version, device, server, accepted })
+}
+
+fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
+    let of = |purpose| bundle.of(purpose).map(move |certificate| Accepted::of(purpose, certificate));
+    Purpose::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Takes what came out of a ceremony: from then on it counts.
+///
+/// # Errors
+/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle, or one without an
+/// intermediate that signs now.
+pub async fn import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
+    let untrusted = |e: fleeti_pki::Error| AppError::new(Code::Untrusted, e.to_string());
+    let read = bundle::read(&import.bundle, &app.pki.root).map_err(untrusted)?;
+    let signature = base64::engine::general_purpose::STANDARD.decode(&import.transcript_signature);
+    let signature = signature.map_err(|e| AppError::new(Code::Invalid, format!("transcript_signature: {e}")))?;
+    let transcript = Transcript::read(&import.transcript, &signature, &app.pki.root).map_err(untrusted)?;
+    if !transcript.has_bundle(read.sha256()) {
+        return Err(AppError::new(Code::Untrusted, "the transcript does not say that this bundle was made"));
+    }
+    if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
+        return Err(AppError::new(Code::Conflict, "the root's revocation list has ended").hint("make a new one: `fleeti pki root crl`"));
+    }
+    let _alone = app.list.lock().await;
+    let now = app.trust.load_full();
+    if read.version() <= now.version() {
+        let text = format!("bundle {} is here already, this is version {}", now.version(), read.version());
+        return Err(AppError::new(Code::Conflict, text));
+    }
+    let next = accepted(&read)?;
+    for signing in [now.device(), now.server()] {
+        if !next.iter().any(|a| a.sha256 == signing.sha256) {
+            let text = format!("the {} intermediate that signs now is not in this bundle: {}", signing.purpose.as_str(), signing.sha256);
+            return Err(AppError::new(Code::Conflict, text).hint("first let another one sign: `fleeti pki bundle switch`"));
+        }
+    }
+    let mut tx = app.db.write().await?;
+    db::trust::insert(&mut tx, read.version(), &import.bundle, now_s()).await?;
+    app.audit(&mut tx, now_s(), "admin", "trust-bundle.import", &format!("version {} {}", read.version(), read.sha256())).await?;
+    tx.commit().await?;
+    take_up(app).await?;
+    status(app).await
+}
+
+/// Has another intermediate sign.
+///
+/// # Errors
+/// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have taken the bundle, or when
+/// the signer has no key for it.
+pub async fn switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
+    let _alone = app.list.lock().await;
+    let trust = app.trust.load_full();
+    let found = trust.accepted.iter().find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
+    let hint = "`fleeti pki bundle show` has them";
+    let found = found.ok_or_else(|| AppError::not_found("intermediate", &order.certificate_sha256).hint(hint))?;
+    if !keys(app).await?.contains(&found.sha256) {
+        let text = format!("the signer has no key for this {} intermediate", order.purpose);
+        return Err(AppError::new(Code::Conflict, text).hint("start it anew with the key and the certificate"));
+    }
+    let (devices, taken) = db::trust::taken(app.db.pool(), trust.version()).await?;
+    if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {
+        let text = format!("{taken} of {devices} devices have taken bundle {}", trust.version());
+        return Err(AppError::new(Code::Conflict, text).hint("wait for the others, or switch with --anyway"));
+    }
+    let mut tx = app.db.write().await?;
+    db::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
+    app.audit(&mut tx, now_s(), "admin", "trust-bundle.switch", &format!("{} {}", order.purpose, found.sha256)).await?;
+    tx.commit().await?;
+    take_up(app).await?;
+    status(app).await
+}
+
+/// What was committed counts from now on: for whom may come, for the server's own certificate, and for devices.
+async fn take_up(app: &App) -> Result<(), AppError> {
+    app.trust.store(std::sync::Arc::new(load(&app.db, &app.pki).await?));
+    revocation::swap_lists(app).await?;
+    let identity = crate::server::identity(app).await.map_err(AppError::internal)?;
+    app.tls.renew(identity).map_err(AppError::internal)?;
+    notice::tell(app).await;
+    Ok(())
+}
+
+/// SHA-256 of the intermediates that the signer has keys for.
+async fn keys(app: &App) -> Result<Vec<String>, AppError> {
+    match signing::ask(&app.signer, Request::Issuers).await? {
+        Response::Issuers { device, server } => Ok([device, server].concat()),
+        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+    }
+}
+
+/// Which intermediates count, and who knows.
+///
+/// # Errors
+/// When the database or the signer does not answer.
+pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
+    let trust = app.trust.load_full();
+    let keys = keys(app).await?;
+    let (devices, devices_with_it) = db::trust::taken(app.db.pool(), trust.version()).await?;
+    let shown = |a: &Accepted| Intermediate {
+        purpose: a.purpose.as_str().to_owned(),
+        certificate_sha256: a.sha256.clone(),
+        name: a.certificate.tbs_certificate().subject().to_string(),
+        not_after_s: certificate::not_after_s(&a.certificate),
+        is_issuing: [&trust.device.sha256, &trust.server.sha256].contains(&&a.sha256),
+        has_key: keys.contains(&a.sha256),
+    };
+    Ok(TrustStatus { version: trust.version(), intermediates: trust.accepted.iter().map(shown).collect(), devices, devices_with_it })
+}
+
+/// The newest bundle, for devices.
+///
+/// # Errors
+/// [`Code::NotFound`] before the first.
+pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
+    db::trust::newest(app.db.pool()).await?.ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
+}
