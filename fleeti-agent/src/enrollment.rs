@@ -8,10 +8,14 @@ use crate::image::running_release;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, EnrollmentRecord, RenewRequest, RenewResponse};
+use fleeti_core::wire::device::{
+    EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, RenewRequest, RenewResponse,
+};
 use fleeti_core::wire::problem::Problem;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// Largest answer that is read.
@@ -29,7 +33,11 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
     check_root(paths, &record)?;
     let mut backoff = Backoff::default();
     loop {
-        match enroll(paths, &record).await {
+        let enrolled = match record.token.is_empty() {
+            true => pair_and_enroll(paths, &record, helper).await,
+            false => enroll(paths, &record).await,
+        };
+        match enrolled {
             Ok(identity) => return Ok(identity),
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
@@ -38,6 +46,18 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
             }
         }
     }
+}
+
+/// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
+async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
+    let url = Server::of(record)?.https_url;
+    let client = reqwest::Client::builder().tls_backend_preconfigured(identity::anonymous_tls(paths)?).build()?;
+    let request = PairRequest { csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?, running: running_release(paths)? };
+    let begun: PairResponse = ask(&client, &format!("{url}/pair"), &request).await?;
+    helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
+    let wait = PairWait { token: begun.token.clone() };
+    while !ask::<_, PairWaited>(&client, &format!("{url}/pair/wait"), &wait).await?.is_paired {}
+    enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }).await
 }
 
 /// The record names the root that the server must chain to; the image brings it.
@@ -58,15 +78,19 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
         architecture: Architecture::X86_64,
         running: running_release(paths)?,
     };
-    let response = client.post(format!("{}/enroll", server.https_url)).json(&request).timeout(Duration::from_secs(60)).send().await?;
+    let response: EnrollResponse = ask(&client, &format!("{}/enroll", server.https_url), &request).await?;
+    Identity::store(paths, response, server)
+}
+
+async fn ask<Q: Serialize, A: DeserializeOwned>(client: &reqwest::Client, url: &str, request: &Q) -> Result<A> {
+    let response = client.post(url).json(request).timeout(Duration::from_secs(60)).send().await?;
     let status = response.status();
     let body = read_limited(response, RESPONSE_MAX).await?;
     if !status.is_success() {
         let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
         anyhow::bail!("the server refused: {detail}");
     }
-    let response: EnrollResponse = serde_json::from_slice(&body)?;
-    Identity::store(paths, response, server)
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// A new certificate over a new key, while the old one is good.

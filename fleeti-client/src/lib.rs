@@ -20,9 +20,10 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
-    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
+    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
     RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
+use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
 use reqwest::{Body, Method, RequestBuilder, Response};
@@ -333,6 +334,20 @@ impl Client {
     /// [`ClientError`].
     pub async fn build_record(&self, id: &str) -> Result<Vec<u8>> {
         Ok(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?.bytes().await?.to_vec())
+    }
+    /// Where the server is, for a device that shows a code.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn enrollment_record(&self) -> Result<EnrollmentRecord> {
+        self.get("enrollment-record").await
+    }
+    /// Enters the code that a device shows.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pair(&self, pair: &Pair) -> Result<Paired> {
+        self.post("pairings", pair).await
     }
     /// Which intermediates count.
     ///

@@ -28,6 +28,9 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, TbsCertificate};
 
+/// A certificate that was read; nothing about it was checked.
+pub type Parsed = Certificate;
+
 /// How far a certificate's start lies before its making, for clocks that run behind.
 pub const BACKDATE_S: u64 = 3600;
 

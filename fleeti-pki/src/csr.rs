@@ -2,7 +2,8 @@
 
 use crate::signer::{Signer, Verify, X509Signer, der_of, verify};
 use crate::{Error, OrMalformed};
-use der::{DecodePem, EncodePem};
+use der::pem::PemLabel;
+use der::{Decode, EncodePem};
 use std::str::FromStr;
 use x509_cert::builder::Builder;
 use x509_cert::name::Name;
@@ -48,7 +49,12 @@ fn read(pem: &str) -> Result<CertReq, Error> {
     if pem.len() > PEM_MAX {
         return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
     }
-    CertReq::from_pem(pem).or_malformed("request")
+    // Not `from_pem`, which lets bytes follow the request.
+    let (label, der) = der::pem::decode_vec(pem.as_bytes()).or_malformed("request")?;
+    if label != CertReq::PEM_LABEL {
+        return Err(Error::Malformed { what: "request", detail: format!("it is a {label}") });
+    }
+    CertReq::from_der(&der).or_malformed("request")
 }
 
 /// Reads a request and checks its proof of possession. Subject, extensions and attributes are ignored.
@@ -75,7 +81,7 @@ pub fn check_with(pem: &str, verify: Verify) -> Result<ProvedKey, Error> {
 mod tests {
     use super::*;
     use crate::signer::{Algorithm, SoftKey};
-    use der::{Decode, Encode};
+    use der::{Decode, DecodePem, Encode};
 
     #[test]
     fn a_request_proves_its_key() {

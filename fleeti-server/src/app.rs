@@ -6,6 +6,7 @@ use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::intake::Applicant;
+use crate::service::pairing::Pairing;
 use crate::service::releases::DocumentCache;
 use crate::service::trust::Trust;
 use arc_swap::ArcSwap;
@@ -52,6 +53,8 @@ pub struct App {
     pub grants: Grants,
     /// Manifests and signatures of releases that are asked for.
     pub documents: DocumentCache,
+    /// Devices that wait for their code.
+    pub pairing: Pairing,
     /// Wakes the build worker.
     pub build_queued: Notify,
 }

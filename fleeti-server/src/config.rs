@@ -10,6 +10,7 @@
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
+use crate::service::enrollment::{RenewalProof, no_proof};
 use anyhow::{Context, Result, bail};
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -45,6 +46,8 @@ pub struct Config {
     pub signer_limits: SignerLimits,
     /// How long the parts of a connection may take.
     pub limits: Limits,
+    /// What shows that a device whose certificate has ended is the one that it says.
+    pub renewal_proof: RenewalProof,
 }
 
 /// Limits of the MQTT port.
@@ -73,6 +76,7 @@ impl Config {
             agent: None,
             signer: None,
             signer_limits: SignerLimits::default(),
+            renewal_proof: no_proof,
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
     }

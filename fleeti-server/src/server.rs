@@ -109,6 +109,7 @@ impl Server {
             sessions: gateway::sessions::Sessions::default(),
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
+            pairing: crate::service::pairing::Pairing::default(),
             build_queued: Notify::new(),
         });
         // Everybody who is on the list is cut off before the first connection.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod fuzz;
 mod python;
 mod setup;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
   python           build the wheel and test it, installed in a fresh virtual environment
+  fuzz [SECONDS]   every reader of foreign bytes before libFuzzer, 60 seconds each unless told
   bench SCENARIO [--json FILE]
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd); pages
   deps             which crate may use which
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo(rest),
         Some((&"ci", [])) => setup::run().and_then(|()| ci()),
         Some((&"test", [])) => test(),
+        Some((&"fuzz", [])) => setup::run().and_then(|()| fuzz::fuzz(60, RUNS_MAX)),
+        Some((&"fuzz", [seconds])) => fuzz_for(seconds),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
         Some((&"deps", [])) => checks::deps(&root()),
@@ -122,6 +126,14 @@ fn ci() -> Result<()> {
     python::test()
 }
 
+/// As many as fit into the time.
+const RUNS_MAX: u64 = 1 << 31;
+
+fn fuzz_for(seconds: &str) -> Result<()> {
+    setup::run()?;
+    fuzz::fuzz(seconds.parse().with_context(|| format!("{seconds:?} is no number of seconds"))?, RUNS_MAX)
+}
+
 /// Every example, as its first lines say.
 fn examples() -> Result<()> {
     for (name, arguments) in
@@ -136,6 +148,7 @@ fn test() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     ci()?;
+    fuzz::fuzz(10, 100_000)?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     let arguments = ["--exit", "--refusals", "--firmware"];
     run("devices in virtual machines: update, rollbacks, Secure Boot", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;

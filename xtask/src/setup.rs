@@ -23,6 +23,7 @@ const NEEDED: &[Package] = &[
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
+    ("g++", "/usr/bin/g++", "compiles libFuzzer"),
 ];
 
 /// What benchmarks are run beside; nothing else needs them.

@@ -5,7 +5,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
-use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Provision, RevocationReason};
+use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, RevocationReason};
 use fleeti_core::wire::device::Order;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,6 +34,24 @@ pub enum Command {
         #[arg(long, default_value_t = 24)]
         hours: u32,
         /// Where the record goes (mode 0600); give it to `fleeti release disk --record`.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Let a device in that shows a code on its screen.
+    Pair {
+        /// The code, as in BCDF-GHJK.
+        code: String,
+        /// The fleet that the device joins.
+        #[arg(long)]
+        fleet: FleetId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Make an enrollment record without a token: a device that is made with it shows a code (`fleeti device pair`).
+    PairingRecord {
+        /// Where the record goes; give it to `fleeti release disk --record`.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
@@ -191,7 +209,18 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 output.data(&device, |d| format!("{}\n{}", row(d), serde_json::to_string_pretty(d).unwrap_or_default()));
                 Ok(())
             }
-            Command::Enrollment { fleet, hours, out, server } => {
+            Command::Pair { code, fleet, server } => {
+            let paired = block_on(async { server.client()?.pair(&Pair { code, fleet }).await.map_err(refused) })?;
+            output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
+            Ok(())
+        }
+        Command::PairingRecord { out, server } => {
+            let record = block_on(async { server.client()?.enrollment_record().await.map_err(refused) })?;
+            write_secret(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?)?;
+            output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
+            Ok(())
+        }
+        Command::Enrollment { fleet, hours, out, server } => {
                 let valid_s = hours.saturating_mul(3600);
                 let enrollment = server.client()?.create_enrollment(&fleet, valid_s).await.map_err(refused)?;
                 let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;

@@ -37,6 +37,12 @@ pub struct Device {
     pub certificate_not_after_s: u64,
     /// The last telemetry.
     pub telemetry: Option<Telemetry>,
+    /// Version of the trust bundle that it has taken; 0 for none.
+    #[serde(default)]
+    pub trust_bundle: u64,
+    /// What it has noticed of its server that should not be: another history of the audit log, an older trust bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
     /// How its own Secure Boot keys stand; `None` for a device that starts what is signed for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<SecureBoot>,
@@ -206,6 +212,27 @@ pub struct Enrollment {
     pub record: EnrollmentRecord,
     /// When the token expires.
     pub expires_s: u64,
+}
+
+/// `POST /pairings`: the code that a device shows.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// As in `BCDF-GHJK`; spaces, case and the line do not matter.
+    pub code: String,
+    /// The fleet that the device joins.
+    pub fleet: FleetId,
+}
+
+/// The answer to [`Pair`].
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Paired {
+    /// The fleet that the device joins.
+    pub fleet: FleetId,
+    /// What the device says it runs.
+    pub running: ReleaseName,
+    /// SHA-256 of its key, hexadecimal.
+    pub key_sha256: String,
 }
 
 /// `POST /rollouts`.

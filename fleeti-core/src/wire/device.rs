@@ -24,7 +24,7 @@ pub struct EnrollmentRecord {
     pub mqtt_address: String,
     /// SHA-256 of the DER root certificate, hexadecimal; it must be the root that the image carries.
     pub root_sha256: String,
-    /// One-time token; a secret.
+    /// One-time token; a secret. Empty for a device that shows a code and waits until somebody enters it.
     pub token: String,
 }
 
@@ -82,6 +82,54 @@ pub struct RenewalWindow {
 pub struct RenewRequest {
     /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one when it is first used.
     pub csr_pem: String,
+}
+
+/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: the proof stands for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvedRenewRequest {
+    /// Who.
+    pub device: DeviceId,
+    /// PKCS#10 request, PEM, by the key that is to be certified.
+    pub csr_pem: String,
+    /// What shows that it is the device.
+    pub proof: serde_json::Value,
+}
+
+/// `POST /pair`: a device without a token asks for a code to show. Anonymous.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairRequest {
+    /// PKCS#10 request, PEM; the token will be good for its key alone.
+    pub csr_pem: String,
+    /// What it runs.
+    pub running: ReleaseName,
+}
+
+/// The answer to [`PairRequest`].
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PairResponse {
+    /// What the device enrolls with once the code was entered; a secret.
+    pub token: String,
+    /// What it shows, as in `BCDF-GHJK`.
+    pub code: String,
+    /// When both end, Unix seconds.
+    pub expires_s: u64,
+}
+
+/// `POST /pair/wait`: held until the code was entered, or for a while. Anonymous.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairWait {
+    /// Of [`PairResponse`].
+    pub token: String,
+}
+
+/// The answer to [`PairWait`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct PairWaited {
+    /// Whether the token is good now; else the device waits again.
+    pub is_paired: bool,
 }
 
 /// The answer to [`RenewRequest`].

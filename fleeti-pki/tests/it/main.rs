@@ -3,6 +3,7 @@
 
 mod backends;
 mod chains;
+mod defects;
 mod secure_boot;
 #[cfg(feature = "pkcs11")]
 mod token;

@@ -23,12 +23,14 @@ struct Row {
     progress: Option<String>,
     telemetry: Option<String>,
     desired_release: Option<String>,
+    trust_bundle: i64,
+    alarm: Option<String>,
     #[sqlx(flatten)]
     keys: super::boot::JoinedRow,
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release, k.epoch, k.expected, k.change_number \
+     update_state, progress, telemetry, desired_release, trust_bundle, alarm, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
@@ -59,6 +61,8 @@ impl TryFrom<Row> for Device {
             certificate_sha256: row.certificate_sha256,
             certificate_not_after_s: from_seconds(row.certificate_not_after_s),
             telemetry: json(row.telemetry)?,
+            trust_bundle: from_seconds(row.trust_bundle),
+            alarm: row.alarm,
         })
     }
 }
@@ -164,12 +168,12 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
     query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
 }
 
-/// Devices whose last update did not hold.
+/// Devices whose last update did not hold, or that have raised an alarm.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
-    let sql = format!("{COLUMNS} WHERE update_kind IN ('rolled_back', 'failed') AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2");
+    let sql = format!("{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2");
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Device::try_from).collect()
 }

@@ -24,6 +24,8 @@ pub struct EnrollmentRow {
     pub reserved: Option<String>,
     /// SHA-256 of the endorsement key of the TPM that must bring it.
     pub ek_sha256: Option<String>,
+    /// The key that alone may use it.
+    pub for_key_sha256: Option<String>,
 }
 
 /// Adds a token.
@@ -54,7 +56,7 @@ pub async fn insert(
 /// When the database does not answer.
 pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256 FROM enrollments WHERE token_sha256 IN (",
+        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
     );
     let mut list = query.separated(", ");
     for token in token_sha256s {

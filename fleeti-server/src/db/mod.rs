@@ -7,6 +7,7 @@ pub mod builds;
 pub mod commands;
 pub mod devices;
 pub mod enrollments;
+pub mod pairings;
 pub mod releases;
 pub mod revisions;
 pub mod rollouts;

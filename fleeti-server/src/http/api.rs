@@ -6,7 +6,7 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, releases, revisions, revocation, rollouts, sessions, trust};
+use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -17,8 +17,9 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
-    Forgive, ImportBundle, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
+    Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
+use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -61,6 +62,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(list_fleets)
                 .service(create_enrollment)
                 .service(provision_device)
+                .service(get_record_without_token)
+                .service(enter_code)
                 .service(list_profiles)
                 .service(save_profile)
                 .service(list_revisions)
@@ -254,6 +257,20 @@ async fn provision_device(
     body: Json<Provision>,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(boot::provision(&app, &fleet, &body, &addresses).await?))
+}
+
+/// What a device must be told that has no token: it shows a code, and somebody enters it.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The enrollment record", body = EnrollmentRecord)))]
+#[get("/enrollment-record")]
+async fn get_record_without_token(app: Data<AppRef>, addresses: Data<Addresses>) -> impl Responder {
+    Json(pairing::record(&app, &addresses))
+}
+
+/// Enters the code that a device shows: it enrolls into the fleet.
+#[utoipa::path(tag = "devices", responses((status = 201, description = "The device may enroll", body = Paired)))]
+#[post("/pairings")]
+async fn enter_code(app: Data<AppRef>, body: Json<Pair>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(pairing::enter(&app, &body).await?))
 }
 
 /// The newest revision of each profile.

@@ -1,17 +1,18 @@
-//! The device port: TLS with an optional certificate. Only `/enroll` may be anonymous; a device gets only the
+//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal that proves itself otherwise
+//! may be anonymous; a device gets only the
 //! release that it was granted.
 
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::releases::Documents;
-use crate::service::{audit, boot, devices, enrollment, intake, releases, trust};
+use crate::service::{audit, boot, devices, enrollment, intake, pairing, releases, trust};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
-use fleeti_core::wire::device::{EnrollRequest, LogGrowth, RenewRequest};
+use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use serde::Deserialize;
@@ -28,6 +29,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::PathConfig::default().error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
         .route("/enroll", web::post().to(enroll))
         .route("/renew", web::post().to(renew))
+        .route("/renew/proved", web::post().to(renew_by_proof))
+        .route("/pair", web::post().to(pair))
+        .route("/pair/wait", web::post().to(pair_wait))
         .route("/desired", web::get().to(desired))
         .route("/trust-bundle.json", web::get().to(trust_bundle))
         .route("/log/growth.json", web::get().to(log_growth))
@@ -105,6 +109,19 @@ async fn enroll(app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Res
 
 async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {
     Ok(Json(enrollment::renew(&app, &device.id, &body).await?))
+}
+
+/// Without a certificate: the old one has ended, so the proof stands for it.
+async fn renew_by_proof(app: Data<AppRef>, body: Json<ProvedRenewRequest>) -> Result<impl Responder> {
+    Ok(Json(enrollment::renew_by_proof(&app, &body).await?))
+}
+
+async fn pair(app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Responder> {
+    Ok(Json(pairing::begin(&app, &body).await?))
+}
+
+async fn pair_wait(app: Data<AppRef>, body: Json<PairWait>) -> Result<impl Responder> {
+    Ok(Json(pairing::wait(&app, &body).await?))
 }
 
 async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {

@@ -9,7 +9,7 @@ use crate::service::signing;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
-use fleeti_core::wire::device::{EnrollmentRecord, RenewRequest, RenewResponse, RenewalWindow};
+use fleeti_core::wire::device::{EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, RenewalWindow};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
@@ -60,14 +60,45 @@ pub(super) async fn issue(
     let expires_s = now_s() + u64::from(valid_s);
     let reserved = reservation.map(|r| (r.device, r.ek_sha256));
     db::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved).await?;
+    Ok(Enrollment { record: record(app, addresses, token), expires_s })
+}
+
+/// Where this server is, and a token.
+pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> EnrollmentRecord {
     let name = app.config.names.first().map_or("localhost", String::as_str);
-    let record = EnrollmentRecord {
+    EnrollmentRecord {
         https_url: format!("https://{name}:{}", addresses.https.port()),
         mqtt_address: format!("{name}:{}", addresses.mqtt.port()),
         root_sha256: app.pki.root_sha256.clone(),
         token,
-    };
-    Ok(Enrollment { record, expires_s })
+    }
+}
+
+/// A new certificate for a device whose old one has ended in a drawer, by a proof that it is the device: no token, no
+/// visit. What proves it is the port's to say.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none.
+pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest) -> Result<RenewResponse, AppError> {
+    let refused = |reason: String| AppError::new(Code::Forbidden, reason);
+    let key_sha256 = claimed_key_sha256(&request.csr_pem)?;
+    let known = db::devices::admission(app.db.pool(), &request.device).await?.filter(|a| a.revoked_s.is_none());
+    // One answer for every reason: a guesser learns no ids.
+    let known = known.map(|_| (app.config.renewal_proof)(&request.device, &key_sha256, &request.proof));
+    known.unwrap_or_else(|| Err("this device cannot renew here".into())).map_err(refused)?;
+    renew(app, &request.device, &RenewRequest { csr_pem: request.csr_pem.clone() }).await
+}
+
+/// What shows that a device without a good certificate is the one that it says: the device, the digest of the key that it
+/// wants certified, and its proof.
+pub type RenewalProof = fn(&DeviceId, &str, &serde_json::Value) -> Result<(), String>;
+
+/// Until a TPM's word can be checked, nothing is a proof.
+///
+/// # Errors
+/// Always.
+pub fn no_proof(_: &DeviceId, _: &str, _: &serde_json::Value) -> Result<(), String> {
+    Err("this device cannot renew here".into())
 }
 
 /// A new certificate for a device that still has a good one, over a new key or the same.

@@ -96,6 +96,9 @@ fn admission(row: Option<&EnrollmentRow>, key_sha256: &str, now: u64, minted: &D
         let text = "this token is for a device that proves its TPM, which this server cannot check yet";
         return Err(AppError::new(Code::Forbidden, text).hint("provision the device without --ek-sha256"));
     }
+    if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
+        return Err(refused());
+    }
     let device = match (&row.device, &row.key_sha256) {
         (None, _) => row.reserved.as_ref().map_or_else(|| Ok(minted.clone()), |id| id.parse()).map_err(AppError::internal)?,
         (Some(device), Some(used_by)) if used_by == key_sha256 => device.parse().map_err(AppError::internal)?,

@@ -12,6 +12,7 @@ pub mod intake;
 pub mod logs;
 pub mod notice;
 pub mod overview;
+pub mod pairing;
 pub mod releases;
 pub mod revisions;
 pub mod revocation;

@@ -4,13 +4,13 @@ use super::page::{Notice, Page, Result, see, show};
 use super::shown::{self, DeviceRow};
 use crate::app::AppRef;
 use crate::service::devices::{self, Filter};
-use crate::service::revocation;
+use crate::service::{pairing, revocation};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
-use fleeti_core::wire::api::{Device, RevocationReason, Revoke, SecureBoot};
+use fleeti_core::wire::api::{Device, Pair, RevocationReason, Revoke, SecureBoot};
 use serde::Deserialize;
 
 const ROWS: u32 = 100;
@@ -41,6 +41,19 @@ impl Selection {
             (None, false) => Filter::All,
         }
     }
+}
+
+/// The code that a device shows.
+#[derive(Deserialize)]
+pub struct Shown {
+    code: String,
+    fleet: FleetId,
+}
+
+pub async fn pair(app: Data<AppRef>, form: Form<Shown>) -> Result<HttpResponse> {
+    let Shown { code, fleet } = form.into_inner();
+    let paired = pairing::enter(&app, &Pair { code, fleet }).await?;
+    Ok(see(&format!("/devices?fleet={}", paired.fleet)))
 }
 
 pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
@@ -117,6 +130,11 @@ fn mono(text: &str) -> String {
 }
 
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
+    if let Some(alarm) = &device.alarm {
+        let message = format!("It raises an alarm: {alarm}.");
+        let hint = "Somebody may have shown it another server than you see. Compare with `fleeti audit verify --remember`; see SECURITY.md, recovery.";
+        return (Some(Notice { message, hint: Some(hint.into()) }), None);
+    }
     if let Some(SecureBoot { problem: Some(problem), .. }) = &device.secure_boot {
         let message = format!("Secure Boot is not what was enrolled: {problem}.");
         let hint = "No release is signed for it. Look at the device; provision it anew if its keys are lost.";
@@ -169,6 +187,7 @@ fn update(device: &Device) -> Vec<(&'static str, String)> {
         ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
         ("connected", if device.online { "yes".into() } else { "no".into() }),
         ("last seen", shown::time(device.last_seen_s)),
+        ("trust bundle", if device.trust_bundle == 0 { "none taken".into() } else { format!("version {}", device.trust_bundle) }),
     ];
     if let Some(p) = device.progress {
         rows.push(("downloaded", format!("{} of {}", shown::bytes(p.done), shown::bytes(p.total))));

@@ -68,6 +68,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/live", web::get().to(live::events))
                 .route("/signout", web::post().to(session::end))
                 .route("/devices", web::get().to(devices::list))
+                .route("/devices/pair", web::post().to(devices::pair))
                 .route("/devices/{device}", web::get().to(devices::show))
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))

@@ -6,6 +6,7 @@ mod boot;
 mod builds;
 mod device_port;
 mod gateway;
+mod pairing;
 mod peer;
 mod process;
 mod rollout;

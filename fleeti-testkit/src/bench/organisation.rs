@@ -161,6 +161,7 @@ impl Organisation {
                     pem: certificate::to_pem(&leaf)?,
                     certificate_sha256: certificate::fingerprint(&leaf)?,
                     not_after_s: certificate::not_after_s(&leaf),
+                    issuer: certificate::fingerprint(authority.certificate)?,
                 },
             ));
             let chain =

@@ -1,0 +1,106 @@
+//! Every reader of bytes that somebody else wrote, before libFuzzer: none may panic, and what is read must be written
+//! again as it was. Which reader, the environment says: one program is one build.
+#![no_main]
+
+use fleeti_core::manifest::Manifest;
+use fleeti_core::wire::device::{BootVariable, SignedBundle};
+use fleeti_pki::approval::{Intent, Policy};
+use fleeti_pki::audit::Entry;
+use fleeti_pki::certificate::{self, Parsed, Period, Role, self_signed};
+use fleeti_pki::crl::{self, VerifiedList};
+use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::transparency::note::LogKey;
+use fleeti_pki::uefi::{self, AuthenticatedWrite};
+use fleeti_pki::{authenticode, bundle, csr, manifest};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+/// Who the certificates and keys are of that readers want: nobody whom the corpus knows, so everything behind a
+/// signature is reached by the tests and not from here.
+struct Somebody {
+    certificate: Parsed,
+    release: ReleaseKeys,
+    log: LogKey,
+}
+
+static SOMEBODY: LazyLock<Somebody> = LazyLock::new(|| {
+    let key = SoftKey::generate(Algorithm::P384).expect("a key");
+    let period = Period::starting(1_800_000_000, 86_400);
+    Somebody {
+        certificate: self_signed(Role::Root, period, &key).expect("a certificate"),
+        release: ReleaseKeys::new(vec![manifest::PublicKey::of(&key).expect("a key")], 1).expect("a threshold"),
+        log: LogKey::of("fleeti/fuzz/log", &SoftKey::generate(Algorithm::Ed25519).expect("a key")).expect("a log"),
+    }
+});
+
+type Reader = fn(&[u8]);
+
+const READERS: &[(&str, Reader)] = &[
+    ("list", |data| {
+        if let Ok(lists) = uefi::parse(data) {
+            let again: Vec<u8> = lists.iter().flat_map(|l| l.to_bytes().expect("what was read can be written")).collect();
+            assert_eq!(again, data);
+        }
+        let _ = uefi::certificates(data);
+        let _ = uefi::digests(data);
+    }),
+    ("auth", |data| {
+        for variable in [BootVariable::Db, BootVariable::Dbx, BootVariable::Pk] {
+            let _ = AuthenticatedWrite::verify(data, variable, false, &SOMEBODY.certificate);
+        }
+    }),
+    ("program", |data| {
+        let _ = authenticode::check_uki(data);
+        let digest = authenticode::digest(data);
+        if let (Ok(signatures), Ok(digest)) = (authenticode::signatures(data), digest) {
+            for signature in &signatures {
+                let _ = authenticode::verify(signature, &digest, &SOMEBODY.certificate);
+            }
+            if let Ok(bare) = authenticode::stripped(data) {
+                assert_eq!(authenticode::digest(&bare).ok(), Some(digest), "a signature is no part of what is signed");
+            }
+        }
+    }),
+    ("request", |data| {
+        if let Ok(text) = std::str::from_utf8(data) {
+            if let Ok(proved) = csr::check(text) {
+                assert_eq!(csr::claimed_key(text).ok().as_deref(), Some(proved.public_key_der()));
+            }
+        }
+        let _ = certificate::from_der(data).map(|c| certificate::device_of(&c));
+    }),
+    ("crl", |data| {
+        let _ = VerifiedList::read(data, &SOMEBODY.certificate);
+        let _ = crl::entries(data);
+    }),
+    ("manifest", |data| {
+        let _ = manifest::verify(data, &[], &SOMEBODY.release);
+        if let Ok(read) = Manifest::parse(data) {
+            let again = manifest::to_bytes(&read).expect("what was read can be written");
+            assert_eq!(Manifest::parse(&again).ok(), Some(read));
+        }
+    }),
+    ("text", |data| {
+        let Ok(text) = std::str::from_utf8(data) else { return };
+        if let Ok(intent) = Intent::parse(text) {
+            assert_eq!(intent.to_text().ok().as_deref(), Some(text));
+        }
+        if let Ok(policy) = Policy::parse(text) {
+            assert_eq!(Policy::parse(&policy.to_text().expect("what was read can be written")).ok(), Some(policy));
+        }
+        let _ = ReleaseKeys::from_pem(text);
+        let _ = LogKey::from_text(text);
+        let _ = SOMEBODY.log.verify(text);
+        let _ = Entry::parse(data);
+        let _ = bundle::read(&SignedBundle { bundle: text.to_owned(), signature: String::new() }, &SOMEBODY.certificate);
+    }),
+];
+
+static READER: LazyLock<Reader> = LazyLock::new(|| {
+    let wanted = std::env::var("FLEETI_FUZZ").unwrap_or_default();
+    let found = READERS.iter().find(|(name, _)| *name == wanted);
+    found.unwrap_or_else(|| panic!("FLEETI_FUZZ is {wanted:?}, not one of {:?}", READERS.iter().map(|r| r.0).collect::<Vec<_>>())).1
+});
+
+fuzz_target!(|data: &[u8]| READER(data));

@@ -1,0 +1,75 @@
+//! Devices that wait for somebody to enter their code. Code and token are kept as digests.
+
+use super::{Tx, seconds};
+use crate::error::AppError;
+use fleeti_core::id::FleetId;
+use sqlx::sqlite::SqlitePool;
+
+/// A device that waits.
+#[derive(sqlx::FromRow)]
+pub struct PairingRow {
+    /// Of the token that it will enroll with.
+    pub token_sha256: String,
+    /// Of its key.
+    pub key_sha256: String,
+    /// What it runs.
+    pub running: String,
+}
+
+/// Adds a device, and clears those away whose time is over; `false` when `limit` of them wait already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, row: &PairingRow, code_sha256: &str, (now_s, expires_s): (u64, u64), limit: i64) -> Result<bool, AppError> {
+    sqlx::query("DELETE FROM pairings WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
+    // One key waits once: a device that was started anew has a new code.
+    sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1").bind(&row.key_sha256).execute(&mut **tx).await?;
+    let waiting: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM pairings").fetch_one(&mut **tx).await?;
+    if waiting >= limit {
+        return Ok(false);
+    }
+    sqlx::query("INSERT INTO pairings (token_sha256, code_sha256, key_sha256, running, expires_s) VALUES ($1, $2, $3, $4, $5)")
+        .bind(&row.token_sha256)
+        .bind(code_sha256)
+        .bind(&row.key_sha256)
+        .bind(&row.running)
+        .bind(seconds(expires_s))
+        .execute(&mut **tx)
+        .await?;
+    Ok(true)
+}
+
+/// Takes out the device that shows this code.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn take(tx: &mut Tx<'_>, code_sha256: &str, now_s: u64) -> Result<Option<PairingRow>, AppError> {
+    let sql = "DELETE FROM pairings WHERE code_sha256 = $1 AND expires_s >= $2 RETURNING token_sha256, key_sha256, running";
+    Ok(sqlx::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await?)
+}
+
+/// Whether a device still waits with this token, and whether the token is good already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn state(pool: &SqlitePool, token_sha256: &str, now_s: u64) -> Result<(bool, bool), AppError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
+               EXISTS (SELECT 1 FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
+    let (waits, is_good): (i64, i64) = sqlx::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
+    Ok((waits == 1, is_good == 1))
+}
+
+/// Makes the token of a device good, for its key alone.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn admit(tx: &mut Tx<'_>, row: &PairingRow, fleet: &FleetId, expires_s: u64) -> Result<(), AppError> {
+    sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, for_key_sha256) VALUES ($1, $2, $3, $4)")
+        .bind(&row.token_sha256)
+        .bind(fleet.as_str())
+        .bind(seconds(expires_s))
+        .bind(&row.key_sha256)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
