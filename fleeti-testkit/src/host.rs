@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::helper::{MESSAGE_MAX, Request, Response};
+use fleeti_agent::identity::Identity;
 use fleeti_agent::image::release_keys;
 use fleeti_agent::release_log;
 use fleeti_core::id::{ReleaseName, Version};
@@ -84,6 +85,14 @@ impl Host {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// TLS as the device speaks it, by what it has enrolled with and heard since.
+    ///
+    /// # Errors
+    /// When it has not enrolled.
+    pub fn tls(&self) -> Result<rustls::ClientConfig> {
+        Identity::load(&self.paths)?.context("the device has not enrolled")?.tls(&self.paths)
     }
 
     /// Runs the device until the future is dropped.

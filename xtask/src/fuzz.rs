@@ -31,9 +31,11 @@ const COVERAGE: &[&str] = &[
 pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
     let folder = target().join("fuzz");
     let mut build = cargo(&["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
-    build.arg(&folder).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
+    // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
+    let host = host()?;
+    build.arg(&folder).args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
     run("build the readers with coverage counters", &mut build)?;
-    let program = folder.join("debug/fleeti-pki-fuzz");
+    let program = folder.join(&host).join("debug/fleeti-pki-fuzz");
     for (reader, seeds) in READERS {
         let corpus = folder.join("corpus").join(reader);
         fs::create_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
@@ -52,4 +54,11 @@ pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
         run(&format!("fuzz {reader}"), &mut command)?;
     }
     Ok(())
+}
+
+/// The triple that this toolchain compiles for.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|l| l.strip_prefix("host: ")).map(str::to_owned).context("rustc -vV names no host")
 }

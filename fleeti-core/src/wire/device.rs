@@ -449,9 +449,10 @@ mod tests {
             "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {
-                sequence: 1, generation: 3, boot, progress: Some(Progress { done: 1, total: 2 }), detail: None,
+                sequence: 1, generation: 3, boot, trust_bundle: 4, alarm: None, progress: Some(Progress { done: 1, total: 2 }), detail: None,
                 update: update::State::RolledBack { target: two, reason },
             },
+            "notice": Notice { trust_bundle: 4, checkpoint: Some("note".into()), revoked_releases: vec!["kiosk@2".parse().unwrap()] },
             "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, agent_memory_kib: 7, data_used_kib: 5, data_total_kib: 6 },
         }));
     }

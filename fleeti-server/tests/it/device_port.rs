@@ -112,7 +112,8 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403, "nor does the token bring it back");
     // Both certificates are good for their time, so both are on the list once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
-    let list = reqwest::get(format!("http://{}/pki/device.crl", world.server.addresses.api)).await.unwrap().bytes().await.unwrap();
+    let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
+    let list = reqwest::get(format!("http://{}/pki/{key_id}.crl", world.server.addresses.api)).await.unwrap().bytes().await.unwrap();
     std::fs::write(world.dir.path().join("list.crl"), list).unwrap();
     let shown = std::process::Command::new("openssl")
         .args(["crl", "-inform", "der", "-noout", "-text", "-in"])

@@ -1,12 +1,14 @@
 //! The real server, driven over its three ports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod approvals;
 mod audit;
 mod boot;
 mod builds;
 mod device_port;
 mod gateway;
 mod pairing;
+mod trust;
 mod peer;
 mod process;
 mod rollout;

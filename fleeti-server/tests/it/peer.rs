@@ -65,6 +65,11 @@ impl Peer {
         (peer, code)
     }
 
+    /// Whether the server does not let the device begin a session, in the handshake or after it.
+    pub async fn session_refused(world: &World, device: &TestDevice) -> bool {
+        Self::connect_as(world, device, device.id.as_str(), None).await.1 != Some(ConnectReturnCode::Success)
+    }
+
     /// A session that is admitted and subscribed.
     pub async fn session(world: &World, device: &TestDevice) -> Self {
         Self::session_at(world.server.addresses.mqtt, device).await

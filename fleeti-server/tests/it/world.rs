@@ -35,6 +35,11 @@ pub fn write_keys(data: &Path) {
     std::fs::write(data.join("passphrase"), PASSPHRASE).unwrap();
 }
 
+/// A file of the organisation, as it lies there.
+pub fn files_of(path: &str) -> Vec<u8> {
+    files().iter().find(|f| f.path == path).unwrap().bytes.clone()
+}
+
 /// A key of `offline/`.
 pub fn offline(purpose: &str) -> Vec<u8> {
     let file = files().iter().find(|f| f.path == format!("offline/{purpose}.key")).unwrap();

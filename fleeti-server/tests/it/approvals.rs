@@ -1,0 +1,177 @@
+//! Releases by a server's own keys: who asks, who agrees, and what a server with every row of its database gets.
+
+use crate::world::{World, files_of, write_keys};
+use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
+use fleeti_client::ClientError;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::Architecture;
+use fleeti_core::manifest::ReferenceValues;
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy};
+use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
+use fleeti_pki::manifest::PublicKey;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_server::db;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
+const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const ID: &str = "build-a";
+
+/// A server with release keys, whose signer wants `approvals`, and a build that has succeeded.
+async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let signing = dir.path().join("pki/signing");
+    std::fs::create_dir_all(&signing).unwrap();
+    for name in ["release", "openpgp", "db"] {
+        std::fs::write(signing.join(format!("{name}.key")), files_of(&format!("offline/{name}.key"))).unwrap();
+    }
+    let people: Vec<_> = (0..3).map(|_| SoftKey::generate(Algorithm::P384).unwrap()).collect();
+    let approver = |(name, key): (&str, &SoftKey)| Approver { name: name.into(), key: PublicKey::of(key).unwrap() };
+    let approvers = ["alice", "bob", "carol"].into_iter().zip(&people).map(approver).collect();
+    std::fs::write(signing.join("policy.toml"), Policy::new(approvals, false, approvers).unwrap().to_text().unwrap()).unwrap();
+    let folder = dir.path().join("builds").join(ID);
+    write_build(&folder);
+    let db = db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+    let request = CreateBuild { profile: fleeti_core::profile::check(text).unwrap(), version: "2".parse().unwrap() };
+    let mut tx = db.write().await.unwrap();
+    db::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
+    tx.commit().await.unwrap();
+    db::builds::finish(db.pool(), ID, BuildPhase::Succeeded, "done", Some(&folder.display().to_string())).await.unwrap();
+    db.pool().close().await;
+    (World::start(dir, |_| {}).await, people)
+}
+
+fn write_build(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", UKI), ("systemd-boot.efi", PROGRAM)];
+    let files = parts.map(|(name, bytes)| {
+        std::fs::write(folder.join(name), bytes).unwrap();
+        (name.to_owned(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) })
+    });
+    let digest = |text: &str| sha256_hex(text.as_bytes());
+    let record = BuildRecord {
+        schema: 1,
+        release: "kiosk@2".parse().unwrap(),
+        architecture: Architecture::X86_64,
+        minimum_version: "1".parse().unwrap(),
+        inputs: RecordedInputs {
+            revision: 1,
+            revision_digest: digest("revision"),
+            lock_digest: digest("lock"),
+            agent_digest: digest("agent"),
+        },
+        derivations: Default::default(),
+        nix_version: "2.8.0".into(),
+        root_hash: digest("root hash"),
+        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+        files: files.into_iter().collect(),
+    };
+    std::fs::write(folder.join("build.json"), serde_json::to_vec_pretty(&record).unwrap()).unwrap();
+}
+
+async fn intent(world: &World, requester: &SoftKey) -> Intent {
+    let created_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Intent {
+        kind: KIND.into(),
+        release: "kiosk@2".parse().unwrap(),
+        build_sha256: sha256_hex(&world.client.build_record(ID).await.unwrap()),
+        requester: PublicKey::of(requester).unwrap().id(),
+        created_s,
+        expires_s: created_s + 3600,
+    }
+}
+
+fn request(intent: &Intent, key: &SoftKey) -> RequestSignature {
+    RequestSignature { intent: intent.to_text().unwrap(), by: Word::Request.sign(intent, key).unwrap() }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String) {
+    match result {
+        Err(ClientError::Refused(p)) => (p.status, p.detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ended(world: &World) -> (Option<BuildPhase>, String) {
+    let mut events = world.client.events().await.unwrap();
+    loop {
+        let build = world.client.build(ID).await.unwrap();
+        if matches!(build.signing, Some(BuildPhase::Succeeded | BuildPhase::Failed)) {
+            return (build.signing, build.signing_detail);
+        }
+        events.wait_for(|_| true).await.unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn a_build_is_released_with_the_last_approval_that_is_needed() {
+    let (world, people) = office(2).await;
+    let (code, detail) = refused(world.client.sign_build(ID).await);
+    assert_eq!((code, detail.as_str()), (409, "2 people must agree before this server signs"));
+    assert_eq!(refused(world.client.approve_signature(ID, &SignedBy { key_id: String::new(), signature: String::new() }).await).0, 409);
+    let intent = intent(&world, &people[0]).await;
+    let stranger = SoftKey::generate(Algorithm::P384).unwrap();
+    assert_eq!(refused(world.client.request_signature(ID, &request(&intent, &stranger)).await).0, 422);
+    let status = world.client.request_signature(ID, &request(&intent, &people[0])).await.unwrap();
+    assert_eq!((status.approvals_needed, status.approved_by.len()), (2, 0));
+    let agree = |key: &SoftKey| Word::Approve.sign(&intent, key).unwrap();
+    assert_eq!(refused(world.client.approve_signature(ID, &agree(&stranger)).await).0, 422);
+    // Who asks does not count, and nobody counts twice.
+    for (key, names) in [(&people[0], vec!["alice"]), (&people[1], vec!["alice", "bob"]), (&people[1], vec!["alice", "bob"])] {
+        let mut given = world.client.approve_signature(ID, &agree(key)).await.unwrap().approved_by;
+        given.sort();
+        assert_eq!(given, names);
+        assert_eq!(world.client.build(ID).await.unwrap().signing, None);
+    }
+    world.client.approve_signature(ID, &agree(&people[2])).await.unwrap();
+    assert_eq!(ended(&world).await, (Some(BuildPhase::Succeeded), "published kiosk@2".into()));
+    assert_eq!(world.client.releases().await.unwrap()[0].name.to_string(), "kiosk@2");
+    let log = world.client.audit_entries(0).await.unwrap().join("\n");
+    for (actor, action) in [("alice", "release.request"), ("bob", "release.approve"), ("carol", "release.approve")] {
+        assert!(log.contains(&format!("\"action\":\"{action}\",\"actor\":\"{actor}\"")), "{actor} {action}");
+    }
+    assert!(log.contains("release.sign") && log.contains("by bob, carol"));
+}
+
+#[actix_web::test]
+async fn whoever_writes_every_row_of_the_database_gets_no_release() {
+    let (world, people) = office(2).await;
+    let mallory = SoftKey::generate(Algorithm::P384).unwrap();
+    // She asks in Alice's name, and agrees in everybody's.
+    let intent = intent(&world, &people[0]).await;
+    let ids: Vec<_> = people.iter().map(|k| PublicKey::of(k).unwrap().id()).collect();
+    let forged = |word: Word, key_id: &str| SignedBy { key_id: key_id.to_owned(), ..word.sign(&intent, &mallory).unwrap() };
+    let db = db::Db::open(&world.dir.path().join("fleeti.db")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    let asked = RequestSignature { intent: intent.to_text().unwrap(), by: forged(Word::Request, &ids[0]) };
+    db::approvals::ask(&mut tx, ID, &asked, 1).await.unwrap();
+    for id in &ids {
+        db::approvals::approve(&mut tx, ID, &forged(Word::Approve, id)).await.unwrap();
+    }
+    assert!(db::builds::ask_to_sign(&mut tx, ID).await.unwrap(), "the row says that it is to be signed");
+    tx.commit().await.unwrap();
+    world.server.app.build_queued.notify_one();
+    let (phase, detail) = ended(&world).await;
+    assert_eq!(phase, Some(BuildPhase::Failed));
+    assert!(detail.contains("the signer refuses: the request is not signed by an approver"), "{detail}");
+    // She takes the request away: then there is nobody who asked.
+    let mut tx = db.write().await.unwrap();
+    sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
+    assert!(db::builds::ask_to_sign(&mut tx, ID).await.unwrap());
+    tx.commit().await.unwrap();
+    world.server.app.build_queued.notify_one();
+    let (phase, detail) = ended(&world).await;
+    assert_eq!(phase, Some(BuildPhase::Failed));
+    assert!(detail.contains("the request is not signed by an approver"), "{detail}");
+    assert!(world.client.releases().await.unwrap().is_empty());
+}
+
+#[actix_web::test]
+async fn a_server_whose_policy_is_nobody_signs_alone() {
+    let (world, _) = office(0).await;
+    world.client.sign_build(ID).await.unwrap();
+    assert_eq!(ended(&world).await.0, Some(BuildPhase::Succeeded));
+}

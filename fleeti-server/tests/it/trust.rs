@@ -1,0 +1,216 @@
+//! Rotation of intermediates: a ceremony, a server, a real agent, and somebody who has stolen an old intermediate.
+
+use crate::peer::Peer;
+use crate::world::{World, offline, write_keys};
+use fleeti_client::ClientError;
+use fleeti_core::wire::api::{ImportBundle, RevocationReason, SwitchIssuer, TrustStatus};
+use fleeti_core::wire::device::SignedBundle;
+use fleeti_pki::base64_text;
+use fleeti_pki::ceremony::{Issued, LIST_S, OpenRoot, Transcript};
+use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, from_pem, issue, to_der, to_pem};
+use fleeti_pki::csr;
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::sealed;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_testkit::host::{Host, Setup};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use x509_cert::Certificate;
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The root on its own machine.
+struct Ceremony {
+    key: SoftKey,
+    root: Certificate,
+    transcript: Transcript,
+    issued: Issued,
+}
+
+const WHO: [&str; 2] = ["alice", "bob"];
+
+impl Ceremony {
+    /// Takes the root of a data folder over.
+    fn adopt(data: &Path) -> (Self, ImportBundle) {
+        let read = |name: &str| std::fs::read_to_string(data.join("pki/public").join(name)).unwrap();
+        let (key, root) = (SoftKey::from_pkcs8_der(&offline(purpose::ROOT)).unwrap(), from_pem(&read("root.pem")).unwrap());
+        let mut ceremony = Self { key, root, transcript: Transcript::default(), issued: Issued::default() };
+        let intermediates = Purpose::ALL.map(|p| read(&format!("{}.pem", purpose::of_intermediate(p)))).to_vec();
+        let bundle = ceremony.with(|open, t, _| open.begin(t, (2, &WHO.map(str::to_owned)), intermediates).unwrap());
+        ceremony.issued = Issued::of(&bundle, &ceremony.root).unwrap();
+        let import = ceremony.import(bundle);
+        (ceremony, import)
+    }
+    fn with<T>(&mut self, act: impl FnOnce(&OpenRoot<'_>, &mut Transcript, &mut Issued) -> T) -> T {
+        let operators = WHO.map(str::to_owned);
+        let open = OpenRoot { certificate: &self.root, signer: &self.key, operators: &operators, now_s: now_s() };
+        act(&open, &mut self.transcript, &mut self.issued)
+    }
+    fn import(&self, bundle: SignedBundle) -> ImportBundle {
+        let signature = base64_text(&self.transcript.sign(&self.key).unwrap());
+        ImportBundle { bundle, transcript: self.transcript.text().to_owned(), transcript_signature: signature }
+    }
+    /// Certifies a new intermediate and puts it beside the signer's others, as number 2.
+    fn certify(&mut self, data: &Path, of: Purpose) -> (String, ImportBundle) {
+        let (name, key) = (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
+        let csr = csr::create(&key).unwrap();
+        let (certificate, bundle) = self.with(|open, t, issued| open.certify(t, issued, of, &csr).unwrap());
+        let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), name, &std::fs::read(data.join("passphrase")).unwrap()).unwrap();
+        std::fs::write(data.join(format!("pki/online/{name}-2.key")), sealed).unwrap();
+        std::fs::write(data.join(format!("pki/public/{name}-2.pem")), to_pem(&certificate).unwrap()).unwrap();
+        (certificate::fingerprint(&certificate).unwrap(), self.import(bundle))
+    }
+    fn revoke(&mut self, certificate: &Certificate) -> ImportBundle {
+        let whom = Some((certificate, RevocationReason::KeyCompromise));
+        let bundle = self.with(|open, t, issued| open.revoke(t, issued, whom, LIST_S).unwrap());
+        self.import(bundle)
+    }
+}
+
+fn status(result: Result<TrustStatus, ClientError>) -> (u16, String) {
+    match result {
+        Err(ClientError::Refused(p)) => (p.status, p.detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn switch(purpose: &str, sha256: &str) -> SwitchIssuer {
+    SwitchIssuer { purpose: purpose.into(), certificate_sha256: sha256.into(), anyway: false }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+}
+
+#[actix_web::test]
+async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothing_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let data = dir.path().to_owned();
+    let public = |name: &str| from_pem(&std::fs::read_to_string(data.join("pki/public").join(name)).unwrap()).unwrap();
+    let (mut ceremony, first) = Ceremony::adopt(&data);
+    let (new_device, second) = ceremony.certify(&data, Purpose::Device);
+    let (new_server, third) = ceremony.certify(&data, Purpose::Server);
+    let world = World::start(dir, |_| {}).await;
+    let old = world.enroll().await;
+    // A real agent.
+    let home = tempfile::tempdir().unwrap();
+    let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+    let running = "kiosk@1".parse().unwrap();
+    let setup = Setup { dir: home.path().into(), public: data.join("pki/public"), running, record, is_healthy: true };
+    let host = Host::new(setup).unwrap();
+    let running = Arc::clone(&host);
+    let agent = tokio::task::spawn(async move { running.run().await });
+    until("it enrolls", async || world.client.devices().await.unwrap().len() == 2).await;
+
+    // Nothing but what the root has signed, and nothing older.
+    world.client.import_bundle(&first).await.unwrap();
+    world.client.import_bundle(&second).await.unwrap();
+    assert_eq!(status(world.client.import_bundle(&first).await), (409, "bundle 2 is here already, this is version 1".into()));
+    let forged = ImportBundle { bundle: SignedBundle { bundle: third.bundle.bundle.replace("\"version\":3", "\"version\":9"), ..third.bundle.clone() }, ..third.clone() };
+    assert_eq!(status(world.client.import_bundle(&forged).await).0, 422);
+    let unaccounted = ImportBundle { transcript: second.transcript.clone(), transcript_signature: second.transcript_signature.clone(), ..third.clone() };
+    assert!(status(world.client.import_bundle(&unaccounted).await).1.contains("does not say that this bundle was made"));
+    let now = world.client.import_bundle(&third).await.unwrap();
+    assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
+    assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
+
+    // The old device never takes it, the agent does; nothing is switched behind the old one's back.
+    until("the agent takes the bundle", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
+    let (code, detail) = status(world.client.switch_issuer(&switch("device", &new_device)).await);
+    assert_eq!((code, detail.as_str()), (409, "1 of 2 devices have taken bundle 3"));
+    assert_eq!(status(world.client.switch_issuer(&switch("server", &new_device)).await).0, 404, "an intermediate for devices is none for servers");
+    for (purpose, sha256) in [("device", &new_device), ("server", &new_server)] {
+        let status = world.client.switch_issuer(&SwitchIssuer { anyway: true, ..switch(purpose, sha256) }).await.unwrap();
+        assert!(status.intermediates.iter().any(|i| i.certificate_sha256 == *sha256 && i.is_issuing));
+    }
+    // Overlap: whoever has a certificate of the old one comes as before, and who is new gets one of the new one.
+    Peer::session(&world, &old).await.is_alive().await;
+    let new = world.enroll().await;
+    Peer::session(&world, &new).await.is_alive().await;
+    let of = |pem: String| from_pem(&pem).unwrap().tbs_certificate().issuer().to_string();
+    let new_name = public("device-ca-2.pem").tbs_certificate().subject().to_string();
+    assert_eq!(of(world.client.certificate(&new.id).await.unwrap()), new_name);
+    // Both have lists, each under the name of its key, and each has only its own.
+    world.client.revoke_device(&new.id, RevocationReason::Unspecified).await.unwrap();
+    assert!(Peer::session_refused(&world, &new).await);
+
+    // Retired: what the root has revoked does not count any more.
+    let cannot = ceremony_copy_revokes(&ceremony, &public("device-ca-2.pem"));
+    assert!(status(world.client.import_bundle(&cannot).await).1.contains("signs now is not in this bundle"));
+    let fourth = ceremony.revoke(&public("server-ca.pem"));
+    let fifth = ceremony.revoke(&public("device-ca.pem"));
+    world.client.import_bundle(&fourth).await.unwrap();
+    until("the agent takes the last bundle that it can", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
+    world.client.import_bundle(&fifth).await.unwrap();
+    assert!(Peer::session_refused(&world, &old).await, "a device of the old intermediate");
+
+    // Whoever has stolen the old server intermediate is no server to a device that has taken the bundle.
+    agent.abort();
+    let stolen = SoftKey::from_pkcs8_der(&opened(&data, purpose::SERVER_CA)).unwrap();
+    let theirs = answers(&public("server-ca.pem"), &stolen, host.tls().unwrap()).await;
+    assert!(theirs.unwrap_err().to_string().contains("Revoked"));
+    let ours = SoftKey::from_pkcs8_der(&opened(&data, "server-ca-2")).unwrap();
+    answers(&public("server-ca-2.pem"), &ours, host.tls().unwrap()).await.unwrap();
+}
+
+/// A bundle of a ceremony that went another way.
+fn ceremony_copy_revokes(ceremony: &Ceremony, whom: &Certificate) -> ImportBundle {
+    let key = SoftKey::from_pkcs8_der(&ceremony.key.to_pkcs8_der().unwrap()).unwrap();
+    let mut copy = Ceremony { key, root: ceremony.root.clone(), transcript: ceremony.transcript.clone(), issued: ceremony.issued.clone() };
+    copy.revoke(whom)
+}
+
+fn opened(data: &Path, name: &str) -> Vec<u8> {
+    let file = std::fs::read(data.join(format!("pki/online/{name}.key"))).unwrap();
+    sealed::open(&file, purpose::SERVER_CA, &std::fs::read(data.join("passphrase")).unwrap()).unwrap().to_vec()
+}
+
+/// A handshake of a device with a server whose certificate is by this intermediate.
+async fn answers(ca: &Certificate, ca_key: &SoftKey, device: rustls::ClientConfig) -> std::io::Result<()> {
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let authority = Authority { certificate: ca, signer: ca_key };
+    let leaf = issue(Role::Server { names: vec!["localhost".into()] }, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
+    let chain = vec![CertificateDer::from(to_der(&leaf).unwrap()), CertificateDer::from(to_der(ca).unwrap())];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
+    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let accept = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(far);
+    let connect = tokio_rustls::TlsConnector::from(Arc::new(device)).connect(ServerName::try_from("localhost").unwrap(), near);
+    let (_, connected) = tokio::join!(accept, connect);
+    connected.map(drop)
+}
+
+#[actix_web::test]
+async fn whoever_writes_the_database_makes_no_intermediate_count() {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let (mut ceremony, first) = Ceremony::adopt(dir.path());
+    // A root of somebody else, in the same name.
+    let key = SoftKey::generate(Algorithm::P384).unwrap();
+    ceremony.root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+    ceremony.key = key;
+    let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
+    ceremony.issued = Issued::default();
+    let (_, forged) = ceremony.with(|open, t, issued| open.certify(t, issued, Purpose::Device, &csr).unwrap());
+    let db = fleeti_server::db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+    let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
+    let mut tx = db.write().await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, 1, &first.bundle, 0).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
+    let mut tx = db.write().await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, 2, &forged, 0).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(fleeti_server::service::trust::load(&db, &pki).await.is_err());
+}
