@@ -10,7 +10,8 @@ use crate::{Error, OrMalformed};
 use der::Tag;
 use der::asn1::{Any, ObjectIdentifier, SetOfVec};
 use object::read::pe::PeFile64;
-use object::{Object, ObjectSection};
+use object::pe::ImageSectionHeader;
+use object::{LittleEndian, Object, ObjectSection};
 use sha2_010::Digest;
 use x509_cert::Certificate;
 
@@ -36,9 +37,31 @@ const UKI_SECTIONS: [&str; 4] = [".linux", ".osrel", ".cmdline", ".initrd"];
 /// [`Error::Malformed`] for another kind of file.
 pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
     let file = PeFile64::parse(pe).or_malformed("PE program")?;
+    check_layout(&file, pe)?;
     let mut hash = sha2_010::Sha256::new();
     authenticode::authenticode_digest(&file, &mut hash).or_malformed("PE program")?;
     Ok(hash.finalize().into())
+}
+
+/// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, what
+/// is hashed changes with the signature that is attached.
+fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
+    let (start, length) = certificate_table(pe)?;
+    let end = if length == 0 { pe.len() } else { start };
+    let range = |s: &ImageSectionHeader| {
+        let (at, size) = (s.pointer_to_raw_data.get(LittleEndian) as usize, s.size_of_raw_data.get(LittleEndian) as usize);
+        (at, at.saturating_add(size))
+    };
+    let mut ranges: Vec<_> = file.section_table().iter().map(range).filter(|(at, to)| to > at).collect();
+    ranges.sort_unstable();
+    let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
+    for (at, to) in ranges {
+        if at < taken || to > end {
+            return Err(Error::Malformed { what: "PE program", detail: format!("the section at {at} is not between its neighbours") });
+        }
+        taken = to;
+    }
+    Ok(())
 }
 
 /// That a program is a unified kernel image that brings everything that it boots.

@@ -177,7 +177,8 @@ fn what_is_defective_is_refused_for_its_defect() {
         } else if let Ok(bytes) = read("list.esl") {
             uefi::parse(&bytes).map(drop)
         } else {
-            authenticode::signatures(&read("program.efi").unwrap()).map(drop)
+            let program = read("program.efi").unwrap();
+            authenticode::signatures(&program).and_then(|_| authenticode::digest(&program)).map(drop)
         };
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let error = found.expect_err(&name).to_string();
