@@ -265,7 +265,12 @@ impl Policy {
     /// # Errors
     /// [`Error::Refused`] for one that will not count.
     pub fn recognise(&self, word: Word, intent: &Intent, by: &SignedBy) -> Result<&Approver, Error> {
-        self.signer_of(word, intent, by)?.ok_or(Error::Refused("the signature is not by an approver of the policy over this request"))
+        let who = self.signer_of(word, intent, by)?;
+        let who = who.ok_or(Error::Refused("the signature is not by an approver of the policy over this request"))?;
+        if word == Word::Approve && !self.requester_counts && who.key.id() == intent.requester {
+            return Err(Error::Refused("who asks is not one of those who must agree"));
+        }
+        Ok(who)
     }
 
     /// The one place where an intent becomes approved.
@@ -281,12 +286,11 @@ impl Policy {
             return Ok(Approved { intent: intent.clone(), by: vec![] });
         }
         let requester = request.map(|by| self.signer_of(Word::Request, intent, by)).transpose()?.flatten();
-        let requester = requester.filter(|a| a.key.id() == intent.requester).ok_or(NotApproved::Requester)?;
+        requester.filter(|a| a.key.id() == intent.requester).ok_or(NotApproved::Requester)?;
         let mut by = BTreeSet::new();
         for approval in approvals.iter().take(APPROVERS_MAX) {
             // A key counts once, and a signature by who asks only where the policy says so.
-            let approver = self.signer_of(Word::Approve, intent, approval)?;
-            by.extend(approver.filter(|a| self.requester_counts || *a != requester).map(|a| a.name.clone()));
+            by.extend(self.recognise(Word::Approve, intent, approval).ok().map(|a| a.name.clone()));
         }
         if by.len() < self.approvals {
             return Err(NotApproved::TooFew { given: by.len(), needed: self.approvals });

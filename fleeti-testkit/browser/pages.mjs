@@ -1,13 +1,14 @@
 // The main job in a browser: sign in, write a profile, build it, release it, roll it out, and watch it arrive.
 //
-//   node pages.mjs URL TOKEN_FILE PLAYWRIGHT_DIR SCREENSHOT_DIR
+//   node pages.mjs URL TOKEN_FILE PLAYWRIGHT_DIR SCREENSHOT_DIR PEOPLE_DIR
 //
 // Nothing is reloaded by hand: what changes on a page has come by server-sent events.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const [url, tokenFile, playwright, screenshots] = process.argv.slice(2);
+const [url, tokenFile, playwright, screenshots, people] = process.argv.slice(2);
 const { chromium } = createRequire(`${playwright}/`)("playwright-core");
 const token = readFileSync(tokenFile, "utf8").trim();
 const LONG = { timeout: 240_000 };
@@ -98,8 +99,16 @@ await step("it is built, with its log as it grows", async () => {
   assert.equal(await page.evaluate(() => window.neverReloaded), true);
 });
 
-await step("it is released", async () => {
-  await page.getByRole("button", { name: "Release" }).click();
+await step("it is released once somebody agrees beside who asks", async () => {
+  await page.getByText("0 of 1 approvals").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Release" }).count(), 0);
+  const id = page.url().split("/").pop();
+  const person = (word, name) => execFileSync(process.env.FLEETI_PROGRAM, ["build", word, id, "--key", `${people}/${name}.key`]);
+  person("sign", "alice");
+  await page.getByText("alice asks for a signature").waitFor();
+  assert.throws(() => person("approve", "alice"), /who asks is not one of those who must agree/);
+  await look("approvals");
+  person("approve", "bob");
   await page.locator("main .badge", { hasText: "signing" }).first().waitFor();
   assert.equal(await page.getByText("The release key is not on this server").count(), 0);
   await page.getByRole("link", { name: "Open release kiosk@1" }).waitFor(LONG);

@@ -137,17 +137,24 @@ impl World {
         Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
-    /// Puts the release keys on the server, so that it may sign by itself. Not what the demo does.
+    /// Gives the signer release keys, with which it signs once one person agrees beside who asks: Alice and Bob, whose keys
+    /// are `people/NAME.key`. Not what the demo does.
     ///
     /// # Errors
     /// I/O.
-    pub fn let_the_server_sign(&self) -> Result<()> {
+    pub fn let_the_signer_release(&self) -> Result<()> {
         let folder = self.path("signer/pki/signing");
         fs::create_dir_all(&folder)?;
         for name in ["release.key", "openpgp.key", "db.key"] {
             fs::copy(self.path("pki/offline").join(name), folder.join(name))?;
         }
-        fs::write(folder.join("policy.toml"), "approvals = 0\n")?;
+        let mut arguments = vec!["pki".to_owned(), "approvers".into(), self.text("signer/pki/signing"), "--approvals=1".into()];
+        for name in ["alice", "bob"] {
+            let key = self.text(&format!("people/{name}.key"));
+            self.fleeti(&["pki", "approver-key", &key])?;
+            arguments.push(format!("--add={name}={}", self.text(&format!("people/{name}.pem"))));
+        }
+        self.fleeti(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod checks;
 mod fuzz;
 mod python;
 mod setup;
+mod tools;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ cargo xtask COMMAND
   fuzz [SECONDS]   every reader of foreign bytes before libFuzzer, 60 seconds each unless told
   bench SCENARIO [--json FILE]
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd); pages
+  tools            what tests judge by that Debian does not have
   deps             which crate may use which
   tidy             rules of the repository
 ";
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some((&"fuzz", [seconds])) => fuzz_for(seconds),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
+        Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
         Some((&"deps", [])) => checks::deps(&root()),
         Some((&"tidy", [])) => checks::tidy(&root()),
         _ => {
@@ -115,12 +118,14 @@ fn ci() -> Result<()> {
     checks::deps(&root())?;
     checks::tidy(&root())?;
     build_programs()?;
+    tools::install()?;
+    let judge = target().join("tools/virt-firmware/bin/virt-fw-vars");
     let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if nextest.is_ok_and(|s| s.success()) {
-        run("tests", &mut cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]))?;
+        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env("FLEETI_VIRT_FW_VARS", judge))?;
         run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
     } else {
-        run("tests", &mut cargo(&["test", "--workspace", "--profile", "ci"]))?;
+        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env("FLEETI_VIRT_FW_VARS", judge))?;
     }
     examples()?;
     python::test()

@@ -49,11 +49,11 @@ pub fn test() -> Result<()> {
     run("mypy", &mut mypy)
 }
 
-fn environment(at: &Path) -> Result<()> {
+pub fn environment(at: &Path) -> Result<()> {
     run("virtual environment", Command::new("python3").args(["-m", "venv"]).arg(at))
 }
 
-fn install(what: &str, environment: &Path, wanted: &[&str]) -> Result<()> {
+pub fn install(what: &str, environment: &Path, wanted: &[&str]) -> Result<()> {
     let pip = environment.join("bin/pip");
     run(&format!("install {what}"), Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(wanted))
 }

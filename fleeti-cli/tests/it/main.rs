@@ -1,6 +1,8 @@
 //! The command as people and scripts meet it: exit code, stdout, stderr.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod ceremony;
+
 use std::path::Path;
 use std::process::Command;
 

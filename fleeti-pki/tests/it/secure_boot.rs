@@ -52,6 +52,50 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
     assert!(verify(&db, &pk).is_err());
 }
 
+/// `cargo xtask ci` puts it there.
+fn virt_fw_vars() -> PathBuf {
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/virt-firmware/bin/virt-fw-vars");
+    let program = std::env::var_os("FLEETI_VIRT_FW_VARS").map_or(usual, PathBuf::from);
+    assert!(program.exists(), "there is no {}: `cargo xtask tools` installs it", program.display());
+    program
+}
+
+/// The tool of those who make firmware images reads what ours will: the time, and the keys or digests behind the signature.
+#[test]
+fn virt_fw_vars_reads_the_writes_of_a_device() {
+    let device: fleeti_core::id::DeviceId = "dev-a".parse().unwrap();
+    let mut keys = BootKeys::generate(&device, NOW_S).unwrap();
+    let mut writes: Vec<_> = keys.enroll(NOW_S).unwrap().to_vec();
+    writes.push(keys.forbid(&[[0xab; 32]], NOW_S + 60).unwrap());
+    let expected = keys.expected().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (write, name) in writes.iter().zip(["db", "KEK", "PK", "dbx"]) {
+        let auth = base64::engine::general_purpose::STANDARD.decode(&write.auth).unwrap();
+        let path = dir.path().join(format!("{name}.auth"));
+        std::fs::write(&path, auth).unwrap();
+        // It takes a write for dbx alone, and does not mind whose it is.
+        let mut command = std::process::Command::new(virt_fw_vars());
+        command.args(["-i", "/usr/share/OVMF/OVMF_VARS_4M.fd", "-p", "-v", "--set-dbx"]).arg(&path);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{name}: {said}");
+        assert!(said.contains("time=2027-01-15"), "{name}: {said}");
+        match name {
+            "dbx" => assert!(said.contains("EfiCertSha256 count=1"), "{said}"),
+            name => {
+                assert!(said.contains("EfiCertX509 count=1"), "{name}: {said}");
+                let der = match name {
+                    "db" => &expected.db[0],
+                    "KEK" => &expected.kek,
+                    _ => &expected.pk,
+                };
+                let subject = certificate::from_der(der).unwrap().tbs_certificate().subject().to_string();
+                assert!(said.contains(&subject), "{name} {subject}: {said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn openssl_reads_the_signed_data_of_a_write() {
     let dir = tempfile::tempdir().unwrap();

@@ -56,7 +56,8 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
             // Somebody who has left the policy since does not count.
-            approvals.iter().filter_map(|by| Some(policy.recognise(Word::Approve, &intent, by).ok()?.name.clone())).collect()
+            let counting = approvals.iter().filter_map(|by| policy.recognise(Word::Approve, &intent, by).ok());
+            counting.map(|a| a.name.clone()).collect()
         }
         None => vec![],
     };

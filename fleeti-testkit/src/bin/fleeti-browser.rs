@@ -36,7 +36,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&screenshots)?;
     let mut world = World::new(&dir.path().join("world"))?;
     world.make_keys()?;
-    world.let_the_server_sign()?;
+    world.let_the_signer_release()?;
     world.start_server()?;
     let record = world.enrollment_record()?;
     let setup =
@@ -54,6 +54,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let status = Command::new("node")
         .arg(script)
         .args([world.api().as_ref(), world.path("server/admin.token").as_os_str(), playwright.as_os_str(), screenshots.as_os_str()])
+        .arg(world.path("people"))
+        .env("FLEETI_PROGRAM", std::env::current_exe()?.with_file_name("fleeti"))
+        .env("FLEETI_SERVER", world.api())
+        .env("FLEETI_TOKEN_FILE", world.path("server/admin.token"))
+        .env("FLEETI_PASSPHRASE_FILE", world.path("passphrase"))
         .stdin(Stdio::null())
         .status()
         .context("node")?;
