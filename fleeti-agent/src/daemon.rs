@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Commands that are remembered so that none is carried out twice.
@@ -53,8 +53,7 @@ pub async fn run(paths: Paths) -> Result<()> {
     })?;
     driver.started().await?;
     let mut commands = Commands::load(&paths);
-    // A notice holds for everybody and comes again: the newest ones are enough.
-    let (notices, noticed) = mpsc::channel(4);
+    let (notices, noticed) = watch::channel(None);
     let listening = heard.run(noticed, &http, &identity.server.https_url);
     tokio::pin!(listening);
     let (sender, mut incoming) = mpsc::channel(8);
@@ -68,14 +67,14 @@ pub async fn run(paths: Paths) -> Result<()> {
         tokio::select! {
             () = &mut session => {}
             () = &mut listening => {}
-            () = heard.changed.notified() => driver.report()?,
+            () = heard.changed.notified() => driver.heard().await?,
             () = heard.bundle_changed.notified() => {
                 // Reported first; a new start sets TLS up by the new bundle.
                 driver.report()?;
                 return Ok(());
             }
             Some(message) = incoming.recv() => {
-                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), message).await?;
+                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), &heard, message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
             Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
@@ -118,7 +117,8 @@ async fn handle(
     commands: &mut Commands,
     outbox: &Outbox,
     helper: &Helper,
-    (changed, notices): (&Notify, &mpsc::Sender<Notice>),
+    (changed, notices): (&Notify, &watch::Sender<Option<Notice>>),
+    heard: &Heard,
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
@@ -127,11 +127,11 @@ async fn handle(
             Err(e) => tracing::error!("desired state: {e}"),
         },
         Down::Command => match serde_json::from_slice::<Command>(&message.payload) {
-            Ok(command) => carry_out(driver, commands, outbox, helper, changed, command).await?,
+            Ok(command) => carry_out(driver, commands, outbox, helper, (changed, heard), command).await?,
             Err(e) => tracing::error!("command: {e}"),
         },
         Down::Notice => match serde_json::from_slice::<Notice>(&message.payload) {
-            Ok(notice) => drop(notices.try_send(notice)),
+            Ok(notice) => drop(notices.send_replace(Some(notice))),
             Err(e) => tracing::error!("notice: {e}"),
         },
     }
@@ -144,7 +144,7 @@ async fn carry_out(
     commands: &mut Commands,
     outbox: &Outbox,
     helper: &Helper,
-    changed: &Notify,
+    (changed, heard): (&Notify, &Heard),
     command: Command,
 ) -> Result<()> {
     let outcome = if now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
@@ -152,6 +152,7 @@ async fn carry_out(
     if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
         match command.order {
             Order::Report => driver.report()?,
+            Order::ClearAlarm => heard.clear_alarm()?,
             Order::Reboot => {
                 // Remembered with this boot first: it counts as done only in another boot.
                 commands.remember(&command.id, &boot_id)?;

@@ -70,6 +70,8 @@ pub struct Driver {
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
+    /// What is staged is being made bootable; that is finished, whatever comes.
+    arming: bool,
     /// A change of the Secure Boot variables is being made.
     changing_boot: bool,
     boot_wanted: Arc<Notify>,
@@ -89,6 +91,8 @@ pub struct Jobs {
 /// What a job in the background came to.
 #[derive(Debug)]
 pub struct JobResult {
+    /// What it was about: a job may end after the device has turned to something else.
+    target: Version,
     event: Event,
     detail: Option<String>,
 }
@@ -145,6 +149,7 @@ impl Driver {
             detail: None,
             progress,
             results,
+            arming: false,
             changing_boot: false,
             boot_wanted: Arc::new(Notify::new()),
             boot_results,
@@ -193,6 +198,8 @@ impl Driver {
         {
             self.kept.forgiveness = Some(number);
             self.kept.rolled_back.retain(|v| *v != version);
+            // An operator's word on it, which is newer than that it was revoked.
+            self.heard.forgive(&ReleaseName { line: self.boot.running.line.clone(), version: version.clone() })?;
             self.step(Event::Forgiven(version)).await?;
         }
         self.kept.boot_change = self.kept.boot_change.max(desired.boot_change.unwrap_or(0));
@@ -213,6 +220,15 @@ impl Driver {
         }
     }
 
+    /// There is news for every device: a release may have been revoked that this one is on its way to.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn heard(&mut self) -> Result<()> {
+        self.go_on().await?;
+        self.report()
+    }
+
     /// Whoever offers it: the device has heard that it was revoked.
     async fn refuse_revoked(&mut self, version: Version) -> Result<()> {
         self.detail = Some(format!("{}@{version} was revoked", self.boot.running.line));
@@ -221,10 +237,18 @@ impl Driver {
 
     /// What no event will bring by itself: activating what is staged, and a wish that had to wait.
     async fn go_on(&mut self) -> Result<()> {
-        if let Some(wish) = self.kept.wish.take_if(|wish| {
-            let release = ReleaseName { line: self.boot.running.line.clone(), version: wish.clone() };
-            self.heard.is_revoked(&release)
-        }) {
+        let (heard, line) = (Arc::clone(&self.heard), self.boot.running.line.clone());
+        let is_revoked = |version: &Version| heard.is_revoked(&ReleaseName { line: line.clone(), version: version.clone() });
+        let on_its_way = match &self.kept.state {
+            State::Staging { target, .. } => Some(target),
+            State::Staged { target, .. } if !self.arming => Some(target),
+            _ => None,
+        };
+        if let Some(target) = on_its_way.filter(|t| is_revoked(t)).cloned() {
+            self.refuse_revoked(target).await?;
+        } else if self.kept.wish.as_ref().is_some_and(is_revoked)
+            && let Some(wish) = self.kept.wish.take()
+        {
             return self.refuse_revoked(wish).await;
         }
         match (&self.kept.state, &self.kept.wish) {
@@ -249,9 +273,13 @@ impl Driver {
     /// # Errors
     /// When the state cannot be kept.
     pub async fn job_ended(&mut self, result: JobResult) -> Result<()> {
-        self.detail = result.detail;
-        self.progress.send_replace(None);
-        self.step(result.event).await?;
+        let is_arming = matches!(result.event, Event::ArmSucceeded | Event::ArmFailed);
+        self.arming &= !is_arming;
+        if self.kept.state.target() == Some(&result.target) {
+            self.detail = result.detail;
+            self.progress.send_replace(None);
+            self.step(result.event).await?;
+        }
         self.go_on().await
     }
 
@@ -399,17 +427,18 @@ impl Driver {
                 Backoff { failures: u32::from(attempt) }.wait().await;
             }
             let result = match job.run().await {
-                Ok(()) => JobResult { event: Event::StageSucceeded, detail: None },
+                Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
                 Err((code, detail)) => {
                     tracing::warn!("staging {version}: {detail}");
-                    JobResult { event: Event::StageFailed(code), detail: Some(detail) }
+                    JobResult { target: version, event: Event::StageFailed(code), detail: Some(detail) }
                 }
             };
             results.send(result).await.ok();
         });
     }
 
-    fn spawn_arm(&self, version: Version) {
+    fn spawn_arm(&mut self, version: Version) {
+        self.arming = true;
         let (helper, results) = (self.helper.clone(), self.results.clone());
         let failures = match self.kept.state {
             State::Staged { arm_attempts, .. } => u32::from(arm_attempts),
@@ -419,9 +448,9 @@ impl Driver {
             if failures > 0 {
                 Backoff { failures: failures + 2 }.wait().await;
             }
-            let result = match helper.arm(version).await {
-                Ok(()) => JobResult { event: Event::ArmSucceeded, detail: None },
-                Err(e) => JobResult { event: Event::ArmFailed, detail: Some(format!("{e:#}")) },
+            let result = match helper.arm(version.clone()).await {
+                Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
+                Err(e) => JobResult { target: version, event: Event::ArmFailed, detail: Some(format!("{e:#}")) },
             };
             results.send(result).await.ok();
         });

@@ -1,6 +1,6 @@
 //! Enrollment: a one-time token for a certificate.
 
-use crate::Paths;
+use crate::{Paths, write_durably};
 use crate::driver::{Backoff, read_limited};
 use crate::helper::Helper;
 use crate::identity::{self, Identity, Server};
@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Largest answer that is read.
 const RESPONSE_MAX: usize = 64 * 1024;
@@ -52,12 +52,39 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     let url = Server::of(record)?.https_url;
     let client = reqwest::Client::builder().tls_backend_preconfigured(identity::anonymous_tls(paths)?).build()?;
-    let request = PairRequest { csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?, running: running_release(paths)? };
-    let begun: PairResponse = ask(&client, &format!("{url}/pair"), &request).await?;
+    // Kept until it ends: an answer can be lost, and somebody may be typing the code.
+    let path = paths.state.join("pairing.json");
+    let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<PairResponse>(&bytes).ok());
+    let begun = match kept.filter(|k| now_s() < k.expires_s) {
+        Some(kept) => kept,
+        None => {
+            let request = PairRequest { csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?, running: running_release(paths)? };
+            let begun: PairResponse = ask(&client, &format!("{url}/pair"), &request).await?;
+            write_durably(&path, &serde_json::to_vec(&begun)?)?;
+            begun
+        }
+    };
     helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
     let wait = PairWait { token: begun.token.clone() };
-    while !ask::<_, PairWaited>(&client, &format!("{url}/pair/wait"), &wait).await?.is_paired {}
-    enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }).await
+    loop {
+        match ask::<_, PairWaited>(&client, &format!("{url}/pair/wait"), &wait).await {
+            Ok(waited) if waited.is_paired => break,
+            Ok(_) => {}
+            Err(e) => {
+                if e.is::<Refused>() {
+                    std::fs::remove_file(&path).ok(); // the next try has a new code
+                }
+                return Err(e);
+            }
+        }
+    }
+    let identity = enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }).await?;
+    std::fs::remove_file(&path).ok();
+    Ok(identity)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// The record names the root that the server must chain to; the image brings it.
@@ -82,13 +109,25 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
     Identity::store(paths, response, server)
 }
 
+/// The server's no, which asking again does not change.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 async fn ask<Q: Serialize, A: DeserializeOwned>(client: &reqwest::Client, url: &str, request: &Q) -> Result<A> {
     let response = client.post(url).json(request).timeout(Duration::from_secs(60)).send().await?;
     let status = response.status();
     let body = read_limited(response, RESPONSE_MAX).await?;
     if !status.is_success() {
         let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
-        anyhow::bail!("the server refused: {detail}");
+        return Err(Refused(detail).into());
     }
     Ok(serde_json::from_slice(&body)?)
 }

@@ -2,7 +2,7 @@
 //! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
 
 use crate::driver::read_limited;
-use crate::image::{ImageFacts, log_key};
+use crate::image::{ImageFacts, log_key, running_release};
 use crate::{Paths, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
@@ -10,14 +10,18 @@ use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TE
 use fleeti_pki::audit::verify_growth;
 use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
 use fleeti_pki::certificate;
+use fleeti_pki::transparency::note::VerifiedCheckpoint;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, watch};
 
 /// Largest proof that is read.
 const GROWTH_MAX: usize = 64 * 1024;
+const DAY_S: u64 = 86_400;
+/// How long a server may fail to prove that the audit log only grew.
+const UNPROVED_S_MAX: u64 = 3 * DAY_S;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,12 +30,15 @@ struct Kept {
     /// The newest statement of the audit log that was believed.
     #[serde(default)]
     checkpoint: Option<String>,
-    /// Oldest first.
+    /// Newer than what ran when they were heard of.
     #[serde(default)]
     revoked_releases: Vec<ReleaseName>,
     /// What should not be, in words; it stays.
     #[serde(default)]
     alarm: Option<String>,
+    /// Since when the server has not proved what it states, Unix seconds.
+    #[serde(default)]
+    unproved_since_s: Option<u64>,
     /// Version of the bundle that is used.
     #[serde(default)]
     trust_bundle: u64,
@@ -119,9 +126,31 @@ impl Heard {
         Ok(())
     }
 
-    /// Listens to notices until nobody sends any more.
-    pub async fn run(&self, mut notices: mpsc::Receiver<Notice>, http: &reqwest::Client, https_url: &str) {
-        while let Some(notice) = notices.recv().await {
+    /// An operator's word on a release, after which its revocation is forgotten.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn forgive(&self, release: &ReleaseName) -> Result<()> {
+        if self.is_revoked(release) {
+            self.change(|kept| kept.revoked_releases.retain(|r| r != release))?;
+        }
+        Ok(())
+    }
+
+    /// An operator has looked into the alarm.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn clear_alarm(&self) -> Result<()> {
+        self.change(|kept| kept.alarm = None)?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Listens to notices until nobody sends any more. The newest is enough: each says everything.
+    pub async fn run(&self, mut notices: watch::Receiver<Option<Notice>>, http: &reqwest::Client, https_url: &str) {
+        while notices.changed().await.is_ok() {
+            let Some(notice) = notices.borrow_and_update().clone() else { continue };
             if let Err(e) = self.listen(&notice, http, https_url).await {
                 tracing::warn!("a notice was not taken up: {e:#}; it comes again");
             }
@@ -133,14 +162,7 @@ impl Heard {
     /// # Errors
     /// When the server does not answer, or what it answers is not what it announced.
     pub async fn listen(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
-        let new: Vec<_> = notice.revoked_releases.iter().take(REVOKED_MAX).filter(|r| !self.is_revoked(r)).cloned().collect();
-        if !new.is_empty() {
-            self.change(|kept| {
-                kept.revoked_releases.extend(new);
-                let over = kept.revoked_releases.len().saturating_sub(REVOKED_MAX);
-                kept.revoked_releases.drain(..over);
-            })?;
-        }
+        self.revocations(&notice.revoked_releases)?;
         let statement = async {
             match &notice.checkpoint {
                 Some(note) => self.statement(note, http, https_url).await,
@@ -152,32 +174,65 @@ impl Heard {
         heard
     }
 
+    /// Remembers what is newer than what runs, of its own line: the rest it would not install anyway. A full memory takes
+    /// nothing more, so that nobody flushes it with names.
+    fn revocations(&self, revoked: &[ReleaseName]) -> Result<()> {
+        let running = running_release(&self.paths)?;
+        let matters = |r: &&ReleaseName| r.line == running.line && r.version > running.version;
+        let new: Vec<_> = revoked.iter().take(REVOKED_MAX).filter(matters).filter(|r| !self.is_revoked(r)).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.change(|kept| {
+            kept.revoked_releases.retain(|r| matters(&r));
+            kept.revoked_releases.extend(new);
+            kept.revoked_releases.truncate(REVOKED_MAX);
+        })?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
     /// A log of which the device has seen a statement goes on from there, or it has two histories.
     async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<()> {
-        if ImageFacts::read(&self.paths)?.release_log.optional {
+        let remembered = self.lock().checkpoint.clone();
+        if remembered.as_deref() == Some(note) || ImageFacts::read(&self.paths)?.release_log.optional {
             return Ok(());
         }
         let key = log_key(&self.paths)?;
         let stated = key.verify(note)?;
-        let remembered = self.lock().checkpoint.clone();
-        if let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? {
-            if stated.stated_s() < old.stated_s() {
-                return Ok(()); // on its way for long
-            }
-            let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
-            let growth = if is > was {
-                let url = format!("{https_url}/log/growth.json?from={was}&to={is}");
-                let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
-                let proof: LogGrowth = serde_json::from_slice(&read_limited(response, GROWTH_MAX).await?)?;
-                verify_growth(&old, &stated, &proof.hashes)
-            } else {
-                verify_growth(&old, &stated, &[])
-            };
-            if let Err(e) = growth {
-                return self.raise(format!("the audit log had {was} entries and has {is} now: {e}"));
-            }
+        let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? else {
+            return self.change(|kept| kept.checkpoint = Some(note.to_owned()));
+        };
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if now_s >= old.stated_s() && stated.stated_s() > now_s + DAY_S {
+            anyhow::bail!("a statement of the audit log is from the future: {}", stated.stated_s());
         }
-        self.change(|kept| kept.checkpoint = Some(note.to_owned()))
+        // Statements may come in another order than they were made in: the smaller one leads to the larger one.
+        let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
+        let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
+        let proof = match growth(smaller, larger, http, https_url).await {
+            Ok(hashes) => hashes,
+            Err(e) => return self.unproved(now_s, e),
+        };
+        if let Err(e) = verify_growth(smaller, larger, &proof) {
+            return self.raise(format!("the audit log had {was} entries and has {is} now: {e}"));
+        }
+        self.change(|kept| {
+            kept.unproved_since_s = None;
+            if is >= was {
+                kept.checkpoint = Some(note.to_owned());
+            }
+        })
+    }
+
+    /// A server that never proves what it states hides something.
+    fn unproved(&self, now_s: u64, e: anyhow::Error) -> Result<()> {
+        let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
+        if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
+            return self.raise(format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S));
+        }
+        self.change(|_| ())?;
+        Err(e.context("the proof that the audit log only grew"))
     }
 
     async fn bundle_announced(&self, version: u64, http: &reqwest::Client, https_url: &str) -> Result<()> {
@@ -199,4 +254,15 @@ impl Heard {
         self.bundle_changed.notify_one();
         Ok(())
     }
+}
+
+/// Hashes from the smaller statement to the larger one; none where they are equally large.
+async fn growth(smaller: &VerifiedCheckpoint, larger: &VerifiedCheckpoint, http: &reqwest::Client, https_url: &str) -> Result<Vec<String>> {
+    let (from, to) = (smaller.checkpoint().size, larger.checkpoint().size);
+    if from == to {
+        return Ok(vec![]);
+    }
+    let url = format!("{https_url}/log/growth.json?from={from}&to={to}");
+    let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
+    Ok(serde_json::from_slice::<LogGrowth>(&read_limited(response, GROWTH_MAX).await?)?.hashes)
 }

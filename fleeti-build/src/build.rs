@@ -133,6 +133,14 @@ pub enum BuildError {
         /// Why.
         source: serde_json::Error,
     },
+    /// What should be a digest is none.
+    #[error("{path}: {what:?} is no SHA-256 in hexadecimal")]
+    NoDigest {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        what: String,
+    },
     /// The lock is for other packages than the profile asks for.
     #[error("the lock {0} is for other packages than the profile names")]
     StaleLock(PathBuf),
@@ -315,7 +323,27 @@ impl BuildRecord {
     /// # Errors
     /// [`BuildError::Malformed`].
     pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
-        serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: directory.join("build.json"), source })
+        let path = directory.join("build.json");
+        let record: Self = serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+        record.check().map_err(|what| BuildError::NoDigest { path, what })?;
+        Ok(record)
+    }
+
+    /// A record may be somebody else's: what people read as a digest is one, and nothing that repaints their screen.
+    fn check(&self) -> Result<(), String> {
+        let is_digest = |t: &str| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let inputs = &self.inputs;
+        let named = [
+            ("revision_digest", &inputs.revision_digest),
+            ("lock_digest", &inputs.lock_digest),
+            ("agent_digest", &inputs.agent_digest),
+            ("root_hash", &self.root_hash),
+        ];
+        let files = self.files.iter().map(|(name, file)| (name.as_str(), &file.sha256));
+        match named.into_iter().chain(files).find(|(_, text)| !is_digest(text)) {
+            Some((name, _)) => Err(name.to_owned()),
+            None => Ok(()),
+        }
     }
 
     /// The bytes of `build.json`, which are what people approve.

@@ -170,11 +170,12 @@ pub fn create(
         let path = staging.path().join(file);
         fs::write(&path, bytes).map_err(io(&path))?;
     }
-    let staged = staging.keep();
-    fs::set_permissions(&staged, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io(&staged))?;
+    let staged = staging.path();
+    fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io(staged))?;
     // What is called a release must be one after a power cut as well.
-    sync(&staged)?;
-    fs::rename(&staged, out).map_err(io(out))?;
+    sync(staged)?;
+    fs::rename(staged, out).map_err(io(out))?;
+    drop(staging.keep());
     fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
     Ok(manifest)
 }

@@ -243,6 +243,10 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
         Event::Desired(v) => desired(state, v, ctx),
         Event::Refused(target, code) => match state {
             S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((S::Failed { target, code }, vec![Effect::Report])),
+            // What the device is on its way to has turned out to be nothing for it.
+            S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. } if *on_its_way == target => {
+                Ok((S::Failed { target, code }, vec![Effect::Report]))
+            }
             S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => Err(rejected),
         },
         Event::Booted(reason) => booted(state, reason, ctx),

@@ -32,6 +32,8 @@ pub struct Intent {
     pub release: ReleaseName,
     /// SHA-256 of `build.json`, hexadecimal; it has the digest of every file.
     pub build_sha256: String,
+    /// Id of the release key that is to sign: what is agreed to for a trial is not good elsewhere.
+    pub release_key: String,
     /// Key id of who asks; empty where nobody must approve.
     pub requester: String,
     /// When, Unix seconds.
@@ -57,6 +59,11 @@ impl Intent {
         let intent: Self = serde_json::from_str(text).or_malformed("intent")?;
         if intent.kind != KIND || intent.to_text()? != text {
             return Err(Error::Malformed { what: "intent", detail: format!("it is not canonical JSON of type {KIND}") });
+        }
+        let is_hex = |t: &str, len: usize| t.len() == len && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let has_requester = intent.requester.is_empty() || is_hex(&intent.requester, 16);
+        if !is_hex(&intent.build_sha256, 64) || !is_hex(&intent.release_key, 16) || !has_requester {
+            return Err(Error::Malformed { what: "intent", detail: "a digest or a key id is none".into() });
         }
         Ok(intent)
     }
@@ -321,6 +328,7 @@ mod tests {
             kind: KIND.into(),
             release: "kiosk@2".parse().unwrap(),
             build_sha256: "ab".repeat(32),
+            release_key: "cd".repeat(8),
             requester,
             created_s: NOW_S,
             expires_s: NOW_S + 3600,

@@ -1,5 +1,6 @@
-//! Which intermediates count: a list that the root signs. Its version only grows, so an old list cannot bring back what
-//! was taken off.
+//! Which intermediates count: a list that the root signs, with the root's own revocation list. Its version only grows, so
+//! an old list cannot bring back what was taken off. A server lets nobody in but by an intermediate of the list; a device
+//! takes its server's for good unless the root has revoked it, so that it finds back after a rotation that it slept through.
 
 use crate::certificate::{self, Purpose, fingerprint, from_pem, to_der};
 use crate::crl::VerifiedList;
@@ -112,7 +113,12 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
         if list.check(&certificate, 0).is_err() {
             return Err(Error::Refused("the trust bundle has an intermediate that the root has revoked, or that is of another issuer"));
         }
-        intermediates.push((Purpose::of(&certificate)?, certificate));
+        // A list is found by its issuer's name, which is made of its key.
+        if intermediates.iter().any(|(_, other): &(Purpose, Certificate)| other.tbs_certificate().subject() == tbs.subject()) {
+            return Err(Error::Refused("the trust bundle has two intermediates of one key"));
+        }
+        let purpose = Purpose::of(&certificate)?;
+        intermediates.push((purpose, certificate));
     }
     Ok(VerifiedBundle { version: bundle.version, sha256: sha256_hex(signed.bundle.as_bytes()), intermediates, crl })
 }

@@ -113,6 +113,19 @@ impl Transcript {
         root.sign(format!("{TRANSCRIPT}{}", self.text).as_bytes())
     }
 
+    /// That this goes on from an older transcript.
+    #[must_use]
+    pub fn follows(&self, older: &str) -> bool {
+        self.text.starts_with(older)
+    }
+
+    /// That a bundle is the last one that was made in this ceremony: an older one would bring back what was revoked since.
+    #[must_use]
+    pub fn ends_with_bundle(&self, sha256: &str) -> bool {
+        let last = self.entries.iter().rev().find(|e| e.act.action == ACTION_BUNDLE);
+        last.is_some_and(|e| e.act.sha256.as_deref() == Some(sha256))
+    }
+
     /// That a bundle was made in this ceremony.
     #[must_use]
     pub fn has_bundle(&self, sha256: &str) -> bool {
@@ -236,6 +249,8 @@ impl OpenRoot<'_> {
             crl: base64_text(&crl),
         };
         let signed = bundle::sign(&bundle, self.signer)?;
+        // What nobody could read afterwards must not take the place of what can be read.
+        bundle::read(&signed, self.certificate)?;
         let subject = format!("version {version}, {} intermediates, {} revoked", bundle.intermediates.len(), revoked.len());
         transcript.add(self.now_s, self.act(ACTION_BUNDLE, subject).of(sha256_hex(signed.bundle.as_bytes())))?;
         issued.bundle = Some(bundle);

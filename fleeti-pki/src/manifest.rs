@@ -85,9 +85,11 @@ impl ReleaseKeys {
         while let Some(end) = rest.find(END).map(|at| at + END.len()).filter(|_| rest.starts_with(BEGIN)) {
             let (label, document) = Document::from_pem(&rest[..end]).or_malformed("release key")?;
             let der = document.into_vec();
-            let is_p384 = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der).is_ok();
-            if label != "PUBLIC KEY" || !is_p384 {
-                return Err(Error::Refused("a release key is a P-384 public key"));
+            // In its one form, so that one key has one id: a point can be written in two ways.
+            let parsed = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der);
+            let canonical = parsed.ok().and_then(|key| spki::EncodePublicKey::to_public_key_der(&key).ok());
+            if label != "PUBLIC KEY" || canonical.is_none_or(|c| c.as_bytes() != der) {
+                return Err(Error::Refused("a release key is a P-384 public key, its point not compressed"));
             }
             keys.push(PublicKey { der });
             rest = rest[end..].trim_start();

@@ -27,6 +27,8 @@ pub struct App {
     pub pki: Pki,
     /// Which intermediates count.
     pub trust: ArcSwap<Trust>,
+    /// Held while the notice to devices is made.
+    pub notices: Mutex<()>,
     /// What every device is to know, as it is sent.
     pub notice: ArcSwap<Bytes>,
     /// Who holds the private ones, and the audit log.

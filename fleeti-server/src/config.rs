@@ -16,6 +16,7 @@ use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::keys::Folders;
 use fleeti_signer::keeper::{Keeper, Limits as SignerLimits};
 use std::fs;
 use std::io::Write;
@@ -138,7 +139,12 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
     let pki = config.data.join("pki");
     let mut keys = fleeti_signer::keys::open(&pki, &passphrase, Some(crl_url))?;
-    let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, config.data.join("builds"), crate::app::outbox(&config.data))?;
+    let folders = Folders {
+        builds: config.data.join("builds"),
+        outbox: crate::app::outbox(&config.data),
+        work: config.data.join("audit/releases"),
+    };
+    let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, folders)?;
     if let Some(releases) = &signing {
         tracing::warn!("this server signs releases {}", releases.policy_in_words());
     }

@@ -96,6 +96,7 @@ impl Server {
             config,
             pki,
             trust: ArcSwap::from_pointee(trust),
+            notices: Mutex::new(()),
             notice: ArcSwap::default(),
             signer,
             audit_waits: Notify::new(),

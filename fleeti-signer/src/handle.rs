@@ -109,6 +109,15 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
     }
 }
 
+/// Makes room for the next release, however this one ends.
+struct Idle<'a>(&'a AtomicBool);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 /// Signs a release beside everything else, one at a time. A log that cannot be written stays broken, so the next batch
 /// ends the signer.
 fn begin_release(keeper: &Arc<Mutex<Keeper>>, is_busy: &Arc<AtomicBool>, order: ReleaseOrder, answer: oneshot::Sender<Response>) {
@@ -118,17 +127,21 @@ fn begin_release(keeper: &Arc<Mutex<Keeper>>, is_busy: &Arc<AtomicBool>, order: 
     }
     let (keeper, busy) = (Arc::clone(keeper), Arc::clone(is_busy));
     let sign = move || {
+        let idle = Idle(&busy);
         let locked = || keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = locked().begin_release(now_s(), &order);
         let ended = match begun {
             Ok(Ok(job)) => {
-                let result = job.run(now_s());
+                // A defect in what reads somebody else's files must not end what the next release needs.
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(now_s())));
+                let result = result.unwrap_or_else(|_| Err("the signer could not read the build; its log has more".into()));
                 locked().end_release(now_s(), job, result)
             }
             Ok(Err(refused)) => Ok(refused),
             Err(e) => Err(e),
         };
-        busy.store(false, Ordering::SeqCst);
+        // Whoever has the answer may ask for the next one.
+        drop(idle);
         match ended {
             Ok(response) => drop(answer.send(response)),
             Err(e) => tracing::error!("a release was not signed: {e}"),

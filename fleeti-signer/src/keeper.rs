@@ -415,8 +415,10 @@ impl Keeper {
                 Ok(Response::Issuers { device: of(&self.keys.device)?, server: of(&self.keys.server)? })
             }
             Request::ApprovalPolicy => {
-                let policy = self.keys.releases.as_ref().map(|set| set.policy.to_text()).transpose()?;
-                Ok(Response::ApprovalPolicy { policy })
+                let set = self.keys.releases.as_ref();
+                let policy = set.map(|set| set.policy.to_text()).transpose()?;
+                let release_key = set.map(|set| key_id(set.release.public_key_der())).unwrap_or_default();
+                Ok(Response::ApprovalPolicy { policy, release_key })
             }
             Request::Checkpoint => self.checkpoint(now_s).map(|note| Response::Checkpoint { note }),
             Request::Prove { number } => self.prove(now_s, number).map(|proof| Response::Proof { proof }),
@@ -434,6 +436,8 @@ impl Keeper {
             }
         };
         match found {
+            // Of a key that does not answer, say; the log is as it was.
+            Err(LogError::Pki(e)) => Ok(Response::Refused { reason: e.to_string() }),
             Err(LogError::NoEntry { number, size }) => Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() }),
             other => other,
         }

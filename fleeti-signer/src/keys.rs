@@ -14,6 +14,7 @@ use fleeti_pki::signer::{Signer, keyfile};
 use fleeti_pki::transparency::note::LogKey;
 use std::fs;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Most keys of one purpose.
@@ -71,11 +72,21 @@ fn key(folder: &Path, name: &str, purpose: &str, passphrase: &[u8]) -> Result<Bo
     keyfile::open(&file, purpose, pin.as_deref().unwrap_or(passphrase)).with_context(named)
 }
 
+/// Where a signer finds builds and leaves releases.
+pub struct Folders {
+    /// Builds, which are the server's.
+    pub builds: PathBuf,
+    /// Where releases are left, which is the server's.
+    pub outbox: PathBuf,
+    /// Where they are made; nobody else's. It is emptied.
+    pub work: PathBuf,
+}
+
 /// The keys in `signing/` that sign releases, and `signing/policy.toml`; `None` where there is no `signing/release.key`.
 ///
 /// # Errors
 /// Names the file that is missing or does not open.
-pub fn open_signing(pki: &Path, passphrase: &[u8], builds: PathBuf, outbox: PathBuf) -> Result<Option<ServerRelease>> {
+pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<Option<ServerRelease>> {
     let folder = pki.join("signing");
     if !folder.join("release.key").exists() {
         return Ok(None);
@@ -84,15 +95,32 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], builds: PathBuf, outbox: Path
     let text = fs::read_to_string(&policy).with_context(|| {
         format!("{}: it says who must agree before this server signs a release; write it with `fleeti pki approvers`", policy.display())
     })?;
-    let certificate = pki.join("public/db.pem");
+    let public = |name: &str| {
+        let path = pki.join("public").join(name);
+        fs::read_to_string(&path).with_context(|| path.display().to_string())
+    };
+    let (release, db) = (key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?, key(&folder, purpose::DB, purpose::DB, passphrase)?);
+    let db_certificate_pem = public("db.pem")?;
+    if certificate::public_key_der(&certificate::from_pem(&db_certificate_pem)?)? != db.public_key_der() {
+        bail!("db.pem is not the certificate of signing/db.key");
+    }
+    let known = ReleaseKeys::from_pem(&public("release.pem")?)?;
+    if !known.keys().iter().any(|k| k.der() == release.public_key_der()) {
+        bail!("signing/release.key is none of the keys of release.pem: no device would take what it signs");
+    }
+    let Folders { builds, outbox, work } = folders;
+    // What a signer that was ended has left.
+    fs::remove_dir_all(&work).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&work).with_context(|| work.display().to_string())?;
     Ok(Some(ServerRelease {
-        release: key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?,
+        release,
         openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
-        db: key(&folder, purpose::DB, purpose::DB, passphrase)?,
-        db_certificate_pem: fs::read_to_string(&certificate).with_context(|| certificate.display().to_string())?,
+        db,
+        db_certificate_pem,
         policy: Policy::parse(&text).with_context(|| policy.display().to_string())?,
         builds,
         outbox,
+        work,
     }))
 }
 

@@ -20,6 +20,7 @@ pub mod handle;
 pub mod keeper;
 pub mod keys;
 pub mod log;
+mod outbox;
 pub mod release;
 pub mod socket;
 pub mod wire;

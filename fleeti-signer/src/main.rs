@@ -58,7 +58,10 @@ async fn main() -> Result<()> {
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
     let mut keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
     if let (Some(builds), Some(outbox)) = (a.builds, a.outbox) {
-        keys.releases = keys::open_signing(&a.pki, &passphrase, builds, outbox)?.map(Arc::new);
+        let folders = keys::Folders { builds, outbox, work: a.log.join("releases") };
+        keys.releases = keys::open_signing(&a.pki, &passphrase, folders)?.map(Arc::new);
+    } else if a.pki.join("signing/release.key").exists() {
+        tracing::warn!("pki/signing has release keys; they are used with --builds and --outbox only");
     }
     if let Some(releases) = &keys.releases {
         tracing::info!("this signer signs releases {}", releases.policy_in_words());

@@ -1,6 +1,7 @@
 //! Releases by keys that a server holds. The signer reads the build itself and signs what its record says, and the
 //! record is the one that people agreed to; there is nothing that a caller could slip in.
 
+use crate::outbox;
 use crate::wire::Request;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseSigners};
@@ -9,10 +10,9 @@ use fleeti_core::wire::api::SignedBy;
 use fleeti_pki::approval::{Approved, Intent, Policy};
 use fleeti_pki::audit::Act;
 use fleeti_pki::openpgp::OpenPgpKey;
-use fleeti_pki::signer::Signer;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use fleeti_pki::signer::{Signer, key_id};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Keys that sign releases, and who must agree first.
@@ -29,8 +29,10 @@ pub struct ServerRelease {
     pub policy: Policy,
     /// Where builds lie.
     pub builds: PathBuf,
-    /// Where releases are left.
+    /// Where releases are left; it is the server's.
     pub outbox: PathBuf,
+    /// Where they are made; nobody else's.
+    pub work: PathBuf,
 }
 
 impl ServerRelease {
@@ -71,7 +73,7 @@ pub struct ReleaseJob {
     set: Arc<ServerRelease>,
     build: PathBuf,
     record: BuildRecord,
-    out: PathBuf,
+    out: String,
     /// For the log.
     pub(crate) act: Act,
     /// Number of the intent's entry.
@@ -90,6 +92,10 @@ impl ReleaseJob {
             return Err("a build's directory is named by a-z, 0-9 and -".into());
         }
         let intent = Intent::parse(&order.intent).map_err(|e| e.to_string())?;
+        let key = key_id(set.release.public_key_der());
+        if intent.release_key != key {
+            return Err(format!("the request is for the release key {}, this is {key}", intent.release_key));
+        }
         let approved = set.policy.check(&intent, order.request.as_ref(), &order.approvals, now_s).map_err(|e| e.to_string())?;
         let build = set.builds.join(&order.build);
         let bytes = BuildRecord::bytes(&build).map_err(|e| e.to_string())?;
@@ -101,37 +107,34 @@ impl ReleaseJob {
         if record.release != approved.intent().release {
             return Err(format!("the build is {}, what was approved is {}", record.release, approved.intent().release));
         }
-        let out = set.outbox.join(&order.out);
+        let out = order.out.clone();
         Ok(Self { set: Arc::clone(set), build, record, out, act: act(&approved), number: 0 })
     }
 
     /// Signs; gives the digest of the manifest. Takes seconds: everything is read, and compressed.
     ///
+    /// It is made where nobody else can reach, and only then put into the outbox, which is the server's: whoever has the
+    /// server can exchange what lies there, and finds that no signature is over it.
+    ///
     /// # Errors
     /// What is not as the record says.
     pub fn run(&self, now_s: u64) -> Result<String, String> {
-        let ServerRelease { release, openpgp, db, db_certificate_pem, .. } = self.set.as_ref();
+        let ServerRelease { release, openpgp, db, db_certificate_pem, work, .. } = self.set.as_ref();
         let signers = ReleaseSigners { release: release.as_ref(), openpgp, db: Some((db.as_ref(), db_certificate_pem)) };
-        release::create((&self.build, &self.record), &self.out, &signers, now_s, &mut |_| {}).map_err(|e| e.to_string())?;
-        let shared = share(&self.out).and_then(|()| fs::read(self.out.join("manifest.json")));
-        shared.map(|bytes| sha256_hex(&bytes)).map_err(|e| format!("{}: {e}", self.out.display()))
+        let failed = |e: std::io::Error| format!("{}: {e}", work.display());
+        let private = tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
+        let made = private.path().join("release");
+        release::create((&self.build, &self.record), &made, &signers, now_s, &mut |_| {}).map_err(|e| e.to_string())?;
+        let manifest = fs::read(made.join("manifest.json")).map_err(failed)?;
+        outbox::put(&made, &self.set.outbox, &self.out).map_err(|e| format!("the outbox {}: {e}", self.set.outbox.display()))?;
+        Ok(sha256_hex(&manifest))
     }
 }
 
 fn act(approved: &Approved) -> Act {
     let by = if approved.by().is_empty() { "nobody had to agree".to_owned() } else { format!("by {}", approved.by().join(", ")) };
     let subject: String = format!("{} build {} {by}", approved.intent().release, approved.intent().build_sha256).chars().take(256).collect();
-    let actor = if approved.intent().requester.is_empty() { "server" } else { &approved.intent().requester };
+    // Where nobody has to agree, nobody's name was checked.
+    let actor = if approved.by().is_empty() { "server" } else { &approved.intent().requester };
     Act::new(actor, "release.sign", subject)
-}
-
-/// The server, of another user and the same group, moves it to its place.
-fn share(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path)? {
-            share(&entry?.path())?;
-        }
-        return fs::set_permissions(path, Permissions::from_mode(0o770));
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o660))
 }

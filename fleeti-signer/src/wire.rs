@@ -216,6 +216,9 @@ pub enum Response {
     ApprovalPolicy {
         /// TOML of [`fleeti_pki::approval::Policy`]; `None` where there are no keys that sign releases.
         policy: Option<String>,
+        /// Id of the key that signs manifests.
+        #[serde(default)]
+        release_key: String,
     },
     /// The entry's number.
     Recorded {

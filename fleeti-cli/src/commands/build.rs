@@ -83,6 +83,9 @@ pub enum Command {
         /// Your own key (`fleeti pki approver-key`).
         #[arg(long)]
         key: PathBuf,
+        /// A build of your own (`fleeti build run`): agree only if the same files have come out of it.
+        #[arg(long = "build")]
+        own: Option<PathBuf>,
         #[command(flatten)]
         passphrase: Passphrase,
         #[command(flatten)]
@@ -155,8 +158,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&status, signature::describe);
             Ok(())
         }
-        Command::Approve { build, key, passphrase, server } => {
-            let status = block_on(async { signature::approve(&server.client()?, &build, &key, &passphrase).await })?;
+        Command::Approve { build, key, own, passphrase, server } => {
+            let status = block_on(async { signature::approve(&server.client()?, &build, &key, own.as_deref(), &passphrase).await })?;
             output.data(&status, signature::describe);
             Ok(())
         }

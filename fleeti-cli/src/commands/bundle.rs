@@ -23,6 +23,9 @@ pub enum Command {
     Publish {
         /// The root's folder, or a copy of its `bundle.json`, `transcript` and `transcript.sig`.
         root: PathBuf,
+        /// Although devices have a certificate by an intermediate that is not in it any more: they must be enrolled anew.
+        #[arg(long)]
+        anyway: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -104,10 +107,10 @@ fn stem(role: &str, number: u32) -> String {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     let status = match command {
-        Command::Publish { root, server } => {
+        Command::Publish { root, anyway, server } => {
             let bundle = serde_json::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
             let transcript = String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
-            let import = ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?) };
+            let import = ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?), anyway };
             block_on(async { server.client()?.import_bundle(&import).await.map_err(refused) })?
         }
         Command::Show { server } => block_on(async { server.client()?.trust().await.map_err(refused) })?,

@@ -189,6 +189,8 @@ pub enum OrderName {
     Report,
     /// Reboot.
     Reboot,
+    /// You have looked into the alarm that the device raised.
+    ClearAlarm,
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
@@ -256,6 +258,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let order = match order {
                     OrderName::Report => Order::Report,
                     OrderName::Reboot => Order::Reboot,
+                    OrderName::ClearAlarm => Order::ClearAlarm,
                 };
                 let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
                 let status = server.client()?.create_command(&device, &request).await.map_err(refused)?;

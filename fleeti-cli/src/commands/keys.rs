@@ -232,8 +232,11 @@ fn person_key(key: &Path, purpose: &str, passphrase: &Passphrase, output: &Outpu
 }
 
 fn token_key(key: &Path, uri: &str, algorithm: Kind, passphrase: &Passphrase, output: &Output) -> CommandResult {
-    if key.exists() {
-        return Err(Failure::plain(format!("{} exists already", key.display())));
+    // Looked at first: a key in a token that nobody has the name of is lost.
+    for path in [key, &key.with_extension("pem")] {
+        if path.exists() {
+            return Err(Failure::plain(format!("{} exists already", path.display())));
+        }
     }
     let parsed: TokenUri = uri.parse().map_err(Failure::plain)?;
     let pin = match parsed.pin_source() {

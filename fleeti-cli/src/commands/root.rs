@@ -6,6 +6,7 @@ use super::keys::{self, Passphrase, read, read_secret, replace, write};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::Subcommand;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_pki::ceremony::{self, Issued, LIST_S, OpenRoot, Transcript};
 use fleeti_pki::certificate::{self, Period, Purpose, Role, from_pem, self_signed, to_pem};
@@ -144,8 +145,12 @@ impl Folder {
         let certificate = from_pem(&text("root.pem")?).map_err(Failure::plain)?;
         let transcript = Transcript::read(&text("transcript")?, &read(&path.join("transcript.sig"))?, &certificate);
         let bundle: SignedBundle = serde_json::from_slice(&read(&path.join("bundle.json"))?).map_err(Failure::plain)?;
-        let issued = Issued::of(&bundle, &certificate).map_err(Failure::plain)?;
-        Ok(Self { path: path.to_owned(), certificate, transcript: transcript.map_err(Failure::plain)?, issued })
+        let (issued, transcript) = (Issued::of(&bundle, &certificate).map_err(Failure::plain)?, transcript.map_err(Failure::plain)?);
+        if !transcript.ends_with_bundle(&sha256_hex(bundle.bundle.as_bytes())) {
+            let hint = "an older one would bring back what was revoked since; take bundle.json, transcript and transcript.sig from one copy";
+            return Err(Failure::new("bundle.json is not the last bundle of the transcript", Some(hint)));
+        }
+        Ok(Self { path: path.to_owned(), certificate, transcript, issued })
     }
 
     /// Carries something out with the root open, then writes what has changed.
@@ -323,11 +328,11 @@ fn create(
     }
     let is_name = |n: &String| {
         let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        n.len() <= 32 && n.starts_with(|c: char| c.is_ascii_lowercase()) && n.bytes().all(is_good)
+        n.len() <= 24 && n.starts_with(|c: char| c.is_ascii_lowercase()) && n.bytes().all(is_good)
     };
     let distinct: BTreeSet<_> = operators.iter().collect();
     if distinct.len() != operators.len() || !operators.iter().all(is_name) {
-        return Err(Failure::plain("operators have different names out of a-z, 0-9 and -, 32 characters at the most"));
+        return Err(Failure::plain("operators have different names out of a-z, 0-9 and -, 24 characters at the most"));
     }
     // Tried first, for nothing: numbers that make no sense, and whoever gives up at the third passphrase, have made nothing.
     ceremony::divide(b"nothing", threshold, operators.len()).map_err(Failure::plain)?;
@@ -335,6 +340,10 @@ fn create(
     let Made { secret, key, file, certificate, intermediates } = make()?;
     let shares = ceremony::divide(&secret, threshold, operators.len()).map_err(Failure::plain)?;
     let root_sha256 = certificate::fingerprint(&certificate).map_err(Failure::plain)?;
+    let mut transcript = Transcript::default();
+    let open = OpenRoot { certificate: &certificate, signer: key.as_ref(), operators, now_s: now_s() };
+    let bundle = open.begin(&mut transcript, (threshold, operators), intermediates).map_err(Failure::plain)?;
+    let signature = transcript.sign(key.as_ref()).map_err(Failure::plain)?;
     write(&root.join("root.key"), &file, true)?;
     write(&root.join("root.pem"), to_pem(&certificate).map_err(Failure::plain)?.as_bytes(), false)?;
     write(&root.join("root.sha256"), root_sha256.as_bytes(), false)?;
@@ -345,10 +354,6 @@ fn create(
         let text = serde_json::to_vec_pretty(&file).map_err(Failure::plain)?;
         write(&root.join("shares").join(format!("{operator}.share")), &text, true)?;
     }
-    let mut transcript = Transcript::default();
-    let open = OpenRoot { certificate: &certificate, signer: key.as_ref(), operators, now_s: now_s() };
-    let bundle = open.begin(&mut transcript, (threshold, operators), intermediates).map_err(Failure::plain)?;
-    let signature = transcript.sign(key.as_ref()).map_err(Failure::plain)?;
     Folder { path: root.to_owned(), certificate, transcript, issued: Issued::default() }.keep(&bundle, &signature)?;
     output.data(&json!({"root": root, "sha256": root_sha256, "threshold": threshold, "operators": operators}), |_| {
         let list: Vec<_> = operators.iter().map(|o| format!("  {}/shares/{o}.share", root.display())).collect();

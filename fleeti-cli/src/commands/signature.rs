@@ -18,6 +18,7 @@ const DAY_S: u64 = 86_400;
 
 /// Asks for a signature with one's own key.
 pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase, days: u64) -> Result<SignatureStatus, Failure> {
+    let release_key = client.signature(id).await.map_err(refused)?.release_key;
     let bytes = client.build_record(id).await.map_err(refused)?;
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
     let key = keys::open(key, purpose::APPROVER, passphrase)?;
@@ -26,6 +27,7 @@ pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase,
         kind: KIND.to_owned(),
         release: record.release.clone(),
         build_sha256: sha256_hex(&bytes),
+        release_key,
         requester: key_id(key.public_key_der()),
         created_s,
         expires_s: created_s + days * DAY_S,
@@ -36,8 +38,9 @@ pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase,
     client.request_signature(id, &request).await.map_err(refused)
 }
 
-/// Agrees with one's own key, to what the build's record says and nothing else.
-pub async fn approve(client: &Client, id: &str, key: &Path, passphrase: &Passphrase) -> Result<SignatureStatus, Failure> {
+/// Agrees with one's own key, to what the build's record says and nothing else. With a build of one's own, the same files
+/// must have come out.
+pub async fn approve(client: &Client, id: &str, key: &Path, build: Option<&Path>, passphrase: &Passphrase) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("`fleeti build sign BUILD --key YOUR.key` asks");
     let intent = status.intent.ok_or_else(|| Failure::new("nobody has asked for a signature of this build", hint))?;
@@ -50,6 +53,13 @@ pub async fn approve(client: &Client, id: &str, key: &Path, passphrase: &Passphr
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
     if record.release != intent.release {
         return Err(Failure::plain(format!("what is asked for is {}, the build is {}", intent.release, record.release)));
+    }
+    if let Some(build) = build {
+        let mine = BuildRecord::read(build).map_err(Failure::plain)?;
+        if let Some((name, _)) = record.files.iter().find(|(name, file)| mine.files.get(*name) != Some(file)) {
+            let hint = Some("is it a build of the same revision, lock, version and agent?");
+            return Err(Failure::new(format!("{name} is not the one of your build in {}", build.display()), hint));
+        }
     }
     show(&record, &intent);
     let key = keys::open(key, purpose::APPROVER, passphrase)?;
@@ -67,7 +77,11 @@ fn show(record: &BuildRecord, intent: &Intent) {
     eprintln!("package lock   sha256 {}", inputs.lock_digest);
     eprintln!("agent          sha256 {}", inputs.agent_digest);
     eprintln!("root hash      {}", record.root_hash);
-    eprintln!("asked for by   {}, until {expires}", if intent.requester.is_empty() { "the server" } else { &intent.requester });
+    for (name, file) in &record.files {
+        eprintln!("{name:<14} sha256 {}", file.sha256);
+    }
+    eprintln!("release key    {}", intent.release_key);
+    eprintln!("asked for by   {}, until {expires}, says the server", if intent.requester.is_empty() { "the server" } else { &intent.requester });
 }
 
 /// In words.

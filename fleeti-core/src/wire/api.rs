@@ -427,6 +427,9 @@ pub struct ImportBundle {
     pub transcript: String,
     /// By the root's key: ECDSA, DER, base64.
     pub transcript_signature: String,
+    /// Although devices have a certificate by an intermediate that is not in it: they cannot come any more.
+    #[serde(default)]
+    pub anyway: bool,
 }
 
 /// `POST /trust-bundle/issuer`: which intermediate signs from now on.
@@ -503,6 +506,9 @@ pub struct SignatureStatus {
     pub requester_counts: bool,
     /// Who may.
     pub approvers: Vec<Approver>,
+    /// Id of the release key that signs.
+    #[serde(default)]
+    pub release_key: String,
     /// What was asked for: canonical JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<String>,

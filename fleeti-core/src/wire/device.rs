@@ -192,6 +192,8 @@ pub enum Order {
     Report,
     /// Reboot.
     Reboot,
+    /// Somebody has looked into the alarm that the device raised.
+    ClearAlarm,
 }
 
 /// A device's answer to a [`Command`].

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
+use zeroize::Zeroizing;
 
 /// What a key file begins with when its key is in a token.
 pub const SCHEME: &str = "pkcs11:";
@@ -109,6 +110,11 @@ fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
     if found.next().is_some() {
         return Err(Error::Backend { what: "opening the token", detail: format!("more than one token is called {:?}", uri.token) });
     }
+    // A try too many, and nobody signs with this token any more: the last ones are a person's.
+    let info = module.get_token_info(slot).or_backend("looking for tokens")?;
+    if info.user_pin_final_try() || info.user_pin_locked() {
+        return Err(Error::Refused("the token's PIN has one try left, or none: unlock it with its own tools first"));
+    }
     let session = if writes { module.open_rw_session(slot) } else { module.open_ro_session(slot) }.or_backend("opening the token")?;
     let pin = std::str::from_utf8(pin).or_malformed("PIN")?;
     match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
@@ -120,8 +126,10 @@ fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
 
 /// A private key that is in a token and cannot leave it.
 pub struct TokenKey {
-    session: Mutex<Session>,
-    private: ObjectHandle,
+    session: Mutex<(Session, ObjectHandle)>,
+    /// To open it again: a token may be taken out and put back.
+    uri: TokenUri,
+    pin: Zeroizing<Vec<u8>>,
     algorithm: Algorithm,
     public_key_der: Vec<u8>,
 }
@@ -149,7 +157,8 @@ impl TokenKey {
         }
         let public = one(&session, ObjectClass::PUBLIC_KEY, uri)?;
         let (algorithm, public_key_der) = public_key(&session, public)?;
-        let key = Self { session: Mutex::new(session), private, algorithm, public_key_der };
+        let (uri, pin) = (uri.clone(), Zeroizing::new(pin.to_vec()));
+        let key = Self { session: Mutex::new((session, private)), uri, pin, algorithm, public_key_der };
         // The two halves are found by their name; only a signature shows that they belong together.
         let (message, signature) = (b"fleeti", key.sign(b"fleeti")?);
         let is_pair = match algorithm {
@@ -207,8 +216,19 @@ impl TokenKey {
     }
 
     fn raw(&self, mechanism: &Mechanism<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        session.sign(mechanism, self.private, data).or_backend("signing in the token")
+        let mut open = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = match open.0.sign(mechanism, open.1, data) {
+            Ok(signature) => return Ok(signature),
+            Err(e) => e,
+        };
+        let gone = [RvError::SessionHandleInvalid, RvError::SessionClosed, RvError::DeviceRemoved, RvError::UserNotLoggedIn, RvError::KeyHandleInvalid];
+        if !matches!(&lost, Pkcs11Error::Pkcs11(e, _) if gone.contains(e)) {
+            return Err(lost).or_backend("signing in the token");
+        }
+        let session = session(&self.uri, &self.pin, false)?;
+        let private = one(&session, ObjectClass::PRIVATE_KEY, &self.uri)?;
+        *open = (session, private);
+        open.0.sign(mechanism, open.1, data).or_backend("signing in the token")
     }
 }
 

@@ -294,6 +294,7 @@ fn texts() {
         kind: approval::KIND.into(),
         release: "kiosk@2".parse().unwrap(),
         build_sha256: "ab".repeat(32),
+        release_key: "cd".repeat(8),
         requester: PublicKey::of(&key).unwrap().id(),
         created_s: NOW_S,
         expires_s: NOW_S + 3600,

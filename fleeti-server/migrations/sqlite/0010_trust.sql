@@ -4,6 +4,7 @@ CREATE TABLE trust_bundles (
     version BIGINT PRIMARY KEY,
     bundle TEXT NOT NULL,
     signature TEXT NOT NULL,
+    transcript TEXT NOT NULL,
     imported_s BIGINT NOT NULL
 );
 CREATE TABLE issuing (

@@ -3,7 +3,7 @@
 use super::{Tx, seconds};
 use crate::error::AppError;
 use fleeti_core::wire::api::{RequestSignature, SignedBy};
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::SqliteConnection;
 
 /// Keeps a request; the approvals of an earlier one are gone.
 ///
@@ -33,12 +33,12 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(pool: &SqlitePool, build: &str) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
+pub async fn get(connection: &mut SqliteConnection, build: &str) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
     let sql = "SELECT intent, key_id, signature FROM signature_requests WHERE build = $1";
-    let row: Option<(String, String, String)> = sqlx::query_as(sql).bind(build).fetch_optional(pool).await?;
+    let row: Option<(String, String, String)> = sqlx::query_as(sql).bind(build).fetch_optional(&mut *connection).await?;
     let Some((intent, key_id, signature)) = row else { return Ok(None) };
     let sql = "SELECT key_id, signature FROM signature_approvals WHERE build = $1 ORDER BY key_id";
-    let approvals: Vec<(String, String)> = sqlx::query_as(sql).bind(build).fetch_all(pool).await?;
+    let approvals: Vec<(String, String)> = sqlx::query_as(sql).bind(build).fetch_all(connection).await?;
     let approvals = approvals.into_iter().map(|(key_id, signature)| SignedBy { key_id, signature }).collect();
     Ok(Some((RequestSignature { intent, by: SignedBy { key_id, signature } }, approvals)))
 }

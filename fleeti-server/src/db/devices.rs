@@ -193,12 +193,14 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
         .collect()
 }
 
-/// How many devices there are by the word for where their update stands.
+/// How many devices there are by the word for where their update stands; those that raise an alarm are `alarm`.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
-    Ok(sqlx::query_as("SELECT update_kind, COUNT(*) FROM devices WHERE revoked_s IS NULL GROUP BY update_kind").fetch_all(pool).await?)
+    let sql = "SELECT CASE WHEN alarm IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
+               WHERE revoked_s IS NULL GROUP BY kind";
+    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
 /// Ids of a fleet's devices that are not revoked.

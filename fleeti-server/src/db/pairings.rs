@@ -53,8 +53,8 @@ pub async fn take(tx: &mut Tx<'_>, code_sha256: &str, now_s: u64) -> Result<Opti
 /// # Errors
 /// When the database does not answer.
 pub async fn state(pool: &SqlitePool, token_sha256: &str, now_s: u64) -> Result<(bool, bool), AppError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
-               EXISTS (SELECT 1 FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
+    let sql = "SELECT (SELECT COUNT(*) FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
+               (SELECT COUNT(*) FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
     let (waits, is_good): (i64, i64) = sqlx::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
     Ok((waits == 1, is_good == 1))
 }

@@ -20,11 +20,32 @@ pub async fn newest(pool: &SqlitePool) -> Result<Option<SignedBundle>, AppError>
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, version: u64, bundle: &SignedBundle, now_s: u64) -> Result<(), AppError> {
-    let sql = "INSERT INTO trust_bundles (version, bundle, signature, imported_s) VALUES ($1, $2, $3, $4)";
-    let query = sqlx::query(sql).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature);
+pub async fn insert(tx: &mut Tx<'_>, version: u64, bundle: &SignedBundle, transcript: &str, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO trust_bundles (version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5)";
+    let query = sqlx::query(sql).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature).bind(transcript);
     query.bind(seconds(now_s)).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// The transcript that came with the newest bundle.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn transcript(pool: &SqlitePool) -> Result<Option<String>, AppError> {
+    let sql = "SELECT transcript FROM trust_bundles ORDER BY version DESC LIMIT 1";
+    Ok(sqlx::query_scalar(sql).fetch_optional(pool).await?)
+}
+
+/// How many devices that are not revoked have a certificate by this intermediate; certificates of before there was another
+/// one are by `first`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<u64, AppError> {
+    let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.serial = d.serial WHERE d.revoked_s IS NULL \
+               AND COALESCE(NULLIF(i.issuer, ''), $2) = $1";
+    let count: i64 = sqlx::query_scalar(sql).bind(issuer).bind(first).fetch_one(pool).await?;
+    Ok(from_seconds(count))
 }
 
 /// Which intermediate signs, by purpose.

@@ -119,7 +119,7 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
 
 /// The revocation list of a device intermediate, DER, by the id of its key: no secret, and what every certificate names.
 async fn revocation_list(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
-    let list = app.tls.revocation_list(&issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
+    let list = trust::revocation_list(&app, &issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 

@@ -19,18 +19,19 @@ const ALONE_S: u64 = 3600;
 /// How long a signature may take: everything is read and compressed.
 const SIGNATURE: Duration = Duration::from_secs(20 * 60);
 
-/// Who must agree before this server's keys sign; `None` where it has none.
+/// Who must agree before this server's keys sign, and the id of the release key; `None` where it has none.
 ///
 /// # Errors
 /// When the signer does not answer.
-pub async fn policy(app: &App) -> Result<Option<Policy>, AppError> {
+pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
     match signing::ask(&app.signer, Request::ApprovalPolicy).await? {
-        Response::ApprovalPolicy { policy } => policy.map(|text| Policy::parse(&text)).transpose().map_err(AppError::internal),
+        Response::ApprovalPolicy { policy: Some(text), release_key } => Ok(Some((Policy::parse(&text)?, release_key))),
+        Response::ApprovalPolicy { policy: None, .. } => Ok(None),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
 }
 
-async fn needed_policy(app: &App) -> Result<Policy, AppError> {
+async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
     let hint = "sign on the machine that holds the key: `fleeti release create`, then `fleeti release publish`";
     policy(app).await?.ok_or_else(|| AppError::new(Code::Conflict, "the release key is not on this server").hint(hint))
 }
@@ -41,17 +42,18 @@ async fn needed_policy(app: &App) -> Result<Policy, AppError> {
 /// [`Code::NotFound`]; when the signer does not answer.
 pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
-    let Some(policy) = policy(app).await? else {
+    let Some((policy, release_key)) = policy(app).await? else {
         return Ok(SignatureStatus {
             available: false,
             approvals_needed: 0,
             requester_counts: false,
             approvers: vec![],
+            release_key: String::new(),
             intent: None,
             approved_by: vec![],
         });
     };
-    let kept = db::approvals::get(app.db.pool(), id).await?;
+    let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, id).await?;
     let approved_by = match &kept {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
@@ -66,6 +68,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
         approvals_needed: u32::try_from(policy.approvals()).unwrap_or(u32::MAX),
         requester_counts: policy.requester_counts(),
         approvers: policy.approvers().iter().map(|a| Approver { name: a.name.clone(), key_id: a.key.id() }).collect(),
+        release_key,
         intent: kept.map(|(request, _)| request.intent),
         approved_by,
     })
@@ -91,7 +94,7 @@ pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
 /// [`Code::Conflict`] where somebody has, for a build that has not succeeded or is being signed, or where the keys are
 /// elsewhere.
 pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
-    let needed = needed_policy(app).await?.approvals();
+    let needed = needed_policy(app).await?.0.approvals();
     if needed > 0 {
         let hint = "ask them: `fleeti build sign BUILD --key YOUR.key`";
         return Err(AppError::new(Code::Conflict, format!("{needed} people must agree before this server signs")).hint(hint));
@@ -104,7 +107,7 @@ pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
 /// # Errors
 /// [`Code::Invalid`] for a request that is not of this build, or by nobody of the policy.
 pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<SignatureStatus, AppError> {
-    let policy = needed_policy(app).await?;
+    let (policy, release_key) = needed_policy(app).await?;
     let build = builds::get(app, id).await?;
     if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded) {
         return Err(AppError::new(Code::Conflict, format!("{} is signed, or is being signed", build.release)));
@@ -112,6 +115,9 @@ pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<
     let invalid = |detail: String| AppError::new(Code::Invalid, detail);
     let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
     let found = sha256_hex(&record(app, id).await?);
+    if intent.release_key != release_key {
+        return Err(invalid(format!("intent: the release key of this server is {release_key}")));
+    }
     if intent.build_sha256 != found || intent.release != build.release {
         return Err(invalid(format!("intent: it is not of this build, whose record has the digest {found}")));
     }
@@ -132,23 +138,27 @@ pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<
 /// # Errors
 /// [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`] when nobody asked.
 pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
-    let policy = needed_policy(app).await?;
-    let asked = db::approvals::get(app.db.pool(), id).await?;
+    let (policy, _) = needed_policy(app).await?;
+    // One transaction: of two who agree at the same moment, the second sees the first, and a request that was exchanged
+    // meanwhile gets nobody's word for another.
+    let mut tx = app.db.write().await?;
     let hint = "`fleeti build sign BUILD --key YOUR.key` asks";
-    let (request, mut approvals) = asked.ok_or_else(|| AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint))?;
+    let asked = db::approvals::get(&mut tx, id).await?;
+    let (request, _) = asked.ok_or_else(|| AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint))?;
     let intent = Intent::parse(&request.intent)?;
     let approver = policy.recognise(Word::Approve, &intent, by).map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
-    let mut tx = app.db.write().await?;
     db::approvals::approve(&mut tx, id, by).await?;
+    let approvals = db::approvals::get(&mut tx, id).await?.map(|(_, approvals)| approvals).unwrap_or_default();
+    let is_enough = match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
+        Ok(_) => true,
+        Err(NotApproved::TooFew { .. }) => false,
+        Err(e) => return Err(AppError::new(Code::Conflict, e.to_string()).hint("ask anew with `fleeti build sign`")),
+    };
     app.audit(&mut tx, now_s(), &approver.name, "release.approve", &format!("{} {}", intent.release, intent.digest()?)).await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.to_owned() });
-    approvals.retain(|a| a.key_id != by.key_id);
-    approvals.push(by.clone());
-    match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
-        Ok(_) => drop(queue(app, id, &approver.name).await?),
-        Err(NotApproved::TooFew { .. }) => {}
-        Err(e) => return Err(AppError::new(Code::Conflict, e.to_string()).hint("ask anew with `fleeti build sign`")),
+    if is_enough {
+        queue(app, id, &approver.name).await?;
     }
     status(app, id).await
 }
@@ -171,14 +181,16 @@ async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
 /// # Errors
 /// When the signer refuses or does not answer.
 pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(), AppError> {
-    let kept = db::approvals::get(app.db.pool(), &build.id).await?;
+    let (policy, release_key) = needed_policy(app).await?;
+    let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
-        Some((request, approvals)) => (request.intent, Some(request.by), approvals),
-        None => {
+        // What was asked for once, before nobody had to agree any more, may be over.
+        Some((request, approvals)) if policy.approvals() > 0 => (request.intent, Some(request.by), approvals),
+        _ => {
             let build_sha256 = sha256_hex(&record(app, &build.id).await?);
             let (created_s, expires_s) = (now_s(), now_s() + ALONE_S);
             let (kind, release) = (KIND.to_owned(), build.release.clone());
-            let intent = Intent { kind, release, build_sha256, requester: String::new(), created_s, expires_s };
+            let intent = Intent { kind, release, build_sha256, release_key, requester: String::new(), created_s, expires_s };
             (intent.to_text()?, None, vec![])
         }
     };

@@ -83,7 +83,7 @@ pub async fn counts(app: &App) -> Result<Counts, AppError> {
     for (kind, n) in db::devices::by_update(app.db.pool()).await? {
         match kind.as_str() {
             "idle" => {}
-            "rolled_back" | "failed" => counts.in_trouble += db::from_seconds(n),
+            "rolled_back" | "failed" | "alarm" => counts.in_trouble += db::from_seconds(n),
             _ => counts.moving += db::from_seconds(n),
         }
     }

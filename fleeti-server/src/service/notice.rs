@@ -27,6 +27,8 @@ async fn make(app: &App) -> Result<Bytes, AppError> {
 /// # Errors
 /// When the database or the signer does not answer; the old one stays.
 pub async fn renew(app: &App) -> Result<(), AppError> {
+    // One at a time, or an older one could replace a newer one.
+    let _alone = app.notices.lock().await;
     app.notice.store(std::sync::Arc::new(make(app).await?));
     app.hub.notice_all();
     Ok(())

@@ -6,11 +6,13 @@ use crate::db::pairings::PairingRow;
 use crate::db;
 use crate::error::AppError;
 use crate::server::Addresses;
-use crate::service::enrollment::claimed_key_sha256;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Pair, Paired};
 use fleeti_core::wire::device::{EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::csr;
+use fleeti_pki::signer::fast;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -19,6 +21,8 @@ use tokio::sync::Notify;
 pub const CODE_S: u64 = 600;
 /// Devices that wait at once.
 const WAITING_MAX: i64 = 200;
+/// Requests that are held at once.
+const HELD_MAX: usize = 400;
 /// Codes that are given out in a minute.
 const GIVEN_PER_MINUTE: u32 = 60;
 /// Wrong codes in a minute, by whomever: at this rate one of 20^8 is not guessed in its ten minutes.
@@ -51,6 +55,8 @@ pub struct Pairing {
     wrong: Mutex<Minute>,
     /// A code was entered.
     admitted: Notify,
+    /// Devices that are held until theirs is.
+    waiting: AtomicUsize,
 }
 
 fn limited(what: &str) -> AppError {
@@ -84,11 +90,13 @@ fn normalised(code: &str) -> Option<String> {
 /// # Errors
 /// [`Code::Unavailable`] when too many do; [`Code::Invalid`] for a bad request.
 pub async fn begin(app: &App, request: &PairRequest) -> Result<PairResponse, AppError> {
+    // Proved first: whoever only knows a device's key does not take its code away, and junk costs nobody a place.
+    let proved = csr::check_with(&request.csr_pem, fast::verify).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     count(&app.pairing.given, GIVEN_PER_MINUTE, "devices that want a code")?;
     let (token, code) = (hex::encode(rand::random::<[u8; 32]>()), new_code());
     let row = PairingRow {
         token_sha256: sha256_hex(token.as_bytes()),
-        key_sha256: claimed_key_sha256(&request.csr_pem)?,
+        key_sha256: sha256_hex(proved.public_key_der()),
         running: request.running.to_string(),
     };
     let (now, expires_s) = (now_s(), now_s() + CODE_S);
@@ -100,11 +108,28 @@ pub async fn begin(app: &App, request: &PairRequest) -> Result<PairResponse, App
     Ok(PairResponse { token, code, expires_s })
 }
 
+/// One of those who are held.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Result<Self, AppError> {
+        let held = Self(waiting);
+        if waiting.fetch_add(1, Ordering::SeqCst) >= HELD_MAX { Err(limited("devices that wait")) } else { Ok(held) }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A device waits until its code was entered. It is answered when that happens, or after a while.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a token that nobody waits with.
 pub async fn wait(app: &App, request: &PairWait) -> Result<PairWaited, AppError> {
+    let _held = Held::new(&app.pairing.waiting)?;
     let token_sha256 = sha256_hex(request.token.as_bytes());
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {

@@ -248,7 +248,10 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
         {
             std::fs::rename(&path, staging.join(manifest.release.to_string()))?;
         } else if ["verifying-", "signing-", ".tmp"].iter().any(|p| name.starts_with(p)) {
-            std::fs::remove_dir_all(&path)?;
+            // The signer's may be nobody's to remove here; they are in nobody's way.
+            if let Err(e) = std::fs::remove_dir_all(&path) {
+                tracing::warn!("{}: {e}", path.display());
+            }
         }
     }
     Ok(())

@@ -93,6 +93,8 @@ pub async fn lists(db: &Db, signer: &SignerHandle, trust: &Trust) -> Result<Vec<
         match signing::revocation_list(signer, request).await {
             Ok(list) => lists.push(IssuerList { key_id: accepted.key_id.clone(), issuer: accepted.certificate.clone(), list }),
             Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
+            // Any other fault leaves the lists that there are, and is tried again soon.
+            Err(e) if e.code() != Code::Conflict => return Err(e),
             Err(e) => tracing::error!("no device of {} can come: {e}", accepted.certificate.tbs_certificate().subject()),
         }
     }

@@ -110,6 +110,8 @@ pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppErro
     let digest = releases::get(app, name).await?.manifest_sha256;
     let mut tx = app.db.write().await?;
     if !db::releases::revoke(&mut tx, name, now_s()).await? {
+        drop(tx);
+        notice::tell(app).await;
         return Ok(());
     }
     let mut outcome = Outcome::default();

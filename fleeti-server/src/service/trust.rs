@@ -1,8 +1,8 @@
 //! Which intermediates count, and which ones sign. What counts, the root says: a bundle by its signature, which is
-//! verified whenever the bundle is read. Rotation is: publish the bundle with the new one, wait for devices, switch,
-//! publish the bundle without the old one.
+//! verified whenever the bundle is read. Rotation is: publish the bundle with the new one, wait for devices, switch, wait
+//! until they have renewed their certificates, publish the bundle without the old one.
 
-use crate::app::{App, now_s};
+use crate::app::{App, AppRef, now_s};
 use crate::config::Pki;
 use crate::db::{self, Db};
 use crate::error::AppError;
@@ -16,6 +16,7 @@ use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
 use fleeti_pki::crl::VerifiedList;
 use fleeti_signer::wire::{Request, Response};
+use std::sync::Arc;
 use x509_cert::Certificate;
 
 /// So many of a hundred devices must have taken a bundle before its new intermediate signs.
@@ -104,12 +105,18 @@ fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
     Purpose::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Takes what came out of a ceremony: from then on it counts.
+/// Takes what came out of a ceremony: from then on it counts. The same again finishes what an interrupted call left undone.
 ///
 /// # Errors
-/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle, or one without an
-/// intermediate that signs now.
-pub async fn import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
+/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle, for one without an
+/// intermediate that signs now, and, unless it is to be so, for one that leaves devices behind.
+pub async fn import(app: &AppRef, import: &ImportBundle) -> Result<TrustStatus, AppError> {
+    // A task of its own: an operator whose connection breaks must not leave a server that has it half.
+    let (app, import) = (Arc::clone(app), import.clone());
+    tokio::spawn(async move { carry_out_import(&app, &import).await }).await.map_err(AppError::internal)?
+}
+
+async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
     let untrusted = |e: fleeti_pki::Error| AppError::new(Code::Untrusted, e.to_string());
     let read = bundle::read(&import.bundle, &app.pki.root).map_err(untrusted)?;
     let signature = base64::engine::general_purpose::STANDARD.decode(&import.transcript_signature);
@@ -122,24 +129,55 @@ pub async fn import(app: &App, import: &ImportBundle) -> Result<TrustStatus, App
         return Err(AppError::new(Code::Conflict, "the root's revocation list has ended").hint("make a new one: `fleeti pki root crl`"));
     }
     let _alone = app.list.lock().await;
-    let now = app.trust.load_full();
-    if read.version() <= now.version() {
-        let text = format!("bundle {} is here already, this is version {}", now.version(), read.version());
-        return Err(AppError::new(Code::Conflict, text));
+    if db::trust::newest(app.db.pool()).await?.is_some_and(|newest| newest == import.bundle) {
+        take_up(app).await?;
+        return status(app).await;
     }
     let next = accepted(&read)?;
-    for signing in [now.device(), now.server()] {
-        if !next.iter().any(|a| a.sha256 == signing.sha256) {
-            let text = format!("the {} intermediate that signs now is not in this bundle: {}", signing.purpose.as_str(), signing.sha256);
-            return Err(AppError::new(Code::Conflict, text).hint("first let another one sign: `fleeti pki bundle switch`"));
-        }
-    }
+    check_successor(app, &read, &next, &transcript, import.anyway).await?;
     let mut tx = app.db.write().await?;
-    db::trust::insert(&mut tx, read.version(), &import.bundle, now_s()).await?;
+    db::trust::insert(&mut tx, read.version(), &import.bundle, transcript.text(), now_s()).await?;
     app.audit(&mut tx, now_s(), "admin", "trust-bundle.import", &format!("version {} {}", read.version(), read.sha256())).await?;
     tx.commit().await?;
     take_up(app).await?;
     status(app).await
+}
+
+/// That a bundle may follow the one of now.
+async fn check_successor(
+    app: &App,
+    read: &VerifiedBundle,
+    next: &[Accepted],
+    transcript: &Transcript,
+    anyway: bool,
+) -> Result<(), AppError> {
+    let conflict = |text: String, hint| Err(AppError::new(Code::Conflict, text).hint(hint));
+    let now = app.trust.load_full();
+    if read.version() <= now.version() {
+        let text = format!("bundle {} is here already, this is version {}", now.version(), read.version());
+        return conflict(text, "publish what came out of the last ceremony");
+    }
+    if let Some(older) = db::trust::transcript(app.db.pool()).await?
+        && !transcript.follows(&older)
+    {
+        let hint = "an older copy of the root's folder brings back what was revoked since; go on with the newest copy";
+        return conflict("the transcript does not go on from the one that was published last".into(), hint);
+    }
+    for signing in [now.device(), now.server()] {
+        if !next.iter().any(|a| a.sha256 == signing.sha256) {
+            let text = format!("the {} intermediate that signs now is not in this bundle: {}", signing.purpose.as_str(), signing.sha256);
+            return conflict(text, "first let another one sign: `fleeti pki bundle switch`");
+        }
+    }
+    let first = certificate::fingerprint(&app.pki.device_ca)?;
+    for gone in now.devices().filter(|a| !next.iter().any(|n| n.sha256 == a.sha256)) {
+        let left = db::trust::devices_of(app.db.pool(), &gone.sha256, &first).await?;
+        if left > 0 && !anyway {
+            let text = format!("{left} devices still have a certificate by an intermediate that is not in this bundle");
+            return conflict(text, "wait until they have renewed it, within 20 days; or publish with --anyway, and enroll them anew");
+        }
+    }
+    Ok(())
 }
 
 /// Has another intermediate sign.
@@ -147,7 +185,12 @@ pub async fn import(app: &App, import: &ImportBundle) -> Result<TrustStatus, App
 /// # Errors
 /// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have taken the bundle, or when
 /// the signer has no key for it.
-pub async fn switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
+pub async fn switch(app: &AppRef, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
+    let (app, order) = (Arc::clone(app), order.clone());
+    tokio::spawn(async move { carry_out_switch(&app, &order).await }).await.map_err(AppError::internal)?
+}
+
+async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
     let _alone = app.list.lock().await;
     let trust = app.trust.load_full();
     let found = trust.accepted.iter().find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
@@ -172,7 +215,7 @@ pub async fn switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppE
 
 /// What was committed counts from now on: for whom may come, for the server's own certificate, and for devices.
 async fn take_up(app: &App) -> Result<(), AppError> {
-    app.trust.store(std::sync::Arc::new(load(&app.db, &app.pki).await?));
+    app.trust.store(Arc::new(load(&app.db, &app.pki).await?));
     revocation::swap_lists(app).await?;
     let identity = crate::server::identity(app).await.map_err(AppError::internal)?;
     app.tls.renew(identity).map_err(AppError::internal)?;
@@ -213,4 +256,14 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
 /// [`Code::NotFound`] before the first.
 pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
     db::trust::newest(app.db.pool()).await?.ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
+}
+
+/// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first one, which had no other
+/// name once.
+#[must_use]
+pub fn revocation_list(app: &App, issuer: &str) -> Option<Vec<u8>> {
+    if issuer == "device" {
+        return app.tls.revocation_list(&bundle::names(&app.pki.device_ca).ok()?.1);
+    }
+    app.tls.revocation_list(issuer)
 }

@@ -132,7 +132,7 @@ fn mono(text: &str) -> String {
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
     if let Some(alarm) = &device.alarm {
         let message = format!("It raises an alarm: {alarm}.");
-        let hint = "Somebody may have shown it another server than you see. Compare with `fleeti audit verify --remember`; see SECURITY.md, recovery.";
+        let hint = "Somebody may have shown it another server than you see. Compare with `fleeti audit verify --remember`, see SECURITY.md; then `fleeti device command DEVICE clear-alarm`.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(SecureBoot { problem: Some(problem), .. }) = &device.secure_boot {

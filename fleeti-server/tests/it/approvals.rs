@@ -78,6 +78,7 @@ async fn intent(world: &World, requester: &SoftKey) -> Intent {
         kind: KIND.into(),
         release: "kiosk@2".parse().unwrap(),
         build_sha256: sha256_hex(&world.client.build_record(ID).await.unwrap()),
+        release_key: world.client.signature(ID).await.unwrap().release_key,
         requester: PublicKey::of(requester).unwrap().id(),
         created_s,
         expires_s: created_s + 3600,

@@ -53,7 +53,7 @@ impl Ceremony {
     }
     fn import(&self, bundle: SignedBundle) -> ImportBundle {
         let signature = base64_text(&self.transcript.sign(&self.key).unwrap());
-        ImportBundle { bundle, transcript: self.transcript.text().to_owned(), transcript_signature: signature }
+        ImportBundle { bundle, transcript: self.transcript.text().to_owned(), transcript_signature: signature, anyway: false }
     }
     /// Certifies a new intermediate and puts it beside the signer's others, as number 2.
     fn certify(&mut self, data: &Path, of: Purpose) -> (String, ImportBundle) {
@@ -145,6 +145,16 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     world.client.revoke_device(&new.id, RevocationReason::Unspecified).await.unwrap();
     assert!(Peer::session_refused(&world, &new).await);
 
+    // An older copy of the root's folder, gone on with: it would bring back what was revoked since.
+    let mut forgotten = Ceremony::adopt(&data).0;
+    for _ in 0..5 {
+        let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
+        forgotten.with(|open, t, issued| open.certify(t, issued, Purpose::Operator, &csr).unwrap());
+    }
+    let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
+    let (_, bundle) = forgotten.with(|open, t, issued| open.certify(t, issued, Purpose::Operator, &csr).unwrap());
+    assert!(status(world.client.import_bundle(&forgotten.import(bundle)).await).1.contains("does not go on from"));
+
     // Retired: what the root has revoked does not count any more.
     let cannot = ceremony_copy_revokes(&ceremony, &public("device-ca-2.pem"));
     assert!(status(world.client.import_bundle(&cannot).await).1.contains("signs now is not in this bundle"));
@@ -152,7 +162,11 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let fifth = ceremony.revoke(&public("device-ca.pem"));
     world.client.import_bundle(&fourth).await.unwrap();
     until("the agent takes the last bundle that it can", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
-    world.client.import_bundle(&fifth).await.unwrap();
+    let (code, detail) = status(world.client.import_bundle(&fifth).await);
+    assert_eq!((code, detail.starts_with("2 devices still have a certificate")), (409, true), "{detail}");
+    let left_behind = ImportBundle { anyway: true, ..fifth };
+    world.client.import_bundle(&left_behind).await.unwrap();
+    world.client.import_bundle(&left_behind).await.expect("the same again finishes it");
     assert!(Peer::session_refused(&world, &old).await, "a device of the old intermediate");
 
     // Whoever has stolen the old server intermediate is no server to a device that has taken the bundle.
@@ -206,11 +220,11 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let db = fleeti_server::db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, 1, &first.bundle, 0).await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, 1, &first.bundle, "", 0).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, 2, &forged, 0).await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, 2, &forged, "", 0).await.unwrap();
     tx.commit().await.unwrap();
     assert!(fleeti_server::service::trust::load(&db, &pki).await.is_err());
 }

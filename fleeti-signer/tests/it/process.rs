@@ -53,16 +53,15 @@ async fn everything_that_was_acknowledged_survives_a_kill() {
         })
         .collect();
     // In the middle of it.
-    signer.ask(record(9999)).await.unwrap();
+    let Response::Recorded { number } = signer.ask(record(9999)).await.unwrap() else { panic!("no number") };
     process.0.kill().unwrap();
     process.0.wait().unwrap();
-    let mut acknowledged = Vec::new();
+    let mut acknowledged = vec![(9999, number)];
     for call in calls {
         if let Ok(Ok(Some((i, Response::Recorded { number })))) = tokio::time::timeout(Duration::from_millis(50), call).await {
             acknowledged.push((i, number));
         }
     }
-    assert!(!acknowledged.is_empty());
     let _again = start(&world).await;
     let log = std::fs::read_to_string(world.path("audit/log")).unwrap();
     let entries: Vec<_> = log.lines().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect();

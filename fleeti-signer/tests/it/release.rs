@@ -44,6 +44,10 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
+fn folders(world: &World) -> keys::Folders {
+    keys::Folders { builds: world.path("builds"), outbox: world.path("outbox"), work: world.path("audit/releases") }
+}
+
 impl Office {
     fn new(approvals: usize) -> Self {
         let world = World::new();
@@ -58,7 +62,7 @@ impl Office {
         fs::write(signing.join("policy.toml"), Policy::new(approvals, false, approvers).unwrap().to_text().unwrap()).unwrap();
         fs::create_dir_all(world.path("outbox")).unwrap();
         let mut opened = keys::open(&world.path("pki"), b"pass", None).unwrap();
-        let set = keys::open_signing(&world.path("pki"), b"pass", world.path("builds"), world.path("outbox")).unwrap();
+        let set = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).unwrap();
         opened.releases = set.map(Arc::new);
         let signer = SignerHandle::embedded(Keeper::open(opened, &world.path("audit"), Limits::default()).unwrap()).unwrap();
         let office = Self { world, people, signer };
@@ -111,6 +115,7 @@ impl Office {
             kind: KIND.into(),
             release: "kiosk@2".parse().unwrap(),
             build_sha256: self.record_sha256("build-a"),
+            release_key: self.release_key(),
             requester: PublicKey::of(&self.people[0]).unwrap().id(),
             created_s: now_s(),
             expires_s: now_s() + 3600,
@@ -128,6 +133,10 @@ impl Office {
             Err(SignerError::Refused(reason)) => reason,
             other => panic!("{other:?}"),
         }
+    }
+    fn release_key(&self) -> String {
+        let text = fs::read_to_string(self.world.path("pki/public/release.pem")).unwrap();
+        ReleaseKeys::from_pem(&text).unwrap().keys()[0].id()
     }
     fn left(&self) -> usize {
         fs::read_dir(self.world.path("outbox")).unwrap().count()
@@ -170,6 +179,7 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
         ("not signed by an approver", Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() }),
         ("not signed by an approver", Order { request: None, ..good.clone() }),
         ("not signed by an approver", Order { request: Some(Word::Request.sign(&requester, &mallory).unwrap()), intent: requester, ..good.clone() }),
+        ("for the release key", Order { intent: Intent { release_key: "00".repeat(8), ..good.intent.clone() }, ..good.clone() }),
         ("valid from", Order { intent: Intent { expires_s: now_s() - 1, ..good.intent.clone() }, ..good.clone() }),
         ("named by a-z", Order { build: "../pki/offline".into(), ..good.clone() }),
         ("named by a-z", Order { out: "../../etc".into(), ..good.clone() }),
@@ -195,6 +205,13 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     std::os::unix::fs::symlink(office.world.path("passphrase"), folder.join("uki.efi")).unwrap();
     assert!(office.refused(good.clone()).await.contains("uki.efi"));
     assert_eq!(office.left(), 0, "nothing is left behind");
+    assert_eq!(fs::read_dir(office.world.path("audit/releases")).unwrap().count(), 0, "nor where it is made");
+    // The outbox leads elsewhere.
+    let good = { office.build("build-a", UKI, "kiosk@2"); office.good("signing-b") };
+    fs::create_dir(office.world.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(office.world.path("elsewhere"), office.world.path("outbox/signing-b")).unwrap();
+    assert!(office.refused(good).await.contains("the outbox"));
+    assert_eq!(fs::read_dir(office.world.path("elsewhere")).unwrap().count(), 0);
     assert!(office.log().iter().skip(1).step_by(2).all(|e| matches!(e.stage, Stage::Failed { .. })));
 }
 
@@ -216,11 +233,11 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
     let world = World::new();
     fs::create_dir_all(world.path("pki/signing")).unwrap();
     fs::copy(world.path("pki/offline/release.key"), world.path("pki/signing/release.key")).unwrap();
-    let error = keys::open_signing(&world.path("pki"), b"pass", world.path("b"), world.path("o")).err().unwrap().to_string();
+    let error = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
     assert!(error.contains("policy.toml") && error.contains("fleeti pki approvers"), "{error}");
     // Without any such key the signer says so.
     let signer = SignerHandle::embedded(world.keeper()).unwrap();
-    assert_eq!(signer.ask(Request::ApprovalPolicy).await.unwrap(), Response::ApprovalPolicy { policy: None });
+    assert_eq!(signer.ask(Request::ApprovalPolicy).await.unwrap(), Response::ApprovalPolicy { policy: None, release_key: String::new() });
     let order = Request::SignRelease { build: "a".into(), out: "b".into(), intent: String::new(), request: None, approvals: vec![] };
     assert!(matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no keys that sign releases")));
 }
