@@ -2,16 +2,14 @@
 
 use crate::heard::Heard;
 use crate::helper::Helper;
-use crate::image::{ImageFacts, release_keys};
+use crate::image::ImageFacts;
 use crate::outbox::Outbox;
-use crate::proxy::Proxy;
+use crate::staging::Staging;
 use crate::{Paths, write_durably};
 use anyhow::{Context as _, Result};
-use base64::Engine;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
 use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
-use fleeti_pki::manifest::{Signature, verify};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
@@ -510,57 +508,5 @@ fn describe(state: &State) -> String {
         State::Idle | State::Staging { .. } | State::Staged { .. } | State::Armed { .. } | State::Trying { .. } => {
             format!("{}{target}", state.name())
         }
-    }
-}
-
-/// One try to stage a release.
-struct Staging {
-    paths: Paths,
-    helper: Helper,
-    http: reqwest::Client,
-    upstream: String,
-    progress: watch::Sender<Option<Progress>>,
-}
-
-impl Staging {
-    async fn run(&self) -> Result<(), (FailureCode, String)> {
-        let unreachable = |e: anyhow::Error| (FailureCode::Unreachable, format!("{e:#}"));
-        let manifest = self.get("manifest.json").await.map_err(unreachable)?;
-        let signatures = self.get("signatures.json").await.map_err(unreachable)?;
-        let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
-        let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
-        // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
-        let decoded: Vec<_> = signatures
-            .iter()
-            .filter_map(|(key_id, text)| {
-                let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-                Some(Signature { key_id: key_id.clone(), der })
-            })
-            .collect();
-        let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
-        let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| untrusted(e.to_string()))?;
-        // Whether it proves anything is the helper's to say.
-        let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
-        let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
-        let proof = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
-        // What the firmware makes of it is the helper's to say, when it arms.
-        let boot = self.get("boot.json").await.map_err(unreachable)?;
-        let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
-        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
-        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone());
-        tokio::pin!(staging);
-        loop {
-            tokio::select! {
-                result = &mut staging => return result.map_err(|e| (FailureCode::StageFailed, format!("{e:#}")))?,
-                () = tokio::time::sleep(Duration::from_secs(2)) => { self.progress.send_replace(Some(proxy.progress())); }
-            }
-        }
-    }
-
-    async fn get(&self, name: &str) -> Result<String> {
-        let request = self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
-        let response = request.send().await?.error_for_status()?;
-        let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX).await?;
-        Ok(String::from_utf8(bytes)?)
     }
 }

@@ -1,10 +1,10 @@
 //! Enrollment: a one-time token for a certificate.
 
-use crate::{Paths, write_durably};
 use crate::driver::{Backoff, read_limited};
 use crate::helper::Helper;
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
+use crate::{Paths, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;

@@ -2,9 +2,9 @@
 //! fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
 //!
 //! Code map: [`daemon`] (the loop) · [`identity`] and [`enrollment`] (who the device is) · [`session`]
-//! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`proxy`]
+//! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`secure_boot`] (what the firmware would start) · [`health`] (checks before a boot is kept) · [`telemetry`].
+//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`health`] (checks before a boot is kept) · [`telemetry`].
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -28,6 +28,7 @@ pub mod proxy;
 pub mod release_log;
 pub mod secure_boot;
 pub mod session;
+pub mod staging;
 pub mod telemetry;
 
 use std::io::Write;

@@ -117,7 +117,13 @@ impl FailureCode {
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Unreachable | Self::StageFailed | Self::ArmFailed | Self::LogStale => true,
-            Self::ManifestUntrusted | Self::TooOld | Self::WrongImage | Self::RolledBackBefore | Self::NotInLog | Self::LogSplit | Self::Revoked => false,
+            Self::ManifestUntrusted
+            | Self::TooOld
+            | Self::WrongImage
+            | Self::RolledBackBefore
+            | Self::NotInLog
+            | Self::LogSplit
+            | Self::Revoked => false,
         }
     }
 }

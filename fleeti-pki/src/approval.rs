@@ -229,7 +229,8 @@ impl Policy {
             [key] => Ok(key.clone()),
             _ => Err(Error::Refused("an approver has one public key")),
         };
-        let approvers = file.approver.into_iter().map(|a| Ok(Approver { key: key(&a.key)?, name: a.name })).collect::<Result<_, Error>>()?;
+        let approvers =
+            file.approver.into_iter().map(|a| Ok(Approver { key: key(&a.key)?, name: a.name })).collect::<Result<_, Error>>()?;
         Self::new(file.approvals, file.requester_counts, approvers)
     }
 

@@ -236,8 +236,11 @@ impl OpenRoot<'_> {
             None => (1, vec![]),
         };
         intermediates.extend(added);
-        let revoked: Vec<_> =
-            issued.revoked.iter().map(|(serial, revoked_s, reason)| Revoked { serial: serial.clone(), revoked_s: *revoked_s, reason: *reason }).collect();
+        let revoked: Vec<_> = issued
+            .revoked
+            .iter()
+            .map(|(serial, revoked_s, reason)| Revoked { serial: serial.clone(), revoked_s: *revoked_s, reason: *reason })
+            .collect();
         let authority = Authority { certificate: self.certificate, signer: self.signer };
         let crl = crl::create(&authority, &revoked, version, self.now_s, valid_s)?;
         let bundle = Bundle {

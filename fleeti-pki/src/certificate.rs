@@ -330,7 +330,8 @@ fn build(
     serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
     let serial = SerialNumber::new(&serial).or_malformed("serial")?;
     let key_id = key_id(&der_of(&key, "public key")?);
-    let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key).or_backend("making a certificate")?;
+    let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key)
+        .or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
 }
 

@@ -8,7 +8,8 @@ use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{KeyFlags, PacketHeader, PacketTrait, PublicKey, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId};
 use pgp::ser::Serialize;
 use pgp::types::{
-    Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, PacketHeaderVersion, Password, PublicParams, SignatureBytes, SigningKey, Tag, Timestamp,
+    Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, PacketHeaderVersion, Password, PublicParams, SignatureBytes, SigningKey, Tag,
+    Timestamp,
 };
 
 /// Keys are dated back to this second (2024-01-01): a device whose clock is behind refuses a key that
@@ -83,8 +84,7 @@ impl OpenPgpKey {
     /// # Errors
     /// [`Error::Backend`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature =
-            DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, self, &Password::empty(), HashAlgorithm::Sha256, message);
+        let signature = DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, self, &Password::empty(), HashAlgorithm::Sha256, message);
         signature.or_backend("signing")?.to_bytes().or_backend("writing a signature")
     }
 }

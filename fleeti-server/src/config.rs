@@ -16,8 +16,8 @@ use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::keys::Folders;
 use fleeti_signer::keeper::{Keeper, Limits as SignerLimits};
+use fleeti_signer::keys::Folders;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -139,11 +139,8 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
     let pki = config.data.join("pki");
     let mut keys = fleeti_signer::keys::open(&pki, &passphrase, Some(crl_url))?;
-    let folders = Folders {
-        builds: config.data.join("builds"),
-        outbox: crate::app::outbox(&config.data),
-        work: config.data.join("audit/releases"),
-    };
+    let folders =
+        Folders { builds: config.data.join("builds"), outbox: crate::app::outbox(&config.data), work: config.data.join("audit/releases") };
     let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, folders)?;
     if let Some(releases) = &signing {
         tracing::warn!("this server signs releases {}", releases.policy_in_words());

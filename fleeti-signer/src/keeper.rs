@@ -239,7 +239,9 @@ impl Keeper {
             read @ (Request::ApprovalPolicy
             | Request::Issuers
             | Request::Checkpoint
-            | Request::Prove { .. } | Request::Consistency { .. } | Request::Entries { .. }) => {
+            | Request::Prove { .. }
+            | Request::Consistency { .. }
+            | Request::Entries { .. }) => {
                 return Ok(Step::Read(read));
             }
         };
@@ -411,7 +413,8 @@ impl Keeper {
         let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
         let found = match request {
             Request::Issuers => {
-                let of = |issuers: &[Issuer]| issuers.iter().map(|i| certificate::fingerprint(&i.certificate)).collect::<Result<Vec<_>, _>>();
+                let of =
+                    |issuers: &[Issuer]| issuers.iter().map(|i| certificate::fingerprint(&i.certificate)).collect::<Result<Vec<_>, _>>();
                 Ok(Response::Issuers { device: of(&self.keys.device)?, server: of(&self.keys.server)? })
             }
             Request::ApprovalPolicy => {

@@ -26,7 +26,7 @@ const ISSUERS_MAX: u32 = 99;
 /// # Errors
 /// Names the file that is missing or does not open.
 pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Keys> {
-        let text = |name: &str| {
+    let text = |name: &str| {
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
@@ -56,7 +56,9 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
     let release = ReleaseKeys::from_pem(&text("release.pem")?).context("release.pem")?;
     let wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP));
     let boot_wrap = match fs::read(&wrap) {
-        Ok(file) => Some(sealed::open(&file, purpose::BOOT_WRAP, passphrase).and_then(|k| WrapKey::from_bytes(&k)).context("boot-wrap.key")?),
+        Ok(file) => {
+            Some(sealed::open(&file, purpose::BOOT_WRAP, passphrase).and_then(|k| WrapKey::from_bytes(&k)).context("boot-wrap.key")?)
+        }
         Err(_) => None,
     };
     let (device, server) = (issuers(purpose::DEVICE_CA)?, issuers(purpose::SERVER_CA)?);
@@ -99,7 +101,8 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<O
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
-    let (release, db) = (key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?, key(&folder, purpose::DB, purpose::DB, passphrase)?);
+    let (release, db) =
+        (key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?, key(&folder, purpose::DB, purpose::DB, passphrase)?);
     let db_certificate_pem = public("db.pem")?;
     if certificate::public_key_der(&certificate::from_pem(&db_certificate_pem)?)? != db.public_key_der() {
         bail!("db.pem is not the certificate of signing/db.key");

@@ -133,7 +133,8 @@ impl ReleaseJob {
 
 fn act(approved: &Approved) -> Act {
     let by = if approved.by().is_empty() { "nobody had to agree".to_owned() } else { format!("by {}", approved.by().join(", ")) };
-    let subject: String = format!("{} build {} {by}", approved.intent().release, approved.intent().build_sha256).chars().take(256).collect();
+    let subject: String =
+        format!("{} build {} {by}", approved.intent().release, approved.intent().build_sha256).chars().take(256).collect();
     // Where nobody has to agree, nobody's name was checked.
     let actor = if approved.by().is_empty() { "server" } else { &approved.intent().requester };
     Act::new(actor, "release.sign", subject)

@@ -49,7 +49,11 @@ pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
             command.arg(path);
         }
         command.arg(format!("-max_total_time={seconds}")).arg(format!("-runs={runs}"));
-        command.arg(format!("-artifact_prefix={}/{reader}-", folder.display())).args(["-print_final_stats=1", "-verbosity=0", "-max_len=65536"]);
+        command.arg(format!("-artifact_prefix={}/{reader}-", folder.display())).args([
+            "-print_final_stats=1",
+            "-verbosity=0",
+            "-max_len=65536",
+        ]);
         command.args(["-timeout=10", "-rss_limit_mb=2048"]);
         run(&format!("fuzz {reader}"), &mut command)?;
     }

@@ -122,7 +122,10 @@ fn ci() -> Result<()> {
     let judge = target().join("tools/virt-firmware/bin/virt-fw-vars");
     let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if nextest.is_ok_and(|s| s.success()) {
-        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env("FLEETI_VIRT_FW_VARS", judge))?;
+        run(
+            "tests",
+            cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env("FLEETI_VIRT_FW_VARS", judge),
+        )?;
         run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
     } else {
         run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env("FLEETI_VIRT_FW_VARS", judge))?;

@@ -62,7 +62,8 @@ impl Bench {
         for folder in ["lib/trust", "lib/sysupdate.d", "run", "esp/EFI/Linux", "helper", "agent"] {
             fs::create_dir_all(path(folder)).unwrap();
         }
-        let (release, openpgp) = (SoftKey::generate(Algorithm::P384).unwrap(), OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap());
+        let (release, openpgp) =
+            (SoftKey::generate(Algorithm::P384).unwrap(), OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap());
         fs::write(path("lib/trust/release.pem"), PublicKey::of(&release).unwrap().to_pem().unwrap()).unwrap();
         let log = MemoryLog::new().unwrap();
         fs::write(path("lib/trust/audit.pub"), log.key.to_text()).unwrap();

@@ -3,6 +3,7 @@
 
 mod bench;
 mod faulty_server;
+mod heard;
 mod refusals;
 mod release_log;
 mod secure_boot;

@@ -6,6 +6,7 @@ use fleeti_agent::helper::staging::{arm, check_manifest};
 use fleeti_agent::proxy::Proxy;
 use fleeti_core::update::FailureCode;
 use fleeti_pki::openpgp::OpenPgpKey;
+use fleeti_pki::signer::{Algorithm, SoftKey};
 
 /// Stages `kiosk@2` from a server that does `harm`, then again from an honest one.
 async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), words: &str) {
@@ -30,7 +31,10 @@ async fn a_list_without_signature_is_refused() {
 async fn a_list_signed_by_another_key_is_refused() {
     let harm = |server: &FaultyServer, _: &Bench, _: &str| {
         let sums = server.get("bad/raw/SHA256SUMS");
-        server.put("bad/raw/SHA256SUMS.gpg", OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap().sign(&sums).unwrap());
+        server.put(
+            "bad/raw/SHA256SUMS.gpg",
+            OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap().sign(&sums).unwrap(),
+        );
     };
     refused_then_accepted(harm, "DOWNLOAD INVALID").await;
 }

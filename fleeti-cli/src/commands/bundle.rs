@@ -51,13 +51,7 @@ pub enum Command {
 }
 
 /// Makes the key of a new intermediate beside those that there are, and the request for the root.
-pub fn request(
-    pki: &Path,
-    of: Purpose,
-    uri: Option<&str>,
-    passphrase: &Passphrase,
-    output: &Output,
-) -> CommandResult {
+pub fn request(pki: &Path, of: Purpose, uri: Option<&str>, passphrase: &Passphrase, output: &Output) -> CommandResult {
     let role = purpose::of_intermediate(of);
     let online = pki.join("online");
     let free = |n: &u32| !online.join(format!("{}.key", stem(role, *n))).exists();
@@ -110,7 +104,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Publish { root, anyway, server } => {
             let bundle = serde_json::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
             let transcript = String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
-            let import = ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?), anyway };
+            let import =
+                ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?), anyway };
             block_on(async { server.client()?.import_bundle(&import).await.map_err(refused) })?
         }
         Command::Show { server } => block_on(async { server.client()?.trust().await.map_err(refused) })?,

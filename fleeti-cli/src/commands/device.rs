@@ -212,17 +212,17 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Ok(())
             }
             Command::Pair { code, fleet, server } => {
-            let paired = block_on(async { server.client()?.pair(&Pair { code, fleet }).await.map_err(refused) })?;
-            output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
-            Ok(())
-        }
-        Command::PairingRecord { out, server } => {
-            let record = block_on(async { server.client()?.enrollment_record().await.map_err(refused) })?;
-            write_secret(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?)?;
-            output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
-            Ok(())
-        }
-        Command::Enrollment { fleet, hours, out, server } => {
+                let paired = block_on(async { server.client()?.pair(&Pair { code, fleet }).await.map_err(refused) })?;
+                output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
+                Ok(())
+            }
+            Command::PairingRecord { out, server } => {
+                let record = block_on(async { server.client()?.enrollment_record().await.map_err(refused) })?;
+                write_secret(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?)?;
+                output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
+                Ok(())
+            }
+            Command::Enrollment { fleet, hours, out, server } => {
                 let valid_s = hours.saturating_mul(3600);
                 let enrollment = server.client()?.create_enrollment(&fleet, valid_s).await.map_err(refused)?;
                 let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;

@@ -251,9 +251,8 @@ fn written(key: &Path, file: &[u8], made: &dyn Signer, output: &Output) -> Comma
     let (pem, id) = (key.with_extension("pem"), key_id(made.public_key_der()));
     write(key, file, true)?;
     write(&pem, public_pem(made)?.as_bytes(), false)?;
-    output.data(&json!({"key": key, "public": pem, "key_id": id}), |_| {
-        format!("made {} and {}, key id {id}", key.display(), pem.display())
-    });
+    output
+        .data(&json!({"key": key, "public": pem, "key_id": id}), |_| format!("made {} and {}, key id {id}", key.display(), pem.display()));
     Ok(())
 }
 

@@ -122,7 +122,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let record = BuildRecord::read(&build).map_err(Failure::plain)?;
-            let manifest = release::create((&build, &record), &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
+            let manifest =
+                release::create((&build, &record), &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
             output.data(&manifest, |m| {
                 let list: String = m.artifacts.iter().map(|a| format!("\n  {:<60} {:>10}", a.path, bytes(a.size))).collect();
                 format!("signed {}{list}", m.release)

@@ -147,7 +147,8 @@ impl Folder {
         let bundle: SignedBundle = serde_json::from_slice(&read(&path.join("bundle.json"))?).map_err(Failure::plain)?;
         let (issued, transcript) = (Issued::of(&bundle, &certificate).map_err(Failure::plain)?, transcript.map_err(Failure::plain)?);
         if !transcript.ends_with_bundle(&sha256_hex(bundle.bundle.as_bytes())) {
-            let hint = "an older one would bring back what was revoked since; take bundle.json, transcript and transcript.sig from one copy";
+            let hint =
+                "an older one would bring back what was revoked since; take bundle.json, transcript and transcript.sig from one copy";
             return Err(Failure::new("bundle.json is not the last bundle of the transcript", Some(hint)));
         }
         Ok(Self { path: path.to_owned(), certificate, transcript, issued })

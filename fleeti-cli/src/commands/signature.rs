@@ -40,7 +40,13 @@ pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase,
 
 /// Agrees with one's own key, to what the build's record says and nothing else. With a build of one's own, the same files
 /// must have come out.
-pub async fn approve(client: &Client, id: &str, key: &Path, build: Option<&Path>, passphrase: &Passphrase) -> Result<SignatureStatus, Failure> {
+pub async fn approve(
+    client: &Client,
+    id: &str,
+    key: &Path,
+    build: Option<&Path>,
+    passphrase: &Passphrase,
+) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("`fleeti build sign BUILD --key YOUR.key` asks");
     let intent = status.intent.ok_or_else(|| Failure::new("nobody has asked for a signature of this build", hint))?;
@@ -81,7 +87,10 @@ fn show(record: &BuildRecord, intent: &Intent) {
         eprintln!("{name:<14} sha256 {}", file.sha256);
     }
     eprintln!("release key    {}", intent.release_key);
-    eprintln!("asked for by   {}, until {expires}, says the server", if intent.requester.is_empty() { "the server" } else { &intent.requester });
+    eprintln!(
+        "asked for by   {}, until {expires}, says the server",
+        if intent.requester.is_empty() { "the server" } else { &intent.requester }
+    );
 }
 
 /// In words.

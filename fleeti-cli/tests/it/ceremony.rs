@@ -66,7 +66,10 @@ fn two_of_three_operators_make_an_organisation_and_revoke_an_intermediate() {
     let transcript = t.good("pki root transcript @root");
     let lines: Vec<_> = transcript.lines().filter(|l| l.contains("root.") || l.contains("    by ")).map(str::trim).collect();
     assert_eq!(lines.len(), 2 * 10, "{transcript}");
-    assert!(lines[1].ends_with("by alice, bob, carol") && lines[5].ends_with("by alice, carol") && lines[17].ends_with("by bob, carol"), "{transcript}");
+    assert!(
+        lines[1].ends_with("by alice, bob, carol") && lines[5].ends_with("by alice, carol") && lines[17].ends_with("by bob, carol"),
+        "{transcript}"
+    );
     // The key that a signer asks for later has the next number.
     t.good("pki request device --pki @org --passphrase-file @passphrase");
     assert!(t.path("org/online/device-ca-2.key").exists() && t.path("org/device-ca-2.csr").exists());

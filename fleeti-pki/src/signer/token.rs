@@ -164,7 +164,9 @@ impl TokenKey {
         let is_pair = match algorithm {
             Algorithm::P256 | Algorithm::P384 => super::fast::verify(&key.public_key_der, message, &signature),
             Algorithm::Rsa2048 => super::verify_rsa(&key.public_key_der, message, &signature),
-            Algorithm::Ed25519 => key.public_key_der.last_chunk().map_or(Err(super::NOT_BY_THIS_KEY), |k| super::verify_ed25519(k, message, &signature)),
+            Algorithm::Ed25519 => {
+                key.public_key_der.last_chunk().map_or(Err(super::NOT_BY_THIS_KEY), |k| super::verify_ed25519(k, message, &signature))
+            }
         };
         is_pair.map_err(|_| Error::Refused("the token's private key is not of its public key of the same name"))?;
         Ok(key)
@@ -221,7 +223,13 @@ impl TokenKey {
             Ok(signature) => return Ok(signature),
             Err(e) => e,
         };
-        let gone = [RvError::SessionHandleInvalid, RvError::SessionClosed, RvError::DeviceRemoved, RvError::UserNotLoggedIn, RvError::KeyHandleInvalid];
+        let gone = [
+            RvError::SessionHandleInvalid,
+            RvError::SessionClosed,
+            RvError::DeviceRemoved,
+            RvError::UserNotLoggedIn,
+            RvError::KeyHandleInvalid,
+        ];
         if !matches!(&lost, Pkcs11Error::Pkcs11(e, _) if gone.contains(e)) {
             return Err(lost).or_backend("signing in the token");
         }
@@ -253,13 +261,8 @@ struct RsaPublicKey<'a> {
 /// Algorithm and SubjectPublicKeyInfo.
 fn public_key(session: &Session, public: ObjectHandle) -> Result<(Algorithm, Vec<u8>), Error> {
     const UNKNOWN: Error = Error::Refused("the token's key is neither P-256, P-384, Ed25519 nor RSA-2048");
-    let asked = [
-        AttributeType::KeyType,
-        AttributeType::EcParams,
-        AttributeType::EcPoint,
-        AttributeType::Modulus,
-        AttributeType::PublicExponent,
-    ];
+    let asked =
+        [AttributeType::KeyType, AttributeType::EcParams, AttributeType::EcPoint, AttributeType::Modulus, AttributeType::PublicExponent];
     let (mut kind, mut curve, mut point, mut modulus, mut exponent) = (None, vec![], vec![], vec![], vec![]);
     for attribute in session.get_attributes(public, &asked).or_backend("reading the public key")? {
         match attribute {

@@ -68,8 +68,7 @@ fn a_defective_manifest_is_refused_for_its_defect() {
     let seen = each("manifest", |file| {
         let keys = ReleaseKeys::from_pem(&String::from_utf8(file("release.pem")).unwrap()).map_err(|e| e.to_string())?;
         let signatures: BTreeMap<String, String> = serde_json::from_slice(&file("signatures.json")).unwrap();
-        let signatures: Vec<_> =
-            signatures.into_iter().map(|(key_id, der)| Signature { key_id, der: hex::decode(der).unwrap() }).collect();
+        let signatures: Vec<_> = signatures.into_iter().map(|(key_id, der)| Signature { key_id, der: hex::decode(der).unwrap() }).collect();
         manifest::verify(&file("manifest.json"), &signatures, &keys).map(drop).map_err(|e| e.to_string())
     });
     assert!(seen >= 14, "{seen}");
@@ -171,7 +170,22 @@ fn requests() {
     let rsa = csr::create(&SoftKey::generate(Algorithm::Rsa2048).unwrap()).unwrap();
     put(at("key-of-another-kind"), &[("request.pem", rsa.as_bytes())], "public key");
     // What a request asks for beside its key is nobody's business: it is good, and gets none of it.
-    let wishes = element(0xa0, &[&element(0x30, &[&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 14], &element(0x31, &[&element(0x30, &[&element(0x30, &[&[6, 3, 0x55, 0x1d, 0x13], &[1, 1, 0xff], &element(4, &[&element(0x30, &[&[1, 1, 0xff]])])])])])])]);
+    let wishes = element(
+        0xa0,
+        &[&element(
+            0x30,
+            &[
+                &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 14],
+                &element(
+                    0x31,
+                    &[&element(
+                        0x30,
+                        &[&element(0x30, &[&[6, 3, 0x55, 0x1d, 0x13], &[1, 1, 0xff], &element(4, &[&element(0x30, &[&[1, 1, 0xff]])])])],
+                    )],
+                ),
+            ],
+        )],
+    );
     let wishing = element(0x30, &[&info[0], &info[1], &info[2], &wishes]);
     put(at("asks-to-be-an-authority-and-is-ignored"), &[("request.pem", text(&signed(&wishing, &key)).as_bytes())], "good");
 }
@@ -221,10 +235,18 @@ fn lists() {
     let delta = element(0x30, &[&[6, 3, 0x55, 0x1d, 0x1b], &[1, 1, 0xff], &element(4, &[&[2, 1, 6]])]);
     store("delta-list", &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&delta)].concat())), "not a whole one");
     let unknown = element(0x30, &[&[6, 3, 0x2a, 3, 4], &[1, 1, 0xff], &element(4, &[&[5, 0]])]);
-    store("unknown-critical-extension", &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&unknown)].concat())), "critical extension");
+    store(
+        "unknown-critical-extension",
+        &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&unknown)].concat())),
+        "critical extension",
+    );
     let other_algorithm = element(0x30, &[&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
     store("two-algorithms", &with(&|f| f[1] = other_algorithm.clone()), "two signature algorithms");
-    store("serial-removed-after-signing", &element(0x30, &[&element(0x30, &[&fields[0], &fields[1], &fields[2], &fields[3], &fields[4], &fields[6]]), &parts[1], &parts[2]]), "not by this key");
+    store(
+        "serial-removed-after-signing",
+        &element(0x30, &[&element(0x30, &[&fields[0], &fields[1], &fields[2], &fields[3], &fields[4], &fields[6]]), &parts[1], &parts[2]]),
+        "not by this key",
+    );
 }
 
 fn manifest() -> Manifest {
@@ -277,7 +299,13 @@ fn manifests() {
     signed("path-that-climbs", &changed("raw/kiosk_2.efi", "raw/../../etc/passwd"), "etc/passwd");
     signed("version-that-is-none", &changed("kiosk@2", "kiosk@02"), "02");
     signed("trailing-document", &[&bytes[..], b"{}"].concat(), "manifest");
-    store("threshold-beyond-the-keys", &bytes, &two.replacen("Threshold: 2", "Threshold: 3", 1), &both(&bytes), "threshold must be between");
+    store(
+        "threshold-beyond-the-keys",
+        &bytes,
+        &two.replacen("Threshold: 2", "Threshold: 3", 1),
+        &both(&bytes),
+        "threshold must be between",
+    );
     store("threshold-of-none", &bytes, &two.replacen("Threshold: 2", "Threshold: 0", 1), &both(&bytes), "threshold must be between");
     store("threshold-that-is-not-understood", &bytes, &two.replacen("Threshold: 2", "threshold: 2", 1), &both(&bytes), "something beside");
 }
@@ -305,7 +333,8 @@ fn texts() {
     write("audit.pub", &log.to_text());
     let checkpoint = Checkpoint { origin: log.name().to_owned(), size: 7, root: [7; 32] };
     write("checkpoint", &log.sign(&checkpoint, NOW_S, &log_key).unwrap());
-    let entry = End::default().append(NOW_S, Act::new("admin", "release.publish", "kiosk@2"), Stage::Failed { intent: 0, reason: "no".into() });
+    let entry =
+        End::default().append(NOW_S, Act::new("admin", "release.publish", "kiosk@2"), Stage::Failed { intent: 0, reason: "no".into() });
     write("entry.json", std::str::from_utf8(&entry.unwrap()).unwrap());
     let bundle = serde_json::json!({"type": fleeti_pki::bundle::KIND, "version": 1, "issued_s": NOW_S, "root_sha256": "", "intermediates": [], "crl": ""});
     write("bundle.json", std::str::from_utf8(&canonical::to_vec(&bundle).unwrap()).unwrap());

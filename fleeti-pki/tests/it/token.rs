@@ -8,7 +8,6 @@ use fleeti_pki::signer::{Algorithm, Signer, SoftKey, fast, keyfile, verify, veri
 use fleeti_testkit::token::{MODULE, PIN, with_token};
 use std::path::Path;
 
-
 fn uri(object: &str) -> TokenUri {
     format!("pkcs11:token=fleeti;object={object}?module-path={MODULE}").parse().unwrap()
 }
@@ -22,7 +21,9 @@ fn openssl_verifies(public: &[u8], algorithm: Algorithm, message: &[u8], signatu
     let arguments: &[&str] = match algorithm {
         Algorithm::P384 => &["dgst", "-sha384", "-verify", "public.pem", "-signature", "signature", "message"],
         Algorithm::P256 | Algorithm::Rsa2048 => &["dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "message"],
-        Algorithm::Ed25519 => &["pkeyutl", "-verify", "-pubin", "-inkey", "public.pem", "-rawin", "-in", "message", "-sigfile", "signature"],
+        Algorithm::Ed25519 => {
+            &["pkeyutl", "-verify", "-pubin", "-inkey", "public.pem", "-rawin", "-in", "message", "-sigfile", "signature"]
+        }
     };
     run("openssl", arguments, dir.path()).0
 }
@@ -30,9 +31,7 @@ fn openssl_verifies(public: &[u8], algorithm: Algorithm, message: &[u8], signatu
 #[test]
 fn a_token_signs_as_the_keys_in_memory_do_and_openssl_agrees() {
     with_token("token::a_token_signs_as_the_keys_in_memory_do_and_openssl_agrees", || {
-        for (object, algorithm) in
-            [("a", Algorithm::P256), ("b", Algorithm::P384), ("c", Algorithm::Rsa2048), ("d", Algorithm::Ed25519)]
-        {
+        for (object, algorithm) in [("a", Algorithm::P256), ("b", Algorithm::P384), ("c", Algorithm::Rsa2048), ("d", Algorithm::Ed25519)] {
             let made = TokenKey::generate(&uri(object), PIN, algorithm).unwrap();
             let opened = TokenKey::open(&uri(object), PIN).unwrap();
             assert_eq!((opened.algorithm(), opened.public_key_der()), (algorithm, made.public_key_der()));

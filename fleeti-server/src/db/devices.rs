@@ -173,7 +173,9 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
 /// # Errors
 /// When the database does not answer.
 pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
-    let sql = format!("{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2");
+    let sql = format!(
+        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
+    );
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Device::try_from).collect()
 }

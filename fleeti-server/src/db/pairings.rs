@@ -20,7 +20,13 @@ pub struct PairingRow {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, row: &PairingRow, code_sha256: &str, (now_s, expires_s): (u64, u64), limit: i64) -> Result<bool, AppError> {
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    row: &PairingRow,
+    code_sha256: &str,
+    (now_s, expires_s): (u64, u64),
+    limit: i64,
+) -> Result<bool, AppError> {
     sqlx::query("DELETE FROM pairings WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
     // One key waits once: a device that was started anew has a new code.
     sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1").bind(&row.key_sha256).execute(&mut **tx).await?;

@@ -62,7 +62,8 @@ pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppEr
 /// # Errors
 /// When the database does not answer.
 pub async fn switch(tx: &mut Tx<'_>, purpose: &str, certificate_sha256: &str) -> Result<(), AppError> {
-    let sql = "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
+    let sql =
+        "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
     sqlx::query(sql).bind(purpose).bind(certificate_sha256).execute(&mut **tx).await?;
     Ok(())
 }

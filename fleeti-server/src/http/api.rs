@@ -6,7 +6,9 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
-use crate::service::{approvals, boot, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust};
+use crate::service::{
+    approvals, boot, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
@@ -17,7 +19,8 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
-    Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
+    Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout,
+    RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;

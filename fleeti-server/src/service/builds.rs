@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Queues a build.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a profile that breaks a rule.
+/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule.
 pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError> {
     revisions::check(&request.profile)?;
     let id = new_id("build");
@@ -30,7 +30,7 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
 /// One build.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn get(app: &App, id: &str) -> Result<Build, AppError> {
     db::builds::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("build", id))
 }
@@ -46,7 +46,7 @@ pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
 /// A build of a saved revision.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn create_of(app: &App, line: &Line, revision: u32, version: Version) -> Result<Build, AppError> {
     let profile = revisions::get(app, line, revision).await?.profile;
     create(app, &CreateBuild { profile, version }).await
@@ -69,7 +69,7 @@ pub struct Details {
 /// A build with everything that is known of it.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn details(app: &App, id: &str) -> Result<Details, AppError> {
     let build = get(app, id).await?;
     let log = logs::excerpt(log_path(app, id), is_moving(build.phase)).await;

@@ -2,8 +2,8 @@
 //! device holds becomes its token (the shape of RFC 8628, 3). The code is short, so it lives shortly and is guessed rarely.
 
 use crate::app::{App, now_s};
-use crate::db::pairings::PairingRow;
 use crate::db;
+use crate::db::pairings::PairingRow;
 use crate::error::AppError;
 use crate::server::Addresses;
 use fleeti_core::canonical::sha256_hex;
@@ -164,7 +164,8 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     };
     let Some(row) = found else {
         count(&app.pairing.wrong, WRONG_PER_MINUTE, "wrong codes")?;
-        return Err(AppError::new(Code::NotFound, "no device shows this code").hint("a code is good for ten minutes; the device shows the newest one"));
+        return Err(AppError::new(Code::NotFound, "no device shows this code")
+            .hint("a code is good for ten minutes; the device shows the newest one"));
     };
     db::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
     app.audit(&mut tx, now_s(), "admin", "enrollment.pair", &format!("{} key {}", pair.fleet, row.key_sha256)).await?;

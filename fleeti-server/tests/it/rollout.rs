@@ -84,7 +84,8 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         firmware: None,
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-    serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, trust_bundle: 0, alarm: None, progress: None, detail: None }).unwrap()
+    serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, trust_bundle: 0, alarm: None, progress: None, detail: None })
+        .unwrap()
 }
 
 /// Connects, reports, and waits until the report is acknowledged.

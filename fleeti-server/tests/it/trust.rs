@@ -117,9 +117,13 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     world.client.import_bundle(&first).await.unwrap();
     world.client.import_bundle(&second).await.unwrap();
     assert_eq!(status(world.client.import_bundle(&first).await), (409, "bundle 2 is here already, this is version 1".into()));
-    let forged = ImportBundle { bundle: SignedBundle { bundle: third.bundle.bundle.replace("\"version\":3", "\"version\":9"), ..third.bundle.clone() }, ..third.clone() };
+    let forged = ImportBundle {
+        bundle: SignedBundle { bundle: third.bundle.bundle.replace("\"version\":3", "\"version\":9"), ..third.bundle.clone() },
+        ..third.clone()
+    };
     assert_eq!(status(world.client.import_bundle(&forged).await).0, 422);
-    let unaccounted = ImportBundle { transcript: second.transcript.clone(), transcript_signature: second.transcript_signature.clone(), ..third.clone() };
+    let unaccounted =
+        ImportBundle { transcript: second.transcript.clone(), transcript_signature: second.transcript_signature.clone(), ..third.clone() };
     assert!(status(world.client.import_bundle(&unaccounted).await).1.contains("does not say that this bundle was made"));
     let now = world.client.import_bundle(&third).await.unwrap();
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
@@ -129,7 +133,11 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     until("the agent takes the bundle", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
     let (code, detail) = status(world.client.switch_issuer(&switch("device", &new_device)).await);
     assert_eq!((code, detail.as_str()), (409, "1 of 2 devices have taken bundle 3"));
-    assert_eq!(status(world.client.switch_issuer(&switch("server", &new_device)).await).0, 404, "an intermediate for devices is none for servers");
+    assert_eq!(
+        status(world.client.switch_issuer(&switch("server", &new_device)).await).0,
+        404,
+        "an intermediate for devices is none for servers"
+    );
     for (purpose, sha256) in [("device", &new_device), ("server", &new_server)] {
         let status = world.client.switch_issuer(&SwitchIssuer { anyway: true, ..switch(purpose, sha256) }).await.unwrap();
         assert!(status.intermediates.iter().any(|i| i.certificate_sha256 == *sha256 && i.is_issuing));
@@ -194,7 +202,8 @@ fn opened(data: &Path, name: &str) -> Vec<u8> {
 async fn answers(ca: &Certificate, ca_key: &SoftKey, device: rustls::ClientConfig) -> std::io::Result<()> {
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let authority = Authority { certificate: ca, signer: ca_key };
-    let leaf = issue(Role::Server { names: vec!["localhost".into()] }, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
+    let leaf =
+        issue(Role::Server { names: vec!["localhost".into()] }, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
     let chain = vec![CertificateDer::from(to_der(&leaf).unwrap()), CertificateDer::from(to_der(ca).unwrap())];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
     let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();

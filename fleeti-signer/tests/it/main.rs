@@ -51,7 +51,14 @@ fn csr() -> String {
 
 fn device(id: &str, valid_s: u64) -> Request {
     let protection = fleeti_pki::certificate::Protection::Software;
-    Request::CertifyDevice { device: id.parse().unwrap(), csr_pem: csr(), valid_s, protection, occasion: Occasion::Enrollment, issuer: None }
+    Request::CertifyDevice {
+        device: id.parse().unwrap(),
+        csr_pem: csr(),
+        valid_s,
+        protection,
+        occasion: Occasion::Enrollment,
+        issuer: None,
+    }
 }
 
 fn one(keeper: &mut Keeper, request: Request) -> Response {

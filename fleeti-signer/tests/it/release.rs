@@ -173,12 +173,18 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
         ("0 of 2 approvals", Order { approvals: vec![], ..good.clone() }),
         ("1 of 2 approvals", Order { approvals: vec![good.approvals[0].clone(), good.approvals[0].clone()], ..good.clone() }),
         ("1 of 2 approvals", Order { approvals: vec![good.approvals[0].clone(), office.agrees(0, &good.intent)], ..good.clone() }),
-        ("1 of 2 approvals", Order { approvals: vec![good.approvals[0].clone(), Word::Approve.sign(&good.intent, &mallory).unwrap()], ..good.clone() }),
+        (
+            "1 of 2 approvals",
+            Order { approvals: vec![good.approvals[0].clone(), Word::Approve.sign(&good.intent, &mallory).unwrap()], ..good.clone() },
+        ),
         // What was agreed to for one build, for another one.
         ("what was approved has", Order { build: "build-b".into(), ..good.clone() }),
         ("not signed by an approver", Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() }),
         ("not signed by an approver", Order { request: None, ..good.clone() }),
-        ("not signed by an approver", Order { request: Some(Word::Request.sign(&requester, &mallory).unwrap()), intent: requester, ..good.clone() }),
+        (
+            "not signed by an approver",
+            Order { request: Some(Word::Request.sign(&requester, &mallory).unwrap()), intent: requester, ..good.clone() },
+        ),
         ("for the release key", Order { intent: Intent { release_key: "00".repeat(8), ..good.intent.clone() }, ..good.clone() }),
         ("valid from", Order { intent: Intent { expires_s: now_s() - 1, ..good.intent.clone() }, ..good.clone() }),
         ("named by a-z", Order { build: "../pki/offline".into(), ..good.clone() }),
@@ -207,7 +213,10 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     assert_eq!(office.left(), 0, "nothing is left behind");
     assert_eq!(fs::read_dir(office.world.path("audit/releases")).unwrap().count(), 0, "nor where it is made");
     // The outbox leads elsewhere.
-    let good = { office.build("build-a", UKI, "kiosk@2"); office.good("signing-b") };
+    let good = {
+        office.build("build-a", UKI, "kiosk@2");
+        office.good("signing-b")
+    };
     fs::create_dir(office.world.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(office.world.path("elsewhere"), office.world.path("outbox/signing-b")).unwrap();
     assert!(office.refused(good).await.contains("the outbox"));

@@ -55,7 +55,16 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     };
     let mut tx = db.write().await?;
     for id in ids {
-        let report = Report { sequence: 1, generation: 0, boot: boot.clone(), update: State::Idle, trust_bundle: 0, alarm: None, progress: None, detail: None };
+        let report = Report {
+            sequence: 1,
+            generation: 0,
+            boot: boot.clone(),
+            update: State::Idle,
+            trust_bundle: 0,
+            alarm: None,
+            progress: None,
+            detail: None,
+        };
         db::devices::report(&mut tx, id, &report, 1).await?;
     }
     for i in 0..HISTORY {

@@ -1,0 +1,75 @@
+//! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
+
+use crate::Paths;
+use crate::driver::read_limited;
+use crate::helper::Helper;
+use crate::image::release_keys;
+use crate::proxy::Proxy;
+use anyhow::Result;
+use base64::Engine;
+use fleeti_core::update::FailureCode;
+use fleeti_core::wire::device::Progress;
+use fleeti_pki::manifest::{Signature, verify};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// One try to stage a release.
+pub struct Staging {
+    /// Where things lie.
+    pub paths: Paths,
+    /// The privileged half.
+    pub helper: Helper,
+    /// HTTPS with the device's identity.
+    pub http: reqwest::Client,
+    /// The release on the server.
+    pub upstream: String,
+    /// How far the download is.
+    pub progress: watch::Sender<Option<Progress>>,
+}
+
+impl Staging {
+    /// Downloads through the proxy what the helper stages.
+    ///
+    /// # Errors
+    /// A code, and words.
+    pub async fn run(&self) -> Result<(), (FailureCode, String)> {
+        let unreachable = |e: anyhow::Error| (FailureCode::Unreachable, format!("{e:#}"));
+        let manifest = self.get("manifest.json").await.map_err(unreachable)?;
+        let signatures = self.get("signatures.json").await.map_err(unreachable)?;
+        let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
+        let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
+        // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
+        let decoded: Vec<_> = signatures
+            .iter()
+            .filter_map(|(key_id, text)| {
+                let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+                Some(Signature { key_id: key_id.clone(), der })
+            })
+            .collect();
+        let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
+        let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| untrusted(e.to_string()))?;
+        // Whether it proves anything is the helper's to say.
+        let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
+        let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
+        let proof = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        // What the firmware makes of it is the helper's to say, when it arms.
+        let boot = self.get("boot.json").await.map_err(unreachable)?;
+        let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
+        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
+        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone());
+        tokio::pin!(staging);
+        loop {
+            tokio::select! {
+                result = &mut staging => return result.map_err(|e| (FailureCode::StageFailed, format!("{e:#}")))?,
+                () = tokio::time::sleep(Duration::from_secs(2)) => { self.progress.send_replace(Some(proxy.progress())); }
+            }
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<String> {
+        let request = self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
+        let response = request.send().await?.error_for_status()?;
+        let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX).await?;
+        Ok(String::from_utf8(bytes)?)
+    }
+}

@@ -1,0 +1,141 @@
+//! What a device hears between updates, and what a server that is somebody else's cannot make it unhear.
+
+use crate::bench::{Bench, now_s};
+use crate::faulty_server::FaultyServer;
+use fleeti_agent::heard::Heard;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX};
+use fleeti_pki::audit::Act;
+use fleeti_pki::certificate::{Period, Role, self_signed, to_pem};
+use fleeti_pki::signer::{Algorithm, SoftKey};
+
+/// Server, and a device that runs kiosk@1.
+struct Scene {
+    bench: Bench,
+    server: FaultyServer,
+    heard: Heard,
+    http: reqwest::Client,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let heard = Heard::open(&bench.paths).unwrap();
+        Self { bench, server: FaultyServer::start(), heard, http: reqwest::Client::new() }
+    }
+    async fn listen(&self, notice: &Notice) -> Result<(), String> {
+        self.heard.listen(notice, &self.http, &self.server.url).await.map_err(|e| format!("{e:#}"))
+    }
+    async fn revoked(&self, releases: &[&str]) {
+        let revoked_releases = releases.iter().map(|r| r.parse().unwrap()).collect();
+        self.listen(&Notice { revoked_releases, ..Notice::default() }).await.unwrap();
+    }
+    fn knows(&self, release: &str) -> bool {
+        self.heard.is_revoked(&release.parse().unwrap())
+    }
+    /// A statement of the log now, with the proof from `seen` where the server gives it.
+    fn stated(&self, seen: Option<u64>, at_s: u64) -> Notice {
+        let proof = self.bench.log.proof(0, seen.unwrap_or(0), at_s).unwrap();
+        let size = self.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
+        if let Some(seen) = seen {
+            let growth = LogGrowth { hashes: proof.growth };
+            self.server.put(&format!("log/growth.json?from={seen}&to={size}"), serde_json::to_vec(&growth).unwrap());
+        }
+        Notice { checkpoint: Some(proof.published.checkpoint), ..Notice::default() }
+    }
+    fn enter(&mut self, n: usize) {
+        for _ in 0..n {
+            self.bench.log.enter(Act::new("admin", "test", "x")).unwrap();
+        }
+    }
+    fn alarm(&self) -> Option<String> {
+        self.heard.report().1
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
+    let scene = Scene::new();
+    scene.revoked(&["kiosk@3", "gateway@9", "kiosk@1", "kiosk@0.5"]).await;
+    assert!(scene.knows("kiosk@3"));
+    assert!(!scene.knows("gateway@9") && !scene.knows("kiosk@0.5"), "what it would not install anyway takes no room");
+    let invented: Vec<ReleaseName> = (0..REVOKED_MAX * 2).map(|n| format!("kiosk@{}", 100 + n).parse().unwrap()).collect();
+    for some in invented.chunks(REVOKED_MAX) {
+        scene.listen(&Notice { revoked_releases: some.to_vec(), ..Notice::default() }).await.unwrap();
+    }
+    assert!(scene.knows("kiosk@3"), "it is not forgotten for names that somebody makes up");
+    // A restart, and silence about it.
+    let again = Heard::open(&scene.bench.paths).unwrap();
+    assert!(again.is_revoked(&"kiosk@3".parse().unwrap()));
+    again.forgive(&"kiosk@3".parse().unwrap()).unwrap();
+    assert!(!again.is_revoked(&"kiosk@3".parse().unwrap()), "an operator's word");
+}
+
+#[tokio::test]
+async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
+    let mut scene = Scene::new();
+    scene.enter(3);
+    let three = scene.stated(None, now_s());
+    scene.listen(&three).await.unwrap();
+    scene.enter(4);
+    let seven = scene.stated(Some(3), now_s());
+    scene.listen(&seven).await.unwrap();
+    // The one before, again: it leads to the one that is known.
+    scene.listen(&three).await.unwrap();
+    scene.listen(&seven).await.unwrap();
+    assert_eq!(scene.alarm(), None);
+    let future = scene.stated(None, now_s() + 10 * 86_400);
+    assert!(scene.listen(&future).await.unwrap_err().contains("from the future"));
+    assert_eq!(scene.alarm(), None);
+}
+
+#[tokio::test]
+async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_looked() {
+    let mut scene = Scene::new();
+    scene.enter(3);
+    scene.listen(&scene.stated(None, now_s())).await.unwrap();
+    scene.bench.log = std::mem::replace(&mut scene.bench.log, fleeti_testkit::release_log::MemoryLog::new().unwrap()).forget();
+    for _ in 0..5 {
+        scene.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
+    }
+    scene.listen(&scene.stated(Some(3), now_s())).await.unwrap();
+    let alarm = scene.alarm().unwrap();
+    assert!(alarm.starts_with("the audit log had 3 entries and has 5 now"), "{alarm}");
+    let again = Heard::open(&scene.bench.paths).unwrap();
+    assert_eq!(again.report().1, Some(alarm));
+    again.clear_alarm().unwrap();
+    assert_eq!(again.report().1, None);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() {
+    let mut scene = Scene::new();
+    scene.enter(3);
+    scene.listen(&scene.stated(None, now_s())).await.unwrap();
+    scene.enter(2);
+    let unproved = scene.stated(None, now_s());
+    assert!(scene.listen(&unproved).await.unwrap_err().contains("the proof that the audit log only grew"));
+    assert_eq!(scene.alarm(), None);
+    // For days: then it hides something.
+    let path = scene.bench.paths.state.join("heard.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    kept["unproved_since_s"] = (now_s() - 4 * 86_400).into();
+    std::fs::write(&path, kept.to_string()).unwrap();
+    let scene = Scene { heard: Heard::open(&scene.bench.paths).unwrap(), ..scene };
+    scene.listen(&unproved).await.unwrap();
+    assert!(scene.alarm().unwrap().contains("has not proved for 3 days"));
+}
+
+#[tokio::test]
+async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
+    let scene = Scene::new();
+    let root = SoftKey::generate(Algorithm::P384).unwrap();
+    let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
+    std::fs::write(scene.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap()).unwrap();
+    let forged = serde_json::json!({"bundle": "{\"version\":7}", "signature": "MEUCIQ=="});
+    scene.server.put("trust-bundle.json", forged.to_string().into_bytes());
+    let error = scene.listen(&Notice { trust_bundle: 7, ..Notice::default() }).await.unwrap_err();
+    assert!(error.contains("not by this key"), "{error}");
+    assert_eq!(scene.heard.report(), (0, None));
+    assert!(!scene.bench.paths.state.join("trust-bundle.json").exists());
+}
