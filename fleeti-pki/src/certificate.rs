@@ -326,13 +326,18 @@ fn build(
 ) -> Result<Certificate, Error> {
     role.san()?;
     let extras = extras.extensions(&Name::default())?;
-    let mut serial: [u8; 16] = rand::random();
-    serial[0] = (serial[0] & 0x7f) | 0x40; // positive, and always 16 bytes (RFC 5280, 4.1.2.2)
-    let serial = SerialNumber::new(&serial).or_malformed("serial")?;
+    let serial = SerialNumber::new(&new_serial()).or_malformed("serial")?;
     let key_id = key_id(&der_of(&key, "public key")?);
     let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key)
         .or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
+}
+
+/// 126 random bits: positive, and always 16 bytes (RFC 5280, 4.1.2.2).
+fn new_serial() -> [u8; 16] {
+    let mut serial: [u8; 16] = rand::random();
+    serial[0] = (serial[0] & 0x7f) | 0x40;
+    serial
 }
 
 /// PEM (RFC 7468).
@@ -429,4 +434,22 @@ pub fn key_sha256(certificate: &Certificate) -> Result<String, Error> {
 #[must_use]
 pub fn not_before_s(certificate: &Certificate) -> u64 {
     certificate.tbs_certificate().validity().not_before.to_unix_duration().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_serials_are_different_positive_and_sixteen_bytes() {
+        let serials: std::collections::HashSet<_> = (0..100_000).map(|_| new_serial()).collect();
+        assert_eq!(serials.len(), 100_000);
+        assert!(serials.iter().all(|s| (0x40..0x80).contains(&s[0])));
+    }
+
+    #[test]
+    fn a_certificate_begins_an_hour_before_it_was_made_and_no_earlier() {
+        let period = Period::starting(1_800_000_000, 86_400);
+        assert_eq!((period.not_before_s, period.not_after_s), (1_800_000_000 - 3600, 1_800_000_000 + 86_400));
+    }
 }

@@ -42,7 +42,8 @@ impl SignerHandle {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn embedded(keeper: Keeper) -> std::io::Result<Self> {
+    pub fn embedded(mut keeper: Keeper) -> std::io::Result<Self> {
+        keeper.record_policy(now_s()).map_err(std::io::Error::other)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new().name("signer".into()).spawn(move || work(keeper, receiver))?;
         Ok(Self { queue })

@@ -184,6 +184,19 @@ impl Keeper {
         Ok(Self { keys, log, issued, boots, releases, release: LastRelease::default(), stated: None })
     }
 
+    /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
+    /// has started the signer anew.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn record_policy(&mut self, now_s: u64) -> Result<(), LogError> {
+        let Some(releases) = &self.keys.releases else { return Ok(()) };
+        let act =
+            Act::new("signer", "signer.release-policy", releases.policy_in_words()).of(sha256_hex(releases.policy.to_text()?.as_bytes()));
+        self.log.append(now_s, act, Stage::Done)?;
+        self.log.commit()
+    }
+
     /// The public half of the log's key.
     #[must_use]
     pub fn log_key(&self) -> &LogKey {

@@ -19,6 +19,7 @@ mod releases;
 mod rollouts;
 mod session;
 mod shown;
+mod trust;
 
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -31,6 +32,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/builds", "Builds"),
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
+    ("/trust", "Trust"),
     ("/audit", "Audit"),
 ];
 
@@ -91,6 +93,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/rollouts", web::post().to(rollouts::start))
                 .route("/rollouts/{rollout}", web::get().to(rollouts::show))
                 .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
+                .route("/trust", web::get().to(trust::show))
                 .route("/audit", web::get().to(audit::list))
                 .default_service(web::to(page::nothing_here)),
         );

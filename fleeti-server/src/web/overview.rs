@@ -1,8 +1,9 @@
 //! The first page: what the devices run, and what is on its way to them.
 
-use super::page::{Page, Result, show};
+use super::page::{Notice, Page, Result, show};
 use super::shown::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
 use crate::app::AppRef;
+use crate::error::AppError;
 use crate::service::overview;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -13,6 +14,8 @@ use fleeti_core::wire::api::Fleet;
 #[template(path = "overview.html", blocks = ["main"])]
 struct Overview {
     page: Page,
+    /// Why no device will be able to connect soon.
+    problem: Option<Notice>,
     devices_total: u64,
     online: usize,
     moving: u64,
@@ -26,13 +29,15 @@ struct Overview {
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
     let overview = overview::get(&app).await?;
-    show!(request, Overview::of(Page::new("/", &request, &["device", "rollout", "build", "release"]), overview))
+    let problem = overview::ready(&app).await.err();
+    show!(request, Overview::of(Page::new("/", &request, &["device", "rollout", "build", "release"]), problem.as_ref(), overview))
 }
 
 impl Overview {
-    fn of(page: Page, o: overview::Overview) -> Self {
+    fn of(page: Page, problem: Option<&AppError>, o: overview::Overview) -> Self {
         Self {
             page,
+            problem: problem.map(|e| Notice { message: e.to_string(), hint: e.what_to_do().map(str::to_owned) }),
             devices_total: o.fleets.iter().map(|f| f.devices).sum(),
             online: o.counts.online,
             moving: o.counts.moving,

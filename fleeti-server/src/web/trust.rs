@@ -1,0 +1,42 @@
+//! Which intermediates count, and how far a rotation is.
+
+use super::page::{Page, Result, show};
+use super::shown::{self, Badge};
+use crate::app::AppRef;
+use crate::service::trust;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_core::wire::api::{Intermediate, TrustStatus};
+
+#[derive(Template)]
+#[template(path = "trust.html", blocks = ["main"])]
+struct Trust {
+    page: Page,
+    version: u64,
+    devices: u64,
+    devices_with_it: u64,
+    intermediates: Vec<Row>,
+}
+
+struct Row {
+    purpose: String,
+    name: String,
+    sha256: String,
+    ends: String,
+    state: Badge,
+    has_key: bool,
+}
+
+impl From<Intermediate> for Row {
+    fn from(i: Intermediate) -> Self {
+        let state = if i.is_issuing { Badge::new("good", "signs") } else { Badge::new("quiet", "counts") };
+        Self { purpose: i.purpose, name: i.name, sha256: i.certificate_sha256, ends: shown::time(i.not_after_s), state, has_key: i.has_key }
+    }
+}
+
+pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
+    let TrustStatus { version, intermediates, devices, devices_with_it } = trust::status(&app).await?;
+    let intermediates = intermediates.into_iter().map(Row::from).collect();
+    show!(request, Trust { page: Page::new("/trust", &request, &["device"]), version, devices, devices_with_it, intermediates })
+}
