@@ -169,7 +169,7 @@ impl Extras {
 
 struct Profile {
     role: Role,
-    /// Of the key that is certified: two intermediates of one purpose have two names.
+    /// Of the key of an intermediate: two of one purpose have two names.
     key_id: String,
     issuer: Option<Name>,
     extras: Vec<Extension>,
@@ -327,7 +327,10 @@ fn build(
     role.san()?;
     let extras = extras.extensions(&Name::default())?;
     let serial = SerialNumber::new(&new_serial()).or_malformed("serial")?;
-    let key_id = key_id(&der_of(&key, "public key")?);
+    let key_id = match role {
+        Role::Intermediate { .. } => key_id(&der_of(&key, "public key")?),
+        Role::Root | Role::Server { .. } | Role::Device { .. } | Role::SecureBoot { .. } => String::new(),
+    };
     let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key)
         .or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")

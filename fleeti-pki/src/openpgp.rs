@@ -2,7 +2,7 @@
 
 use crate::signer::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
-use pgp::composed::{DetachedSignature, SignedKeyDetails, SignedPublicKey};
+use pgp::composed::{Deserializable, DetachedSignature, SignedKeyDetails, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{KeyFlags, PacketHeader, PacketTrait, PublicKey, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId};
@@ -18,6 +18,20 @@ pub const CREATED_S: u32 = 1_704_067_200;
 
 /// OID of P-256 with its length, as RFC 6637, 11 writes it.
 const P256_OID: [u8; 9] = [8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// The keys of a binary keyring: fingerprint, hexadecimal, and the key's own part of the ring. What verifies takes a
+/// signature by any of them, so that a new key is put into keyrings before anything is signed by it.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn keys(keyring: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let read = SignedPublicKey::from_bytes_many(keyring).or_malformed("keyring")?;
+    read.map(|key| {
+        let key = key.or_malformed("keyring")?;
+        Ok((key.fingerprint().to_string(), key.to_bytes().or_malformed("keyring")?))
+    })
+    .collect()
+}
 
 /// A key that signs `SHA256SUMS`; the private half may be in a token.
 pub struct OpenPgpKey {
@@ -138,11 +152,15 @@ mod tests {
         OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap()
     }
 
-    /// gpgv is what the world verifies with.
     fn gpgv(key: &OpenPgpKey, message: &[u8], signature: &[u8]) -> bool {
+        gpgv_with(&key.keyring().unwrap(), message, signature)
+    }
+
+    /// gpgv is what the world verifies with.
+    fn gpgv_with(ring: &[u8], message: &[u8], signature: &[u8]) -> bool {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        std::fs::write(path("ring.gpg"), key.keyring().unwrap()).unwrap();
+        std::fs::write(path("ring.gpg"), ring).unwrap();
         std::fs::write(path("m"), message).unwrap();
         std::fs::write(path("m.gpg"), signature).unwrap();
         let mut gpgv = Command::new("gpgv");
@@ -157,6 +175,20 @@ mod tests {
         assert!(gpgv(&mine, b"message", &signature));
         assert!(!gpgv(&mine, b"messagf", &signature));
         assert!(!gpgv(&key(), b"message", &signature));
+    }
+
+    #[test]
+    fn a_keyring_of_two_takes_a_signature_by_either_and_can_be_taken_apart() {
+        let (old, new) = (key(), key());
+        let both = [old.keyring().unwrap(), new.keyring().unwrap()].concat();
+        for by in [&old, &new] {
+            assert!(gpgv_with(&both, b"message", &by.sign(b"message").unwrap()));
+        }
+        let read = keys(&both).unwrap();
+        assert_eq!(read.len(), 2);
+        assert!(gpgv_with(&read[1].1, b"message", &new.sign(b"message").unwrap()));
+        assert!(!gpgv_with(&read[1].1, b"message", &old.sign(b"message").unwrap()));
+        assert!(keys(b"no keyring").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use fleeti_core::wire::api::AuditProof;
 use fleeti_pki::audit::{Act, Stage};
 use fleeti_pki::base64_text;
 use fleeti_pki::boot_keys::WrapKey;
+use fleeti_pki::bundle;
 use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::csr::{self, ProvedKey};
@@ -58,15 +59,30 @@ pub struct Issuer {
     pub certificate: Certificate,
     /// Its key.
     pub key: Box<dyn Signer>,
+    sha256: String,
+    key_id: String,
 }
 
 /// The issuer whose certificate has this digest, or the first.
 fn find<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer, fleeti_pki::Error> {
-    let is = |i: &Issuer| wanted.is_none_or(|sha256| certificate::fingerprint(&i.certificate).is_ok_and(|found| found == sha256));
-    issuers.iter().find(|i| is(i)).ok_or(fleeti_pki::Error::Refused("the signer has no key for this intermediate"))
+    issuers
+        .iter()
+        .find(|i| wanted.is_none_or(|sha256| i.sha256 == sha256))
+        .ok_or(fleeti_pki::Error::Refused("the signer has no key for this intermediate"))
 }
 
 impl Issuer {
+    /// A key with its certificate.
+    ///
+    /// # Errors
+    /// [`fleeti_pki::Error::Refused`] when they do not belong together.
+    pub fn new(certificate: Certificate, key: Box<dyn Signer>) -> Result<Self, fleeti_pki::Error> {
+        if certificate::public_key_der(&certificate)? != key.public_key_der() {
+            return Err(fleeti_pki::Error::Refused("the certificate is of another key"));
+        }
+        let (sha256, key_id) = bundle::names(&certificate)?;
+        Ok(Self { certificate, key, sha256, key_id })
+    }
     /// As certificates and lists are made with it.
     #[must_use]
     pub fn authority(&self) -> Authority<'_> {
@@ -355,7 +371,7 @@ impl Keeper {
                 let issuer = find(&self.keys.device, issuer.as_deref())?;
                 let authority = issuer.authority();
                 // Each intermediate has a list of its own.
-                let crl_url = self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &key_id(issuer.key.public_key_der())));
+                let crl_url = self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &issuer.key_id));
                 let extras = Extras { protection: Some(protection), crl_url };
                 let issued = certificate::issue_with(Role::Device { id }, period, key.public_key_der(), &authority, &extras)?;
                 certificate(certificate::to_der(&issued)?)
@@ -426,9 +442,8 @@ impl Keeper {
         let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
         let found = match request {
             Request::Issuers => {
-                let of =
-                    |issuers: &[Issuer]| issuers.iter().map(|i| certificate::fingerprint(&i.certificate)).collect::<Result<Vec<_>, _>>();
-                Ok(Response::Issuers { device: of(&self.keys.device)?, server: of(&self.keys.server)? })
+                let of = |issuers: &[Issuer]| issuers.iter().map(|i| i.sha256.clone()).collect();
+                Ok(Response::Issuers { device: of(&self.keys.device), server: of(&self.keys.server) })
             }
             Request::ApprovalPolicy => {
                 let set = self.keys.releases.as_ref();

@@ -41,10 +41,7 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
             }
             let certificate = certificate::from_pem(&text(&format!("{name}.pem"))?)?;
             let key = key(&pki.join("online"), &name, purpose, passphrase)?;
-            if certificate::public_key_der(&certificate)? != key.public_key_der() {
-                bail!("{name}.pem is not the certificate of {name}.key");
-            }
-            found.push(Issuer { certificate, key });
+            found.push(Issuer::new(certificate, key).with_context(|| format!("{name}.pem and {name}.key"))?);
         }
         Ok(found)
     };

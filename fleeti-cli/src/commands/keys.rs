@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use fleeti_pki::approval::{Approver, Policy};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
+use fleeti_pki::openpgp::{self, OpenPgpKey};
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, key_id, keyfile};
 use serde_json::json;
@@ -67,6 +68,27 @@ pub enum Command {
         /// How many must sign.
         #[arg(long)]
         threshold: Option<usize>,
+    },
+    /// Make a key that signs `SHA256SUMS`; its keyring beside it as KEY's name with `.gpg`.
+    OpenpgpKey {
+        /// As in `openpgp-2.key`; must not exist.
+        key: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+    },
+    /// Show or change which keys `SHA256SUMS` may be signed by: `openpgp.gpg` of a `public` folder.
+    ///
+    /// systemd-sysupdate refuses a signature by a key that its image does not have. So add the new key, update every device
+    /// by the old one, then put the new one at offline/openpgp.key, and remove the old one with a later image.
+    OpenpgpKeys {
+        /// The `public` folder.
+        public: PathBuf,
+        /// Keyrings to add.
+        #[arg(long)]
+        add: Vec<PathBuf>,
+        /// Fingerprints of keys to remove.
+        #[arg(long)]
+        remove: Vec<String>,
     },
     /// Show or change who must agree before a server's own keys sign a release: `policy.toml` of the signer's
     /// `pki/signing`. The signer reads it at its start.
@@ -218,6 +240,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::ApproverKey { key, passphrase } => person_key(&key, purpose::APPROVER, &passphrase, output),
         Command::TokenKey { key, uri, algorithm, passphrase } => token_key(&key, &uri, algorithm, &passphrase, output),
         Command::ReleaseKeys { public, add, remove, threshold } => release_keys(&public, &add, &remove, threshold, output),
+        Command::OpenpgpKey { key, passphrase } => openpgp_key(&key, &passphrase, output),
+        Command::OpenpgpKeys { public, add, remove } => openpgp_keys(&public, &add, &remove, output),
         Command::Approvers { signing, approvals, requester_counts, add, remove } => {
             approvers(&signing, (approvals, requester_counts), &add, &remove, output)
         }
@@ -282,6 +306,44 @@ fn release_keys(public: &Path, add: &[PathBuf], remove: &[String], threshold: Op
     output.data(&json!({"threshold": after.threshold(), "keys": ids}), |_| {
         format!("{} of {} release keys must sign:\n  {}", after.threshold(), ids.len(), ids.join("\n  "))
     });
+    Ok(())
+}
+
+fn openpgp_key(key: &Path, passphrase: &Passphrase, output: &Output) -> CommandResult {
+    let made = SoftKey::generate(Algorithm::P256).map_err(Failure::plain)?;
+    let secret = made.to_pkcs8_der().map_err(Failure::plain)?;
+    let sealed = fleeti_pki::sealed::seal(&secret, purpose::OPENPGP, &passphrase.read()?).map_err(Failure::plain)?;
+    let ring = OpenPgpKey::new(Box::new(made)).and_then(|k| k.keyring()).map_err(Failure::plain)?;
+    let public = key.with_extension("gpg");
+    write(key, &sealed, true)?;
+    write(&public, &ring, false)?;
+    output.data(&json!({"key": key, "public": public}), |_| format!("made {} and {}", key.display(), public.display()));
+    Ok(())
+}
+
+fn openpgp_keys(public: &Path, add: &[PathBuf], remove: &[String], output: &Output) -> CommandResult {
+    let path = public.join("openpgp.gpg");
+    let ring = |path: &Path| openpgp::keys(&read(path)?).map_err(|e| Failure::plain(format!("{}: {e}", path.display())));
+    let mut keys = ring(&path)?;
+    for file in add {
+        for key in ring(file)? {
+            if !keys.iter().any(|(known, _)| *known == key.0) {
+                keys.push(key);
+            }
+        }
+    }
+    if let Some(unknown) = remove.iter().find(|id| !keys.iter().any(|(known, _)| known == *id)) {
+        return Err(Failure::new(format!("there is no OpenPGP key {unknown}"), Some("`fleeti pki openpgp-keys PUBLIC` shows them")));
+    }
+    keys.retain(|(id, _)| !remove.contains(id));
+    if keys.is_empty() {
+        return Err(Failure::plain("no key would be left: no device would take any release"));
+    }
+    if !add.is_empty() || !remove.is_empty() {
+        replace(&path, &keys.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>())?;
+    }
+    let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
+    output.data(&json!({"keys": ids}), |_| format!("SHA256SUMS may be signed by:\n  {}", ids.join("\n  ")));
     Ok(())
 }
 

@@ -121,6 +121,21 @@ fn a_root_that_was_made_on_one_machine_is_taken_over_with_what_it_has_signed() {
 }
 
 #[test]
+fn the_key_of_sha256sums_is_rotated_by_its_keyring_first() {
+    let t = Table::new();
+    t.good("pki init @org --passphrase-file @passphrase");
+    let shown = |said: String| said.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+    let old = shown(t.good("pki openpgp-keys @org/public"));
+    t.good("pki openpgp-key @new.key --passphrase-file @passphrase");
+    let both = shown(t.good("pki openpgp-keys @org/public --add @new.gpg"));
+    assert_eq!((old.len(), both.len()), (1, 2));
+    t.refused("pki openpgp-keys @org/public --remove 00", "there is no OpenPGP key 00");
+    let new = shown(t.good(&format!("pki openpgp-keys @org/public --remove {}", old[0])));
+    assert_eq!(new, both[1..]);
+    t.refused(&format!("pki openpgp-keys @org/public --remove {}", new[0]), "no device would take any release");
+}
+
+#[test]
 fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     let t = Table::new();
     t.refused("pki approvers @signing", "say how many must agree");

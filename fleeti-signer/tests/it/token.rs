@@ -62,7 +62,7 @@ fn a_key_in_the_token_that_is_not_the_certificates_is_found_at_the_start() {
     with_token("token::a_key_in_the_token_that_is_not_the_certificates_is_found_at_the_start", || {
         let world = World::new();
         in_token(&world, purpose::DEVICE_CA, Algorithm::P384);
-        let error = fleeti_signer::keys::open(&world.path("pki"), b"pass", None).err().unwrap().to_string();
-        assert!(error.contains("device-ca.pem is not the certificate of device-ca.key"), "{error}");
+        let error = format!("{:#}", fleeti_signer::keys::open(&world.path("pki"), b"pass", None).err().unwrap());
+        assert_eq!(error, "device-ca.pem and device-ca.key: the certificate is of another key");
     });
 }
