@@ -69,7 +69,9 @@ impl Bench {
         fs::write(path("lib/trust/audit.pub"), log.key.to_text()).unwrap();
         fs::write(path("lib/image.json"), r#"{"minimum_version":"1","hostname":"x","health_checks":[]}"#).unwrap();
         fs::write(path("os-release"), "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
-        fs::write(path("keyring.gpg"), openpgp.keyring().unwrap()).unwrap();
+        // In the middle of a rotation: systemd-sysupdate takes a signature by either key.
+        let other = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
+        fs::write(path("keyring.gpg"), [other.keyring().unwrap(), openpgp.keyring().unwrap()].concat()).unwrap();
         fs::write(path("esp/EFI/Linux/kiosk_1.efi"), "the running kernel").unwrap();
 
         // The image's own templates; only the targets are files here.
