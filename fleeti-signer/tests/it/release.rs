@@ -215,10 +215,9 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     assert_eq!(office.left(), 0, "nothing is left behind");
     assert_eq!(fs::read_dir(office.world.path("audit/releases")).unwrap().count(), 0, "nor where it is made");
     // The outbox leads elsewhere.
-    let good = {
-        office.build("build-a", UKI, "kiosk@2");
-        office.good("signing-b")
-    };
+    fs::remove_file(folder.join("uki.efi")).unwrap();
+    office.build("build-a", UKI, "kiosk@2");
+    let good = office.good("signing-b");
     fs::create_dir(office.world.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(office.world.path("elsewhere"), office.world.path("outbox/signing-b")).unwrap();
     assert!(office.refused(good).await.contains("the outbox"));
