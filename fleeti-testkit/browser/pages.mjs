@@ -154,6 +154,19 @@ await step("what changed while nobody listened is shown when somebody listens ag
   await page.goto(url);
 });
 
+await step("a code that no device shows is refused, and the intermediates are shown", async () => {
+  await page.goto(`${url}/devices`);
+  await look("devices");
+  await page.getByLabel("Code").fill("bcdf ghjk");
+  await page.getByRole("button", { name: "Let it in" }).click();
+  await text("no device shows this code").waitFor();
+  complaints.length = 0; // and the 404
+  await page.goto(`${url}/trust`);
+  await page.getByRole("cell", { name: "devices", exact: true }).waitFor();
+  assert.equal(await page.getByText("no key here").count(), 0);
+  await look("trust");
+});
+
 await step("the audit log shows who did what", async () => {
   await page.getByRole("link", { name: "Audit" }).click();
   await page.getByRole("heading", { name: "Audit log" }).waitFor();
