@@ -162,7 +162,7 @@ await step("a code that no device shows is refused, and the intermediates are sh
   await text("no device shows this code").waitFor();
   complaints.length = 0; // and the 404
   await page.goto(`${url}/trust`);
-  await page.getByRole("cell", { name: "devices", exact: true }).waitFor();
+  await page.getByRole("cell", { name: "device", exact: true }).waitFor();
   assert.equal(await page.getByText("no key here").count(), 0);
   await look("trust");
 });
