@@ -156,7 +156,7 @@ fn test() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     ci()?;
-    fuzz::fuzz(10, 100_000)?;
+    fuzz::fuzz(5, 100_000)?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     let arguments = ["--exit", "--refusals", "--firmware"];
     run("devices in virtual machines: update, rollbacks, Secure Boot", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
