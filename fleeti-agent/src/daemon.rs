@@ -5,14 +5,14 @@ use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::outbox::Outbox;
 use crate::session::{self, Incoming};
-use crate::{Paths, enrollment, telemetry, write_durably};
+use crate::{Paths, enrollment, now_s, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -99,10 +99,6 @@ pub async fn run(paths: Paths) -> Result<()> {
             }
         }
     }
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 async fn wait_blessed(helper: Helper) {

@@ -4,7 +4,7 @@ use crate::driver::{Backoff, read_limited};
 use crate::helper::Helper;
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
-use crate::{Paths, write_durably};
+use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Largest answer that is read.
 const RESPONSE_MAX: usize = 64 * 1024;
@@ -81,10 +81,6 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
     let identity = enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }).await?;
     std::fs::remove_file(&path).ok();
     Ok(identity)
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// The record names the root that the server must chain to; the image brings it.

@@ -3,7 +3,7 @@
 
 use crate::driver::read_limited;
 use crate::image::{ImageFacts, log_key, running_release};
-use crate::{Paths, write_durably};
+use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
@@ -14,7 +14,7 @@ use fleeti_pki::transparency::note::VerifiedCheckpoint;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 /// Largest proof that is read.
@@ -203,7 +203,7 @@ impl Heard {
         let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? else {
             return self.change(|kept| kept.checkpoint = Some(note.to_owned()));
         };
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let now_s = now_s();
         if now_s >= old.stated_s() && stated.stated_s() > now_s + DAY_S {
             anyhow::bail!("a statement of the audit log is from the future: {}", stated.stated_s());
         }

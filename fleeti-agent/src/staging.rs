@@ -6,7 +6,6 @@ use crate::helper::Helper;
 use crate::image::release_keys;
 use crate::proxy::Proxy;
 use anyhow::Result;
-use base64::Engine;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::Progress;
 use fleeti_pki::manifest::{Signature, verify};
@@ -39,15 +38,8 @@ impl Staging {
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
         let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
         // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
-        let decoded: Vec<_> = signatures
-            .iter()
-            .filter_map(|(key_id, text)| {
-                let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-                Some(Signature { key_id: key_id.clone(), der })
-            })
-            .collect();
         let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
-        let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| untrusted(e.to_string()))?;
+        let verified = verify(manifest.as_bytes(), &Signature::all_of(&signatures), &keys).map_err(|e| untrusted(e.to_string()))?;
         // Whether it proves anything is the helper's to say.
         let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;

@@ -12,7 +12,7 @@
 
 use crate::audit::{Act, End, Entry, Stage};
 use crate::bundle::{self, Bundle};
-use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, from_pem, issue, serial, to_der, to_pem};
+use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, serial, to_der, to_pem};
 use crate::crl::{self, Revoked};
 use crate::csr;
 use crate::hierarchy::INTERMEDIATE_S;
@@ -272,15 +272,6 @@ impl Issued {
         let crl = base64::engine::general_purpose::STANDARD.decode(&bundle.crl).or_malformed("revocation list of the root")?;
         Ok(Self { revoked: crl::entries(&crl)?, bundle: Some(bundle) })
     }
-}
-
-/// An intermediate of a PEM text, that a bundle may hold.
-///
-/// # Errors
-/// [`Error::Refused`] for another kind of certificate.
-pub fn intermediate(pem: &str) -> Result<(Purpose, Certificate), Error> {
-    let certificate = from_pem(pem)?;
-    Ok((Purpose::of(&certificate)?, certificate))
 }
 
 #[cfg(test)]

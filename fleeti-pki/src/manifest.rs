@@ -2,6 +2,7 @@
 
 use crate::signer::{Algorithm, Signer, key_id, verify as verify_signature};
 use crate::{Error, OrMalformed};
+use base64::Engine;
 use der::{Decode, Document};
 use fleeti_core::canonical::{self, sha256_hex};
 use fleeti_core::manifest::{Manifest, ManifestError};
@@ -139,6 +140,15 @@ impl Signature {
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("manifest.{}.sig", self.key_id)
+    }
+    /// Out of what is said on the wire: key id and signature (DER, base64) of each signer. What is no base64 is no signature.
+    #[must_use]
+    pub fn all_of(wire: &[(String, String)]) -> Vec<Self> {
+        let decoded = |(key_id, text): &(String, String)| {
+            let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+            Some(Self { key_id: key_id.clone(), der })
+        };
+        wire.iter().filter_map(decoded).collect()
     }
     /// The key id of a file name; `None` when it is no signature's.
     #[must_use]

@@ -90,12 +90,8 @@ impl LastRelease {
         {
             return Ok(programs.clone());
         }
-        let decoded: Vec<_> = signatures
-            .iter()
-            .filter_map(|(key_id, text)| Some(Signature { key_id: key_id.clone(), der: STANDARD.decode(text).ok()? }))
-            .collect();
         let untrusted = |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
-        let programs = programs(&verify(manifest.as_bytes(), &decoded, trusted).map_err(untrusted)?)?;
+        let programs = programs(&verify(manifest.as_bytes(), &Signature::all_of(signatures), trusted).map_err(untrusted)?)?;
         self.0 = Some((asked, programs.clone()));
         Ok(programs)
     }

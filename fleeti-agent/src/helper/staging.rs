@@ -34,17 +34,10 @@ fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal>
 
 /// Checks everything about a manifest that this device can check.
 pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, String)]) -> Result<Verified, Refusal> {
-    use base64::Engine;
     let internal = |e: anyhow::Error| (FailureCode::ManifestUntrusted, format!("{e:#}"));
     let keys = release_keys(paths).map_err(internal)?;
-    let decoded: Vec<_> = signatures
-        .iter()
-        .filter_map(|(key_id, text)| {
-            let der = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-            Some(Signature { key_id: key_id.clone(), der })
-        })
-        .collect();
-    let verified = verify(manifest.as_bytes(), &decoded, &keys).map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
+    let verified =
+        verify(manifest.as_bytes(), &Signature::all_of(signatures), &keys).map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
     let (running, facts) = (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
     let m = verified.manifest();
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {

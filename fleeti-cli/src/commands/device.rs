@@ -1,5 +1,6 @@
 //! `fleeti device`.
 
+use super::keys;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
@@ -7,8 +8,6 @@ use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, RevocationReason};
 use fleeti_core::wire::device::Order;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What to do with devices.
@@ -218,7 +217,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             }
             Command::PairingRecord { out, server } => {
                 let record = block_on(async { server.client()?.enrollment_record().await.map_err(refused) })?;
-                write_secret(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?)?;
+                keys::write(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
                 output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
                 Ok(())
             }
@@ -226,7 +225,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let valid_s = hours.saturating_mul(3600);
                 let enrollment = server.client()?.create_enrollment(&fleet, valid_s).await.map_err(refused)?;
                 let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
-                write_secret(&out, &text)?;
+                keys::write(&out, &text, true)?;
                 let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
                 output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
                 Ok(())
@@ -300,7 +299,7 @@ async fn provision(
         let request = Provision { ek_sha256, ..request.clone() };
         let provisioned = client.provision(fleet, &request).await.map_err(refused)?;
         let path = out.join(format!("{}.json", provisioned.device));
-        write_secret(&path, &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?)?;
+        keys::write(&path, &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?, true)?;
         made.push(serde_json::json!({"device": provisioned.device, "bundle": path, "expires_s": provisioned.expires_s}));
         bar.inc(1);
     }
@@ -336,13 +335,6 @@ fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
         return Err(wrong("there is no device in it".into()));
     }
     Ok(devices)
-}
-
-/// Writes a file that only its owner may read, and that was not there.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 fn row(d: &Device) -> String {
