@@ -5,7 +5,7 @@ use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::outbox::Outbox;
 use crate::session::{self, Incoming};
-use crate::{Paths, enrollment, now_s, telemetry, write_durably};
+use crate::{Paths, enrollment, identity, now_s, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
@@ -33,11 +33,7 @@ pub async fn run(paths: Paths) -> Result<()> {
     helper.set_hostname(identity.device.clone()).await.ok();
     helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
     let tls = identity.tls(&paths)?;
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .connect_timeout(Duration::from_secs(20))
-        .read_timeout(Duration::from_secs(30))
-        .build()?;
+    let http = identity::http(tls.clone()).connect_timeout(Duration::from_secs(20)).read_timeout(Duration::from_secs(30)).build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
     let heard = Arc::new(Heard::open(&paths)?);

@@ -9,7 +9,7 @@ use crate::{Paths, write_durably};
 use anyhow::{Context as _, Result};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
-use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
+use fleeti_core::wire::device::{BootChange, BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
@@ -370,11 +370,17 @@ impl Driver {
         tokio::spawn(async move {
             let mut backoff = Backoff::default();
             loop {
-                let result = change_boot(&helper, &http, &url).await;
-                let is_made = result.is_ok();
                 // What is wanted is asked for anew each time: a later change takes the place of one that is refused.
-                if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err() || is_made {
-                    return;
+                match wanted_boot_change(&http, &url).await {
+                    Ok(change) => {
+                        let result = helper.change_boot(change).await;
+                        let is_made = result.is_ok();
+                        if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err() || is_made {
+                            return;
+                        }
+                    }
+                    // Nobody refused anything: the server could not be asked.
+                    Err(e) => tracing::warn!("{url}: {e:#}"),
                 }
                 tokio::select! {
                     () = backoff.wait() => {}
@@ -474,10 +480,9 @@ impl Driver {
     }
 }
 
-async fn change_boot(helper: &Helper, http: &reqwest::Client, url: &str) -> Result<()> {
+async fn wanted_boot_change(http: &reqwest::Client, url: &str) -> Result<BootChange> {
     let response = http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
-    let change = serde_json::from_slice(&read_limited(response, fleeti_core::manifest::BYTES_MAX).await?).context("boot/change.json")?;
-    helper.change_boot(change).await
+    serde_json::from_slice(&read_limited(response, fleeti_core::manifest::BYTES_MAX).await?).context("boot/change.json")
 }
 
 /// A body of at most `max` bytes, never more of it in memory.

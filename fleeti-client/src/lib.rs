@@ -93,7 +93,7 @@ impl Client {
         PROVIDER.call_once(|| {
             rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         });
-        let http = reqwest::Client::builder().build()?;
+        let http = reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE).build()?;
         Ok(Self { http, base: format!("{}/api/v1", url.trim_end_matches('/')), token: token.to_owned() })
     }
 

@@ -13,6 +13,7 @@ use actix_web::web::Data;
 use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
+use fleeti_core::wire::HTTP_KEEP_ALIVE;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{certificate, csr};
 use fleeti_signer::handle::SignerHandle;
@@ -131,12 +132,14 @@ impl Server {
                     .configure(web::routes)
             }
         })
+        .keep_alive(HTTP_KEEP_ALIVE)
         .workers(1)
         .disable_signals()
         .listen(api)?
         .run();
         let device_server = HttpServer::new(move || WebApp::new().app_data(shared.0.clone()).configure(http::device::routes))
             .on_connect(http::device::on_connect)
+            .keep_alive(HTTP_KEEP_ALIVE)
             .workers(1)
             .disable_signals()
             .listen_rustls_0_23(https, https_config(&app)?)?

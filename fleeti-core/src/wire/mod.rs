@@ -8,3 +8,14 @@ pub mod device;
 pub mod mqtt;
 pub mod problem;
 pub mod trust;
+
+use std::time::Duration;
+
+/// How long the server keeps an HTTP connection on which nothing is asked.
+pub const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client keeps one. Shorter, so that no request is sent on a connection that the server is about to close:
+/// such a request ends without an answer, and nobody knows whether it was heard (RFC 9112 section 9.6).
+pub const HTTP_IDLE: Duration = Duration::from_secs(30);
+
+const _: () = assert!(HTTP_IDLE.as_secs() * 2 < HTTP_KEEP_ALIVE.as_secs());
