@@ -21,6 +21,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attestation;
 pub mod canonical;
 pub mod id;
 pub mod manifest;

@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod approval;
+pub mod attestation;
 pub mod audit;
 pub mod authenticode;
 pub mod boot_keys;
@@ -30,10 +31,12 @@ pub mod crl;
 pub mod csr;
 pub mod hierarchy;
 pub mod manifest;
+pub mod measured;
 pub mod openpgp;
 mod pkcs7;
 pub mod sealed;
 pub mod signer;
+pub mod tpm;
 pub mod transparency;
 pub mod uefi;
 

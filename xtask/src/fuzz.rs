@@ -13,6 +13,8 @@ const READERS: &[(&str, &[&str])] = &[
     ("request", &["defects/request"]),
     ("crl", &["defects/crl"]),
     ("manifest", &["defects/manifest"]),
+    ("tpm", &["tpm"]),
+    ("log", &["measured"]),
     ("text", &["defects/manifest", "text"]),
 ];
 

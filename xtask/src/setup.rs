@@ -11,6 +11,8 @@ const NEEDED: &[Package] = &[
     ("nix-bin", "/usr/bin/nix-build", "builds the images"),
     ("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
     ("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
+    ("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known maker, in tests"),
+    ("tpm2-tools", "/usr/bin/tpm2_quote", "speaks to a TPM, and checks what it says, in tests"),
     ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
     ("curl", "/usr/bin/curl", "fetches packages"),
     ("xz-utils", "/usr/bin/xz", "unpacks packages"),
@@ -22,6 +24,8 @@ const NEEDED: &[Package] = &[
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
+    ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
+    ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
     ("g++", "/usr/bin/g++", "compiles libFuzzer"),
 ];

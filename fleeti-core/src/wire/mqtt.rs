@@ -13,6 +13,8 @@ pub enum Up {
     Acknowledgement,
     /// [`super::device::Telemetry`].
     Telemetry,
+    /// [`super::attestation::Evidence`].
+    Evidence,
 }
 
 /// What a device may subscribe to.
@@ -24,6 +26,8 @@ pub enum Down {
     Command,
     /// [`super::device::Notice`].
     Notice,
+    /// [`super::attestation::Challenge`].
+    Challenge,
 }
 
 /// Largest payload in either direction, bytes.
@@ -35,12 +39,13 @@ const PREFIX: &str = "fleeti/v1/";
 
 impl Up {
     /// Every topic a device may publish to.
-    pub const ALL: [Self; 3] = [Self::Report, Self::Acknowledgement, Self::Telemetry];
+    pub const ALL: [Self; 4] = [Self::Report, Self::Acknowledgement, Self::Telemetry, Self::Evidence];
     fn leaf(self) -> &'static str {
         match self {
             Self::Report => "report",
             Self::Acknowledgement => "ack",
             Self::Telemetry => "telemetry",
+            Self::Evidence => "evidence",
         }
     }
     /// The topic of this device.
@@ -57,12 +62,13 @@ impl Up {
 
 impl Down {
     /// Every topic a device may subscribe to.
-    pub const ALL: [Self; 3] = [Self::Desired, Self::Command, Self::Notice];
+    pub const ALL: [Self; 4] = [Self::Desired, Self::Command, Self::Notice, Self::Challenge];
     fn leaf(self) -> &'static str {
         match self {
             Self::Desired => "desired",
             Self::Command => "command",
             Self::Notice => "notice",
+            Self::Challenge => "challenge",
         }
     }
     /// The topic of this device.

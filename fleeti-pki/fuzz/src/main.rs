@@ -11,9 +11,18 @@ use fleeti_pki::crl::{self, VerifiedList};
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
+use fleeti_pki::measured::boot::MeasuredBoot;
+use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::{explained, phases};
+use fleeti_pki::tpm::attest::Attest;
+use fleeti_pki::tpm::credential;
+use fleeti_pki::tpm::endorsement::Makers;
+use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
+use fleeti_pki::tpm::signature::Signature;
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
 use fleeti_pki::{authenticode, bundle, csr, manifest};
 use libfuzzer_sys::fuzz_target;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Who the certificates and keys are of that readers want: nobody whom the corpus knows, so everything behind a
@@ -22,7 +31,12 @@ struct Somebody {
     certificate: Parsed,
     release: ReleaseKeys,
     log: LogKey,
+    attestation: AttestationKey,
+    endorsement: EndorsementKey,
 }
+
+const ATTESTATION_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ak.public");
+const ENDORSEMENT_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ek.public");
 
 static SOMEBODY: LazyLock<Somebody> = LazyLock::new(|| {
     let key = SoftKey::generate(Algorithm::P384).expect("a key");
@@ -30,6 +44,8 @@ static SOMEBODY: LazyLock<Somebody> = LazyLock::new(|| {
     Somebody {
         certificate: self_signed(Role::Root, period, &key).expect("a certificate"),
         release: ReleaseKeys::new(vec![manifest::PublicKey::of(&key).expect("a key")], 1).expect("a threshold"),
+        attestation: AttestationKey::new(Public::parse(ATTESTATION_KEY).expect("captured")).expect("captured"),
+        endorsement: EndorsementKey::new(Public::parse(ENDORSEMENT_KEY).expect("captured")).expect("captured"),
         log: LogKey::of("fleeti/fuzz/log", &SoftKey::generate(Algorithm::Ed25519).expect("a key")).expect("a log"),
     }
 });
@@ -82,6 +98,34 @@ const READERS: &[(&str, Reader)] = &[
         if let Ok(read) = Manifest::parse(data) {
             let again = manifest::to_bytes(&read).expect("what was read can be written");
             assert_eq!(Manifest::parse(&again).ok(), Some(read));
+        }
+    }),
+    ("tpm", |data| {
+        if let Ok(read) = Public::parse(data) {
+            assert_eq!(read.bytes(), data, "a name is over the bytes that were read");
+            let _ = read.to_spki_der();
+            let _ = AttestationKey::new(read.clone());
+            if let Ok(key) = EndorsementKey::new(read) {
+                let _ = credential::make(&key, &SOMEBODY.attestation.public().name(), &[7; 32]);
+            }
+        }
+        // Everything behind the signature is read before it is checked.
+        let _ = Attest::quote(data, data, &SOMEBODY.attestation);
+        let _ = Attest::certification(data, data, &SOMEBODY.attestation);
+        let _ = Signature::parse(data);
+        let _ = Makers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+    }),
+    ("log", |data| {
+        if let Ok(log) = FirmwareLog::parse(data) {
+            let registers = log.replay();
+            assert!(log.events().iter().all(|e| registers.contains_key(&e.register)));
+            let _ = MeasuredBoot::of(&log);
+            for register in 0..24 {
+                let _ = explained::events(register, Some(&log), &[], &BTreeMap::new());
+            }
+        }
+        if let Ok(measurements) = phases::parse(data) {
+            phases::replay(&mut Registers::new(), &measurements);
         }
     }),
     ("text", |data| {

@@ -1,12 +1,14 @@
 //! What Fleeti makes, judged by the tools of the world: openssl and sbverify.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod attestation;
 mod backends;
 mod chains;
 mod defects;
 mod secure_boot;
 #[cfg(feature = "pkcs11")]
 mod token;
+mod tpm;
 
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};

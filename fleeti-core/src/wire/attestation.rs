@@ -1,0 +1,167 @@
+//! What device and server say to each other about the device's TPM, and what people are shown of it. Bytes are base64
+//! (RFC 4648, 4), digests and registers hexadecimal.
+
+use crate::attestation::{Claim, Level};
+use crate::id::ReleaseName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most certificates that a device shows of its endorsement key.
+pub const CERTIFICATES_MAX: usize = 9;
+/// How long a device has for an answer, seconds.
+pub const CHALLENGE_S: u64 = 60;
+/// How often a device that is there is asked, seconds; each time up to a fifth sooner, so that not all come at once.
+pub const INTERVAL_S: u64 = 900;
+/// How long a result counts: a device that is silent for longer is what it was before it proved anything.
+pub const FRESH_S: u64 = 4 * INTERVAL_S;
+
+/// `POST /tpm`: a device shows its TPM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmIdentity {
+    /// TPMT_PUBLIC of the endorsement key.
+    pub endorsement_key: String,
+    /// Its certificate, then those up to the maker's, DER; at most [`CERTIFICATES_MAX`].
+    pub certificates: Vec<String>,
+    /// TPMT_PUBLIC of the attestation key.
+    pub attestation_key: String,
+}
+
+/// The answer: a secret that only that TPM gives away, and only for that attestation key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmSecret {
+    /// Which.
+    pub id: String,
+    /// TPM2B_ID_OBJECT.
+    pub blob: String,
+    /// TPM2B_ENCRYPTED_SECRET.
+    pub secret: String,
+}
+
+/// `POST /tpm/proved`: what the TPM gave away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmProof {
+    /// [`TpmSecret::id`].
+    pub id: String,
+    /// The secret.
+    pub secret: String,
+}
+
+/// `down/challenge`: a question that is asked once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Which.
+    pub id: String,
+    /// 32 random bytes, hexadecimal.
+    pub nonce: String,
+}
+
+/// `up/evidence`: the answer. The log of firmware was sent before (`PUT /logs/{sha256}`), once in a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// [`Challenge::id`].
+    pub challenge: String,
+    /// TPMS_ATTEST.
+    pub quote: String,
+    /// TPMT_SIGNATURE.
+    pub signature: String,
+    /// What the registers held, by number.
+    pub registers: BTreeMap<u8, String>,
+    /// SHA-256 of firmware's log.
+    pub firmware_log: String,
+    /// The log of user space.
+    pub phases_log: String,
+}
+
+/// What the last evidence of a device means (RFC 9334: Attestation Result).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AttestationResult {
+    /// The level that the evidence reached.
+    pub level: Level,
+    /// What it stands on.
+    pub claims: Vec<Claim>,
+    /// The release that was measured; `None` when it is none that is known.
+    pub release: Option<ReleaseName>,
+    /// Unix seconds.
+    pub appraised_s: u64,
+    /// SHA-256 of the quote.
+    pub evidence: String,
+}
+
+impl AttestationResult {
+    /// The level now: a device that has been silent for [`FRESH_S`] is no more than its token.
+    #[must_use]
+    pub fn level_at(&self, now_s: u64) -> Level {
+        if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
+    }
+
+    /// Whether it still counts.
+    #[must_use]
+    pub const fn is_fresh(&self, now_s: u64) -> bool {
+        now_s < self.appraised_s + FRESH_S
+    }
+}
+
+/// `GET /devices/{id}/attestation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Attestation {
+    /// The level that counts now.
+    pub level: Level,
+    /// As in `L4`.
+    pub level_code: String,
+    /// Whether the last result still counts.
+    pub is_fresh: bool,
+    /// The last result; `None` for a device that never answered.
+    pub result: Option<AttestationResult>,
+    /// Its TPM; `None` for a device that has shown none.
+    pub tpm: Option<Tpm>,
+    /// What was measured, register by register.
+    pub registers: Vec<MeasuredRegister>,
+}
+
+/// A device's TPM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Tpm {
+    /// SHA-256 of the public area of its endorsement key.
+    pub ek_sha256: String,
+    /// As in `hardware` or `virtual`; `None` where nobody that is believed vouches for it.
+    pub maker: Option<String>,
+    /// What its certificate says: manufacturer, model, version; or why it has none that counts.
+    pub description: String,
+    /// Unix seconds.
+    pub bound_s: u64,
+}
+
+/// A register, and what was measured into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MeasuredRegister {
+    /// Its number.
+    pub register: u8,
+    /// What belongs there.
+    pub title: String,
+    /// What it held.
+    pub value: String,
+    /// What was measured into it, in its order, in words.
+    pub events: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_falls_silent_is_no_more_than_its_token() {
+        let result = AttestationResult {
+            level: Level::VerifiedBoot,
+            claims: Vec::new(),
+            release: None,
+            appraised_s: 1_000,
+            evidence: String::new(),
+        };
+        assert_eq!(result.level_at(1_000 + FRESH_S - 1), Level::VerifiedBoot);
+        assert_eq!(result.level_at(1_000 + FRESH_S), Level::Token);
+        let contradicted = AttestationResult { level: Level::SelfReported, ..result };
+        assert_eq!(contradicted.level_at(1_000 + FRESH_S), Level::SelfReported, "silence raises nothing");
+    }
+}

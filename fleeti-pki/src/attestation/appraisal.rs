@@ -1,0 +1,262 @@
+//! What verified evidence means: claims, each with whose word it is and what would raise it, and the level that they allow.
+
+use super::evidence::VerifiedEvidence;
+use crate::measured::boot::MeasuredBoot;
+use crate::measured::log::Registers;
+use crate::tpm::endorsement::Kind;
+use crate::uefi;
+use fleeti_core::attestation::{Aspect, Claim, Level, Tier, level};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::device::FirmwareKeys;
+
+/// What a release measures when it starts (RFC 9334: Reference Values).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Which.
+    pub release: ReleaseName,
+    /// Authenticode digest of its kernel image.
+    pub kernel_image: [u8; 32],
+    /// Register 11 once it is up.
+    pub register_11: [u8; 32],
+}
+
+/// What is known of a device, by others than itself.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Who made its TPM; `None` where nobody says so.
+    pub maker: Option<Kind>,
+    /// Whether a TPM in software counts as one of hardware: whoever runs the host is then believed.
+    pub trusts_hypervisor: bool,
+    /// What its Secure Boot variables hold; `None` where no keys were made for it.
+    pub firmware_keys: Option<FirmwareKeys>,
+    /// Releases that it may run.
+    pub references: Vec<Reference>,
+    /// Authenticode digests of boot loaders that it may have.
+    pub boot_loaders: Vec<[u8; 32]>,
+    /// Registers of the firmware's code (0 and 2) as an operator has accepted them, or as they were at first.
+    pub firmware_code: Option<FirmwareCode>,
+}
+
+/// The firmware's own code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareCode {
+    /// Registers 0 and 2.
+    pub registers: [[u8; 32]; 2],
+    /// Whether an operator has accepted it; else it is only what was seen at first.
+    pub is_accepted: bool,
+}
+
+impl FirmwareCode {
+    /// What was quoted, not yet accepted.
+    #[must_use]
+    pub fn seen(registers: &Registers) -> Self {
+        Self { registers: [0, 2].map(|r| registers.get(&r).copied().unwrap_or_default()), is_accepted: false }
+    }
+}
+
+/// What evidence means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appraisal {
+    /// The level.
+    pub level: Level,
+    /// What it stands on.
+    pub claims: Vec<Claim>,
+    /// The release that was measured; `None` when it is none that is known.
+    pub release: Option<ReleaseName>,
+}
+
+/// A claim before its texts are owned: aspect, tier, code, finding, source, what would raise it.
+fn claim(aspect: Aspect, tier: Tier, code: &str, finding: impl Into<String>, source: &str, raise: Option<&str>) -> Claim {
+    Claim { aspect, tier, code: code.into(), finding: finding.into(), source: source.into(), raise: raise.map(str::to_owned) }
+}
+
+/// Says what evidence means. Where nothing is expected of a device, nothing is affirmed.
+#[must_use]
+pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
+    let mut claims = vec![identity(), hardware(known), firmware_code(evidence, known)];
+    let mut release = None;
+    match MeasuredBoot::of(evidence.firmware_log()) {
+        Ok(boot) => {
+            claims.push(configuration(&boot, known));
+            let (found, started) = executables(evidence, &boot, known);
+            release = found.map(|r| r.release.clone());
+            claims.push(started);
+            claims.push(file_system(evidence, found));
+        }
+        Err(e) => claims.push(claim(
+            Aspect::Configuration,
+            Tier::Contraindicated,
+            e.code(),
+            format!("firmware's log contradicts itself: {e}"),
+            "firmware's log, replayed to the quote",
+            None,
+        )),
+    }
+    Appraisal { level: level(&claims), claims, release }
+}
+
+fn identity() -> Claim {
+    claim(
+        Aspect::InstanceIdentity,
+        Tier::Affirming,
+        "identity",
+        "the attestation key that was enrolled answered a challenge that was asked once",
+        "TPM quote",
+        None,
+    )
+}
+
+fn hardware(known: &Known) -> Claim {
+    const SOURCE: &str = "endorsement certificate, checked at enrollment";
+    let of = |tier, code, finding: &str, raise| claim(Aspect::Hardware, tier, code, finding, SOURCE, raise);
+    match known.maker {
+        Some(Kind::Hardware) => of(Tier::Affirming, "maker-known", "the TPM is of a maker that is believed", None),
+        Some(Kind::Virtual) if known.trusts_hypervisor => {
+            of(Tier::Affirming, "maker-virtual-trusted", "the TPM is software, and whoever runs its host is believed by policy", None)
+        }
+        Some(Kind::Virtual) => of(
+            Tier::Warning,
+            "maker-virtual",
+            "the TPM is software: whoever runs its host has its keys",
+            Some("a policy that believes whoever runs the host"),
+        ),
+        None => of(
+            Tier::None,
+            "maker-unknown",
+            "nobody that is believed vouches for the TPM; its keys are pinned to this device",
+            Some("the certificate of its maker, in the list of makers that are believed, and enrolling it anew"),
+        ),
+    }
+}
+
+fn firmware_code(evidence: &VerifiedEvidence, known: &Known) -> Claim {
+    let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, "TPM quote, registers 0 and 2", raise);
+    const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
+    let found = FirmwareCode::seen(evidence.registers());
+    match &known.firmware_code {
+        Some(code) if code.registers != found.registers => of(
+            Tier::Warning,
+            "firmware-changed",
+            "the firmware's code is another one than was seen before: it was updated, or replaced",
+            ACCEPT,
+        ),
+        Some(code) if code.is_accepted => {
+            of(Tier::Affirming, "firmware-accepted", "the firmware's code is one that an operator accepted", None)
+        }
+        Some(_) => of(Tier::None, "firmware-pinned", "the firmware's code is the one that was seen first", ACCEPT),
+        None => of(Tier::None, "firmware-new", "the firmware's code is seen for the first time", ACCEPT),
+    }
+}
+
+fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
+    const SOURCE: &str = "TPM quote, register 7, and the variables in firmware's log";
+    let of = |tier, code, finding: &str, raise| claim(Aspect::Configuration, tier, code, finding, SOURCE, raise);
+    let Some(expected) = &known.firmware_keys else {
+        let raise = Some("Secure Boot keys of its own: fleeti device provision");
+        return of(Tier::None, "keys-none", "no Secure Boot keys were made for this device", raise);
+    };
+    if !boot.secure_boot {
+        return of(Tier::Contraindicated, "secure-boot-off", "Secure Boot was off when it started", None);
+    }
+    let certificates = |name| {
+        let found = uefi::certificates(boot.variable(name)).unwrap_or_default();
+        found.iter().map(|der| sha256_hex(der)).collect::<Vec<_>>()
+    };
+    let (pk, kek, db) = (certificates("PK"), certificates("KEK"), certificates("db"));
+    if pk != expected.pk.iter().cloned().collect::<Vec<_>>() || kek != expected.kek {
+        return of(Tier::Contraindicated, "keys-foreign", "PK or KEK are not those that were made for this device", None);
+    }
+    // While a change of keys is on its way, db is what it was or what it will be: nothing foreign, and a key of ours.
+    if db.is_empty() || !db.iter().any(|d| expected.db.contains(d)) {
+        return of(Tier::Contraindicated, "db-foreign", "db holds no key that was made for this device", None);
+    }
+    if db != expected.db {
+        return of(
+            Tier::Warning,
+            "db-other",
+            "db holds other keys than it should by now",
+            Some("the pending change of keys, and a restart"),
+        );
+    }
+    let digests: Vec<String> = uefi::digests(boot.variable("dbx")).unwrap_or_default().iter().map(hex::encode).collect();
+    if !expected.dbx.iter().all(|d| digests.contains(d)) {
+        return of(
+            Tier::Warning,
+            "dbx-old",
+            "dbx does not forbid all that it should by now",
+            Some("the pending change of keys, and a restart"),
+        );
+    }
+    let vouchers: Vec<String> = boot.authorities.iter().map(|der| sha256_hex(der)).collect();
+    if vouchers.is_empty() || !vouchers.iter().all(|v| expected.db.contains(v)) {
+        return of(
+            Tier::Contraindicated,
+            "voucher-foreign",
+            "what was started was vouched for by a key that was not made for this device",
+            None,
+        );
+    }
+    of(Tier::Affirming, "keys-own", "Secure Boot was on, with the keys that were made for this device alone", None)
+}
+
+fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k Known) -> (Option<&'k Reference>, Claim) {
+    const SOURCE: &str = "TPM quote, registers 4, 11 and 12, and the programs in firmware's log";
+    let of = |tier, code: &str, finding: String, raise| claim(Aspect::Executables, tier, code, finding, SOURCE, raise);
+    if known.references.is_empty() {
+        let raise = Some("a release that this server knows");
+        return (None, of(Tier::None, "release-unknown", "this server knows no release that it may run".into(), raise));
+    }
+    let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
+    let [boot_loader, kernel_image, inner @ ..] = boot.programs.as_slice() else {
+        return wrong("programs-missing", format!("{} programs were started, not a boot loader and a kernel image", boot.programs.len()));
+    };
+    if !known.boot_loaders.contains(boot_loader) {
+        return wrong("boot-loader-foreign", format!("the boot loader {} is of no release", hex::encode(boot_loader)));
+    }
+    let Some(reference) = known.references.iter().find(|r| r.kernel_image == *kernel_image) else {
+        return wrong("kernel-image-foreign", format!("the kernel image {} is of no release that it may run", hex::encode(kernel_image)));
+    };
+    if inner.len() > 1 {
+        return wrong("programs-more", format!("{} more programs were started than a release has", inner.len()));
+    }
+    let register = |n| evidence.registers().get(&n).copied().unwrap_or_default();
+    if register(11) != reference.register_11 {
+        let last = evidence.phases().iter().rev().find(|m| m.register == 11).and_then(|m| m.words.clone());
+        let last = last.unwrap_or_else(|| "words that the log does not show".into());
+        return wrong(
+            "register-11",
+            format!("the kernel image and phases of {} are not what register 11 holds; measured last: {last}", reference.release),
+        );
+    }
+    for (n, what) in [(12, "a command line, credential or addon"), (13, "a system extension")] {
+        if register(n) != [0; 32] {
+            return wrong(if n == 12 { "register-12" } else { "register-13" }, format!("{what} from outside the release was loaded"));
+        }
+    }
+    let finding = format!("the boot loader and kernel image of {} were started, and nothing beside them", reference.release);
+    (Some(reference), of(Tier::Affirming, "release", finding, None))
+}
+
+fn file_system(evidence: &VerifiedEvidence, found: Option<&Reference>) -> Claim {
+    const SOURCE: &str = "the root hash in the kernel image's command line, TPM quote, register 11";
+    let _ = evidence;
+    match found {
+        Some(reference) => claim(
+            Aspect::FileSystem,
+            Tier::Affirming,
+            "root-hash",
+            format!("the root file system is that of {}, block by block (dm-verity)", reference.release),
+            SOURCE,
+            None,
+        ),
+        None => claim(
+            Aspect::FileSystem,
+            Tier::None,
+            "root-hash-unknown",
+            "which root file system it has is not known",
+            SOURCE,
+            Some("a kernel image that is known"),
+        ),
+    }
+}

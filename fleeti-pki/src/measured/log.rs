@@ -1,0 +1,223 @@
+//! The log that firmware keeps of what it measured (TCG "PC Client Platform Firmware Profile", 1.06, 10.2: crypto-agile).
+//!
+//! Nobody vouches for it: it counts for nothing until it is [replayed](FirmwareLog::replay) to registers that a TPM quoted,
+//! and then only its *digests* do. What an event says of itself counts where its digest is checked to be of just that.
+
+use crate::tpm::{Hash, Reader, Unreadable};
+use std::collections::BTreeMap;
+
+const WHAT: &str = "firmware's event log";
+/// Bytes of the largest log.
+pub const BYTES_MAX: usize = 512 * 1024;
+/// Most events.
+const EVENTS_MAX: usize = 4096;
+/// Begins a crypto-agile log.
+const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
+/// Names an event of locality (10.4.5.3).
+const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
+/// Registers that begin with zeros and are not reset while a system runs.
+const REGISTERS: u32 = 16;
+
+/// What an event is (10.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// Measured nowhere.
+    NoAction,
+    /// Between what firmware did and what follows.
+    Separator,
+    /// Something was done.
+    Action,
+    /// By a boot loader or stub.
+    Ipl,
+    /// Tagged by an operating system's loader.
+    Tag,
+    /// A variable of the Secure Boot policy.
+    VariableDriverConfig,
+    /// A variable that says what to boot.
+    VariableBoot,
+    /// What vouched for a program that was started.
+    VariableAuthority,
+    /// A program was started.
+    Application,
+    /// A driver that a boot service loads.
+    Driver,
+    /// Any other one.
+    Other(u32),
+}
+
+impl EventKind {
+    const fn of(value: u32) -> Self {
+        match value {
+            0x0000_0003 => Self::NoAction,
+            0x0000_0004 => Self::Separator,
+            0x0000_0006 => Self::Tag,
+            0x0000_000d => Self::Ipl,
+            0x8000_0001 => Self::VariableDriverConfig,
+            0x8000_0002 | 0x8000_000c => Self::VariableBoot,
+            0x8000_0003 => Self::Application,
+            0x8000_0004 => Self::Driver,
+            0x8000_0007 => Self::Action,
+            0x8000_00e0 => Self::VariableAuthority,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// Something that was measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Into which register.
+    pub register: u8,
+    /// What it says that it is.
+    pub kind: EventKind,
+    /// What the register was extended by, SHA-256.
+    pub digest: [u8; 32],
+    /// What it says of itself.
+    pub data: Vec<u8>,
+}
+
+/// A log, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareLog {
+    events: Vec<Event>,
+    /// What register 0 begins with: the locality of TPM2_Startup (0, 3, or 4 after an H-CRTM).
+    locality: u8,
+}
+
+/// Registers by number.
+pub type Registers = BTreeMap<u8, [u8; 32]>;
+
+/// A register, extended by a digest (Part 1, 17.2).
+#[must_use]
+pub fn extended(register: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
+    sha_256(&[register, digest])
+}
+
+pub(super) fn sha_256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&Hash::Sha256.digest(parts));
+    digest
+}
+
+impl FirmwareLog {
+    /// Reads a log.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything but a whole one with a SHA-256 bank.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        if bytes.len() > BYTES_MAX {
+            return Err(Unreadable::TooLong { what: WHAT, length: bytes.len(), max: BYTES_MAX });
+        }
+        let mut r = Reader::new(WHAT, bytes);
+        let banks = header(&mut r)?;
+        let mut log = Self { events: Vec::new(), locality: 0 };
+        while !r.is_empty() {
+            if log.events.len() == EVENTS_MAX {
+                return Err(Unreadable::TooLong { what: WHAT, length: EVENTS_MAX + 1, max: EVENTS_MAX });
+            }
+            let event = event(&mut r, &banks)?;
+            if event.kind == EventKind::NoAction {
+                log.no_action(&event)?;
+            } else {
+                log.events.push(event);
+            }
+        }
+        Ok(log)
+    }
+
+    /// The one event of its kind that counts says from where the TPM was started.
+    fn no_action(&mut self, event: &Event) -> Result<(), Unreadable> {
+        let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
+        let is_first = !self.events.iter().any(|e| e.register == 0);
+        match locality {
+            [locality @ (0 | 3 | 4)] if is_first && event.register == 0 => self.locality = *locality,
+            _ => return Err(Unreadable::Wrong { what: WHAT, detail: "StartupLocality is not 0, 3 or 4, or comes late" }),
+        }
+        Ok(())
+    }
+
+    /// Everything that was measured, in its order.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// What was measured into one register.
+    pub fn of(&self, register: u8) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(move |e| e.register == register)
+    }
+
+    /// What the registers hold after all of it. A register without an event is not in it.
+    #[must_use]
+    pub fn replay(&self) -> Registers {
+        let mut registers = Registers::new();
+        for event in &self.events {
+            let mut start = [0; 32];
+            if event.register == 0 {
+                start[31] = self.locality;
+            }
+            let register = registers.entry(event.register).or_insert(start);
+            *register = extended(register, &event.digest);
+        }
+        registers
+    }
+}
+
+/// The banks of the log, in their order, and how long their digests are.
+fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
+    let wrong = |detail| Err(Unreadable::Wrong { what: WHAT, detail });
+    let (register, kind, digest) = (r.u32_le()?, r.u32_le()?, r.array::<20>()?);
+    if register != 0 || kind != 3 || digest != [0; 20] {
+        return wrong("it does not begin with an event that measures nothing");
+    }
+    let length = r.u32_le()? as usize;
+    let mut inner = Reader::new("the first event", r.take(length)?);
+    if &inner.array::<16>()? != SIGNATURE {
+        return wrong("it is not crypto-agile");
+    }
+    let _platform_class = inner.u32_le()?;
+    let (_minor, major, _errata, _uintn) = (inner.u8()?, inner.u8()?, inner.u8()?, inner.u8()?);
+    if major != 2 {
+        return wrong("it is of another family than TPM 2.0");
+    }
+    let count = inner.u32_le()?;
+    if !(1..=8).contains(&count) {
+        return wrong("it has no bank, or more than eight");
+    }
+    let banks = (0..count).map(|_| Ok((inner.u16_le()?, usize::from(inner.u16_le()?)))).collect::<Result<Vec<_>, _>>()?;
+    let vendor = inner.u8()?;
+    inner.take(usize::from(vendor))?;
+    inner.end()?;
+    let is_right = |(id, length): &(u16, usize)| Hash::from_id(*id).is_none_or(|hash| hash.length() == *length) && *length <= 64;
+    let is_twice = banks.iter().enumerate().any(|(i, (id, _))| banks[..i].iter().any(|(other, _)| other == id));
+    if !banks.iter().all(is_right) || is_twice || !banks.iter().any(|(id, _)| *id == Hash::Sha256.id()) {
+        return wrong("it has no SHA-256 bank, one of a wrong length, or one twice");
+    }
+    Ok(banks)
+}
+
+fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable> {
+    let (register, kind, count) = (r.u32_le()?, EventKind::of(r.u32_le()?), r.u32_le()?);
+    // Registers behind are of dynamic launches, which nothing here makes.
+    if register >= REGISTERS {
+        return r.unknown("register", register);
+    }
+    if count as usize != banks.len() {
+        return r.unknown("count of digests", count);
+    }
+    let mut sha_256 = [0; 32];
+    for (wanted, length) in banks {
+        let id = r.u16_le()?;
+        if id != *wanted {
+            return r.unknown("algorithm of a digest", id.into());
+        }
+        let digest = r.take(*length)?;
+        if id == Hash::Sha256.id() {
+            sha_256.copy_from_slice(digest);
+        }
+    }
+    let length = r.u32_le()? as usize;
+    let data = r.take(length)?.to_vec();
+    // INVARIANT: less than REGISTERS.
+    Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest: sha_256, data })
+}

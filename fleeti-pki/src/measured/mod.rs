@@ -1,0 +1,10 @@
+//! What was measured while a system booted: the logs, what they mean, and what is expected of a release.
+//!
+//! [`log`] (firmware, boot loader, stub) · [`phases`] (user space) · [`boot`] (what the log means) · [`explained`] (in words) · [`predicted`] (what
+//! will be measured).
+
+pub mod boot;
+pub mod explained;
+pub mod log;
+pub mod phases;
+pub mod predicted;

@@ -1,0 +1,169 @@
+//! Who made a TPM: the certificate of its endorsement key, up to a maker that an operator chose to believe (TCG "EK
+//! Credential Profile for TPM Family 2.0", version 2.5, 3.2).
+
+use super::public::{EndorsementKey, Key};
+use crate::certificate::{self, Parsed};
+use crate::{Error, OrMalformed};
+use const_oid::ObjectIdentifier;
+use der::Decode;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::time::Duration;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
+
+/// tcg-kp-EKCertificate.
+const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// The same, as webpki takes it: the contents of its DER.
+const EK_CERTIFICATE_DER: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+const MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
+const MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
+const VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
+/// Some makers name the key's purpose in its algorithm (RFC 4055, 4.1).
+const RSAES_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
+/// Most certificates between a TPM and its maker.
+pub const INTERMEDIATES_MAX: usize = 8;
+/// Bytes of the largest certificate.
+pub const CERTIFICATE_MAX: usize = 8 * 1024;
+
+/// What a maker makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Chips, or firmware of a processor.
+    Hardware,
+    /// TPMs in software: whoever runs the host has their secrets.
+    Virtual,
+}
+
+/// Makers whose TPMs are believed. Empty is a choice too: nothing is then genuine.
+#[derive(Debug, Default)]
+pub struct Makers(Vec<(TrustAnchor<'static>, Kind)>);
+
+/// What a certificate says of a TPM that one of the [`Makers`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endorsement {
+    /// What kind of maker.
+    pub kind: Kind,
+    /// As in `id:49465800`.
+    pub manufacturer: String,
+    /// As in `SLB9670`.
+    pub model: String,
+    /// As in `id:0007`.
+    pub version: String,
+}
+
+/// Why nobody vouches for a TPM.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotEndorsed {
+    /// The certificate is for another key.
+    #[error("the endorsement certificate is for another key")]
+    OtherKey,
+    /// The certificate is none of an endorsement key.
+    #[error("the certificate is none of an endorsement key: {0}")]
+    NotOne(&'static str),
+    /// It leads to no maker that is believed.
+    #[error("the endorsement certificate leads to no maker that is believed: {0}")]
+    Chain(String),
+    /// It cannot be read.
+    #[error("the endorsement certificate cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Makers {
+    /// Believes the maker whose certificate (DER) this is: a root, or an intermediate that signs endorsement certificates.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for anything but the certificate of an authority.
+    pub fn believe(&mut self, der: &[u8], kind: Kind) -> Result<(), Error> {
+        let parsed = certificate::from_der(der)?;
+        let constraints = parsed.tbs_certificate().get_extension::<BasicConstraints>().or_malformed("certificate of a maker")?;
+        if !constraints.is_some_and(|(_, c)| c.ca) {
+            return Err(Error::Malformed { what: "certificate of a maker", detail: "it is not an authority's".into() });
+        }
+        let der = CertificateDer::from(der);
+        let anchor = webpki::anchor_from_trusted_cert(&der).or_malformed("certificate of a maker")?;
+        self.0.push((anchor.to_owned(), kind));
+        Ok(())
+    }
+
+    /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it and its maker, DER.
+    ///
+    /// # Errors
+    /// [`NotEndorsed`].
+    pub fn verify(&self, key: &EndorsementKey, certificates: &[Vec<u8>], now_s: u64) -> Result<Endorsement, NotEndorsed> {
+        let (leaf, between) = certificates.split_first().ok_or(NotEndorsed::NotOne("there is none"))?;
+        if between.len() > INTERMEDIATES_MAX || certificates.iter().any(|c| c.len() > CERTIFICATE_MAX) {
+            return Err(NotEndorsed::Unreadable(format!("more than {INTERMEDIATES_MAX} between, or one above {CERTIFICATE_MAX} bytes")));
+        }
+        let parsed = certificate::from_der(leaf).map_err(|e| NotEndorsed::Unreadable(e.to_string()))?;
+        is_for(&parsed, key)?;
+        is_endorsement(&parsed, key)?;
+        let kind = self.path(leaf, between, now_s)?;
+        let [manufacturer, model, version] = described(&parsed)?;
+        Ok(Endorsement { kind, manufacturer, model, version })
+    }
+
+    fn path(&self, leaf: &[u8], between: &[Vec<u8>], now_s: u64) -> Result<Kind, NotEndorsed> {
+        let chain = |e: webpki::Error| NotEndorsed::Chain(e.to_string());
+        let leaf = CertificateDer::from(leaf);
+        let end = webpki::EndEntityCert::try_from(&leaf).map_err(chain)?;
+        let anchors: Vec<_> = self.0.iter().map(|(anchor, _)| anchor.clone()).collect();
+        let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
+        // Not `required`: the certificates between have no such usage, and need none.
+        let usage = webpki::KeyUsage::required_if_present(EK_CERTIFICATE_DER);
+        let path = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, now, usage, None, None).map_err(chain)?;
+        let found = self.0.iter().find(|(anchor, _)| anchor == path.anchor());
+        found.map(|(_, kind)| *kind).ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
+    }
+}
+
+fn is_for(certificate: &Parsed, key: &EndorsementKey) -> Result<(), NotEndorsed> {
+    let wanted = key.public().to_spki_der().map_err(|_| NotEndorsed::OtherKey)?;
+    let wanted = spki::SubjectPublicKeyInfoOwned::from_der(&wanted).map_err(|_| NotEndorsed::OtherKey)?;
+    let found = certificate.tbs_certificate().subject_public_key_info();
+    let same_kind =
+        found.algorithm == wanted.algorithm || (matches!(key.public().key, Key::Rsa { .. }) && found.algorithm.oid == RSAES_OAEP);
+    if same_kind && found.subject_public_key == wanted.subject_public_key { Ok(()) } else { Err(NotEndorsed::OtherKey) }
+}
+
+fn is_endorsement(certificate: &Parsed, key: &EndorsementKey) -> Result<(), NotEndorsed> {
+    let tbs = certificate.tbs_certificate();
+    let unreadable = |e: der::Error| NotEndorsed::Unreadable(e.to_string());
+    let usages = tbs.get_extension::<ExtendedKeyUsage>().map_err(unreadable)?;
+    if !usages.is_some_and(|(_, usages)| usages.0.contains(&EK_CERTIFICATE)) {
+        return Err(NotEndorsed::NotOne("its extended key usage does not say so"));
+    }
+    let constraints = tbs.get_extension::<BasicConstraints>().map_err(unreadable)?;
+    if constraints.is_some_and(|(_, c)| c.ca) {
+        return Err(NotEndorsed::NotOne("it is an authority's"));
+    }
+    let usage = tbs.get_extension::<KeyUsage>().map_err(unreadable)?;
+    let fits = usage.is_none_or(|(_, usage)| match key.public().key {
+        Key::Rsa { .. } => usage.key_encipherment(),
+        Key::Ecc { .. } => usage.key_agreement(),
+    });
+    if fits { Ok(()) } else { Err(NotEndorsed::NotOne("its key usage is another")) }
+}
+
+/// Manufacturer, model and version (EK Credential Profile, 3.2.9).
+fn described(certificate: &Parsed) -> Result<[String; 3], NotEndorsed> {
+    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>().map_err(|e| NotEndorsed::Unreadable(e.to_string()))?;
+    let names = names.map(|(_, names)| names.0).unwrap_or_default();
+    let attributes: Vec<_> = names
+        .iter()
+        .filter_map(|name| if let GeneralName::DirectoryName(name) = name { Some(name) } else { None })
+        .flat_map(|name| name.iter())
+        .collect();
+    let found = |oid| {
+        let attribute = attributes.iter().find(|a| a.oid == oid)?;
+        let text = std::str::from_utf8(attribute.value.value()).ok()?;
+        Some(text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(64).collect())
+    };
+    [MANUFACTURER, MODEL, VERSION]
+        .map(|oid| found(oid).ok_or(NotEndorsed::NotOne("it does not name manufacturer, model and version")))
+        .into_iter()
+        .collect::<Result<Vec<String>, _>>()
+        .and_then(|three| three.try_into().map_err(|_| NotEndorsed::NotOne("it names too much")))
+}

@@ -1,0 +1,62 @@
+//! Signatures of keys in a TPM (TPMT_SIGNATURE; Part 2, 11.3.4).
+
+use super::public::{Curve, ECDSA, padded};
+use super::{Hash, Reader, Unreadable};
+
+const WHAT: &str = "TPMT_SIGNATURE";
+
+/// An ECDSA signature. Nothing else is read: nothing here signs by anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    hash: Hash,
+    r: Vec<u8>,
+    s: Vec<u8>,
+}
+
+/// Why a signature is not the key's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSigned {
+    /// Another hash than that of the key.
+    #[error("it is made with another hash than the key's")]
+    Hash,
+    /// It does not verify.
+    #[error("it does not verify")]
+    Wrong,
+}
+
+impl Signature {
+    /// Reads a TPMT_SIGNATURE.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything but a whole one by ECDSA.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let mut reader = Reader::new(WHAT, bytes);
+        match reader.u16()? {
+            ECDSA => {}
+            other => return reader.unknown("sigAlg", other.into()),
+        }
+        let id = reader.u16()?;
+        let Some(hash) = Hash::from_id(id) else { return reader.unknown("hash", id.into()) };
+        let (r, s) = (reader.sized(48)?.to_vec(), reader.sized(48)?.to_vec());
+        reader.end()?;
+        Ok(Self { hash, r, s })
+    }
+
+    /// That the key at `point` on `curve` signed `message`.
+    ///
+    /// # Errors
+    /// [`NotSigned`].
+    pub fn verify(&self, curve: Curve, point: &[u8], message: &[u8]) -> Result<(), NotSigned> {
+        if self.hash != curve.hash() {
+            return Err(NotSigned::Hash);
+        }
+        let length = curve.length();
+        if self.r.len() > length || self.s.len() > length {
+            return Err(NotSigned::Wrong);
+        }
+        let fixed: Vec<u8> = padded(&self.r, length).chain(padded(&self.s, length)).collect();
+        let key = aws_lc_rs::signature::UnparsedPublicKey::new(curve.verification(), point);
+        key.verify(message, &fixed).map_err(|_| NotSigned::Wrong)
+    }
+}

@@ -1,0 +1,153 @@
+//! What a real TPM (swtpm) says, by its own tools, and what this crate makes of it.
+
+use fleeti_pki::certificate;
+use fleeti_pki::tpm::attest::Attest;
+use fleeti_pki::tpm::credential;
+use fleeti_pki::tpm::endorsement::{Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::public::{AttestationKey, DeviceKey, EndorsementKey, Public};
+use fleeti_testkit::tpm::{Maker, Tpm};
+
+use crate::now_s;
+
+fn public(tpm: &Tpm, name: &str) -> Public {
+    Public::parse_sized(&tpm.file(name).unwrap()).unwrap()
+}
+
+/// An endorsement key and an attestation key under it, the latter with the curve of `kind` and `hash`.
+fn keys(tpm: &Tpm, endorsement: &str, kind: &str, hash: &str) {
+    tpm.tools(&format!(
+        "tpm2_createek -c ek.ctx -G {endorsement} -u ek.pub
+         tpm2_flushcontext -t
+         tpm2_createak -C ek.ctx -c ak.ctx -G {kind} -g {hash} -s ecdsa -u ak.pub -n ak.name -f tss
+         tpm2_flushcontext -t"
+    ))
+    .unwrap();
+}
+
+#[test]
+fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other() {
+    let maker = Maker::new().unwrap();
+    let tpm = Tpm::new(&maker).unwrap();
+    for (endorsement, kind, hash) in
+        [("rsa", "ecc256", "sha256"), ("ecc", "ecc256", "sha256"), ("ecc384", "ecc384", "sha384"), ("rsa", "ecc384", "sha384")]
+    {
+        keys(&tpm, endorsement, kind, hash);
+        let (ek, ak) = (EndorsementKey::new(public(&tpm, "ek.pub")).unwrap(), AttestationKey::new(public(&tpm, "ak.pub")).unwrap());
+        assert_eq!(ak.public().name(), tpm.file("ak.name").unwrap(), "the name is computed as the TPM does");
+        let activate = |name: &[u8]| {
+            let made = credential::make(&ek, name, b"a secret of at most 32 bytes").unwrap();
+            // The file of tpm2-tools: a magic number, a version, and both structures.
+            let file = [&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1][..], &made.blob, &made.secret].concat();
+            std::fs::write(tpm.path("credential"), file).unwrap();
+            let activate = "tpm2_activatecredential -c ak.ctx -C ek.ctx -i credential -o given";
+            // A key of the high range has an empty password, one of the low range a policy alone.
+            let given = if endorsement == "ecc384" {
+                tpm.tool(activate)
+            } else {
+                tpm.tools("tpm2_startauthsession --policy-session -S session.ctx\n tpm2_policysecret -S session.ctx -c e").unwrap();
+                let given = tpm.tool(&format!("{activate} -P session:session.ctx"));
+                tpm.tool("tpm2_flushcontext session.ctx").unwrap();
+                given
+            };
+            tpm.tool("tpm2_flushcontext -t").unwrap();
+            given.map(|_| tpm.file("given").unwrap())
+        };
+        assert_eq!(activate(&ak.public().name()).unwrap(), b"a secret of at most 32 bytes", "{endorsement} {kind}");
+        let mut other = ak.public().name();
+        other[5] ^= 1;
+        let refused = activate(&other).unwrap_err().to_string();
+        assert!(refused.contains("integrity"), "{refused}");
+    }
+    let ek = EndorsementKey::new(public(&tpm, "ek.pub")).unwrap();
+    assert!(credential::make(&ek, b"name", &[0; 33]).is_err(), "more than a TPM gives away");
+}
+
+#[test]
+fn only_a_restricted_signing_key_that_was_born_there_attests() {
+    let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+    keys(&tpm, "ecc", "ecc256", "sha256");
+    let area = AttestationKey::new(public(&tpm, "ak.pub")).unwrap().public().bytes().to_vec();
+    // What is wrong, and the attributes (octets 4 to 7) that say so.
+    let table: [(&str, u32, bool); 6] = [
+        ("restricted", 1 << 16, false),
+        ("sign", 1 << 18, false),
+        ("fixedTPM", 1 << 1, false),
+        ("fixedParent", 1 << 4, false),
+        ("sensitiveDataOrigin", 1 << 5, false),
+        ("decrypt", 1 << 17, true),
+    ];
+    for (what, bit, set) in table {
+        let mut changed = area.clone();
+        let attributes = u32::from_be_bytes(changed[4..8].try_into().unwrap());
+        let attributes = if set { attributes | bit } else { attributes & !bit };
+        changed[4..8].copy_from_slice(&attributes.to_be_bytes());
+        assert!(AttestationKey::new(Public::parse(&changed).unwrap()).is_err(), "{what}");
+    }
+    assert!(DeviceKey::new(Public::parse(&area).unwrap()).is_err(), "what attests is no device's key");
+    assert!(EndorsementKey::new(Public::parse(&area).unwrap()).is_err());
+    assert!(AttestationKey::new(public(&tpm, "ek.pub")).is_err(), "what decrypts does not attest");
+}
+
+#[test]
+fn a_key_of_the_tpm_is_certified_by_its_attestation_key() {
+    let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+    keys(&tpm, "ecc", "ecc256", "sha256");
+    tpm.tools(
+        "tpm2_createprimary -C o -G ecc256:ecdsa-sha256 -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign -c dk.ctx
+         tpm2_readpublic -c dk.ctx -o dk.pub
+         tpm2_flushcontext -t
+         tpm2_certify -C ak.ctx -c dk.ctx -g sha256 -o certification -s certification.sig
+         tpm2_flushcontext -t",
+    )
+    .unwrap();
+    let ak = AttestationKey::new(public(&tpm, "ak.pub")).unwrap();
+    let key = DeviceKey::new(public(&tpm, "dk.pub")).unwrap();
+    let (said, signature) = (tpm.file("certification").unwrap(), tpm.file("certification.sig").unwrap());
+    let certified = Attest::certification(&said, &signature, &ak).unwrap();
+    assert_eq!(certified.statement, fleeti_pki::tpm::attest::Statement::Certify { name: key.public().name() });
+    assert!(Attest::quote(&said, &signature, &ak).is_err(), "a certification is no quote");
+    let spki = key.public().to_spki_der().unwrap();
+    tpm.tool("tpm2_readpublic -c dk.ctx -f der -o dk.der").unwrap();
+    assert_eq!(spki, tpm.file("dk.der").unwrap());
+}
+
+/// Certificates of the endorsement keys, DER, from the TPM's memory.
+fn endorsement(tpm: &Tpm, index: &str) -> Vec<u8> {
+    tpm.tool(&format!("tpm2_nvread {index} -o certificate")).unwrap();
+    tpm.file("certificate").unwrap()
+}
+
+#[test]
+fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
+    let (maker, stranger) = (Maker::new().unwrap(), Maker::new().unwrap());
+    let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&stranger).unwrap());
+    let der = |maker: &Maker| certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap()).unwrap();
+    let mut makers = Makers::default();
+    tpm.tools("tpm2_createek -c ek.ctx -G rsa -u rsa.pub\n tpm2_flushcontext -t\n tpm2_createek -c ek.ctx -G ecc384 -u ecc.pub").unwrap();
+    let rsa = EndorsementKey::new(public(&tpm, "rsa.pub")).unwrap();
+    let ecc = EndorsementKey::new(public(&tpm, "ecc.pub")).unwrap();
+    let (rsa_certificate, ecc_certificate) = (endorsement(&tpm, "0x1c00002"), endorsement(&tpm, "0x1c00016"));
+
+    let nobody = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
+    assert!(matches!(nobody, Err(NotEndorsed::Chain(_))), "{nobody:?}: nobody is believed until somebody is");
+    makers.believe(&der(&maker), Kind::Virtual).unwrap();
+    let made = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
+    assert_eq!((made.kind, made.model.as_str()), (Kind::Virtual, "swtpm"));
+    makers.verify(&ecc, std::slice::from_ref(&ecc_certificate), now_s()).unwrap();
+
+    let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| makers.verify(key, certificates, now_s()).unwrap_err();
+    assert_eq!(refused(&rsa, std::slice::from_ref(&ecc_certificate)), NotEndorsed::OtherKey);
+    assert!(matches!(refused(&rsa, &[]), NotEndorsed::NotOne(_)));
+    assert!(matches!(refused(&rsa, &[rsa_certificate[..100].to_vec()]), NotEndorsed::Unreadable(_)));
+    assert!(matches!(refused(&rsa, &[[&rsa_certificate[..], &[0]].concat()]), NotEndorsed::Unreadable(_)), "bytes behind it");
+    let many: Vec<_> = std::iter::once(rsa_certificate.clone()).chain(std::iter::repeat_n(der(&maker), 9)).collect();
+    assert!(matches!(refused(&rsa, &many), NotEndorsed::Unreadable(_)));
+    let mut changed = rsa_certificate.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    assert!(matches!(refused(&rsa, &[changed]), NotEndorsed::Chain(_)));
+    // Another maker's TPM, whose maker nobody believes.
+    other.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
+    let theirs = EndorsementKey::new(public(&other, "rsa.pub")).unwrap();
+    assert!(matches!(refused(&theirs, &[endorsement(&other, "0x1c00002"), der(&stranger)]), NotEndorsed::Chain(_)));
+    assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
+}

@@ -1,0 +1,274 @@
+//! A TPM of its own for a test: swtpm with a maker of its own, spoken to by tpm2-tools.
+
+use crate::vm::tethered;
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_agent::Paths;
+use fleeti_pki::measured::log::FirmwareLog;
+use fleeti_pki::tpm::Hash;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Tries to find ports.
+const TRIES_MAX: u32 = 20;
+
+/// A maker of TPMs in software: what swtpm_localca keeps.
+pub struct Maker {
+    dir: PathBuf,
+    /// Taken away with the maker, where its folder is nobody else's.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Maker {
+    /// A new one; it makes its keys with its first TPM.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let maker = Self::at(folder.path())?;
+        Ok(Self { _folder: Some(folder), ..maker })
+    }
+
+    /// The one in this folder, which is made.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn at(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let at = dir.display();
+        let write = |name: &str, text: String| fs::write(dir.join(name), text);
+        write(
+            "localca.conf",
+            format!("statedir = {at}\nsigningkey = {at}/signkey.pem\nissuercert = {at}/issuercert.pem\ncertserial = {at}/certserial\n"),
+        )?;
+        write("localca.options", "--platform-manufacturer fleeti --platform-version 1 --platform-model test\n".into())?;
+        let conf = format!(
+            "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {at}/localca.conf\ncreate_certs_tool_options = {at}/localca.options\nactive_pcr_banks = sha256\n"
+        );
+        write("setup.conf", conf)?;
+        Ok(Self { dir: dir.to_owned(), _folder: None })
+    }
+
+    /// The certificate that signs those of its TPMs, PEM.
+    ///
+    /// # Errors
+    /// When its first TPM cannot be made.
+    pub fn certificate_pem(&self) -> Result<String> {
+        let path = self.dir.join("issuercert.pem");
+        if !path.exists() {
+            // It makes its own keys with its first TPM, which nobody needs.
+            self.make(tempfile::tempdir()?.path())?;
+        }
+        Ok(fs::read_to_string(path)?)
+    }
+
+    /// Makes a TPM with endorsement keys (RSA-2048 and P-384) and their certificates, in `state`.
+    ///
+    /// # Errors
+    /// When swtpm_setup fails.
+    pub fn make(&self, state: &Path) -> Result<()> {
+        let output = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--ecc", "--pcr-banks", "sha256", "--tpmstate"])
+            .arg(state)
+            .arg("--config")
+            .arg(self.dir.join("setup.conf"))
+            .stdin(Stdio::null())
+            .output()
+            .context("swtpm_setup")?;
+        ensure!(output.status.success(), "swtpm_setup: {}", String::from_utf8_lossy(&output.stdout));
+        Ok(())
+    }
+}
+
+/// A running TPM; its power is cut when it is dropped.
+pub struct Tpm {
+    dir: tempfile::TempDir,
+    process: Child,
+    port: u16,
+}
+
+impl Tpm {
+    /// One by this maker, started.
+    ///
+    /// # Errors
+    /// When swtpm does not start.
+    pub fn new(maker: &Maker) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
+        let state = dir.path().join("state");
+        fs::create_dir(&state)?;
+        maker.make(&state)?;
+        let (process, port) = started(dir.path())?;
+        Ok(Self { dir, process, port })
+    }
+
+    /// One that nobody vouches for, started.
+    ///
+    /// # Errors
+    /// When swtpm does not start.
+    pub fn without_maker() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
+        fs::create_dir(dir.path().join("state"))?;
+        let (process, port) = started(dir.path())?;
+        Ok(Self { dir, process, port })
+    }
+
+    /// Measures what logs say: each event of firmware, then each word of user space into register 11.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn measure(&self, firmware_log: &[u8], phases: &[&str]) -> Result<()> {
+        let log = FirmwareLog::parse(firmware_log)?;
+        let phases = phases.iter().map(|p| (11, Hash::Sha256.digest(&[p.as_bytes()])));
+        let all = log.events().iter().map(|e| (e.register, e.digest.to_vec())).chain(phases);
+        let words: Vec<String> = all.map(|(register, digest)| format!("{register}:sha256={}", hex::encode(digest))).collect();
+        self.tool(&format!("tpm2_pcrextend {}", words.join(" "))).map(drop)
+    }
+
+    /// What an agent's helper with this TPM sees, with logs in a folder of the TPM.
+    ///
+    /// # Errors
+    /// When the logs cannot be written.
+    pub fn paths(&self, firmware_log: &[u8], phases_log: &[u8]) -> Result<Paths> {
+        let paths = Paths { tpm: Some(self.tcti()), ..Paths::below(self.dir.path()) };
+        fs::write(&paths.firmware_log, firmware_log)?;
+        fs::write(&paths.phases_log, phases_log)?;
+        Ok(paths)
+    }
+
+    /// How a TPM library finds it (TCTI).
+    #[must_use]
+    pub fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    /// Where tools leave their files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file that a tool left.
+    ///
+    /// # Errors
+    /// When it left none.
+    pub fn file(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name);
+        fs::read(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Where such a file is.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs one of tpm2-tools in the folder of its files; the words as in a shell.
+    ///
+    /// # Errors
+    /// With what the tool said.
+    pub fn tool(&self, line: &str) -> Result<String> {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("no tool")?;
+        let output = Command::new(program)
+            .args(words)
+            .current_dir(self.dir.path())
+            .env("TPM2TOOLS_TCTI", self.tcti())
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| line.to_owned())?;
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success(), "{line}: {text}");
+        Ok(text)
+    }
+
+    /// Several of them, a line each.
+    ///
+    /// # Errors
+    /// As [`Tpm::tool`].
+    pub fn tools(&self, lines: &str) -> Result<()> {
+        lines.lines().map(str::trim).filter(|l| !l.is_empty()).try_for_each(|line| self.tool(line).map(drop))
+    }
+
+    /// Cuts the power and gives it back: registers begin anew, and nobody said goodbye.
+    ///
+    /// # Errors
+    /// When swtpm does not start again.
+    pub fn cut_power(&mut self) -> Result<()> {
+        self.stop();
+        (self.process, self.port) = started(self.dir.path())?;
+        Ok(())
+    }
+
+    /// An orderly restart.
+    ///
+    /// # Errors
+    /// As [`Tpm::cut_power`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.tool("tpm2_shutdown --clear")?;
+        self.cut_power()
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of it.
+fn started(dir: &Path) -> Result<(Child, u16)> {
+    for _ in 0..TRIES_MAX {
+        let port = free_pair()?;
+        let mut process = tethered("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", dir.join("state").display()))
+            .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
+            .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting swtpm")?;
+        let waiting = Instant::now();
+        // Somebody else may have taken the ports meanwhile: swtpm ends, and others are tried.
+        while process.try_wait()?.is_none() {
+            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+                return Ok((process, port));
+            }
+            ensure!(waiting.elapsed() < Duration::from_secs(10), "swtpm does not listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    bail!("swtpm found no ports in {TRIES_MAX} tries")
+}
+
+/// A port that is free, with a free one behind it.
+fn free_pair() -> Result<u16> {
+    for _ in 0..TRIES_MAX {
+        let first = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        if first < u16::MAX && TcpListener::bind(("127.0.0.1", first + 1)).is_ok() {
+            return Ok(first);
+        }
+    }
+    bail!("no two ports that follow one another are free")
+}
+
+/// What systemd writes into its log for these phases of a boot.
+#[must_use]
+pub fn phases_log(words: &[&str]) -> Vec<u8> {
+    let record = |words: &&str| {
+        let digest = hex::encode(Hash::Sha256.digest(&[words.as_bytes()]));
+        format!(
+            "\u{1e}{{\"pcr\":11,\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\"content\":{{\"string\":\"{words}\",\"eventType\":\"phase\"}}}}\n"
+        )
+    };
+    words.iter().map(record).collect::<String>().into_bytes()
+}
