@@ -1,5 +1,6 @@
 //! The daemon's loop.
 
+use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
 use crate::heard::Heard;
 use crate::helper::Helper;
@@ -47,6 +48,16 @@ pub async fn run(paths: Paths) -> Result<()> {
         https_url: identity.server.https_url.clone(),
         boot,
     })?;
+    let attester = Arc::new(Attester::new(
+        helper.clone(),
+        http.clone(),
+        identity.server.https_url.clone(),
+        identity.device.clone(),
+        (Arc::clone(&outbox), Arc::clone(&outbox_changed)),
+    ));
+    let introduction = attester.introduce();
+    tokio::pin!(introduction);
+    let mut is_introduced = false;
     driver.started().await?;
     let mut commands = Commands::load(&paths);
     let (notices, noticed) = watch::channel(None);
@@ -63,6 +74,7 @@ pub async fn run(paths: Paths) -> Result<()> {
         tokio::select! {
             () = &mut session => {}
             () = &mut listening => {}
+            () = &mut introduction, if !is_introduced => is_introduced = true,
             () = heard.changed.notified() => driver.heard().await?,
             () = heard.bundle_changed.notified() => {
                 // Reported first; a new start sets TLS up by the new bundle.
@@ -70,7 +82,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 return Ok(());
             }
             Some(message) = incoming.recv() => {
-                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), &heard, message).await?;
+                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&heard, &attester), message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
             Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
@@ -97,6 +109,20 @@ pub async fn run(paths: Paths) -> Result<()> {
     }
 }
 
+/// Answers a question beside everything else: a TPM takes its time.
+fn answer(attester: &Arc<Attester>, payload: &[u8]) {
+    let challenge = match serde_json::from_slice(payload) {
+        Ok(challenge) => challenge,
+        Err(e) => return tracing::error!("challenge: {e}"),
+    };
+    let attester = Arc::clone(attester);
+    tokio::spawn(async move {
+        if let Err(e) = attester.answer(challenge).await {
+            tracing::warn!("the TPM's answer: {e:#}");
+        }
+    });
+}
+
 async fn wait_blessed(helper: Helper) {
     while let Err(e) = helper.wait_blessed().await {
         tracing::warn!("{e:#}");
@@ -110,7 +136,7 @@ async fn handle(
     outbox: &Outbox,
     helper: &Helper,
     (changed, notices): (&Notify, &watch::Sender<Option<Notice>>),
-    heard: &Heard,
+    (heard, attester): (&Heard, &Arc<Attester>),
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
@@ -122,6 +148,7 @@ async fn handle(
             Ok(command) => carry_out(driver, commands, outbox, helper, (changed, heard), command).await?,
             Err(e) => tracing::error!("command: {e}"),
         },
+        Down::Challenge => answer(attester, &message.payload),
         Down::Notice => match serde_json::from_slice::<Notice>(&message.payload) {
             Ok(notice) => drop(notices.send_replace(Some(notice))),
             Err(e) => tracing::error!("notice: {e}"),

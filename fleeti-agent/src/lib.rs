@@ -14,6 +14,7 @@
 //! assert_eq!(outbox.first().unwrap().unwrap().payload, b"{}");
 //! ```
 
+pub mod attestation;
 pub mod boot;
 pub mod daemon;
 pub mod driver;
@@ -30,6 +31,7 @@ pub mod secure_boot;
 pub mod session;
 pub mod staging;
 pub mod telemetry;
+pub mod tpm;
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -56,6 +58,12 @@ pub struct Paths {
     pub esp: PathBuf,
     /// `/sys/firmware/efi/efivars`: the firmware's variables.
     pub efivars: PathBuf,
+    /// How the TPM is reached (a TCTI); `None` where there is none to be asked.
+    pub tpm: Option<String>,
+    /// What firmware measured.
+    pub firmware_log: PathBuf,
+    /// What user space measured.
+    pub phases_log: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
@@ -73,6 +81,9 @@ impl Paths {
             lib: "/usr/lib/fleeti".into(),
             esp: "/boot".into(),
             efivars: "/sys/firmware/efi/efivars".into(),
+            tpm: Some("device:/dev/tpmrm0".into()),
+            firmware_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
+            phases_log: "/run/log/systemd/tpm2-measure.log".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }
@@ -87,6 +98,9 @@ impl Paths {
             lib: folder.join("lib"),
             esp: folder.join("esp"),
             efivars: folder.join("efivars"),
+            tpm: None,
+            firmware_log: folder.join("firmware.log"),
+            phases_log: folder.join("phases.log"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
         }

@@ -55,6 +55,7 @@ fn up(leaf: &str) -> Up {
     match leaf {
         "ack" => Up::Acknowledgement,
         "telemetry" => Up::Telemetry,
+        "evidence" => Up::Evidence,
         _ => Up::Report,
     }
 }

@@ -171,6 +171,9 @@ impl Host {
                 let evidence = "health check \"always fails\": exit status 1".to_owned();
                 Response::Reason { reason: failed.then_some(RollbackReason::Health { evidence }) }
             }
+            // A device in memory has no TPM.
+            Request::TpmIdentity => Response::Tpm { identity: None },
+            Request::TpmActivate { .. } | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
             Request::WaitBlessed | Request::BlessedChanged | Request::SetHostname { .. } | Request::Say { .. } => Response::Done,
         })
     }

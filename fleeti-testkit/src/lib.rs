@@ -12,8 +12,10 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`mod@bench`]
+//! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`tpm`] (a TPM of its own) · [`mod@bench`]
 //! (figures beside peers).
+
+pub use fleeti_agent as agent;
 
 pub mod bench;
 pub mod firmware;
@@ -23,5 +25,6 @@ pub mod release_log;
 pub mod story;
 pub mod synthetic;
 pub mod token;
+pub mod tpm;
 pub mod vm;
 pub mod world;

@@ -1,11 +1,13 @@
 //! Keys, a server, releases and one device in a folder, made with the real programs as a person would.
 
 use crate::qemu::{Accelerator, Tree};
+use crate::tpm::Maker;
 use crate::vm::{Machine, Vm, tethered};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_client::Client;
+use fleeti_core::attestation::Level;
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
@@ -16,7 +18,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// The fleet of the demo.
@@ -134,7 +136,19 @@ impl World {
         ] {
             copy_folder(&self.path(from), &self.path(to))?;
         }
+        self.believe_the_maker()?;
         Ok(said.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// The maker of this world's TPMs, whom its server believes.
+    fn maker(&self) -> Result<Maker> {
+        Maker::at(&self.path("tpm-maker"))
+    }
+
+    fn believe_the_maker(&self) -> Result<()> {
+        let folder = self.path("server/pki/tpm-makers/virtual");
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join("maker.pem"), self.maker()?.certificate_pem()?)?)
     }
 
     /// Gives the signer release keys, with which it signs once one person agrees beside who asks: Alice and Bob, whose keys
@@ -199,6 +213,7 @@ impl World {
             .arg("--signer")
             .arg(self.path("signer/socket"))
             .args(["--api", api, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+            .arg("--trust-virtual-tpms")
             .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")
@@ -295,6 +310,11 @@ impl World {
         let tree = Tree::qemu(cache)?;
         let accelerator = Accelerator::probe(&tree);
         let disk = self.path(&format!("{name}/disk.raw"));
+        let tpm = self.path(&format!("{name}/tpm"));
+        if !tpm.exists() {
+            fs::create_dir_all(&tpm)?;
+            self.maker()?.make(&tpm)?;
+        }
         let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios: None, accelerator };
         Ok((Vm::start(&tree, &machine)?, accelerator))
     }
@@ -417,6 +437,28 @@ impl World {
     /// When the server does not know the device.
     pub fn certificate(&self, device: &DeviceId) -> Result<String> {
         Ok(self.runtime.block_on(self.client()?.certificate(device))?)
+    }
+
+    /// That the device proves to run a release, at a level. Asked anew, so it is what runs now.
+    ///
+    /// # Errors
+    /// When it proves something else, or nothing.
+    pub fn check_attestation(&self, device: &DeviceId, release: &str, level: Level) -> Result<Vec<String>> {
+        let client = self.client()?;
+        let waiting = Instant::now();
+        loop {
+            let found = self.runtime.block_on(client.attestation(device))?;
+            let proved = found.result.as_ref().and_then(|r| r.release.as_ref()).is_some_and(|r| r.to_string() == release);
+            if proved && found.level == level {
+                return Ok(self.fleeti(&["attest", "show", device.as_str()])?.lines().map(str::to_owned).collect());
+            }
+            if waiting.elapsed() > Duration::from_secs(90) {
+                let shown = self.fleeti(&["attest", "show", device.as_str(), "--registers"])?;
+                bail!("{device} does not prove {release} at {}: {shown}", level.code());
+            }
+            // Answers come after the report of a start; an event of the device says so, and half a second is soon enough here.
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// That the device's PCR 11 is what the build predicted.

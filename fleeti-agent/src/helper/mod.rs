@@ -4,6 +4,7 @@
 //! arms only what the manifest it staged names.
 
 mod dmi;
+pub mod measured;
 mod server;
 pub mod staging;
 
@@ -12,8 +13,10 @@ pub use server::serve;
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
+use fleeti_core::wire::attestation::TpmIdentity;
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -65,6 +68,22 @@ pub enum Request {
     WaitBlessed,
     /// Look again whether the running version was blessed.
     BlessedChanged,
+    /// What the TPM is known by.
+    TpmIdentity,
+    /// Give away the secret that was made for this TPM and its attestation key; both base64.
+    TpmActivate {
+        /// TPM2B_ID_OBJECT.
+        blob: String,
+        /// TPM2B_ENCRYPTED_SECRET.
+        secret: String,
+    },
+    /// Say what was measured, as the answer to a question of the server.
+    Evidence {
+        /// 32 bytes, hexadecimal.
+        nonce: String,
+        /// This device, as the server knows it.
+        device: DeviceId,
+    },
     /// Set the host name by the image's pattern.
     SetHostname {
         /// The device's id.
@@ -103,6 +122,21 @@ pub enum Response {
         /// Entries of the last statement that was believed.
         size: u64,
     },
+    /// Of [`Request::TpmIdentity`].
+    Tpm {
+        /// Its keys; nothing without a TPM.
+        identity: Option<TpmIdentity>,
+    },
+    /// Of [`Request::TpmActivate`].
+    Secret {
+        /// Base64.
+        secret: String,
+    },
+    /// Of [`Request::Evidence`].
+    Evidence {
+        /// What was measured.
+        measured: Box<Measured>,
+    },
     /// It could not be done.
     Failed {
         /// The stable code.
@@ -110,6 +144,37 @@ pub enum Response {
         /// In words.
         detail: String,
     },
+}
+
+/// What was measured, and what the TPM says of it; bytes base64.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// TPMS_ATTEST.
+    pub quote: String,
+    /// TPMT_SIGNATURE.
+    pub signature: String,
+    /// What the registers held, hexadecimal.
+    pub registers: BTreeMap<u8, String>,
+    /// Firmware's log.
+    #[serde(with = "base64_bytes")]
+    pub firmware_log: Vec<u8>,
+    /// Its SHA-256, hexadecimal.
+    pub firmware_log_sha256: String,
+    /// The log of user space.
+    pub phases_log: String,
+}
+
+mod base64_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// The daemon's end of the socket.
@@ -238,6 +303,39 @@ impl Helper {
     /// When the helper does not answer.
     pub async fn blessed_changed(&self) -> Result<()> {
         self.done(&Request::BlessedChanged).await
+    }
+    /// What the TPM is known by; nothing without one.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn tpm_identity(&self) -> Result<Option<TpmIdentity>> {
+        match self.call(&Request::TpmIdentity).await? {
+            Response::Tpm { identity } => Ok(identity),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The secret that was made for this TPM, base64.
+    ///
+    /// # Errors
+    /// When it was made for another one.
+    pub async fn tpm_activate(&self, blob: String, secret: String) -> Result<String> {
+        match self.call(&Request::TpmActivate { blob, secret }).await? {
+            Response::Secret { secret } => Ok(secret),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// What was measured, as the answer to a question.
+    ///
+    /// # Errors
+    /// When the TPM does not answer, or a log cannot be read.
+    pub async fn evidence(&self, nonce: String, device: DeviceId) -> Result<Measured> {
+        match self.call(&Request::Evidence { nonce, device }).await? {
+            Response::Evidence { measured } => Ok(*measured),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
     }
     /// Sets the host name.
     ///

@@ -1,6 +1,6 @@
 //! The helper's socket.
 
-use super::{MESSAGE_MAX, Request, Response, dmi, staging};
+use super::{MESSAGE_MAX, Request, Response, dmi, measured, staging};
 use crate::image::{ImageFacts, running_release};
 use crate::{Paths, boot, release_log, secure_boot};
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,8 @@ struct State {
     blessed: watch::Sender<bool>,
     /// One staging or arming at a time.
     slot: Mutex<()>,
+    /// One question to the TPM at a time.
+    tpm: Mutex<()>,
 }
 
 /// Answers until the process ends.
@@ -36,7 +38,7 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     std::os::unix::fs::chown(&socket, None, group)?;
     boot::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
-    let state = Arc::new(State { paths, blessed, slot: Mutex::new(()) });
+    let state = Arc::new(State { paths, blessed, slot: Mutex::new(()), tpm: Mutex::new(()) });
     ready();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -118,6 +120,14 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             state.blessed.send_replace(is_blessed(paths));
             Response::Done
         }
+        Request::TpmIdentity => Response::Tpm { identity: with_tpm(state, measured::identity).await? },
+        Request::TpmActivate { blob, secret } => {
+            Response::Secret { secret: with_tpm(state, move |paths| measured::activate(paths, &blob, &secret)).await? }
+        }
+        Request::Evidence { nonce, device } => {
+            let measured = with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
+            Response::Evidence { measured: Box::new(measured) }
+        }
         Request::SetHostname { device } => {
             set_hostname(paths, &device)?;
             Response::Done
@@ -128,6 +138,13 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::Done
         }
     })
+}
+
+/// Asks the TPM, which may take a second, where nothing else waits for it.
+async fn with_tpm<T: Send + 'static>(state: &State, ask: impl FnOnce(&Paths) -> Result<T> + Send + 'static) -> Result<T> {
+    let _one = state.tpm.lock().await;
+    let paths = state.paths.clone();
+    tokio::task::spawn_blocking(move || ask(&paths)).await?
 }
 
 /// Arms the version whose manifest was staged; verified again, because it was kept on a disk.

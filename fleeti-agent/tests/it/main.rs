@@ -7,3 +7,4 @@ mod heard;
 mod refusals;
 mod release_log;
 mod secure_boot;
+mod tpm;

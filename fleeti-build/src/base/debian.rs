@@ -88,6 +88,7 @@ const DEVICE: &[&str] = &[
     "libtss2-mu-4.0.1-0t64",
     "libtss2-rc0t64",
     "libtss2-tcti-device0t64",
+    "libtss2-tctildr0t64",
     "ca-certificates",
     "gpg",
     "iproute2",

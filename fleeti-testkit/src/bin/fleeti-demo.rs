@@ -5,6 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use fleeti_build::cache::Cache;
+use fleeti_core::attestation::Level;
 use fleeti_core::profile::{HealthCheck, Profile};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::Device;
@@ -129,6 +130,10 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.check_pcr11(&device, &first)?);
         Ok(device)
     })?;
+    story.step("its TPM proves which release started, under which Secure Boot keys", |e| {
+        e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
+        Ok(())
+    })?;
     let mut version = 2;
     if arguments.refusals {
         roll_back(world, story, &profile, version, &Fault::Unhealthy)?;
@@ -154,6 +159,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         check_boot(&d, &name, slot)?;
         e.extend(describe(&d));
         e.push(world.check_pcr11(&d, &next)?);
+        e.extend(world.check_attestation(&device.id, &name, Level::VerifiedBoot)?);
         Ok(())
     })?;
     story.step("a command reaches the device once", |e| {

@@ -1,0 +1,106 @@
+//! Shows the TPM of this device to the server once, and answers what the server asks of it.
+
+use crate::helper::Helper;
+use crate::outbox::Outbox;
+use anyhow::{Context, Result};
+use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
+use reqwest::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+
+/// How long the server may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Largest answer that is read.
+const RESPONSE_MAX: usize = 16 * 1024;
+
+/// What speaks for the TPM of this device.
+pub struct Attester {
+    helper: Helper,
+    http: reqwest::Client,
+    url: String,
+    device: fleeti_core::id::DeviceId,
+    outbox: Arc<Outbox>,
+    outbox_changed: Arc<Notify>,
+    /// Firmware's log that the server has; held while one question is answered.
+    sent_log: Mutex<Option<String>>,
+}
+
+impl Attester {
+    /// One for this device.
+    #[must_use]
+    pub fn new(
+        helper: Helper,
+        http: reqwest::Client,
+        url: String,
+        device: fleeti_core::id::DeviceId,
+        (outbox, outbox_changed): (Arc<Outbox>, Arc<Notify>),
+    ) -> Self {
+        Self { helper, http, url, device, outbox, outbox_changed, sent_log: Mutex::default() }
+    }
+
+    /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to show.
+    pub async fn introduce(&self) {
+        let mut backoff = crate::driver::Backoff::default();
+        loop {
+            match self.introduced().await {
+                Ok(true) => return,
+                Ok(false) => {
+                    tracing::error!("the server refuses this TPM");
+                    self.helper.say("fleeti: the server refuses this TPM: the device is known by another one").await.ok();
+                    return;
+                }
+                Err(e) => tracing::warn!("showing the TPM: {e:#}"),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// Whether the server took it; it is asked anew at each start, because it may have lost what it knew.
+    async fn introduced(&self) -> Result<bool> {
+        let Some(identity) = self.helper.tpm_identity().await? else { return Ok(true) };
+        let response = self.http.post(format!("{}/tpm", self.url)).json(&identity).timeout(PATIENCE).send().await?;
+        if response.status() == StatusCode::FORBIDDEN {
+            return Ok(false);
+        }
+        // A server that knows no TPMs is an older one.
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(true);
+        }
+        let bytes = crate::driver::read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
+        let secret: TpmSecret = serde_json::from_slice(&bytes).context("the server's secret")?;
+        let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
+        let response = self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?;
+        if response.status() == StatusCode::FORBIDDEN {
+            return Ok(false);
+        }
+        response.error_for_status()?;
+        Ok(true)
+    }
+
+    /// Answers a question. One that comes while another one is answered waits; whoever asked has forgotten the older one.
+    ///
+    /// # Errors
+    /// When the TPM or the server does not answer.
+    pub async fn answer(&self, challenge: Challenge) -> Result<()> {
+        let mut sent = self.sent_log.lock().await;
+        let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
+        if sent.as_ref() != Some(&measured.firmware_log_sha256) {
+            let url = format!("{}/logs/{}", self.url, measured.firmware_log_sha256);
+            self.http.put(url).body(measured.firmware_log).timeout(PATIENCE).send().await?.error_for_status()?;
+            *sent = Some(measured.firmware_log_sha256.clone());
+        }
+        let evidence = Evidence {
+            challenge: challenge.id,
+            quote: measured.quote,
+            signature: measured.signature,
+            registers: measured.registers,
+            firmware_log: measured.firmware_log_sha256,
+            phases_log: measured.phases_log,
+        };
+        // An answer to an older question is nobody's any more.
+        self.outbox.push("evidence", &serde_json::to_vec(&evidence)?, true)?;
+        self.outbox_changed.notify_one();
+        Ok(())
+    }
+}

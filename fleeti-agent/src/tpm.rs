@@ -1,0 +1,232 @@
+//! The TPM of this device. Only the helper opens it.
+//!
+//! Both keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own seed whenever they are
+//! wanted, and always the same ones, so there is no file that could be lost, copied or exchanged.
+
+use crate::Paths;
+use anyhow::{Context as _, Result, ensure};
+use fleeti_pki::attestation::REGISTERS;
+use fleeti_pki::measured::log::Registers;
+use std::path::Path;
+use std::str::FromStr;
+use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, ek, pcr};
+use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
+use tss_esapi::constants::SessionType;
+use tss_esapi::handles::{AuthHandle, KeyHandle, NvIndexTpmHandle, TpmHandle};
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::key_bits::RsaKeyBits;
+use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
+use tss_esapi::structures::{
+    Data, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme, PcrSelectionListBuilder,
+    PcrSlot, Public, PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinition, SymmetricDefinitionObject,
+};
+use tss_esapi::traits::Marshall;
+use tss_esapi::{Context, TctiNameConf};
+
+/// Makes the attestation key another one than other software would have.
+const ATTESTATION_KEY: &[u8; 32] = b"fleeti attestation key, version1";
+
+/// Endorsement keys by preference, and where their certificates lie (TCG "EK Credential Profile", 2.2.1).
+const ENDORSEMENTS: [(AsymmetricAlgorithmSelection, u32); 3] = [
+    (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384), 0x01c0_0016),
+    (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256), 0x01c0_000a),
+    (AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048), 0x01c0_0002),
+];
+/// The one to have where there is no certificate: every TPM knows it.
+const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection = AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
+
+/// What a TPM is known by.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// TPMT_PUBLIC of the endorsement key.
+    pub endorsement_key: Vec<u8>,
+    /// Its certificate, DER; none where its maker gave it none.
+    pub certificates: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the attestation key.
+    pub attestation_key: Vec<u8>,
+}
+
+/// What a TPM said of its registers.
+#[derive(Debug, Clone)]
+pub struct Quote {
+    /// TPMS_ATTEST.
+    pub quote: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
+    /// What the registers held.
+    pub registers: Registers,
+}
+
+/// A TPM, open.
+pub struct Tpm {
+    context: Context,
+}
+
+impl Tpm {
+    /// This device's; nothing where it has none.
+    ///
+    /// # Errors
+    /// When it has one that does not answer.
+    pub fn open(paths: &Paths) -> Result<Option<Self>> {
+        let Some(tcti) = &paths.tpm else { return Ok(None) };
+        if tcti.strip_prefix("device:").is_some_and(|file| !Path::new(file).exists()) {
+            return Ok(None);
+        }
+        Self::at(tcti).map(Some)
+    }
+
+    /// The one behind this TCTI.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn at(tcti: &str) -> Result<Self> {
+        let context = Context::new(TctiNameConf::from_str(tcti)?).context("the TPM")?;
+        Ok(Self { context })
+    }
+
+    /// Which endorsement key is used, and its certificate.
+    fn endorsement(&mut self) -> Result<(AsymmetricAlgorithmSelection, Vec<Vec<u8>>)> {
+        for (algorithm, index) in ENDORSEMENTS {
+            let handle = TpmHandle::NvIndex(NvIndexTpmHandle::new(index)?);
+            // Asked first, so that what is not there is no error of the library's.
+            let is_there = self.context.execute_without_session(|c| c.tr_from_tpm_public(handle)).is_ok();
+            if is_there {
+                let bytes = ek::retrieve_ek_pubcert(&mut self.context, algorithm).context("the endorsement certificate")?;
+                return Ok((algorithm, vec![unpadded(bytes)]));
+            }
+        }
+        Ok((WITHOUT_CERTIFICATE, Vec::new()))
+    }
+
+    /// Both keys are flushed by whoever loads them: a TPM has room for three.
+    fn with_attestation_key<T>(&mut self, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
+        let template = attestation_template()?;
+        let made = self
+            .context
+            .execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, template, None, None, None, None))
+            .context("making the attestation key")?;
+        let result = f(&mut self.context, made.key_handle, &made.out_public);
+        self.context.flush_context(made.key_handle.into()).ok();
+        Ok(result?)
+    }
+
+    /// What it is known by.
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn identity(&mut self) -> Result<Identity> {
+        let (algorithm, certificates) = self.endorsement()?;
+        let handle = ek::create_ek_object_2(&mut self.context, algorithm, None).context("making the endorsement key")?;
+        let public = self.context.execute_without_session(|c| c.read_public(handle)).map(|(public, _, _)| public);
+        self.context.flush_context(handle.into()).ok();
+        let attestation_key = self.with_attestation_key(|_, _, public| public.marshall())?;
+        Ok(Identity { endorsement_key: public?.marshall()?, certificates, attestation_key })
+    }
+
+    /// Gives the secret away that was made for its attestation key (TPM2_ActivateCredential). `blob` and `secret` as they
+    /// come: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
+    ///
+    /// # Errors
+    /// When it was made for another key or TPM.
+    pub fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>> {
+        let (blob, secret) = (IdObject::try_from(content(blob)?)?, EncryptedSecret::try_from(content(secret)?)?);
+        let (algorithm, _) = self.endorsement()?;
+        let endorsement = ek::create_ek_object_2(&mut self.context, algorithm, None).context("making the endorsement key")?;
+        let given = self.with_attestation_key(|c, attestation, _| {
+            let session = c.execute_without_session(|c| {
+                let (kind, aes) = (SessionType::Policy, SymmetricDefinition::AES_128_CFB);
+                c.start_auth_session(None, None, None, kind, aes, HashingAlgorithm::Sha256)
+            })?;
+            let Some(session) = session else { return Err(tss_esapi::Error::WrapperError(tss_esapi::WrapperErrorKind::WrongValueFromTpm)) };
+            let (attributes, mask) = SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
+            c.tr_sess_set_attributes(session, attributes, mask)?;
+            // A key of the low range is used by policy alone; one of the high range by its empty password as well.
+            let by = if is_by_policy(algorithm) { session } else { AuthSession::Password };
+            let given = c
+                .execute_with_nullauth_session(|c| {
+                    let policy = PolicySession::try_from(session)?;
+                    let none = Default::default;
+                    c.policy_secret(policy, AuthHandle::Endorsement, none(), Default::default(), Default::default(), None)
+                })
+                .and_then(|_| {
+                    let sessions = (Some(AuthSession::Password), Some(by), None);
+                    c.execute_with_sessions(sessions, |c| c.activate_credential(attestation, endorsement, blob, secret))
+                });
+            c.flush_context(tss_esapi::handles::SessionHandle::from(session).into()).ok();
+            given
+        });
+        self.context.flush_context(endorsement.into()).ok();
+        Ok(given.context("the secret was not made for this TPM and its attestation key")?.to_vec())
+    }
+
+    /// What the registers hold, signed by the attestation key, with `data` in it.
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn quote(&mut self, data: &[u8]) -> Result<Quote> {
+        let slots = REGISTERS.map(|register| PcrSlot::try_from(1u32 << register)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let selection = PcrSelectionListBuilder::new().with_selection(HashingAlgorithm::Sha256, &slots).build()?;
+        let asked = Data::try_from(data.to_vec())?;
+        let (quote, signature) = self.with_attestation_key(|c, key, _| {
+            c.execute_with_nullauth_session(|c| c.quote(key, asked, SignatureScheme::Null, selection.clone()))
+        })?;
+        let read = self.context.execute_without_session(|c| pcr::read_all(c, selection))?;
+        let bank = read.pcr_bank(HashingAlgorithm::Sha256).context("the TPM has no SHA-256 bank")?;
+        let mut registers = Registers::new();
+        for (register, slot) in REGISTERS.into_iter().zip(slots) {
+            let value = bank.get_digest(slot).with_context(|| format!("register {register} was not read"))?;
+            registers.insert(register, value.value().try_into().context("a register has not 32 bytes")?);
+        }
+        Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, registers })
+    }
+}
+
+fn is_by_policy(algorithm: AsymmetricAlgorithmSelection) -> bool {
+    matches!(algorithm, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048) | AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256))
+}
+
+/// What a TPM2B holds.
+fn content(sized: &[u8]) -> Result<Vec<u8>> {
+    let (length, bytes) = sized.split_first_chunk::<2>().context("a buffer of two bytes at least")?;
+    ensure!(usize::from(u16::from_be_bytes(*length)) == bytes.len(), "a buffer has another length than it says");
+    Ok(bytes.to_vec())
+}
+
+/// A certificate without what fills its place in the TPM's memory: DER says how long it is.
+fn unpadded(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let [0x30, 0x82, high, low, ..] = bytes[..] {
+        bytes.truncate(4 + usize::from(u16::from_be_bytes([high, low])));
+    }
+    bytes
+}
+
+/// A restricted signing key, P-256 (TCG "TPM 2.0 Keys for Device Identity and Attestation", 7.3.4).
+fn attestation_template() -> Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_restricted(true)
+        .with_sign_encrypt(true)
+        .build()?;
+    let parameters = PublicEccParametersBuilder::new()
+        .with_symmetric(SymmetricDefinitionObject::Null)
+        .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))
+        .with_curve(EccCurve::NistP256)
+        .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
+        .with_is_signing_key(true)
+        .with_is_decryption_key(false)
+        .with_restricted(true)
+        .build()?;
+    let unique = EccPoint::new(EccParameter::try_from(ATTESTATION_KEY.to_vec())?, EccParameter::default());
+    Ok(PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(parameters)
+        .with_ecc_unique_identifier(unique)
+        .build()?)
+}

@@ -1,0 +1,62 @@
+//! The agent's own hand on a real TPM (swtpm), judged by what the server judges with.
+
+use fleeti_agent::tpm::Tpm;
+use fleeti_pki::attestation::{Challenge, REGISTERS};
+use fleeti_pki::tpm::attest::{Attest, Statement};
+use fleeti_pki::tpm::credential;
+use fleeti_pki::tpm::endorsement::{Kind, Makers};
+use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
+use fleeti_testkit::tpm::{Maker, Tpm as Swtpm};
+
+#[test]
+fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
+    let maker = Maker::new().unwrap();
+    let mut swtpm = Swtpm::new(&maker).unwrap();
+    let mut tpm = Tpm::at(&swtpm.tcti()).unwrap();
+    let shown = tpm.identity().unwrap();
+    let endorsement = EndorsementKey::new(Public::parse(&shown.endorsement_key).unwrap()).unwrap();
+    let attestation = AttestationKey::new(Public::parse(&shown.attestation_key).unwrap()).unwrap();
+
+    let mut makers = Makers::default();
+    let certificate = fleeti_pki::certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap();
+    makers.believe(&fleeti_pki::certificate::to_der(&certificate).unwrap(), Kind::Virtual).unwrap();
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(makers.verify(&endorsement, &shown.certificates, now_s).unwrap().model, "swtpm");
+
+    let made = credential::make(&endorsement, &attestation.public().name(), b"the secret").unwrap();
+    assert_eq!(tpm.activate(&made.blob, &made.secret).unwrap(), b"the secret");
+    let mut name = attestation.public().name();
+    name[5] ^= 1;
+    let other = credential::make(&endorsement, &name, b"the secret").unwrap();
+    assert!(tpm.activate(&other.blob, &other.secret).is_err(), "for another key");
+    assert!(tpm.activate(&made.blob[1..], &made.secret).is_err());
+
+    for round in 0..5 {
+        let said = tpm.quote(&[round; 32]).unwrap();
+        assert!(said.registers.keys().eq(&REGISTERS));
+        let quote = Attest::quote(&said.quote, &said.signature, &attestation).unwrap();
+        assert_eq!(quote.extra_data, [round; 32]);
+        let Statement::Quote { selections, .. } = quote.statement else { panic!("no quote") };
+        assert_eq!(selections, [Challenge::selection()]);
+    }
+    drop(tpm);
+    swtpm.cut_power().unwrap();
+    let again = Tpm::at(&swtpm.tcti()).unwrap().identity().unwrap();
+    assert_eq!(
+        (again.endorsement_key, again.attestation_key),
+        (shown.endorsement_key, shown.attestation_key),
+        "nothing was kept, nothing lost"
+    );
+}
+
+#[test]
+fn a_tpm_without_certificates_is_known_by_its_key_alone() {
+    let swtpm = Swtpm::without_maker().unwrap();
+    let mut tpm = Tpm::at(&swtpm.tcti()).unwrap();
+    let shown = tpm.identity().unwrap();
+    assert!(shown.certificates.is_empty());
+    let endorsement = EndorsementKey::new(Public::parse(&shown.endorsement_key).unwrap()).unwrap();
+    let attestation = AttestationKey::new(Public::parse(&shown.attestation_key).unwrap()).unwrap();
+    let made = credential::make(&endorsement, &attestation.public().name(), b"secret").unwrap();
+    assert_eq!(tpm.activate(&made.blob, &made.secret).unwrap(), b"secret");
+}
