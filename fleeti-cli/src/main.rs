@@ -49,6 +49,9 @@ enum Command {
     /// Rollouts: a release to a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// What devices prove with their TPMs: levels, claims, and what was measured.
+    #[command(subcommand)]
+    Attest(commands::attest::Command),
     /// The audit log: who did what, and whether anybody changed that.
     #[command(subcommand)]
     Audit(commands::audit::Command),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
+        Command::Attest(command) => commands::attest::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
     };
     match result {

@@ -23,6 +23,7 @@ use fleeti_core::wire::api::{
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
     RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
+use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -182,6 +183,27 @@ impl Client {
     /// [`ClientError`].
     pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
         Ok(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?.text().await?)
+    }
+    /// How far a device can be trusted, and why.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn attestation(&self, id: &DeviceId) -> Result<Attestation> {
+        self.get(&format!("devices/{id}/attestation")).await
+    }
+    /// Asks a device's TPM now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn challenge_device(&self, id: &DeviceId) -> Result<()> {
+        self.post(&format!("devices/{id}/attestation/challenge"), &()).await
+    }
+    /// Accepts the firmware that a device has now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn accept_firmware(&self, id: &DeviceId) -> Result<Attestation> {
+        self.post(&format!("devices/{id}/attestation/accept-firmware"), &()).await
     }
     /// Revokes a device's certificate.
     ///

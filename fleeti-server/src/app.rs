@@ -5,6 +5,7 @@ use crate::db::{Db, Tx};
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
+use crate::service::attestation::Proving;
 use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
 use crate::service::releases::DocumentCache;
@@ -57,6 +58,8 @@ pub struct App {
     pub documents: DocumentCache,
     /// Devices that wait for their code.
     pub pairing: Pairing,
+    /// TPMs whose secrets are out.
+    pub proving: Proving,
     /// Wakes the build worker.
     pub build_queued: Notify,
 }

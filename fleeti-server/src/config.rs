@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
 //! DIR/pki/public/                            certificates and public keys
+//! DIR/pki/tpm-makers/{hardware,virtual}/*.pem   makers of TPMs that are believed; none unless they are put there
 //! DIR/pki/signing/{release,openpgp,db}.key   only where this server's signer may sign releases, and policy.toml: who must agree
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, where the signer is in this process
@@ -14,6 +15,7 @@ use crate::service::enrollment::{RenewalProof, no_proof};
 use anyhow::{Context, Result, bail};
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::tpm::endorsement::{Kind, Makers};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::{Keeper, Limits as SignerLimits};
@@ -47,6 +49,8 @@ pub struct Config {
     pub signer_limits: SignerLimits,
     /// How long the parts of a connection may take.
     pub limits: Limits,
+    /// Whether a TPM in software of a maker that is believed counts as much as a chip.
+    pub trusts_hypervisor: bool,
     /// What shows that a device whose certificate has ended is the one that it says.
     pub renewal_proof: RenewalProof,
 }
@@ -77,6 +81,7 @@ impl Config {
             agent: None,
             signer: None,
             signer_limits: SignerLimits::default(),
+            trusts_hypervisor: false,
             renewal_proof: no_proof,
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
@@ -97,6 +102,8 @@ pub struct Pki {
     pub release_keys: ReleaseKeys,
     /// Who signs the audit log's statements.
     pub log: LogKey,
+    /// Who makes TPMs that are believed.
+    pub makers: Makers,
 }
 
 impl Pki {
@@ -121,8 +128,25 @@ impl Pki {
             root,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
             log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
+            makers: makers(&folder.join("tpm-makers"))?,
         })
     }
+}
+
+/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes.
+fn makers(folder: &Path) -> Result<Makers> {
+    let mut makers = Makers::default();
+    for (name, kind) in [("hardware", Kind::Hardware), ("virtual", Kind::Virtual)] {
+        let Ok(entries) = fs::read_dir(folder.join(name)) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            let at = || path.display().to_string();
+            for certificate in certificate::chain_from_pem(&fs::read_to_string(&path).with_context(at)?).with_context(at)? {
+                makers.believe(&certificate::to_der(&certificate)?, kind).with_context(at)?;
+            }
+        }
+    }
+    Ok(makers)
 }
 
 /// The signer of this server: behind its socket, or, for development, in this very process.

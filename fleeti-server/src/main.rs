@@ -33,6 +33,10 @@ struct Arguments {
     /// The socket of fleeti-signer. Without it the keys are in this process, which is for development.
     #[arg(long, env = "FLEETI_SIGNER")]
     signer: Option<PathBuf>,
+    /// Let a TPM in software count as much as a chip, if its maker is in DIR/pki/tpm-makers/virtual: whoever runs the
+    /// hosts of such devices is then believed.
+    #[arg(long)]
+    trust_virtual_tpms: bool,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -44,8 +48,16 @@ async fn main() -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let a = Arguments::parse();
-    let config =
-        Config { api: a.api, https: a.https, mqtt: a.mqtt, names: a.names, agent: a.agent, signer: a.signer, ..Config::new(a.data) };
+    let config = Config {
+        api: a.api,
+        https: a.https,
+        mqtt: a.mqtt,
+        names: a.names,
+        agent: a.agent,
+        signer: a.signer,
+        trusts_hypervisor: a.trust_virtual_tpms,
+        ..Config::new(a.data)
+    };
     let server = Server::start(config).await?;
     let at = server.addresses;
     tracing::info!("API http://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);

@@ -1,5 +1,6 @@
 //! One module for each noun; each turns arguments into calls of the crates.
 
+pub mod attest;
 pub mod audit;
 pub mod build;
 pub mod bundle;

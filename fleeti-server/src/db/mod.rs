@@ -1,6 +1,7 @@
 //! All SQL, one file for each aggregate. The same text runs on SQLite and PostgreSQL.
 
 pub mod approvals;
+pub mod attestations;
 pub mod audit;
 pub mod boot;
 pub mod builds;

@@ -29,15 +29,32 @@ pub struct Mail {
     desired: Mutex<Option<DesiredState>>,
     commands: AtomicBool,
     notice: AtomicBool,
+    challenge: AtomicBool,
 }
 
 impl Mail {
-    /// The newest desired state, whether commands wait in the database, and whether there is a new notice.
+    /// Takes it.
     #[must_use]
-    pub fn take(&self) -> (Option<DesiredState>, bool, bool) {
-        let desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (desired, self.commands.swap(false, Ordering::SeqCst), self.notice.swap(false, Ordering::SeqCst))
+    pub fn take(&self) -> Arrived {
+        Arrived {
+            desired: self.desired.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            commands: self.commands.swap(false, Ordering::SeqCst),
+            notice: self.notice.swap(false, Ordering::SeqCst),
+            challenge: self.challenge.swap(false, Ordering::SeqCst),
+        }
     }
+}
+
+/// What had come.
+pub struct Arrived {
+    /// The newest desired state.
+    pub desired: Option<DesiredState>,
+    /// Commands wait in the database.
+    pub commands: bool,
+    /// There is a new notice.
+    pub notice: bool,
+    /// The device's TPM is to be asked.
+    pub challenge: bool,
 }
 
 /// Live sessions.
@@ -101,6 +118,14 @@ impl Hub {
     pub fn commands_wait(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
             handle.mail.commands.store(true, Ordering::SeqCst);
+            handle.mail.arrived.notify_one();
+        }
+    }
+
+    /// Has the device's session ask its TPM, if there is one.
+    pub fn challenge(&self, device: &DeviceId) {
+        if let Some(handle) = self.lock().get(device) {
+            handle.mail.challenge.store(true, Ordering::SeqCst);
             handle.mail.arrived.notify_one();
         }
     }

@@ -2,11 +2,13 @@
 
 use crate::app::App;
 use crate::gateway::hub::Handle;
+use crate::service::attestation::{self, Asked};
 use crate::service::{commands, devices};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
+use fleeti_core::wire::attestation::INTERVAL_S;
 use fleeti_core::wire::device::DesiredState;
 use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
 use fleeti_core::wire::problem::Code;
@@ -20,6 +22,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 /// Longest keep alive that is granted, seconds.
@@ -47,8 +50,19 @@ struct Session<'a> {
     commands: bool,
     /// A new notice to every device has not been sent.
     notice: bool,
+    /// The device's TPM is to be asked.
+    challenge: bool,
+    /// What it was asked last and has not answered.
+    asked: Option<Asked>,
+    /// When it is asked again.
+    ask_at: Instant,
     /// More lies in the mailbox than may be on its way at once.
     held_back: bool,
+}
+
+/// When a device's TPM is asked again: not all at once.
+fn next_time() -> Instant {
+    Instant::now() + Duration::from_secs(INTERVAL_S - rand::random_range(0..INTERVAL_S / 5))
 }
 
 /// Serves a connection whose TLS handshake is done.
@@ -74,6 +88,9 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         desired: None,
         commands: false,
         notice: false,
+        challenge: false,
+        asked: None,
+        ask_at: next_time(),
         held_back: false,
     };
     let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
@@ -231,15 +248,21 @@ impl Session<'_> {
                     return close(reason, "kicked");
                 }
                 () = handle.mail.arrived.notified() => {
-                    let (desired, commands, notice) = handle.mail.take();
+                    let arrived = handle.mail.take();
                     // Commits may be handed out in another order than they were made in.
-                    if let Some(desired) = desired
+                    if let Some(desired) = arrived.desired
                         && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
                     {
                         self.desired = Some(desired);
                     }
-                    self.commands |= commands;
-                    self.notice |= notice;
+                    self.commands |= arrived.commands;
+                    self.notice |= arrived.notice;
+                    self.challenge |= arrived.challenge;
+                    self.deliver().await?;
+                }
+                () = tokio::time::sleep_until(self.ask_at) => {
+                    self.ask_at = next_time();
+                    self.challenge = true;
                     self.deliver().await?;
                 }
                 packet = tokio::time::timeout(self.keep_alive, self.read()) => {
@@ -300,7 +323,12 @@ impl Session<'_> {
         let Some(kind) = Up::of(topic, &self.device) else {
             return close(DisconnectReasonCode::NotAuthorized, format!("publish to {topic:?}"));
         };
-        let reason = match devices::received(self.app, &self.device, kind, &publish.payload).await {
+        let received = match kind {
+            // The question belongs to this session, and is answered once.
+            Up::Evidence => attestation::received(self.app, &self.device, self.asked.take(), &publish.payload).await,
+            Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
+        };
+        let reason = match received {
             Ok(()) => PubAckReason::Success,
             // Acknowledged with the reason: a device that cannot be understood must not send it for ever.
             Err(e) if e.code() == Code::Invalid => {
@@ -344,6 +372,8 @@ impl Session<'_> {
         self.desired = Some(devices::desired(self.app, &self.device).await?);
         self.commands = true;
         self.notice = true;
+        // Asked at the start of a session, and not again when the device subscribes to what it was subscribed to.
+        self.challenge |= self.asked.is_none();
         Ok(())
     }
 
@@ -364,6 +394,14 @@ impl Session<'_> {
             self.send(Down::Notice, &notice).await?;
         }
         self.held_back |= self.notice && self.subscribed.contains(&Down::Notice);
+        if self.subscribed.contains(&Down::Challenge) && self.challenge && self.in_flight.len() < IN_FLIGHT_MAX {
+            self.challenge = false;
+            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device).await? {
+                self.asked = Some(asked);
+                self.send(Down::Challenge, &serde_json::to_vec(&challenge)?).await?;
+            }
+        }
+        self.held_back |= self.challenge && self.subscribed.contains(&Down::Challenge);
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
             for command in commands::pending(self.app, &self.device).await? {

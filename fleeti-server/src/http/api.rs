@@ -1,7 +1,7 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
-use super::audit;
+use super::{attestation, audit};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
@@ -92,6 +92,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(get_rollout)
                 .service(abort_rollout)
                 .service(events)
+                .service(attestation::get_attestation)
+                .service(attestation::challenge)
+                .service(attestation::accept_firmware)
                 .service(audit::list_entries)
                 .service(audit::get_proof)
                 .service(audit::get_checkpoint)

@@ -5,16 +5,18 @@
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::releases::Documents;
-use crate::service::{audit, boot, devices, enrollment, intake, pairing, releases, trust};
+use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, trust};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
+use fleeti_core::wire::attestation::{TpmIdentity, TpmProof};
 use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
+use fleeti_pki::measured::log::BYTES_MAX as LOG_MAX;
 use serde::Deserialize;
 use std::any::Any;
 use std::pin::Pin;
@@ -30,6 +32,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/enroll", web::post().to(enroll))
         .route("/renew", web::post().to(renew))
         .route("/renew/proved", web::post().to(renew_by_proof))
+        .route("/tpm", web::post().to(tpm))
+        .route("/tpm/proved", web::post().to(tpm_proved))
+        .service(web::resource("/logs/{sha256}").app_data(web::PayloadConfig::new(LOG_MAX)).route(web::put().to(log)))
         .route("/pair", web::post().to(pair))
         .route("/pair/wait", web::post().to(pair_wait))
         .route("/desired", web::get().to(desired))
@@ -114,6 +119,23 @@ async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewR
 /// Without a certificate: the old one has ended, so the proof stands for it.
 async fn renew_by_proof(app: Data<AppRef>, body: Json<ProvedRenewRequest>) -> Result<impl Responder> {
     Ok(Json(enrollment::renew_by_proof(&app, &body).await?))
+}
+
+/// A device shows its TPM.
+async fn tpm(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmIdentity>) -> Result<impl Responder> {
+    Ok(Json(attestation::begin(&app, &device.id, &body).await?))
+}
+
+/// What the TPM gave away.
+async fn tpm_proved(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmProof>) -> Result<impl Responder> {
+    attestation::prove(&app, &device.id, &body).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// One of firmware's logs, before evidence names it.
+async fn log(app: Data<AppRef>, device: AuthenticatedDevice, path: Path<String>, body: web::Bytes) -> Result<impl Responder> {
+    attestation::keep_log(&app, &device.id, &path, &body).await?;
+    Ok(HttpResponse::NoContent())
 }
 
 async fn pair(app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Responder> {

@@ -1,6 +1,7 @@
 //! HTTP: [`api`] for people and automation, [`device`] for devices. Handlers extract, call one service, map.
 
 pub mod api;
+pub mod attestation;
 pub mod audit;
 pub mod device;
 mod file_body;

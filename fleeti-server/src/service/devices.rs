@@ -100,6 +100,7 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
     }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
+        Up::Evidence => Err(AppError::new(Code::Invalid, "evidence answers a question of its session")),
         Up::Report => reported(app, device, &serde_json::from_slice(payload).map_err(invalid)?).await,
         Up::Telemetry => {
             let telemetry: Telemetry = serde_json::from_slice(payload).map_err(invalid)?;

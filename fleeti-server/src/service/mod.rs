@@ -2,6 +2,7 @@
 //! `step`, stores, and hands effects out after the commit.
 
 pub mod approvals;
+pub mod attestation;
 pub mod audit;
 pub mod boot;
 pub mod builds;

@@ -1,10 +1,11 @@
 //! Devices.
 
 use super::page::{Notice, Page, Result, see, show};
+use super::proved::Proved;
 use super::shown::{self, DeviceRow};
 use crate::app::AppRef;
 use crate::service::devices::{self, Filter};
-use crate::service::{pairing, revocation};
+use crate::service::{attestation, pairing, revocation};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -88,15 +89,17 @@ struct One {
     update: Vec<(&'static str, String)>,
     certificate: Vec<(&'static str, String)>,
     telemetry: Vec<(&'static str, String)>,
+    proved: Proved,
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -> Result<HttpResponse> {
     let device = devices::get(&app, id.as_str()).await?;
-    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device))
+    let proved = Proved::of(attestation::get(&app, &id).await?, device.online);
+    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device, proved))
 }
 
 impl One {
-    fn of(page: Page, device: &Device) -> Self {
+    fn of(page: Page, device: &Device, proved: Proved) -> Self {
         let (trouble, forgivable) = trouble(device);
         Self {
             page,
@@ -116,6 +119,7 @@ impl One {
                 ),
             ],
             telemetry: telemetry(device),
+            proved,
         }
     }
 }

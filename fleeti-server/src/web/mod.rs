@@ -15,6 +15,7 @@ mod live;
 mod overview;
 mod page;
 mod profiles;
+mod proved;
 mod releases;
 mod rollouts;
 mod session;
@@ -75,6 +76,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
+                .route("/devices/{device}/ask", web::post().to(proved::ask))
+                .route("/devices/{device}/accept-firmware", web::post().to(proved::accept_firmware))
                 .route("/profiles", web::get().to(profiles::list))
                 .route("/profiles", web::post().to(profiles::save))
                 .route("/profiles/new", web::get().to(profiles::new))

@@ -1,0 +1,421 @@
+//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM is bound to the device once, and asked
+//! again and again what started.
+
+use crate::app::{App, new_id, now_s};
+use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, TpmRow};
+use crate::db::{self};
+use crate::error::AppError;
+use crate::service::releases;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use fleeti_core::manifest::{Manifest, PHASE_READY};
+use fleeti_core::wire::api::{Event, Release};
+use fleeti_core::wire::attestation::{
+    Attestation, AttestationResult, CERTIFICATES_MAX, CHALLENGE_S, Challenge, Evidence, MeasuredRegister, Tpm, TpmIdentity, TpmProof,
+    TpmSecret,
+};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
+use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
+use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog, Registers};
+use fleeti_pki::measured::{explained, phases};
+use fleeti_pki::tpm::attest::Clock;
+use fleeti_pki::tpm::credential;
+use fleeti_pki::tpm::endorsement::Kind;
+use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Devices that prove their TPM at once.
+const PROVING_MAX: usize = 1024;
+/// Newest releases whose boot loaders a device may have.
+const BOOT_LOADERS_MAX: u32 = 64;
+/// Where a release has its boot loader.
+const BOOT_LOADER: &str = "raw/systemd-boot.efi";
+
+/// A TPM whose secret is out.
+struct Pending {
+    id: String,
+    secret: [u8; 32],
+    row: TpmRow,
+    asked: Instant,
+}
+
+/// TPMs whose secrets are out, by device.
+#[derive(Default)]
+pub struct Proving(Mutex<HashMap<DeviceId, Pending>>);
+
+impl Proving {
+    fn put(&self, device: &DeviceId, pending: Pending) -> Result<(), AppError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, p| p.asked.elapsed().as_secs() < CHALLENGE_S);
+        if all.len() >= PROVING_MAX {
+            return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
+        }
+        all.insert(device.clone(), pending);
+        Ok(())
+    }
+
+    /// Whatever comes of it, nobody tries twice.
+    fn take(&self, device: &DeviceId) -> Option<Pending> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+        found.filter(|p| p.asked.elapsed().as_secs() < CHALLENGE_S)
+    }
+}
+
+fn invalid(what: &str, e: impl std::fmt::Display) -> AppError {
+    AppError::new(Code::Invalid, format!("{what}: {e}"))
+}
+
+fn decoded(what: &str, text: &str) -> Result<Vec<u8>, AppError> {
+    STANDARD.decode(text).map_err(|e| invalid(what, e))
+}
+
+/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that attestation key.
+///
+/// # Errors
+/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for another TPM than the device's.
+pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<TpmSecret, AppError> {
+    if shown.certificates.len() > CERTIFICATES_MAX {
+        return Err(AppError::new(Code::Invalid, format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len())));
+    }
+    let key = |what: &'static str, text: &str| Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e));
+    let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
+    let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
+    let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
+    let ek_sha256 = sha256_hex(endorsement.public().bytes());
+    let (maker, description) = match app.pki.makers.verify(&endorsement, &certificates, now_s()) {
+        Ok(e) => (Some(e.kind), format!("{} {} {}", e.manufacturer, e.model, e.version)),
+        Err(e) => (None, e.to_string()),
+    };
+    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
+    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| name_of(k).to_owned()), description, now_s());
+    let known = attestations::tpm(app.db.pool(), device).await?;
+    if known.is_some_and(|k| k.ek_sha256 != row.ek_sha256 || k.attestation_key != row.attestation_key) {
+        return Err(other_tpm(app, device).await?);
+    }
+    let secret: [u8; 32] = rand::random();
+    let made = credential::make(&endorsement, &attestation.public().name(), &secret).map_err(|e| invalid("endorsement_key", e))?;
+    let id = new_id("tpm");
+    app.proving.put(device, Pending { id: id.clone(), secret, row, asked: Instant::now() })?;
+    Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
+}
+
+/// A device gives back what its TPM gave away: the TPM is bound to it, and stays.
+///
+/// # Errors
+/// [`Code::Forbidden`] when it is another secret, comes late, or the TPM is another device's.
+pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
+    let given = decoded("secret", &proof.secret)?;
+    let pending = app.proving.take(device).filter(|p| p.id == proof.id);
+    // One answer for every reason; digests are compared, so that time tells nothing of the secret.
+    let pending = pending.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
+    let Some(pending) = pending else {
+        return Err(AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again with POST /tpm"));
+    };
+    let mut tx = app.db.write().await?;
+    if !attestations::bind(&mut tx, device, &pending.row).await? {
+        drop(tx);
+        return Err(other_tpm(app, device).await?);
+    }
+    app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &pending.row.ek_sha256).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    app.hub.challenge(device);
+    Ok(())
+}
+
+/// An act of its own in the audit log: a device came with another TPM, or a TPM with another device.
+async fn other_tpm(app: &App, device: &DeviceId) -> Result<AppError, AppError> {
+    let mut tx = app.db.write().await?;
+    app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-refused", device.as_str()).await?;
+    tx.commit().await?;
+    tracing::error!("{device} came with another TPM than it is known by, or with another device's");
+    Ok(AppError::new(Code::Forbidden, "this device is known by another TPM, or this TPM by another device")
+        .hint("revoke the device and provision it anew, if the exchange is meant"))
+}
+
+/// A question that is out: it belongs to one session of one device.
+pub struct Asked {
+    id: String,
+    nonce: [u8; 32],
+    at: Instant,
+}
+
+/// A question for a device, if it has shown a TPM.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ask(app: &App, device: &DeviceId) -> Result<Option<(Asked, Challenge)>, AppError> {
+    if attestations::tpm(app.db.pool(), device).await?.is_none() {
+        return Ok(None);
+    }
+    let asked = Asked { id: new_id("challenge"), nonce: rand::random(), at: Instant::now() };
+    let challenge = Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce) };
+    Ok(Some((asked, challenge)))
+}
+
+/// Keeps one of firmware's logs, so that evidence may name it.
+///
+/// # Errors
+/// [`Code::Invalid`] for bytes that are not what they are called; [`Code::TooLarge`].
+pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) -> Result<(), AppError> {
+    if bytes.len() > LOG_MAX {
+        return Err(AppError::new(Code::TooLarge, format!("a log has {LOG_MAX} bytes at the most")));
+    }
+    if sha256_hex(bytes) != sha256 {
+        return Err(AppError::new(Code::Invalid, "the log is not what it is called by"));
+    }
+    let mut tx = app.db.write().await?;
+    attestations::keep_log(&mut tx, device, sha256, bytes, now_s()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Takes what a device answered to the one question that is out. When this returns, the result is kept.
+///
+/// # Errors
+/// [`Code::Invalid`] for what is no answer to it; whatever it says then is nobody's word.
+pub async fn received(app: &App, device: &DeviceId, asked: Option<Asked>, payload: &[u8]) -> Result<(), AppError> {
+    let sent: Evidence = serde_json::from_slice(payload).map_err(|e| invalid("evidence", e))?;
+    let asked = asked.filter(|a| a.id == sent.challenge && a.at.elapsed() < Duration::from_secs(CHALLENGE_S));
+    let asked = asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
+    let tpm = attestations::tpm(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
+    let before = attestations::get(app.db.pool(), device).await?;
+    let log = attestations::log(app.db.pool(), device, &sent.firmware_log).await?;
+    let log = log.ok_or_else(|| AppError::new(Code::Invalid, "evidence: firmware's log was not sent before"))?;
+    let row = appraised(app, device, &tpm, (&asked.nonce, sent), &log, before).await?;
+    let mut tx = app.db.write().await?;
+    attestations::keep(&mut tx, device, &row).await?;
+    tx.commit().await?;
+    if row.result.level == Level::SelfReported {
+        let found: Vec<_> = row.result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.finding.as_str()).collect();
+        tracing::error!("{device}: {}", found.join("; "));
+    }
+    app.publish(Event::Device { id: device.clone() });
+    Ok(())
+}
+
+/// Verifies and appraises; what does not verify is a result too.
+async fn appraised(
+    app: &App,
+    device: &DeviceId,
+    tpm: &TpmRow,
+    (nonce, sent): (&[u8; 32], Evidence),
+    log: &[u8],
+    before: Option<AttestationRow>,
+) -> Result<AttestationRow, AppError> {
+    let quote = decoded("quote", &sent.quote)?;
+    let signature = decoded("signature", &sent.signature)?;
+    let registers = read_registers(&sent.registers)?;
+    let key = Public::parse(&decoded("attestation_key", &tpm.attestation_key)?).map_err(AppError::internal)?;
+    let key = AttestationKey::new(key).map_err(AppError::internal)?;
+    let accepted = before.as_ref().and_then(|b| b.accepted.as_ref()).map(last_accepted).transpose()?;
+    let (raw, challenge) = (
+        evidence::Evidence {
+            quote: &quote,
+            signature: &signature,
+            registers: &registers,
+            firmware_log: log,
+            phases_log: sent.phases_log.as_bytes(),
+        },
+        fleeti_pki::attestation::Challenge { nonce: *nonce, device: device.clone() },
+    );
+    let result = |appraisal: Appraisal| AttestationResult {
+        level: appraisal.level,
+        claims: appraisal.claims,
+        release: appraisal.release,
+        appraised_s: now_s(),
+        evidence: sha256_hex(&quote),
+    };
+    let row = |result, accepted, firmware_code, sent| AttestationRow {
+        nonce: hex::encode(nonce),
+        evidence: sent,
+        accepted,
+        firmware_code,
+        result,
+    };
+    let kept_code = before.as_ref().and_then(|b| b.firmware_code.clone());
+    match evidence::verify(&raw, &challenge, &key, accepted.as_ref()) {
+        Ok(verified) => {
+            let code = kept_code.as_ref().map(firmware_code).transpose()?;
+            let known = known(app, device, tpm, code.clone()).await?;
+            let appraisal = appraise(&verified, &known);
+            // What is seen first is remembered; what changes later needs an operator's word.
+            let code = code.unwrap_or_else(|| FirmwareCode::seen(verified.registers()));
+            let code = FirmwareCodeRow { registers: code.registers.map(hex::encode), is_accepted: code.is_accepted };
+            Ok(row(result(appraisal), Some(accepted_now(&verified)), Some(code), sent))
+        }
+        Err(refused) => {
+            let claim = Claim {
+                aspect: Aspect::InstanceIdentity,
+                tier: Tier::Contraindicated,
+                code: refused.code().to_owned(),
+                finding: refused.to_string(),
+                source: "what the device sent as evidence".into(),
+                raise: Some("evidence that holds: it is asked for again within a quarter of an hour".into()),
+            };
+            let appraisal = Appraisal { level: Level::SelfReported, claims: vec![claim], release: None };
+            Ok(row(result(appraisal), before.and_then(|b| b.accepted), kept_code, sent))
+        }
+    }
+}
+
+const fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hardware => "hardware",
+        Kind::Virtual => "virtual",
+    }
+}
+
+fn digest(text: &str) -> Result<[u8; 32], AppError> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|e| invalid("registers", e))?;
+    Ok(digest)
+}
+
+fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {
+    texts.iter().map(|(register, text)| Ok((*register, digest(text)?))).collect()
+}
+
+fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
+    let (milliseconds, resets, restarts, safe) = accepted.clock;
+    Ok(Before { clock: Clock { milliseconds, resets, restarts, safe }, registers: read_registers(&accepted.registers)? })
+}
+
+fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
+    let clock = verified.clock();
+    Accepted {
+        clock: (clock.milliseconds, clock.resets, clock.restarts, clock.safe),
+        registers: verified.registers().iter().map(|(register, value)| (*register, hex::encode(value))).collect(),
+    }
+}
+
+fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
+    Ok(FirmwareCode { registers: [digest(&row.registers[0])?, digest(&row.registers[1])?], is_accepted: row.is_accepted })
+}
+
+/// What this server knows of a device. What the device says of itself only picks the release that it is compared with.
+async fn known(app: &App, device: &DeviceId, tpm: &TpmRow, firmware_code: Option<FirmwareCode>) -> Result<Known, AppError> {
+    let maker = match tpm.maker.as_deref() {
+        Some("hardware") => Some(Kind::Hardware),
+        Some("virtual") => Some(Kind::Virtual),
+        _ => None,
+    };
+    let firmware_keys = db::boot::get(app.db.pool(), device).await?.map(|row| row.state.expected);
+    let running = db::devices::get(app.db.pool(), device.as_str()).await?.and_then(|d| d.boot).map(|b| b.running);
+    let (mut references, mut boot_loaders) = (Vec::new(), Vec::new());
+    if let Some(running) = running {
+        for release in db::releases::newest(app.db.pool(), BOOT_LOADERS_MAX).await? {
+            if release.name.line != running.line || release.revoked_s.is_some() {
+                continue;
+            }
+            boot_loaders.extend(programs(&release).filter(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest));
+            if release.name == running {
+                let documents = releases::documents(app, &release.name).await?;
+                references.extend(reference(&Manifest::parse(&documents.manifest).map_err(AppError::internal)?));
+            }
+        }
+    }
+    let trusts_hypervisor = app.config.trusts_hypervisor;
+    Ok(Known { maker, trusts_hypervisor, firmware_keys, references, boot_loaders, firmware_code })
+}
+
+/// Programs that firmware starts, by their paths, with their Authenticode digests.
+fn programs(release: &Release) -> impl Iterator<Item = (&str, [u8; 32])> {
+    release.artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?).ok()?)))
+}
+
+fn reference(manifest: &Manifest) -> Option<Reference> {
+    let kernel_image = digest(manifest.uki()?.authenticode.as_deref()?).ok()?;
+    let register_11 = digest(manifest.reference_values.pcr11.get(PHASE_READY)?).ok()?;
+    Some(Reference { release: manifest.release.clone(), kernel_image, register_11 })
+}
+
+/// How far a device can be trusted, and why.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> {
+    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
+        return Err(AppError::not_found("device", device.as_str()));
+    }
+    let tpm = attestations::tpm(app.db.pool(), device).await?;
+    let row = attestations::get(app.db.pool(), device).await?;
+    let registers = match &row {
+        Some(row) => explained_registers(app, device, row).await?,
+        None => Vec::new(),
+    };
+    let now = now_s();
+    let level = row.as_ref().map_or(Level::Token, |r| r.result.level_at(now));
+    Ok(Attestation {
+        level,
+        level_code: level.code().to_owned(),
+        is_fresh: row.as_ref().is_some_and(|r| r.result.is_fresh(now)),
+        result: row.map(|r| r.result),
+        tpm: tpm.map(|t| Tpm { bound_s: t.bound_s(), ek_sha256: t.ek_sha256, maker: t.maker, description: t.description }),
+        registers,
+    })
+}
+
+async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow) -> Result<Vec<MeasuredRegister>, AppError> {
+    let log = attestations::log(app.db.pool(), device, &row.evidence.firmware_log).await?.unwrap_or_default();
+    let log = FirmwareLog::parse(&log).ok();
+    let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
+    let mut names = BTreeMap::new();
+    for release in db::releases::newest(app.db.pool(), BOOT_LOADERS_MAX).await? {
+        for (path, digest) in self::programs(&release) {
+            let what = if path == BOOT_LOADER { "boot loader" } else { "kernel image" };
+            names.entry(digest).or_insert_with(|| format!("{what} of {}", release.name));
+        }
+    }
+    let explained = row.evidence.registers.iter().map(|(register, value)| MeasuredRegister {
+        register: *register,
+        title: explained::title(*register).to_owned(),
+        value: value.clone(),
+        events: explained::events(*register, log.as_ref(), &phases, &names),
+    });
+    Ok(explained.collect())
+}
+
+/// An operator accepts the firmware that the device has now.
+///
+/// # Errors
+/// [`Code::NotFound`] for a device that never answered; [`Code::Conflict`] when its last evidence does not hold.
+pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppError> {
+    let mut row =
+        attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
+    let accepted = row.accepted.as_ref().filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
+    let accepted = accepted.ok_or_else(|| {
+        AppError::new(Code::Conflict, "its last evidence does not hold, or is old").hint("ask it again with `fleeti attest now`")
+    })?;
+    let register = |n: u8| accepted.registers.get(&n).cloned().unwrap_or_default();
+    row.firmware_code = Some(FirmwareCodeRow { registers: [register(0), register(2)], is_accepted: true });
+    let mut tx = app.db.write().await?;
+    attestations::keep(&mut tx, device, &row).await?;
+    app.audit(&mut tx, now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
+    tx.commit().await?;
+    app.hub.challenge(device);
+    Ok(())
+}
+
+/// Asks a device now, if it is there.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Conflict`] for a device that is not there or has shown no TPM.
+pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
+    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
+        return Err(AppError::not_found("device", device.as_str()));
+    }
+    if attestations::tpm(app.db.pool(), device).await?.is_none() {
+        return Err(AppError::new(Code::Conflict, format!("{device} has shown no TPM")));
+    }
+    if !app.hub.is_online(device) {
+        return Err(AppError::new(Code::Conflict, format!("{device} is not connected")).hint("it is asked as soon as it comes"));
+    }
+    app.hub.challenge(device);
+    Ok(())
+}

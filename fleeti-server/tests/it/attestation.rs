@@ -1,0 +1,264 @@
+//! A device whose TPM is real (swtpm) and whose agent's own code speaks for it, against a server; then everybody who would
+//! like to be it.
+
+use crate::peer::Peer;
+use crate::world::{TestDevice, World, write_keys};
+use fleeti_core::attestation::{Level, Tier};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
+use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_testkit::agent::Paths;
+use fleeti_testkit::agent::helper::measured;
+use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
+use reqwest::StatusCode;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
+use std::path::Path;
+
+const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+
+fn captured_log() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
+    std::fs::read(path).unwrap()
+}
+
+/// A server that believes one maker of TPMs.
+async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let makers = dir.path().join("pki/tpm-makers/virtual");
+    std::fs::create_dir_all(&makers).unwrap();
+    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    World::start(dir, |config| config.trusts_hypervisor = trusts_hypervisor).await
+}
+
+/// A machine: a TPM that knows how it started.
+struct Machine {
+    paths: Paths,
+    tpm: Tpm,
+}
+
+impl Machine {
+    fn new(maker: &Maker) -> Self {
+        let tpm = Tpm::new(maker).unwrap();
+        tpm.measure(&captured_log(), &PHASES).unwrap();
+        let paths = tpm.paths(&captured_log(), &phases_log(&PHASES)).unwrap();
+        Self { paths, tpm }
+    }
+
+    /// Shows the TPM; the status of what refuses it.
+    async fn show(&self, world: &World, device: &TestDevice) -> Result<TpmSecret, StatusCode> {
+        let http = world.https(device.tls.as_ref().clone());
+        let shown = measured::identity(&self.paths).unwrap().unwrap();
+        let response = http.post(world.url("/tpm")).json(&shown).send().await.unwrap();
+        if response.status().is_success() { Ok(response.json().await.unwrap()) } else { Err(response.status()) }
+    }
+
+    fn proof(&self, secret: &TpmSecret) -> TpmProof {
+        TpmProof { id: secret.id.clone(), secret: measured::activate(&self.paths, &secret.blob, &secret.secret).unwrap() }
+    }
+
+    async fn bind(&self, world: &World, device: &TestDevice) -> Result<(), StatusCode> {
+        let secret = self.show(world, device).await?;
+        prove(world, device, &self.proof(&secret)).await
+    }
+
+    /// The answer to a question, its log sent before.
+    async fn answer(&self, world: &World, device: &TestDevice, challenge: &Challenge) -> Evidence {
+        let said = measured::evidence(&self.paths, &challenge.nonce, &device.id).unwrap();
+        assert_eq!(put_log(world, device, &said.firmware_log_sha256, said.firmware_log).await, StatusCode::NO_CONTENT);
+        Evidence {
+            challenge: challenge.id.clone(),
+            quote: said.quote,
+            signature: said.signature,
+            registers: said.registers,
+            firmware_log: said.firmware_log_sha256,
+            phases_log: said.phases_log,
+        }
+    }
+}
+
+async fn prove(world: &World, device: &TestDevice, proof: &TpmProof) -> Result<(), StatusCode> {
+    let http = world.https(device.tls.as_ref().clone());
+    let response = http.post(world.url("/tpm/proved")).json(proof).send().await.unwrap();
+    if response.status().is_success() { Ok(()) } else { Err(response.status()) }
+}
+
+async fn put_log(world: &World, device: &TestDevice, sha256: &str, bytes: Vec<u8>) -> StatusCode {
+    let http = world.https(device.tls.as_ref().clone());
+    http.put(world.url(&format!("/logs/{sha256}"))).body(bytes).send().await.unwrap().status()
+}
+
+/// The next question of a session.
+async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
+    loop {
+        let message = peer.message().await;
+        if message.topic == Down::Challenge.topic(&device.id) {
+            return serde_json::from_slice(&message.payload).unwrap();
+        }
+    }
+}
+
+async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> PubAckReason {
+    peer.publish(Up::Evidence.topic(&device.id), &serde_json::to_vec(evidence).unwrap(), 40).await;
+    loop {
+        match peer.receive().await {
+            Some(Packet::PubAck(ack)) if ack.pkid == 40 => return ack.reason,
+            Some(_) => {}
+            None => panic!("closed"),
+        }
+    }
+}
+
+async fn level(world: &World, device: &TestDevice) -> Level {
+    world.client.attestation(&device.id).await.unwrap().level
+}
+
+/// Codes of what contradicts.
+async fn wrong(world: &World, device: &TestDevice) -> Vec<String> {
+    let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+    found.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code).collect()
+}
+
+#[actix_web::test]
+async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known_of_it() {
+    let maker = Maker::new().unwrap();
+    let machine = Machine::new(&maker);
+    for (trusts_hypervisor, expected) in [(false, Level::UnverifiedTpm), (true, Level::ObservedBoot)] {
+        let world = world(&maker, trusts_hypervisor).await;
+        let device = world.enroll().await;
+        let mut peer = Peer::session(&world, &device).await;
+        assert_eq!(level(&world, &device).await, Level::Token, "nothing was shown");
+        assert!(world.client.challenge_device(&device.id).await.unwrap_err().to_string().contains("shown no TPM"));
+        machine.bind(&world, &device).await.unwrap();
+        let asked = question(&mut peer, &device).await;
+        let evidence = machine.answer(&world, &device, &asked).await;
+        assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::Success);
+        let found = world.client.attestation(&device.id).await.unwrap();
+        assert_eq!((found.level, found.is_fresh), (expected, true), "{:#?}", found.result);
+        assert_eq!(found.tpm.unwrap().maker.as_deref(), Some("virtual"));
+        let programs = found.registers.iter().find(|r| r.register == 4).unwrap();
+        assert!(programs.events.iter().any(|e| e.starts_with("a program that no release has")), "{:?}", programs.events);
+        let phases = found.registers.iter().find(|r| r.register == 11).unwrap();
+        assert_eq!(phases.events.last().unwrap(), "user space: ready");
+
+        // Asked by an operator; the same answer again is nobody's.
+        world.client.challenge_device(&device.id).await.unwrap();
+        let again = question(&mut peer, &device).await;
+        assert_ne!((&again.id, &again.nonce), (&asked.id, &asked.nonce));
+        assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::PayloadFormatInvalid);
+        assert_eq!(level(&world, &device).await, expected, "what was no answer changed nothing");
+        world.client.accept_firmware(&device.id).await.unwrap();
+        let audit: Vec<_> = world.client.audit_entries(0).await.unwrap();
+        assert!(audit.iter().any(|line| line.contains("device.tpm-bound")) || !audit.is_empty());
+    }
+}
+
+#[actix_web::test]
+async fn a_device_has_one_tpm_and_a_tpm_one_device() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
+    let forbidden = Err(StatusCode::FORBIDDEN);
+
+    // What is not the secret is refused, and nobody guesses twice.
+    let secret = machine.show(&world, &a).await.unwrap();
+    let good = machine.proof(&secret);
+    let guessed = TpmProof { secret: fleeti_pki::base64_text(&[0; 32]), ..good.clone() };
+    assert_eq!(prove(&world, &a, &guessed).await, forbidden);
+    assert_eq!(prove(&world, &a, &good).await, forbidden, "the record of a failed proof is of no more use");
+    // A secret is for the device that it was made for.
+    let secret = machine.show(&world, &a).await.unwrap();
+    assert_eq!(prove(&world, &b, &machine.proof(&secret)).await, forbidden);
+    assert_eq!(prove(&world, &a, &machine.proof(&secret)).await, Ok(()));
+
+    assert_eq!(machine.bind(&world, &a).await, Ok(()), "the same again is no change");
+    assert_eq!(other.bind(&world, &a).await, forbidden, "another TPM");
+    assert_eq!(machine.bind(&world, &b).await, forbidden, "another device's");
+    assert_eq!(other.bind(&world, &b).await, Ok(()));
+    // Without a certificate nobody shows anything.
+    let shown = measured::identity(&machine.paths).unwrap().unwrap();
+    let anonymous = world.https(world.anonymous()).post(world.url("/tpm")).json(&shown).send().await.unwrap();
+    assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
+    // A key that anybody may use as they like attests nothing.
+    let bad = fleeti_core::wire::attestation::TpmIdentity { attestation_key: shown.endorsement_key.clone(), ..shown };
+    let http = world.https(a.tls.as_ref().clone());
+    assert_eq!(http.post(world.url("/tpm")).json(&bad).send().await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[actix_web::test]
+async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
+    machine.bind(&world, &a).await.unwrap();
+    other.bind(&world, &b).await.unwrap();
+    let (mut of_a, mut of_b) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let (asked_a, asked_b) = (question(&mut of_a, &a).await, question(&mut of_b, &b).await);
+
+    // A's answer by B: it is no answer to what B was asked, whatever it is called.
+    let answer = machine.answer(&world, &a, &asked_a).await;
+    assert_eq!(send(&mut of_b, &b, &answer).await, PubAckReason::PayloadFormatInvalid);
+    world.client.challenge_device(&b.id).await.unwrap();
+    let asked_b = Challenge { nonce: asked_b.nonce, ..question(&mut of_b, &b).await };
+    put_log(&world, &b, &answer.firmware_log, captured_log()).await;
+    let renamed = Evidence { challenge: asked_b.id, ..answer.clone() };
+    assert_eq!(send(&mut of_b, &b, &renamed).await, PubAckReason::Success, "it is kept as what it is");
+    assert_eq!(wrong(&world, &b).await, ["quote-signature"]);
+    assert_eq!(level(&world, &b).await, Level::SelfReported);
+
+    // In another session than the one that was asked.
+    drop(of_a);
+    let mut of_a = Peer::session(&world, &a).await;
+    let asked_again = question(&mut of_a, &a).await;
+    assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::PayloadFormatInvalid);
+    // The question is spent with it.
+    let late = machine.answer(&world, &a, &asked_again).await;
+    assert_eq!(send(&mut of_a, &a, &late).await, PubAckReason::PayloadFormatInvalid);
+
+    world.client.challenge_device(&a.id).await.unwrap();
+    let asked = question(&mut of_a, &a).await;
+    let answer = machine.answer(&world, &a, &asked).await;
+    assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::Success);
+    assert_eq!(level(&world, &a).await, Level::UnverifiedTpm);
+    // Registers that were changed on the way; afterwards a good answer counts again.
+    world.client.challenge_device(&a.id).await.unwrap();
+    let asked = question(&mut of_a, &a).await;
+    let mut changed = machine.answer(&world, &a, &asked).await;
+    changed.registers.insert(4, "00".repeat(32));
+    assert_eq!(send(&mut of_a, &a, &changed).await, PubAckReason::Success);
+    assert_eq!(wrong(&world, &a).await, ["registers-digest"]);
+    assert!(world.client.accept_firmware(&a.id).await.is_err(), "nobody accepts what does not hold");
+    world.client.challenge_device(&a.id).await.unwrap();
+    let asked = question(&mut of_a, &a).await;
+    let answer = machine.answer(&world, &a, &asked).await;
+    send(&mut of_a, &a, &answer).await;
+    assert_eq!(level(&world, &a).await, Level::UnverifiedTpm);
+
+    assert_eq!(put_log(&world, &a, &sha256_hex(b"x"), b"y".to_vec()).await, StatusCode::UNPROCESSABLE_ENTITY);
+    let large = put_log(&world, &a, &sha256_hex(b"x"), vec![0; (512 << 10) + 1]).await;
+    assert_eq!(large, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[actix_web::test]
+async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_refused() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let device = world.enroll().await;
+    let mut machine = Machine::new(&maker);
+    machine.bind(&world, &device).await.unwrap();
+    let mut peer = Peer::session(&world, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let answer = machine.answer(&world, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    drop(peer);
+    machine.tpm.cut_power().unwrap();
+    machine.tpm.measure(&captured_log(), &PHASES[..3]).unwrap();
+    machine.paths = machine.tpm.paths(&captured_log(), &phases_log(&PHASES)).unwrap();
+    let mut peer = Peer::session(&world, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let answer = machine.answer(&world, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    assert_eq!(wrong(&world, &device).await, ["log-replay"], "its log tells of more than it did");
+}
