@@ -78,11 +78,16 @@ impl Attester {
         Ok(true)
     }
 
-    /// Answers a question. One that comes while another one is answered waits; whoever asked has forgotten the older one.
-    ///
-    /// # Errors
-    /// When the TPM or the server does not answer.
-    pub async fn answer(&self, challenge: Challenge) -> Result<()> {
+    /// Answers a question, or says on the console why it cannot: whoever asked sees that nothing came.
+    pub async fn answer(&self, challenge: Challenge) {
+        if let Err(e) = self.answered(challenge).await {
+            tracing::warn!("the TPM's answer: {e:#}");
+            self.helper.say(&format!("fleeti: the TPM does not answer the server: {e:#}")).await.ok();
+        }
+    }
+
+    /// One that comes while another one is answered waits; whoever asked has forgotten the older one.
+    async fn answered(&self, challenge: Challenge) -> Result<()> {
         let mut sent = self.sent_log.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
         if sent.as_ref() != Some(&measured.firmware_log_sha256) {
@@ -94,7 +99,7 @@ impl Attester {
             challenge: challenge.id,
             quote: measured.quote,
             signature: measured.signature,
-            registers: measured.registers,
+            registers: measured.registers.into_iter().collect(),
             firmware_log: measured.firmware_log_sha256,
             phases_log: measured.phases_log,
         };

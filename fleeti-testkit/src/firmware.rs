@@ -94,6 +94,7 @@ pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str,
         let why = problem(&device).unwrap_or_default();
         ensure!(why.contains("setup mode"), "the problem is {why}");
         e.push(why);
+        e.push(world.check_contradiction(&other, "secure-boot-off")?);
         drop(vm);
         fs::remove_file(world.path("other/vars.fd"))?;
         Esp::open(&disk)?.write(PK, &pk)?;

@@ -16,7 +16,6 @@ use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::TpmIdentity;
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -153,8 +152,8 @@ pub struct Measured {
     pub quote: String,
     /// TPMT_SIGNATURE.
     pub signature: String,
-    /// What the registers held, hexadecimal.
-    pub registers: BTreeMap<u8, String>,
+    /// What the registers held, hexadecimal. No map: its numbers would be texts within a tagged answer.
+    pub registers: Vec<(u8, String)>,
     /// Firmware's log.
     #[serde(with = "base64_bytes")]
     pub firmware_log: Vec<u8>,

@@ -164,4 +164,45 @@ mod tests {
         let contradicted = AttestationResult { level: Level::SelfReported, ..result };
         assert_eq!(contradicted.level_at(1_000 + FRESH_S), Level::SelfReported, "silence raises nothing");
     }
+
+    #[test]
+    fn the_messages_are_the_protocol() {
+        let claim = Claim {
+            aspect: crate::attestation::Aspect::Executables,
+            tier: crate::attestation::Tier::Affirming,
+            code: "release".into(),
+            finding: "f".into(),
+            source: "s".into(),
+            raise: Some("r".into()),
+        };
+        let result = AttestationResult {
+            level: Level::VerifiedBoot,
+            claims: vec![claim],
+            release: Some("kiosk@1".parse().unwrap()),
+            appraised_s: 1,
+            evidence: "ab".into(),
+        };
+        insta::assert_json_snapshot!(serde_json::json!({
+            "POST /tpm": TpmIdentity { endorsement_key: "e".into(), certificates: vec!["c".into()], attestation_key: "a".into() },
+            "POST /tpm, answer": TpmSecret { id: "i".into(), blob: "b".into(), secret: "s".into() },
+            "POST /tpm/proved": TpmProof { id: "i".into(), secret: "s".into() },
+            "down/challenge": Challenge { id: "i".into(), nonce: "n".into() },
+            "up/evidence": Evidence {
+                challenge: "i".into(),
+                quote: "q".into(),
+                signature: "s".into(),
+                registers: BTreeMap::from([(0, "00".to_owned()), (11, "11".to_owned())]),
+                firmware_log: "f".into(),
+                phases_log: "p".into(),
+            },
+            "GET /devices/{id}/attestation": Attestation {
+                level: Level::VerifiedBoot,
+                level_code: "L4".into(),
+                is_fresh: true,
+                result: Some(result),
+                tpm: Some(Tpm { ek_sha256: "e".into(), maker: Some("hardware".into()), description: "d".into(), bound_s: 1 }),
+                registers: vec![MeasuredRegister { register: 4, title: "t".into(), value: "v".into(), events: vec!["e".into()] }],
+            },
+        }));
+    }
 }

@@ -48,7 +48,7 @@ struct Content {
 /// Reads a log.
 ///
 /// # Errors
-/// [`Unreadable`], also where a record shows words other than those that were measured.
+/// [`Unreadable`] for anything but whole records with one SHA-256 digest each.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
     let wrong = |detail| Unreadable::Wrong { what: WHAT, detail };
     if bytes.len() > BYTES_MAX {
@@ -70,7 +70,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
         let mut measured = [0; 32];
         hex::decode_to_slice(&digest.digest, &mut measured).map_err(|_| wrong("a digest is none"))?;
         let words = record.content.and_then(|c| c.string);
-        // Some records say more of themselves than was measured; what they show must be what was.
+        // What a record shows counts only where it is what was measured.
         let words = words.filter(|w| sha_256(&[w.as_bytes()]) == measured);
         if record.pcr >= 24 {
             return Err(wrong("a record is of a register that there is not"));

@@ -25,6 +25,21 @@ const SECTIONS: [(&str, u16); 14] = [
     (".efifw", 258),
 ];
 
+/// What a section holds, as long as it is in memory, which is what the stub sees: the file may hold more, to fill a block.
+/// `None` where there is none, or nothing in it.
+fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
+    let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
+    let mut found = file.sections().filter(|s| s.name() == Ok(name));
+    let Some(section) = found.next() else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(malformed(format!("it has two sections {name}")));
+    }
+    let length = usize::try_from(section.size()).or_malformed("kernel image")?;
+    let data = section.data().or_malformed("kernel image")?;
+    let data = data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
+    Ok(Some(data).filter(|d| !d.is_empty()))
+}
+
 /// Register 11 once the stub of `systemd` (as in 257) has started the kernel image `uki`, and `phases` have passed, as in
 /// `enter-initrd:leave-initrd`. An image with profiles has one value for each and is refused.
 ///
@@ -32,26 +47,16 @@ const SECTIONS: [(&str, u16); 14] = [
 /// [`Error::Malformed`] for anything but a kernel image with each of its sections once.
 pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], Error> {
     let file = PeFile64::parse(uki).or_malformed("kernel image")?;
-    let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
-    if file.sections().filter(|s| s.name() == Ok(".profile")).count() > 0 {
-        return Err(malformed("it has profiles: each of them has a register of its own".into()));
+    if section(&file, ".profile")?.is_some() {
+        let detail = "it has profiles: each of them has a register of its own".into();
+        return Err(Error::Malformed { what: "kernel image", detail });
     }
     let mut register = [0; 32];
     for (name, _) in SECTIONS.iter().filter(|(_, since)| *since <= systemd) {
-        let mut found = file.sections().filter(|s| s.name() == Ok(*name));
-        let Some(section) = found.next() else { continue };
-        if found.next().is_some() {
-            return Err(malformed(format!("it has two sections {name}")));
+        if let Some(data) = section(&file, name)? {
+            register = extended(&register, &sha_256(&[name.as_bytes(), &[0]]));
+            register = extended(&register, &sha_256(&[data]));
         }
-        // As long as it is in memory, which is what the stub sees; the file may hold more, to fill a block.
-        let length = usize::try_from(section.size()).or_malformed("kernel image")?;
-        if length == 0 {
-            continue;
-        }
-        let data = section.data().or_malformed("kernel image")?;
-        let data = data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
-        register = extended(&register, &sha_256(&[name.as_bytes(), &[0]]));
-        register = extended(&register, &sha_256(&[data]));
     }
     Ok(after_phases(register, phases))
 }
@@ -62,9 +67,17 @@ pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
     phases.split(':').filter(|p| !p.is_empty()).fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
 }
 
-/// Register 9 after the kernel's own loader has measured its command line (UTF-16LE with its NUL) and its initrd.
-#[must_use]
-pub fn register_9(cmdline: &str, initrd: &[u8]) -> [u8; 32] {
+/// Register 9 after the kernel's own loader has measured its command line (UTF-16LE with its NUL; the stub takes the space
+/// around it away) and its initrd.
+///
+/// # Errors
+/// [`Error::Malformed`] for a kernel image without either.
+pub fn register_9(uki: &[u8]) -> Result<[u8; 32], Error> {
+    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let wanted = |name| section(&file, name)?.ok_or(Error::Malformed { what: "kernel image", detail: format!("it has no {name}") });
+    let cmdline = std::str::from_utf8(wanted(".cmdline")?).or_malformed("command line")?;
+    let cmdline = cmdline.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
     let options: Vec<u8> = cmdline.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    [sha_256(&[&options]), sha_256(&[initrd])].iter().fold([0; 32], |register, digest| extended(&register, digest))
+    let digests = [sha_256(&[&options]), sha_256(&[wanted(".initrd")?])];
+    Ok(digests.iter().fold([0; 32], |register, digest| extended(&register, digest)))
 }

@@ -9,6 +9,7 @@ use fleeti_pki::attestation::evidence::{Before, Evidence, Refused, VerifiedEvide
 use fleeti_pki::attestation::{Challenge, REGISTERS};
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{EventKind, FirmwareLog, Registers};
+use fleeti_pki::measured::phases;
 use fleeti_pki::measured::predicted::after_phases;
 use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::endorsement::Kind;
@@ -181,6 +182,24 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
     assert!(boot.secure_boot);
     assert_eq!(boot.programs.len(), 2);
     assert_eq!(boot.authorities.len(), 1);
+}
+
+#[test]
+fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
+    let log = FirmwareLog::parse(&captured("ovmf-2022.11-systemd-257.log")).unwrap();
+    let measurements = phases::parse(&captured("ovmf-2022.11-systemd-257.phases")).unwrap();
+    let words: Vec<_> = measurements.iter().filter(|m| m.register == 11).filter_map(|m| m.words.as_deref()).collect();
+    assert_eq!(words, PHASES);
+    let mut replayed = log.replay();
+    phases::replay(&mut replayed, &measurements);
+    let text = String::from_utf8(captured("ovmf-2022.11-systemd-257.pcrs")).unwrap();
+    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' ')) {
+        let found = replayed.get(&register.parse().unwrap()).copied().unwrap_or_default();
+        assert_eq!(hex::encode_upper(found), value, "register {register}");
+    }
+    assert!(!replayed.contains_key(&12), "this version measures no command line of its own there");
+    let boot = MeasuredBoot::of(&log).unwrap();
+    assert_eq!((boot.secure_boot, boot.programs.len(), boot.authorities.len()), (true, 2, 1));
 }
 
 #[test]

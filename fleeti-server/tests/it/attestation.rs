@@ -70,7 +70,7 @@ impl Machine {
             challenge: challenge.id.clone(),
             quote: said.quote,
             signature: said.signature,
-            registers: said.registers,
+            registers: said.registers.into_iter().collect(),
             firmware_log: said.firmware_log_sha256,
             phases_log: said.phases_log,
         }

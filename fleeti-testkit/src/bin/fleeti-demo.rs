@@ -132,6 +132,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     })?;
     story.step("its TPM proves which release started, under which Secure Boot keys", |e| {
         e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
+        e.push(world.check_predictions(&device.id, &first)?);
         Ok(())
     })?;
     let mut version = 2;
