@@ -2,8 +2,9 @@
 
 use crate::helper::Helper;
 use crate::outbox::Outbox;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
+use fleeti_core::wire::mqtt::PAYLOAD_MAX;
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Largest answer that is read.
 const RESPONSE_MAX: usize = 16 * 1024;
 
+/// What evidence is called in the outbox.
+pub const LEAF: &str = "evidence";
+
 /// What speaks for the TPM of this device.
 pub struct Attester {
     helper: Helper,
@@ -22,8 +26,8 @@ pub struct Attester {
     device: fleeti_core::id::DeviceId,
     outbox: Arc<Outbox>,
     outbox_changed: Arc<Notify>,
-    /// Firmware's log that the server has; held while one question is answered.
-    sent_log: Mutex<Option<String>>,
+    /// Held while one question is answered.
+    answering: Mutex<()>,
 }
 
 impl Attester {
@@ -36,7 +40,7 @@ impl Attester {
         device: fleeti_core::id::DeviceId,
         (outbox, outbox_changed): (Arc<Outbox>, Arc<Notify>),
     ) -> Self {
-        Self { helper, http, url, device, outbox, outbox_changed, sent_log: Mutex::default() }
+        Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
     }
 
     /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to show.
@@ -70,11 +74,8 @@ impl Attester {
         let bytes = crate::driver::read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
         let secret: TpmSecret = serde_json::from_slice(&bytes).context("the server's secret")?;
         let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
-        let response = self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?;
-        if response.status() == StatusCode::FORBIDDEN {
-            return Ok(false);
-        }
-        response.error_for_status()?;
+        // A proof that comes to nothing is shown anew; that the TPM is another one's, the server says before it.
+        self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?.error_for_status()?;
         Ok(true)
     }
 
@@ -88,12 +89,11 @@ impl Attester {
 
     /// One that comes while another one is answered waits; whoever asked has forgotten the older one.
     async fn answered(&self, challenge: Challenge) -> Result<()> {
-        let mut sent = self.sent_log.lock().await;
+        let _one = self.answering.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
-        if sent.as_ref() != Some(&measured.firmware_log_sha256) {
+        if challenge.firmware_log.as_ref() != Some(&measured.firmware_log_sha256) {
             let url = format!("{}/logs/{}", self.url, measured.firmware_log_sha256);
             self.http.put(url).body(measured.firmware_log).timeout(PATIENCE).send().await?.error_for_status()?;
-            *sent = Some(measured.firmware_log_sha256.clone());
         }
         let evidence = Evidence {
             challenge: challenge.id,
@@ -103,8 +103,11 @@ impl Attester {
             firmware_log: measured.firmware_log_sha256,
             phases_log: measured.phases_log,
         };
+        let payload = serde_json::to_vec(&evidence)?;
+        // What no message can carry would stand before every other one for ever.
+        ensure!(payload.len() <= PAYLOAD_MAX, "evidence of {} bytes, {PAYLOAD_MAX} at the most", payload.len());
         // An answer to an older question is nobody's any more.
-        self.outbox.push("evidence", &serde_json::to_vec(&evidence)?, true)?;
+        self.outbox.push(LEAF, &payload, true)?;
         self.outbox_changed.notify_one();
         Ok(())
     }

@@ -80,6 +80,17 @@ impl Outbox {
         Ok(Some(Message { number, payload: fs::read(&path)?, leaf, path }))
     }
 
+    /// Forgets every message of a leaf.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn forget(&self, leaf: &str) -> Result<()> {
+        for (number, found) in self.names()?.iter().filter(|(_, l)| l == leaf) {
+            fs::remove_file(self.dir.join(format!("{number:016}.{found}"))).ok();
+        }
+        Ok(())
+    }
+
     /// Forgets a message that the server has acknowledged.
     pub fn done(&self, message: &Message) {
         // It may have been replaced by a newer one meanwhile.
@@ -100,6 +111,8 @@ mod tests {
         outbox.push("report", b"new", true).unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();
         outbox.push("ack", b"2", false).unwrap();
+        outbox.push("evidence", b"3", true).unwrap();
+        outbox.forget("evidence").unwrap();
         let mut seen = Vec::new();
         while let Some(m) = outbox.first().unwrap() {
             seen.push((m.leaf.clone(), m.payload.clone()));

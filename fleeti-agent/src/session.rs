@@ -1,6 +1,7 @@
 //! The MQTT session: what comes down goes to the daemon and is acknowledged when it was dealt with; what goes
 //! up comes from the outbox, one message at a time, and leaves it when the server has acknowledged it.
 
+use crate::attestation;
 use crate::driver::Backoff;
 use crate::identity::Identity;
 use crate::outbox::{Message, Outbox};
@@ -55,7 +56,7 @@ fn up(leaf: &str) -> Up {
     match leaf {
         "ack" => Up::Acknowledgement,
         "telemetry" => Up::Telemetry,
-        "evidence" => Up::Evidence,
+        attestation::LEAF => Up::Evidence,
         _ => Up::Report,
     }
 }
@@ -85,6 +86,8 @@ async fn session(
                         bail!("the server refused the session: {:?}", ack.code);
                     }
                     *connected = true;
+                    // What answers a question of another session is nobody's any more.
+                    outbox.forget(attestation::LEAF)?;
                     let filters = Down::ALL.map(|d| Filter::new(d.topic(&identity.device), QoS::AtLeastOnce));
                     client.try_subscribe_many(filters)?;
                     send_next(identity, &client, outbox, &mut in_flight)?;

@@ -55,6 +55,9 @@ pub struct Challenge {
     pub id: String,
     /// 32 random bytes, hexadecimal.
     pub nonce: String,
+    /// SHA-256 of the log of firmware that the server has from this device; another one is to be sent first.
+    #[serde(default)]
+    pub firmware_log: Option<String>,
 }
 
 /// `up/evidence`: the answer. The log of firmware was sent before (`PUT /logs/{sha256}`), once in a boot.
@@ -186,7 +189,7 @@ mod tests {
             "POST /tpm": TpmIdentity { endorsement_key: "e".into(), certificates: vec!["c".into()], attestation_key: "a".into() },
             "POST /tpm, answer": TpmSecret { id: "i".into(), blob: "b".into(), secret: "s".into() },
             "POST /tpm/proved": TpmProof { id: "i".into(), secret: "s".into() },
-            "down/challenge": Challenge { id: "i".into(), nonce: "n".into() },
+            "down/challenge": Challenge { id: "i".into(), nonce: "n".into(), firmware_log: Some("f".into()) },
             "up/evidence": Evidence {
                 challenge: "i".into(),
                 quote: "q".into(),

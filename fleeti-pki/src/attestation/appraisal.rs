@@ -4,7 +4,7 @@ use super::evidence::VerifiedEvidence;
 use crate::measured::boot::MeasuredBoot;
 use crate::measured::log::Registers;
 use crate::tpm::endorsement::Kind;
-use crate::uefi;
+use crate::uefi::{self, SignatureList};
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier, level};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
@@ -32,6 +32,8 @@ pub struct Known {
     pub firmware_keys: Option<FirmwareKeys>,
     /// Releases that it may run.
     pub references: Vec<Reference>,
+    /// The one that it should run; `None` leaves it as it is.
+    pub wanted: Option<ReleaseName>,
     /// Authenticode digests of boot loaders that it may have.
     pub boot_loaders: Vec<[u8; 32]>,
     /// Registers of the firmware's code (0 and 2) as an operator has accepted them, or as they were at first.
@@ -82,7 +84,7 @@ pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
             let (found, started) = executables(evidence, &boot, known);
             release = found.map(|r| r.release.clone());
             claims.push(started);
-            claims.push(file_system(evidence, found));
+            claims.push(file_system(found));
         }
         Err(e) => claims.push(claim(
             Aspect::Configuration,
@@ -159,25 +161,16 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
     if !boot.secure_boot {
         return of(Tier::Contraindicated, "secure-boot-off", "Secure Boot was off when it started", None);
     }
-    let certificates = |name| {
-        let found = uefi::certificates(boot.variable(name)).unwrap_or_default();
-        found.iter().map(|der| sha256_hex(der)).collect::<Vec<_>>()
+    let (Some(pk), Some(kek), Some(db)) = (certificates(boot, "PK"), certificates(boot, "KEK"), certificates(boot, "db")) else {
+        return of(Tier::Contraindicated, "keys-unusual", "PK, KEK or db hold something else than certificates", None);
     };
-    let (pk, kek, db) = (certificates("PK"), certificates("KEK"), certificates("db"));
-    if pk != expected.pk.iter().cloned().collect::<Vec<_>>() || kek != expected.kek {
+    if !pk.iter().eq(&expected.pk) || kek != expected.kek {
         return of(Tier::Contraindicated, "keys-foreign", "PK or KEK are not those that were made for this device", None);
     }
-    // While a change of keys is on its way, db is what it was or what it will be: nothing foreign, and a key of ours.
-    if db.is_empty() || !db.iter().any(|d| expected.db.contains(d)) {
-        return of(Tier::Contraindicated, "db-foreign", "db holds no key that was made for this device", None);
-    }
+    // The log tells of db as it was at the start: a change of keys since is seen at the next one.
     if db != expected.db {
-        return of(
-            Tier::Warning,
-            "db-other",
-            "db holds other keys than it should by now",
-            Some("the pending change of keys, and a restart"),
-        );
+        let finding = "db held other keys at the start than it should hold by now";
+        return of(Tier::Warning, "db-other", finding, Some("a restart after the change of its keys"));
     }
     let digests: Vec<String> = uefi::digests(boot.variable("dbx")).unwrap_or_default().iter().map(hex::encode).collect();
     if !expected.dbx.iter().all(|d| digests.contains(d)) {
@@ -200,6 +193,16 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
     of(Tier::Affirming, "keys-own", "Secure Boot was on, with the keys that were made for this device alone", None)
 }
 
+/// Certificates of a variable by their digests; `None` where it holds anything else.
+fn certificates(boot: &MeasuredBoot, name: &str) -> Option<Vec<String>> {
+    let lists = uefi::parse(boot.variable(name)).ok()?;
+    let digest = |list: &SignatureList| match list {
+        SignatureList::Certificate(der) => Some(sha256_hex(der)),
+        SignatureList::Digests(_) | SignatureList::Other(_) => None,
+    };
+    lists.iter().map(digest).collect()
+}
+
 fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k Known) -> (Option<&'k Reference>, Claim) {
     const SOURCE: &str = "TPM quote, registers 4, 11 and 12, and the programs in firmware's log";
     let of = |tier, code: &str, finding: String, raise| claim(Aspect::Executables, tier, code, finding, SOURCE, raise);
@@ -208,8 +211,8 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
         return (None, of(Tier::None, "release-unknown", "this server knows no release that it may run".into(), raise));
     }
     let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
-    let [boot_loader, kernel_image, inner @ ..] = boot.programs.as_slice() else {
-        return wrong("programs-missing", format!("{} programs were started, not a boot loader and a kernel image", boot.programs.len()));
+    let [boot_loader, kernel_image] = boot.programs.as_slice() else {
+        return wrong("programs", format!("{} programs were started, not a boot loader and a kernel image", boot.programs.len()));
     };
     if !known.boot_loaders.contains(boot_loader) {
         return wrong("boot-loader-foreign", format!("the boot loader {} is of no release", hex::encode(boot_loader)));
@@ -217,9 +220,6 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     let Some(reference) = known.references.iter().find(|r| r.kernel_image == *kernel_image) else {
         return wrong("kernel-image-foreign", format!("the kernel image {} is of no release that it may run", hex::encode(kernel_image)));
     };
-    if inner.len() > 1 {
-        return wrong("programs-more", format!("{} more programs were started than a release has", inner.len()));
-    }
     let register = |n| evidence.registers().get(&n).copied().unwrap_or_default();
     if register(11) != reference.register_11 {
         let last = evidence.phases().iter().rev().find(|m| m.register == 11).and_then(|m| m.words.clone());
@@ -234,13 +234,17 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
             return wrong(if n == 12 { "register-12" } else { "register-13" }, format!("{what} from outside the release was loaded"));
         }
     }
-    let finding = format!("the boot loader and kernel image of {} were started, and nothing beside them", reference.release);
+    if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {
+        let finding = format!("{} was started, and {wanted} is what it should run", reference.release);
+        return (Some(reference), of(Tier::Warning, "release-other", finding, Some("the update that it was told of")));
+    }
+    let finding =
+        format!("a boot loader that it may have and the kernel image of {} were started, and nothing beside them", reference.release);
     (Some(reference), of(Tier::Affirming, "release", finding, None))
 }
 
-fn file_system(evidence: &VerifiedEvidence, found: Option<&Reference>) -> Claim {
+fn file_system(found: Option<&Reference>) -> Claim {
     const SOURCE: &str = "the root hash in the kernel image's command line, TPM quote, register 11";
-    let _ = evidence;
     match found {
         Some(reference) => claim(
             Aspect::FileSystem,

@@ -18,8 +18,14 @@ const SECURITY: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda,
 const POLICY: [(&str, Guid); 5] = [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
 /// Firmware's registers, each with one separator.
 const SEPARATED: std::ops::RangeInclusive<u8> = 0..=7;
-/// A separator that says that nothing failed.
-const SEPARATOR: [u8; 4] = [0; 4];
+/// Variables that some firmware measures behind them, where it has them.
+const POLICY_MORE: [(&str, Guid); 2] = [("dbt", SECURITY), ("dbr", SECURITY)];
+/// Separators that say that nothing failed (10.4.1).
+const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
+/// All that firmware says of itself in the register of programs. Nothing else is skipped: what a digest is of may be
+/// shown, and is no action for that.
+const ACTIONS: [&[u8]; 2] = [b"Calling EFI Application from Boot Option", b"Returning from EFI Application from Boot Option"];
+const OMITTED: &[u8] = b"BOOT ATTEMPTS OMITTED";
 /// The register of the Secure Boot policy.
 pub const POLICY_REGISTER: u8 = 7;
 /// The register of the programs that were started.
@@ -127,7 +133,7 @@ impl MeasuredBoot {
     }
 
     fn read_policy(&mut self, log: &FirmwareLog) -> Result<(), Meaningless> {
-        let mut wanted = POLICY.iter();
+        let (mut wanted, mut more) = (POLICY.iter(), POLICY_MORE.iter());
         let mut is_started = false;
         for (at, event) in log.of(POLICY_REGISTER).enumerate() {
             if !is_of_its_data(event) {
@@ -136,7 +142,9 @@ impl MeasuredBoot {
             match event.kind {
                 EventKind::VariableDriverConfig if !is_started => {
                     let variable = Variable::read(&event.data)?;
-                    let Some((name, vendor)) = wanted.next() else { return Err(Meaningless::Policy(at)) };
+                    let Some((name, vendor)) = wanted.next().or_else(|| more.find(|(name, _)| *name == variable.name)) else {
+                        return Err(Meaningless::Policy(at));
+                    };
                     if variable.name != *name || variable.vendor != *vendor {
                         return Err(Meaningless::Policy(at));
                     }
@@ -169,8 +177,12 @@ impl MeasuredBoot {
             match event.kind {
                 // Of the program: its data says where it lay, and is no part of what was measured.
                 EventKind::Application => self.programs.push(event.digest),
-                EventKind::Action | EventKind::Separator if is_of_its_data(event) => {}
-                EventKind::Action | EventKind::Separator => return Err(Meaningless::Digest(PROGRAMS_REGISTER, at)),
+                EventKind::Action | EventKind::Separator | EventKind::OmitBootDevice if !is_of_its_data(event) => {
+                    return Err(Meaningless::Digest(PROGRAMS_REGISTER, at));
+                }
+                EventKind::Separator => {}
+                EventKind::Action if ACTIONS.contains(&event.data.as_slice()) => {}
+                EventKind::OmitBootDevice if event.data == OMITTED => {}
                 _ => return Err(Meaningless::Kind(PROGRAMS_REGISTER, at)),
             }
         }
@@ -180,7 +192,7 @@ impl MeasuredBoot {
 
 fn separator(log: &FirmwareLog, register: u8) -> Result<(), Meaningless> {
     let mut found = log.of(register).filter(|e| e.kind == EventKind::Separator);
-    let is_right = found.next().is_some_and(|e| e.data == SEPARATOR && is_of_its_data(e)) && found.next().is_none();
+    let is_right = found.next().is_some_and(|e| SEPARATORS.iter().any(|s| e.data == s) && is_of_its_data(e)) && found.next().is_none();
     if is_right { Ok(()) } else { Err(Meaningless::Separator(register)) }
 }
 

@@ -62,7 +62,9 @@ fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> Strin
         EventKind::Ipl => format!("boot loader: {}", shown(&event.data)),
         // Behind an identifier and a length (10.4.5.5).
         EventKind::Tag => format!("kernel: {}", shown(event.data.get(8..).unwrap_or_default())),
-        EventKind::NoAction | EventKind::Other(_) => format!("{}, of {} bytes", short(&event.digest), event.data.len()),
+        EventKind::NoAction | EventKind::OmitBootDevice | EventKind::Other(_) => {
+            format!("{}, of {} bytes", short(&event.digest), event.data.len())
+        }
     }
 }
 

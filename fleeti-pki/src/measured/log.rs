@@ -41,6 +41,8 @@ pub enum EventKind {
     Application,
     /// A driver that a boot service loads.
     Driver,
+    /// A device was left out when firmware looked for what to boot.
+    OmitBootDevice,
     /// Any other one.
     Other(u32),
 }
@@ -52,6 +54,7 @@ impl EventKind {
             0x0000_0004 => Self::Separator,
             0x0000_0006 => Self::Tag,
             0x0000_000d => Self::Ipl,
+            0x0000_0012 => Self::OmitBootDevice,
             0x8000_0001 => Self::VariableDriverConfig,
             0x8000_0002 | 0x8000_000c => Self::VariableBoot,
             0x8000_0003 => Self::Application,

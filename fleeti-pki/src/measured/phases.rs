@@ -7,9 +7,13 @@ use serde::Deserialize;
 
 const WHAT: &str = "the log of user space";
 /// Bytes of the largest log.
-pub const BYTES_MAX: usize = 128 * 1024;
+pub const BYTES_MAX: usize = 32 * 1024;
 /// Most records.
 const RECORDS_MAX: usize = 512;
+/// Longest words that are shown.
+const WORDS_MAX: usize = 128;
+/// What user space extends (UAPI "Linux TPM PCR Registry"): the kernel image's, its own identity.
+const REGISTERS: [u8; 2] = [11, 15];
 /// Begins each record (RFC 7464, 2.1).
 const RECORD_SEPARATOR: char = '\u{1e}';
 
@@ -71,9 +75,11 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
         hex::decode_to_slice(&digest.digest, &mut measured).map_err(|_| wrong("a digest is none"))?;
         let words = record.content.and_then(|c| c.string);
         // What a record shows counts only where it is what was measured.
+        let words = words.filter(|w| w.len() <= WORDS_MAX && w.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
         let words = words.filter(|w| sha_256(&[w.as_bytes()]) == measured);
-        if record.pcr >= 24 {
-            return Err(wrong("a record is of a register that there is not"));
+        // Firmware's registers are firmware's: what its log does not tell nobody else may tell instead.
+        if !REGISTERS.contains(&record.pcr) {
+            return Err(wrong("a record is of a register that user space does not extend"));
         }
         measurements.push(Measurement { register: record.pcr, digest: measured, words });
     }

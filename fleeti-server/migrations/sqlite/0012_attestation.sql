@@ -3,7 +3,7 @@ CREATE TABLE device_tpms (
     device TEXT PRIMARY KEY REFERENCES devices (id),
     ek_sha256 TEXT NOT NULL UNIQUE,
     endorsement_key TEXT NOT NULL,
-    attestation_key TEXT NOT NULL,
+    attestation_key TEXT NOT NULL UNIQUE,
     maker TEXT,
     description TEXT NOT NULL,
     bound_s BIGINT NOT NULL

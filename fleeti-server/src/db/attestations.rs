@@ -51,14 +51,41 @@ pub async fn tpm(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>,
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
-/// Binds a TPM to a device, unless either has another one; whether it did. The same binding again is no change.
+/// What became of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The device had no TPM, and the TPM no device.
+    New,
+    /// As it was.
+    Same,
+    /// The device has another TPM, or the TPM another device.
+    Refused,
+}
+
+/// Whether a TPM is that of a device which is not revoked, and another one than this.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
+pub async fn is_of_another(pool: &SqlitePool, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device \
+               WHERE device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) \
+               AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold')";
+    let found: i64 = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key).fetch_one(pool).await?;
+    Ok(found > 0)
+}
+
+/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives its TPM free: the
+/// machine may be enrolled anew.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
+    let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
+               (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
+    sqlx::query(sql).bind(&row.ek_sha256).bind(&row.attestation_key).bind(device.as_str()).execute(&mut **tx).await?;
     let sql = "INSERT INTO device_tpms (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s) \
                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-    sqlx::query(sql)
+    let inserted = sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.endorsement_key)
@@ -78,7 +105,11 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<bo
         .bind(&row.description)
         .execute(&mut **tx)
         .await?;
-    Ok(same.rows_affected() == 1)
+    Ok(match (inserted.rows_affected(), same.rows_affected()) {
+        (1, _) => Bound::New,
+        (_, 1) => Bound::Same,
+        _ => Bound::Refused,
+    })
 }
 
 /// Keeps one of firmware's logs; of each device the newest few.
@@ -102,6 +133,15 @@ pub async fn keep_log(tx: &mut Tx<'_>, device: &DeviceId, sha256: &str, bytes: &
 pub async fn log(pool: &SqlitePool, device: &DeviceId, sha256: &str) -> Result<Option<Vec<u8>>, AppError> {
     let sql = "SELECT bytes FROM evidence_logs WHERE device = $1 AND sha256 = $2";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).bind(sha256).fetch_optional(pool).await?)
+}
+
+/// SHA-256 of the newest of firmware's logs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest_log(pool: &SqlitePool, device: &DeviceId) -> Result<Option<String>, AppError> {
+    let sql = "SELECT sha256 FROM evidence_logs WHERE device = $1 ORDER BY received_s DESC LIMIT 1";
+    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
 /// What was accepted last.
@@ -168,14 +208,15 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Attestat
     sqlx::query_as::<_, Row>(sql).bind(device.as_str()).fetch_optional(pool).await?.map(AttestationRow::try_from).transpose()
 }
 
-/// Keeps it.
+/// Keeps it. The firmware's code is kept once: it is an operator's to change.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn keep(tx: &mut Tx<'_>, device: &DeviceId, row: &AttestationRow) -> Result<(), AppError> {
     let sql = "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result) VALUES ($1, $2, $3, $4, $5, $6) \
                ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, \
-               accepted = excluded.accepted, firmware_code = excluded.firmware_code, result = excluded.result";
+               accepted = excluded.accepted, firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), \
+               result = excluded.result";
     sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.nonce)
@@ -186,4 +227,24 @@ pub async fn keep(tx: &mut Tx<'_>, device: &DeviceId, row: &AttestationRow) -> R
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Accepts the firmware's code, unless the device has answered since `seen`; whether it did.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn accept_firmware(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    seen: &AttestationResult,
+    code: &FirmwareCodeRow,
+) -> Result<bool, AppError> {
+    let sql = "UPDATE attestations SET firmware_code = $3 WHERE device = $1 AND result = $2";
+    let done = sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(serde_json::to_string(seen)?)
+        .bind(serde_json::to_string(code)?)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }

@@ -325,7 +325,7 @@ impl Session<'_> {
         };
         let received = match kind {
             // The question belongs to this session, and is answered once.
-            Up::Evidence => attestation::received(self.app, &self.device, self.asked.take(), &publish.payload).await,
+            Up::Evidence => attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await,
             Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
         };
         let reason = match received {

@@ -2,7 +2,7 @@
 //! again and again what started.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, TpmRow};
+use crate::db::attestations::{self, Accepted, AttestationRow, Bound, FirmwareCodeRow, TpmRow};
 use crate::db::{self};
 use crate::error::AppError;
 use crate::service::releases;
@@ -32,8 +32,12 @@ use std::time::{Duration, Instant};
 
 /// Devices that prove their TPM at once.
 const PROVING_MAX: usize = 1024;
-/// Newest releases whose boot loaders a device may have.
-const BOOT_LOADERS_MAX: u32 = 64;
+/// How long a device has for it: some chips take a minute to make a key.
+const PROVING: Duration = Duration::from_secs(600);
+/// A refusal of a device is entered into the audit log once in this time.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+/// Newest releases whose programs are known by name.
+const NAMED_MAX: u32 = 64;
 /// Where a release has its boot loader.
 const BOOT_LOADER: &str = "raw/systemd-boot.efi";
 
@@ -45,14 +49,24 @@ struct Pending {
     asked: Instant,
 }
 
-/// TPMs whose secrets are out, by device.
+/// TPMs whose secrets are out, and devices that were refused lately.
 #[derive(Default)]
-pub struct Proving(Mutex<HashMap<DeviceId, Pending>>);
+pub struct Proving {
+    pending: Mutex<HashMap<DeviceId, Pending>>,
+    refused: Mutex<HashMap<DeviceId, Instant>>,
+}
 
 impl Proving {
+    /// Whether a refusal of the device is not in the audit log yet, so that nobody fills that by coming again and again.
+    fn is_refused_anew(&self, device: &DeviceId) -> bool {
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
+        all.len() < PROVING_MAX && all.insert(device.clone(), Instant::now()).is_none()
+    }
+
     fn put(&self, device: &DeviceId, pending: Pending) -> Result<(), AppError> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, p| p.asked.elapsed().as_secs() < CHALLENGE_S);
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, p| p.asked.elapsed() < PROVING);
         if all.len() >= PROVING_MAX {
             return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
         }
@@ -62,8 +76,8 @@ impl Proving {
 
     /// Whatever comes of it, nobody tries twice.
     fn take(&self, device: &DeviceId) -> Option<Pending> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
-        found.filter(|p| p.asked.elapsed().as_secs() < CHALLENGE_S)
+        let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+        found.filter(|p| p.asked.elapsed() < PROVING)
     }
 }
 
@@ -87,7 +101,8 @@ pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<
     let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
     let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
     let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
-    let ek_sha256 = sha256_hex(endorsement.public().bytes());
+    // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
+    let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let (maker, description) = match app.pki.makers.verify(&endorsement, &certificates, now_s()) {
         Ok(e) => (Some(e.kind), format!("{} {} {}", e.manufacturer, e.model, e.version)),
         Err(e) => (None, e.to_string()),
@@ -95,7 +110,9 @@ pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
     let row = TpmRow::new(ek_sha256, keys, maker.map(|k| name_of(k).to_owned()), description, now_s());
     let known = attestations::tpm(app.db.pool(), device).await?;
-    if known.is_some_and(|k| k.ek_sha256 != row.ek_sha256 || k.attestation_key != row.attestation_key) {
+    if known.is_some_and(|k| k.ek_sha256 != row.ek_sha256 || k.attestation_key != row.attestation_key)
+        || attestations::is_of_another(app.db.pool(), device, &row).await?
+    {
         return Err(other_tpm(app, device).await?);
     }
     let secret: [u8; 32] = rand::random();
@@ -118,23 +135,30 @@ pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(),
         return Err(AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again with POST /tpm"));
     };
     let mut tx = app.db.write().await?;
-    if !attestations::bind(&mut tx, device, &pending.row).await? {
+    let bound = attestations::bind(&mut tx, device, &pending.row).await?;
+    if bound == Bound::Refused {
         drop(tx);
         return Err(other_tpm(app, device).await?);
     }
-    app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &pending.row.ek_sha256).await?;
+    if bound == Bound::New {
+        app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &pending.row.ek_sha256).await?;
+    }
     tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
-    app.hub.challenge(device);
+    if bound == Bound::New {
+        app.publish(Event::Device { id: device.clone() });
+        app.hub.challenge(device);
+    }
     Ok(())
 }
 
 /// An act of its own in the audit log: a device came with another TPM, or a TPM with another device.
 async fn other_tpm(app: &App, device: &DeviceId) -> Result<AppError, AppError> {
-    let mut tx = app.db.write().await?;
-    app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-refused", device.as_str()).await?;
-    tx.commit().await?;
-    tracing::error!("{device} came with another TPM than it is known by, or with another device's");
+    if app.proving.is_refused_anew(device) {
+        let mut tx = app.db.write().await?;
+        app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-refused", device.as_str()).await?;
+        tx.commit().await?;
+        tracing::error!("{device} came with another TPM than it is known by, or with another device's");
+    }
     Ok(AppError::new(Code::Forbidden, "this device is known by another TPM, or this TPM by another device")
         .hint("revoke the device and provision it anew, if the exchange is meant"))
 }
@@ -155,7 +179,8 @@ pub async fn ask(app: &App, device: &DeviceId) -> Result<Option<(Asked, Challeng
         return Ok(None);
     }
     let asked = Asked { id: new_id("challenge"), nonce: rand::random(), at: Instant::now() };
-    let challenge = Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce) };
+    let firmware_log = attestations::newest_log(app.db.pool(), device).await?;
+    let challenge = Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce), firmware_log };
     Ok(Some((asked, challenge)))
 }
 
@@ -179,9 +204,10 @@ pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) 
 ///
 /// # Errors
 /// [`Code::Invalid`] for what is no answer to it; whatever it says then is nobody's word.
-pub async fn received(app: &App, device: &DeviceId, asked: Option<Asked>, payload: &[u8]) -> Result<(), AppError> {
+pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, payload: &[u8]) -> Result<(), AppError> {
     let sent: Evidence = serde_json::from_slice(payload).map_err(|e| invalid("evidence", e))?;
-    let asked = asked.filter(|a| a.id == sent.challenge && a.at.elapsed() < Duration::from_secs(CHALLENGE_S));
+    // An answer to an older question leaves this one as it is.
+    let asked = asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_secs(CHALLENGE_S));
     let asked = asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
     let tpm = attestations::tpm(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
     let before = attestations::get(app.db.pool(), device).await?;
@@ -305,28 +331,37 @@ async fn known(app: &App, device: &DeviceId, tpm: &TpmRow, firmware_code: Option
         Some("virtual") => Some(Kind::Virtual),
         _ => None,
     };
-    let firmware_keys = db::boot::get(app.db.pool(), device).await?.map(|row| row.state.expected);
-    let running = db::devices::get(app.db.pool(), device.as_str()).await?.and_then(|d| d.boot).map(|b| b.running);
+    let keys = db::boot::get(app.db.pool(), device).await?;
+    let found = db::devices::get(app.db.pool(), device.as_str()).await?;
+    let wanted = found.as_ref().and_then(|d| d.desired.clone());
+    let running = found.and_then(|d| d.boot).map(|b| b.running);
     let (mut references, mut boot_loaders) = (Vec::new(), Vec::new());
-    if let Some(running) = running {
-        for release in db::releases::newest(app.db.pool(), BOOT_LOADERS_MAX).await? {
-            if release.name.line != running.line || release.revoked_s.is_some() {
-                continue;
-            }
-            boot_loaders.extend(programs(&release).filter(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest));
-            if release.name == running {
-                let documents = releases::documents(app, &release.name).await?;
-                references.extend(reference(&Manifest::parse(&documents.manifest).map_err(AppError::internal)?));
-            }
+    for name in wanted.iter().chain(running.iter().filter(|r| wanted.as_ref() != Some(*r))) {
+        let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
+        boot_loaders.extend(boot_loader(&release));
+        if release.revoked_s.is_none() {
+            let documents = releases::documents(app, name).await?;
+            references.extend(reference(&Manifest::parse(&documents.manifest).map_err(AppError::internal)?));
         }
     }
+    // It stays on the ESP, whatever becomes of the release that it came with.
+    if let Some(name) = keys.as_ref().and_then(|k| k.loader_release.as_ref())
+        && let Some(release) = db::releases::get(app.db.pool(), name).await?
+    {
+        boot_loaders.extend(boot_loader(&release));
+    }
+    let firmware_keys = keys.map(|k| k.state.expected);
     let trusts_hypervisor = app.config.trusts_hypervisor;
-    Ok(Known { maker, trusts_hypervisor, firmware_keys, references, boot_loaders, firmware_code })
+    Ok(Known { maker, trusts_hypervisor, firmware_keys, references, wanted, boot_loaders, firmware_code })
 }
 
 /// Programs that firmware starts, by their paths, with their Authenticode digests.
 fn programs(release: &Release) -> impl Iterator<Item = (&str, [u8; 32])> {
     release.artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?).ok()?)))
+}
+
+fn boot_loader(release: &Release) -> Option<[u8; 32]> {
+    programs(release).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
 }
 
 fn reference(manifest: &Manifest) -> Option<Reference> {
@@ -366,7 +401,7 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
     let log = FirmwareLog::parse(&log).ok();
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
-    for release in db::releases::newest(app.db.pool(), BOOT_LOADERS_MAX).await? {
+    for release in db::releases::newest(app.db.pool(), NAMED_MAX).await? {
         for (path, digest) in self::programs(&release) {
             let what = if path == BOOT_LOADER { "boot loader" } else { "kernel image" };
             names.entry(digest).or_insert_with(|| format!("{what} of {}", release.name));
@@ -386,16 +421,17 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
 /// # Errors
 /// [`Code::NotFound`] for a device that never answered; [`Code::Conflict`] when its last evidence does not hold.
 pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppError> {
-    let mut row =
-        attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
+    let row = attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
     let accepted = row.accepted.as_ref().filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
     let accepted = accepted.ok_or_else(|| {
         AppError::new(Code::Conflict, "its last evidence does not hold, or is old").hint("ask it again with `fleeti attest now`")
     })?;
     let register = |n: u8| accepted.registers.get(&n).cloned().unwrap_or_default();
-    row.firmware_code = Some(FirmwareCodeRow { registers: [register(0), register(2)], is_accepted: true });
+    let code = FirmwareCodeRow { registers: [register(0), register(2)], is_accepted: true };
     let mut tx = app.db.write().await?;
-    attestations::keep(&mut tx, device, &row).await?;
+    if !attestations::accept_firmware(&mut tx, device, &row.result, &code).await? {
+        return Err(AppError::new(Code::Conflict, "it has answered meanwhile").hint("look at the new answer first"));
+    }
     app.audit(&mut tx, now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
     tx.commit().await?;
     app.hub.challenge(device);

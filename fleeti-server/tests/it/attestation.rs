@@ -3,8 +3,10 @@
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
+use base64::Engine;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_testkit::agent::Paths;
@@ -176,6 +178,18 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     assert_eq!(other.bind(&world, &a).await, forbidden, "another TPM");
     assert_eq!(machine.bind(&world, &b).await, forbidden, "another device's");
     assert_eq!(other.bind(&world, &b).await, Ok(()));
+    // The same key in an area that says something else of it is the same TPM.
+    let mut disguised = measured::identity(&machine.paths).unwrap().unwrap();
+    let mut area = base64::engine::general_purpose::STANDARD.decode(&disguised.endorsement_key).unwrap();
+    area[6] ^= 0x04; // noDA
+    disguised.endorsement_key = fleeti_pki::base64_text(&area);
+    let c = world.enroll().await;
+    let http = world.https(c.tls.as_ref().clone());
+    assert_eq!(http.post(world.url("/tpm")).json(&disguised).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    // A machine whose device was revoked for good is enrolled anew.
+    world.client.revoke_device(&a.id, RevocationReason::CessationOfOperation).await.unwrap();
+    assert_eq!(machine.bind(&world, &c).await, Ok(()));
+    let a = c;
     // Without a certificate nobody shows anything.
     let shown = measured::identity(&machine.paths).unwrap().unwrap();
     let anonymous = world.https(world.anonymous()).post(world.url("/tpm")).json(&shown).send().await.unwrap();
@@ -213,8 +227,9 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let mut of_a = Peer::session(&world, &a).await;
     let asked_again = question(&mut of_a, &a).await;
     assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::PayloadFormatInvalid);
-    // The question is spent with it.
+    // The question of this session is still out, and is spent with its answer.
     let late = machine.answer(&world, &a, &asked_again).await;
+    assert_eq!(send(&mut of_a, &a, &late).await, PubAckReason::Success);
     assert_eq!(send(&mut of_a, &a, &late).await, PubAckReason::PayloadFormatInvalid);
 
     world.client.challenge_device(&a.id).await.unwrap();
