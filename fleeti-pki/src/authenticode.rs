@@ -25,6 +25,8 @@ const WIN_CERTIFICATE_PKCS7: u16 = 0x0002;
 /// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional Header
 /// Data Directories").
 const CERTIFICATE_TABLE_OFFSET: usize = 144;
+/// Its number in the directory.
+const CERTIFICATE_TABLE: u32 = 4;
 /// Most signatures that are looked at.
 const SIGNATURES_MAX: usize = 16;
 /// Sections that a unified kernel image must have in itself. Without `.initrd` the stub would take one that nobody
@@ -204,7 +206,11 @@ pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result
 }
 
 fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
-    PeFile64::parse(pe).or_malformed("PE program")?;
+    let file = PeFile64::parse(pe).or_malformed("PE program")?;
+    // Readers that count see no table at its place then, and their digest is over it.
+    if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LittleEndian) <= CERTIFICATE_TABLE {
+        return Err(Error::Malformed { what: "PE program", detail: "its directory has no place for a certificate table".into() });
+    }
     let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     // "PE\0\0", the COFF header of 20 bytes, then the optional header.
     let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);

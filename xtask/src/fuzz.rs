@@ -29,8 +29,17 @@ const COVERAGE: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
-/// So many seconds and runs for each reader; whichever comes first.
-pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
+/// How long each reader is tried.
+#[derive(Debug, Clone, Copy)]
+pub enum Effort {
+    /// A few seconds, with the same inputs each time: what a gate finds must not depend on chance.
+    Short,
+    /// So many seconds, with inputs that nobody tried before; what is found is kept for the next time.
+    Search(u64),
+}
+
+/// Every reader.
+pub fn fuzz(effort: Effort) -> Result<()> {
     let folder = target().join("fuzz");
     let mut build = cargo(&["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
     // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
@@ -39,7 +48,14 @@ pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
     run("build the readers with coverage counters", &mut build)?;
     let program = folder.join(&host).join("debug/fleeti-pki-fuzz");
     for (reader, seeds) in READERS {
-        let corpus = folder.join("corpus").join(reader);
+        let (corpus, limits) = match effort {
+            Effort::Short => ("corpus-short", ["-max_total_time=5".to_owned(), "-runs=100000".into(), "-seed=1".into()].to_vec()),
+            Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}")]),
+        };
+        let corpus = folder.join(corpus).join(reader);
+        if matches!(effort, Effort::Short) {
+            fs::remove_dir_all(&corpus).ok();
+        }
         fs::create_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
         let mut command = Command::new(&program);
         command.env("FLEETI_FUZZ", reader).arg(&corpus);
@@ -50,7 +66,7 @@ pub fn fuzz(seconds: u64, runs: u64) -> Result<()> {
             }
             command.arg(path);
         }
-        command.arg(format!("-max_total_time={seconds}")).arg(format!("-runs={runs}"));
+        command.args(limits);
         command.arg(format!("-artifact_prefix={}/{reader}-", folder.display())).args([
             "-print_final_stats=1",
             "-verbosity=0",

@@ -8,6 +8,7 @@ mod setup;
 mod tools;
 
 use anyhow::{Context, Result, bail};
+use fuzz::Effort;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo(rest),
         Some((&"ci", [])) => setup::run().and_then(|()| ci()),
         Some((&"test", [])) => test(),
-        Some((&"fuzz", [])) => setup::run().and_then(|()| fuzz::fuzz(60, RUNS_MAX)),
+        Some((&"fuzz", [])) => setup::run().and_then(|()| fuzz::fuzz(Effort::Search(60))),
         Some((&"fuzz", [seconds])) => fuzz_for(seconds),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
@@ -135,12 +136,9 @@ fn ci() -> Result<()> {
     python::test()
 }
 
-/// As many as fit into the time.
-const RUNS_MAX: u64 = 1 << 31;
-
 fn fuzz_for(seconds: &str) -> Result<()> {
     setup::run()?;
-    fuzz::fuzz(seconds.parse().with_context(|| format!("{seconds:?} is no number of seconds"))?, RUNS_MAX)
+    fuzz::fuzz(Effort::Search(seconds.parse().with_context(|| format!("{seconds:?} is no number of seconds"))?))
 }
 
 /// Every example, as its first lines say.
@@ -157,7 +155,7 @@ fn test() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     ci()?;
-    fuzz::fuzz(5, 100_000)?;
+    fuzz::fuzz(Effort::Short)?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     let arguments = ["--exit", "--refusals", "--firmware"];
     run("devices in virtual machines: update, rollbacks, Secure Boot", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
