@@ -66,18 +66,3 @@ pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], E
 pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
     phases.split(':').filter(|p| !p.is_empty()).fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
 }
-
-/// Register 9 after the kernel's own loader has measured its command line (UTF-16LE with its NUL; the stub takes the space
-/// around it away) and its initrd.
-///
-/// # Errors
-/// [`Error::Malformed`] for a kernel image without either.
-pub fn register_9(uki: &[u8]) -> Result<[u8; 32], Error> {
-    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
-    let wanted = |name| section(&file, name)?.ok_or(Error::Malformed { what: "kernel image", detail: format!("it has no {name}") });
-    let cmdline = std::str::from_utf8(wanted(".cmdline")?).or_malformed("command line")?;
-    let cmdline = cmdline.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
-    let options: Vec<u8> = cmdline.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    let digests = [sha_256(&[&options]), sha_256(&[wanted(".initrd")?])];
-    Ok(digests.iter().fold([0; 32], |register, digest| extended(&register, digest)))
-}
