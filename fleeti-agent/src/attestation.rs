@@ -1,8 +1,12 @@
 //! Shows the TPM of this device to the server once, and answers what the server asks of it.
 
+use crate::backoff::Backoff;
 use crate::helper::Helper;
+use crate::http::read_limited;
 use crate::outbox::Outbox;
 use anyhow::{Context, Result, ensure};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::PAYLOAD_MAX;
 use reqwest::StatusCode;
@@ -23,7 +27,7 @@ pub struct Attester {
     helper: Helper,
     http: reqwest::Client,
     url: String,
-    device: fleeti_core::id::DeviceId,
+    device: DeviceId,
     outbox: Arc<Outbox>,
     outbox_changed: Arc<Notify>,
     /// Held while one question is answered.
@@ -37,7 +41,7 @@ impl Attester {
         helper: Helper,
         http: reqwest::Client,
         url: String,
-        device: fleeti_core::id::DeviceId,
+        device: DeviceId,
         (outbox, outbox_changed): (Arc<Outbox>, Arc<Notify>),
     ) -> Self {
         Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
@@ -45,7 +49,7 @@ impl Attester {
 
     /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to show.
     pub async fn introduce(&self) {
-        let mut backoff = crate::driver::Backoff::default();
+        let mut backoff = Backoff::default();
         loop {
             match self.introduced().await {
                 Ok(true) => return,
@@ -71,7 +75,7 @@ impl Attester {
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(true);
         }
-        let bytes = crate::driver::read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
+        let bytes = read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
         let secret: TpmSecret = serde_json::from_slice(&bytes).context("the server's secret")?;
         let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
         // A proof that comes to nothing is shown anew; that the TPM is another one's, the server says before it.
@@ -91,8 +95,9 @@ impl Attester {
     async fn answered(&self, challenge: Challenge) -> Result<()> {
         let _one = self.answering.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
-        if challenge.firmware_log.as_ref() != Some(&measured.firmware_log_sha256) {
-            let url = format!("{}/logs/{}", self.url, measured.firmware_log_sha256);
+        let log_sha256 = sha256_hex(&measured.firmware_log);
+        if challenge.firmware_log.as_ref() != Some(&log_sha256) {
+            let url = format!("{}/logs/{log_sha256}", self.url);
             self.http.put(url).body(measured.firmware_log).timeout(PATIENCE).send().await?.error_for_status()?;
         }
         let evidence = Evidence {
@@ -100,7 +105,7 @@ impl Attester {
             quote: measured.quote,
             signature: measured.signature,
             registers: measured.registers.into_iter().collect(),
-            firmware_log: measured.firmware_log_sha256,
+            firmware_log: log_sha256,
             phases_log: measured.phases_log,
         };
         let payload = serde_json::to_vec(&evidence)?;

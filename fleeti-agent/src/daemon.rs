@@ -6,7 +6,7 @@ use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::outbox::Outbox;
 use crate::session::{self, Incoming};
-use crate::{Paths, enrollment, identity, now_s, telemetry, write_durably};
+use crate::{Paths, enrollment, http, now_s, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
@@ -34,7 +34,7 @@ pub async fn run(paths: Paths) -> Result<()> {
     helper.set_hostname(identity.device.clone()).await.ok();
     helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
     let tls = identity.tls(&paths)?;
-    let http = identity::http(tls.clone()).connect_timeout(Duration::from_secs(20)).read_timeout(Duration::from_secs(30)).build()?;
+    let http = http::client(tls.clone()).connect_timeout(Duration::from_secs(20)).read_timeout(Duration::from_secs(30)).build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
     let heard = Arc::new(Heard::open(&paths)?);
@@ -116,9 +116,7 @@ fn answer(attester: &Arc<Attester>, payload: &[u8]) {
         Err(e) => return tracing::error!("challenge: {e}"),
     };
     let attester = Arc::clone(attester);
-    tokio::spawn(async move {
-        attester.answer(challenge).await;
-    });
+    tokio::spawn(async move { attester.answer(challenge).await });
 }
 
 async fn wait_blessed(helper: Helper) {

@@ -1,7 +1,9 @@
 //! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the effects.
 
+use crate::backoff::Backoff;
 use crate::heard::Heard;
 use crate::helper::Helper;
+use crate::http::read_limited;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::staging::Staging;
@@ -15,27 +17,6 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-
-/// Exponential backoff with full jitter.
-#[derive(Debug, Default)]
-pub struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    /// Longest wait.
-    pub const MAX: Duration = Duration::from_secs(300);
-    /// Waits, longer after each failure.
-    pub async fn wait(&mut self) {
-        let ceiling = Duration::from_secs(1 << self.failures.min(9)).min(Self::MAX);
-        self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.3..1.0))).await;
-    }
-    /// The next failure is the first again.
-    pub fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
 
 /// What is kept on the data partition.
 #[derive(Debug, Serialize, Deserialize)]
@@ -428,7 +409,7 @@ impl Driver {
         let results = self.results.clone();
         tokio::spawn(async move {
             if attempt > 1 {
-                Backoff { failures: u32::from(attempt) }.wait().await;
+                Backoff::after(attempt.into()).wait().await;
             }
             let result = match job.run().await {
                 Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
@@ -450,7 +431,7 @@ impl Driver {
         };
         tokio::spawn(async move {
             if failures > 0 {
-                Backoff { failures: failures + 2 }.wait().await;
+                Backoff::after(failures + 2).wait().await;
             }
             let result = match helper.arm(version.clone()).await {
                 Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
@@ -483,19 +464,6 @@ impl Driver {
 async fn wanted_boot_change(http: &reqwest::Client, url: &str) -> Result<BootChange> {
     let response = http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
     serde_json::from_slice(&read_limited(response, fleeti_core::manifest::BYTES_MAX).await?).context("boot/change.json")
-}
-
-/// A body of at most `max` bytes, never more of it in memory.
-///
-/// # Errors
-/// When it is larger, or breaks off.
-pub async fn read_limited(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        anyhow::ensure!(bytes.len() + chunk.len() <= max, "the answer has more than {max} bytes");
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 fn describe(state: &State) -> String {

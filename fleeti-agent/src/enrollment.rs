@@ -1,7 +1,8 @@
 //! Enrollment: a one-time token for a certificate.
 
-use crate::driver::{Backoff, read_limited};
+use crate::backoff::Backoff;
 use crate::helper::Helper;
+use crate::http::{self, read_limited};
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
 use crate::{Paths, now_s, write_durably};
@@ -51,7 +52,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 /// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     let url = Server::of(record)?.https_url;
-    let client = identity::http(identity::anonymous_tls(paths)?).build()?;
+    let client = http::client(identity::anonymous_tls(paths)?).build()?;
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
     let path = paths.state.join("pairing.json");
     let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<PairResponse>(&bytes).ok());
@@ -94,7 +95,7 @@ fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
 
 async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
     let server = Server::of(record)?;
-    let client = identity::http(identity::anonymous_tls(paths)?).build()?;
+    let client = http::client(identity::anonymous_tls(paths)?).build()?;
     let request = EnrollRequest {
         token: record.token.clone(),
         csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?,

@@ -1,7 +1,7 @@
 //! What the device has heard that holds for every device: the intermediates that count, the audit log's statements, and
 //! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
 
-use crate::driver::read_limited;
+use crate::http::read_limited;
 use crate::image::{ImageFacts, log_key, running_release};
 use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result};

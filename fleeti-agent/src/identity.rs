@@ -4,7 +4,6 @@ use crate::{Paths, heard, write_durably};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::HTTP_IDLE;
 use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
@@ -204,9 +203,4 @@ fn builder(paths: &Paths) -> Result<WantsClientCert> {
 /// When the image has no root.
 pub fn anonymous_tls(paths: &Paths) -> Result<ClientConfig> {
     Ok(builder(paths)?.with_no_client_auth())
-}
-
-/// A client of the server over such TLS.
-pub fn http(tls: ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE)
 }

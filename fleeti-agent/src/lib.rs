@@ -15,6 +15,7 @@
 //! ```
 
 pub mod attestation;
+pub mod backoff;
 pub mod boot;
 pub mod daemon;
 pub mod driver;
@@ -22,6 +23,7 @@ pub mod enrollment;
 pub mod health;
 pub mod heard;
 pub mod helper;
+pub mod http;
 pub mod identity;
 pub mod image;
 pub mod outbox;

@@ -2,7 +2,7 @@
 //! up comes from the outbox, one message at a time, and leaves it when the server has acknowledged it.
 
 use crate::attestation;
-use crate::driver::Backoff;
+use crate::backoff::Backoff;
 use crate::identity::Identity;
 use crate::outbox::{Message, Outbox};
 use anyhow::{Context, Result, bail};

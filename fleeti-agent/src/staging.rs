@@ -1,8 +1,8 @@
 //! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
 
 use crate::Paths;
-use crate::driver::read_limited;
 use crate::helper::Helper;
+use crate::http::read_limited;
 use crate::image::release_keys;
 use crate::proxy::Proxy;
 use anyhow::Result;

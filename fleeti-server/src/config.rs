@@ -136,8 +136,8 @@ impl Pki {
 /// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes.
 fn makers(folder: &Path) -> Result<Makers> {
     let mut makers = Makers::default();
-    for (name, kind) in [("hardware", Kind::Hardware), ("virtual", Kind::Virtual)] {
-        let Ok(entries) = fs::read_dir(folder.join(name)) else { continue };
+    for kind in Kind::ALL {
+        let Ok(entries) = fs::read_dir(folder.join(kind.as_str())) else { continue };
         for entry in entries {
             let path = entry?.path();
             let at = || path.display().to_string();

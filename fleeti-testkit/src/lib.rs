@@ -20,6 +20,7 @@ pub use fleeti_agent as agent;
 pub mod bench;
 pub mod firmware;
 pub mod host;
+mod proved;
 pub mod qemu;
 pub mod release_log;
 pub mod story;

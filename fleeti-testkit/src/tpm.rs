@@ -223,18 +223,21 @@ impl Drop for Tpm {
     }
 }
 
+/// swtpm with this state; it ends with this process.
+pub(crate) fn swtpm(state: &Path, flags: &str) -> Command {
+    let mut command = tethered("swtpm");
+    command.args(["socket", "--tpm2", "--flags", flags, "--tpmstate"]).arg(format!("dir={}", state.display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 /// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of it.
 fn started(dir: &Path) -> Result<(Child, u16)> {
     for _ in 0..TRIES_MAX {
         let port = free_pair()?;
-        let mut process = tethered("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
-            .arg(format!("dir={}", dir.join("state").display()))
+        let mut process = swtpm(&dir.join("state"), "not-need-init,startup-clear")
             .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
             .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .context("starting swtpm")?;
         let waiting = Instant::now();

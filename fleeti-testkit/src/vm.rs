@@ -1,6 +1,7 @@
 //! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it comes.
 
 use crate::qemu::{Accelerator, OVMF_CODE, OVMF_VARS, Tree, enroll_secure_boot};
+use crate::tpm::swtpm;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{Read, Write};
@@ -85,14 +86,9 @@ impl Vm {
         // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
-        let swtpm = tethered("swtpm")
-            .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
-            .arg(format!("dir={}", tpm.display()))
+        let swtpm = swtpm(&tpm, "startup-clear")
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", socket.display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .context("starting swtpm")?;
         let waiting = Instant::now();

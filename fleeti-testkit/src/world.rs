@@ -7,19 +7,17 @@ use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_client::Client;
-use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
 use fleeti_core::wire::device::{EnrollmentRecord, Order};
-use fleeti_pki::measured::predicted;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The fleet of the demo.
@@ -47,7 +45,7 @@ struct ServerProcess {
 pub struct World {
     dir: PathBuf,
     programs: PathBuf,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     signer: Option<Process>,
     /// The signer's limit, where it is not the usual one.
     pub certificates_per_minute: Option<u32>,
@@ -438,65 +436,6 @@ impl World {
     /// When the server does not know the device.
     pub fn certificate(&self, device: &DeviceId) -> Result<String> {
         Ok(self.runtime.block_on(self.client()?.certificate(device))?)
-    }
-
-    /// That the device proves to run a release, at a level. Asked anew, so it is what runs now.
-    ///
-    /// # Errors
-    /// When it proves something else, or nothing.
-    pub fn check_attestation(&self, device: &DeviceId, release: &str, level: Level) -> Result<Vec<String>> {
-        let client = self.client()?;
-        let waiting = Instant::now();
-        loop {
-            let found = self.runtime.block_on(client.attestation(device))?;
-            let proved = found.result.as_ref().and_then(|r| r.release.as_ref()).is_some_and(|r| r.to_string() == release);
-            if proved && found.level == level {
-                return Ok(self.fleeti(&["attest", "show", device.as_str()])?.lines().map(str::to_owned).collect());
-            }
-            if waiting.elapsed() > Duration::from_secs(90) {
-                let shown = self.fleeti(&["attest", "show", device.as_str(), "--registers"])?;
-                bail!("{device} does not prove {release} at {}: {shown}", level.code());
-            }
-            // Answers come after the report of a start; an event of the device says so, and half a second is soon enough here.
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    }
-
-    /// That what the device's TPM quoted contradicts what was promised, and why: the code of the claim.
-    ///
-    /// # Errors
-    /// When it does not, or for another reason.
-    pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
-        let client = self.client()?;
-        let waiting = Instant::now();
-        while waiting.elapsed() < Duration::from_secs(90) {
-            let found = self.runtime.block_on(client.attestation(device))?;
-            let claims = found.result.map(|r| r.claims).unwrap_or_default();
-            if let Some(claim) = claims.iter().find(|c| c.tier == Tier::Contraindicated) {
-                ensure!(claim.code == code && found.level == Level::SelfReported, "{} at {}", claim.code, found.level.code());
-                return Ok(format!("{}: {}", found.level.code(), claim.finding));
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        bail!("{device} has proved nothing")
-    }
-
-    /// That what the device's TPM quoted is what is computed of the build's kernel image.
-    ///
-    /// # Errors
-    /// When a register is another one.
-    pub fn check_predictions(&self, device: &DeviceId, build: &Path) -> Result<String> {
-        let record = BuildRecord::read(build)?;
-        let version = record.reference_values.systemd_version.split(|c: char| !c.is_ascii_digit()).find(|t| !t.is_empty());
-        let version: u16 = version.context("no version of systemd")?.parse()?;
-        let uki = fs::read(build.join("uki.efi"))?;
-        let computed = hex::encode(predicted::register_11(&uki, version, PHASE_READY)?);
-        let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;
-        ensure!(*measured == computed, "systemd-measure predicts {measured} for register 11, computed {computed}");
-        let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
-        let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
-        ensure!(quoted == Some(&computed), "register 11 is {quoted:?}, computed {computed}");
-        Ok(format!("register 11 is what is computed of the kernel image for systemd {version}, and by systemd-measure"))
     }
 
     /// That the device's PCR 11 is what the build predicted.

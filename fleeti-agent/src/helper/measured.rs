@@ -6,7 +6,6 @@ use crate::tpm::Tpm;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::TpmIdentity;
 use fleeti_pki::attestation::Challenge;
@@ -47,7 +46,6 @@ pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measure
         quote: STANDARD.encode(said.quote),
         signature: STANDARD.encode(said.signature),
         registers: said.registers.iter().map(|(register, value)| (*register, hex::encode(value))).collect(),
-        firmware_log_sha256: sha256_hex(&firmware_log),
         firmware_log,
         phases_log,
     })

@@ -157,8 +157,6 @@ pub struct Measured {
     /// Firmware's log.
     #[serde(with = "base64_bytes")]
     pub firmware_log: Vec<u8>,
-    /// Its SHA-256, hexadecimal.
-    pub firmware_log_sha256: String,
     /// The log of user space.
     pub phases_log: String,
 }

@@ -7,13 +7,12 @@ use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::Attestation;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(500);
 
 /// What devices prove with their TPMs.
 #[derive(Subcommand)]
@@ -69,16 +68,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failure> {
     let evidence = |a: &Attestation| a.result.as_ref().map(|r| r.evidence.clone());
     let before = evidence(&client.attestation(device).await.map_err(refused)?);
+    let mut events = client.events().await.map_err(refused)?;
     client.challenge_device(device).await.map_err(refused)?;
-    let waiting = Instant::now();
-    while waiting.elapsed() < PATIENCE {
-        let found = client.attestation(device).await.map_err(refused)?;
-        if evidence(&found) != before {
-            return Ok(found);
+    let answered = async {
+        loop {
+            events.wait_for(|e| matches!(e, Event::Device { id } if id == device)).await.map_err(refused)?;
+            let found = client.attestation(device).await.map_err(refused)?;
+            if evidence(&found) != before {
+                return Ok(found);
+            }
         }
-        tokio::time::sleep(INTERVAL).await;
-    }
-    Err(Failure::new(format!("{device} did not answer within {} s", PATIENCE.as_secs()), Some("look at the agent's log on the device")))
+    };
+    let late = |_| Failure::new(format!("{device} did not answer within {} s", PATIENCE.as_secs()), Some("look at the device's console"));
+    tokio::time::timeout(PATIENCE, answered).await.map_err(late)?
 }
 
 fn title(level: Level) -> String {

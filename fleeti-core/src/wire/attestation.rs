@@ -126,7 +126,7 @@ pub struct Attestation {
 /// A device's TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tpm {
-    /// SHA-256 of the public area of its endorsement key.
+    /// SHA-256 of the SubjectPublicKeyInfo of its endorsement key.
     pub ek_sha256: String,
     /// As in `hardware` or `virtual`; `None` where nobody that is believed vouches for it.
     pub maker: Option<String>,

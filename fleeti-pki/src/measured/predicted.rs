@@ -2,7 +2,6 @@
 
 use super::log::{extended, sha_256};
 use crate::{Error, OrMalformed};
-
 use object::read::pe::PeFile64;
 use object::{Object, ObjectSection};
 

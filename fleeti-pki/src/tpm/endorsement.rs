@@ -26,13 +26,26 @@ pub const INTERMEDIATES_MAX: usize = 8;
 pub const CERTIFICATE_MAX: usize = 8 * 1024;
 
 /// What a maker makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Chips, or firmware of a processor.
     Hardware,
     /// TPMs in software: whoever runs the host has their secrets.
     Virtual,
+}
+
+impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::Hardware, Self::Virtual];
+
+    /// As in `hardware`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hardware => "hardware",
+            Self::Virtual => "virtual",
+        }
+    }
 }
 
 /// Makers whose TPMs are believed. Empty is a choice too: nothing is then genuine.

@@ -143,8 +143,7 @@ impl Hash {
 }
 
 /// A TPM2B: a 16-bit length and the bytes. `None` for more than 65,535 of them.
-#[must_use]
-pub fn sized(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn sized(bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(bytes.len()).ok()?;
     Some([&length.to_be_bytes()[..], bytes].concat())
 }

@@ -111,7 +111,7 @@ pub enum Key {
 
 /// A scheme for signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scheme {
+struct Scheme {
     /// As in ECDSA.
     algorithm: u16,
     hash: Hash,

@@ -115,8 +115,9 @@ impl Attester {
         self.tpm.measure(&self.firmware, phases).unwrap();
     }
 
-    fn answer_about(&self, challenge: &Challenge, selection: &str) -> Answer {
-        let asked = hex::encode(challenge.qualifying_data(&self.firmware, &self.phases));
+    /// An answer that belongs to these logs, whatever was measured.
+    fn answer_with(&self, challenge: &Challenge, (firmware, phases): (&[u8], &[u8]), selection: &str) -> Answer {
+        let asked = hex::encode(challenge.qualifying_data(firmware, phases));
         let quote = format!("tpm2_quote -c 0x81010100 -l {selection} -q {asked} -m quote -s signature -o values -F values -g sha256");
         self.tpm.tools(&format!("{quote}\n tpm2_flushcontext -t")).unwrap();
         let bytes = self.tpm.file("values").unwrap();
@@ -125,15 +126,23 @@ impl Attester {
             quote: self.tpm.file("quote").unwrap(),
             signature: self.tpm.file("signature").unwrap(),
             registers,
-            firmware: self.firmware.clone(),
-            phases: self.phases.clone(),
+            firmware: firmware.to_vec(),
+            phases: phases.to_vec(),
         }
     }
 
-    fn answer(&self, challenge: &Challenge) -> Answer {
-        let selection: Vec<String> = REGISTERS.iter().map(u8::to_string).collect();
-        self.answer_about(challenge, &format!("sha256:{}", selection.join(",")))
+    fn answer_about(&self, challenge: &Challenge, selection: &str) -> Answer {
+        self.answer_with(challenge, (&self.firmware, &self.phases), selection)
     }
+
+    fn answer(&self, challenge: &Challenge) -> Answer {
+        self.answer_about(challenge, &format!("sha256:{}", asked_for()))
+    }
+}
+
+/// The registers that are asked for, as tpm2-tools want them.
+fn asked_for() -> String {
+    REGISTERS.map(|r| r.to_string()).join(",")
 }
 
 fn check(answer: &Answer, nonce: u8, key: &AttestationKey, before: Option<&Before>) -> Result<VerifiedEvidence, Refused> {
@@ -339,22 +348,7 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
     let pieces = boot();
     let device = Attester::new(pieces.log(), &PHASES);
     let with = |firmware: Vec<u8>, phases: Vec<u8>| {
-        let told = Attester { tpm: Tpm::new(&Maker::new().unwrap()).unwrap(), key: device.key.clone(), firmware, phases };
-        let asked = hex::encode(challenge(1).qualifying_data(&told.firmware, &told.phases));
-        let selection: Vec<String> = REGISTERS.iter().map(u8::to_string).collect();
-        let quote = format!(
-            "tpm2_quote -c 0x81010100 -l sha256:{} -q {asked} -m quote -s signature -o values -F values -g sha256",
-            selection.join(",")
-        );
-        device.tpm.tools(&format!("{quote}\n tpm2_flushcontext -t")).unwrap();
-        let bytes = device.tpm.file("values").unwrap();
-        let answer = Answer {
-            quote: device.tpm.file("quote").unwrap(),
-            signature: device.tpm.file("signature").unwrap(),
-            registers: REGISTERS.into_iter().zip(bytes.chunks_exact(32).map(|v| v.try_into().unwrap())).collect(),
-            firmware: told.firmware,
-            phases: told.phases,
-        };
+        let answer = device.answer_with(&challenge(1), (&firmware, &phases), &format!("sha256:{}", asked_for()));
         check(&answer, 1, &device.key, None)
     };
     let phases = phases_log(&PHASES);

@@ -14,7 +14,7 @@ const LOGS_MAX: i64 = 4;
 /// A device's TPM.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct TpmRow {
-    /// SHA-256 of the endorsement key's public area.
+    /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
     pub ek_sha256: String,
     /// TPMT_PUBLIC, base64.
     pub endorsement_key: String,

@@ -2,8 +2,8 @@
 //! again and again what started.
 
 use crate::app::{App, new_id, now_s};
+use crate::db;
 use crate::db::attestations::{self, Accepted, AttestationRow, Bound, FirmwareCodeRow, TpmRow};
-use crate::db::{self};
 use crate::error::AppError;
 use crate::service::releases;
 use base64::Engine;
@@ -108,7 +108,7 @@ pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<
         Err(e) => (None, e.to_string()),
     };
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
-    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| name_of(k).to_owned()), description, now_s());
+    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| k.as_str().to_owned()), description, now_s());
     let known = attestations::tpm(app.db.pool(), device).await?;
     if known.is_some_and(|k| k.ek_sha256 != row.ek_sha256 || k.attestation_key != row.attestation_key)
         || attestations::is_of_another(app.db.pool(), device, &row).await?
@@ -290,13 +290,6 @@ async fn appraised(
     }
 }
 
-const fn name_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Hardware => "hardware",
-        Kind::Virtual => "virtual",
-    }
-}
-
 fn digest(text: &str) -> Result<[u8; 32], AppError> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).map_err(|e| invalid("registers", e))?;
@@ -326,11 +319,7 @@ fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
 
 /// What this server knows of a device. What the device says of itself only picks the release that it is compared with.
 async fn known(app: &App, device: &DeviceId, tpm: &TpmRow, firmware_code: Option<FirmwareCode>) -> Result<Known, AppError> {
-    let maker = match tpm.maker.as_deref() {
-        Some("hardware") => Some(Kind::Hardware),
-        Some("virtual") => Some(Kind::Virtual),
-        _ => None,
-    };
+    let maker = Kind::ALL.into_iter().find(|kind| tpm.maker.as_deref() == Some(kind.as_str()));
     let keys = db::boot::get(app.db.pool(), device).await?;
     let found = db::devices::get(app.db.pool(), device.as_str()).await?;
     let wanted = found.as_ref().and_then(|d| d.desired.clone());

@@ -1,0 +1,82 @@
+//! What the device of a [`World`] proves with its TPM.
+
+use crate::world::World;
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_build::build::BuildRecord;
+use fleeti_core::attestation::{Level, Tier};
+use fleeti_core::id::DeviceId;
+use fleeti_core::manifest::PHASE_READY;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::attestation::Attestation;
+use fleeti_pki::measured::predicted;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long an answer may take after a start.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+impl World {
+    /// What a device proves, once `wanted` holds.
+    fn proved(&self, device: &DeviceId, wanted: impl Fn(&Attestation) -> bool) -> Result<Attestation> {
+        let client = self.client()?;
+        let looked = self.runtime.block_on(async {
+            let mut events = client.events().await?;
+            let look = async {
+                loop {
+                    let found = client.attestation(device).await?;
+                    if wanted(&found) {
+                        return anyhow::Ok(found);
+                    }
+                    events.wait_for(|e| matches!(e, Event::Device { .. })).await?;
+                }
+            };
+            anyhow::Ok(tokio::time::timeout(PATIENCE, look).await)
+        })?;
+        match looked {
+            Ok(found) => found,
+            Err(_) => bail!("not in {} s: {}", PATIENCE.as_secs(), self.fleeti(&["attest", "show", device.as_str(), "--registers"])?),
+        }
+    }
+
+    /// That the device proves to run a release, at a level.
+    ///
+    /// # Errors
+    /// When it proves something else, or nothing.
+    pub fn check_attestation(&self, device: &DeviceId, release: &str, level: Level) -> Result<Vec<String>> {
+        let measured = |a: &Attestation| a.result.as_ref().and_then(|r| r.release.as_ref()).map(ToString::to_string);
+        self.proved(device, |a| a.level == level && measured(a).as_deref() == Some(release))
+            .with_context(|| format!("{device} does not prove {release} at {}", level.code()))?;
+        Ok(self.fleeti(&["attest", "show", device.as_str()])?.lines().map(str::to_owned).collect())
+    }
+
+    /// That what the device's TPM quoted contradicts what was promised, and why: the code of the claim.
+    ///
+    /// # Errors
+    /// When it does not, or for another reason.
+    pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
+        let found = self.proved(device, |a| a.result.is_some())?;
+        let claims = found.result.map(|r| r.claims).unwrap_or_default();
+        let wrong = claims.iter().find(|c| c.tier == Tier::Contraindicated).context("nothing contradicts")?;
+        ensure!(wrong.code == code && found.level == Level::SelfReported, "{} at {}", wrong.code, found.level.code());
+        Ok(format!("{}: {}", found.level.code(), wrong.finding))
+    }
+
+    /// That what the device's TPM quoted is what is computed of the build's kernel image.
+    ///
+    /// # Errors
+    /// When a register is another one.
+    pub fn check_predictions(&self, device: &DeviceId, build: &Path) -> Result<String> {
+        let record = BuildRecord::read(build)?;
+        let version = record.reference_values.systemd_version.split(|c: char| !c.is_ascii_digit()).find(|t| !t.is_empty());
+        let version: u16 = version.context("no version of systemd")?.parse()?;
+        let uki = fs::read(build.join("uki.efi"))?;
+        let computed = hex::encode(predicted::register_11(&uki, version, PHASE_READY)?);
+        let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;
+        ensure!(*measured == computed, "systemd-measure predicts {measured} for register 11, computed {computed}");
+        let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
+        let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
+        ensure!(quoted == Some(&computed), "register 11 is {quoted:?}, computed {computed}");
+        Ok(format!("register 11 is what is computed of the kernel image for systemd {version}, and by systemd-measure"))
+    }
+}
