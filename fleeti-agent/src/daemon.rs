@@ -95,7 +95,7 @@ pub async fn run(paths: Paths) -> Result<()> {
             }
             _ = renewal.tick() => {
                 if identity.is_due(now_s())? {
-                    match enrollment::renew(&paths, &identity, &http).await {
+                    match enrollment::renew(&paths, &identity, &helper).await {
                         Ok(()) => return Ok(()),
                         Err(e) => tracing::warn!("the certificate was not renewed: {e:#}"),
                     }

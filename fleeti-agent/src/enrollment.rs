@@ -1,26 +1,23 @@
 //! Enrollment: a one-time token for a certificate.
 
 use crate::backoff::Backoff;
-use crate::helper::Helper;
-use crate::http::{self, read_limited};
+use crate::channel::{Channel, Refused};
+use crate::device_key::KeptKey;
+use crate::helper::{Helper, Occasion};
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
+use crate::tpm::KeySeed;
 use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
+use fleeti_core::wire::attestation::{KeyProof, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret};
 use fleeti_core::wire::device::{
-    EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, RenewRequest, RenewResponse,
+    EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, ProvedRenewRequest, RenewRequest,
+    RenewResponse,
 };
-use fleeti_core::wire::problem::Problem;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::time::Duration;
-
-/// Largest answer that is read.
-const RESPONSE_MAX: usize = 64 * 1024;
 
 /// The identity of this device; enrolls, as often as it takes, when there is none.
 ///
@@ -36,7 +33,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
     loop {
         let enrolled = match record.token.is_empty() {
             true => pair_and_enroll(paths, &record, helper).await,
-            false => enroll(paths, &record).await,
+            false => enroll(paths, &record, helper).await,
         };
         match enrolled {
             Ok(identity) => return Ok(identity),
@@ -51,16 +48,16 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 
 /// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
-    let url = Server::of(record)?.https_url;
-    let client = http::client(identity::anonymous_tls(paths)?).build()?;
+    let mut channel = anonymous(paths, &Server::of(record)?).await?;
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
     let path = paths.state.join("pairing.json");
     let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<PairResponse>(&bytes).ok());
     let begun = match kept.filter(|k| now_s() < k.expires_s) {
         Some(kept) => kept,
         None => {
-            let request = PairRequest { csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?, running: running_release(paths)? };
-            let begun: PairResponse = ask(&client, &format!("{url}/pair"), &request).await?;
+            let key = identity::first_key(paths, helper).await?.open(paths)?;
+            let request = PairRequest { csr_pem: fleeti_pki::csr::create(key.as_ref())?, running: running_release(paths)? };
+            let begun: PairResponse = channel.post("/pair", &request).await?;
             write_durably(&path, &serde_json::to_vec(&begun)?)?;
             begun
         }
@@ -68,7 +65,7 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
     helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
     let wait = PairWait { token: begun.token.clone() };
     loop {
-        match ask::<_, PairWaited>(&client, &format!("{url}/pair/wait"), &wait).await {
+        match channel.post::<_, PairWaited>("/pair/wait", &wait).await {
             Ok(waited) if waited.is_paired => break,
             Ok(_) => {}
             Err(e) => {
@@ -79,9 +76,13 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
             }
         }
     }
-    let identity = enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }).await?;
+    let identity = enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper).await?;
     std::fs::remove_file(&path).ok();
     Ok(identity)
+}
+
+async fn anonymous(paths: &Paths, server: &Server) -> Result<Channel> {
+    Channel::open(&server.https_url, identity::anonymous_tls(paths)?).await
 }
 
 /// The record names the root that the server must chain to; the image brings it.
@@ -93,51 +94,73 @@ fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
     Ok(())
 }
 
-async fn enroll(paths: &Paths, record: &EnrollmentRecord) -> Result<Identity> {
+/// A token for a certificate. A device with a TPM shows it first, gives back what only that TPM gives away, and has it say
+/// that the key is in it, all over one connection.
+async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     let server = Server::of(record)?;
-    let client = http::client(identity::anonymous_tls(paths)?).build()?;
+    let kept = identity::first_key(paths, helper).await?;
+    let mut channel = anonymous(paths, &server).await?;
+    let tpm = match kept.seed()? {
+        Some(seed) => Some(prove(&mut channel, &record.token, &seed, helper).await?),
+        None => None,
+    };
     let request = EnrollRequest {
         token: record.token.clone(),
-        csr_pem: fleeti_pki::csr::create(&identity::key(paths)?)?,
+        csr_pem: fleeti_pki::csr::create(kept.open(paths)?.as_ref())?,
         architecture: Architecture::X86_64,
         running: running_release(paths)?,
+        tpm,
     };
-    let response: EnrollResponse = ask(&client, &format!("{}/enroll", server.https_url), &request).await?;
+    let response: EnrollResponse = channel.post("/enroll", &request).await?;
     Identity::store(paths, response, server)
 }
 
-/// The server's no, which asking again does not change.
-#[derive(Debug)]
-struct Refused(String);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server refused: {}", self.0)
-    }
+async fn prove(channel: &mut Channel, token: &str, seed: &KeySeed, helper: &Helper) -> Result<TpmEnrollment> {
+    let tpm = helper.tpm_identity().await?.context("the TPM is gone")?;
+    let secret: TpmSecret = channel.post("/enroll/tpm", &TpmEnrollRequest { token: token.to_owned(), tpm }).await?;
+    let given = helper.tpm_activate(secret.blob, secret.secret).await?;
+    let key = helper.certify(seed, Occasion::Enrollment(sha256_hex(token.as_bytes())), &channel.binding()?).await?;
+    Ok(TpmEnrollment { proof: TpmProof { id: secret.id, secret: given }, key })
 }
 
-impl std::error::Error for Refused {}
-
-async fn ask<Q: Serialize, A: DeserializeOwned>(client: &reqwest::Client, url: &str, request: &Q) -> Result<A> {
-    let response = client.post(url).json(request).timeout(Duration::from_secs(60)).send().await?;
-    let status = response.status();
-    let body = read_limited(response, RESPONSE_MAX).await?;
-    if !status.is_success() {
-        let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
-        return Err(Refused(detail).into());
-    }
-    Ok(serde_json::from_slice(&body)?)
-}
-
-/// A new certificate over a new key, while the old one is good.
+/// A new certificate over a new key. While the old one is good it stands for the device; afterwards its TPM does.
 ///
 /// # Errors
 /// When the server refuses or cannot be reached.
-pub async fn renew(paths: &Paths, identity: &Identity, http: &reqwest::Client) -> Result<()> {
-    let next = identity::next_key(paths)?;
-    let request = RenewRequest { csr_pem: fleeti_pki::csr::create(&next)? };
-    let url = format!("{}/renew", identity.server.https_url);
-    let response = http.post(url).json(&request).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
-    let response: RenewResponse = serde_json::from_slice(&read_limited(response, RESPONSE_MAX).await?)?;
+pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<()> {
+    let next = identity::next_key(paths, helper).await?;
+    let url = &identity.server.https_url;
+    let by_certificate = async {
+        let mut channel = Channel::open(url, identity.tls(paths)?).await?;
+        let (csr_pem, key) = request_of(paths, &next, identity, helper, &channel).await?;
+        channel.post("/renew", &RenewRequest { csr_pem, key }).await
+    };
+    let response: RenewResponse = match by_certificate.await {
+        Ok(response) => response,
+        Err(e) if next.seed()?.is_some() => {
+            tracing::warn!("the certificate renews nothing: {e:#}; the TPM is asked");
+            let mut channel = Channel::open(url, identity::anonymous_tls(paths)?).await?;
+            let (csr_pem, key) = request_of(paths, &next, identity, helper, &channel).await?;
+            let key = key.context("a key in the TPM is certified")?;
+            channel.post("/renew/proved", &ProvedRenewRequest { device: identity.device.clone(), csr_pem, key }).await?
+        }
+        Err(e) => return Err(e),
+    };
     identity.store_renewed(paths, next, response)
+}
+
+/// The request for a key, and what the TPM says of it over this connection.
+async fn request_of(
+    paths: &Paths,
+    next: &KeptKey,
+    identity: &Identity,
+    helper: &Helper,
+    channel: &Channel,
+) -> Result<(String, Option<KeyProof>)> {
+    let csr_pem = fleeti_pki::csr::create(next.open(paths)?.as_ref())?;
+    let key = match next.seed()? {
+        Some(seed) => Some(helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await?),
+        None => None,
+    };
+    Ok((csr_pem, key))
 }

@@ -4,6 +4,9 @@ use anyhow::Result;
 use fleeti_core::wire::HTTP_IDLE;
 use rustls::ClientConfig;
 
+/// Largest answer that is read of what is no file.
+pub const RESPONSE_MAX: usize = 64 * 1024;
+
 /// A client of the server over such TLS.
 pub fn client(tls: ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE)

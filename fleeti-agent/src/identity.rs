@@ -1,19 +1,21 @@
-//! Who this device is: its key (a file, mode 0600) and its certificate.
+//! Who this device is: its certificate, and the key of it.
 
+use crate::device_key::{KeptKey, TlsKey};
+use crate::helper::Helper;
 use crate::{Paths, heard, write_durably};
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
-use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_pki::signer::Signer;
 use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where the server is; kept from the enrollment record, without its token.
@@ -41,13 +43,12 @@ impl Server {
 }
 
 /// An enrolled device.
-#[derive(Debug)]
 pub struct Identity {
     /// Its id.
     pub device: DeviceId,
     /// Where its server is.
     pub server: Server,
-    key: SoftKey,
+    key: TlsKey,
     chain_pem: String,
     /// The moment of the server's window that this device has chosen.
     renew_at_s: Option<u64>,
@@ -56,7 +57,8 @@ pub struct Identity {
 /// What a renewal gives, in one file: a power cut leaves the old one or the new one.
 #[derive(Serialize, Deserialize)]
 struct Renewed {
-    key_pkcs8: String,
+    #[serde(flatten)]
+    key: KeptKey,
     chain_pem: String,
     renew_at_s: u64,
 }
@@ -65,21 +67,16 @@ fn moment(window: RenewalWindow) -> u64 {
     rand::random_range(window.start_s..=window.end_s.max(window.start_s))
 }
 
-/// The device's key; made at the first call.
+fn first_key_path(paths: &Paths) -> PathBuf {
+    paths.state.join("device.key")
+}
+
+/// The key that the device enrolls with; made at the first call.
 ///
 /// # Errors
 /// I/O.
-pub fn key(paths: &Paths) -> Result<SoftKey> {
-    kept_key(&paths.state.join("device.key"))
-}
-
-fn kept_key(path: &Path) -> Result<SoftKey> {
-    if let Ok(bytes) = fs::read(path) {
-        return SoftKey::from_pkcs8_der(&bytes).with_context(|| path.display().to_string());
-    }
-    let key = SoftKey::generate(Algorithm::P256)?;
-    write_durably(path, &key.to_pkcs8_der()?)?;
-    Ok(key)
+pub async fn first_key(paths: &Paths, helper: &Helper) -> Result<KeptKey> {
+    KeptKey::at(&first_key_path(paths), helper).await
 }
 
 fn next_key_path(paths: &Paths) -> PathBuf {
@@ -90,8 +87,8 @@ fn next_key_path(paths: &Paths) -> PathBuf {
 ///
 /// # Errors
 /// I/O.
-pub fn next_key(paths: &Paths) -> Result<SoftKey> {
-    kept_key(&next_key_path(paths))
+pub async fn next_key(paths: &Paths, helper: &Helper) -> Result<KeptKey> {
+    KeptKey::at(&next_key_path(paths), helper).await
 }
 
 impl Identity {
@@ -106,11 +103,11 @@ impl Identity {
         }
         let server = serde_json::from_slice(&fs::read(server)?)?;
         let renew_at_s = fs::read_to_string(paths.state.join("renew-at")).ok().and_then(|t| t.trim().parse().ok());
-        let enrolled = Self::new(key(paths)?, fs::read_to_string(chain)?, server, renew_at_s)?;
+        let key = KeptKey::read(&first_key_path(paths))?.context("the device's key is gone")?;
+        let enrolled = Self::new(key.open(paths)?, fs::read_to_string(chain)?, server, renew_at_s)?;
         let Ok(bytes) = fs::read(paths.state.join("renewed.json")) else { return Ok(Some(enrolled)) };
         let renewed: Renewed = serde_json::from_slice(&bytes).context("renewed.json")?;
-        let pkcs8 = base64::engine::general_purpose::STANDARD.decode(&renewed.key_pkcs8).context("renewed.json")?;
-        let renewed = Self::new(SoftKey::from_pkcs8_der(&pkcs8)?, renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
+        let renewed = Self::new(renewed.key.open(paths)?, renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
         // Of another enrollment: the newer one counts.
         Ok(Some(if renewed.device == enrolled.device { renewed } else { enrolled }))
     }
@@ -121,7 +118,8 @@ impl Identity {
     /// When the certificate is not for this key and device; I/O.
     pub fn store(paths: &Paths, response: EnrollResponse, server: Server) -> Result<Self> {
         let at_s = moment(response.renewal);
-        let identity = Self::new(key(paths)?, response.certificate_chain_pem, server, Some(at_s))?;
+        let key = KeptKey::read(&first_key_path(paths))?.context("the device's key is gone")?;
+        let identity = Self::new(key.open(paths)?, response.certificate_chain_pem, server, Some(at_s))?;
         ensure!(identity.device == response.device, "the certificate is for another device");
         write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
         write_durably(&paths.state.join("renew-at"), at_s.to_string().as_bytes())?;
@@ -133,13 +131,11 @@ impl Identity {
     ///
     /// # Errors
     /// When it is not for this key and device; I/O.
-    pub fn store_renewed(&self, paths: &Paths, next: SoftKey, response: RenewResponse) -> Result<()> {
+    pub fn store_renewed(&self, paths: &Paths, next: KeptKey, response: RenewResponse) -> Result<()> {
         let at_s = moment(response.renewal);
-        let pkcs8 = next.to_pkcs8_der()?;
-        let renewed = Self::new(next, response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
+        let renewed = Self::new(next.open(paths)?, response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
         ensure!(renewed.device == self.device, "the certificate is for another device");
-        let key_pkcs8 = base64::engine::general_purpose::STANDARD.encode(pkcs8);
-        let file = Renewed { key_pkcs8, chain_pem: renewed.chain_pem, renew_at_s: at_s };
+        let file = Renewed { key: next, chain_pem: renewed.chain_pem, renew_at_s: at_s };
         write_durably(&paths.state.join("renewed.json"), &serde_json::to_vec(&file)?)?;
         fs::remove_file(next_key_path(paths)).ok();
         Ok(())
@@ -156,12 +152,12 @@ impl Identity {
         Ok(now_s > self.renew_at_s.map_or(latest, |at| at.min(latest)))
     }
 
-    fn new(key: SoftKey, chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
+    fn new(key: Arc<dyn Signer>, chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
         let leaf = certificate::from_pem(&chain_pem)?;
         let device = certificate::device_of(&leaf)?;
         let certified = certificate::public_key_der(&leaf)?;
         ensure!(certified == key.public_key_der(), "the certificate is for another key");
-        Ok(Self { device, server, key, chain_pem, renew_at_s })
+        Ok(Self { device, server, key: TlsKey(key), chain_pem, renew_at_s })
     }
 
     /// TLS with this identity.
@@ -170,8 +166,8 @@ impl Identity {
     /// When rustls refuses key or certificates.
     pub fn tls(&self, paths: &Paths) -> Result<ClientConfig> {
         let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_pkcs8_der()?.to_vec()));
-        Ok(builder(paths)?.with_client_auth_cert(chain, key)?)
+        let certified = CertifiedKey::new(chain, Arc::new(self.key.clone()));
+        Ok(builder(paths)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
 }
 

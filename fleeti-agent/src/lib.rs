@@ -1,7 +1,7 @@
 //! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper with
 //! fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
 //!
-//! Code map: [`daemon`] (the loop) · [`identity`] and [`enrollment`] (who the device is) · [`session`]
+//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
 //! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`health`] (checks before a boot is kept) · [`telemetry`].
@@ -17,7 +17,9 @@
 pub mod attestation;
 pub mod backoff;
 pub mod boot;
+pub mod channel;
 pub mod daemon;
+pub mod device_key;
 pub mod driver;
 pub mod enrollment;
 pub mod health;

@@ -1,6 +1,6 @@
 //! The TPM of this device. Only the helper opens it.
 //!
-//! Both keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own seed whenever they are
+//! All keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own seed whenever they are
 //! wanted, and always the same ones, so there is no file that could be lost, copied or exchanged.
 
 use crate::Paths;
@@ -12,6 +12,7 @@ use std::str::FromStr;
 use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, ek, pcr};
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
+use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::handles::{AuthHandle, KeyHandle, NvIndexTpmHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
@@ -19,10 +20,12 @@ use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
-    Data, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme, PcrSelectionListBuilder,
-    PcrSlot, Public, PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinition, SymmetricDefinitionObject,
+    Data, Digest, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, HashcheckTicket, IdObject, KeyDerivationFunctionScheme,
+    PcrSelectionListBuilder, PcrSlot, Public, PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinition,
+    SymmetricDefinitionObject,
 };
 use tss_esapi::traits::Marshall;
+use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPMT_TK_HASHCHECK};
 use tss_esapi::{Context, TctiNameConf};
 
 /// Makes the attestation key another one than other software would have.
@@ -58,6 +61,18 @@ pub struct Quote {
     /// What the registers held.
     pub registers: Registers,
 }
+
+/// What a TPM said of one of its keys.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// TPMS_ATTEST.
+    pub certification: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
+}
+
+/// What a device key is made of besides the TPM's own seed. No secret: another TPM makes another key of it.
+pub type KeySeed = [u8; 32];
 
 /// A TPM, open.
 pub struct Tpm {
@@ -100,16 +115,63 @@ impl Tpm {
         Ok((WITHOUT_CERTIFICATE, Vec::new()))
     }
 
-    /// Both keys are flushed by whoever loads them: a TPM has room for three.
-    fn with_attestation_key<T>(&mut self, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
-        let template = attestation_template()?;
+    /// A key is flushed by whoever loads it: a TPM has room for three.
+    fn with_primary<T>(&mut self, template: Public, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
         let made = self
             .context
             .execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, template, None, None, None, None))
-            .context("making the attestation key")?;
+            .context("making a key in the TPM")?;
         let result = f(&mut self.context, made.key_handle, &made.out_public);
         self.context.flush_context(made.key_handle.into()).ok();
         Ok(result?)
+    }
+
+    fn with_attestation_key<T>(&mut self, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
+        self.with_primary(template(true, ATTESTATION_KEY)?, f)
+    }
+
+    /// The device key of this seed: TPMT_PUBLIC.
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn device_key(&mut self, seed: &KeySeed) -> Result<Vec<u8>> {
+        self.with_primary(template(false, seed)?, |_, _, public| public.marshall())
+    }
+
+    /// Has the device key of this seed sign a SHA-256 digest: TPMT_SIGNATURE.
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn sign(&mut self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
+        let digest = Digest::try_from(digest.to_vec())?;
+        // Nothing that the TPM has hashed itself: the key is not restricted, so it need not be.
+        let ticket = HashcheckTicket::try_from(TPMT_TK_HASHCHECK {
+            tag: TPM2_ST_HASHCHECK,
+            hierarchy: TPM2_RH_NULL,
+            digest: TPM2B_DIGEST::default(),
+        })?;
+        let signature = self.with_primary(template(false, seed)?, |c, key, _| {
+            c.execute_with_nullauth_session(|c| c.sign(key, digest, SignatureScheme::Null, ticket))
+        })?;
+        Ok(signature.marshall()?)
+    }
+
+    /// Has the attestation key say that the device key of this seed is in this TPM, with `data` in it (TPM2_Certify).
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn certify(&mut self, seed: &KeySeed, data: &[u8]) -> Result<Certified> {
+        let data = Data::try_from(data.to_vec())?;
+        let (device, attestation) = (template(false, seed)?, template(true, ATTESTATION_KEY)?);
+        let (said, signature) = self.with_primary(device, |c, device, _| {
+            let made =
+                c.execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, attestation, None, None, None, None))?;
+            let sessions = (Some(AuthSession::Password), Some(AuthSession::Password), None);
+            let said = c.execute_with_sessions(sessions, |c| c.certify(device.into(), made.key_handle, data, SignatureScheme::Null));
+            c.flush_context(made.key_handle.into()).ok();
+            said
+        })?;
+        Ok(Certified { certification: said.marshall()?, signature: signature.marshall()? })
     }
 
     /// What it is known by.
@@ -202,14 +264,15 @@ fn unpadded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A restricted signing key, P-256 (TCG "TPM 2.0 Keys for Device Identity and Attestation", 7.3.4).
-fn attestation_template() -> Result<Public> {
+/// A signing key, P-256: restricted to what the TPM says itself (TCG "TPM 2.0 Keys for Device Identity and Attestation",
+/// 7.3.4), or not, which is the device's. `unique` makes it another key than others of its kind.
+fn template(is_restricted: bool, unique: &[u8; 32]) -> Result<Public> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
         .with_fixed_parent(true)
         .with_sensitive_data_origin(true)
         .with_user_with_auth(true)
-        .with_restricted(true)
+        .with_restricted(is_restricted)
         .with_sign_encrypt(true)
         .build()?;
     let parameters = PublicEccParametersBuilder::new()
@@ -219,9 +282,9 @@ fn attestation_template() -> Result<Public> {
         .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
         .with_is_signing_key(true)
         .with_is_decryption_key(false)
-        .with_restricted(true)
+        .with_restricted(is_restricted)
         .build()?;
-    let unique = EccPoint::new(EccParameter::try_from(ATTESTATION_KEY.to_vec())?, EccParameter::default());
+    let unique = EccPoint::new(EccParameter::try_from(unique.to_vec())?, EccParameter::default());
     Ok(PublicBuilder::new()
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)

@@ -11,7 +11,6 @@
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
-use crate::service::enrollment::{RenewalProof, no_proof};
 use anyhow::{Context, Result, bail};
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -51,8 +50,6 @@ pub struct Config {
     pub limits: Limits,
     /// Whether a TPM in software of a maker that is believed counts as much as a chip.
     pub trusts_hypervisor: bool,
-    /// What shows that a device whose certificate has ended is the one that it says.
-    pub renewal_proof: RenewalProof,
 }
 
 /// Limits of the MQTT port.
@@ -82,7 +79,6 @@ impl Config {
             signer: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
-            renewal_proof: no_proof,
             limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
     }

@@ -112,7 +112,7 @@ impl Server {
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
             pairing: crate::service::pairing::Pairing::default(),
-            proving: crate::service::attestation::Proving::default(),
+            proving: crate::service::tpm::Proving::default(),
             build_queued: Notify::new(),
         });
         // Everybody who is on the list is cut off before the first connection.

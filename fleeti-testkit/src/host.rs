@@ -173,7 +173,11 @@ impl Host {
             }
             // A device in memory has no TPM.
             Request::TpmIdentity => Response::Tpm { identity: None },
-            Request::TpmActivate { .. } | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
+            Request::TpmActivate { .. }
+            | Request::DeviceKey { .. }
+            | Request::Sign { .. }
+            | Request::Certify { .. }
+            | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
             Request::WaitBlessed | Request::BlessedChanged | Request::SetHostname { .. } | Request::Say { .. } => Response::Done,
         })
     }

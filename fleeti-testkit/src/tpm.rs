@@ -3,10 +3,14 @@
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_agent::Paths;
+use fleeti_agent::helper::{Helper, Request, Response, measured};
+use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::tpm::Hash;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -262,6 +266,56 @@ fn free_pair() -> Result<u16> {
         }
     }
     bail!("no two ports that follow one another are free")
+}
+
+/// The helper of a device that has nothing but an enrollment record and a TPM, in a thread of its own: TLS waits for its
+/// signatures. It ends with this process.
+///
+/// # Errors
+/// When its socket cannot be made.
+pub fn serve_helper(paths: &Paths, record: Option<EnrollmentRecord>) -> Result<Helper> {
+    fs::create_dir_all(&paths.run)?;
+    let listener = UnixListener::bind(paths.socket())?;
+    let served = paths.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let conversed = stream.map_err(anyhow::Error::from).and_then(|s| converse(&served, record.as_ref(), &s));
+            if let Err(e) = conversed {
+                eprintln!("helper: {e:#}");
+            }
+        }
+    });
+    Ok(Helper::at(paths.socket()))
+}
+
+fn converse(paths: &Paths, record: Option<&EnrollmentRecord>, mut stream: &UnixStream) -> Result<()> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let answered = match serde_json::from_str(&line)? {
+        Request::EnrollmentRecord => Ok(Response::Record { record: record.cloned() }),
+        request => answer(paths, request),
+    };
+    let answer = answered.unwrap_or_else(|e| {
+        let code = fleeti_core::update::FailureCode::StageFailed;
+        Response::Failed { code, detail: format!("{e:#}") }
+    });
+    Ok(stream.write_all(&[&serde_json::to_vec(&answer)?[..], b"\n"].concat())?)
+}
+
+/// What a helper answers to what is about the TPM.
+///
+/// # Errors
+/// When the TPM refuses, or the question is about something else.
+pub fn answer(paths: &Paths, request: Request) -> Result<Response> {
+    Ok(match request {
+        Request::TpmIdentity => Response::Tpm { identity: measured::identity(paths)? },
+        Request::TpmActivate { blob, secret } => Response::Secret { secret: measured::activate(paths, &blob, &secret)? },
+        Request::DeviceKey { seed } => Response::DeviceKey { public: measured::device_key(paths, &seed)? },
+        Request::Sign { seed, digest } => Response::Signature { signature: measured::sign(paths, &seed, &digest)? },
+        Request::Certify { seed, occasion, channel } => Response::Certified { key: measured::certify(paths, &seed, &occasion, &channel)? },
+        Request::Evidence { nonce, device } => Response::Evidence { measured: Box::new(measured::evidence(paths, &nonce, &device)?) },
+        other => bail!("this device does not {other:?}"),
+    })
 }
 
 /// What systemd writes into its log for these phases of a boot.

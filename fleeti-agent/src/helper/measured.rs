@@ -1,15 +1,18 @@
-//! What the helper says of the TPM: three fixed questions, so that the daemon never speaks to it.
+//! What the helper has the TPM do: fixed questions, so that the daemon never speaks to it. Whatever the attestation key signs is
+//! made here; the device key signs what the daemon's TLS gives it, as a key in a file would.
 
-use super::Measured;
+use super::{Measured, Occasion};
 use crate::Paths;
-use crate::tpm::Tpm;
+use crate::tpm::{KeySeed, Tpm};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::attestation::TpmIdentity;
+use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_pki::attestation::Challenge;
+use fleeti_pki::attestation::key::Purpose;
 use fleeti_pki::measured::{log, phases};
+use fleeti_pki::tpm::public::Public;
 use std::fs;
 use std::path::Path;
 
@@ -29,16 +32,50 @@ pub fn identity(paths: &Paths) -> Result<Option<TpmIdentity>> {
 }
 
 /// The secret that was made for this TPM.
-pub fn activate(paths: &Paths, blob: &str, secret: &str) -> Result<String> {
+pub fn activate(paths: &Paths, blob: &str, secret: &str) -> Result<Secret> {
     let given = tpm(paths)?.activate(&STANDARD.decode(blob)?, &STANDARD.decode(secret)?)?;
-    Ok(STANDARD.encode(given))
+    Ok(Secret::new(STANDARD.encode(given)))
+}
+
+fn bytes<const N: usize>(what: &'static str, text: &str) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text, &mut bytes).context(what)?;
+    Ok(bytes)
+}
+
+/// The device key of a seed: TPMT_PUBLIC, base64.
+pub fn device_key(paths: &Paths, seed: &str) -> Result<String> {
+    let seed: KeySeed = bytes("the seed", seed)?;
+    Ok(STANDARD.encode(tpm(paths)?.device_key(&seed)?))
+}
+
+/// A signature of the device key of a seed over a digest: TPMT_SIGNATURE, base64.
+pub fn sign(paths: &Paths, seed: &str, digest: &str) -> Result<String> {
+    let (seed, digest): (KeySeed, [u8; 32]) = (bytes("the seed", seed)?, bytes("the digest", digest)?);
+    Ok(STANDARD.encode(tpm(paths)?.sign(&seed, &digest)?))
+}
+
+/// What the TPM says of the device key of a seed, for one occasion over one connection.
+pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) -> Result<KeyProof> {
+    let (seed, channel): (KeySeed, _) = (bytes("the seed", seed)?, bytes("the connection", channel)?);
+    let mut tpm = tpm(paths)?;
+    let key = tpm.device_key(&seed)?;
+    let purpose = match occasion {
+        Occasion::Enrollment(token_sha256) => Purpose::enrollment(token_sha256, channel),
+        Occasion::Renewal(device) => Purpose::renewal(device, channel),
+    };
+    let said = tpm.certify(&seed, &purpose.qualifying_data(&Public::parse(&key)?.to_spki_der()?))?;
+    Ok(KeyProof {
+        key: STANDARD.encode(key),
+        certification: STANDARD.encode(said.certification),
+        signature: STANDARD.encode(said.signature),
+    })
 }
 
 /// What was measured, signed by the TPM. The nonce is the server's; what is signed is made here, so that nobody has the TPM
 /// sign an answer to something else.
 pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measured> {
-    let mut challenge = Challenge { nonce: [0; 32], device: device.clone() };
-    hex::decode_to_slice(nonce, &mut challenge.nonce).context("the nonce")?;
+    let challenge = Challenge { nonce: bytes("the nonce", nonce)?, device: device.clone() };
     let firmware_log = read(&paths.firmware_log, log::BYTES_MAX)?;
     let phases_log = String::from_utf8(read(&paths.phases_log, phases::BYTES_MAX)?).context("the log of user space")?;
     let said = tpm(paths)?.quote(&challenge.qualifying_data(&firmware_log, phases_log.as_bytes()))?;

@@ -10,15 +10,21 @@ pub mod staging;
 
 pub use server::serve;
 
+use crate::tpm::KeySeed;
 use anyhow::{Context, Result, bail};
+use base64::Engine;
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
-use fleeti_core::wire::attestation::TpmIdentity;
+use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+
+/// How long a TPM may take for a signature, waiting for another question included.
+const SIGNING: Duration = Duration::from_secs(20);
 
 /// Largest request or answer, bytes.
 pub const MESSAGE_MAX: u64 = 1 << 20;
@@ -76,6 +82,27 @@ pub enum Request {
         /// TPM2B_ENCRYPTED_SECRET.
         secret: String,
     },
+    /// The device key of a seed.
+    DeviceKey {
+        /// 32 bytes, hexadecimal.
+        seed: String,
+    },
+    /// Sign with the device key of a seed.
+    Sign {
+        /// 32 bytes, hexadecimal.
+        seed: String,
+        /// SHA-256, hexadecimal.
+        digest: String,
+    },
+    /// Say that the device key of a seed is in the TPM.
+    Certify {
+        /// 32 bytes, hexadecimal.
+        seed: String,
+        /// For what.
+        occasion: Occasion,
+        /// What both ends derived of the connection, hexadecimal.
+        channel: String,
+    },
     /// Say what was measured, as the answer to a question of the server.
     Evidence {
         /// 32 bytes, hexadecimal.
@@ -93,6 +120,16 @@ pub enum Request {
         /// The line.
         line: String,
     },
+}
+
+/// What a key is certified for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// To enroll with the token of this digest (SHA-256, hexadecimal).
+    Enrollment(String),
+    /// For the next certificate of this device.
+    Renewal(DeviceId),
 }
 
 /// What came of it.
@@ -129,7 +166,22 @@ pub enum Response {
     /// Of [`Request::TpmActivate`].
     Secret {
         /// Base64.
-        secret: String,
+        secret: Secret,
+    },
+    /// Of [`Request::DeviceKey`].
+    DeviceKey {
+        /// TPMT_PUBLIC, base64.
+        public: String,
+    },
+    /// Of [`Request::Sign`].
+    Signature {
+        /// TPMT_SIGNATURE, base64.
+        signature: String,
+    },
+    /// Of [`Request::Certify`].
+    Certified {
+        /// What the TPM says.
+        key: KeyProof,
     },
     /// Of [`Request::Evidence`].
     Evidence {
@@ -316,9 +368,50 @@ impl Helper {
     ///
     /// # Errors
     /// When it was made for another one.
-    pub async fn tpm_activate(&self, blob: String, secret: String) -> Result<String> {
+    pub async fn tpm_activate(&self, blob: String, secret: String) -> Result<Secret> {
         match self.call(&Request::TpmActivate { blob, secret }).await? {
             Response::Secret { secret } => Ok(secret),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The device key of a seed: TPMT_PUBLIC, base64.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn device_key(&self, seed: &KeySeed) -> Result<String> {
+        match self.call(&Request::DeviceKey { seed: hex::encode(seed) }).await? {
+            Response::DeviceKey { public } => Ok(public),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// What the TPM says of the device key of a seed.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn certify(&self, seed: &KeySeed, occasion: Occasion, channel: &[u8]) -> Result<KeyProof> {
+        match self.call(&Request::Certify { seed: hex::encode(seed), occasion, channel: hex::encode(channel) }).await? {
+            Response::Certified { key } => Ok(key),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Has the device key of a seed sign a SHA-256 digest: TPMT_SIGNATURE. Blocks, because TLS asks for a signature where
+    /// nothing else can be done meanwhile; the helper is another process.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub fn sign(&self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
+        use std::io::{BufRead, Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).context("the helper does not answer")?;
+        stream.set_read_timeout(Some(SIGNING))?;
+        let request = Request::Sign { seed: hex::encode(seed), digest: hex::encode(digest) };
+        stream.write_all(&[&serde_json::to_vec(&request)?[..], b"\n"].concat())?;
+        let mut answer = Vec::new();
+        std::io::BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer)?;
+        match serde_json::from_slice(&answer).context("the helper's answer")? {
+            Response::Signature { signature } => Ok(base64::engine::general_purpose::STANDARD.decode(signature)?),
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
         }

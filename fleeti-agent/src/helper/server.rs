@@ -124,6 +124,15 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::TpmActivate { blob, secret } => {
             Response::Secret { secret: with_tpm(state, move |paths| measured::activate(paths, &blob, &secret)).await? }
         }
+        Request::DeviceKey { seed } => {
+            Response::DeviceKey { public: with_tpm(state, move |paths| measured::device_key(paths, &seed)).await? }
+        }
+        Request::Sign { seed, digest } => {
+            Response::Signature { signature: with_tpm(state, move |paths| measured::sign(paths, &seed, &digest)).await? }
+        }
+        Request::Certify { seed, occasion, channel } => {
+            Response::Certified { key: with_tpm(state, move |paths| measured::certify(paths, &seed, &occasion, &channel)).await? }
+        }
         Request::Evidence { nonce, device } => {
             let measured = with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
             Response::Evidence { measured: Box::new(measured) }

@@ -15,6 +15,30 @@ pub const INTERVAL_S: u64 = 900;
 /// How long a result counts: a device that is silent for longer is what it was before it proved anything.
 pub const FRESH_S: u64 = 4 * INTERVAL_S;
 
+/// A text that nobody is to see in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// From its text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+    /// Its text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// `POST /tpm`: a device shows its TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +69,41 @@ pub struct TpmProof {
     /// [`TpmSecret::id`].
     pub id: String,
     /// The secret.
-    pub secret: String,
+    pub secret: Secret,
+}
+
+/// `POST /enroll/tpm`: whoever has a token shows the TPM that it wants to be known by, before it enrolls. Anonymous. The
+/// answer is a [`TpmSecret`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmEnrollRequest {
+    /// The one-time token.
+    pub token: String,
+    /// Its TPM.
+    pub tpm: TpmIdentity,
+}
+
+/// That a key is in the TPM that is known: the attestation key certified it (TPM2_Certify) for one purpose, over one
+/// connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyProof {
+    /// TPMT_PUBLIC.
+    pub key: String,
+    /// TPMS_ATTEST; what it answers is said at `fleeti_pki::attestation::key`.
+    pub certification: String,
+    /// TPMT_SIGNATURE over it.
+    pub signature: String,
+}
+
+/// The part of an enrollment that only the TPM which was shown can give.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmEnrollment {
+    /// What it gave away.
+    pub proof: TpmProof,
+    /// That the key which is to be certified is in it.
+    pub key: KeyProof,
 }
 
 /// `down/challenge`: a question that is asked once.
@@ -169,6 +227,12 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_in_no_log() {
+        let proof = TpmProof { id: "i".into(), secret: Secret::new("hush".into()) };
+        assert!(!format!("{proof:?}").contains("hush"), "{proof:?}");
+    }
+
+    #[test]
     fn the_messages_are_the_protocol() {
         let claim = Claim {
             aspect: crate::attestation::Aspect::Executables,
@@ -188,7 +252,15 @@ mod tests {
         insta::assert_json_snapshot!(serde_json::json!({
             "POST /tpm": TpmIdentity { endorsement_key: "e".into(), certificates: vec!["c".into()], attestation_key: "a".into() },
             "POST /tpm, answer": TpmSecret { id: "i".into(), blob: "b".into(), secret: "s".into() },
-            "POST /tpm/proved": TpmProof { id: "i".into(), secret: "s".into() },
+            "POST /tpm/proved": TpmProof { id: "i".into(), secret: Secret::new("s".into()) },
+            "POST /enroll/tpm": TpmEnrollRequest {
+                token: "t".into(),
+                tpm: TpmIdentity { endorsement_key: "e".into(), certificates: vec![], attestation_key: "a".into() },
+            },
+            "POST /enroll, tpm": TpmEnrollment {
+                proof: TpmProof { id: "i".into(), secret: Secret::new("s".into()) },
+                key: KeyProof { key: "k".into(), certification: "c".into(), signature: "s".into() },
+            },
             "down/challenge": Challenge { id: "i".into(), nonce: "n".into(), firmware_log: Some("f".into()) },
             "up/evidence": Evidence {
                 challenge: "i".into(),

@@ -7,6 +7,7 @@
 use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
 use crate::wire::api::AuditProof;
+use crate::wire::attestation::{KeyProof, TpmEnrollment};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ pub const SMBIOS_PREFIX: &str = "fleeti.enrollment=";
 /// ESP file of the record, relative to the ESP.
 pub const ESP_FILE: &str = "fleeti/enrollment.json";
 
-/// `POST /enroll`, the only anonymous request on the device port.
+/// `POST /enroll`. Anonymous: the token stands for it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
@@ -51,6 +52,9 @@ pub struct EnrollRequest {
     pub architecture: Architecture,
     /// What it runs.
     pub running: ReleaseName,
+    /// That the key is in its TPM; without one, the key is in a file. For a token that is bound to a TPM, it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEnrollment>,
 }
 
 /// The answer to [`EnrollRequest`].
@@ -82,9 +86,12 @@ pub struct RenewalWindow {
 pub struct RenewRequest {
     /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one when it is first used.
     pub csr_pem: String,
+    /// That the key is in the device's TPM. A device whose key was in it once does without it no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyProof>,
 }
 
-/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: the proof stands for it.
+/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: its TPM stands for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProvedRenewRequest {
@@ -92,8 +99,8 @@ pub struct ProvedRenewRequest {
     pub device: DeviceId,
     /// PKCS#10 request, PEM, by the key that is to be certified.
     pub csr_pem: String,
-    /// What shows that it is the device.
-    pub proof: serde_json::Value,
+    /// That the key is in the TPM that the device is known by.
+    pub key: KeyProof,
 }
 
 /// `POST /pair`: a device without a token asks for a code to show. Anonymous.

@@ -1,10 +1,11 @@
 //! Remote attestation (RFC 9334): what a TPM says of the system that started, verified, and what it means.
 //!
 //! [`Challenge`] (what is asked) · [`evidence`] (that a TPM answered it, and nothing else did) · [`appraisal`] (what the
-//! answer means).
+//! answer means) · [`key`] (that a key is in the TPM that is known).
 
 pub mod appraisal;
 pub mod evidence;
+pub mod key;
 
 use crate::tpm::Hash;
 use crate::tpm::attest::Selection;

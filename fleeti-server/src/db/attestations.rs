@@ -5,7 +5,7 @@ use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{AttestationResult, Evidence};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use std::collections::BTreeMap;
 
 /// Firmware's logs that are kept of a device.
@@ -62,15 +62,16 @@ pub enum Bound {
     Refused,
 }
 
-/// Whether a TPM is that of a device which is not revoked, and another one than this.
+/// Whether a TPM is that of another device which is not revoked for good, or the device is known by another TPM.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_of_another(pool: &SqlitePool, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
-    let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device \
-               WHERE device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) \
-               AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold')";
-    let found: i64 = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key).fetch_one(pool).await?;
+pub async fn is_taken(connection: &mut SqliteConnection, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
+               device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
+               OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
+    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key);
+    let found: i64 = query.fetch_one(connection).await?;
     Ok(found > 0)
 }
 

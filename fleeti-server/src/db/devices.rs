@@ -81,6 +81,8 @@ pub struct Certified {
     pub not_after_s: u64,
     /// SHA-256 of the intermediate that signed it.
     pub issuer: String,
+    /// Whether its key is in the device's TPM.
+    pub is_in_tpm: bool,
 }
 
 /// Adds devices, or gives known ones their new certificates.
@@ -89,16 +91,18 @@ pub struct Certified {
 /// When the database does not answer.
 pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified)], now_s: u64) -> Result<(), AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) ",
+        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s, \
+         is_in_tpm) ",
     );
     query.push_values(devices, |mut row, (id, fleet, c)| {
         row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(seconds(now_s)).push_bind(seconds(now_s));
         row.push_bind(&c.key_sha256).push_bind(&c.serial).push_bind(&c.certificate_sha256).push_bind(seconds(c.not_after_s));
+        row.push_bind(i64::from(c.is_in_tpm));
     });
     // A key that differs is the next one, and replaces the old one when it is first used.
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
-         certificate_not_after_s = excluded.certificate_not_after_s, \
+         certificate_not_after_s = excluded.certificate_not_after_s, is_in_tpm = MAX(devices.is_in_tpm, excluded.is_in_tpm), \
          next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
@@ -131,6 +135,16 @@ pub async fn standing(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashMap<Stri
     query.push(")");
     let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(&mut **tx).await?;
     Ok(rows.into_iter().map(|(id, key, revoked_s)| (id, (key, revoked_s.is_some()))).collect())
+}
+
+/// Whether a key of the device was in its TPM once.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
+    Ok(found == Some(1))
 }
 
 /// One device.

@@ -1,22 +1,25 @@
-//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal that proves itself otherwise
-//! may be anonymous; a device gets only the
+//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal for which a TPM stands may be
+//! anonymous; a device gets only the
 //! release that it was granted.
 
 use crate::app::AppRef;
 use crate::error::AppError;
+use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
-use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, trust};
+use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, tpm, trust};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
-use fleeti_core::wire::attestation::{TpmIdentity, TpmProof};
+use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
 use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
 use fleeti_pki::certificate;
 use fleeti_pki::measured::log::BYTES_MAX as LOG_MAX;
+use rustls::ProtocolVersion;
 use serde::Deserialize;
 use std::any::Any;
 use std::pin::Pin;
@@ -30,9 +33,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::JsonConfig::default().limit(64 * 1024).error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
         .app_data(web::PathConfig::default().error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
         .route("/enroll", web::post().to(enroll))
+        .route("/enroll/tpm", web::post().to(enroll_tpm))
         .route("/renew", web::post().to(renew))
         .route("/renew/proved", web::post().to(renew_by_proof))
-        .route("/tpm", web::post().to(tpm))
+        .route("/tpm", web::post().to(show_tpm))
         .route("/tpm/proved", web::post().to(tpm_proved))
         .service(web::resource("/logs/{sha256}").app_data(web::PayloadConfig::new(LOG_MAX)).route(web::put().to(log)))
         .route("/pair", web::post().to(pair))
@@ -64,10 +68,20 @@ struct Known {
     granted: Option<ReleaseName>,
 }
 
-/// Reads the verified certificate, once for each connection.
+/// What both ends derive of a connection.
+struct Bound([u8; CHANNEL_BYTES]);
+
+/// Reads the verified certificate, and derives what certifications are bound to, once for each connection.
 pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
-    let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(|c| c.first()) else { return };
+    let tls = stream.get_ref().1;
+    // Before TLS 1.3 two connections may derive the same (RFC 9266, 3).
+    if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        && let Ok(channel) = tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)
+    {
+        extensions.insert(Bound(channel));
+    }
+    let Some(leaf) = tls.peer_certificates().and_then(|c| c.first()) else { return };
     if let Ok(leaf) = certificate::from_der(leaf)
         && let (Ok(device), Ok(key_sha256)) = (certificate::device_of(&leaf), certificate::key_sha256(&leaf))
     {
@@ -108,27 +122,37 @@ impl FromRequest for AuthenticatedDevice {
     }
 }
 
-async fn enroll(app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
-    Ok(Json(intake::enroll(&app, &body).await?))
+/// What certifications over the request's connection are bound to.
+fn channel(request: &HttpRequest) -> Channel {
+    request.conn_data::<Bound>().map(|b| b.0)
 }
 
-async fn renew(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {
-    Ok(Json(enrollment::renew(&app, &device.id, &body).await?))
+async fn enroll(request: HttpRequest, app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
+    Ok(Json(intake::enroll(&app, &body, channel(&request)).await?))
 }
 
-/// Without a certificate: the old one has ended, so the proof stands for it.
-async fn renew_by_proof(app: Data<AppRef>, body: Json<ProvedRenewRequest>) -> Result<impl Responder> {
-    Ok(Json(enrollment::renew_by_proof(&app, &body).await?))
+/// Whoever has a token shows the TPM that it wants to be known by.
+async fn enroll_tpm(app: Data<AppRef>, body: Json<TpmEnrollRequest>) -> Result<impl Responder> {
+    Ok(Json(tpm::begin_enrollment(&app, &body).await?))
+}
+
+async fn renew(request: HttpRequest, app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {
+    Ok(Json(enrollment::renew(&app, &device.id, &body, channel(&request)).await?))
+}
+
+/// Without a certificate: the old one has ended, so the TPM stands for it.
+async fn renew_by_proof(request: HttpRequest, app: Data<AppRef>, body: Json<ProvedRenewRequest>) -> Result<impl Responder> {
+    Ok(Json(enrollment::renew_by_proof(&app, &body, channel(&request)).await?))
 }
 
 /// A device shows its TPM.
-async fn tpm(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmIdentity>) -> Result<impl Responder> {
-    Ok(Json(attestation::begin(&app, &device.id, &body).await?))
+async fn show_tpm(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmIdentity>) -> Result<impl Responder> {
+    Ok(Json(tpm::begin(&app, &device.id, &body).await?))
 }
 
 /// What the TPM gave away.
 async fn tpm_proved(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmProof>) -> Result<impl Responder> {
-    attestation::prove(&app, &device.id, &body).await?;
+    tpm::prove(&app, &device.id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 

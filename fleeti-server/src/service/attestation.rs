@@ -1,167 +1,32 @@
-//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM is bound to the device once, and asked
-//! again and again what started.
+//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM that is bound to it is asked again and
+//! again what started.
 
 use crate::app::{App, new_id, now_s};
 use crate::db;
-use crate::db::attestations::{self, Accepted, AttestationRow, Bound, FirmwareCodeRow, TpmRow};
+use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, TpmRow};
 use crate::error::AppError;
 use crate::service::releases;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::service::tpm::{attestation_key, decoded, invalid};
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::{Manifest, PHASE_READY};
 use fleeti_core::wire::api::{Event, Release};
-use fleeti_core::wire::attestation::{
-    Attestation, AttestationResult, CERTIFICATES_MAX, CHALLENGE_S, Challenge, Evidence, MeasuredRegister, Tpm, TpmIdentity, TpmProof,
-    TpmSecret,
-};
+use fleeti_core::wire::attestation::{Attestation, AttestationResult, CHALLENGE_S, Challenge, Evidence, MeasuredRegister, Tpm};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
 use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog, Registers};
 use fleeti_pki::measured::{explained, phases};
 use fleeti_pki::tpm::attest::Clock;
-use fleeti_pki::tpm::credential;
 use fleeti_pki::tpm::endorsement::Kind;
-use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Devices that prove their TPM at once.
-const PROVING_MAX: usize = 1024;
-/// How long a device has for it: some chips take a minute to make a key.
-const PROVING: Duration = Duration::from_secs(600);
-/// A refusal of a device is entered into the audit log once in this time.
-const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
 /// Newest releases whose programs are known by name.
 const NAMED_MAX: u32 = 64;
 /// Where a release has its boot loader.
 const BOOT_LOADER: &str = "raw/systemd-boot.efi";
-
-/// A TPM whose secret is out.
-struct Pending {
-    id: String,
-    secret: [u8; 32],
-    row: TpmRow,
-    asked: Instant,
-}
-
-/// TPMs whose secrets are out, and devices that were refused lately.
-#[derive(Default)]
-pub struct Proving {
-    pending: Mutex<HashMap<DeviceId, Pending>>,
-    refused: Mutex<HashMap<DeviceId, Instant>>,
-}
-
-impl Proving {
-    /// Whether a refusal of the device is not in the audit log yet, so that nobody fills that by coming again and again.
-    fn is_refused_anew(&self, device: &DeviceId) -> bool {
-        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
-        all.len() < PROVING_MAX && all.insert(device.clone(), Instant::now()).is_none()
-    }
-
-    fn put(&self, device: &DeviceId, pending: Pending) -> Result<(), AppError> {
-        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, p| p.asked.elapsed() < PROVING);
-        if all.len() >= PROVING_MAX {
-            return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
-        }
-        all.insert(device.clone(), pending);
-        Ok(())
-    }
-
-    /// Whatever comes of it, nobody tries twice.
-    fn take(&self, device: &DeviceId) -> Option<Pending> {
-        let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
-        found.filter(|p| p.asked.elapsed() < PROVING)
-    }
-}
-
-fn invalid(what: &str, e: impl std::fmt::Display) -> AppError {
-    AppError::new(Code::Invalid, format!("{what}: {e}"))
-}
-
-fn decoded(what: &str, text: &str) -> Result<Vec<u8>, AppError> {
-    STANDARD.decode(text).map_err(|e| invalid(what, e))
-}
-
-/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that attestation key.
-///
-/// # Errors
-/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for another TPM than the device's.
-pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<TpmSecret, AppError> {
-    if shown.certificates.len() > CERTIFICATES_MAX {
-        return Err(AppError::new(Code::Invalid, format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len())));
-    }
-    let key = |what: &'static str, text: &str| Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e));
-    let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
-    let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
-    let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
-    // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
-    let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
-    let (maker, description) = match app.pki.makers.verify(&endorsement, &certificates, now_s()) {
-        Ok(e) => (Some(e.kind), format!("{} {} {}", e.manufacturer, e.model, e.version)),
-        Err(e) => (None, e.to_string()),
-    };
-    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
-    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| k.as_str().to_owned()), description, now_s());
-    let known = attestations::tpm(app.db.pool(), device).await?;
-    if known.is_some_and(|k| k.ek_sha256 != row.ek_sha256 || k.attestation_key != row.attestation_key)
-        || attestations::is_of_another(app.db.pool(), device, &row).await?
-    {
-        return Err(other_tpm(app, device).await?);
-    }
-    let secret: [u8; 32] = rand::random();
-    let made = credential::make(&endorsement, &attestation.public().name(), &secret).map_err(|e| invalid("endorsement_key", e))?;
-    let id = new_id("tpm");
-    app.proving.put(device, Pending { id: id.clone(), secret, row, asked: Instant::now() })?;
-    Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
-}
-
-/// A device gives back what its TPM gave away: the TPM is bound to it, and stays.
-///
-/// # Errors
-/// [`Code::Forbidden`] when it is another secret, comes late, or the TPM is another device's.
-pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
-    let given = decoded("secret", &proof.secret)?;
-    let pending = app.proving.take(device).filter(|p| p.id == proof.id);
-    // One answer for every reason; digests are compared, so that time tells nothing of the secret.
-    let pending = pending.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
-    let Some(pending) = pending else {
-        return Err(AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again with POST /tpm"));
-    };
-    let mut tx = app.db.write().await?;
-    let bound = attestations::bind(&mut tx, device, &pending.row).await?;
-    if bound == Bound::Refused {
-        drop(tx);
-        return Err(other_tpm(app, device).await?);
-    }
-    if bound == Bound::New {
-        app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &pending.row.ek_sha256).await?;
-    }
-    tx.commit().await?;
-    if bound == Bound::New {
-        app.publish(Event::Device { id: device.clone() });
-        app.hub.challenge(device);
-    }
-    Ok(())
-}
-
-/// An act of its own in the audit log: a device came with another TPM, or a TPM with another device.
-async fn other_tpm(app: &App, device: &DeviceId) -> Result<AppError, AppError> {
-    if app.proving.is_refused_anew(device) {
-        let mut tx = app.db.write().await?;
-        app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-refused", device.as_str()).await?;
-        tx.commit().await?;
-        tracing::error!("{device} came with another TPM than it is known by, or with another device's");
-    }
-    Ok(AppError::new(Code::Forbidden, "this device is known by another TPM, or this TPM by another device")
-        .hint("revoke the device and provision it anew, if the exchange is meant"))
-}
 
 /// A question that is out: it belongs to one session of one device.
 pub struct Asked {
@@ -237,8 +102,7 @@ async fn appraised(
     let quote = decoded("quote", &sent.quote)?;
     let signature = decoded("signature", &sent.signature)?;
     let registers = read_registers(&sent.registers)?;
-    let key = Public::parse(&decoded("attestation_key", &tpm.attestation_key)?).map_err(AppError::internal)?;
-    let key = AttestationKey::new(key).map_err(AppError::internal)?;
+    let key = attestation_key(tpm)?;
     let accepted = before.as_ref().and_then(|b| b.accepted.as_ref()).map(last_accepted).transpose()?;
     let (raw, challenge) = (
         evidence::Evidence {

@@ -2,15 +2,16 @@
 
 use crate::app::{App, now_s};
 use crate::db::devices::Certified;
-use crate::db::{self, Tx};
+use crate::db::{self, Tx, attestations};
 use crate::error::AppError;
 use crate::server::Addresses;
-use crate::service::signing;
+use crate::service::{signing, tpm};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::device::{EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, RenewalWindow};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_signer::wire::{Occasion, Request};
@@ -74,41 +75,55 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
     }
 }
 
-/// A new certificate for a device whose old one has ended in a drawer, by a proof that it is the device: no token, no
-/// visit. What proves it is the port's to say.
+/// A new certificate for a device whose old one has ended in a drawer: no token, no visit. The TPM that the device is known
+/// by says over this connection that it holds the key.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none.
-pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest) -> Result<RenewResponse, AppError> {
-    let refused = |reason: String| AppError::new(Code::Forbidden, reason);
-    let key_sha256 = claimed_key_sha256(&request.csr_pem)?;
-    let known = db::devices::admission(app.db.pool(), &request.device).await?.filter(|a| a.revoked_s.is_none());
+pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Channel) -> Result<RenewResponse, AppError> {
+    claimed_key_sha256(&request.csr_pem)?;
     // One answer for every reason: a guesser learns no ids.
-    let known = known.map(|_| (app.config.renewal_proof)(&request.device, &key_sha256, &request.proof));
-    known.unwrap_or_else(|| Err("this device cannot renew here".into())).map_err(refused)?;
-    renew(app, &request.device, &RenewRequest { csr_pem: request.csr_pem.clone() }).await
+    let refused = || AppError::new(Code::Forbidden, "this device cannot renew here").hint("provision it anew");
+    let device = &request.device;
+    db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()).ok_or_else(refused)?;
+    let tpm = attestations::tpm(app.db.pool(), device).await?.ok_or_else(refused)?;
+    tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c)).map_err(|e| {
+        tracing::warn!("{device} does not renew by its TPM: {e}");
+        refused()
+    })?;
+    issue_next(app, device, &request.csr_pem, tpm::protection(&tpm)).await
 }
 
-/// What shows that a device without a good certificate is the one that it says: the device, the digest of the key that it
-/// wants certified, and its proof.
-pub type RenewalProof = fn(&DeviceId, &str, &serde_json::Value) -> Result<(), String>;
-
-/// Until a TPM's word can be checked, nothing is a proof.
-///
-/// # Errors
-/// Always.
-pub fn no_proof(_: &DeviceId, _: &str, _: &serde_json::Value) -> Result<(), String> {
-    Err("this device cannot renew here".into())
-}
+/// What both ends derive of a connection; nothing where it is not TLS 1.3.
+pub type Channel = Option<[u8; CHANNEL_BYTES]>;
 
 /// A new certificate for a device that still has a good one, over a new key or the same.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a bad request.
-pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest) -> Result<RenewResponse, AppError> {
+/// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM where the last one was in it.
+pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel: Channel) -> Result<RenewResponse, AppError> {
     claimed_key_sha256(&request.csr_pem)?;
+    let protection = match &request.key {
+        Some(sent) => {
+            let tpm = attestations::tpm(app.db.pool(), device).await?;
+            let tpm = tpm.ok_or_else(|| AppError::new(Code::Forbidden, "this device has shown no TPM").hint("show it with POST /tpm"))?;
+            tpm::check_key(&tpm, sent, &request.csr_pem, channel, |c| Purpose::renewal(device, c))?;
+            tpm::protection(&tpm)
+        }
+        None => Protection::Software,
+    };
+    issue_next(app, device, &request.csr_pem, protection).await
+}
+
+/// The next certificate of a device that is known.
+async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, protection: Protection) -> Result<RenewResponse, AppError> {
     let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    let certified = certify(app, device, &request.csr_pem, Occasion::Renewal).await.map_err(bad_request)?;
+    // Whoever is root on a device would else take its identity along in a file.
+    if protection == Protection::Software && db::devices::has_key_in_tpm(app.db.pool(), device).await? {
+        return Err(AppError::new(Code::Forbidden, "the key of this device is in its TPM, and so is the next one")
+            .hint("send what the TPM says of the key, or revoke the device and provision it anew"));
+    }
+    let certified = certify(app, device, csr_pem, (Occasion::Renewal, protection)).await.map_err(bad_request)?;
     let mut tx = app.db.write().await?;
     if db::devices::standing(&mut tx, &[device]).await?.values().any(|(_, is_revoked)| *is_revoked) {
         return Err(AppError::new(Code::Forbidden, "this device is revoked"));
@@ -137,14 +152,19 @@ pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
 }
 
 /// Has a device's certificate signed.
-pub(super) async fn certify(app: &App, device: &DeviceId, csr_pem: &str, occasion: Occasion) -> Result<Certified, AppError> {
+pub(super) async fn certify(
+    app: &App,
+    device: &DeviceId,
+    csr_pem: &str,
+    (occasion, protection): (Occasion, Protection),
+) -> Result<Certified, AppError> {
     let trust = app.trust.load_full();
     let issuer = trust.device();
     let request = Request::CertifyDevice {
         device: device.clone(),
         csr_pem: csr_pem.to_owned(),
         valid_s: CERTIFICATE_S,
-        protection: Protection::Software,
+        protection,
         occasion,
         issuer: Some(issuer.sha256.clone()),
     };
@@ -157,6 +177,7 @@ pub(super) async fn certify(app: &App, device: &DeviceId, csr_pem: &str, occasio
         certificate_sha256: sha256_hex(&der),
         not_after_s: certificate::not_after_s(&leaf),
         issuer: issuer.sha256.clone(),
+        is_in_tpm: protection != Protection::Software,
     })
 }
 

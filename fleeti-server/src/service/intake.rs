@@ -2,16 +2,19 @@
 //! one batch for the signer, one commit.
 
 use crate::app::{App, AppRef, new_id, now_s};
+use crate::db::attestations::Bound;
 use crate::db::devices::Certified;
 use crate::db::enrollments::EnrollmentRow;
-use crate::db::{self, from_seconds};
+use crate::db::{self, attestations, from_seconds};
 use crate::error::AppError;
-use crate::service::enrollment::{bad_request, certify, chain_pem, claimed_key_sha256, window};
+use crate::service::enrollment::{Channel, bad_request, certify, chain_pem, claimed_key_sha256, window};
+use crate::service::tpm::{self, ProvedTpm};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::certificate::Protection;
 use fleeti_signer::wire::Occasion;
 use futures::future::join_all;
 use std::collections::{HashMap, HashSet};
@@ -19,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most devices that are served together.
 const BATCH_MAX: usize = 128;
+/// Characters of a token.
+const TOKEN_DIGITS: usize = 64;
 /// Most devices that wait.
 pub const QUEUE_MAX: usize = 1024;
 
@@ -29,6 +34,7 @@ pub struct Applicant {
     token_sha256: String,
     key_sha256: String,
     csr_pem: String,
+    tpm: Option<ProvedTpm>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -41,21 +47,40 @@ fn refused() -> AppError {
 /// other key may not.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that is unknown, expired or used; [`Code::Invalid`] for a bad request.
-pub async fn enroll(app: &App, request: &EnrollRequest) -> Answer {
-    if request.token.len() != 64 {
+/// [`Code::Forbidden`] for a token that is unknown, expired or used, or is for another TPM; [`Code::Invalid`] for a bad
+/// request.
+pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Answer {
+    if request.token.len() != TOKEN_DIGITS {
         return Err(refused());
     }
+    let proved = |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
     let (answer, waiting) = oneshot::channel();
     let applicant = Applicant {
         token_sha256: sha256_hex(request.token.as_bytes()),
         key_sha256: claimed_key_sha256(&request.csr_pem)?,
         csr_pem: request.csr_pem.clone(),
+        tpm: request.tpm.as_ref().map(proved).transpose()?,
         answer,
     };
     let full = |_| AppError::new(Code::Unavailable, "too many devices enroll at once").hint("come back in a minute");
     app.intake.try_send(applicant).map_err(full)?;
     waiting.await.map_err(|_| AppError::internal("the intake has stopped"))?
+}
+
+/// The digest of a token that has not ended, whoever used it.
+///
+/// # Errors
+/// [`Code::Forbidden`] for any other.
+pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppError> {
+    if token.len() != TOKEN_DIGITS {
+        return Err(refused());
+    }
+    let sha256 = sha256_hex(token.as_bytes());
+    let found = db::enrollments::find(&mut *app.db.pool().acquire().await?, &[&sha256]).await?;
+    if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < now_s()) {
+        return Err(refused());
+    }
+    Ok(sha256)
 }
 
 /// Serves devices until the task is ended.
@@ -90,14 +115,16 @@ struct Admission {
 }
 
 /// What a token is good for to a key. `minted` is who the device becomes, when the token is new.
-fn admission(row: Option<&EnrollmentRow>, key_sha256: &str, now: u64, minted: &DeviceId) -> Result<Admission, AppError> {
+fn admission(row: Option<&EnrollmentRow>, applicant: &Applicant, now: u64, minted: &DeviceId) -> Result<Admission, AppError> {
+    let key_sha256 = &applicant.key_sha256;
     let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
-    if row.ek_sha256.is_some() {
-        let text = "this token is for a device that proves its TPM, which this server cannot check yet";
-        return Err(AppError::new(Code::Forbidden, text).hint("provision the device without --ek-sha256"));
-    }
     if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
         return Err(refused());
+    }
+    let ek_sha256 = applicant.tpm.as_ref().map(|t| &t.row.ek_sha256);
+    if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
+        let text = "this token is for a device with another TPM, or one that does not show it";
+        return Err(AppError::new(Code::Forbidden, text).hint("compare --ek-sha256 with what the device has"));
     }
     let device = match (&row.device, &row.key_sha256) {
         (None, _) => row.reserved.as_ref().map_or_else(|| Ok(minted.clone()), |id| id.parse()).map_err(AppError::internal)?,
@@ -120,8 +147,10 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         async move {
             let minted = new_id("dev").parse().map_err(AppError::internal)?;
             // Twice in one batch: the second one comes again and finds what became of the first.
-            let admitted = if is_first { admission(row, &a.key_sha256, now, &minted)? } else { return Err(refused()) };
-            let certified = certify(app, &admitted.device, &a.csr_pem, Occasion::Enrollment).await.map_err(bad_request)?;
+            let admitted = if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
+            let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
+            let occasion = (Occasion::Enrollment, protection);
+            let certified = certify(app, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
             Ok((admitted.device, certified))
         }
     }))
@@ -141,12 +170,13 @@ async fn keep(
     let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut tx, tokens).await?;
     let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
     let standing = db::devices::standing(&mut tx, &ids).await?;
-    let good: Vec<Result<(Admission, Certified), AppError>> = applicants
+    let mut shown = HashSet::new();
+    let mut good: Vec<Result<(Admission, Certified), AppError>> = applicants
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
             let (device, certified) = signed?;
-            let admitted = admission(rows.get(&a.token_sha256), &a.key_sha256, now, &device)?;
+            let admitted = admission(rows.get(&a.token_sha256), a, now, &device)?;
             // A device that has renewed its key since does not come back with the old one and its token.
             let may_repeat = standing.get(device.as_str()).is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
             if admitted.device != device || !may_repeat {
@@ -155,6 +185,16 @@ async fn keep(
             Ok((admitted, certified))
         })
         .collect();
+    // The transaction holds the write lock, so nobody else binds one of these TPMs meanwhile.
+    let mut taken = Vec::new();
+    for (applicant, result) in applicants.iter().zip(&mut good) {
+        let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, &result) else { continue };
+        let is_twice = !shown.insert(&tpm.row.ek_sha256);
+        if is_twice || attestations::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
+            taken.push((admitted.device.clone(), &tpm.row));
+            *result = Err(tpm::other());
+        }
+    }
     let kept: Vec<_> = good.iter().flatten().map(|(a, c)| (&a.device, &a.fleet, c)).collect();
     if !kept.is_empty() {
         db::devices::upsert(&mut tx, &kept, now).await?;
@@ -164,7 +204,20 @@ async fn keep(
             .filter_map(|(a, g)| g.as_ref().ok().map(|(admitted, _)| (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())))
             .collect();
         db::enrollments::consume(&mut tx, &uses).await?;
+        for (applicant, result) in applicants.iter().zip(&good) {
+            let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, result) else { continue };
+            match attestations::bind(&mut tx, &admitted.device, &tpm.row).await? {
+                Bound::New => app.audit(&mut tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256).await?,
+                Bound::Same => {}
+                Bound::Refused => return Err(AppError::internal("a TPM that nobody had was refused")),
+            }
+        }
         tx.commit().await?;
+    } else {
+        drop(tx);
+    }
+    for (device, tpm) in taken {
+        tpm::alarm(app, device.as_str(), tpm).await?;
     }
     let answer = |(admitted, certified): (Admission, Certified)| {
         let (certificate_chain_pem, renewal) = (chain_pem(app, &certified)?, window(&certified));

@@ -20,4 +20,5 @@ pub mod revocation;
 pub mod rollouts;
 pub mod sessions;
 pub mod signing;
+pub mod tpm;
 pub mod trust;

@@ -7,7 +7,7 @@ use base64::Engine;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
-use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
+use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_testkit::agent::Paths;
 use fleeti_testkit::agent::helper::measured;
@@ -24,7 +24,7 @@ fn captured_log() -> Vec<u8> {
 }
 
 /// A server that believes one maker of TPMs.
-async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
+pub async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let makers = dir.path().join("pki/tpm-makers/virtual");
@@ -34,13 +34,13 @@ async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
 }
 
 /// A machine: a TPM that knows how it started.
-struct Machine {
-    paths: Paths,
-    tpm: Tpm,
+pub struct Machine {
+    pub paths: Paths,
+    pub tpm: Tpm,
 }
 
 impl Machine {
-    fn new(maker: &Maker) -> Self {
+    pub fn new(maker: &Maker) -> Self {
         let tpm = Tpm::new(maker).unwrap();
         tpm.measure(&captured_log(), &PHASES).unwrap();
         let paths = tpm.paths(&captured_log(), &phases_log(&PHASES)).unwrap();
@@ -168,7 +168,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     // What is not the secret is refused, and nobody guesses twice.
     let secret = machine.show(&world, &a).await.unwrap();
     let good = machine.proof(&secret);
-    let guessed = TpmProof { secret: fleeti_pki::base64_text(&[0; 32]), ..good.clone() };
+    let guessed = TpmProof { secret: Secret::new(fleeti_pki::base64_text(&[0; 32])), ..good.clone() };
     assert_eq!(prove(&world, &a, &guessed).await, forbidden);
     assert_eq!(prove(&world, &a, &good).await, forbidden, "the record of a failed proof is of no more use");
     // A secret is for the device that it was made for.

@@ -141,40 +141,6 @@ async fn a_renewal_needs_a_good_certificate_and_a_proof_of_the_key() {
     assert_eq!(http.post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(), 403);
 }
 
-/// Stands for what a TPM will prove: it knows one secret.
-fn knows_the_word(_: &fleeti_core::id::DeviceId, key_sha256: &str, proof: &serde_json::Value) -> Result<(), String> {
-    let is_proof = proof["word"] == "sesame" && proof["key_sha256"] == key_sha256;
-    if is_proof { Ok(()) } else { Err("this device cannot renew here".into()) }
-}
-
-#[actix_web::test]
-async fn a_certificate_that_has_ended_is_renewed_by_proof_or_not_at_all() {
-    let ask = async |world: &World, device: &str, key: &SoftKey, word: &str| {
-        let key_sha256 = fleeti_core::canonical::sha256_hex(fleeti_pki::signer::Signer::public_key_der(key));
-        let body = serde_json::json!({"device": device, "csr_pem": fleeti_pki::csr::create(key).unwrap(),
-            "proof": {"word": word, "key_sha256": key_sha256}});
-        let response = world.https(world.anonymous()).post(world.url("/renew/proved")).json(&body).send().await.unwrap();
-        (response.status().as_u16(), response.json::<serde_json::Value>().await.unwrap())
-    };
-    let key = SoftKey::generate(Algorithm::P256).unwrap();
-    // Nothing is a proof where nobody can check one.
-    let world = World::new().await;
-    let device = world.enroll().await;
-    assert_eq!(ask(&world, device.id.as_str(), &key, "sesame").await.0, 403);
-    let world = World::with(|c| c.renewal_proof = knows_the_word).await;
-    let device = world.enroll().await;
-    let wrong = ask(&world, device.id.as_str(), &key, "please").await;
-    assert_eq!((wrong.0, &ask(&world, "dev-nobody", &key, "sesame").await), (403, &wrong), "a guesser learns no ids");
-    let (status, answer) = ask(&world, device.id.as_str(), &key, "sesame").await;
-    assert_eq!(status, 200, "{answer}");
-    let enrolled = serde_json::json!({"device": device.id, "fleet": "demo", "certificate_chain_pem": answer["certificate_chain_pem"],
-        "renewal": answer["renewal"]});
-    let renewed = world.https((*world.device_of(enrolled, &key).tls).clone());
-    assert_eq!(renewed.get(world.url("/desired")).send().await.unwrap().status(), 200);
-    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
-    assert_eq!(ask(&world, device.id.as_str(), &key, "sesame").await, wrong, "a revoked device stays out");
-}
-
 #[actix_web::test]
 async fn a_hold_can_be_taken_back_and_nothing_else_can() {
     let world = World::new().await;

@@ -12,6 +12,7 @@ mod pairing;
 mod peer;
 mod process;
 mod rollout;
+mod tpm;
 mod trust;
 mod web;
 mod world;

@@ -101,6 +101,7 @@ impl World {
             csr_pem: fleeti_pki::csr::create(key).unwrap(),
             architecture: Architecture::X86_64,
             running: "kiosk@1".parse().unwrap(),
+            tpm: None,
         };
         self.https(self.anonymous()).post(self.url("/enroll")).json(&request).send().await.unwrap()
     }

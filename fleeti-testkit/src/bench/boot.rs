@@ -40,7 +40,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
         for _ in 0..DEVICES {
             let token = client.provision(&fleet, &request).await?.record.token;
             let csr_pem = csr::create(&SoftKey::generate(Algorithm::P256)?)?;
-            let body = EnrollRequest { token, csr_pem, architecture: Architecture::X86_64, running: names[0].clone() };
+            let body = EnrollRequest { token, csr_pem, architecture: Architecture::X86_64, running: names[0].clone(), tpm: None };
             let url = format!("https://localhost:{}/enroll", ports.https.port());
             http.post(url).json(&body).send().await?.error_for_status()?;
         }

@@ -162,6 +162,7 @@ impl Organisation {
                     certificate_sha256: certificate::fingerprint(&leaf)?,
                     not_after_s: certificate::not_after_s(&leaf),
                     issuer: certificate::fingerprint(authority.certificate)?,
+                    is_in_tpm: false,
                 },
             ));
             let chain =

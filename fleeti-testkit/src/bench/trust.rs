@@ -98,6 +98,7 @@ fn ours(organisation: &mut Organisation, requests: &[String]) -> Result<f64> {
                 csr_pem: csr_pem.clone(),
                 architecture: fleeti_core::id::Architecture::X86_64,
                 running: "kiosk@1".parse()?,
+                tpm: None,
             };
             Ok(serde_json::to_vec(&request)?)
         })

@@ -1,12 +1,15 @@
 //! What only agent and server together can show.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use fleeti_agent::device_key::KeptKey;
 use fleeti_agent::identity::{self, Identity, Server as ServerAddress};
 use fleeti_agent::{Paths, enrollment};
 use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_pki::certificate::Protection;
 use fleeti_pki::hierarchy;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
+use fleeti_testkit::tpm::{Maker, Tpm, serve_helper};
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,8 +35,57 @@ fn paths(dir: &Path, public: &Path) -> Paths {
     Paths::below(dir)
 }
 
+fn csr(key: &KeptKey, paths: &Paths) -> String {
+    fleeti_pki::csr::create(key.open(paths).unwrap().as_ref()).unwrap()
+}
+
 fn http(identity: &Identity, paths: &Paths) -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(identity.tls(paths).unwrap()).build().unwrap()
+}
+
+/// The agent's own code, a real TPM and a server: the key of the device is in the TPM from its first certificate on, and the
+/// TPM brings it back when the last certificate is gone.
+#[tokio::test]
+async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let maker = Maker::new().unwrap();
+    let makers = dir.path().join("pki/tpm-makers/hardware");
+    fs::create_dir_all(&makers).unwrap();
+    fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    let server = Server::start(Config::new(dir.path())).await.unwrap();
+    let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
+    let client = fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
+    let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+    let tpm = Tpm::new(&maker).unwrap();
+    let paths = Paths { tpm: Some(tpm.tcti()), ..paths(&dir.path().join("device"), &dir.path().join("pki/public")) };
+    fs::write(&paths.os_release, "IMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
+    let helper = serve_helper(&paths, Some(record.clone())).unwrap();
+
+    let first = enrollment::ensure_enrolled(&paths, &helper).await.unwrap();
+    let kept = fs::read_to_string(paths.state.join("device.key")).unwrap();
+    assert!(kept.contains("key_tpm") && !kept.contains("key_pkcs8"), "{kept}");
+    assert_eq!(protection(&client.certificate(&first.device).await.unwrap()), Some(Protection::CertifiedTpm));
+    let desired = format!("{}/desired", record.https_url);
+    assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 200, "TLS with a key in the TPM");
+    assert!(client.attestation(&first.device).await.unwrap().tpm.is_some(), "the TPM was bound in the same exchange");
+
+    enrollment::renew(&paths, &first, &helper).await.unwrap();
+    let second = Identity::load(&paths).unwrap().unwrap();
+    assert_eq!(http(&second, &paths).get(&desired).send().await.unwrap().status(), 200);
+    assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
+
+    // What it has is good for nothing, as for a device that lay in a drawer.
+    enrollment::renew(&paths, &first, &helper).await.unwrap();
+    let third = Identity::load(&paths).unwrap().unwrap();
+    assert_eq!(third.device, first.device);
+    assert_eq!(http(&third, &paths).get(&desired).send().await.unwrap().status(), 200);
+    server.stop().await;
+}
+
+fn protection(pem: &str) -> Option<Protection> {
+    Protection::of(&fleeti_pki::certificate::from_pem(pem).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -47,11 +99,14 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
     let paths = paths(&dir.path().join("device"), &dir.path().join("pki/public"));
 
+    // A device without a TPM.
+    let helper = serve_helper(&paths, None).unwrap();
     let request = EnrollRequest {
         token: record.token.clone(),
-        csr_pem: fleeti_pki::csr::create(&identity::key(&paths).unwrap()).unwrap(),
+        csr_pem: csr(&identity::first_key(&paths, &helper).await.unwrap(), &paths),
         architecture: fleeti_core::id::Architecture::X86_64,
         running: "kiosk@1".parse().unwrap(),
+        tpm: None,
     };
     let anonymous = reqwest::Client::builder().tls_backend_preconfigured(identity::anonymous_tls(&paths).unwrap()).build().unwrap();
     let answer = anonymous.post(format!("{}/enroll", record.https_url)).json(&request).send().await.unwrap();
@@ -61,12 +116,12 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert!(!first.is_due(window.start_s - 1).unwrap() && first.is_due(window.end_s + 1).unwrap());
 
     // The server has signed, and the device was cut off before it kept the answer: it asks again, with the same key.
-    let next = fleeti_pki::csr::create(&identity::next_key(&paths).unwrap()).unwrap();
+    let next = csr(&identity::next_key(&paths, &helper).await.unwrap(), &paths);
     let body = serde_json::json!({ "csr_pem": next });
     let lost = http(&first, &paths).post(format!("{}/renew", record.https_url)).json(&body).send().await.unwrap();
     assert_eq!(lost.status(), 200);
     let again = Identity::load(&paths).unwrap().unwrap();
-    enrollment::renew(&paths, &again, &http(&again, &paths)).await.unwrap();
+    enrollment::renew(&paths, &again, &helper).await.unwrap();
 
     let renewed = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(renewed.device, first.device);
@@ -74,7 +129,7 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert_eq!(http(&renewed, &paths).get(&desired).send().await.unwrap().status(), 200);
     assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
     // And once more, from the renewed one.
-    enrollment::renew(&paths, &renewed, &http(&renewed, &paths)).await.unwrap();
+    enrollment::renew(&paths, &renewed, &helper).await.unwrap();
     let third = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(http(&third, &paths).get(&desired).send().await.unwrap().status(), 200);
     server.stop().await;

@@ -1,0 +1,124 @@
+//! One TLS connection to the server, and what both ends derive of it (RFC 9266): what the TPM says of a key over it is good
+//! for nobody on another one.
+
+use crate::http::RESPONSE_MAX;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use fleeti_core::wire::problem::Problem;
+use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, ProtocolVersion};
+use rustls_pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+
+/// How long a connection may take, and each answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The connection.
+pub struct Channel {
+    requests: SendRequest<Full<Bytes>>,
+    authority: String,
+    binding: Option<[u8; CHANNEL_BYTES]>,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Channel {
+    /// Connects to `https://HOST:PORT`.
+    ///
+    /// # Errors
+    /// When the server is not there, or is another one.
+    pub async fn open(url: &str, tls: ClientConfig) -> Result<Self> {
+        let authority = url.strip_prefix("https://").context("the server's URL is not https")?.to_owned();
+        let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).context("the server's name")?;
+        let address = if host.len() == authority.len() { format!("{authority}:443") } else { authority.clone() };
+        let connecting = async {
+            let stream = TcpStream::connect(&address).await.with_context(|| address.clone())?;
+            TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS")
+        };
+        let stream = tokio::time::timeout(PATIENCE, connecting).await.context("the server does not answer")??;
+        let (_, tls) = stream.get_ref();
+        let binding = match tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Some(tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)?),
+            _ => None,
+        };
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { requests, authority, binding, connection })
+    }
+
+    /// What both ends derive of it.
+    ///
+    /// # Errors
+    /// When it is not TLS 1.3: two older connections may derive the same.
+    pub fn binding(&self) -> Result<[u8; CHANNEL_BYTES]> {
+        self.binding.context("the server does not speak TLS 1.3, which a key in a TPM needs")
+    }
+
+    /// `POST path`; the answer.
+    ///
+    /// # Errors
+    /// [`Refused`] for the server's no.
+    pub async fn post<Q: Serialize, A: DeserializeOwned>(&mut self, path: &str, body: &Q) -> Result<A> {
+        let request = Request::post(path)
+            .header(header::HOST, &self.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
+        let asking = async {
+            self.requests.ready().await?;
+            let response = self.requests.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), RESPONSE_MAX).collect().await;
+            anyhow::Ok((status, body.map_err(|e| anyhow::anyhow!("the answer: {e}"))?.to_bytes()))
+        };
+        let (status, body) = tokio::time::timeout(PATIENCE, asking).await.context("the server does not answer")??;
+        if status.is_success() {
+            return Ok(serde_json::from_slice(&body)?);
+        }
+        let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
+        bail!(Refused { status, detail })
+    }
+}
+
+/// The server's no.
+#[derive(Debug)]
+pub struct Refused {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Refused {
+    /// Whether the server does not know what it was asked: it is an older one.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+    /// Whether asking again changes nothing.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.status.is_client_error()
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server refused: {}", self.detail)
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,164 @@
+//! The key of this device's certificate: in its TPM, or in a file (mode 0600) where it has none.
+
+use crate::helper::Helper;
+use crate::tpm::KeySeed;
+use crate::{Paths, write_durably};
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_pki::Error;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_pki::tpm::public::Public;
+use fleeti_pki::tpm::signature::Signature;
+use rustls::sign::SigningKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A key as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum KeptKey {
+    /// PKCS#8, base64.
+    #[serde(rename = "key_pkcs8")]
+    File(String),
+    /// In the TPM; nothing that is kept of it is a secret.
+    #[serde(rename = "key_tpm")]
+    Tpm {
+        /// What the TPM makes it of, hexadecimal.
+        seed: String,
+        /// TPMT_PUBLIC, base64.
+        public: String,
+    },
+}
+
+impl KeptKey {
+    /// The key in this file; made anew where there is none: in the TPM, if there is one that answers. It stays the same until
+    /// the file is taken away, because an answer to a request can be lost.
+    ///
+    /// # Errors
+    /// I/O, or a file that holds no key.
+    pub async fn at(path: &Path, helper: &Helper) -> Result<Self> {
+        if let Some(kept) = Self::read(path)? {
+            return Ok(kept);
+        }
+        let kept = match Self::in_tpm(helper).await {
+            Ok(kept) => kept,
+            Err(e) => {
+                tracing::warn!("the key is made in a file, the TPM has none: {e:#}");
+                let key = SoftKey::generate(Algorithm::P256)?;
+                Self::File(STANDARD.encode(key.to_pkcs8_der()?.as_slice()))
+            }
+        };
+        write_durably(path, &serde_json::to_vec(&kept)?)?;
+        Ok(kept)
+    }
+
+    /// The key in this file, if there is one. Earlier agents kept PKCS#8 as it is.
+    ///
+    /// # Errors
+    /// I/O, or a file that holds no key.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let bytes = match fs::read(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| path.display().to_string())?,
+        };
+        if SoftKey::from_pkcs8_der(&bytes).is_ok() {
+            return Ok(Some(Self::File(STANDARD.encode(bytes))));
+        }
+        serde_json::from_slice(&bytes).map(Some).with_context(|| path.display().to_string())
+    }
+
+    async fn in_tpm(helper: &Helper) -> Result<Self> {
+        let seed: KeySeed = rand::random();
+        Ok(Self::Tpm { seed: hex::encode(seed), public: helper.device_key(&seed).await? })
+    }
+
+    /// What the TPM makes it of; nothing for a key in a file.
+    ///
+    /// # Errors
+    /// When what is kept is no seed.
+    pub fn seed(&self) -> Result<Option<KeySeed>> {
+        match self {
+            Self::File(_) => Ok(None),
+            Self::Tpm { seed, .. } => read_seed(seed).map(Some),
+        }
+    }
+
+    /// The key, ready to sign.
+    ///
+    /// # Errors
+    /// When what is kept is no key.
+    pub fn open(&self, paths: &Paths) -> Result<Arc<dyn Signer>> {
+        match self {
+            Self::File(pkcs8) => Ok(Arc::new(SoftKey::from_pkcs8_der(&STANDARD.decode(pkcs8).context("the device key")?)?)),
+            Self::Tpm { seed, public } => {
+                let public = Public::parse(&STANDARD.decode(public).context("the device key")?)?;
+                Ok(Arc::new(TpmKey { helper: Helper::at(paths.socket()), seed: read_seed(seed)?, public_key_der: public.to_spki_der()? }))
+            }
+        }
+    }
+}
+
+fn read_seed(text: &str) -> Result<KeySeed> {
+    let mut seed = KeySeed::default();
+    hex::decode_to_slice(text, &mut seed).context("the seed of the device key")?;
+    Ok(seed)
+}
+
+/// A key in the TPM, which the helper speaks to.
+struct TpmKey {
+    helper: Helper,
+    seed: KeySeed,
+    public_key_der: Vec<u8>,
+}
+
+impl Signer for TpmKey {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::P256
+    }
+    fn public_key_der(&self) -> &[u8] {
+        &self.public_key_der
+    }
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.sign_digest(&Sha256::digest(message))
+    }
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        let failed = |detail: String| Error::Backend { what: "signing in the TPM", detail };
+        let signature = self.helper.sign(&self.seed, digest).map_err(|e| failed(format!("{e:#}")))?;
+        Signature::parse(&signature).and_then(|s| s.to_der()).map_err(|e| failed(e.to_string()))
+    }
+}
+
+/// A device key as TLS uses it.
+#[derive(Clone)]
+pub struct TlsKey(pub Arc<dyn Signer>);
+
+impl std::fmt::Debug for TlsKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TlsKey").field(&self.0.algorithm()).finish()
+    }
+}
+
+impl SigningKey for TlsKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn rustls::sign::Signer>> {
+        offered.contains(&SCHEME).then(|| Box::new(self.clone()) as _)
+    }
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+/// Every device key is on P-256.
+const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+
+impl rustls::sign::Signer for TlsKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        self.0.sign(message).map_err(|e| rustls::Error::General(e.to_string()))
+    }
+    fn scheme(&self) -> SignatureScheme {
+        SCHEME
+    }
+}

@@ -1,0 +1,2 @@
+-- Whether a key of the device was in its TPM once: no later one is outside of it.
+ALTER TABLE devices ADD COLUMN is_in_tpm BIGINT NOT NULL DEFAULT 0;

@@ -1,0 +1,251 @@
+//! TPMs of devices: a TPM is bound to a device once, by a secret that only that TPM gives away (TPM2_ActivateCredential), and
+//! vouches for the keys that it holds.
+
+use crate::app::{App, new_id, now_s};
+use crate::db::attestations::{self, Bound, TpmRow};
+use crate::error::AppError;
+use crate::service::intake;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::attestation::{CERTIFICATES_MAX, KeyProof, TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
+use fleeti_pki::certificate::Protection;
+use fleeti_pki::csr;
+use fleeti_pki::tpm::credential;
+use fleeti_pki::tpm::endorsement::Kind;
+use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// TPMs that are proved at once.
+const PROVING_MAX: usize = 1024;
+/// How long a device has for it: some chips take a minute to make a key.
+const PROVING: Duration = Duration::from_secs(600);
+/// A refusal of a TPM is entered into the audit log once in this time.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Who shows a TPM: a device that has a certificate, or whoever has a token (by its digest).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Bearer {
+    Device(DeviceId),
+    Token(String),
+}
+
+/// A TPM whose secret is out.
+struct Pending {
+    id: String,
+    secret: [u8; 32],
+    row: TpmRow,
+    asked: Instant,
+}
+
+/// TPMs whose secrets are out, and those that were refused lately.
+#[derive(Default)]
+pub struct Proving {
+    pending: Mutex<HashMap<Bearer, Pending>>,
+    refused: Mutex<HashMap<String, Instant>>,
+}
+
+impl Proving {
+    /// Whether a refusal of this TPM is not in the audit log yet, so that nobody fills that by coming again and again.
+    fn is_refused_anew(&self, ek_sha256: &str) -> bool {
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
+        all.len() < PROVING_MAX && all.insert(ek_sha256.to_owned(), Instant::now()).is_none()
+    }
+
+    fn put(&self, bearer: Bearer, pending: Pending) -> Result<(), AppError> {
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, p| p.asked.elapsed() < PROVING);
+        if all.len() >= PROVING_MAX {
+            return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
+        }
+        all.insert(bearer, pending);
+        Ok(())
+    }
+
+    /// Whatever comes of it, nobody tries twice.
+    fn take(&self, bearer: &Bearer, proof: &TpmProof) -> Result<TpmRow, AppError> {
+        let given = decoded("secret", proof.secret.expose())?;
+        let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(bearer);
+        let found = found.filter(|p| p.asked.elapsed() < PROVING && p.id == proof.id);
+        // One answer for every reason; digests are compared, so that time tells nothing of the secret.
+        let found = found.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
+        let refused = || AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again");
+        found.map(|p| p.row).ok_or_else(refused)
+    }
+}
+
+pub(super) fn invalid(what: &str, e: impl std::fmt::Display) -> AppError {
+    AppError::new(Code::Invalid, format!("{what}: {e}"))
+}
+
+pub(super) fn decoded(what: &str, text: &str) -> Result<Vec<u8>, AppError> {
+    STANDARD.decode(text).map_err(|e| invalid(what, e))
+}
+
+/// The attestation key of a TPM that is known.
+pub(super) fn attestation_key(tpm: &TpmRow) -> Result<AttestationKey, AppError> {
+    let public = Public::parse(&decoded("attestation_key", &tpm.attestation_key)?).map_err(AppError::internal)?;
+    AttestationKey::new(public).map_err(AppError::internal)
+}
+
+/// A TPM as it was shown: its keys are what they are shown as, and who made it was looked at.
+struct Shown {
+    endorsement: EndorsementKey,
+    attestation: AttestationKey,
+    row: TpmRow,
+}
+
+fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
+    if shown.certificates.len() > CERTIFICATES_MAX {
+        return Err(AppError::new(Code::Invalid, format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len())));
+    }
+    let key = |what: &'static str, text: &str| Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e));
+    let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
+    let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
+    let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
+    // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
+    let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
+    let (maker, description) = match app.pki.makers.verify(&endorsement, &certificates, now_s()) {
+        Ok(e) => (Some(e.kind), format!("{} {} {}", e.manufacturer, e.model, e.version)),
+        Err(e) => (None, e.to_string()),
+    };
+    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
+    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| k.as_str().to_owned()), description, now_s());
+    Ok(Shown { endorsement, attestation, row })
+}
+
+/// A secret that only the TPM which was shown gives away, and only for that attestation key.
+fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppError> {
+    let secret: [u8; 32] = rand::random();
+    let name = shown.attestation.public().name();
+    let made = credential::make(&shown.endorsement, &name, &secret).map_err(|e| invalid("endorsement_key", e))?;
+    let id = new_id("tpm");
+    app.proving.put(bearer, Pending { id: id.clone(), secret, row: shown.row, asked: Instant::now() })?;
+    Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
+}
+
+/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that attestation key.
+///
+/// # Errors
+/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for another TPM than the device's.
+pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<TpmSecret, AppError> {
+    let shown = read(app, shown)?;
+    if attestations::is_taken(&mut *app.db.pool().acquire().await?, device, &shown.row).await? {
+        return Err(other_tpm(app, device.as_str(), &shown.row).await?);
+    }
+    challenge(app, Bearer::Device(device.clone()), shown)
+}
+
+/// A device gives back what its TPM gave away: the TPM is bound to it, and stays.
+///
+/// # Errors
+/// [`Code::Forbidden`] when it is another secret, comes late, or the TPM is another device's.
+pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
+    let row = app.proving.take(&Bearer::Device(device.clone()), proof)?;
+    let mut tx = app.db.write().await?;
+    let bound = attestations::bind(&mut tx, device, &row).await?;
+    if bound == Bound::Refused {
+        drop(tx);
+        return Err(other_tpm(app, device.as_str(), &row).await?);
+    }
+    if bound == Bound::New {
+        app.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &row.ek_sha256).await?;
+    }
+    tx.commit().await?;
+    if bound == Bound::New {
+        app.publish(Event::Device { id: device.clone() });
+        app.hub.challenge(device);
+    }
+    Ok(())
+}
+
+/// The answer to a device that came with another TPM, or a TPM with another device, once the alarm is raised.
+async fn other_tpm(app: &App, who: &str, tpm: &TpmRow) -> Result<AppError, AppError> {
+    alarm(app, who, tpm).await?;
+    Ok(other())
+}
+
+/// What such a device is told.
+pub(super) fn other() -> AppError {
+    AppError::new(Code::Forbidden, "this device is known by another TPM, or this TPM by another device")
+        .hint("revoke the device and provision it anew, if the exchange is meant")
+}
+
+/// An act of its own in the audit log.
+pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppError> {
+    if app.proving.is_refused_anew(&tpm.ek_sha256) {
+        let mut tx = app.db.write().await?;
+        app.audit(&mut tx, now_s(), who, "device.tpm-refused", &tpm.ek_sha256).await?;
+        tx.commit().await?;
+        tracing::error!("{who} came with another TPM than it is known by, or with another device's");
+    }
+    Ok(())
+}
+
+/// Whoever has a token shows a TPM before it enrolls; the answer is a secret that only that TPM gives away.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a token that is none, or is for another TPM; [`Code::Invalid`] for keys that cannot be what they
+/// are shown as.
+pub async fn begin_enrollment(app: &App, request: &TpmEnrollRequest) -> Result<TpmSecret, AppError> {
+    // Nothing is computed, and nothing remembered, for a token that is no good.
+    let token_sha256 = intake::good_token(app, &request.token).await?;
+    challenge(app, Bearer::Token(token_sha256), read(app, &request.tpm)?)
+}
+
+/// A TPM that was proved, and how far its maker's word makes the key that it holds trusted.
+pub struct ProvedTpm {
+    /// What it is known by.
+    pub row: TpmRow,
+    /// For the certificate.
+    pub protection: Protection,
+}
+
+/// The end of what [`begin_enrollment`] began: the secret came back, and the key of the request is in that TPM.
+///
+/// # Errors
+/// [`Code::Forbidden`], saying which of both does not hold.
+pub(super) fn proved_enrollment(
+    app: &App,
+    (token, csr_pem): (&str, &str),
+    sent: &TpmEnrollment,
+    channel: Option<[u8; CHANNEL_BYTES]>,
+) -> Result<ProvedTpm, AppError> {
+    let token_sha256 = sha256_hex(token.as_bytes());
+    let row = app.proving.take(&Bearer::Token(token_sha256.clone()), &sent.proof)?;
+    check_key(&row, &sent.key, csr_pem, channel, |channel| Purpose::enrollment(&token_sha256, channel))?;
+    let protection = protection(&row);
+    Ok(ProvedTpm { row, protection })
+}
+
+/// How far a key in this TPM is protected: a maker's word counts where it makes chips.
+pub(super) fn protection(tpm: &TpmRow) -> Protection {
+    if tpm.maker.as_deref() == Some(Kind::Hardware.as_str()) { Protection::CertifiedTpm } else { Protection::Tpm }
+}
+
+/// That the key of a request is in a TPM that is known. The one place where that is said.
+///
+/// # Errors
+/// [`Code::Forbidden`], saying what does not hold.
+pub(super) fn check_key(
+    tpm: &TpmRow,
+    sent: &KeyProof,
+    csr_pem: &str,
+    channel: Option<[u8; CHANNEL_BYTES]>,
+    purpose: impl FnOnce([u8; CHANNEL_BYTES]) -> Purpose,
+) -> Result<(), AppError> {
+    let refused = |e: &dyn std::fmt::Display| AppError::new(Code::Forbidden, e.to_string());
+    let channel = channel.ok_or_else(|| refused(&"a key in a TPM is certified over TLS 1.3 alone"))?;
+    let spki = csr::claimed_key(csr_pem).map_err(|e| invalid("csr_pem", e))?;
+    let (public, said, signature) =
+        (decoded("key", &sent.key)?, decoded("certification", &sent.certification)?, decoded("signature", &sent.signature)?);
+    let sent = Certification { key: &public, certification: &said, signature: &signature };
+    key::verify(&sent, &attestation_key(tpm)?, &purpose(channel), &spki).map_err(|e| refused(&format!("{e} ({})", e.code())))
+}

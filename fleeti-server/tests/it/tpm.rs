@@ -1,0 +1,291 @@
+//! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and everybody who would like
+//! a certificate in their name.
+
+use crate::attestation::{Machine, world};
+use crate::world::World;
+use fleeti_agent_parts::*;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{Architecture, DeviceId};
+use fleeti_core::wire::api::{Provision, RevocationReason};
+use fleeti_core::wire::attestation::{KeyProof, Secret, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret};
+use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, ProvedRenewRequest, RenewRequest, RenewResponse};
+use fleeti_pki::certificate::{self, Protection};
+use fleeti_pki::csr;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_testkit::tpm::{Maker, serve_helper};
+use std::sync::Arc;
+
+/// What these tests need of the agent.
+mod fleeti_agent_parts {
+    pub use fleeti_testkit::agent::channel::Channel;
+    pub use fleeti_testkit::agent::device_key::{KeptKey, TlsKey};
+    pub use fleeti_testkit::agent::helper::{Occasion, measured};
+}
+
+/// A key in a machine's TPM.
+struct Key {
+    seed: String,
+    kept: KeptKey,
+    signer: Arc<dyn Signer>,
+}
+
+impl Key {
+    fn new(machine: &Machine) -> Self {
+        let seed = hex::encode(rand::random::<[u8; 32]>());
+        let kept = KeptKey::Tpm { seed: seed.clone(), public: measured::device_key(&machine.paths, &seed).unwrap() };
+        let signer = kept.open(&machine.paths).unwrap();
+        Self { seed, kept, signer }
+    }
+    fn csr(&self) -> String {
+        csr::create(self.signer.as_ref()).unwrap()
+    }
+    fn certified(&self, machine: &Machine, occasion: &Occasion, channel: &Channel) -> KeyProof {
+        measured::certify(&machine.paths, &self.seed, occasion, &hex::encode(channel.binding().unwrap())).unwrap()
+    }
+}
+
+fn machine(maker: &Maker) -> Machine {
+    let machine = Machine::new(maker);
+    serve_helper(&machine.paths, None).unwrap();
+    machine
+}
+
+fn occasion(token: &str) -> Occasion {
+    Occasion::Enrollment(sha256_hex(token.as_bytes()))
+}
+
+async fn channel(world: &World) -> Channel {
+    Channel::open(&world.url(""), world.anonymous()).await.unwrap()
+}
+
+/// What the TPM gave away.
+async fn proof(channel: &mut Channel, machine: &Machine, token: &str) -> Result<TpmProof, String> {
+    let tpm = measured::identity(&machine.paths).unwrap().unwrap();
+    let request = TpmEnrollRequest { token: token.to_owned(), tpm };
+    let secret: TpmSecret = channel.post("/enroll/tpm", &request).await.map_err(|e| e.to_string())?;
+    Ok(TpmProof { id: secret.id, secret: measured::activate(&machine.paths, &secret.blob, &secret.secret).unwrap() })
+}
+
+fn request(token: &str, csr_pem: String, tpm: Option<TpmEnrollment>) -> EnrollRequest {
+    EnrollRequest { token: token.to_owned(), csr_pem, architecture: Architecture::X86_64, running: "kiosk@1".parse().unwrap(), tpm }
+}
+
+async fn send(channel: &mut Channel, request: &EnrollRequest) -> Result<EnrollResponse, String> {
+    channel.post("/enroll", request).await.map_err(|e| e.to_string())
+}
+
+/// The whole exchange, as a device makes it.
+async fn enroll(world: &World, machine: &Machine, key: &Key, token: &str) -> Result<EnrollResponse, String> {
+    let mut channel = channel(world).await;
+    let proof = proof(&mut channel, machine, token).await?;
+    let tpm = TpmEnrollment { proof, key: key.certified(machine, &occasion(token), &channel) };
+    send(&mut channel, &request(token, key.csr(), Some(tpm))).await
+}
+
+fn protection(pem: &str) -> Protection {
+    Protection::of(&certificate::from_pem(pem).unwrap()).unwrap().unwrap()
+}
+
+#[actix_web::test]
+async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_connection() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (mine, other) = (machine(&maker), machine(&maker));
+    let (key, second) = (Key::new(&mine), Key::new(&mine));
+    let token = world.token().await;
+    let soft = SoftKey::generate(Algorithm::P256).unwrap();
+
+    // For each: what is changed, and what the answer names.
+    enum Lie {
+        Secret,
+        OtherConnection,
+        OtherKeyCertified,
+        KeyOfRequest,
+        OtherTpm,
+        Renewal,
+        OtherToken,
+    }
+    let table = [
+        (Lie::Secret, "not what this TPM was asked for"),
+        (Lie::OtherConnection, "certification-purpose"),
+        (Lie::OtherKeyCertified, "certification-name"),
+        (Lie::KeyOfRequest, "key-other"),
+        (Lie::OtherTpm, "(certification)"),
+        (Lie::Renewal, "certification-purpose"),
+        (Lie::OtherToken, "certification-purpose"),
+    ];
+    for (lie, expected) in table {
+        let mut connection = channel(&world).await;
+        let proved = proof(&mut connection, &mine, &token).await.unwrap();
+        let good = || key.certified(&mine, &occasion(&token), &connection);
+        let (mut proved, mut csr_pem) = (proved, key.csr());
+        let certified = match lie {
+            Lie::Secret => {
+                proved.secret = Secret::new(fleeti_pki::base64_text(&[0; 32]));
+                good()
+            }
+            Lie::OtherConnection => key.certified(&mine, &occasion(&token), &channel(&world).await),
+            // The statement is about another key of the same TPM, and answers for this one.
+            Lie::OtherKeyCertified => {
+                let named = certified_with_data_of(&mine, &second, &key, &occasion(&token), &connection);
+                KeyProof { key: good().key, ..named }
+            }
+            Lie::KeyOfRequest => {
+                csr_pem = csr::create(&soft).unwrap();
+                good()
+            }
+            Lie::OtherTpm => {
+                let of_other = Key { seed: key.seed.clone(), kept: key.kept.clone(), signer: Arc::clone(&key.signer) };
+                KeyProof { key: good().key, ..of_other.certified(&other, &occasion(&token), &connection) }
+            }
+            Lie::Renewal => key.certified(&mine, &Occasion::Renewal("dev-1".parse().unwrap()), &connection),
+            Lie::OtherToken => key.certified(&mine, &occasion(&"0".repeat(64)), &connection),
+        };
+        let spent = proved.clone();
+        let refused = send(&mut connection, &request(&token, csr_pem, Some(TpmEnrollment { proof: proved, key: certified }))).await;
+        let refused = refused.unwrap_err();
+        assert!(refused.contains(expected), "{refused}");
+        assert!(!refused.contains(spent.secret.expose()), "an answer tells no secret");
+        // Whatever it was, nobody tries twice with what the TPM gave away.
+        let again = TpmEnrollment { proof: spent, key: key.certified(&mine, &occasion(&token), &connection) };
+        let again = send(&mut connection, &request(&token, key.csr(), Some(again))).await.unwrap_err();
+        assert!(again.contains("not what this TPM was asked for"), "{again}");
+    }
+    assert!(world.client.devices().await.unwrap().is_empty(), "nobody came in");
+
+    let mut connection = channel(&world).await;
+    assert!(proof(&mut connection, &mine, &"0".repeat(64)).await.unwrap_err().contains("token"), "nothing for a token that is none");
+    let enrolled = enroll(&world, &mine, &key, &token).await.unwrap();
+    assert_eq!(protection(&enrolled.certificate_chain_pem), Protection::Tpm, "a TPM in software is no chip");
+    let tpm = world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap();
+    assert_eq!(tpm.maker.as_deref(), Some("virtual"));
+    // The answer was lost: the same key comes again, and is the same device.
+    assert_eq!(enroll(&world, &mine, &key, &token).await.unwrap().device, enrolled.device);
+    assert!(enroll(&world, &mine, &second, &token).await.unwrap_err().contains("used"), "another key does not");
+}
+
+/// A certification of `certified`, whose data is what belongs to `answered`.
+fn certified_with_data_of(machine: &Machine, certified: &Key, answered: &Key, occasion: &Occasion, channel: &Channel) -> KeyProof {
+    use fleeti_pki::attestation::key::Purpose;
+    let Occasion::Enrollment(token_sha256) = occasion else { panic!("an enrollment") };
+    let data = Purpose::enrollment(token_sha256, channel.binding().unwrap()).qualifying_data(answered.signer.public_key_der());
+    let mut tpm = fleeti_testkit::agent::tpm::Tpm::open(&machine.paths).unwrap().unwrap();
+    let said = tpm.certify(&certified.kept.seed().unwrap().unwrap(), &data).unwrap();
+    KeyProof {
+        key: String::new(),
+        certification: fleeti_pki::base64_text(&said.certification),
+        signature: fleeti_pki::base64_text(&said.signature),
+    }
+}
+
+#[actix_web::test]
+async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (mine, other) = (machine(&maker), machine(&maker));
+    let known = enroll(&world, &mine, &Key::new(&mine), &world.token().await).await.unwrap();
+    let ek_sha256 = world.client.attestation(&known.device).await.unwrap().tpm.unwrap().ek_sha256;
+    world.client.revoke_device(&known.device, RevocationReason::CessationOfOperation).await.unwrap();
+
+    let provision = Provision { valid_s: 3600, release: None, ek_sha256: Some(ek_sha256.clone()), fleet_keys: true };
+    let provisioned = world.client.provision(&"demo".parse().unwrap(), &provision).await.unwrap();
+    let token = provisioned.record.token.clone();
+    let soft = SoftKey::generate(Algorithm::P256).unwrap();
+    let without = world.try_enroll(&token, &soft).await;
+    assert_eq!(without.status(), 403);
+    assert!(enroll(&world, &other, &Key::new(&other), &token).await.unwrap_err().contains("another TPM"));
+    let enrolled = enroll(&world, &mine, &Key::new(&mine), &token).await.unwrap();
+    assert_eq!(world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap().ek_sha256, ek_sha256);
+}
+
+#[actix_web::test]
+async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_does() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let mine = machine(&maker);
+    let key = Key::new(&mine);
+    let mut ready = Vec::new();
+    for _ in 0..32 {
+        let token = world.token().await;
+        let mut connection = channel(&world).await;
+        let proof = proof(&mut connection, &mine, &token).await.unwrap();
+        let tpm = TpmEnrollment { proof, key: key.certified(&mine, &occasion(&token), &connection) };
+        ready.push((connection, request(&token, key.csr(), Some(tpm))));
+    }
+    let results = futures::future::join_all(ready.iter_mut().map(|(connection, request)| send(connection, request))).await;
+    let (good, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), refused.len()), (1, 31));
+    for e in refused {
+        assert!(e.as_ref().unwrap_err().contains("another TPM"), "{e:?}");
+    }
+    assert_eq!(world.client.devices().await.unwrap().len(), 1);
+    fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
+    let audit = world.client.audit_entries(0).await.unwrap().join("\n");
+    assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.tpm-refused").count()), (1, 1), "{audit}");
+}
+
+#[actix_web::test]
+async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (mine, other) = (machine(&maker), machine(&maker));
+    let key = Key::new(&mine);
+    let enrolled = enroll(&world, &mine, &key, &world.token().await).await.unwrap();
+    let device = &enrolled.device;
+    let theirs = enroll(&world, &other, &Key::new(&other), &world.token().await).await.unwrap();
+
+    // Root on the device would like a key that it can take along.
+    let soft = SoftKey::generate(Algorithm::P256).unwrap();
+    let mut with_certificate = Channel::open(&world.url(""), tls(&world, &enrolled, &key)).await.unwrap();
+    let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: None };
+    let refused = with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
+    assert!(refused.contains("in its TPM"), "{refused}");
+    let certified = key.certified(&mine, &Occasion::Renewal(device.clone()), &with_certificate);
+    let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: Some(certified) };
+    let refused = with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
+    assert!(refused.contains("key-other"), "{refused}");
+    let next = Key::new(&mine);
+    let certified = next.certified(&mine, &Occasion::Renewal(device.clone()), &with_certificate);
+    let renew = RenewRequest { csr_pem: next.csr(), key: Some(certified) };
+    let renewed: RenewResponse = with_certificate.post("/renew", &renew).await.unwrap();
+    assert_eq!(protection(&renewed.certificate_chain_pem), Protection::Tpm);
+
+    // Without any certificate: one answer to everybody who is not it.
+    let ask = async |device: &DeviceId, key: &Key, machine: &Machine, occasion: Occasion, is_other_connection: bool| {
+        let mut connection = channel(&world).await;
+        let elsewhere = channel(&world).await;
+        let certified = key.certified(machine, &occasion, if is_other_connection { &elsewhere } else { &connection });
+        let request = ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: certified };
+        connection.post::<_, RenewResponse>("/renew/proved", &request).await.map_err(|e| e.to_string())
+    };
+    let renewal = || Occasion::Renewal(device.clone());
+    let third = Key::new(&mine);
+    let nobody: DeviceId = "dev-nobody".parse().unwrap();
+    let stranger = Key::new(&other);
+    let refusals = [
+        ask(&nobody, &third, &mine, Occasion::Renewal(nobody.clone()), false).await,
+        ask(device, &stranger, &other, renewal(), false).await,
+        ask(&theirs.device, &third, &mine, Occasion::Renewal(theirs.device.clone()), false).await,
+        ask(device, &third, &mine, renewal(), true).await,
+        ask(device, &third, &mine, occasion(&"0".repeat(64)), false).await,
+    ];
+    for refused in refusals {
+        assert_eq!(refused.unwrap_err(), "the server refused: this device cannot renew here");
+    }
+    let back = ask(device, &third, &mine, renewal(), false).await.unwrap();
+    let back = EnrollResponse { certificate_chain_pem: back.certificate_chain_pem, ..enrolled };
+    let http = world.https(tls(&world, &back, &third));
+    assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
+    for reason in [RevocationReason::CertificateHold, RevocationReason::KeyCompromise] {
+        world.client.revoke_device(&back.device, reason).await.unwrap();
+        assert!(ask(&back.device, &third, &mine, Occasion::Renewal(back.device.clone()), false).await.is_err(), "{reason:?}");
+    }
+}
+
+fn tls(world: &World, enrolled: &EnrollResponse, key: &Key) -> rustls::ClientConfig {
+    use rustls_pki_types::pem::PemObject;
+    let chain = rustls_pki_types::CertificateDer::pem_slice_iter(enrolled.certificate_chain_pem.as_bytes());
+    let certified = rustls::sign::CertifiedKey::new(chain.collect::<Result<_, _>>().unwrap(), Arc::new(TlsKey(Arc::clone(&key.signer))));
+    let resolver = rustls::sign::SingleCertAndKey::from(certified);
+    rustls::ClientConfig::builder().with_root_certificates(world.roots()).with_client_cert_resolver(Arc::new(resolver))
+}
