@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::lock::{Lock, LockError, sha256_file};
 use crate::overlay::{Overlay, OverlayError, Trust};
 use crate::runner::{Nix, RunError, Runner, tee};
-use fleeti_core::canonical::CanonicalError;
+use fleeti_core::canonical::{CanonicalError, is_sha256_hex};
 use fleeti_core::id::{Architecture, ReleaseName, Version};
 use fleeti_core::manifest::{Manifest, ReferenceValues};
 use fleeti_core::profile::{Profile, Revision};
@@ -331,7 +331,6 @@ impl BuildRecord {
 
     /// A record may be somebody else's: what people read as a digest is one, and nothing that repaints their screen.
     fn check(&self) -> Result<(), String> {
-        let is_digest = |t: &str| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let inputs = &self.inputs;
         let named = [
             ("revision_digest", &inputs.revision_digest),
@@ -340,7 +339,7 @@ impl BuildRecord {
             ("root_hash", &self.root_hash),
         ];
         let files = self.files.iter().map(|(name, file)| (name.as_str(), &file.sha256));
-        match named.into_iter().chain(files).find(|(_, text)| !is_digest(text)) {
+        match named.into_iter().chain(files).find(|(_, text)| !is_sha256_hex(text)) {
             Some((name, _)) => Err(name.to_owned()),
             None => Ok(()),
         }

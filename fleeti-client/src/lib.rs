@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 use bytes::{Bytes, BytesMut};
+use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
@@ -183,6 +184,28 @@ impl Client {
     /// [`ClientError`].
     pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
         Ok(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?.text().await?)
+    }
+    /// What a device proves, as an EAT Attestation Result (draft-ietf-rats-ear-04).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ear(&self, id: &DeviceId) -> Result<serde_json::Value> {
+        self.get(&format!("devices/{id}/attestation/ear")).await
+    }
+    /// What a fleet asks of its devices.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn attestation_policy(&self, fleet: &FleetId) -> Result<Policy> {
+        self.get(&format!("fleets/{fleet}/attestation-policy")).await
+    }
+    /// Changes what a fleet asks of its devices.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
+        let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
+        Ok(Self::send(request).await?.json().await?)
     }
     /// How far a device can be trusted, and why.
     ///

@@ -35,6 +35,12 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// Whether a text is what [`sha256_hex`] gives.
+#[must_use]
+pub fn is_sha256_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 fn refuse_fractions(value: &serde_json::Value) -> Result<(), CanonicalError> {
     use serde_json::Value;
     match value {

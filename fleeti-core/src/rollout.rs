@@ -44,6 +44,8 @@ impl Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DevicePhase {
+    /// Not told: it is not trusted as far as its fleet asks for an update.
+    Held,
     /// Told, nothing heard yet.
     Granted,
     /// Writes the other slot.
@@ -54,8 +56,12 @@ pub enum DevicePhase {
     Rebooting,
     /// Runs it, health not yet known.
     Trying,
+    /// Runs it and is healthy by its own word; what its TPM says is waited for.
+    Proving,
     /// Runs it and is healthy.
     Succeeded,
+    /// What its TPM says contradicts that it runs it.
+    Contradicted,
     /// Went back to its old version.
     RolledBack {
         /// Why.
@@ -75,8 +81,8 @@ impl DevicePhase {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self {
-            Self::Succeeded | Self::RolledBack { .. } | Self::Revoked | Self::Failed { .. } => true,
-            Self::Granted | Self::Staging | Self::Staged | Self::Rebooting | Self::Trying => false,
+            Self::Succeeded | Self::Contradicted | Self::RolledBack { .. } | Self::Revoked | Self::Failed { .. } => true,
+            Self::Held | Self::Granted | Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => false,
         }
     }
 }
@@ -113,7 +119,7 @@ impl State {
         let mut counts = Counts { total: self.devices.len(), ..Counts::default() };
         for phase in self.devices.values() {
             match phase {
-                DevicePhase::Granted => {}
+                DevicePhase::Held | DevicePhase::Granted => {}
                 DevicePhase::Succeeded => counts.succeeded += 1,
                 other if other.is_finished() => counts.failed += 1,
                 _ => counts.moving += 1,
@@ -123,11 +129,35 @@ impl State {
     }
 }
 
+/// How far a device is trusted, by what its fleet asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it may be told of an update.
+    pub may_update: bool,
+    /// What is proved of what it runs.
+    pub proof: Proof,
+}
+
+/// What is proved of what a device runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Its fleet asks for none: its own word counts.
+    NotAsked,
+    /// It runs this release, at the level that counts.
+    Of(ReleaseName),
+    /// None that counts.
+    Missing,
+    /// Something contradicts what was promised.
+    Contradicted,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An operator starts it for these devices.
-    Start(Vec<DeviceId>),
+    Start(Vec<(DeviceId, Standing)>),
+    /// It was found out anew how far devices are trusted, or their fleet asks for something else.
+    Appraised(Vec<(DeviceId, Standing)>),
     /// A device told what it runs and where its update stands.
     Reported {
         /// Which device.
@@ -138,6 +168,8 @@ pub enum Event {
         update: update::State,
         /// Whether the device had heard of its grant when it said so. What it said before is about something else.
         heard: bool,
+        /// How far it is trusted.
+        standing: Standing,
     },
     /// A device was revoked.
     Revoked(DeviceId),
@@ -152,6 +184,8 @@ pub enum Effect {
     Grant(DeviceId, ReleaseName),
     /// Take the grant back.
     Withdraw(DeviceId),
+    /// Ask the device's TPM what it runs: before an update and after it.
+    Challenge(DeviceId),
     /// Tell watchers.
     Publish,
 }
@@ -186,8 +220,16 @@ pub enum Rejected {
 pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejected> {
     match (state.phase, event) {
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
-        (Phase::Running, Event::Reported { device, running, update, heard }) => reported(state, device, &running, &update, heard),
-        (Phase::Running, Event::Revoked(device)) => finished(state, device, DevicePhase::Revoked),
+        (Phase::Running, Event::Reported { device, running, update, heard, standing }) => {
+            let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
+            let after = reported(state, before, (&running, &update, heard), &standing.proof);
+            Ok(moved(state, vec![(device, after)]))
+        }
+        (Phase::Running, Event::Appraised(standings)) => Ok(appraised(state, standings)),
+        (Phase::Running, Event::Revoked(device)) => match state.devices.contains_key(&device) {
+            true => Ok(moved(state, vec![(device, DevicePhase::Revoked)])),
+            false => Err(Rejected::NotAMember(device)),
+        },
         (Phase::Ready | Phase::Running, Event::Abort) => {
             let mut effects: Vec<_> =
                 state.devices.iter().filter(|(_, p)| !p.is_finished()).map(|(d, _)| Effect::Withdraw(d.clone())).collect();
@@ -200,6 +242,9 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Reported { .. }) => {
             Err(Rejected::Phase { event: "reported", phase })
         }
+        (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Appraised(_)) => {
+            Err(Rejected::Phase { event: "appraised", phase })
+        }
         (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Revoked(_)) => {
             Err(Rejected::Phase { event: "revoked", phase })
         }
@@ -207,60 +252,92 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
     }
 }
 
-fn start(state: &State, devices: Vec<DeviceId>) -> Result<(State, Vec<Effect>), Rejected> {
+fn start(state: &State, devices: Vec<(DeviceId, Standing)>) -> Result<(State, Vec<Effect>), Rejected> {
     if devices.is_empty() {
         return Err(Rejected::NoDevices);
     }
     if devices.len() > DEVICES_MAX {
         return Err(Rejected::TooMany(devices.len()));
     }
-    let devices: BTreeMap<_, _> = devices.into_iter().map(|d| (d, DevicePhase::Granted)).collect();
-    let mut effects: Vec<_> = devices.keys().map(|d| Effect::Grant(d.clone(), state.release.clone())).collect();
+    let told = |standing: &Standing| if standing.may_update { DevicePhase::Granted } else { DevicePhase::Held };
+    let devices: BTreeMap<_, _> = devices.into_iter().map(|(d, standing)| (d, told(&standing))).collect();
+    let mut effects = Vec::new();
+    for (device, phase) in &devices {
+        if *phase == DevicePhase::Granted {
+            effects.push(Effect::Grant(device.clone(), state.release.clone()));
+        }
+        effects.push(Effect::Challenge(device.clone()));
+    }
     effects.push(Effect::Publish);
     Ok((State { phase: Phase::Running, devices, release: state.release.clone() }, effects))
 }
 
-fn reported(
-    state: &State,
-    device: DeviceId,
-    running: &ReleaseName,
-    update: &update::State,
-    heard: bool,
-) -> Result<(State, Vec<Effect>), Rejected> {
-    let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
-    let after = device_phase(state, before, running, update, heard);
-    finished(state, device, after)
+/// What is newly known of devices moves those that are held or wait for it, and holds those that have not written anything
+/// that counts.
+fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec<Effect>) {
+    use DevicePhase as P;
+    let after = |(device, standing): (DeviceId, Standing)| {
+        let before = state.devices.get(&device)?;
+        let after = match (before, standing.proof) {
+            (P::Held, _) if standing.may_update => P::Granted,
+            (P::Granted | P::Staging | P::Staged, _) if !standing.may_update => P::Held,
+            (P::Proving, Proof::NotAsked) => P::Succeeded,
+            (P::Proving, Proof::Of(release)) if release == state.release => P::Succeeded,
+            (P::Proving, Proof::Contradicted) => P::Contradicted,
+            _ => return None,
+        };
+        Some((device, after))
+    };
+    moved(state, standings.into_iter().filter_map(after).collect())
 }
 
-/// A device's new phase, which may be the last one that the rollout waited for.
-fn finished(state: &State, device: DeviceId, after: DevicePhase) -> Result<(State, Vec<Effect>), Rejected> {
-    let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
-    // Reports may arrive twice or late; a device that has finished stays finished.
-    if before.is_finished() || after == *before {
-        return Ok((state.clone(), vec![]));
-    }
+/// Devices in their new phases, which may be the last ones that the rollout waited for.
+fn moved(state: &State, moves: Vec<(DeviceId, DevicePhase)>) -> (State, Vec<Effect>) {
+    let mut next = state.clone();
     let mut effects = Vec::new();
-    // A device that did not get there is not to try again behind the operator's back.
-    if after.is_finished() && after != DevicePhase::Succeeded {
-        effects.push(Effect::Withdraw(device.clone()));
+    for (device, after) in moves {
+        // Reports may arrive twice or late; a device that has finished stays finished.
+        let Some(before) = next.devices.get_mut(&device).filter(|before| !before.is_finished() && **before != after) else { continue };
+        match &after {
+            DevicePhase::Granted => effects.push(Effect::Grant(device, state.release.clone())),
+            DevicePhase::Held => effects.push(Effect::Withdraw(device)),
+            DevicePhase::Proving => effects.push(Effect::Challenge(device)),
+            // A device that did not get there is not to try again behind the operator's back.
+            finished if finished.is_finished() && *finished != DevicePhase::Succeeded => effects.push(Effect::Withdraw(device)),
+            _ => {}
+        }
+        *before = after;
+    }
+    if next == *state {
+        return (next, Vec::new());
     }
     effects.push(Effect::Publish);
-    let mut next = state.clone();
-    next.devices.insert(device, after);
     if next.devices.values().all(DevicePhase::is_finished) {
         let all = next.devices.values().all(|p| *p == DevicePhase::Succeeded);
         next.phase = if all { Phase::Succeeded } else { Phase::Failed };
     }
-    Ok((next, effects))
+    (next, effects)
 }
 
-fn device_phase(state: &State, before: &DevicePhase, running: &ReleaseName, update: &update::State, heard: bool) -> DevicePhase {
+fn reported(
+    state: &State,
+    before: &DevicePhase,
+    (running, update, heard): (&ReleaseName, &update::State, bool),
+    proof: &Proof,
+) -> DevicePhase {
     use update::State as U;
     let ours = update.target().is_some_and(|t| *t == state.release.version) && running.line == state.release.line;
     match update {
-        // What it runs counts, also when an older try of something else ended badly.
-        U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => DevicePhase::Succeeded,
+        // What it runs counts, also when an older try of something else ended badly. A contradiction from before is waited out:
+        // the TPM is asked anew.
+        U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => match proof {
+            Proof::NotAsked => DevicePhase::Succeeded,
+            Proof::Of(release) if *release == state.release => DevicePhase::Succeeded,
+            Proof::Of(_) | Proof::Missing | Proof::Contradicted => DevicePhase::Proving,
+        },
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
+        // It goes on only until it hears that it is held.
+        U::Staging { .. } | U::Staged { .. } if *before == DevicePhase::Held => DevicePhase::Held,
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,
         U::Armed { .. } if ours => DevicePhase::Rebooting,
@@ -286,7 +363,16 @@ mod tests {
         format!("d{n}").parse().unwrap()
     }
     fn report(n: u8, running: &str, update: U) -> Event {
-        Event::Reported { device: device(n), running: running.parse().unwrap(), update, heard: true }
+        Event::Reported { device: device(n), running: running.parse().unwrap(), update, heard: true, standing: usual() }
+    }
+    fn usual() -> Standing {
+        Standing { may_update: true, proof: Proof::NotAsked }
+    }
+    fn start(devices: &[u8]) -> Event {
+        Event::Start(devices.iter().map(|n| (device(*n), usual())).collect())
+    }
+    fn appraised(n: u8, may_update: bool, proof: Proof) -> Event {
+        Event::Appraised(vec![(device(n), Standing { may_update, proof })])
     }
     fn two() -> crate::id::Version {
         "2".parse().unwrap()
@@ -305,9 +391,9 @@ mod tests {
 
     #[test]
     fn the_transition_table_is_the_diagram() {
-        let running = step(&rollout(), Event::Start(vec![device(1)])).unwrap().0;
+        let running = step(&rollout(), start(&[1])).unwrap().0;
         let mut table = String::new();
-        let mut events = vec![("start", Event::Start(vec![device(1)])), ("revoked", Event::Revoked(device(1))), ("abort", Event::Abort)];
+        let mut events = vec![("start", start(&[1])), ("revoked", Event::Revoked(device(1))), ("abort", Event::Abort)];
         events.extend(updates().into_iter().flat_map(|u| {
             let old = ("reported on kiosk@1", report(1, "kiosk@1", u.clone()));
             [old, ("reported on kiosk@2", report(1, "kiosk@2", u))]
@@ -317,7 +403,7 @@ mod tests {
                 let state = State { phase, ..running.clone() };
                 let update = match event {
                     Event::Reported { update, .. } => format!(" {}", update.name()),
-                    Event::Start(_) | Event::Revoked(_) | Event::Abort => String::new(),
+                    Event::Start(_) | Event::Appraised(_) | Event::Revoked(_) | Event::Abort => String::new(),
                 };
                 let line = match step(&state, event.clone()) {
                     Ok((next, effects)) => format!("{:?} {:?} {effects:?}", next.phase, next.devices.values().next()),
@@ -331,8 +417,8 @@ mod tests {
 
     #[test]
     fn a_rollout_ends_when_the_last_device_has_finished() {
-        let (s, effects) = step(&rollout(), Event::Start(vec![device(1), device(2)])).unwrap();
-        assert_eq!(effects.len(), 3);
+        let (s, effects) = step(&rollout(), start(&[1, 2])).unwrap();
+        assert_eq!(effects.len(), 5);
         let (s, _) = step(&s, report(1, "kiosk@2", U::Idle)).unwrap();
         assert_eq!(s.phase, Phase::Running);
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
@@ -342,18 +428,62 @@ mod tests {
 
     #[test]
     fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
-        let (s, _) = step(&rollout(), Event::Start(vec![device(1)])).unwrap();
+        let (s, _) = step(&rollout(), start(&[1])).unwrap();
         let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
-        let Event::Reported { device: d, running, update, .. } = report(1, "kiosk@1", failed.clone()) else { unreachable!() };
-        let (s, _) = step(&s, Event::Reported { device: d, running, update, heard: false }).unwrap();
+        let Event::Reported { device: d, running, update, standing, .. } = report(1, "kiosk@1", failed.clone()) else { unreachable!() };
+        let (s, _) = step(&s, Event::Reported { device: d, running, update, heard: false, standing }).unwrap();
         assert_eq!(s.phase, Phase::Running);
         let (s, effects) = step(&s, report(1, "kiosk@1", failed)).unwrap();
         assert_eq!((s.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
     }
 
     #[test]
+    fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
+        let held = Standing { may_update: false, proof: Proof::Missing };
+        let (s, effects) = step(&rollout(), Event::Start(vec![(device(1), held), (device(2), usual())])).unwrap();
+        assert_eq!(s.devices[&device(1)], DevicePhase::Held);
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Grant(d, _) if *d == device(1))), "{effects:?}");
+        assert!(effects.contains(&Effect::Challenge(device(1))), "it is asked, so that it may prove itself");
+        // A device that goes on by itself is still not one that was told.
+        let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
+        assert_eq!(s.devices[&device(1)], DevicePhase::Held);
+        assert_eq!(step(&s, appraised(1, false, Proof::Missing)).unwrap(), (s.clone(), vec![]));
+        let (s, effects) = step(&s, appraised(1, true, Proof::Missing)).unwrap();
+        assert_eq!(effects, vec![Effect::Grant(device(1), "kiosk@2".parse().unwrap()), Effect::Publish]);
+        for update in [U::Idle, U::Staging { target: two(), attempt: 1 }, U::Staged { target: two(), arm_attempts: 0 }] {
+            let (s, _) = step(&s, report(1, "kiosk@1", update)).unwrap();
+            let (s, effects) = step(&s, appraised(1, false, Proof::Contradicted)).unwrap();
+            assert_eq!((s.devices[&device(1)].clone(), effects), (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+        }
+        // Once it restarts into it, nothing can be taken back.
+        let (s, _) = step(&s, report(1, "kiosk@1", U::Armed { target: two() })).unwrap();
+        assert_eq!(step(&s, appraised(1, false, Proof::Contradicted)).unwrap().1, vec![]);
+    }
+
+    #[test]
+    fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
+        let (s, _) = step(&rollout(), start(&[1])).unwrap();
+        let idle = |proof| {
+            let Event::Reported { device, running, update, heard, .. } = report(1, "kiosk@2", U::Idle) else { unreachable!() };
+            Event::Reported { device, running, update, heard, standing: Standing { may_update: true, proof } }
+        };
+        let of = |release: &str| Proof::Of(release.parse().unwrap());
+        for proof in [Proof::Missing, of("kiosk@1"), Proof::Contradicted] {
+            let (proving, effects) = step(&s, idle(proof)).unwrap();
+            assert_eq!(proving.devices[&device(1)], DevicePhase::Proving);
+            assert_eq!(effects, vec![Effect::Challenge(device(1)), Effect::Publish]);
+            assert_eq!(step(&proving, appraised(1, true, Proof::Missing)).unwrap().1, vec![]);
+            assert_eq!(step(&proving, appraised(1, true, of("kiosk@1"))).unwrap().1, vec![]);
+            assert_eq!(step(&proving, appraised(1, true, of("kiosk@2"))).unwrap().0.phase, Phase::Succeeded);
+            let (wrong, effects) = step(&proving, appraised(1, false, Proof::Contradicted)).unwrap();
+            assert_eq!((wrong.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+        }
+        assert_eq!(step(&s, idle(of("kiosk@2"))).unwrap().0.phase, Phase::Succeeded, "proved before it said so");
+    }
+
+    #[test]
     fn a_fleet_without_devices_cannot_start() {
-        assert_eq!(step(&rollout(), Event::Start(vec![])), Err(Rejected::NoDevices));
+        assert_eq!(step(&rollout(), start(&[])), Err(Rejected::NoDevices));
     }
 
     proptest! {
@@ -361,7 +491,7 @@ mod tests {
         fn terminal_states_absorb_and_finished_devices_stay_finished(
             picks in prop::collection::vec((0u8..4, 0usize..7, any::<bool>()), 0..60)
         ) {
-            let mut s = step(&rollout(), Event::Start(vec![device(0), device(1), device(2)])).unwrap().0;
+            let mut s = step(&rollout(), start(&[0, 1, 2])).unwrap().0;
             for (n, u, newer) in picks {
                 let event = if n == 3 { Event::Abort } else {
                     report(n, if newer { "kiosk@2" } else { "kiosk@1" }, updates()[u].clone())

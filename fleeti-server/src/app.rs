@@ -7,6 +7,7 @@ use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
+use crate::service::policy::Policies;
 use crate::service::releases::DocumentCache;
 use crate::service::tpm::Proving;
 use crate::service::trust::Trust;
@@ -60,6 +61,8 @@ pub struct App {
     pub pairing: Pairing,
     /// TPMs whose secrets are out.
     pub proving: Proving,
+    /// What fleets ask of their devices.
+    pub policies: Policies,
     /// Wakes the build worker.
     pub build_queued: Notify,
 }

@@ -5,6 +5,7 @@ use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
+use crate::service::policy::Policies;
 use crate::service::trust::{self, Trust};
 use crate::service::{audit, intake, notice, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
@@ -89,6 +90,7 @@ impl Server {
         let name = config.names.first().map_or("localhost", String::as_str);
         let signer = config::signer(&config, format!("http://{name}:{}/pki/{{issuer}}.crl", api_address.port()))?;
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
+        let policies = Policies::load(&db).await?;
         let lists = revocation::lists(&db, &signer, &trust).await?;
         let tls = TlsState::new(new_identity(&signer, &trust, &config.names).await?, &lists)?;
         let (events, _) = broadcast::channel(1024);
@@ -113,6 +115,7 @@ impl Server {
             documents: crate::service::releases::DocumentCache::default(),
             pairing: crate::service::pairing::Pairing::default(),
             proving: crate::service::tpm::Proving::default(),
+            policies,
             build_queued: Notify::new(),
         });
         // Everybody who is on the list is cut off before the first connection.

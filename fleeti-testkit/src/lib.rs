@@ -12,7 +12,7 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`tpm`] (a TPM of its own) · [`mod@bench`]
+//! (steps with their evidence) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
 //! (figures beside peers).
 
 pub use fleeti_agent as agent;
@@ -23,6 +23,7 @@ pub mod host;
 mod proved;
 pub mod qemu;
 pub mod release_log;
+pub mod soft_tpm;
 pub mod story;
 pub mod synthetic;
 pub mod token;

@@ -5,8 +5,9 @@ use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::Subcommand;
 use fleeti_client::Client;
-use fleeti_core::attestation::{Claim, Level, Tier};
-use fleeti_core::id::DeviceId;
+use fleeti_core::attestation::policy::{Firmware, Policy};
+use fleeti_core::attestation::{Claim, Level, NoLevel, Tier};
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::Attestation;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub enum Command {
         /// Also what was measured into each register.
         #[arg(long)]
         registers: bool,
+        /// As an EAT Attestation Result (draft-ietf-rats-ear-04), JSON, instead.
+        #[arg(long, conflicts_with = "registers")]
+        ear: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -35,6 +39,29 @@ pub enum Command {
     Now {
         /// The device.
         device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show what a fleet asks of its devices, or change it.
+    ///
+    /// Levels as in `fleeti attest show`; `none` grants it to nobody. What is not said stays as it is. A change counts at
+    /// once, also for rollouts on their way: whoever is below is held until it proves more.
+    Policy {
+        /// The fleet.
+        fleet: FleetId,
+        /// The lowest level at which a device is told of an update, as in `L4`.
+        #[arg(long, value_parser = level)]
+        update: Option<Asked>,
+        /// The lowest level at which a device counts as success in a rollout. From L2 on its TPM proves what it runs.
+        #[arg(long, value_parser = level)]
+        success: Option<Asked>,
+        /// The lowest level at which a device is given secrets.
+        #[arg(long, value_parser = level)]
+        secrets: Option<Asked>,
+        /// Which firmware is the right one: `pinned` (of each device the one that an operator accepted), or registers 0 and 2
+        /// as `REGISTER0:REGISTER2`, as often as there are kinds of it.
+        #[arg(long)]
+        firmware: Vec<String>,
         #[command(flatten)]
         server: Server,
     },
@@ -49,7 +76,16 @@ pub enum Command {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Show { device, registers, server } => {
+        Command::Show { device, ear: true, server, .. } => {
+            let found = block_on(async { server.client()?.ear(&device).await.map_err(refused) })?;
+            output.data(&found, |ear| serde_json::to_string_pretty(ear).unwrap_or_default());
+        }
+        Command::Policy { fleet, update, success, secrets, firmware, server } => {
+            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)? };
+            let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
+            output.data(&policy, |p| policy_words(&fleet, p));
+        }
+        Command::Show { device, registers, server, .. } => {
             let found = block_on(async { server.client()?.attestation(&device).await.map_err(refused) })?;
             output.data(&found, |a| described(a, registers));
         }
@@ -63,6 +99,68 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
     }
     Ok(())
+}
+
+/// A level, or nobody: `none`.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked(Option<Level>);
+
+fn level(text: &str) -> Result<Asked, String> {
+    if text == "none" {
+        return Ok(Asked(None));
+    }
+    text.parse().map(|level| Asked(Some(level))).map_err(|e: NoLevel| format!("{e}, or none"))
+}
+
+/// What is to be different.
+struct Changes {
+    update: Option<Asked>,
+    success: Option<Asked>,
+    secrets: Option<Asked>,
+    firmware: Option<Firmware>,
+}
+
+fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
+    if words.is_empty() || words == ["pinned"] {
+        return Ok((!words.is_empty()).then_some(Firmware::Pinned));
+    }
+    let pair = |word: String| {
+        let wrong = || Failure::new(format!("--firmware {word:?} is neither pinned nor REGISTER0:REGISTER2"), Some("see --help"));
+        word.split_once(':').map(|(first, second)| [first.to_owned(), second.to_owned()]).ok_or_else(wrong)
+    };
+    Ok(Some(Firmware::Known { registers: words.into_iter().map(pair).collect::<Result<_, _>>()? }))
+}
+
+async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<Policy, Failure> {
+    let before = client.attestation_policy(fleet).await.map_err(refused)?;
+    let mut policy = before.clone();
+    for (part, change) in [
+        (&mut policy.update, changes.update),
+        (&mut policy.success, changes.success),
+        (&mut policy.secrets, changes.secrets),
+    ] {
+        *part = change.map_or(*part, |Asked(level)| level);
+    }
+    policy.firmware = changes.firmware.unwrap_or(policy.firmware);
+    if policy == before {
+        return Ok(before);
+    }
+    client.set_attestation_policy(fleet, &policy).await.map_err(refused)
+}
+
+fn policy_words(fleet: &FleetId, policy: &Policy) -> String {
+    let from = |level: Option<Level>| level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)));
+    let firmware = match &policy.firmware {
+        Firmware::Pinned => "of each device the one that an operator accepted".to_owned(),
+        Firmware::Known { registers } if registers.is_empty() => "none".to_owned(),
+        Firmware::Known { registers } => registers.iter().map(|r| format!("\n    {}:{}", r[0], r[1])).collect(),
+    };
+    format!(
+        "fleet {fleet}\n  update    {}\n  success   {}\n  secrets   {}\n  firmware  {firmware}",
+        from(policy.update),
+        from(policy.success),
+        from(policy.secrets)
+    )
 }
 
 async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failure> {

@@ -86,12 +86,15 @@ fn describe(r: &Rollout) -> String {
 
 fn phase_words(phase: &DevicePhase) -> String {
     match phase {
+        DevicePhase::Held => "held: it is not trusted as far as its fleet asks (`fleeti attest show`)".into(),
         DevicePhase::Granted => "granted".into(),
         DevicePhase::Staging => "staging".into(),
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
+        DevicePhase::Proving => "runs it by its own word; its TPM's is waited for".into(),
         DevicePhase::Succeeded => "succeeded".into(),
+        DevicePhase::Contradicted => "contradicted by its TPM (`fleeti attest show`)".into(),
         DevicePhase::Revoked => "revoked".into(),
         DevicePhase::RolledBack { reason } => format!("rolled back: {reason:?}"),
         DevicePhase::Failed { code } => format!("failed: {code:?}"),

@@ -46,6 +46,9 @@ pub struct Device {
     /// What it has noticed of its server that should not be: another history of the audit log, an older trust bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// What contradicts what was promised of it, by its TPM's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradiction: Option<String>,
     /// How its own Secure Boot keys stand; `None` for a device that starts what is signed for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<SecureBoot>,
@@ -448,6 +451,11 @@ pub enum Event {
     Profile {
         /// Which.
         line: crate::id::Line,
+    },
+    /// What a fleet asks of its devices changed.
+    Fleet {
+        /// Which.
+        name: FleetId,
     },
     /// A release was published.
     Release {

@@ -5,6 +5,7 @@ use crate::measured::boot::MeasuredBoot;
 use crate::measured::log::Registers;
 use crate::tpm::endorsement::Kind;
 use crate::uefi::{self, SignatureList};
+use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier, level};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
@@ -38,6 +39,8 @@ pub struct Known {
     pub boot_loaders: Vec<[u8; 32]>,
     /// Registers of the firmware's code (0 and 2) as an operator has accepted them, or as they were at first.
     pub firmware_code: Option<FirmwareCode>,
+    /// Which firmware is the right one.
+    pub firmware: Firmware,
 }
 
 /// The firmware's own code.
@@ -136,6 +139,18 @@ fn firmware_code(evidence: &VerifiedEvidence, known: &Known) -> Claim {
     let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, "TPM quote, registers 0 and 2", raise);
     const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
     let found = FirmwareCode::seen(evidence.registers());
+    if let Firmware::Known { registers } = &known.firmware {
+        let found = found.registers.map(hex::encode);
+        return match registers.contains(&found) {
+            true => of(Tier::Affirming, "firmware-known", "the firmware's code is one that the fleet's policy names", None),
+            false => of(
+                Tier::Warning,
+                "firmware-unknown",
+                "the firmware's code is none that the fleet's policy names",
+                Some("its registers 0 and 2 in the policy, if it is the right one"),
+            ),
+        };
+    }
     match &known.firmware_code {
         Some(code) if code.registers != found.registers => of(
             Tier::Warning,

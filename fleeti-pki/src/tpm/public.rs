@@ -228,6 +228,9 @@ impl Public {
         let Key::Ecc { curve, .. } = self.key else {
             return Err(Unfit { purpose, detail: "is not on P-256 or P-384" });
         };
+        if self.to_spki_der().is_err() {
+            return Err(Unfit { purpose, detail: "is no point of its curve" });
+        }
         let wanted = Scheme { algorithm: ECDSA, hash: curve.hash() };
         match self.scheme {
             Some(scheme) if scheme == wanted => Ok(curve),

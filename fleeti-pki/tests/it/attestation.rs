@@ -1,6 +1,7 @@
 //! Evidence of a real TPM (swtpm) that holds what a real boot measured (OVMF, systemd-boot 252, a kernel image), and every
 //! way in which it can be no evidence: each names the one check that it is for.
 
+use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::FirmwareKeys;
@@ -25,9 +26,9 @@ fn captured(name: &str) -> Vec<u8> {
 }
 
 /// A log as pieces: the first event, and each that follows.
-struct Pieces {
+pub struct Pieces {
     header: Vec<u8>,
-    events: Vec<Vec<u8>>,
+    pub events: Vec<Vec<u8>>,
 }
 
 impl Pieces {
@@ -45,16 +46,16 @@ impl Pieces {
         }
         Self { header, events }
     }
-    fn register(event: &[u8]) -> u32 {
+    pub fn register(event: &[u8]) -> u32 {
         u32::from_le_bytes(event[..4].try_into().unwrap())
     }
-    fn log(&self) -> Vec<u8> {
+    pub fn log(&self) -> Vec<u8> {
         [&self.header[..], &self.events.concat()].concat()
     }
 }
 
 /// The captured boot, without the command line that version 252 measures into register 12.
-fn boot() -> Pieces {
+pub fn boot() -> Pieces {
     let mut pieces = Pieces::of(&captured("ovmf-2022.11-systemd-252.log"));
     pieces.events.retain(|e| Pieces::register(e) != 12);
     pieces
@@ -89,7 +90,7 @@ impl Answer {
     }
 }
 
-fn challenge(nonce: u8) -> Challenge {
+pub fn challenge(nonce: u8) -> Challenge {
     Challenge { nonce: [nonce; 32], device: "dev-1".parse().unwrap() }
 }
 
@@ -154,7 +155,7 @@ fn code(answer: &Answer, nonce: u8, key: &AttestationKey, before: Option<&Before
 }
 
 /// What a server knows of a device that started the captured boot.
-fn known(log: &FirmwareLog) -> Known {
+pub fn known(log: &FirmwareLog) -> Known {
     let boot = MeasuredBoot::of(log).unwrap();
     let certificates = |name| uefi::certificates(boot.variable(name)).unwrap().iter().map(|der| sha256_hex(der)).collect::<Vec<_>>();
     let firmware_keys =
@@ -171,6 +172,7 @@ fn known(log: &FirmwareLog) -> Known {
         references: vec![reference],
         boot_loaders: vec![boot.programs[0]],
         firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&registers) }),
+        firmware: Firmware::Pinned,
         ..Known::default()
     }
 }

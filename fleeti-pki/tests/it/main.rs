@@ -4,6 +4,7 @@
 mod attestation;
 mod backends;
 mod chains;
+mod crafted;
 mod defects;
 mod secure_boot;
 #[cfg(feature = "pkcs11")]

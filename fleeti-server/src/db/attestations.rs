@@ -2,11 +2,13 @@
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::id::DeviceId;
-use fleeti_core::wire::attestation::{AttestationResult, Evidence};
+use fleeti_core::attestation::Level;
+use fleeti_core::attestation::policy::Policy;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::wire::attestation::{AttestationResult, Evidence, FRESH_S};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Firmware's logs that are kept of a device.
 const LOGS_MAX: i64 = 4;
@@ -209,25 +211,147 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Attestat
     sqlx::query_as::<_, Row>(sql).bind(device.as_str()).fetch_optional(pool).await?.map(AttestationRow::try_from).transpose()
 }
 
+/// Whether a result is the last one of a device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_last(tx: &mut Tx<'_>, device: &DeviceId, result: &AttestationResult) -> Result<bool, AppError> {
+    let query = sqlx::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
+    let found: i64 = query.bind(device.as_str()).bind(serde_json::to_string(result)?).fetch_one(&mut **tx).await?;
+    Ok(found == 1)
+}
+
 /// Keeps it. The firmware's code is kept once: it is an operator's to change.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn keep(tx: &mut Tx<'_>, device: &DeviceId, row: &AttestationRow) -> Result<(), AppError> {
-    let sql = "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result) VALUES ($1, $2, $3, $4, $5, $6) \
+    let result = &row.result;
+    let sql = "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
                ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, \
                accepted = excluded.accepted, firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), \
-               result = excluded.result";
+               result = excluded.result, level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name";
     sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.nonce)
         .bind(serde_json::to_string(&row.evidence)?)
         .bind(row.accepted.as_ref().map(serde_json::to_string).transpose()?)
         .bind(row.firmware_code.as_ref().map(serde_json::to_string).transpose()?)
-        .bind(serde_json::to_string(&row.result)?)
+        .bind(serde_json::to_string(result)?)
+        .bind(result.level as i64)
+        .bind(seconds(result.appraised_s))
+        .bind(result.release.as_ref().map(ToString::to_string))
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// What was found out of a device last, without what it stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    level: Level,
+    appraised_s: u64,
+    /// The release that was measured.
+    pub release: Option<ReleaseName>,
+}
+
+impl Found {
+    /// Of a device that has proved nothing: what it enrolled with.
+    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None };
+
+    /// The level now.
+    #[must_use]
+    pub fn level_at(&self, now_s: u64) -> Level {
+        if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
+    }
+
+    /// Whether it still counts.
+    #[must_use]
+    pub const fn is_fresh(&self, now_s: u64) -> bool {
+        now_s < self.appraised_s.saturating_add(FRESH_S)
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct FoundRow {
+    id: String,
+    fleet: String,
+    level: Option<i64>,
+    appraised_s: Option<i64>,
+    release_name: Option<String>,
+}
+
+impl FoundRow {
+    fn found(&self) -> Result<Found, AppError> {
+        let (Some(level), Some(appraised_s)) = (self.level, self.appraised_s) else { return Ok(Found::NOTHING) };
+        let level = usize::try_from(level).ok().and_then(|n| Level::ALL.get(n).copied());
+        Ok(Found {
+            level: level.ok_or_else(|| AppError::internal("a level that is none"))?,
+            appraised_s: from_seconds(appraised_s),
+            release: self.release_name.as_deref().map(str::parse).transpose().map_err(AppError::internal)?,
+        })
+    }
+}
+
+const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name FROM devices d LEFT JOIN attestations a ON a.device = d.id";
+
+/// The fleet of a device, and what was found out of it last.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn found(connection: &mut SqliteConnection, device: &DeviceId) -> Result<Option<(FleetId, Found)>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.id = $1"));
+    let row: Option<FoundRow> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
+    row.map(|row| Ok((row.fleet.parse().map_err(AppError::internal)?, row.found()?))).transpose()
+}
+
+/// What was found out last of every device of a fleet that is not revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) -> Result<Vec<(DeviceId, Found)>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id"));
+    let rows: Vec<FoundRow> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
+}
+
+/// Devices of a fleet that have sent evidence, after an id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn with_evidence(pool: &SqlitePool, fleet: &FleetId, after: &str, limit: u32) -> Result<Vec<DeviceId>, AppError> {
+    let sql = "SELECT d.id FROM devices d JOIN attestations a ON a.device = d.id WHERE d.fleet = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
+/// What every fleet asks that asks something of its own.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, AppError> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
+    rows.into_iter().map(|(fleet, text)| Ok((fleet.parse().map_err(AppError::internal)?, serde_json::from_str(&text)?))).collect()
+}
+
+/// Keeps what a fleet asks.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
+    let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
+    sqlx::query(sql).bind(fleet.as_str()).bind(serde_json::to_string(policy)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Keeps what contradicts what was promised of a device; whether that is news.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_contradiction(tx: &mut Tx<'_>, device: &DeviceId, what: Option<&str>) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET contradiction = $2 WHERE id = $1 AND contradiction IS NOT $2";
+    Ok(sqlx::query(sql).bind(device.as_str()).bind(what).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// Accepts the firmware's code, unless the device has answered since `seen`; whether it did.

@@ -25,12 +25,13 @@ struct Row {
     desired_release: Option<String>,
     trust_bundle: i64,
     alarm: Option<String>,
+    contradiction: Option<String>,
     #[sqlx(flatten)]
     keys: super::boot::JoinedRow,
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release, trust_bundle, alarm, k.epoch, k.expected, k.change_number \
+     update_state, progress, telemetry, desired_release, trust_bundle, alarm, contradiction, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
@@ -63,6 +64,7 @@ impl TryFrom<Row> for Device {
             telemetry: json(row.telemetry)?,
             trust_bundle: from_seconds(row.trust_bundle),
             alarm: row.alarm,
+            contradiction: row.contradiction,
         })
     }
 }
@@ -182,13 +184,13 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
     query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
 }
 
-/// Devices whose last update did not hold, or that have raised an alarm.
+/// Devices whose last update did not hold, that have raised an alarm, or whose TPM contradicts what was promised.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
     let sql = format!(
-        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
+        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR contradiction IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Device::try_from).collect()
@@ -209,12 +211,13 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
         .collect()
 }
 
-/// How many devices there are by the word for where their update stands; those that raise an alarm are `alarm`.
+/// How many devices there are by the word for where their update stands; those that raise an alarm, or whose TPM
+/// contradicts what was promised, are `alarm`.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
-    let sql = "SELECT CASE WHEN alarm IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
+    let sql = "SELECT CASE WHEN alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }

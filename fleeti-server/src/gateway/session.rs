@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::gateway::hub::Handle;
 use crate::service::attestation::{self, Asked};
-use crate::service::{commands, devices};
+use crate::service::{commands, devices, policy};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::DeviceId;
@@ -110,6 +110,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
     if app.tls.is_revoked(&session.device) {
         bail!("revoked");
     }
+    policy::came_back(app, &session.device).await?;
     session.begin(&connect, known).await?;
     app.publish(Event::Device { id: session.device.clone() });
     let result = session.serve(&registration.handle).await;

@@ -1,11 +1,12 @@
-//! What devices prove, under `/api/v1/devices/{device}/attestation`.
+//! What devices prove, and what fleets ask them to prove.
 
 use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::attestation;
+use crate::service::{attestation, policy};
 use actix_web::web::{Data, Json, Path};
-use actix_web::{HttpResponse, Responder, get, post};
-use fleeti_core::id::DeviceId;
+use actix_web::{HttpResponse, Responder, get, post, put};
+use fleeti_core::attestation::policy::Policy;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::attestation::Attestation;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -15,6 +16,28 @@ type Result<T> = std::result::Result<T, AppError>;
 #[get("/devices/{device}/attestation")]
 pub async fn get_attestation(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(attestation::get(&app, &device).await?))
+}
+
+/// The same as an EAT Attestation Result (draft-ietf-rats-ear-04), unsigned; 404 for a device that never answered.
+#[utoipa::path(tag = "attestation", responses((status = 200, description = "EAR claims")))]
+#[get("/devices/{device}/attestation/ear")]
+pub async fn get_ear(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(attestation::ear(&app, &device).await?))
+}
+
+/// What a fleet asks of its devices.
+#[utoipa::path(tag = "attestation", responses((status = 200, description = "The policy", body = Policy)))]
+#[get("/fleets/{fleet}/attestation-policy")]
+pub async fn get_policy(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(Json(app.policies.of(&fleet)))
+}
+
+/// Changes what a fleet asks of its devices. What is not said is granted to nobody.
+#[utoipa::path(tag = "attestation", request_body = Policy, responses((status = 200, description = "The policy", body = Policy)))]
+#[put("/fleets/{fleet}/attestation-policy")]
+pub async fn set_policy(app: Data<AppRef>, fleet: Path<FleetId>, body: Json<Policy>) -> Result<impl Responder> {
+    policy::set(&app, &fleet, &body).await?;
+    Ok(body)
 }
 
 /// Asks a device's TPM now. The answer comes within seconds, or never.

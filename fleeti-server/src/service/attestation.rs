@@ -5,7 +5,7 @@ use crate::app::{App, new_id, now_s};
 use crate::db;
 use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, TpmRow};
 use crate::error::AppError;
-use crate::service::releases;
+use crate::service::{policy, releases};
 use crate::service::tpm::{attestation_key, decoded, invalid};
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
@@ -79,16 +79,66 @@ pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, p
     let log = attestations::log(app.db.pool(), device, &sent.firmware_log).await?;
     let log = log.ok_or_else(|| AppError::new(Code::Invalid, "evidence: firmware's log was not sent before"))?;
     let row = appraised(app, device, &tpm, (&asked.nonce, sent), &log, before).await?;
+    keep(app, device, &row, None).await
+}
+
+/// Keeps a result, and what follows of it; one that stands for `seen` only while that is the last one.
+async fn keep(app: &App, device: &DeviceId, row: &AttestationRow, seen: Option<&AttestationResult>) -> Result<(), AppError> {
+    let contradiction = contradiction(&row.result);
     let mut tx = app.db.write().await?;
-    attestations::keep(&mut tx, device, &row).await?;
+    if let Some(seen) = seen
+        && !attestations::is_last(&mut tx, device, seen).await?
+    {
+        return Ok(());
+    }
+    attestations::keep(&mut tx, device, row).await?;
+    let is_news = attestations::set_contradiction(&mut tx, device, contradiction.as_deref()).await?;
+    if let Some(what) = contradiction.as_ref().filter(|_| is_news) {
+        app.audit(&mut tx, now_s(), device.as_str(), "device.contradicted", what).await?;
+    }
+    let outcome = policy::appraised(&mut tx, app, device).await?;
     tx.commit().await?;
-    if row.result.level == Level::SelfReported {
-        let found: Vec<_> = row.result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.finding.as_str()).collect();
-        tracing::error!("{device}: {}", found.join("; "));
+    if let Some(what) = contradiction.filter(|_| is_news) {
+        tracing::error!("{device}: {what}");
     }
     app.publish(Event::Device { id: device.clone() });
+    outcome.hand_out(app);
     Ok(())
 }
+
+/// What contradicts what was promised, in words: whatever a person has to look into.
+fn contradiction(result: &AttestationResult) -> Option<String> {
+    let found: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.finding.as_str()).collect();
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When it said so stays the same,
+/// and evidence that did not hold then does not now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
+    let (Some(tpm), Some(row)) = (attestations::tpm(app.db.pool(), device).await?, attestations::get(app.db.pool(), device).await?) else {
+        return Ok(());
+    };
+    let Some(log) = attestations::log(app.db.pool(), device, &row.evidence.firmware_log).await? else { return Ok(()) };
+    let mut nonce = [0; 32];
+    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
+    let seen = row.result.clone();
+    // Its clock was compared when it came, and is the same now.
+    let sent = row.evidence.clone();
+    let before = AttestationRow { accepted: None, ..row.clone() };
+    let again = appraised(app, device, &tpm, (&nonce, sent), &log, Some(before)).await?;
+    let did_not_hold = row.accepted.is_none() || seen.claims.iter().any(|c| c.source == SENT);
+    if did_not_hold || again.result.claims == seen.claims {
+        return Ok(());
+    }
+    let result = AttestationResult { appraised_s: seen.appraised_s, ..again.result };
+    keep(app, device, &AttestationRow { result, accepted: row.accepted, ..again }, Some(&seen)).await
+}
+
+/// The source of a claim about evidence that does not hold.
+const SENT: &str = "what the device sent as evidence";
 
 /// Verifies and appraises; what does not verify is a result too.
 async fn appraised(
@@ -145,7 +195,7 @@ async fn appraised(
                 tier: Tier::Contraindicated,
                 code: refused.code().to_owned(),
                 finding: refused.to_string(),
-                source: "what the device sent as evidence".into(),
+                source: SENT.into(),
                 raise: Some("evidence that holds: it is asked for again within a quarter of an hour".into()),
             };
             let appraisal = Appraisal { level: Level::SelfReported, claims: vec![claim], release: None };
@@ -186,8 +236,10 @@ async fn known(app: &App, device: &DeviceId, tpm: &TpmRow, firmware_code: Option
     let maker = Kind::ALL.into_iter().find(|kind| tpm.maker.as_deref() == Some(kind.as_str()));
     let keys = db::boot::get(app.db.pool(), device).await?;
     let found = db::devices::get(app.db.pool(), device.as_str()).await?;
-    let wanted = found.as_ref().and_then(|d| d.desired.clone());
-    let running = found.and_then(|d| d.boot).map(|b| b.running);
+    let found = found.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let firmware = app.policies.of(&found.fleet).firmware;
+    let wanted = found.desired;
+    let running = found.boot.map(|b| b.running);
     let (mut references, mut boot_loaders) = (Vec::new(), Vec::new());
     for name in wanted.iter().chain(running.iter().filter(|r| wanted.as_ref() != Some(*r))) {
         let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
@@ -205,7 +257,7 @@ async fn known(app: &App, device: &DeviceId, tpm: &TpmRow, firmware_code: Option
     }
     let firmware_keys = keys.map(|k| k.state.expected);
     let trusts_hypervisor = app.config.trusts_hypervisor;
-    Ok(Known { maker, trusts_hypervisor, firmware_keys, references, wanted, boot_loaders, firmware_code })
+    Ok(Known { maker, trusts_hypervisor, firmware_keys, references, wanted, boot_loaders, firmware_code, firmware })
 }
 
 /// Programs that firmware starts, by their paths, with their Authenticode digests.
@@ -267,6 +319,15 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
         events: explained::events(*register, log.as_ref(), &phases, &names),
     });
     Ok(explained.collect())
+}
+
+/// What a device proves, as others read it.
+///
+/// # Errors
+/// [`Code::NotFound`] for a device that never answered.
+pub async fn ear(app: &App, device: &DeviceId) -> Result<serde_json::Value, AppError> {
+    let row = attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
+    Ok(fleeti_core::attestation::ear::of(&row.result, concat!("fleeti-server ", env!("CARGO_PKG_VERSION"))))
 }
 
 /// An operator accepts the firmware that the device has now.

@@ -3,7 +3,7 @@
 use crate::app::{App, now_s};
 use crate::db;
 use crate::error::AppError;
-use crate::service::rollouts;
+use crate::service::{policy, rollouts};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
@@ -127,7 +127,7 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
     let Some((fleet, generation)) = db::devices::report(&mut tx, device, report, now_s()).await? else {
         return Ok(()); // heard before
     };
-    let outcome = rollouts::device_reported(&mut tx, &fleet, device, report, report.generation >= generation).await?;
+    let outcome = rollouts::device_reported(app, &mut tx, (&fleet, device), report, report.generation >= generation).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     outcome.hand_out(app);
@@ -163,7 +163,10 @@ pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<O
     if admit(app, device, key_sha256).await?.is_none() {
         return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced"));
     }
-    Ok(desired(app, device).await?.release)
+    let release = desired(app, device).await?.release;
+    // What was granted to it when it had proved more is not handed out by what it was.
+    let may_have = release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
+    Ok(release.filter(|_| may_have))
 }
 
 /// Remembers which devices hold a persistent MQTT session.

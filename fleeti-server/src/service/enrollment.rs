@@ -6,7 +6,7 @@ use crate::db::{self, Tx, attestations};
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::{signing, tpm};
-use fleeti_core::canonical::sha256_hex;
+use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::device::{EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, RenewalWindow};
@@ -53,8 +53,7 @@ pub(super) async fn issue(
     if !(60..=TOKEN_S_MAX).contains(&valid_s) {
         return Err(AppError::new(Code::Invalid, format!("valid_s is {valid_s}, 60 to {TOKEN_S_MAX} are allowed")));
     }
-    let is_digest = |t: &str| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_digest(ek)) {
+    if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_sha256_hex(ek)) {
         return Err(AppError::new(Code::Invalid, format!("ek_sha256 is {ek:?}, not 64 lower-case hexadecimal digits")));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());

@@ -14,6 +14,7 @@ pub mod logs;
 pub mod notice;
 pub mod overview;
 pub mod pairing;
+pub mod policy;
 pub mod releases;
 pub mod revisions;
 pub mod revocation;

@@ -3,9 +3,9 @@
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::db::{self, Tx};
 use crate::error::AppError;
-use crate::service::{boot, notice, releases};
+use crate::service::{boot, notice, policy, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
+use fleeti_core::rollout::{self, Effect, Phase, Rejected, Standing, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
 use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 #[must_use]
 pub struct Outcome {
     desired: Vec<(DeviceId, DesiredState)>,
+    asked: Vec<DeviceId>,
     changed: Vec<String>,
 }
 
@@ -27,6 +28,9 @@ impl Outcome {
         }
         for (device, desired) in self.desired {
             app.hub.push(&device, desired);
+        }
+        for device in self.asked {
+            app.hub.challenge(&device);
         }
         for id in self.changed {
             app.publish(Event::Rollout { id });
@@ -40,6 +44,7 @@ async fn carry_out(tx: &mut Tx<'_>, id: &str, effects: Vec<Effect>, outcome: &mu
         match effect {
             Effect::Grant(device, release) => granted.entry(release).or_default().push(device),
             Effect::Withdraw(device) => withdrawn.push(device),
+            Effect::Challenge(device) => outcome.asked.push(device),
             Effect::Publish => outcome.changed.push(id.to_owned()),
         }
     }
@@ -71,7 +76,7 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         let text = format!("rollout {} of {} is on its way in fleet {}", other.id, other.state.release, request.fleet);
         return Err(AppError::new(Code::Conflict, text).hint("wait for it, or stop it with `fleeti rollout abort`"));
     }
-    let devices = db::devices::ids_of_fleet(&mut tx, &request.fleet).await?;
+    let devices = policy::standings(&mut tx, &request.fleet, &app.policies.of(&request.fleet)).await?;
     let ready = State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
     let (state, effects) = rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
     let mut outcome = Outcome::default();
@@ -136,15 +141,32 @@ pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppErro
 /// # Errors
 /// When the database does not answer.
 pub async fn device_reported(
+    app: &App,
     tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    device: &DeviceId,
+    (fleet, device): (&FleetId, &DeviceId),
     report: &Report,
     heard: bool,
 ) -> Result<Outcome, AppError> {
-    let event =
-        rollout::Event::Reported { device: device.clone(), running: report.boot.running.clone(), update: report.update.clone(), heard };
-    step_active(tx, fleet, &event).await
+    let active = db::rollouts::active(tx, fleet).await?;
+    if active.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let event = rollout::Event::Reported {
+        device: device.clone(),
+        running: report.boot.running.clone(),
+        update: report.update.clone(),
+        heard,
+        standing: policy::standing_of(tx, app, device).await?,
+    };
+    step_all(tx, active, &event).await
+}
+
+/// Tells the rollouts of a fleet how far devices are trusted by now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn devices_appraised(tx: &mut Tx<'_>, fleet: &FleetId, standings: Vec<(DeviceId, Standing)>) -> Result<Outcome, AppError> {
+    step_active(tx, fleet, &rollout::Event::Appraised(standings)).await
 }
 
 /// Tells the rollouts of a fleet that a device is not part of it any more.
@@ -156,12 +178,17 @@ pub async fn device_revoked(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId)
 }
 
 async fn step_active(tx: &mut Tx<'_>, fleet: &FleetId, event: &rollout::Event) -> Result<Outcome, AppError> {
+    let active = db::rollouts::active(tx, fleet).await?;
+    step_all(tx, active, event).await
+}
+
+async fn step_all(tx: &mut Tx<'_>, active: Vec<Rollout>, event: &rollout::Event) -> Result<Outcome, AppError> {
     let mut outcome = Outcome::default();
-    for rollout in db::rollouts::active(tx, fleet).await? {
+    for rollout in active {
         match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
                 carry_out(tx, &rollout.id, effects, &mut outcome).await?;
-                db::rollouts::store(tx, &rollout.id, fleet, &state, rollout.created_s).await?;
+                db::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
             }
             Ok(_) => {}
             Err(e) => tracing::debug!("{e}"),

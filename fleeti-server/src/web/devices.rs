@@ -139,6 +139,11 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
         let hint = "Somebody may have shown it another server than you see. Compare with `fleeti audit verify --remember`, see SECURITY.md; then `fleeti device command DEVICE clear-alarm`.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
+    if let Some(contradiction) = &device.contradiction {
+        let message = format!("Its TPM contradicts what was promised: {contradiction}.");
+        let hint = "It is told of no update and given no secrets. What it proves is below, register by register; it is asked again every quarter of an hour.";
+        return (Some(Notice { message, hint: Some(hint.into()) }), None);
+    }
     if let Some(SecureBoot { problem: Some(problem), .. }) = &device.secure_boot {
         let message = format!("Secure Boot is not what was enrolled: {problem}.");
         let hint = "No release is signed for it. Look at the device; provision it anew if its keys are lost.";

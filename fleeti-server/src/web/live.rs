@@ -18,7 +18,7 @@ const GATHER: Duration = Duration::from_millis(200);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 /// Every name, for a watcher that missed some.
-const ALL: &[&str] = &["device", "rollout", "build", "release", "profile"];
+const ALL: &[&str] = &["device", "rollout", "build", "release", "profile", "fleet"];
 
 fn name(event: &Event) -> Option<&'static str> {
     match event {
@@ -27,6 +27,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Build { .. } => Some("build"),
         Event::Release { .. } => Some("release"),
         Event::Profile { .. } => Some("profile"),
+        Event::Fleet { .. } => Some("fleet"),
         // The log has a stream of its own.
         Event::BuildLog { .. } => None,
     }

@@ -10,6 +10,7 @@ mod audit;
 mod builds;
 mod devices;
 mod field;
+mod fleets;
 mod form;
 mod live;
 mod overview;
@@ -78,6 +79,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
                 .route("/devices/{device}/ask", web::post().to(proved::ask))
                 .route("/devices/{device}/accept-firmware", web::post().to(proved::accept_firmware))
+                .route("/fleets/{fleet}", web::get().to(fleets::show))
+                .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))
                 .route("/profiles", web::get().to(profiles::list))
                 .route("/profiles", web::post().to(profiles::save))
                 .route("/profiles/new", web::get().to(profiles::new))

@@ -25,9 +25,35 @@ pub struct Proved {
     pub tpm: Option<String>,
     pub claims: Vec<ClaimRow>,
     pub registers: Vec<MeasuredRegister>,
+    pub has_evidence: bool,
     pub may_ask: bool,
     pub may_accept: bool,
 }
+
+/// What each source of evidence proves on x86, and what it does not; SECURITY.md has more.
+pub const LIMITS: &[(&str, &str)] = &[
+    (
+        "TPM quote",
+        "Which programs firmware started, in their order, since the last start. Not what happened since: a system that was taken over while it runs still shows how it started.",
+    ),
+    (
+        "Endorsement certificate",
+        "That a maker vouches for this chip. Not that nobody listens between chip and processor: whoever may solder can replay a start to a TPM that has a bus of its own. A TPM in software is as good as its host.",
+    ),
+    (
+        "Firmware, registers 0 and 2",
+        "That the firmware measured itself as before. Firmware that was taken over measures what it likes, and management engines and cards with memory access measure nothing.",
+    ),
+    (
+        "Secure Boot, register 7",
+        "That only programs signed by this device's own keys could start, while firmware does what it should.",
+    ),
+    (
+        "Root hash",
+        "That every block of the system which is read is the release's. Not the data partition, and not what programs do with it.",
+    ),
+    ("The device's own report", "Nothing. It is shown beside what is proved, and decides nothing that the fleet's policy asks a proof for."),
+];
 
 impl Proved {
     pub fn of(found: Attestation, online: bool) -> Self {
@@ -41,11 +67,13 @@ impl Proved {
             }
         };
         let tpm = found.tpm.as_ref().map(|t| format!("{}, {}", t.maker.as_deref().unwrap_or("nobody vouches for it"), t.description));
+        let has_evidence = found.result.is_some();
         let accepted = |c: &Claim| c.code == "firmware-accepted";
         let claims = found.result.map(|r| r.claims).unwrap_or_default();
         Self {
             level: level(found.level),
             note,
+            has_evidence,
             may_ask: online && found.tpm.is_some(),
             may_accept: found.is_fresh && found.level >= Level::UnverifiedTpm && !claims.iter().any(accepted),
             tpm,

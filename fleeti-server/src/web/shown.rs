@@ -78,7 +78,7 @@ pub fn health(d: &Device) -> Badge {
     if d.revoked {
         return Badge::new("bad", "revoked");
     }
-    if d.secure_boot.as_ref().is_some_and(|s| s.problem.is_some()) {
+    if d.contradiction.is_some() || d.secure_boot.as_ref().is_some_and(|s| s.problem.is_some()) {
         return Badge::new("bad", "not trusted");
     }
     match (&d.update, d.online) {
@@ -139,12 +139,15 @@ pub fn rollout_phase(phase: Phase) -> Badge {
 /// What one device made of a rollout, and why.
 pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
     let badge = match phase {
+        DevicePhase::Held => Badge::new("warn", "held"),
         DevicePhase::Granted => Badge::new("", "told"),
         DevicePhase::Staging => Badge::new("busy", "downloading"),
         DevicePhase::Staged => Badge::new("busy", "staged"),
         DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
         DevicePhase::Trying => Badge::new("busy", "on trial"),
+        DevicePhase::Proving => Badge::new("busy", "to be proved"),
         DevicePhase::Succeeded => Badge::new("good", "succeeded"),
+        DevicePhase::Contradicted => Badge::new("bad", "contradicted"),
         DevicePhase::RolledBack { .. } => Badge::new("bad", "rolled back"),
         DevicePhase::Revoked => Badge::new("bad", "revoked"),
         DevicePhase::Failed { .. } => Badge::new("bad", "failed"),
@@ -155,6 +158,9 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
             format!("{kind}: {evidence}")
         }
         DevicePhase::Failed { code } => format!("{code:?}"),
+        DevicePhase::Held => "it is not trusted as far as its fleet asks for an update: look at what it proves".into(),
+        DevicePhase::Proving => "it says that it runs it; its TPM has not proved that yet".into(),
+        DevicePhase::Contradicted => "its TPM says otherwise: look at what it proves".into(),
         _ => String::new(),
     };
     (badge, why)

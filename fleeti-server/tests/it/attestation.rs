@@ -18,7 +18,7 @@ use std::path::Path;
 
 const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 
-fn captured_log() -> Vec<u8> {
+pub fn captured_log() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
     std::fs::read(path).unwrap()
 }
@@ -59,13 +59,13 @@ impl Machine {
         TpmProof { id: secret.id.clone(), secret: measured::activate(&self.paths, &secret.blob, &secret.secret).unwrap() }
     }
 
-    async fn bind(&self, world: &World, device: &TestDevice) -> Result<(), StatusCode> {
+    pub async fn bind(&self, world: &World, device: &TestDevice) -> Result<(), StatusCode> {
         let secret = self.show(world, device).await?;
         prove(world, device, &self.proof(&secret)).await
     }
 
     /// The answer to a question, its log sent before.
-    async fn answer(&self, world: &World, device: &TestDevice, challenge: &Challenge) -> Evidence {
+    pub async fn answer(&self, world: &World, device: &TestDevice, challenge: &Challenge) -> Evidence {
         let said = measured::evidence(&self.paths, &challenge.nonce, &device.id).unwrap();
         let firmware_log = sha256_hex(&said.firmware_log);
         assert_eq!(put_log(world, device, &firmware_log, said.firmware_log).await, StatusCode::NO_CONTENT);
@@ -92,7 +92,7 @@ async fn put_log(world: &World, device: &TestDevice, sha256: &str, bytes: Vec<u8
 }
 
 /// The next question of a session.
-async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
+pub async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
     loop {
         let message = peer.message().await;
         if message.topic == Down::Challenge.topic(&device.id) {
@@ -101,7 +101,7 @@ async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
     }
 }
 
-async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> PubAckReason {
+pub async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> PubAckReason {
     peer.publish(Up::Evidence.topic(&device.id), &serde_json::to_vec(evidence).unwrap(), 40).await;
     loop {
         match peer.receive().await {
@@ -112,7 +112,7 @@ async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> PubA
     }
 }
 
-async fn level(world: &World, device: &TestDevice) -> Level {
+pub async fn level(world: &World, device: &TestDevice) -> Level {
     world.client.attestation(&device.id).await.unwrap().level
 }
 

@@ -10,6 +10,7 @@ mod device_port;
 mod gateway;
 mod pairing;
 mod peer;
+mod policy;
 mod process;
 mod rollout;
 mod tpm;

@@ -95,11 +95,11 @@ pub async fn report(world: &World, device: &TestDevice, running: &str, update: S
     wait_for_ack(&mut peer, 1, PubAckReason::Success).await;
 }
 
-fn start(release: &str) -> CreateRollout {
+pub fn start(release: &str) -> CreateRollout {
     CreateRollout { release: release.parse().unwrap(), fleet: "demo".parse().unwrap() }
 }
 
-async fn next_desired(peer: &mut Peer) -> DesiredState {
+pub async fn next_desired(peer: &mut Peer) -> DesiredState {
     loop {
         let message = peer.message().await;
         if message.topic.ends_with(b"/desired") {

@@ -1,6 +1,9 @@
 //! What an appraisal of evidence says of a device (RFC 9334: Attestation Results): a level, and the claims that it stands on
 //! (draft-ietf-rats-ar4si). A level is never what a device says of itself.
 
+pub mod ear;
+pub mod policy;
+
 use serde::{Deserialize, Serialize};
 
 /// How far what is known of a device can be trusted. Each needs all that the ones before it need.
@@ -50,6 +53,18 @@ impl Level {
             Self::VerifiedBoot => "boot verified",
             Self::VerifiedFirmware => "boot and firmware verified",
         }
+    }
+}
+
+/// A text that is no level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no level: L0, L1, L2, L3, L4 or L5")]
+pub struct NoLevel(String);
+
+impl std::str::FromStr for Level {
+    type Err = NoLevel;
+    fn from_str(text: &str) -> Result<Self, NoLevel> {
+        Self::ALL.into_iter().find(|l| l.code().eq_ignore_ascii_case(text)).ok_or_else(|| NoLevel(text.to_owned()))
     }
 }
 

@@ -1,0 +1,146 @@
+//! What a fleet asks of its devices.
+
+use super::Level;
+use serde::{Deserialize, Serialize};
+
+/// Most kinds of firmware that a policy names.
+pub const FIRMWARE_MAX: usize = 256;
+
+/// What a fleet asks of its devices. What is not said is granted to nobody: an empty policy accepts nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AttestationPolicy)]
+pub struct Policy {
+    /// The lowest level at which a device is told of an update.
+    #[serde(default)]
+    pub update: Option<Level>,
+    /// The lowest level at which a device counts as success in a rollout. From L2 on, the device proves that it runs the
+    /// release.
+    #[serde(default)]
+    pub success: Option<Level>,
+    /// The lowest level at which a device is given secrets.
+    #[serde(default)]
+    pub secrets: Option<Level>,
+    /// Which firmware is the right one.
+    #[serde(default)]
+    pub firmware: Firmware,
+}
+
+/// Which firmware is the right one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Firmware {
+    /// Of each device the one that was seen first, once an operator has accepted it; another one later is a warning.
+    Pinned,
+    /// These, and no other.
+    Known {
+        /// Registers 0 and 2 of each, SHA-256, hexadecimal.
+        registers: Vec<[String; 2]>,
+    },
+}
+
+impl Default for Firmware {
+    fn default() -> Self {
+        Self::Known { registers: Vec::new() }
+    }
+}
+
+/// Why a policy is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// Too much firmware.
+    #[error("{0} kinds of firmware, {FIRMWARE_MAX} at the most")]
+    TooMany(usize),
+    /// A register that is none.
+    #[error("firmware: {0:?} is no register: 64 lower-case hexadecimal digits")]
+    Register(String),
+}
+
+impl Policy {
+    /// Of a fleet that has none of its own: whoever may connect is updated and counts, unless something contradicts what was
+    /// promised; secrets are for a boot that is verified.
+    #[must_use]
+    pub const fn usual() -> Self {
+        Self {
+            update: Some(Level::Token),
+            success: Some(Level::Token),
+            secrets: Some(Level::VerifiedBoot),
+            firmware: Firmware::Pinned,
+        }
+    }
+
+    /// Whether a device at this level is told of an update.
+    #[must_use]
+    pub fn may_update(&self, level: Level) -> bool {
+        self.update.is_some_and(|lowest| level >= lowest)
+    }
+
+    /// Whether a device at this level counts as success.
+    #[must_use]
+    pub fn may_succeed(&self, level: Level) -> bool {
+        self.success.is_some_and(|lowest| level >= lowest)
+    }
+
+    /// Whether a device at this level is given secrets.
+    #[must_use]
+    pub fn may_have_secrets(&self, level: Level) -> bool {
+        self.secrets.is_some_and(|lowest| level >= lowest)
+    }
+
+    /// Whether a device has to prove which release it runs before it counts as success.
+    #[must_use]
+    pub fn asks_for_proof(&self) -> bool {
+        self.success.is_none_or(|lowest| lowest > Level::Token)
+    }
+
+    /// That its parts are what they should be.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(&self) -> Result<(), Invalid> {
+        let Firmware::Known { registers } = &self.firmware else { return Ok(()) };
+        if registers.len() > FIRMWARE_MAX {
+            return Err(Invalid::TooMany(registers.len()));
+        }
+        match registers.iter().flatten().find(|r| !crate::canonical::is_sha256_hex(r)) {
+            Some(bad) => Err(Invalid::Register(bad.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_policy_accepts_nothing() {
+        let empty: Policy = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty, Policy::default());
+        for level in Level::ALL {
+            assert!(!empty.may_update(level) && !empty.may_succeed(level) && !empty.may_have_secrets(level), "{level:?}");
+        }
+        assert!(empty.asks_for_proof());
+        assert_eq!(empty.firmware, Firmware::Known { registers: vec![] });
+    }
+
+    #[test]
+    fn what_contradicts_is_below_the_usual_policy() {
+        let usual = Policy::usual();
+        assert!(!usual.may_update(Level::SelfReported) && !usual.may_succeed(Level::SelfReported));
+        assert!(usual.may_update(Level::Token) && usual.may_succeed(Level::Token) && !usual.asks_for_proof());
+        assert!(!usual.may_have_secrets(Level::ObservedBoot) && usual.may_have_secrets(Level::VerifiedBoot));
+    }
+
+    #[test]
+    fn a_policy_has_no_words_that_nobody_knows_and_registers_that_are_some() {
+        assert!(serde_json::from_str::<Policy>(r#"{"updates":"token"}"#).is_err());
+        assert!(serde_json::from_str::<Policy>(r#"{"firmware":{"mode":"any"}}"#).is_err());
+        let of = |registers: Vec<[String; 2]>| Policy { firmware: Firmware::Known { registers }, ..Policy::usual() };
+        let good = "ab".repeat(32);
+        of(vec![[good.clone(), good.clone()]]).check().unwrap();
+        assert_eq!(of(vec![[good.clone(), "AB".repeat(32)]]).check(), Err(Invalid::Register("AB".repeat(32))));
+        assert_eq!(of(vec![[good.clone(), good]; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
+    }
+}

@@ -1,0 +1,112 @@
+//! A fleet, and what it asks of its devices.
+
+use super::page::{Page, Result, see, show};
+use crate::app::AppRef;
+use crate::error::AppError;
+use crate::service::{devices, policy};
+use actix_web::web::{Data, Form, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_core::attestation::Level;
+use fleeti_core::attestation::policy::{Firmware, Policy};
+use fleeti_core::id::FleetId;
+use fleeti_core::wire::problem::Code;
+use serde::Deserialize;
+
+/// One question of the policy.
+struct Row {
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    chosen: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "fleet.html", blocks = ["main"])]
+struct One {
+    page: Page,
+    fleet: String,
+    devices: u64,
+    rows: [Row; 3],
+    levels: Vec<(&'static str, &'static str)>,
+    pinned: bool,
+    known: Vec<String>,
+}
+
+pub async fn show(app: Data<AppRef>, request: HttpRequest, fleet: Path<FleetId>) -> Result<HttpResponse> {
+    let known = devices::fleets(&app).await?.into_iter().find(|f| f.name == *fleet);
+    let known = known.ok_or_else(|| AppError::not_found("fleet", fleet.as_str()))?;
+    let policy = app.policies.of(&fleet);
+    show!(request, One::of(Page::new("/", &request, &["fleet", "device"]), &fleet, known.devices, &policy))
+}
+
+impl One {
+    fn of(page: Page, fleet: &FleetId, devices: u64, policy: &Policy) -> Self {
+        let code = |level: Option<Level>| level.map_or("", Level::code);
+        let row = |name, label, level, help| Row { name, label, help, chosen: code(level) };
+        let known = match &policy.firmware {
+            Firmware::Pinned => Vec::new(),
+            Firmware::Known { registers } => registers.iter().map(|r| r.join(" ")).collect(),
+        };
+        Self {
+            page,
+            fleet: fleet.to_string(),
+            devices,
+            rows: [
+                row("update", "Who is told of an update", policy.update, "Others are held, and told as soon as they prove more."),
+                row(
+                    "success",
+                    "Who counts as success in a rollout",
+                    policy.success,
+                    "From L2 on, a device's own word is not enough: its TPM proves that it runs the release.",
+                ),
+                row("secrets", "Who is given secrets", policy.secrets, "Secrets are for devices whose start is verified."),
+            ],
+            levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
+            pinned: policy.firmware == Firmware::Pinned,
+            known,
+        }
+    }
+}
+
+/// The form as it is sent.
+#[derive(Deserialize)]
+pub struct Sent {
+    update: String,
+    success: String,
+    secrets: String,
+    firmware: String,
+    registers: String,
+}
+
+impl TryFrom<Sent> for Policy {
+    type Error = AppError;
+    fn try_from(sent: Sent) -> std::result::Result<Self, AppError> {
+        let invalid = |e: String| AppError::new(Code::Invalid, e);
+        let level = |text: &str| match text {
+            "" => Ok(None),
+            code => code.parse().map(Some).map_err(|e: fleeti_core::attestation::NoLevel| invalid(e.to_string())),
+        };
+        let pair = |line: &str| -> Option<[String; 2]> {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            match (words.next(), words.next(), words.next()) {
+                (Some(first), Some(second), None) => Some([first, second]),
+                _ => None,
+            }
+        };
+        let line = |l: &str| pair(l).ok_or_else(|| invalid(format!("firmware: {l:?} is not register 0, a space, and register 2")));
+        let firmware = match sent.firmware.as_str() {
+            "pinned" => Firmware::Pinned,
+            _ => {
+                let lines = sent.registers.lines().filter(|l| !l.trim().is_empty());
+                Firmware::Known { registers: lines.map(line).collect::<std::result::Result<_, AppError>>()? }
+            }
+        };
+        Ok(Self { update: level(&sent.update)?, success: level(&sent.success)?, secrets: level(&sent.secrets)?, firmware })
+    }
+}
+
+pub async fn set_policy(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Sent>) -> Result<HttpResponse> {
+    policy::set(&app, &fleet, &form.into_inner().try_into()?).await?;
+    Ok(see(&format!("/fleets/{fleet}")))
+}

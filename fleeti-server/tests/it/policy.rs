@@ -1,0 +1,175 @@
+//! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
+
+use crate::attestation::{Machine, level, question, send, world};
+use crate::gateway::wait_for_ack;
+use crate::peer::Peer;
+use crate::rollout::{next_desired, publish_release, report, report_of, start};
+use crate::world::{TestDevice, World};
+use fleeti_core::attestation::Level;
+use fleeti_core::attestation::policy::{Firmware, Policy};
+use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::update::State;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::attestation::Evidence;
+use fleeti_core::wire::mqtt::Up;
+use fleeti_testkit::tpm::Maker;
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
+
+fn policy(update: Level, success: Level) -> Policy {
+    Policy { update: Some(update), success: Some(success), ..Policy::usual() }
+}
+
+async fn set(world: &World, policy: &Policy) {
+    world.client.set_attestation_policy(&"demo".parse().unwrap(), policy).await.unwrap();
+}
+
+async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase {
+    world.client.rollout(rollout).await.unwrap().state.devices[&device.id].clone()
+}
+
+/// A device whose TPM is known, and its session.
+async fn device(world: &World, machine: &Machine) -> (TestDevice, Peer) {
+    let device = world.enroll().await;
+    machine.bind(world, &device).await.unwrap();
+    let peer = Peer::session(world, &device).await;
+    (device, peer)
+}
+
+async fn prove(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl FnOnce(&mut Evidence)) {
+    let asked = question(peer, device).await;
+    let mut evidence = machine.answer(world, device, &asked).await;
+    change(&mut evidence);
+    assert_eq!(send(peer, device, &evidence).await, PubAckReason::Success);
+}
+
+#[actix_web::test]
+async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, true).await;
+    let machine = Machine::new(&maker);
+    let (device, mut peer) = device(&world, &machine).await;
+    publish_release(&world, "kiosk@2").await;
+    // Nothing said is nothing granted.
+    set(&world, &Policy::default()).await;
+    question(&mut peer, &device).await; // of the session; the rollout asks again
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Held);
+    set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held, "it has proved nothing yet");
+
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    while next_desired(&mut peer).await.release.is_none() {}
+    let http = world.https((*device.tls).clone());
+    let manifest = world.url("/releases/kiosk/2/manifest.json");
+    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
+
+    // More is asked: what was granted is taken back, on open connections too.
+    set(&world, &policy(Level::VerifiedBoot, Level::Token)).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held);
+    while next_desired(&mut peer).await.release.is_some() {}
+    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403);
+    set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+
+    // It was silent for too long: what it had proved is of no more use, until it proves it again.
+    drop(peer);
+    let mut tx = world.server.app.db.write().await.unwrap();
+    sqlx::query("UPDATE attestations SET appraised_s = appraised_s - 3600").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let http = world.https((*device.tls).clone());
+    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over HTTPS alone");
+    let mut peer = Peer::session(&world, &device).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held);
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
+    let audit = world.client.audit_entries(0).await.unwrap().join("\n");
+    assert_eq!(audit.matches("fleet.attestation-policy").count(), 5, "{audit}");
+}
+
+#[actix_web::test]
+async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, true).await;
+    let machine = Machine::new(&maker);
+    let (device, mut peer) = device(&world, &machine).await;
+    publish_release(&world, "kiosk@2").await;
+    set(&world, &policy(Level::Token, Level::VerifiedBoot)).await;
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    // Asked before the update.
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    peer.publish(Up::Report.topic(&device.id), &report_of("kiosk@2", State::Idle), 7).await;
+    wait_for_ack(&mut peer, 7, PubAckReason::Success).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
+    // And after it; what it answers is too little, which is not wrong.
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
+    assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
+
+    world.client.challenge_device(&device.id).await.unwrap();
+    prove(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32)))).await;
+    let ended = world.client.rollout(&rollout.id).await.unwrap().state;
+    assert_eq!((ended.phase, &ended.devices[&device.id]), (Phase::Failed, &DevicePhase::Contradicted));
+    let contradiction = world.client.device(&device.id).await.unwrap().contradiction.unwrap();
+    assert!(contradiction.contains("not those that the TPM quoted"), "{contradiction}");
+    let page = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    assert_eq!(page.state.devices[&device.id], DevicePhase::Held, "held by the usual policy as well");
+    // Heard again, it is no news; and it ends when what it sends holds again.
+    for (change, expected) in [(true, true), (false, false)] {
+        prove(&world, &machine, &device, &mut peer, |e| {
+            if change {
+                e.registers.insert(4, "00".repeat(32));
+            }
+        })
+        .await;
+        assert_eq!(world.client.device(&device.id).await.unwrap().contradiction.is_some(), expected);
+        world.client.challenge_device(&device.id).await.unwrap();
+    }
+    fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
+    let audit = world.client.audit_entries(0).await.unwrap().join("\n");
+    assert_eq!(audit.matches("device.contradicted").count(), 1, "{audit}");
+}
+
+#[actix_web::test]
+async fn the_usual_policy_takes_a_device_at_its_word() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    publish_release(&world, "kiosk@2").await;
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Granted);
+    report(&world, &device, "kiosk@2", State::Idle).await;
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Succeeded);
+}
+
+#[actix_web::test]
+async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, true).await;
+    let machine = Machine::new(&maker);
+    let (device, mut peer) = device(&world, &machine).await;
+    let mut events = world.client.events().await.unwrap();
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    let found = world.client.attestation(&device.id).await.unwrap();
+    let register = |n| found.registers.iter().find(|r| r.register == n).unwrap().value.clone();
+    let mine = [register(0), register(2)];
+    let first = found.result.unwrap();
+    for (registers, expected) in [(vec![], "firmware-unknown"), (vec![mine], "firmware-known")] {
+        set(&world, &Policy { firmware: Firmware::Known { registers }, ..Policy::usual() }).await;
+        loop {
+            let now = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+            if now.claims.iter().any(|c| c.code == expected) {
+                assert_eq!((now.evidence, now.appraised_s), (first.evidence.clone(), first.appraised_s), "the same evidence, as old");
+                break;
+            }
+            events.wait_for(|e| matches!(e, Event::Device { .. })).await.unwrap();
+        }
+    }
+    let bad = Policy { firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]] }, ..Policy::usual() };
+    let refused = world.client.set_attestation_policy(&"demo".parse().unwrap(), &bad).await.unwrap_err();
+    assert!(refused.to_string().contains("is no register"), "{refused}");
+    let ear = world.client.ear(&device.id).await.unwrap();
+    assert_eq!(ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2, "{ear}");
+}
