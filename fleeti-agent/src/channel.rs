@@ -8,7 +8,7 @@ use fleeti_core::wire::problem::Problem;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -91,33 +91,17 @@ impl Channel {
             return Ok(serde_json::from_slice(&body)?);
         }
         let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
-        bail!(Refused { status, detail })
+        bail!(Refused(detail))
     }
 }
 
 /// The server's no.
 #[derive(Debug)]
-pub struct Refused {
-    status: StatusCode,
-    detail: String,
-}
-
-impl Refused {
-    /// Whether the server does not know what it was asked: it is an older one.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-    }
-    /// Whether asking again changes nothing.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        self.status.is_client_error()
-    }
-}
+pub struct Refused(String);
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server refused: {}", self.detail)
+        write!(f, "the server refused: {}", self.0)
     }
 }
 

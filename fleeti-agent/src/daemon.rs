@@ -93,7 +93,8 @@ pub async fn run(paths: Paths) -> Result<()> {
                 is_blessed = true;
                 driver.blessed().await?;
             }
-            _ = renewal.tick() => {
+            // On trial nothing is written that the image before could not read.
+            _ = renewal.tick(), if is_blessed => {
                 if identity.is_due(now_s())? {
                     match enrollment::renew(&paths, &identity, &helper).await {
                         Ok(()) => return Ok(()),

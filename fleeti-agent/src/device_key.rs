@@ -35,28 +35,45 @@ pub enum KeptKey {
 }
 
 impl KeptKey {
-    /// The key in this file; made anew where there is none: in the TPM, if there is one that answers. It stays the same until
-    /// the file is taken away, because an answer to a request can be lost.
+    /// The key in the TPM that this file names; another one where there is none. It stays the same until the file is taken
+    /// away, because an answer to a request can be lost.
     ///
     /// # Errors
-    /// I/O, or a file that holds no key.
-    pub async fn at(path: &Path, helper: &Helper) -> Result<Self> {
+    /// When the TPM does not answer, or there is none; nothing is kept then.
+    pub async fn in_tpm(path: &Path, helper: &Helper) -> Result<Self> {
         if let Some(kept) = Self::read(path)? {
             return Ok(kept);
         }
-        let kept = match Self::in_tpm(helper).await {
-            Ok(kept) => kept,
-            Err(e) => {
-                tracing::warn!("the key is made in a file, the TPM has none: {e:#}");
-                let key = SoftKey::generate(Algorithm::P256)?;
-                Self::File(STANDARD.encode(key.to_pkcs8_der()?.as_slice()))
-            }
-        };
-        write_durably(path, &serde_json::to_vec(&kept)?)?;
-        Ok(kept)
+        let seed: KeySeed = rand::random();
+        Self::Tpm { seed: hex::encode(seed), public: helper.device_key(&seed).await? }.keep(path)
     }
 
-    /// The key in this file, if there is one. Earlier agents kept PKCS#8 as it is.
+    /// The key in this file; made anew where there is none.
+    ///
+    /// # Errors
+    /// I/O, or a file that holds no key.
+    pub fn in_file(path: &Path) -> Result<Self> {
+        if let Some(kept) = Self::read(path)? {
+            return Ok(kept);
+        }
+        let key = SoftKey::generate(Algorithm::P256)?;
+        Self::File(STANDARD.encode(key.to_pkcs8_der()?.as_slice())).keep(path)
+    }
+
+    /// Keeps it in this file: PKCS#8 as it is, or what the TPM makes it of.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn keep(self, path: &Path) -> Result<Self> {
+        let bytes = match &self {
+            Self::File(pkcs8) => STANDARD.decode(pkcs8).context("the device key")?,
+            Self::Tpm { .. } => serde_json::to_vec(&self)?,
+        };
+        write_durably(path, &bytes)?;
+        Ok(self)
+    }
+
+    /// The key in this file, if there is one.
     ///
     /// # Errors
     /// I/O, or a file that holds no key.
@@ -71,9 +88,10 @@ impl KeptKey {
         serde_json::from_slice(&bytes).map(Some).with_context(|| path.display().to_string())
     }
 
-    async fn in_tpm(helper: &Helper) -> Result<Self> {
-        let seed: KeySeed = rand::random();
-        Ok(Self::Tpm { seed: hex::encode(seed), public: helper.device_key(&seed).await? })
+    /// Whether it is in the TPM.
+    #[must_use]
+    pub const fn is_in_tpm(&self) -> bool {
+        matches!(self, Self::Tpm { .. })
     }
 
     /// What the TPM makes it of; nothing for a key in a file.

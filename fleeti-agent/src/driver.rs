@@ -231,8 +231,8 @@ impl Driver {
             return self.refuse_revoked(wish).await;
         }
         match (&self.kept.state, &self.kept.wish) {
-            // Windows and locks come with rollout policies; until then an update may always be activated.
-            (State::Staged { .. }, _) => self.step(Event::MayActivate).await,
+            // Windows and locks come with rollout policies; until then an update that is still wanted may always be activated.
+            (State::Staged { target, .. }, Some(wish)) if target == wish => self.step(Event::MayActivate).await,
             (State::Idle, Some(wish)) if *wish != self.boot.running.version => {
                 let wish = wish.clone();
                 self.step(Event::Desired(wish)).await

@@ -11,13 +11,14 @@ use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
-use fleeti_core::wire::attestation::{KeyProof, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret};
+use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret};
 use fleeti_core::wire::device::{
     EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, ProvedRenewRequest, RenewRequest,
     RenewResponse,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
 
 /// The identity of this device; enrolls, as often as it takes, when there is none.
 ///
@@ -48,22 +49,26 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 
 /// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
-    let mut channel = anonymous(paths, &Server::of(record)?).await?;
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
     let path = paths.state.join("pairing.json");
-    let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<PairResponse>(&bytes).ok());
-    let begun = match kept.filter(|k| now_s() < k.expires_s) {
+    let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Pairing>(&bytes).ok());
+    let begun = match kept.filter(|k| now_s() < k.begun.expires_s) {
         Some(kept) => kept,
         None => {
-            let key = identity::first_key(paths, helper).await?.open(paths)?;
-            let request = PairRequest { csr_pem: fleeti_pki::csr::create(key.as_ref())?, running: running_release(paths)? };
-            let begun: PairResponse = channel.post("/pair", &request).await?;
-            write_durably(&path, &serde_json::to_vec(&begun)?)?;
-            begun
+            // The token is for the one key: that a TPM does what is wanted is seen before.
+            let is_in_tpm = matches!(helper.tpm_identity().await, Ok(Some(_))) && identity::first_key(paths, helper, true).await.is_ok();
+            let csr_pem = csr(&identity::first_key(paths, helper, is_in_tpm).await?, paths)?;
+            let request = PairRequest { csr_pem, running: running_release(paths)? };
+            let begun = anonymous(paths, &Server::of(record)?).await?.post("/pair", &request).await?;
+            let pairing = Pairing { begun, is_in_tpm };
+            write_durably(&path, &serde_json::to_vec(&pairing)?)?;
+            pairing
         }
     };
+    let Pairing { begun, is_in_tpm } = begun;
     helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
     let wait = PairWait { token: begun.token.clone() };
+    let mut channel = anonymous(paths, &Server::of(record)?).await?;
     loop {
         match channel.post::<_, PairWaited>("/pair/wait", &wait).await {
             Ok(waited) if waited.is_paired => break,
@@ -76,13 +81,26 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
             }
         }
     }
-    let identity = enroll(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper).await?;
+    let identity = enroll_with(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper, is_in_tpm).await?;
     std::fs::remove_file(&path).ok();
     Ok(identity)
 }
 
+/// A code that is shown, and for which key.
+#[derive(Serialize, Deserialize)]
+struct Pairing {
+    #[serde(flatten)]
+    begun: PairResponse,
+    #[serde(default)]
+    is_in_tpm: bool,
+}
+
 async fn anonymous(paths: &Paths, server: &Server) -> Result<Channel> {
     Channel::open(&server.https_url, identity::anonymous_tls(paths)?).await
+}
+
+fn csr(key: &KeptKey, paths: &Paths) -> Result<String> {
+    Ok(fleeti_pki::csr::create(key.open(paths)?.as_ref())?)
 }
 
 /// The record names the root that the server must chain to; the image brings it.
@@ -94,73 +112,87 @@ fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
     Ok(())
 }
 
-/// A token for a certificate. A device with a TPM shows it first, gives back what only that TPM gives away, and has it say
-/// that the key is in it, all over one connection.
+/// A token for a certificate: with a key in the TPM, or, where there is none or it does not do what is wanted, in a file. A
+/// token that is for one TPM is not taken without it.
 async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
-    let server = Server::of(record)?;
-    let kept = identity::first_key(paths, helper).await?;
-    let mut channel = anonymous(paths, &server).await?;
-    let tpm = match kept.seed()? {
-        Some(seed) => Some(prove(&mut channel, &record.token, &seed, helper).await?),
-        None => None,
+    let by_tpm = match helper.tpm_identity().await {
+        Ok(None) => return enroll_with(paths, record, helper, false).await,
+        Ok(Some(_)) => enroll_with(paths, record, helper, true).await,
+        Err(e) => Err(e),
     };
-    let request = EnrollRequest {
-        token: record.token.clone(),
-        csr_pem: fleeti_pki::csr::create(kept.open(paths)?.as_ref())?,
-        architecture: Architecture::X86_64,
-        running: running_release(paths)?,
-        tpm,
+    let reason = match by_tpm {
+        Ok(identity) => return Ok(identity),
+        Err(reason) => reason,
     };
-    let response: EnrollResponse = channel.post("/enroll", &request).await?;
-    Identity::store(paths, response, server)
+    tracing::warn!("the TPM does not enroll this device: {reason:#}; a key in a file is tried");
+    enroll_with(paths, record, helper, false).await.map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
 }
 
-async fn prove(channel: &mut Channel, token: &str, seed: &KeySeed, helper: &Helper) -> Result<TpmEnrollment> {
-    let tpm = helper.tpm_identity().await?.context("the TPM is gone")?;
+/// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say that the key is in it, all over
+/// one connection.
+async fn enroll_with(paths: &Paths, record: &EnrollmentRecord, helper: &Helper, is_in_tpm: bool) -> Result<Identity> {
+    let server = Server::of(record)?;
+    let kept = identity::first_key(paths, helper, is_in_tpm).await?;
+    let csr_pem = csr(&kept, paths)?;
+    // What takes a TPM's time and is about no connection comes before there is one.
+    let shown = if is_in_tpm { helper.tpm_identity().await? } else { None };
+    let mut channel = anonymous(paths, &server).await?;
+    let tpm = match (kept.seed()?, shown) {
+        (Some(seed), shown) => Some(prove(&mut channel, &record.token, (&seed, shown.context("the TPM is gone")?), helper).await?),
+        (None, _) => None,
+    };
+    let request =
+        EnrollRequest { token: record.token.clone(), csr_pem, architecture: Architecture::X86_64, running: running_release(paths)?, tpm };
+    let response: EnrollResponse = channel.post("/enroll", &request).await?;
+    Identity::store(paths, kept, response, server)
+}
+
+async fn prove(channel: &mut Channel, token: &str, (seed, tpm): (&KeySeed, TpmIdentity), helper: &Helper) -> Result<TpmEnrollment> {
     let secret: TpmSecret = channel.post("/enroll/tpm", &TpmEnrollRequest { token: token.to_owned(), tpm }).await?;
     let given = helper.tpm_activate(secret.blob, secret.secret).await?;
     let key = helper.certify(seed, Occasion::Enrollment(sha256_hex(token.as_bytes())), &channel.binding()?).await?;
     Ok(TpmEnrollment { proof: TpmProof { id: secret.id, secret: given }, key })
 }
 
-/// A new certificate over a new key. While the old one is good it stands for the device; afterwards its TPM does.
+/// A new certificate over a new key. While the old one is good it stands for the device; afterwards its TPM does. A key in the
+/// TPM is followed by one in the TPM; one in a file as well, where that is taken.
 ///
 /// # Errors
-/// When the server refuses or cannot be reached.
+/// When the server refuses or cannot be reached, or the TPM does not answer.
 pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<()> {
-    let next = identity::next_key(paths, helper).await?;
+    match renew_in_tpm(paths, identity, helper).await {
+        Err(e) if !identity.is_in_tpm => {
+            tracing::info!("the next key is in a file: {e:#}");
+            let next = identity::next_key(paths, helper, false).await?;
+            let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };
+            let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?).await?;
+            let response = channel.post("/renew", &request).await?;
+            identity.store_renewed(paths, next, response)
+        }
+        result => result,
+    }
+}
+
+async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<()> {
+    let next = identity::next_key(paths, helper, true).await?;
+    let seed = next.seed()?.context("a key in the TPM")?;
+    let csr_pem = csr(&next, paths)?;
     let url = &identity.server.https_url;
+    let certified = async |channel: &Channel| helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await;
     let by_certificate = async {
         let mut channel = Channel::open(url, identity.tls(paths)?).await?;
-        let (csr_pem, key) = request_of(paths, &next, identity, helper, &channel).await?;
-        channel.post("/renew", &RenewRequest { csr_pem, key }).await
+        let key = Some(certified(&channel).await?);
+        channel.post("/renew", &RenewRequest { csr_pem: csr_pem.clone(), key }).await
     };
     let response: RenewResponse = match by_certificate.await {
         Ok(response) => response,
-        Err(e) if next.seed()?.is_some() => {
+        Err(e) => {
             tracing::warn!("the certificate renews nothing: {e:#}; the TPM is asked");
             let mut channel = Channel::open(url, identity::anonymous_tls(paths)?).await?;
-            let (csr_pem, key) = request_of(paths, &next, identity, helper, &channel).await?;
-            let key = key.context("a key in the TPM is certified")?;
-            channel.post("/renew/proved", &ProvedRenewRequest { device: identity.device.clone(), csr_pem, key }).await?
+            let key = certified(&channel).await?;
+            let request = ProvedRenewRequest { device: identity.device.clone(), csr_pem: csr_pem.clone(), key };
+            channel.post("/renew/proved", &request).await?
         }
-        Err(e) => return Err(e),
     };
     identity.store_renewed(paths, next, response)
-}
-
-/// The request for a key, and what the TPM says of it over this connection.
-async fn request_of(
-    paths: &Paths,
-    next: &KeptKey,
-    identity: &Identity,
-    helper: &Helper,
-    channel: &Channel,
-) -> Result<(String, Option<KeyProof>)> {
-    let csr_pem = fleeti_pki::csr::create(next.open(paths)?.as_ref())?;
-    let key = match next.seed()? {
-        Some(seed) => Some(helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await?),
-        None => None,
-    };
-    Ok((csr_pem, key))
 }

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
-use fleeti_pki::signer::Signer;
 use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -48,6 +47,8 @@ pub struct Identity {
     pub device: DeviceId,
     /// Where its server is.
     pub server: Server,
+    /// Whether its key is in the TPM.
+    pub is_in_tpm: bool,
     key: TlsKey,
     chain_pem: String,
     /// The moment of the server's window that this device has chosen.
@@ -71,24 +72,39 @@ fn first_key_path(paths: &Paths) -> PathBuf {
     paths.state.join("device.key")
 }
 
-/// The key that the device enrolls with; made at the first call.
+/// Where a key waits for its certificate; in the TPM or in a file, because either may turn out to be of no use.
 ///
-/// # Errors
-/// I/O.
-pub async fn first_key(paths: &Paths, helper: &Helper) -> Result<KeptKey> {
-    KeptKey::at(&first_key_path(paths), helper).await
+/// Each stays the same until there is one, because the answer to a request can be lost.
+fn waiting_path(paths: &Paths, what: &str, is_in_tpm: bool) -> PathBuf {
+    paths.state.join(format!("{what}{}.key", if is_in_tpm { "-tpm" } else { "" }))
 }
 
-fn next_key_path(paths: &Paths) -> PathBuf {
-    paths.state.join("next.key")
-}
-
-/// The key of the next certificate; the same until there is one, because the answer to a request can be lost.
+/// A key that waits for the first certificate.
 ///
 /// # Errors
-/// I/O.
-pub async fn next_key(paths: &Paths, helper: &Helper) -> Result<KeptKey> {
-    KeptKey::at(&next_key_path(paths), helper).await
+/// When it is to be in the TPM and that does not answer; I/O.
+pub async fn first_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
+    waiting_key(paths, "first", helper, is_in_tpm).await
+}
+
+/// A key that waits for the next certificate.
+///
+/// # Errors
+/// When it is to be in the TPM and that does not answer; I/O.
+pub async fn next_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
+    waiting_key(paths, "next", helper, is_in_tpm).await
+}
+
+async fn waiting_key(paths: &Paths, what: &str, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
+    let path = waiting_path(paths, what, is_in_tpm);
+    if is_in_tpm { KeptKey::in_tpm(&path, helper).await } else { KeptKey::in_file(&path) }
+}
+
+/// None of them waits any more.
+fn forget_waiting(paths: &Paths, what: &str) {
+    for is_in_tpm in [false, true] {
+        fs::remove_file(waiting_path(paths, what, is_in_tpm)).ok();
+    }
 }
 
 impl Identity {
@@ -104,26 +120,27 @@ impl Identity {
         let server = serde_json::from_slice(&fs::read(server)?)?;
         let renew_at_s = fs::read_to_string(paths.state.join("renew-at")).ok().and_then(|t| t.trim().parse().ok());
         let key = KeptKey::read(&first_key_path(paths))?.context("the device's key is gone")?;
-        let enrolled = Self::new(key.open(paths)?, fs::read_to_string(chain)?, server, renew_at_s)?;
+        let enrolled = Self::new((paths, &key), fs::read_to_string(chain)?, server, renew_at_s)?;
         let Ok(bytes) = fs::read(paths.state.join("renewed.json")) else { return Ok(Some(enrolled)) };
         let renewed: Renewed = serde_json::from_slice(&bytes).context("renewed.json")?;
-        let renewed = Self::new(renewed.key.open(paths)?, renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
+        let renewed = Self::new((paths, &renewed.key), renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
         // Of another enrollment: the newer one counts.
         Ok(Some(if renewed.device == enrolled.device { renewed } else { enrolled }))
     }
 
-    /// Keeps what enrollment gave.
+    /// Keeps what enrollment gave for a key.
     ///
     /// # Errors
     /// When the certificate is not for this key and device; I/O.
-    pub fn store(paths: &Paths, response: EnrollResponse, server: Server) -> Result<Self> {
+    pub fn store(paths: &Paths, key: KeptKey, response: EnrollResponse, server: Server) -> Result<Self> {
         let at_s = moment(response.renewal);
-        let key = KeptKey::read(&first_key_path(paths))?.context("the device's key is gone")?;
-        let identity = Self::new(key.open(paths)?, response.certificate_chain_pem, server, Some(at_s))?;
+        let identity = Self::new((paths, &key), response.certificate_chain_pem, server, Some(at_s))?;
         ensure!(identity.device == response.device, "the certificate is for another device");
         write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
         write_durably(&paths.state.join("renew-at"), at_s.to_string().as_bytes())?;
+        key.keep(&first_key_path(paths))?;
         write_durably(&paths.state.join("device.pem"), identity.chain_pem.as_bytes())?;
+        forget_waiting(paths, "first");
         Ok(identity)
     }
 
@@ -133,11 +150,11 @@ impl Identity {
     /// When it is not for this key and device; I/O.
     pub fn store_renewed(&self, paths: &Paths, next: KeptKey, response: RenewResponse) -> Result<()> {
         let at_s = moment(response.renewal);
-        let renewed = Self::new(next.open(paths)?, response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
+        let renewed = Self::new((paths, &next), response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
         ensure!(renewed.device == self.device, "the certificate is for another device");
         let file = Renewed { key: next, chain_pem: renewed.chain_pem, renew_at_s: at_s };
         write_durably(&paths.state.join("renewed.json"), &serde_json::to_vec(&file)?)?;
-        fs::remove_file(next_key_path(paths)).ok();
+        forget_waiting(paths, "next");
         Ok(())
     }
 
@@ -152,12 +169,13 @@ impl Identity {
         Ok(now_s > self.renew_at_s.map_or(latest, |at| at.min(latest)))
     }
 
-    fn new(key: Arc<dyn Signer>, chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
+    fn new((paths, kept): (&Paths, &KeptKey), chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
+        let key = kept.open(paths)?;
         let leaf = certificate::from_pem(&chain_pem)?;
         let device = certificate::device_of(&leaf)?;
         let certified = certificate::public_key_der(&leaf)?;
         ensure!(certified == key.public_key_der(), "the certificate is for another key");
-        Ok(Self { device, server, key: TlsKey(key), chain_pem, renew_at_s })
+        Ok(Self { device, server, is_in_tpm: kept.is_in_tpm(), key: TlsKey(key), chain_pem, renew_at_s })
     }
 
     /// TLS with this identity.

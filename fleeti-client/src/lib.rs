@@ -24,7 +24,7 @@ use fleeti_core::wire::api::{
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
     RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
-use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::attestation::{AskedFleet, Attestation};
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -220,6 +220,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn challenge_device(&self, id: &DeviceId) -> Result<()> {
         self.post(&format!("devices/{id}/attestation/challenge"), &()).await
+    }
+    /// Asks the TPM of every device of a fleet that is there; how many that are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn challenge_fleet(&self, fleet: &FleetId) -> Result<u64> {
+        Ok(self.post::<_, AskedFleet>(&format!("fleets/{fleet}/attestation/challenge"), &()).await?.asked)
     }
     /// Accepts the firmware that a device has now.
     ///

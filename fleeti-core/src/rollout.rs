@@ -328,16 +328,15 @@ fn reported(
     use update::State as U;
     let ours = update.target().is_some_and(|t| *t == state.release.version) && running.line == state.release.line;
     match update {
-        // What it runs counts, also when an older try of something else ended badly. A contradiction from before is waited out:
-        // the TPM is asked anew.
+        // What it runs counts, also when an older try of something else ended badly. A proof from before its word is none, and
+        // neither is a contradiction: the TPM is asked anew.
         U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => match proof {
             Proof::NotAsked => DevicePhase::Succeeded,
-            Proof::Of(release) if *release == state.release => DevicePhase::Succeeded,
             Proof::Of(_) | Proof::Missing | Proof::Contradicted => DevicePhase::Proving,
         },
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
-        // It goes on only until it hears that it is held.
-        U::Staging { .. } | U::Staged { .. } if *before == DevicePhase::Held => DevicePhase::Held,
+        // It goes on until it hears that it is held, and what it cannot fetch then is no failure of its own.
+        U::Staging { .. } | U::Staged { .. } | U::Failed { .. } if *before == DevicePhase::Held => DevicePhase::Held,
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,
         U::Armed { .. } if ours => DevicePhase::Rebooting,
@@ -454,6 +453,9 @@ mod tests {
             let (s, _) = step(&s, report(1, "kiosk@1", update)).unwrap();
             let (s, effects) = step(&s, appraised(1, false, Proof::Contradicted)).unwrap();
             assert_eq!((s.devices[&device(1)].clone(), effects), (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+            // What it was downloading is refused to it now.
+            let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
+            assert_eq!(step(&s, report(1, "kiosk@1", failed)).unwrap(), (s, vec![]));
         }
         // Once it restarts into it, nothing can be taken back.
         let (s, _) = step(&s, report(1, "kiosk@1", U::Armed { target: two() })).unwrap();
@@ -468,7 +470,7 @@ mod tests {
             Event::Reported { device, running, update, heard, standing: Standing { may_update: true, proof } }
         };
         let of = |release: &str| Proof::Of(release.parse().unwrap());
-        for proof in [Proof::Missing, of("kiosk@1"), Proof::Contradicted] {
+        for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::Contradicted] {
             let (proving, effects) = step(&s, idle(proof)).unwrap();
             assert_eq!(proving.devices[&device(1)], DevicePhase::Proving);
             assert_eq!(effects, vec![Effect::Challenge(device(1)), Effect::Publish]);
@@ -478,7 +480,6 @@ mod tests {
             let (wrong, effects) = step(&proving, appraised(1, false, Proof::Contradicted)).unwrap();
             assert_eq!((wrong.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
         }
-        assert_eq!(step(&s, idle(of("kiosk@2"))).unwrap().0.phase, Phase::Succeeded, "proved before it said so");
     }
 
     #[test]
@@ -489,12 +490,22 @@ mod tests {
     proptest! {
         #[test]
         fn terminal_states_absorb_and_finished_devices_stay_finished(
-            picks in prop::collection::vec((0u8..4, 0usize..7, any::<bool>()), 0..60)
+            picks in prop::collection::vec((0u8..4, 0usize..7, any::<bool>(), 0usize..6), 0..60)
         ) {
+            let proofs = [
+                Proof::NotAsked, Proof::Missing, Proof::Contradicted, Proof::Of("kiosk@1".parse().unwrap()), Proof::Of("kiosk@2".parse().unwrap()),
+            ];
             let mut s = step(&rollout(), start(&[0, 1, 2])).unwrap().0;
-            for (n, u, newer) in picks {
-                let event = if n == 3 { Event::Abort } else {
-                    report(n, if newer { "kiosk@2" } else { "kiosk@1" }, updates()[u].clone())
+            for (n, u, newer, p) in picks {
+                let event = match (n, proofs.get(p)) {
+                    (3, None) => Event::Abort,
+                    (3, Some(proof)) => appraised(u8::try_from(u % 3).unwrap(), newer, proof.clone()),
+                    (n, proof) => {
+                        let reported = report(n, if newer { "kiosk@2" } else { "kiosk@1" }, updates()[u].clone());
+                        let Event::Reported { device, running, update, heard, standing } = reported else { unreachable!() };
+                        let proof = proof.cloned().unwrap_or(standing.proof);
+                        Event::Reported { device, running, update, heard, standing: Standing { may_update: true, proof } }
+                    }
                 };
                 match step(&s, event) {
                     Ok((next, _)) => {

@@ -5,6 +5,7 @@ use crate::db::{Db, Tx};
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
+use crate::service::evidence::Answer;
 use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
 use crate::service::policy::Policies;
@@ -37,6 +38,8 @@ pub struct App {
     pub signer: SignerHandle,
     /// Devices that enroll.
     pub intake: mpsc::Sender<Applicant>,
+    /// Devices that prove what they run.
+    pub evidence: mpsc::Sender<Answer>,
     /// Wakes what carries acts to the audit log.
     pub audit_waits: Notify,
     /// Storage.

@@ -7,7 +7,7 @@ use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
 use crate::service::policy::Policies;
 use crate::service::trust::{self, Trust};
-use crate::service::{audit, intake, notice, releases, revocation, signing};
+use crate::service::{audit, evidence, intake, notice, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -29,6 +29,9 @@ use utoipa_actix_web::AppExt;
 
 /// The list and the server's own certificate are made anew this often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// How long a device may take for the first request of a connection: what its TPM says in it is about that connection, and a
+/// TPM takes its time.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// After a failure.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
 
@@ -95,6 +98,7 @@ impl Server {
         let tls = TlsState::new(new_identity(&signer, &trust, &config.names).await?, &lists)?;
         let (events, _) = broadcast::channel(1024);
         let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
+        let (evidence, answers) = mpsc::channel(evidence::QUEUE_MAX);
         let app = Arc::new(App {
             config,
             pki,
@@ -104,6 +108,7 @@ impl Server {
             signer,
             audit_waits: Notify::new(),
             intake,
+            evidence,
             db,
             hub: Hub::default(),
             tls,
@@ -144,6 +149,7 @@ impl Server {
         let device_server = HttpServer::new(move || WebApp::new().app_data(shared.0.clone()).configure(http::device::routes))
             .on_connect(http::device::on_connect)
             .keep_alive(HTTP_KEEP_ALIVE)
+            .client_request_timeout(FIRST_REQUEST)
             .workers(1)
             .disable_signals()
             .listen_rustls_0_23(https, https_config(&app)?)?
@@ -161,6 +167,7 @@ impl Server {
             }),
             tokio::spawn(renew(Arc::clone(&app))),
             tokio::spawn(intake::run(Arc::clone(&app), applicants)),
+            tokio::spawn(evidence::run(Arc::clone(&app), answers)),
             tokio::spawn(audit::carry(Arc::clone(&app))),
             tokio::spawn(notice::run(Arc::clone(&app))),
         ];

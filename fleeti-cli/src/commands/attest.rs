@@ -9,7 +9,7 @@ use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::attestation::{Claim, Level, NoLevel, Tier};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::attestation::{AskedFleet, Attestation};
 use std::time::Duration;
 
 /// How long an answer is waited for.
@@ -39,6 +39,13 @@ pub enum Command {
     Now {
         /// The device.
         device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Ask every device of a fleet that is there. What they answer is on their pages within seconds.
+    Fleet {
+        /// The fleet.
+        fleet: FleetId,
         #[command(flatten)]
         server: Server,
     },
@@ -79,6 +86,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Show { device, ear: true, server, .. } => {
             let found = block_on(async { server.client()?.ear(&device).await.map_err(refused) })?;
             output.data(&found, |ear| serde_json::to_string_pretty(ear).unwrap_or_default());
+        }
+        Command::Fleet { fleet, server } => {
+            let asked = block_on(async { server.client()?.challenge_fleet(&fleet).await.map_err(refused) })?;
+            output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));
         }
         Command::Policy { fleet, update, success, secrets, firmware, server } => {
             let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)? };
@@ -134,11 +145,9 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
 async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<Policy, Failure> {
     let before = client.attestation_policy(fleet).await.map_err(refused)?;
     let mut policy = before.clone();
-    for (part, change) in [
-        (&mut policy.update, changes.update),
-        (&mut policy.success, changes.success),
-        (&mut policy.secrets, changes.secrets),
-    ] {
+    for (part, change) in
+        [(&mut policy.update, changes.update), (&mut policy.success, changes.success), (&mut policy.secrets, changes.secrets)]
+    {
         *part = change.map_or(*part, |Asked(level)| level);
     }
     policy.firmware = changes.firmware.unwrap_or(policy.firmware);

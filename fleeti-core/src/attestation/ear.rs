@@ -72,14 +72,7 @@ mod tests {
 
     #[test]
     fn a_result_is_an_ear() {
-        let claim = |aspect, tier| Claim {
-            aspect,
-            tier,
-            code: "c".into(),
-            finding: "f".into(),
-            source: "s".into(),
-            raise: None,
-        };
+        let claim = |aspect, tier| Claim { aspect, tier, code: "c".into(), finding: "f".into(), source: "s".into(), raise: None };
         let result = AttestationResult {
             level: Level::VerifiedBoot,
             claims: vec![

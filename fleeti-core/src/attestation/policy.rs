@@ -62,12 +62,7 @@ impl Policy {
     /// promised; secrets are for a boot that is verified.
     #[must_use]
     pub const fn usual() -> Self {
-        Self {
-            update: Some(Level::Token),
-            success: Some(Level::Token),
-            secrets: Some(Level::VerifiedBoot),
-            firmware: Firmware::Pinned,
-        }
+        Self { update: Some(Level::Token), success: Some(Level::Token), secrets: Some(Level::VerifiedBoot), firmware: Firmware::Pinned }
     }
 
     /// Whether a device at this level is told of an update.

@@ -181,6 +181,13 @@ pub struct Attestation {
     pub registers: Vec<MeasuredRegister>,
 }
 
+/// The answer to `POST /fleets/{fleet}/attestation/challenge`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AskedFleet {
+    /// How many devices are there and were asked.
+    pub asked: u64,
+}
+
 /// A device's TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tpm {

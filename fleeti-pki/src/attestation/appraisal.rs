@@ -20,6 +20,8 @@ pub struct Reference {
     pub kernel_image: [u8; 32],
     /// Register 11 once it is up.
     pub register_11: [u8; 32],
+    /// It should run nowhere any more.
+    pub is_revoked: bool,
 }
 
 /// What is known of a device, by others than itself.
@@ -249,9 +251,14 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
             return wrong(if n == 12 { "register-12" } else { "register-13" }, format!("{what} from outside the release was loaded"));
         }
     }
+    if reference.is_revoked {
+        let finding = format!("{} was started, which is revoked", reference.release);
+        return (Some(reference), of(Tier::Warning, "release-revoked", finding, Some("an update to a release that is not")));
+    }
+    // On its way, or gone back: it is one that is allowed, and whoever waits for another one compares.
     if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {
-        let finding = format!("{} was started, and {wanted} is what it should run", reference.release);
-        return (Some(reference), of(Tier::Warning, "release-other", finding, Some("the update that it was told of")));
+        let finding = format!("{} was started and nothing beside it; {wanted} is what it should run next", reference.release);
+        return (Some(reference), of(Tier::Affirming, "release-other", finding, None));
     }
     let finding =
         format!("a boot loader that it may have and the kernel image of {} were started, and nothing beside them", reference.release);

@@ -165,6 +165,7 @@ pub fn known(log: &FirmwareLog) -> Known {
         release: "kiosk@1".parse().unwrap(),
         kernel_image: boot.programs[1],
         register_11: after_phases(registers[&11], &PHASES.join(":")),
+        is_revoked: false,
     };
     Known {
         maker: Some(Kind::Hardware),
@@ -236,7 +237,8 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert_eq!(level(&|k| k.firmware_code.as_mut().unwrap().registers[0] = [1; 32]), Level::VerifiedBoot);
     assert_eq!(level(&|k| k.firmware_keys = None), Level::ObservedBoot);
     assert_eq!(level(&|k| k.firmware_keys.as_mut().unwrap().db = vec!["of the next epoch".into()]), Level::ObservedBoot);
-    assert_eq!(level(&|k| k.wanted = Some("kiosk@2".parse().unwrap())), Level::ObservedBoot, "it should run another one");
+    assert_eq!(level(&|k| k.wanted = Some("kiosk@2".parse().unwrap())), Level::VerifiedFirmware, "on its way to another one");
+    assert_eq!(level(&|k| k.references[0].is_revoked = true), Level::ObservedBoot, "revoked, and no lie");
     assert_eq!(level(&|k| k.wanted = Some("kiosk@1".parse().unwrap())), Level::VerifiedFirmware);
     assert_eq!(level(&|k| k.references.clear()), Level::ObservedBoot, "an empty list accepts nothing");
     assert_eq!(level(&|k| k.maker = None), Level::UnverifiedTpm);

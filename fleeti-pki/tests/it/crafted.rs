@@ -1,8 +1,8 @@
 //! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and what only looks odd passes.
 
 use crate::attestation::{Pieces, boot, challenge, known};
-use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::attestation::policy::Firmware;
+use fleeti_core::attestation::{Level, Tier};
 use fleeti_pki::attestation::appraisal::{Known, appraise};
 use fleeti_pki::attestation::evidence::{Before, Evidence, VerifiedEvidence, verify};
 use fleeti_pki::attestation::key::{self, Certification, Purpose};

@@ -17,3 +17,4 @@ UPDATE attestations SET
 
 -- What contradicts what was promised of a device, in words.
 ALTER TABLE devices ADD COLUMN contradiction TEXT;
+CREATE INDEX attestations_by_release ON attestations (release_name);

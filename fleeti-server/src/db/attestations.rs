@@ -6,8 +6,10 @@ use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, FRESH_S};
+use fleeti_core::wire::device::{BootSummary, FirmwareKeys};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{BTreeMap, HashMap};
 
 /// Firmware's logs that are kept of a device.
@@ -138,13 +140,116 @@ pub async fn log(pool: &SqlitePool, device: &DeviceId, sha256: &str) -> Result<O
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).bind(sha256).fetch_optional(pool).await?)
 }
 
-/// SHA-256 of the newest of firmware's logs.
+/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that it has sent.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn newest_log(pool: &SqlitePool, device: &DeviceId) -> Result<Option<String>, AppError> {
-    let sql = "SELECT sha256 FROM evidence_logs WHERE device = $1 ORDER BY received_s DESC LIMIT 1";
+pub async fn to_be_asked(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Option<String>>, AppError> {
+    let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
+               FROM device_tpms t WHERE t.device = $1";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
+}
+
+/// Those of firmware's logs that devices name.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn logs(connection: &mut SqliteConnection, named: &[(&DeviceId, &str)]) -> Result<HashMap<DeviceId, Vec<u8>>, AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new("WITH named (device, sha256) AS (");
+    query.push_values(named, |mut row, (device, sha256)| {
+        row.push_bind(device.as_str()).push_bind(*sha256);
+    });
+    query.push(") SELECT l.device, l.bytes FROM named n JOIN evidence_logs l ON l.device = n.device AND l.sha256 = n.sha256");
+    let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(connection).await?;
+    rows.into_iter().map(|(device, bytes)| Ok((device.parse().map_err(AppError::internal)?, bytes))).collect()
+}
+
+/// A device whose evidence is looked at: what others than itself know of it, and what it proved last.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// TPMT_PUBLIC of its attestation key, base64.
+    pub attestation_key: String,
+    /// Who made its TPM.
+    pub maker: Option<String>,
+    /// What its Secure Boot variables should hold.
+    pub firmware_keys: Option<FirmwareKeys>,
+    /// The release whose boot loader is on its ESP.
+    pub loader_release: Option<ReleaseName>,
+    /// What it should run.
+    pub wanted: Option<ReleaseName>,
+    /// What it says that it runs.
+    pub running: Option<ReleaseName>,
+    /// What contradicts what was promised.
+    pub contradiction: Option<String>,
+    /// What was accepted last.
+    pub accepted: Option<Accepted>,
+    /// The firmware's code.
+    pub firmware_code: Option<FirmwareCodeRow>,
+    /// What was found out last.
+    pub last: Found,
+}
+
+#[derive(sqlx::FromRow)]
+struct SubjectRow {
+    #[sqlx(flatten)]
+    found: FoundRow,
+    attestation_key: String,
+    maker: Option<String>,
+    expected: Option<String>,
+    change_number: Option<i64>,
+    loader_release: Option<String>,
+    desired_release: Option<String>,
+    boot: Option<String>,
+    contradiction: Option<String>,
+    accepted: Option<String>,
+    firmware_code: Option<String>,
+}
+
+impl TryFrom<SubjectRow> for Subject {
+    type Error = AppError;
+    fn try_from(row: SubjectRow) -> Result<Self, AppError> {
+        let release = |text: Option<String>| text.map(|t| t.parse()).transpose().map_err(AppError::internal);
+        let firmware_keys = match (&row.expected, row.change_number) {
+            (Some(text), Some(change)) => Some(super::boot::expected(text, change)?),
+            _ => None,
+        };
+        let boot: Option<BootSummary> = row.boot.map(|t| serde_json::from_str(&t)).transpose()?;
+        Ok(Self {
+            fleet: row.found.fleet.parse().map_err(AppError::internal)?,
+            last: row.found.found()?,
+            attestation_key: row.attestation_key,
+            maker: row.maker,
+            firmware_keys,
+            loader_release: release(row.loader_release)?,
+            wanted: release(row.desired_release)?,
+            running: boot.map(|b| b.running),
+            contradiction: row.contradiction,
+            accepted: row.accepted.map(|t| serde_json::from_str(&t)).transpose()?,
+            firmware_code: row.firmware_code.map(|t| serde_json::from_str(&t)).transpose()?,
+        })
+    }
+}
+
+/// Devices whose TPMs are known, by id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, r.revoked_s IS NOT NULL AS is_revoked, t.attestation_key, t.maker, k.expected, k.change_number, \
+         k.loader_release, d.desired_release, d.boot, d.contradiction, a.accepted, a.firmware_code \
+         FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
+         LEFT JOIN attestations a ON a.device = d.id LEFT JOIN releases r ON r.name = a.release_name WHERE d.id IN (",
+    );
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_str());
+    }
+    query.push(")");
+    let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
+    rows.into_iter().map(|row| Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?))).collect()
 }
 
 /// What was accepted last.
@@ -221,29 +326,34 @@ pub async fn is_last(tx: &mut Tx<'_>, device: &DeviceId, result: &AttestationRes
     Ok(found == 1)
 }
 
-/// Keeps it. The firmware's code is kept once: it is an operator's to change.
+/// Keeps what is known of devices' evidence. The firmware's code is kept once: it is an operator's to change.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep(tx: &mut Tx<'_>, device: &DeviceId, row: &AttestationRow) -> Result<(), AppError> {
-    let result = &row.result;
-    let sql = "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-               ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, \
-               accepted = excluded.accepted, firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), \
-               result = excluded.result, level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name";
-    sqlx::query(sql)
-        .bind(device.as_str())
-        .bind(&row.nonce)
-        .bind(serde_json::to_string(&row.evidence)?)
-        .bind(row.accepted.as_ref().map(serde_json::to_string).transpose()?)
-        .bind(row.firmware_code.as_ref().map(serde_json::to_string).transpose()?)
-        .bind(serde_json::to_string(result)?)
-        .bind(result.level as i64)
-        .bind(seconds(result.appraised_s))
-        .bind(result.release.as_ref().map(ToString::to_string))
-        .execute(&mut **tx)
-        .await?;
+pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Result<(), AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name) ",
+    );
+    let texts = rows.iter().map(|(_, row)| {
+        Ok((
+            serde_json::to_string(&row.evidence)?,
+            row.accepted.as_ref().map(serde_json::to_string).transpose()?,
+            row.firmware_code.as_ref().map(serde_json::to_string).transpose()?,
+            serde_json::to_string(&row.result)?,
+        ))
+    });
+    let texts = texts.collect::<Result<Vec<_>, serde_json::Error>>()?;
+    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), (evidence, accepted, firmware_code, result))| {
+        line.push_bind(device.as_str()).push_bind(&row.nonce).push_bind(evidence).push_bind(accepted).push_bind(firmware_code);
+        line.push_bind(result).push_bind(row.result.level as i64).push_bind(seconds(row.result.appraised_s));
+        line.push_bind(row.result.release.as_ref().map(ToString::to_string));
+    });
+    query.push(
+        " ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
+         firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), result = excluded.result, \
+         level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name",
+    );
+    query.build().execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -254,16 +364,27 @@ pub struct Found {
     appraised_s: u64,
     /// The release that was measured.
     pub release: Option<ReleaseName>,
+    /// That one is revoked.
+    is_revoked: bool,
 }
 
 impl Found {
     /// Of a device that has proved nothing: what it enrolled with.
-    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None };
+    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None, is_revoked: false };
 
     /// The level now.
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {
         if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
+    }
+
+    /// The level now, as far as an update is concerned: that the release which was verified is revoked is why it is to go.
+    #[must_use]
+    pub fn level_for_update(&self, now_s: u64) -> Level {
+        match self.level_at(now_s) {
+            Level::ObservedBoot if self.is_revoked => Level::VerifiedBoot,
+            level => level,
+        }
     }
 
     /// Whether it still counts.
@@ -280,6 +401,7 @@ struct FoundRow {
     level: Option<i64>,
     appraised_s: Option<i64>,
     release_name: Option<String>,
+    is_revoked: bool,
 }
 
 impl FoundRow {
@@ -290,11 +412,13 @@ impl FoundRow {
             level: level.ok_or_else(|| AppError::internal("a level that is none"))?,
             appraised_s: from_seconds(appraised_s),
             release: self.release_name.as_deref().map(str::parse).transpose().map_err(AppError::internal)?,
+            is_revoked: self.is_revoked,
         })
     }
 }
 
-const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name FROM devices d LEFT JOIN attestations a ON a.device = d.id";
+const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, r.revoked_s IS NOT NULL AS is_revoked FROM devices d \
+     LEFT JOIN attestations a ON a.device = d.id LEFT JOIN releases r ON r.name = a.release_name";
 
 /// The fleet of a device, and what was found out of it last.
 ///
@@ -316,6 +440,16 @@ pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) 
     rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
 }
 
+/// Devices of a fleet that have shown a TPM and are not revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn with_tpm(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
+    let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
 /// Devices of a fleet that have sent evidence, after an id.
 ///
 /// # Errors
@@ -323,6 +457,16 @@ pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) 
 pub async fn with_evidence(pool: &SqlitePool, fleet: &FleetId, after: &str, limit: u32) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT d.id FROM devices d JOIN attestations a ON a.device = d.id WHERE d.fleet = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
+/// Devices whose last evidence was of a release.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn on_release(pool: &SqlitePool, release: &ReleaseName) -> Result<Vec<DeviceId>, AppError> {
+    let ids: Vec<String> =
+        sqlx::query_scalar("SELECT device FROM attestations WHERE release_name = $1").bind(release.to_string()).fetch_all(pool).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -345,13 +489,13 @@ pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Re
     Ok(())
 }
 
-/// Keeps what contradicts what was promised of a device; whether that is news.
+/// Keeps what contradicts what was promised of a device.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_contradiction(tx: &mut Tx<'_>, device: &DeviceId, what: Option<&str>) -> Result<bool, AppError> {
-    let sql = "UPDATE devices SET contradiction = $2 WHERE id = $1 AND contradiction IS NOT $2";
-    Ok(sqlx::query(sql).bind(device.as_str()).bind(what).execute(&mut **tx).await?.rows_affected() == 1)
+pub async fn set_contradiction(tx: &mut Tx<'_>, device: &DeviceId, what: Option<&str>) -> Result<(), AppError> {
+    sqlx::query("UPDATE devices SET contradiction = $2 WHERE id = $1").bind(device.as_str()).bind(what).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Accepts the firmware's code, unless the device has answered since `seen`; whether it did.

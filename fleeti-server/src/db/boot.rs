@@ -33,7 +33,7 @@ pub struct BootKeysRow {
     pub may_end_fallback: bool,
 }
 
-fn expected(text: &str, change_number: i64) -> Result<FirmwareKeys, AppError> {
+pub(super) fn expected(text: &str, change_number: i64) -> Result<FirmwareKeys, AppError> {
     Ok(FirmwareKeys { change: from_seconds(change_number), ..serde_json::from_str(text)? })
 }
 

@@ -54,6 +54,10 @@ struct Session<'a> {
     challenge: bool,
     /// What it was asked last and has not answered.
     asked: Option<Asked>,
+    /// It was asked because its session began.
+    was_asked: bool,
+    /// The log of firmware that it has named in this session.
+    heard_log: Option<String>,
     /// When it is asked again.
     ask_at: Instant,
     /// More lies in the mailbox than may be on its way at once.
@@ -90,6 +94,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         notice: false,
         challenge: false,
         asked: None,
+        was_asked: false,
+        heard_log: None,
         ask_at: next_time(),
         held_back: false,
     };
@@ -326,7 +332,10 @@ impl Session<'_> {
         };
         let received = match kind {
             // The question belongs to this session, and is answered once.
-            Up::Evidence => attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await,
+            Up::Evidence => {
+                let received = attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await;
+                received.map(|log| self.heard_log = Some(log))
+            }
             Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
         };
         let reason = match received {
@@ -373,8 +382,8 @@ impl Session<'_> {
         self.desired = Some(devices::desired(self.app, &self.device).await?);
         self.commands = true;
         self.notice = true;
-        // Asked at the start of a session, and not again when the device subscribes to what it was subscribed to.
-        self.challenge |= self.asked.is_none();
+        // Asked at the start of a session, and not again because the device subscribes again.
+        self.challenge |= !std::mem::replace(&mut self.was_asked, true);
         Ok(())
     }
 
@@ -397,7 +406,7 @@ impl Session<'_> {
         self.held_back |= self.notice && self.subscribed.contains(&Down::Notice);
         if self.subscribed.contains(&Down::Challenge) && self.challenge && self.in_flight.len() < IN_FLIGHT_MAX {
             self.challenge = false;
-            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device).await? {
+            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await? {
                 self.asked = Some(asked);
                 self.send(Down::Challenge, &serde_json::to_vec(&challenge)?).await?;
             }

@@ -97,6 +97,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(attestation::get_policy)
                 .service(attestation::set_policy)
                 .service(attestation::challenge)
+                .service(attestation::challenge_fleet)
                 .service(attestation::accept_firmware)
                 .service(audit::list_entries)
                 .service(audit::get_proof)

@@ -7,7 +7,7 @@ use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::attestation::{AskedFleet, Attestation};
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -46,6 +46,13 @@ pub async fn set_policy(app: Data<AppRef>, fleet: Path<FleetId>, body: Json<Poli
 pub async fn challenge(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     attestation::ask_now(&app, &device).await?;
     Ok(HttpResponse::Accepted().json(()))
+}
+
+/// Asks the TPM of every device of a fleet that is there.
+#[utoipa::path(tag = "attestation", responses((status = 202, description = "They are asked", body = AskedFleet)))]
+#[post("/fleets/{fleet}/attestation/challenge")]
+pub async fn challenge_fleet(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(HttpResponse::Accepted().json(attestation::ask_fleet(&app, &fleet).await?))
 }
 
 /// Accepts the firmware that a device has now.

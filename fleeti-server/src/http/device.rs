@@ -24,8 +24,12 @@ use serde::Deserialize;
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, AppError>;
+
+/// How long a connection remembers what its device was granted.
+const KNOWN: Duration = Duration::from_secs(60);
 
 /// The one list of routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -61,10 +65,11 @@ struct PeerCertificate {
     known: Mutex<Option<Known>>,
 }
 
-/// What the database said of a device, and when: it holds until any grant changes.
+/// What the database said of a device, and when: it holds until any grant changes, and for a while: what was proved grows old.
 #[derive(Clone)]
 struct Known {
     epoch: u64,
+    until: Instant,
     granted: Option<ReleaseName>,
 }
 
@@ -112,11 +117,12 @@ impl FromRequest for AuthenticatedDevice {
             // The epoch first: what changes while the database is asked makes the answer stale.
             let epoch = app.grants.epoch();
             let known = peer.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(known) = known.filter(|k| k.epoch == epoch) {
+            if let Some(known) = known.filter(|k| k.epoch == epoch && Instant::now() < k.until) {
                 return Ok(Self { id, granted: known.granted });
             }
             let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
-            *peer.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { epoch, granted: granted.clone() });
+            *peer.known.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Known { epoch, until: Instant::now() + KNOWN, granted: granted.clone() });
             Ok(Self { id, granted })
         })
     }

@@ -189,9 +189,9 @@ async fn keep(
     let mut taken = Vec::new();
     for (applicant, result) in applicants.iter().zip(&mut good) {
         let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, &result) else { continue };
-        let is_twice = !shown.insert(&tpm.row.ek_sha256);
+        let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
         if is_twice || attestations::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
-            taken.push((admitted.device.clone(), &tpm.row));
+            taken.push((format!("token {}", &applicant.token_sha256[..16]), &tpm.row));
             *result = Err(tpm::other());
         }
     }
@@ -216,8 +216,8 @@ async fn keep(
     } else {
         drop(tx);
     }
-    for (device, tpm) in taken {
-        tpm::alarm(app, device.as_str(), tpm).await?;
+    for (who, tpm) in taken {
+        tpm::alarm(app, &who, tpm).await?;
     }
     let answer = |(admitted, certified): (Admission, Certified)| {
         let (certificate_chain_pem, renewal) = (chain_pem(app, &certified)?, window(&certified));

@@ -9,6 +9,7 @@ pub mod builds;
 pub mod commands;
 pub mod devices;
 pub mod enrollment;
+pub mod evidence;
 pub mod intake;
 pub mod logs;
 pub mod notice;

@@ -4,7 +4,7 @@ use crate::app::{App, AppRef, now_s};
 use crate::db::attestations::{self, Found};
 use crate::db::{Db, Tx};
 use crate::error::AppError;
-use crate::service::{attestation, rollouts};
+use crate::service::{evidence, rollouts};
 use arc_swap::ArcSwap;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
@@ -14,6 +14,7 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Devices that are looked at anew before others get their turn.
 const BATCH: u32 = 64;
@@ -22,6 +23,7 @@ const BATCH: u32 = 64;
 pub struct Policies {
     own: ArcSwap<HashMap<FleetId, Policy>>,
     usual: Policy,
+    changes: AtomicU64,
 }
 
 impl Policies {
@@ -30,7 +32,11 @@ impl Policies {
     /// # Errors
     /// When the database does not answer.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
-        Ok(Self { own: ArcSwap::from_pointee(attestations::policies(db.pool()).await?), usual: Policy::usual() })
+        Ok(Self {
+            own: ArcSwap::from_pointee(attestations::policies(db.pool()).await?),
+            usual: Policy::usual(),
+            changes: AtomicU64::new(0),
+        })
     }
 
     /// What a fleet asks.
@@ -45,12 +51,19 @@ impl Policies {
         self.own.load().is_empty()
     }
 
+    /// Grows with every change.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
     fn set(&self, fleet: &FleetId, policy: &Policy) {
         self.own.rcu(|all| {
             let mut all = HashMap::clone(all);
             all.insert(fleet.clone(), policy.clone());
             all
         });
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -61,45 +74,64 @@ impl Policies {
 /// [`Code::Invalid`] for a policy that is none.
 pub async fn set(app: &AppRef, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     policy.check().map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
+    let (app, fleet, policy) = (Arc::clone(app), fleet.clone(), policy.clone());
+    // In a task of its own: whoever asked for it may go away in the middle.
+    let changed = tokio::spawn(async move {
+        change(&app, &fleet, &policy).await?;
+        tokio::spawn(async move { reappraise(&app, &fleet).await });
+        Ok(())
+    });
+    changed.await.map_err(AppError::internal)?
+}
+
+async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let before = app.policies.of(fleet);
     attestations::set_policy(&mut tx, fleet, policy).await?;
     app.audit(&mut tx, now_s(), "admin", "fleet.attestation-policy", &format!("{fleet} {}", serde_json::to_string(policy)?)).await?;
     let standings = standings(&mut tx, fleet, policy).await?;
-    let outcome = rollouts::devices_appraised(&mut tx, fleet, standings).await?;
-    // Whoever reads it between the commit and this holds more than is asked, never less: it is set first, and taken back where
-    // the commit fails.
+    let outcome = rollouts::devices_appraised(&mut tx, fleet, standings.into_iter().map(known_before).collect()).await?;
+    // Whoever decides by it in a transaction waits for this one. Whoever only reads decides by the new one from now on, and
+    // looks again once it is settled.
     app.policies.set(fleet, policy);
-    if let Err(e) = tx.commit().await {
+    let committed = tx.commit().await;
+    if committed.is_err() {
         app.policies.set(fleet, &before);
-        return Err(e.into());
     }
     app.grants.changed();
+    committed?;
     app.publish(Event::Fleet { name: fleet.clone() });
     outcome.hand_out(app);
-    let (app, fleet) = (Arc::clone(app), fleet.clone());
-    tokio::spawn(async move {
-        if let Err(e) = reappraise(&app, &fleet).await {
-            tracing::error!("fleet {fleet} was not looked at anew: {e}");
-        }
-    });
     Ok(())
 }
 
 /// Looks anew at what the devices of a fleet have sent.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn reappraise(app: &App, fleet: &FleetId) -> Result<(), AppError> {
+async fn reappraise(app: &App, fleet: &FleetId) {
     let mut after = String::new();
     loop {
-        let devices = attestations::with_evidence(app.db.pool(), fleet, &after, BATCH).await?;
-        let Some(last) = devices.last() else { return Ok(()) };
+        let devices = match attestations::with_evidence(app.db.pool(), fleet, &after, BATCH).await {
+            Ok(devices) => devices,
+            Err(e) => return tracing::error!("fleet {fleet} was not looked at anew: {e}"),
+        };
+        let Some(last) = devices.last() else { return };
         after = last.to_string();
-        for device in &devices {
-            attestation::reappraise(app, device).await?;
+        reappraise_all(app, &devices).await;
+    }
+}
+
+/// Looks anew at what devices have sent; one that cannot be looked at keeps no other from it.
+pub async fn reappraise_all(app: &App, devices: &[DeviceId]) {
+    for device in devices {
+        if let Err(e) = evidence::reappraise(app, device).await {
+            tracing::error!("{device} was not looked at anew: {e}");
         }
     }
+}
+
+/// What was known before is no new contradiction: a rollout that waits for a proof waits for a new one.
+fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing) {
+    let proof = if standing.proof == Proof::Contradicted { Proof::Missing } else { standing.proof };
+    (device, Standing { proof, ..standing })
 }
 
 /// How far a device is trusted, by what its fleet asks.
@@ -112,7 +144,7 @@ fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
         Some(release) => Proof::Of(release.clone()),
         None => Proof::Missing,
     };
-    Standing { may_update: policy.may_update(level), proof }
+    Standing { may_update: policy.may_update(found.level_for_update(now_s)), proof }
 }
 
 /// How far the devices of a fleet are trusted.
@@ -140,7 +172,7 @@ pub async fn standing_of(tx: &mut Tx<'_>, app: &App, device: &DeviceId) -> Resul
 pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> {
     let mut connection = app.db.pool().acquire().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else { return Ok(false) };
-    Ok(app.policies.of(&fleet).may_update(found.level_at(now_s())))
+    Ok(app.policies.of(&fleet).may_update(found.level_for_update(now_s())))
 }
 
 /// A device comes back: what it had proved may have become old, and what was granted for it is taken back until it proves
@@ -156,7 +188,7 @@ pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let Some((fleet, found)) = attestations::found(&mut tx, device).await? else { return Ok(()) };
     let standing = standing(&app.policies.of(&fleet), &found, now_s());
-    let outcome = rollouts::devices_appraised(&mut tx, &fleet, vec![(device.clone(), standing)]).await?;
+    let outcome = rollouts::devices_appraised(&mut tx, &fleet, vec![known_before((device.clone(), standing))]).await?;
     tx.commit().await?;
     outcome.hand_out(app);
     Ok(())

@@ -10,6 +10,7 @@ use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
 use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// What is to be done once the transaction is committed.
 #[derive(Default)]
@@ -111,7 +112,7 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppError> {
+pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppError> {
     let digest = releases::get(app, name).await?.manifest_sha256;
     let mut tx = app.db.write().await?;
     if !db::releases::revoke(&mut tx, name, now_s()).await? {
@@ -133,6 +134,8 @@ pub async fn revoke_release(app: &App, name: &ReleaseName) -> Result<(), AppErro
     app.publish(Event::Release { name: name.clone() });
     // Whoever has heard of it installs it from nobody any more.
     notice::tell(app).await;
+    let (app, devices) = (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
+    tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const PROVING_MAX: usize = 1024;
 /// How long a device has for it: some chips take a minute to make a key.
 const PROVING: Duration = Duration::from_secs(600);
-/// A refusal of a TPM is entered into the audit log once in this time.
+/// A refusal of somebody is entered into the audit log once in this time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Who shows a TPM: a device that has a certificate, or whoever has a token (by its digest).
@@ -44,7 +44,7 @@ struct Pending {
     asked: Instant,
 }
 
-/// TPMs whose secrets are out, and those that were refused lately.
+/// TPMs whose secrets are out, and who was refused lately.
 #[derive(Default)]
 pub struct Proving {
     pending: Mutex<HashMap<Bearer, Pending>>,
@@ -52,11 +52,15 @@ pub struct Proving {
 }
 
 impl Proving {
-    /// Whether a refusal of this TPM is not in the audit log yet, so that nobody fills that by coming again and again.
-    fn is_refused_anew(&self, ek_sha256: &str) -> bool {
+    /// Whether a refusal of whoever comes is not in the audit log yet, so that nobody fills that by coming again and again, nor
+    /// keeps others from being seen.
+    fn is_refused_anew(&self, who: &str) -> bool {
         let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
-        all.len() < PROVING_MAX && all.insert(ek_sha256.to_owned(), Instant::now()).is_none()
+        if all.len() >= PROVING_MAX {
+            all.clear();
+        }
+        all.insert(who.to_owned(), Instant::now()).is_none()
     }
 
     fn put(&self, bearer: Bearer, pending: Pending) -> Result<(), AppError> {
@@ -89,9 +93,9 @@ pub(super) fn decoded(what: &str, text: &str) -> Result<Vec<u8>, AppError> {
     STANDARD.decode(text).map_err(|e| invalid(what, e))
 }
 
-/// The attestation key of a TPM that is known.
-pub(super) fn attestation_key(tpm: &TpmRow) -> Result<AttestationKey, AppError> {
-    let public = Public::parse(&decoded("attestation_key", &tpm.attestation_key)?).map_err(AppError::internal)?;
+/// The attestation key of a TPM that is known, of its TPMT_PUBLIC in base64.
+pub(super) fn attestation_key(text: &str) -> Result<AttestationKey, AppError> {
+    let public = Public::parse(&decoded("attestation_key", text)?).map_err(AppError::internal)?;
     AttestationKey::new(public).map_err(AppError::internal)
 }
 
@@ -180,7 +184,7 @@ pub(super) fn other() -> AppError {
 
 /// An act of its own in the audit log.
 pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppError> {
-    if app.proving.is_refused_anew(&tpm.ek_sha256) {
+    if app.proving.is_refused_anew(who) {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, now_s(), who, "device.tpm-refused", &tpm.ek_sha256).await?;
         tx.commit().await?;
@@ -247,5 +251,6 @@ pub(super) fn check_key(
     let (public, said, signature) =
         (decoded("key", &sent.key)?, decoded("certification", &sent.certification)?, decoded("signature", &sent.signature)?);
     let sent = Certification { key: &public, certification: &said, signature: &signature };
-    key::verify(&sent, &attestation_key(tpm)?, &purpose(channel), &spki).map_err(|e| refused(&format!("{e} ({})", e.code())))
+    key::verify(&sent, &attestation_key(&tpm.attestation_key)?, &purpose(channel), &spki)
+        .map_err(|e| refused(&format!("{e} ({})", e.code())))
 }

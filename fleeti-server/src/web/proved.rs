@@ -44,15 +44,15 @@ pub const LIMITS: &[(&str, &str)] = &[
         "Firmware, registers 0 and 2",
         "That the firmware measured itself as before. Firmware that was taken over measures what it likes, and management engines and cards with memory access measure nothing.",
     ),
-    (
-        "Secure Boot, register 7",
-        "That only programs signed by this device's own keys could start, while firmware does what it should.",
-    ),
+    ("Secure Boot, register 7", "That only programs signed by this device's own keys could start, while firmware does what it should."),
     (
         "Root hash",
         "That every block of the system which is read is the release's. Not the data partition, and not what programs do with it.",
     ),
-    ("The device's own report", "Nothing. It is shown beside what is proved, and decides nothing that the fleet's policy asks a proof for."),
+    (
+        "The device's own report",
+        "Nothing. It is shown beside what is proved, and decides nothing that the fleet's policy asks a proof for.",
+    ),
 ];
 
 impl Proved {

@@ -86,7 +86,7 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
     fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
     let audit = world.client.audit_entries(0).await.unwrap().join("\n");
-    assert_eq!(audit.matches("fleet.attestation-policy").count(), 5, "{audit}");
+    assert_eq!(audit.matches("fleet.attestation-policy").count(), 4, "{audit}");
 }
 
 #[actix_web::test]

@@ -221,7 +221,7 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
     assert_eq!(world.client.devices().await.unwrap().len(), 1);
     fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
     let audit = world.client.audit_entries(0).await.unwrap().join("\n");
-    assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.tpm-refused").count()), (1, 1), "{audit}");
+    assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.tpm-refused").count()), (1, 31), "each that came");
 }
 
 #[actix_web::test]

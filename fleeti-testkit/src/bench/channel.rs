@@ -229,13 +229,13 @@ async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<
     Ok(())
 }
 
-struct Session {
+pub(super) struct Session {
     stream: TlsStream<TcpStream>,
     input: BytesMut,
 }
 
 impl Session {
-    async fn open(device: &Device, port: SocketAddr, client_id: &str) -> Result<Self> {
+    pub(super) async fn open(device: &Device, port: SocketAddr, client_id: &str) -> Result<Self> {
         let tcp = TcpStream::connect(port).await?;
         tcp.set_nodelay(true)?;
         let stream = TlsConnector::from(Arc::clone(&device.tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
@@ -250,7 +250,7 @@ impl Session {
         }
     }
 
-    async fn subscribe(&mut self, filter: &str) -> Result<()> {
+    pub(super) async fn subscribe(&mut self, filter: &str) -> Result<()> {
         let subscribe = Subscribe { pkid: 1, filters: vec![Filter::new(filter, QoS::AtLeastOnce)], properties: None };
         self.send(&Packet::Subscribe(subscribe)).await?;
         let answer = self.receive().await?;
@@ -258,14 +258,14 @@ impl Session {
         Ok(())
     }
 
-    async fn send(&mut self, packet: &Packet) -> Result<()> {
+    pub(super) async fn send(&mut self, packet: &Packet) -> Result<()> {
         let mut out = BytesMut::new();
         packet.write(&mut out, None)?;
         self.stream.write_all(&out).await?;
         Ok(self.stream.flush().await?)
     }
 
-    async fn receive(&mut self) -> Result<Packet> {
+    pub(super) async fn receive(&mut self) -> Result<Packet> {
         loop {
             match Packet::read(&mut self.input, None) {
                 Ok(packet) => return Ok(packet),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{Record, artifacts, boot, channel, pages, trust};
+use fleeti_testkit::bench::{Record, artifacts, attestation, boot, channel, pages, trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +28,8 @@ enum Scenario {
     Pages,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
+    /// What TPMs answer: verified, appraised, kept.
+    Attestation,
     /// Secure Boot of a fleet alone.
     Boot,
 }
@@ -49,6 +51,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Scenario::Artifacts => artifacts::run(dir.path())?,
         Scenario::Pages => pages::run(dir.path())?,
         Scenario::Trust => trust::run(dir.path())?,
+        Scenario::Attestation => attestation::run(dir.path())?,
         Scenario::Boot => boot::run(dir.path())?,
         Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
     };

@@ -135,6 +135,11 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.check_predictions(&device.id, &first)?);
         Ok(())
     })?;
+    story.step("the fleet asks that its devices prove what they run, before an update and after it", |e| {
+        let said = world.fleeti(&["attest", "policy", FLEET, "--update", "L4", "--success", "L4"])?;
+        e.extend(said.lines().map(str::to_owned));
+        Ok(())
+    })?;
     let mut version = 2;
     if arguments.refusals {
         roll_back(world, story, &profile, version, &Fault::Unhealthy)?;

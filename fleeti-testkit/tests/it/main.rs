@@ -101,9 +101,10 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
 
     // A device without a TPM.
     let helper = serve_helper(&paths, None).unwrap();
+    let key = identity::first_key(&paths, &helper, false).await.unwrap();
     let request = EnrollRequest {
         token: record.token.clone(),
-        csr_pem: csr(&identity::first_key(&paths, &helper).await.unwrap(), &paths),
+        csr_pem: csr(&key, &paths),
         architecture: fleeti_core::id::Architecture::X86_64,
         running: "kiosk@1".parse().unwrap(),
         tpm: None,
@@ -112,11 +113,11 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     let answer = anonymous.post(format!("{}/enroll", record.https_url)).json(&request).send().await.unwrap();
     let enrolled: EnrollResponse = answer.json().await.unwrap();
     let window = enrolled.renewal;
-    let first = Identity::store(&paths, enrolled, ServerAddress::of(&record).unwrap()).unwrap();
+    let first = Identity::store(&paths, key, enrolled, ServerAddress::of(&record).unwrap()).unwrap();
     assert!(!first.is_due(window.start_s - 1).unwrap() && first.is_due(window.end_s + 1).unwrap());
 
     // The server has signed, and the device was cut off before it kept the answer: it asks again, with the same key.
-    let next = csr(&identity::next_key(&paths, &helper).await.unwrap(), &paths);
+    let next = csr(&identity::next_key(&paths, &helper, false).await.unwrap(), &paths);
     let body = serde_json::json!({ "csr_pem": next });
     let lost = http(&first, &paths).post(format!("{}/renew", record.https_url)).json(&body).send().await.unwrap();
     assert_eq!(lost.status(), 200);

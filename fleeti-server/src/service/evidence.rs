@@ -1,0 +1,339 @@
+//! Evidence of devices: verified, appraised, kept, and what follows of it. What comes while other evidence is looked at is
+//! looked at together: one look at the database, one commit.
+
+use crate::app::{App, AppRef, now_s};
+use crate::db;
+use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, Subject};
+use crate::error::AppError;
+use crate::service::attestation::{boot_loader, reference};
+use crate::service::rollouts::Outcome;
+use crate::service::tpm::{attestation_key, decoded, invalid};
+use crate::service::{policy, releases};
+use fleeti_core::attestation::policy::Firmware;
+use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::manifest::Manifest;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::attestation::{AttestationResult, Evidence};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::Challenge;
+use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
+use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
+use fleeti_pki::measured::log::Registers;
+use fleeti_pki::tpm::attest::Clock;
+use fleeti_pki::tpm::endorsement::Kind;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most evidence that is looked at together.
+const BATCH_MAX: usize = 128;
+/// Most evidence that waits.
+pub const QUEUE_MAX: usize = 4096;
+/// The source of a claim about evidence that does not hold.
+const SENT: &str = "what the device sent as evidence";
+
+/// What a device answered to a question that was its own.
+pub struct Answer {
+    device: DeviceId,
+    nonce: [u8; 32],
+    sent: Evidence,
+    kept: oneshot::Sender<Result<(), AppError>>,
+}
+
+/// Has an answer looked at; when this returns, the result is kept.
+///
+/// # Errors
+/// [`Code::Unavailable`] when too much waits; [`Code::Invalid`] for what cannot be read.
+pub(super) async fn submit(app: &App, device: &DeviceId, nonce: [u8; 32], sent: Evidence) -> Result<(), AppError> {
+    let (kept, waiting) = oneshot::channel();
+    let full = |_| AppError::new(Code::Unavailable, "too many devices prove what they run at once");
+    app.evidence.try_send(Answer { device: device.clone(), nonce, sent, kept }).map_err(full)?;
+    waiting.await.map_err(|_| AppError::internal("nobody looks at evidence any more"))?
+}
+
+/// Looks at evidence until the task is ended.
+pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+        while !waiting.is_empty() {
+            // A device that came back has answered twice: the second answer is compared with the first.
+            let mut seen = HashSet::new();
+            let (batch, later) = std::mem::take(&mut waiting).into_iter().partition(|a: &Answer| seen.insert(a.device.clone()));
+            waiting = later;
+            serve(&app, batch).await;
+        }
+    }
+}
+
+async fn serve(app: &AppRef, batch: Vec<Answer>) {
+    let (answers, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|a| ((a.device, a.nonce, a.sent), a.kept)).unzip();
+    match look_at(app, answers).await {
+        Ok(results) => senders.into_iter().zip(results).for_each(|(sender, result)| drop(sender.send(result))),
+        Err(e) => {
+            tracing::error!("evidence: {e}");
+            senders.into_iter().for_each(|sender| drop(sender.send(Err(AppError::internal("see the server's log")))));
+        }
+    }
+}
+
+type Sent = (DeviceId, [u8; 32], Evidence);
+/// With what is known of the device, the log that it named, and which firmware is the right one.
+type Ready = (DeviceId, Subject, [u8; 32], Evidence, Vec<u8>, Firmware);
+type Judged = (DeviceId, Subject, AttestationRow);
+
+/// One result for each answer.
+async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppError>>, AppError> {
+    let ids: Vec<_> = answers.iter().map(|(device, ..)| device).collect();
+    let named: Vec<_> = answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
+    let mut connection = app.db.pool().acquire().await?;
+    let mut subjects = attestations::subjects(&mut connection, &ids).await?;
+    let mut logs = attestations::logs(&mut connection, &named).await?;
+    drop(connection);
+    let asked_then = app.policies.changes();
+    let releases = releases_of(app, subjects.values()).await?;
+    let ready: Vec<Result<Ready, AppError>> = answers
+        .into_iter()
+        .map(|(device, nonce, sent)| {
+            let subject = subjects.remove(&device).ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
+            let log = logs.remove(&device).ok_or_else(|| AppError::new(Code::Invalid, "evidence: firmware's log was not sent before"))?;
+            let firmware = app.policies.of(&subject.fleet).firmware;
+            Ok((device, subject, nonce, sent, log, firmware))
+        })
+        .collect();
+    let trusts_hypervisor = app.config.trusts_hypervisor;
+    // Signatures take their time: not where sessions wait for it.
+    let judged = tokio::task::spawn_blocking(move || {
+        let judge = |ready: Result<Ready, AppError>| -> Result<Judged, AppError> {
+            let (device, subject, nonce, sent, log, firmware) = ready?;
+            let row = judged((&device, &subject), (&nonce, sent), &log, (&releases, firmware, trusts_hypervisor))?;
+            Ok((device, subject, row))
+        };
+        ready.into_iter().map(judge).collect::<Vec<_>>()
+    });
+    let judged = judged.await.map_err(AppError::internal)?;
+    let devices: Vec<_> = judged.iter().flatten().map(|(device, ..)| device.clone()).collect();
+    let results = keep(app, judged).await?;
+    // What fleets ask has changed meanwhile, and whoever looked at everything anew has not seen these.
+    if app.policies.changes() != asked_then {
+        for device in &devices {
+            reappraise(app, device).await?;
+        }
+    }
+    Ok(results)
+}
+
+/// Keeps results, and what follows of them.
+async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Result<(), AppError>>, AppError> {
+    let now = now_s();
+    let rows: Vec<_> = judged.iter().flatten().map(|(device, _, row)| (device, row)).collect();
+    if rows.is_empty() {
+        return Ok(judged.into_iter().map(|j| j.map(drop)).collect());
+    }
+    let mut tx = app.db.write().await?;
+    attestations::keep(&mut tx, &rows).await?;
+    let mut outcomes = Vec::new();
+    for (device, subject, row) in judged.iter().flatten() {
+        follow(app, &mut tx, (device, subject), &row.result, now, &mut outcomes).await?;
+    }
+    tx.commit().await?;
+    for (device, subject, row) in judged.iter().flatten() {
+        if let Some(what) = contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what)) {
+            tracing::error!("{device}: {what}");
+        }
+        if row.result.level < subject.last.level_at(now) {
+            app.grants.changed();
+        }
+        app.publish(Event::Device { id: device.clone() });
+    }
+    outcomes.into_iter().for_each(|outcome| outcome.hand_out(app));
+    Ok(judged.into_iter().map(|j| j.map(drop)).collect())
+}
+
+/// What follows of a result, in its transaction: nothing, where it says what the last one said and that one was fresh.
+async fn follow(
+    app: &App,
+    tx: &mut db::Tx<'_>,
+    (device, subject): (&DeviceId, &Subject),
+    result: &AttestationResult,
+    now: u64,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), AppError> {
+    let contradiction = contradiction(result);
+    if subject.contradiction != contradiction {
+        attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
+        // Once, when it begins: a device that finds another lie each time fills no log.
+        if let Some(what) = contradiction.as_ref().filter(|_| subject.contradiction.is_none()) {
+            app.audit(tx, now, device.as_str(), "device.contradicted", what).await?;
+        }
+    }
+    let last = &subject.last;
+    let is_as_before = last.is_fresh(now) && last.level_at(now) == result.level && last.release == result.release;
+    // What contradicts may be what a rollout waits for.
+    if !is_as_before || contradiction.is_some() {
+        outcomes.push(policy::appraised(tx, app, device).await?);
+    }
+    Ok(())
+}
+
+/// What contradicts what was promised, in words: whatever a person has to look into.
+fn contradiction(result: &AttestationResult) -> Option<String> {
+    let found: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.finding.as_str()).collect();
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When it said so stays the same,
+/// and evidence that did not hold then does not now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
+    let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
+    let mut connection = app.db.pool().acquire().await?;
+    let subject = attestations::subjects(&mut connection, &[device]).await?.remove(device);
+    let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)]).await?.remove(device);
+    drop(connection);
+    let (Some(subject), Some(log)) = (subject, log) else { return Ok(()) };
+    if row.accepted.is_none() || row.result.claims.iter().any(|c| c.source == SENT) {
+        return Ok(());
+    }
+    let mut nonce = [0; 32];
+    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
+    let releases = releases_of(app, std::iter::once(&subject)).await?;
+    let firmware = app.policies.of(&subject.fleet).firmware;
+    // Its clock was compared when it came, and is the same now.
+    let before = Subject { accepted: None, ..subject.clone() };
+    let facts = (&releases, firmware, app.config.trusts_hypervisor);
+    let again = judged((device, &before), (&nonce, row.evidence.clone()), &log, facts)?;
+    if again.result.claims == row.result.claims {
+        return Ok(());
+    }
+    let again = AttestationRow { result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result }, ..again };
+    let mut tx = app.db.write().await?;
+    // It may have answered meanwhile.
+    if !attestations::is_last(&mut tx, device, &row.result).await? {
+        return Ok(());
+    }
+    attestations::keep(&mut tx, &[(device, &again)]).await?;
+    let mut outcomes = Vec::new();
+    follow(app, &mut tx, (device, &subject), &again.result, now_s(), &mut outcomes).await?;
+    tx.commit().await?;
+    app.grants.changed();
+    app.publish(Event::Device { id: device.clone() });
+    outcomes.into_iter().for_each(|outcome| outcome.hand_out(app));
+    Ok(())
+}
+
+/// What a release measures, and which boot loader it has; neither for one that is not here.
+type Releases = HashMap<ReleaseName, (Option<Reference>, Option<[u8; 32]>)>;
+
+/// Every release that one of these devices should run, says that it runs, ran when it proved something last, or was made with.
+async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Result<Releases, AppError> {
+    let names: HashSet<&ReleaseName> =
+        subjects.flat_map(|s| [&s.wanted, &s.running, &s.last.release, &s.loader_release]).flatten().collect();
+    let mut releases = Releases::new();
+    for name in names {
+        let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
+        let documents = releases::documents(app, name).await?;
+        let reference = reference(&Manifest::parse(&documents.manifest).map_err(AppError::internal)?, release.revoked_s.is_some());
+        releases.insert(name.clone(), (reference, boot_loader(&release)));
+    }
+    Ok(releases)
+}
+
+/// What this server knows of a device. What the device says of itself only picks the release that it is compared with.
+fn known(subject: &Subject, releases: &Releases, (firmware, trusts_hypervisor): (Firmware, bool)) -> Result<Known, AppError> {
+    // What it ran last may be what it still runs: it is on its way.
+    let compared: HashSet<_> = [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
+    let compared: Vec<_> = compared.into_iter().filter_map(|name| releases.get(name)).collect();
+    // The boot loader stays on the ESP, whatever becomes of the release that it came with.
+    let first = subject.loader_release.as_ref().and_then(|name| releases.get(name));
+    Ok(Known {
+        maker: Kind::ALL.into_iter().find(|kind| subject.maker.as_deref() == Some(kind.as_str())),
+        trusts_hypervisor,
+        firmware_keys: subject.firmware_keys.clone(),
+        references: compared.iter().filter_map(|(reference, _)| reference.clone()).collect(),
+        wanted: subject.wanted.clone(),
+        boot_loaders: compared.into_iter().chain(first).filter_map(|(_, loader)| *loader).collect(),
+        firmware_code: subject.firmware_code.as_ref().map(firmware_code).transpose()?,
+        firmware,
+    })
+}
+
+/// Verifies and appraises; what does not verify is a result too.
+fn judged(
+    (device, subject): (&DeviceId, &Subject),
+    (nonce, sent): (&[u8; 32], Evidence),
+    log: &[u8],
+    (releases, firmware, trusts_hypervisor): (&Releases, Firmware, bool),
+) -> Result<AttestationRow, AppError> {
+    let quote = decoded("quote", &sent.quote)?;
+    let signature = decoded("signature", &sent.signature)?;
+    let registers = read_registers(&sent.registers)?;
+    let key = attestation_key(&subject.attestation_key)?;
+    let before = subject.accepted.as_ref().map(last_accepted).transpose()?;
+    let raw = evidence::Evidence {
+        quote: &quote,
+        signature: &signature,
+        registers: &registers,
+        firmware_log: log,
+        phases_log: sent.phases_log.as_bytes(),
+    };
+    let challenge = Challenge { nonce: *nonce, device: device.clone() };
+    let (appraisal, accepted, code) = match evidence::verify(&raw, &challenge, &key, before.as_ref()) {
+        Ok(verified) => {
+            let known = known(subject, releases, (firmware, trusts_hypervisor))?;
+            // What is seen first is remembered; what changes later needs an operator's word.
+            let code = known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::seen(verified.registers()));
+            let code = FirmwareCodeRow { registers: code.registers.map(hex::encode), is_accepted: code.is_accepted };
+            (appraise(&verified, &known), Some(accepted_now(&verified)), Some(code))
+        }
+        Err(refused) => {
+            let claim = Claim {
+                aspect: Aspect::InstanceIdentity,
+                tier: Tier::Contraindicated,
+                code: refused.code().to_owned(),
+                finding: refused.to_string(),
+                source: SENT.into(),
+                raise: Some("evidence that holds: it is asked for again within a quarter of an hour".into()),
+            };
+            let appraisal = Appraisal { level: Level::SelfReported, claims: vec![claim], release: None };
+            (appraisal, subject.accepted.clone(), subject.firmware_code.clone())
+        }
+    };
+    let result = AttestationResult {
+        level: appraisal.level,
+        claims: appraisal.claims,
+        release: appraisal.release,
+        appraised_s: now_s(),
+        evidence: sha256_hex(&quote),
+    };
+    Ok(AttestationRow { nonce: hex::encode(nonce), evidence: sent, accepted, firmware_code: code, result })
+}
+
+fn digest(text: &str) -> Result<[u8; 32], AppError> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|e| invalid("registers", e))?;
+    Ok(digest)
+}
+
+fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {
+    texts.iter().map(|(register, text)| Ok((*register, digest(text)?))).collect()
+}
+
+fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
+    let (milliseconds, resets, restarts, safe) = accepted.clock;
+    Ok(Before { clock: Clock { milliseconds, resets, restarts, safe }, registers: read_registers(&accepted.registers)? })
+}
+
+fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
+    let clock = verified.clock();
+    Accepted {
+        clock: (clock.milliseconds, clock.resets, clock.restarts, clock.safe),
+        registers: verified.registers().iter().map(|(register, value)| (*register, hex::encode(value))).collect(),
+    }
+}
+
+fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
+    Ok(FirmwareCode { registers: [digest(&row.registers[0])?, digest(&row.registers[1])?], is_accepted: row.is_accepted })
+}

@@ -1,0 +1,267 @@
+//! What a TPM's answer costs: verified and appraised alone, and through the whole path (question, answer over MQTT, verdict,
+//! durable row). And how long an agent takes to have swtpm quote.
+
+use super::Record;
+use super::channel::Session;
+use super::organisation::{Device, Organisation};
+use super::process::cpu_s;
+use crate::soft_tpm::SoftTpm;
+use crate::synthetic;
+use crate::tpm::{Maker, Tpm, phases_log};
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_agent::helper::measured;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::wire::attestation::{Challenge, Evidence};
+use fleeti_core::wire::device::FirmwareKeys;
+use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_pki::attestation::appraisal::{FirmwareCode, Known, Reference, appraise};
+use fleeti_pki::attestation::evidence::{self, verify};
+use fleeti_pki::attestation::{Challenge as Question, REGISTERS};
+use fleeti_pki::measured::boot::MeasuredBoot;
+use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::phases;
+use fleeti_pki::signer::Algorithm;
+use fleeti_pki::tpm::endorsement::Kind;
+use fleeti_pki::uefi;
+use fleeti_server::db::Db;
+use fleeti_server::db::attestations::{self, TpmRow};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc};
+
+/// What firmware and systemd 257 measured in QEMU.
+const FIRMWARE_LOG: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
+const PHASES_LOG: &str = include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
+const APPRAISALS: u32 = 40_000;
+const DEVICES: usize = 1000;
+const ROUNDS: usize = 10;
+const AT_ONCE: usize = 16;
+const QUOTES: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(120);
+const FLEET: &str = "bench";
+
+/// Runs the scenario in a folder.
+///
+/// # Errors
+/// When something is not verified, or a server does not answer.
+pub fn run(dir: &Path) -> Result<Vec<Record>> {
+    let mut records = vec![Record::new("appraisals_per_s", appraisals()?, "1/s", "fleeti")];
+    records.extend(quotes()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    records.extend(attestations(dir, &runtime)?);
+    Ok(records)
+}
+
+fn registers() -> Result<Registers> {
+    let mut replayed = FirmwareLog::parse(FIRMWARE_LOG)?.replay();
+    phases::replay(&mut replayed, &phases::parse(PHASES_LOG.as_bytes())?);
+    Ok(REGISTERS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect())
+}
+
+/// What a server knows of a device that started the captured boot.
+fn known() -> Result<Known> {
+    let log = FirmwareLog::parse(FIRMWARE_LOG)?;
+    let boot = MeasuredBoot::of(&log)?;
+    let certificates = |name| -> Result<Vec<String>> {
+        Ok(uefi::certificates(boot.variable(name)).context("certificates")?.iter().map(|der| sha256_hex(der)).collect())
+    };
+    let registers = registers()?;
+    let [boot_loader, kernel_image] = boot.programs[..] else { bail!("two programs") };
+    Ok(Known {
+        maker: Some(Kind::Hardware),
+        firmware_keys: Some(FirmwareKeys {
+            pk: certificates("PK")?.pop(),
+            kek: certificates("KEK")?,
+            db: certificates("db")?,
+            ..FirmwareKeys::default()
+        }),
+        references: vec![Reference { release: "kiosk@1".parse()?, kernel_image, register_11: registers[&11], is_revoked: false }],
+        boot_loaders: vec![boot_loader],
+        firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&registers) }),
+        firmware: fleeti_core::attestation::policy::Firmware::Pinned,
+        ..Known::default()
+    })
+}
+
+/// On one core: signature, challenge, registers, both logs replayed, their meaning, the policy.
+fn appraisals() -> Result<f64> {
+    let tpm = SoftTpm::new(Algorithm::P256)?;
+    let question = Question { nonce: [7; 32], device: "dev-1".parse()? };
+    let (registers, known, key) = (registers()?, known()?, tpm.attestation_key()?);
+    let asked = question.qualifying_data(FIRMWARE_LOG, PHASES_LOG.as_bytes());
+    let quote = tpm.good_quote(&asked, Question::selection(), registers.values());
+    let signature = tpm.sign(&quote)?;
+    let sent = evidence::Evidence {
+        quote: &quote,
+        signature: &signature,
+        registers: &registers,
+        firmware_log: FIRMWARE_LOG,
+        phases_log: PHASES_LOG.as_bytes(),
+    };
+    let events = FirmwareLog::parse(FIRMWARE_LOG)?.events().len();
+    eprintln!("    a log of {events} events and {} bytes", FIRMWARE_LOG.len());
+    let started = Instant::now();
+    for _ in 0..APPRAISALS {
+        let verified = verify(&sent, &question, &key, None)?;
+        let result = appraise(&verified, &known);
+        ensure!(result.level == fleeti_core::attestation::Level::VerifiedFirmware, "{:?}", result.claims);
+    }
+    Ok(f64::from(APPRAISALS) / started.elapsed().as_secs_f64())
+}
+
+/// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it quote, reads the registers.
+fn quotes() -> Result<[Record; 2]> {
+    let tpm = Tpm::new(&Maker::new()?)?;
+    let paths = tpm.paths(FIRMWARE_LOG, &phases_log(&["ready"]))?;
+    let device = "dev-1".parse()?;
+    let mut took = Vec::with_capacity(QUOTES);
+    for nonce in 0..QUOTES {
+        let started = Instant::now();
+        measured::evidence(&paths, &format!("{nonce:064x}"), &device)?;
+        took.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    took.sort_by(f64::total_cmp);
+    let slowest = took.last().copied().unwrap_or_default();
+    Ok([
+        Record::new("agent_quote_ms", took[took.len() / 2], "ms", "fleeti"),
+        Record::new("agent_quote_slowest_ms", slowest, "ms", "fleeti"),
+    ])
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// The server as a process; its devices answer from memory.
+fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record; 2]> {
+    let mut organisation = Organisation::found(dir)?;
+    let devices = organisation.devices(FLEET, DEVICES)?;
+    let tpms = devices.iter().map(|_| SoftTpm::new(Algorithm::P256)).collect::<Result<Vec<_>>>()?;
+    let database = organisation.world.path("server/fleeti.db");
+    runtime.block_on(async {
+        let db = Db::open(&database).await?;
+        let mut tx = db.write().await?;
+        for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
+            let key = STANDARD.encode(tpm.area.to_bytes());
+            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), Some("hardware".into()), "a benchmark".into(), now_s());
+            attestations::bind(&mut tx, &device.id, &row).await?;
+            attestations::keep_log(&mut tx, &device.id, &sha256_hex(FIRMWARE_LOG), FIRMWARE_LOG, now_s()).await?;
+        }
+        tx.commit().await?;
+        db.pool().close().await;
+        anyhow::Ok(())
+    })?;
+    let ports = organisation.start_server()?;
+    let name: ReleaseName = "kiosk@1".parse()?;
+    let release = organisation.world.path("releases/1");
+    synthetic::release(&release, &name, &organisation.release_key()?, 4096)?;
+    organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
+    let (id, client, fleet) = (organisation.world.server_id()?, organisation.world.client()?.clone(), FLEET.parse::<FleetId>()?);
+    let registers = Arc::new(registers()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
+    runtime.block_on(async {
+        let (told, mut answered) = mpsc::unbounded_channel();
+        let at_once = Arc::new(Semaphore::new(AT_ONCE));
+        let mut connecting = Vec::new();
+        for (device, tpm) in devices.into_iter().zip(tpms) {
+            let permit = Arc::clone(&at_once).acquire_owned().await?;
+            let (told, registers) = (told.clone(), Arc::clone(&registers));
+            connecting.push(tokio::spawn(async move {
+                let mut session = Session::open(&device, ports.mqtt, device.id.as_str()).await?;
+                session.subscribe(&Down::Challenge.topic(&device.id)).await?;
+                drop(permit);
+                tokio::spawn(answer_all(session, device, tpm, registers, told));
+                anyhow::Ok(())
+            }));
+        }
+        for task in connecting {
+            task.await??;
+        }
+        // Of the beginning of their sessions.
+        wait(&mut answered, DEVICES).await?;
+        let (cpu, started) = (cpu_s(id)?, Instant::now());
+        for _ in 0..ROUNDS {
+            ensure!(client.challenge_fleet(&fleet).await? == DEVICES as u64, "not every device is there");
+            wait(&mut answered, DEVICES).await?;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let all = (ROUNDS * DEVICES) as f64;
+        Ok([
+            Record::new("attestations_per_cpu_s", all / (cpu_s(id)? - cpu), "1/CPU-s", "fleeti"),
+            Record::new("attestations_per_s", all / started.elapsed().as_secs_f64(), "1/s", "fleeti"),
+        ])
+    })
+}
+
+/// Until so many answers were acknowledged, which they are once they are kept.
+async fn wait(answered: &mut mpsc::UnboundedReceiver<PubAckReason>, count: usize) -> Result<()> {
+    let all = async {
+        for _ in 0..count {
+            let reason = answered.recv().await.context("a session ended")?;
+            ensure!(reason == PubAckReason::Success, "{reason:?}");
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await.context("not every device was heard")?
+}
+
+type HexRegisters = std::collections::BTreeMap<u8, String>;
+
+/// A device that answers as soon as it is asked.
+async fn answer_all(
+    mut session: Session,
+    device: Device,
+    mut tpm: SoftTpm,
+    registers: Arc<HexRegisters>,
+    told: mpsc::UnboundedSender<PubAckReason>,
+) -> Result<()> {
+    let log_sha256 = sha256_hex(FIRMWARE_LOG);
+    loop {
+        match session.receive().await? {
+            Packet::Publish(publish) => {
+                session.send(&Packet::PubAck(PubAck::new(publish.pkid, None))).await?;
+                let Ok(challenge) = serde_json::from_slice::<Challenge>(&publish.payload) else { continue };
+                let mut question = Question { nonce: [0; 32], device: device.id.clone() };
+                hex::decode_to_slice(&challenge.nonce, &mut question.nonce)?;
+                tpm.clock.milliseconds += 1;
+                let values = registers.values().map(|v| -> Result<[u8; 32]> {
+                    let mut value = [0; 32];
+                    hex::decode_to_slice(v, &mut value)?;
+                    Ok(value)
+                });
+                let values = values.collect::<Result<Vec<_>>>()?;
+                let asked = question.qualifying_data(FIRMWARE_LOG, PHASES_LOG.as_bytes());
+                let quote = tpm.good_quote(&asked, Question::selection(), values.iter());
+                let evidence = Evidence {
+                    challenge: challenge.id,
+                    signature: STANDARD.encode(tpm.sign(&quote)?),
+                    quote: STANDARD.encode(quote),
+                    registers: HexRegisters::clone(&registers),
+                    firmware_log: log_sha256.clone(),
+                    phases_log: PHASES_LOG.to_owned(),
+                };
+                let publish = Publish {
+                    dup: false,
+                    qos: QoS::AtLeastOnce,
+                    retain: false,
+                    topic: Up::Evidence.topic(&device.id).into(),
+                    pkid: 9,
+                    payload: serde_json::to_vec(&evidence)?.into(),
+                    properties: None,
+                };
+                session.send(&Packet::Publish(publish)).await?;
+            }
+            Packet::PubAck(ack) => {
+                if told.send(ack.reason).is_err() {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+    }
+}
