@@ -66,12 +66,20 @@ fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// That a program is a unified kernel image that brings everything that it boots.
+/// That a program is a unified kernel image that brings everything that it boots, and boots in one way: with profiles there
+/// would be several command lines, of which register 11 is predicted for none.
 ///
 /// # Errors
-/// [`Error::Refused`] naming the section that is missing, empty or there twice.
+/// [`Error::Malformed`] naming the section that is missing, empty, there twice, or has no place there.
 pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     let file = PeFile64::parse(pe).or_malformed("kernel image")?;
+    for section in file.sections() {
+        let name = section.name().or_malformed("kernel image")?;
+        // What is meant to be measured or to hold a policy, under a name that no stub knows, would be neither.
+        if name == ".profile" || name.starts_with(".pcr") && name != ".pcrsig" && name != ".pcrpkey" {
+            return Err(Error::Malformed { what: "kernel image", detail: format!("a section {name} has no place in it") });
+        }
+    }
     for wanted in UKI_SECTIONS {
         let mut found = file.sections().filter(|s| s.name() == Ok(wanted));
         let is_there = found.next().is_some_and(|s| s.size() > 0);

@@ -204,6 +204,13 @@ fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
         let twice: Vec<_> = whole.into_iter().chain([left_out]).collect();
         assert!(authenticode::check_uki(&image(&twice)).is_err(), "{left_out} twice");
     }
+    for odd in [".profile", ".pcrkey", ".pcrpke"] {
+        let with: Vec<_> = whole.into_iter().chain([odd]).collect();
+        let refused = authenticode::check_uki(&image(&with)).unwrap_err().to_string();
+        assert!(refused.contains(&format!("{odd} has no place")), "{refused}");
+    }
+    let with: Vec<_> = whole.into_iter().chain([".pcrsig"]).collect();
+    authenticode::check_uki(&image(&with)).unwrap();
 }
 
 /// Every defect has a folder with what is to be read; the error must be the one in `expect.txt`.

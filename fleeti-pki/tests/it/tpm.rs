@@ -151,3 +151,48 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     assert!(matches!(refused(&theirs, &[endorsement(&other, "0x1c00002"), der(&stranger)]), NotEndorsed::Chain(_)));
     assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
 }
+
+/// Certificates by a maker that is believed, for the right key, with one defect each.
+#[test]
+fn a_certificate_with_one_defect_endorses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let tpm = Tpm::without_maker().unwrap();
+    tpm.tools("tpm2_createek -c ek.ctx -G ecc -u ek.pub\n tpm2_flushcontext -t").unwrap();
+    let key = EndorsementKey::new(Public::parse_sized(&tpm.file("ek.pub").unwrap()).unwrap()).unwrap();
+    let spki = <der::Document as der::Decode>::from_der(&key.public().to_spki_der().unwrap()).unwrap();
+    std::fs::write(dir.path().join("ek.pem"), spki.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).unwrap()).unwrap();
+    let openssl = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (good, said) = crate::run("openssl", &words, dir.path());
+        assert!(good, "openssl {line}: {said}");
+    };
+    std::fs::write(dir.path().join("ca.cnf"), "[req]\ndistinguished_name=d\nx509_extensions=x\nprompt=no\n[d]\nCN=maker\n[x]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n").unwrap();
+    openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout ca.key -out ca.pem -days 30 -config ca.cnf");
+    openssl("req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout any.key -out any.csr -subj /CN=any");
+    let der = |name: &str| {
+        let pem = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        certificate::to_der(&certificate::from_pem(&pem).unwrap()).unwrap()
+    };
+    let mut makers = Makers::default();
+    makers.believe(&der("ca.pem"), Kind::Hardware).unwrap();
+    let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=model\na.2.23.133.2.3=id:0001\n";
+    let issued = |extensions: &str| {
+        std::fs::write(dir.path().join("x.cnf"), format!("oid_section=o\n[o]\n[x]\n{extensions}\n{names}")).unwrap();
+        openssl("x509 -req -in any.csr -CA ca.pem -CAkey ca.key -CAcreateserial -force_pubkey ek.pem -days 10 -extfile x.cnf -extensions x -out ek.crt");
+        makers.verify(&key, &[der("ek.crt")], now_s()).map(|e| e.model)
+    };
+    let purpose = "extendedKeyUsage=2.23.133.8.1";
+    let good = format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
+    assert_eq!(issued(&good).unwrap(), "model");
+    let late = makers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
+    assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
+    let not_one = |extensions: &str, what: &str| {
+        let refused = issued(extensions).unwrap_err();
+        assert!(matches!(refused, NotEndorsed::NotOne(_) | NotEndorsed::Unreadable(_)), "{what}: {refused}");
+    };
+    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=clientAuth", "another purpose");
+    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement", "no purpose");
+    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=DER:3000", "an empty list of purposes");
+    not_one(&format!("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyAgreement\n{purpose}"), "an authority");
+    not_one(&format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n{purpose}"), "another usage");
+}

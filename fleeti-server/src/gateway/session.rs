@@ -326,6 +326,10 @@ impl Session<'_> {
         if publish.retain {
             return close(DisconnectReasonCode::RetainNotSupported, "retained message");
         }
+        // None was granted (MQTT 5, 3.2.2.3.8).
+        if publish.properties.as_ref().is_some_and(|p| p.topic_alias.is_some()) {
+            return close(DisconnectReasonCode::TopicAliasInvalid, "topic alias");
+        }
         let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
         let Some(kind) = Up::of(topic, &self.device) else {
             return close(DisconnectReasonCode::NotAuthorized, format!("publish to {topic:?}"));

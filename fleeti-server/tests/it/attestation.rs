@@ -147,7 +147,9 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         // Asked by an operator; the same answer again is nobody's.
         world.client.challenge_device(&device.id).await.unwrap();
         let again = question(&mut peer, &device).await;
-        assert_ne!((&again.id, &again.nonce), (&asked.id, &asked.nonce));
+        assert_ne!(again.id, asked.id);
+        assert_ne!(again.nonce, asked.nonce, "nobody knows it before");
+        assert!(again.nonce.len() == 64 && asked.nonce.len() == 64, "32 bytes");
         assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::PayloadFormatInvalid);
         assert_eq!(level(&world, &device).await, expected, "what was no answer changed nothing");
         world.client.accept_firmware(&device.id).await.unwrap();
@@ -165,11 +167,20 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
     let forbidden = Err(StatusCode::FORBIDDEN);
 
+    // Shown is not proved.
+    machine.show(&world, &a).await.unwrap();
+    assert!(world.client.attestation(&a.id).await.unwrap().tpm.is_none());
+    assert!(world.client.challenge_device(&a.id).await.unwrap_err().to_string().contains("shown no TPM"));
     // What is not the secret is refused, and nobody guesses twice.
     let secret = machine.show(&world, &a).await.unwrap();
     let good = machine.proof(&secret);
     let guessed = TpmProof { secret: Secret::new(fleeti_pki::base64_text(&[0; 32])), ..good.clone() };
-    assert_eq!(prove(&world, &a, &guessed).await, forbidden);
+    let http = world.https(a.tls.as_ref().clone());
+    let refused = http.post(world.url("/tpm/proved")).json(&guessed).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let told = refused.text().await.unwrap();
+    let wanted = base64::engine::general_purpose::STANDARD.decode(good.secret.expose()).unwrap();
+    assert!(!told.contains(good.secret.expose()) && !told.contains(&hex::encode(wanted)), "{told}");
     assert_eq!(prove(&world, &a, &good).await, forbidden, "the record of a failed proof is of no more use");
     // A secret is for the device that it was made for.
     let secret = machine.show(&world, &a).await.unwrap();
@@ -180,6 +191,12 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     assert_eq!(other.bind(&world, &a).await, forbidden, "another TPM");
     assert_eq!(machine.bind(&world, &b).await, forbidden, "another device's");
     assert_eq!(other.bind(&world, &b).await, Ok(()));
+    // The same TPM with the attestation key of another one.
+    let shown = measured::identity(&machine.paths).unwrap().unwrap();
+    let theirs = measured::identity(&other.paths).unwrap().unwrap();
+    let mixed = fleeti_core::wire::attestation::TpmIdentity { attestation_key: theirs.attestation_key, ..shown };
+    let http = world.https(a.tls.as_ref().clone());
+    assert_eq!(http.post(world.url("/tpm")).json(&mixed).send().await.unwrap().status(), StatusCode::FORBIDDEN);
     // The same key in an area that says something else of it is the same TPM.
     let mut disguised = measured::identity(&machine.paths).unwrap().unwrap();
     let mut area = base64::engine::general_purpose::STANDARD.decode(&disguised.endorsement_key).unwrap();
@@ -278,4 +295,44 @@ async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_re
     let answer = machine.answer(&world, &device, &asked).await;
     assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
     assert_eq!(wrong(&world, &device).await, ["log-replay"], "its log tells of more than it did");
+}
+
+#[actix_web::test]
+async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
+    let maker = Maker::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let makers = dir.path().join("pki/tpm-makers/virtual");
+    std::fs::create_dir_all(&makers).unwrap();
+    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
+    let device = world.enroll().await;
+    let machine = Machine::new(&maker);
+    machine.bind(&world, &device).await.unwrap();
+    let mut peer = Peer::session(&world, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let answer = machine.answer(&world, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
+    drop(peer);
+    let World { dir, server, .. } = world;
+    server.stop().await;
+
+    let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
+    // Firmware's registers stand still while a system runs, also for a server that has just started.
+    machine.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
+    let mut peer = Peer::session(&world, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let answer = machine.answer(&world, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    assert_eq!(wrong(&world, &device).await, ["registers-moved"]);
+
+    let mut tx = world.server.app.db.write().await.unwrap();
+    let sql = "UPDATE attestations SET appraised_s = 1, result = json_set(result, '$.appraised_s', 1, '$.level', 'observed_boot')";
+    sqlx::query(sql).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let old = world.client.attestation(&device.id).await.unwrap();
+    assert_eq!((old.level, old.is_fresh), (Level::Token, false));
+    assert!(world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old"));
 }

@@ -188,3 +188,23 @@ async fn a_forgiveness_reaches_the_device_with_its_number() {
     let desired: serde_json::Value = world.https((*a.tls).clone()).get(world.url("/desired")).send().await.unwrap().json().await.unwrap();
     assert_eq!(desired["forgiven"], serde_json::json!({"version": "2", "number": 2}));
 }
+
+#[actix_web::test]
+async fn a_token_is_kept_as_its_digest_and_ends() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let mut tx = world.server.app.db.write().await.unwrap();
+    sqlx::query("UPDATE enrollments SET expires_s = expires_s - 7200").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.try_enroll(&token, &key).await.status(), 403, "it has ended");
+    let good = world.token().await;
+    assert_eq!(world.try_enroll(&good, &key).await.status(), 200);
+    let kept = |token: &str| {
+        let files = ["fleeti.db", "fleeti.db-wal"].map(|f| std::fs::read(world.dir.path().join(f)).unwrap_or_default());
+        files.iter().any(|bytes| bytes.windows(token.len()).any(|w| w == token.as_bytes()))
+    };
+    assert!(!kept(&token) && !kept(&good), "nobody finds a token in the database");
+    let digest = fleeti_core::canonical::sha256_hex(good.as_bytes());
+    assert!(kept(&digest), "the search finds what is there");
+}

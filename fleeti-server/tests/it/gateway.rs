@@ -115,6 +115,39 @@ async fn malformed_and_misplaced_packets_end_one_session() {
     }
 }
 
+/// A good report to its own topic, but for one thing.
+#[actix_web::test]
+async fn what_was_not_granted_ends_the_session_of_the_one_who_uses_it() {
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let good = Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: Up::Report.topic(&device.id).into(),
+        pkid: 5,
+        payload: crate::rollout::report_of("kiosk@1", fleeti_core::update::State::Idle).into(),
+        properties: None,
+    };
+    let alias = PublishProperties { topic_alias: Some(1), ..PublishProperties::default() };
+    let table = [
+        (Publish { retain: true, ..good.clone() }, Reason::RetainNotSupported),
+        (Publish { qos: QoS::ExactlyOnce, ..good.clone() }, Reason::QoSNotSupported),
+        (Publish { properties: Some(alias), ..good.clone() }, Reason::TopicAliasInvalid),
+    ];
+    for (bad, expected) in table {
+        let mut peer = Peer::session(&world, &device).await;
+        peer.send(&Packet::Publish(bad)).await;
+        assert_eq!(peer.closed().await, Some(expected));
+    }
+    assert!(world.client.device(&device.id).await.unwrap().boot.is_none(), "none of them was taken");
+    let mut peer = Peer::session(&world, &device).await;
+    peer.send(&Packet::Publish(good)).await;
+    wait_for_ack(&mut peer, 5, PubAckReason::Success).await;
+}
+
 #[actix_web::test]
 async fn an_acknowledgement_of_nothing_ends_the_session() {
     let world = World::new().await;
