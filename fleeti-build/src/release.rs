@@ -122,6 +122,7 @@ pub fn create(
         }
         if from == "uki.efi" {
             authenticode::check_uki(&bytes)?;
+            authenticode::check_root_hash(&bytes, &record.root_hash)?;
         }
         let program = match &db {
             Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
@@ -306,6 +307,7 @@ pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Re
         }
         if manifest.uki() == Some(artifact) {
             authenticode::check_uki(&program)?;
+            authenticode::check_root_hash(&program, &manifest.root_hash)?;
         }
     }
     if let Some(build) = build

@@ -93,6 +93,25 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// That a kernel image starts the root file system of this hash and no other: its command line names it, once. Nothing else
+/// finds it, so that a manifest which names another one would be a lie about what runs.
+///
+/// # Errors
+/// [`Error::Malformed`] naming what the command line says.
+pub fn check_root_hash(pe: &[u8], root_hash: &str) -> Result<(), Error> {
+    const WHAT: &str = "kernel image";
+    let file = PeFile64::parse(pe).or_malformed(WHAT)?;
+    let section = file.sections().find(|s| s.name() == Ok(".cmdline"));
+    let data = section.and_then(|s| s.data().ok()).unwrap_or_default();
+    let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = std::str::from_utf8(text).or_malformed("command line")?;
+    let named: Vec<_> = text.split_ascii_whitespace().filter_map(|word| word.split_once("roothash=")).collect();
+    if named == [("", root_hash)] {
+        return Ok(());
+    }
+    Err(Error::Malformed { what: WHAT, detail: format!("its command line {text:?} does not name the root hash {root_hash}, once") })
+}
+
 /// A program that signatures can be attached to: padded to a multiple of 8, where the certificate table begins. Padding
 /// is part of what is hashed.
 #[must_use]

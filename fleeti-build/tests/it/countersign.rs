@@ -2,7 +2,7 @@
 
 use fleeti_build::release::{ReleaseError, countersign, verify};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::manifest::Artifact;
+use fleeti_core::manifest::{Artifact, Manifest};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys, to_bytes};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_testkit::synthetic::manifest_of;
@@ -17,6 +17,8 @@ fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
     let path = "raw/kiosk_2.efi".to_owned();
     let artifact = Artifact { path: path.clone(), size: uki.len() as u64, sha256: sha256_hex(uki), authenticode };
     let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
+    // As the command line of the fixture names it.
+    let manifest = Manifest { root_hash: sha256_hex(b"root hash"), ..manifest };
     fs::create_dir_all(dir.join("raw")).unwrap();
     fs::write(dir.join(path), uki).unwrap();
     fs::write(dir.join("manifest.json"), to_bytes(&manifest).unwrap()).unwrap();
@@ -48,6 +50,14 @@ fn two_people_must_sign_where_two_are_asked_for_and_keys_are_rotated_without_a_g
     assert!(matches!(verify(dir.path(), &keys(&[&SoftKey::generate(Algorithm::P384).unwrap(), &alice], 2)), Err(ReleaseError::Verify(_))));
 }
 
+/// The kernel image with another command line.
+fn with_command_line(text: &str) -> Vec<u8> {
+    let mut uki = UKI.to_vec();
+    uki[0x800..0xa00].fill(0);
+    uki[0x800..0x800 + text.len()].copy_from_slice(text.as_bytes());
+    uki
+}
+
 #[test]
 fn nobody_signs_what_is_not_as_the_manifest_says() {
     let key = SoftKey::generate(Algorithm::P384).unwrap();
@@ -70,5 +80,11 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     assert!(refused(UKI, None, &nothing).contains("Authenticode digest"));
     assert!(refused(UKI, digest(PROGRAM), &nothing).contains("Authenticode digest"));
     assert!(refused(PROGRAM, digest(PROGRAM), &nothing).contains("needs one section .linux"));
+    let elsewhere = with_command_line(&format!("roothash={}", sha256_hex(b"another root")));
+    assert!(refused(&elsewhere, digest(&elsewhere), &nothing).contains("does not name the root hash"));
+    let twice = with_command_line(&format!("roothash={0} roothash={1}", sha256_hex(b"root hash"), sha256_hex(b"another root")));
+    assert!(refused(&twice, digest(&twice), &nothing).contains("does not name the root hash"));
+    let usr = with_command_line(&format!("usr_roothash={}", sha256_hex(b"root hash")));
+    assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
     assert!(refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap()).contains("manifest"));
 }

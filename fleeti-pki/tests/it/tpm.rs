@@ -178,7 +178,9 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=model\na.2.23.133.2.3=id:0001\n";
     let issued = |extensions: &str| {
         std::fs::write(dir.path().join("x.cnf"), format!("oid_section=o\n[o]\n[x]\n{extensions}\n{names}")).unwrap();
-        openssl("x509 -req -in any.csr -CA ca.pem -CAkey ca.key -CAcreateserial -force_pubkey ek.pem -days 10 -extfile x.cnf -extensions x -out ek.crt");
+        openssl(
+            "x509 -req -in any.csr -CA ca.pem -CAkey ca.key -CAcreateserial -force_pubkey ek.pem -days 10 -extfile x.cnf -extensions x -out ek.crt",
+        );
         makers.verify(&key, &[der("ek.crt")], now_s()).map(|e| e.model)
     };
     let purpose = "extendedKeyUsage=2.23.133.8.1";
