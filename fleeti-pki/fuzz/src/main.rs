@@ -5,20 +5,21 @@
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::device::{BootVariable, SignedBundle};
 use fleeti_pki::approval::{Intent, Policy};
+use fleeti_pki::attestation::key::{self, Certification, Purpose};
 use fleeti_pki::audit::Entry;
 use fleeti_pki::certificate::{self, Parsed, Period, Role, self_signed};
 use fleeti_pki::crl::{self, VerifiedList};
 use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_pki::transparency::note::LogKey;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{FirmwareLog, Registers};
 use fleeti_pki::measured::{explained, phases};
+use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
 use fleeti_pki::tpm::endorsement::Makers;
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_pki::tpm::signature::Signature;
+use fleeti_pki::transparency::note::LogKey;
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
 use fleeti_pki::{authenticode, bundle, csr, manifest};
 use libfuzzer_sys::fuzz_target;
@@ -71,6 +72,7 @@ const READERS: &[(&str, Reader)] = &[
     }),
     ("program", |data| {
         let _ = authenticode::check_uki(data);
+        let _ = authenticode::check_root_hash(data, "");
         let digest = authenticode::digest(data);
         if let (Ok(signatures), Ok(digest)) = (authenticode::signatures(data), digest) {
             for signature in &signatures {
@@ -112,7 +114,10 @@ const READERS: &[(&str, Reader)] = &[
         // Everything behind the signature is read before it is checked.
         let _ = Attest::quote(data, data, &SOMEBODY.attestation);
         let _ = Attest::certification(data, data, &SOMEBODY.attestation);
-        let _ = Signature::parse(data);
+        let _ = Signature::parse(data).map(|signature| signature.to_der());
+        let sent = Certification { key: data, certification: data, signature: data };
+        let purpose = Purpose::enrollment("", [0; 32]);
+        assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing is all of it at once");
         let _ = Makers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
     }),
     ("log", |data| {

@@ -256,11 +256,7 @@ async fn answer_all(
                 };
                 session.send(&Packet::Publish(publish)).await?;
             }
-            Packet::PubAck(ack) => {
-                if told.send(ack.reason).is_err() {
-                    return Ok(());
-                }
-            }
+            Packet::PubAck(ack) if told.send(ack.reason).is_err() => return Ok(()),
             _ => {}
         }
     }
