@@ -51,7 +51,7 @@ impl Channel {
             let stream = TcpStream::connect(&address).await.with_context(|| address.clone())?;
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS")
         };
-        let stream = tokio::time::timeout(PATIENCE, connecting).await.context("the server does not answer")??;
+        let stream = tokio::time::timeout(PATIENCE, connecting).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
         let (_, tls) = stream.get_ref();
         let binding = match tls.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => Some(tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)?),
@@ -86,12 +86,25 @@ impl Channel {
             let body = Limited::new(response.into_body(), RESPONSE_MAX).collect().await;
             anyhow::Ok((status, body.map_err(|e| anyhow::anyhow!("the answer: {e}"))?.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(PATIENCE, asking).await.context("the server does not answer")??;
+        let (status, body) = tokio::time::timeout(PATIENCE, asking).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
         if status.is_success() {
             return Ok(serde_json::from_slice(&body)?);
         }
         let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
-        bail!(Refused(detail))
+        if status.is_client_error() {
+            bail!(Refused(detail));
+        }
+        Err(anyhow::anyhow!(detail).context(Unreachable))
+    }
+}
+
+/// The server was not there, or not able to: nothing is known of what it would have said.
+#[derive(Debug, Clone, Copy)]
+pub struct Unreachable;
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server does not answer")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Enrollment: a one-time token for a certificate.
 
 use crate::backoff::Backoff;
-use crate::channel::{Channel, Refused};
+use crate::channel::{Channel, Refused, Unreachable};
 use crate::device_key::KeptKey;
 use crate::helper::{Helper, Occasion};
 use crate::identity::{self, Identity, Server};
@@ -50,13 +50,15 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 /// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
-    let path = paths.state.join("pairing.json");
+    let (path, by_file) = (paths.state.join("pairing.json"), paths.state.join("pairing-by-file"));
     let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Pairing>(&bytes).ok());
     let begun = match kept.filter(|k| now_s() < k.begun.expires_s) {
         Some(kept) => kept,
         None => {
             // The token is for the one key: that a TPM does what is wanted is seen before.
-            let is_in_tpm = matches!(helper.tpm_identity().await, Ok(Some(_))) && identity::first_key(paths, helper, true).await.is_ok();
+            let is_in_tpm = !by_file.exists()
+                && matches!(helper.tpm_identity().await, Ok(Some(_)))
+                && identity::first_key(paths, helper, true).await.is_ok();
             let csr_pem = csr(&identity::first_key(paths, helper, is_in_tpm).await?, paths)?;
             let request = PairRequest { csr_pem, running: running_release(paths)? };
             let begun = anonymous(paths, &Server::of(record)?).await?.post("/pair", &request).await?;
@@ -81,9 +83,15 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
             }
         }
     }
-    let identity = enroll_with(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper, is_in_tpm).await?;
+    let enrolled = enroll_with(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper, is_in_tpm).await;
+    match &enrolled {
+        Err(e) if e.is::<Unreachable>() => return enrolled,
+        // The TPM is of no use: the next code is for a key in a file.
+        Err(_) if is_in_tpm => write_durably(&by_file, b"")?,
+        _ => drop(std::fs::remove_file(&by_file)),
+    }
     std::fs::remove_file(&path).ok();
-    Ok(identity)
+    enrolled
 }
 
 /// A code that is shown, and for which key.
@@ -122,6 +130,8 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
     };
     let reason = match by_tpm {
         Ok(identity) => return Ok(identity),
+        // Whoever breaks a connection is not to decide where the key is.
+        Err(e) if e.is::<Unreachable>() => return Err(e),
         Err(reason) => reason,
     };
     tracing::warn!("the TPM does not enroll this device: {reason:#}; a key in a file is tried");
@@ -161,7 +171,7 @@ async fn prove(channel: &mut Channel, token: &str, (seed, tpm): (&KeySeed, TpmId
 /// When the server refuses or cannot be reached, or the TPM does not answer.
 pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<()> {
     match renew_in_tpm(paths, identity, helper).await {
-        Err(e) if !identity.is_in_tpm => {
+        Err(e) if !identity.is_in_tpm && !e.is::<Unreachable>() => {
             tracing::info!("the next key is in a file: {e:#}");
             let next = identity::next_key(paths, helper, false).await?;
             let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };

@@ -222,6 +222,9 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
         (Phase::Running, Event::Reported { device, running, update, heard, standing }) => {
             let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
+            // Levels grow old without an event: it is held from the next thing that it says.
+            let is_held = !standing.may_update && matches!(before, DevicePhase::Granted | DevicePhase::Staging | DevicePhase::Staged);
+            let before = if is_held { &DevicePhase::Held } else { before };
             let after = reported(state, before, (&running, &update, heard), &standing.proof);
             Ok(moved(state, vec![(device, after)]))
         }
@@ -460,6 +463,17 @@ mod tests {
         // Once it restarts into it, nothing can be taken back.
         let (s, _) = step(&s, report(1, "kiosk@1", U::Armed { target: two() })).unwrap();
         assert_eq!(step(&s, appraised(1, false, Proof::Contradicted)).unwrap().1, vec![]);
+    }
+
+    #[test]
+    fn a_device_whose_level_has_grown_old_is_held_and_does_not_fail() {
+        let (s, _) = step(&rollout(), start(&[1])).unwrap();
+        let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
+        let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
+        let Event::Reported { device: d, running, update, heard, .. } = report(1, "kiosk@1", failed) else { unreachable!() };
+        let old = Standing { may_update: false, proof: Proof::Missing };
+        let (s, effects) = step(&s, Event::Reported { device: d, running, update, heard, standing: old }).unwrap();
+        assert_eq!((s.devices[&device(1)].clone(), effects), (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish]));
     }
 
     #[test]

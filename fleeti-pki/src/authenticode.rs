@@ -105,11 +105,20 @@ pub fn check_root_hash(pe: &[u8], root_hash: &str) -> Result<(), Error> {
     let data = section.and_then(|s| s.data().ok()).unwrap_or_default();
     let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = std::str::from_utf8(text).or_malformed("command line")?;
-    let named: Vec<_> = text.split_ascii_whitespace().filter_map(|word| word.split_once("roothash=")).collect();
-    if named == [("", root_hash)] {
+    let words = || text.split_ascii_whitespace();
+    let named: Vec<_> = words().filter_map(|word| word.split_once("roothash=")).collect();
+    // What else says which root is started, whether it is verified, or what is started of it.
+    let leads_elsewhere = |word: &str| {
+        let others = ["usrhash=", "mount.usr", "systemd.verity=", "systemd.verity_root_data=", "systemd.verity_root_hash=", "init=", "rd"];
+        word.starts_with("root=") && word != "root=/dev/mapper/root" || others.iter().any(|other| word.starts_with(other))
+    };
+    if named == [("", root_hash)] && !words().any(leads_elsewhere) {
         return Ok(());
     }
-    Err(Error::Malformed { what: WHAT, detail: format!("its command line {text:?} does not name the root hash {root_hash}, once") })
+    Err(Error::Malformed {
+        what: WHAT,
+        detail: format!("its command line {text:?} does not name the root hash {root_hash}, once, and no other root"),
+    })
 }
 
 /// A program that signatures can be attached to: padded to a multiple of 8, where the certificate table begins. Padding

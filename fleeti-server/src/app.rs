@@ -10,7 +10,7 @@ use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
 use crate::service::policy::Policies;
 use crate::service::releases::DocumentCache;
-use crate::service::tpm::Proving;
+use crate::service::tpm::{Alarms, Proving};
 use crate::service::trust::Trust;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -64,6 +64,8 @@ pub struct App {
     pub pairing: Pairing,
     /// TPMs whose secrets are out.
     pub proving: Proving,
+    /// Who raised an alarm lately.
+    pub alarms: Alarms,
     /// What fleets ask of their devices.
     pub policies: Policies,
     /// Wakes the build worker.

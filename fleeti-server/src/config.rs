@@ -55,7 +55,7 @@ pub struct Config {
 /// Limits of the MQTT port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// TLS handshake and CONNECT, milliseconds each.
+    /// TLS handshake and CONNECT, milliseconds each; a device's TPM may sign in it.
     pub handshake_ms: u64,
     /// A write to a peer that does not read, milliseconds.
     pub write_ms: u64,
@@ -79,7 +79,7 @@ impl Config {
             signer: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
-            limits: Limits { handshake_ms: 10_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
+            limits: Limits { handshake_ms: 30_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
         }
     }
 }

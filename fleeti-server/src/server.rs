@@ -29,8 +29,8 @@ use utoipa_actix_web::AppExt;
 
 /// The list and the server's own certificate are made anew this often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
-/// How long a device may take for the first request of a connection: what its TPM says in it is about that connection, and a
-/// TPM takes its time.
+/// How long a device may take for a handshake, which its TPM may sign, and for the first request of a connection, which its TPM
+/// may have to say something about: a TPM takes its time.
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// After a failure.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
@@ -120,6 +120,7 @@ impl Server {
             documents: crate::service::releases::DocumentCache::default(),
             pairing: crate::service::pairing::Pairing::default(),
             proving: crate::service::tpm::Proving::default(),
+            alarms: crate::service::tpm::Alarms::default(),
             policies,
             build_queued: Notify::new(),
         });
@@ -149,6 +150,7 @@ impl Server {
         let device_server = HttpServer::new(move || WebApp::new().app_data(shared.0.clone()).configure(http::device::routes))
             .on_connect(http::device::on_connect)
             .keep_alive(HTTP_KEEP_ALIVE)
+            .tls_handshake_timeout(FIRST_REQUEST)
             .client_request_timeout(FIRST_REQUEST)
             .workers(1)
             .disable_signals()

@@ -84,6 +84,10 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     assert!(refused(&elsewhere, digest(&elsewhere), &nothing).contains("does not name the root hash"));
     let twice = with_command_line(&format!("roothash={0} roothash={1}", sha256_hex(b"root hash"), sha256_hex(b"another root")));
     assert!(refused(&twice, digest(&twice), &nothing).contains("does not name the root hash"));
+    for more in ["root=/dev/sda3", "systemd.verity=no", "init=/bin/sh", "rd.break"] {
+        let more = with_command_line(&format!("roothash={} {more}", sha256_hex(b"root hash")));
+        assert!(refused(&more, digest(&more), &nothing).contains("no other root"));
+    }
     let usr = with_command_line(&format!("usr_roothash={}", sha256_hex(b"root hash")));
     assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
     assert!(refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap()).contains("manifest"));

@@ -136,6 +136,20 @@ pub fn level(claims: &[Claim]) -> Level {
     steps.iter().find(|(holds, _)| !holds).map_or(Level::VerifiedFirmware, |(_, stops)| *stops)
 }
 
+/// The code of the claim that what was started is a release that is revoked.
+pub const RELEASE_REVOKED: &str = "release-revoked";
+
+/// The level that claims allow as far as an update is concerned: that the release which was verified is revoked is why it is to
+/// go, and no reason to keep it.
+#[must_use]
+pub fn level_for_update(claims: &[Claim]) -> Level {
+    let forgiven = |claim: &Claim| match claim.code.as_str() {
+        RELEASE_REVOKED => Claim { tier: Tier::Affirming, ..claim.clone() },
+        _ => claim.clone(),
+    };
+    level(&claims.iter().map(forgiven).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +184,20 @@ mod tests {
         for (tiers, expected) in table {
             assert_eq!(level(&claims(tiers)), expected, "{tiers:?}");
         }
+    }
+
+    #[test]
+    fn a_release_that_is_revoked_may_be_left() {
+        let revoked = |tiers: [Tier; 6]| {
+            let mut claims = claims(tiers);
+            claims[3].code = RELEASE_REVOKED.into();
+            (level(&claims), level_for_update(&claims))
+        };
+        use Tier::{Affirming as A, None as N, Warning as W};
+        assert_eq!(revoked([A, A, A, W, A, A]), (Level::ObservedBoot, Level::VerifiedFirmware));
+        assert_eq!(revoked([A, A, A, W, A, N]), (Level::ObservedBoot, Level::VerifiedBoot));
+        assert_eq!(revoked([A, A, W, W, A, A]), (Level::ObservedBoot, Level::ObservedBoot), "nothing else is forgiven");
+        assert_eq!(revoked([A, A, Tier::Contraindicated, W, A, A]).1, Level::SelfReported);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::measured::log::Registers;
 use crate::tpm::endorsement::Kind;
 use crate::uefi::{self, SignatureList};
 use fleeti_core::attestation::policy::Firmware;
-use fleeti_core::attestation::{Aspect, Claim, Level, Tier, level};
+use fleeti_core::attestation::{Aspect, Claim, Level, RELEASE_REVOKED, Tier, level};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::FirmwareKeys;
@@ -253,7 +253,7 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     }
     if reference.is_revoked {
         let finding = format!("{} was started, which is revoked", reference.release);
-        return (Some(reference), of(Tier::Warning, "release-revoked", finding, Some("an update to a release that is not")));
+        return (Some(reference), of(Tier::Warning, RELEASE_REVOKED, finding, Some("an update to a release that is not")));
     }
     // On its way, or gone back: it is one that is allowed, and whoever waits for another one compares.
     if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {

@@ -1,9 +1,9 @@
-//! TPMs of devices, their evidence and what it means.
+//! Evidence of devices and what it means; what fleets ask.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
+use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, FRESH_S};
 use fleeti_core::wire::device::{BootSummary, FirmwareKeys};
@@ -14,108 +14,6 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Firmware's logs that are kept of a device.
 const LOGS_MAX: i64 = 4;
-
-/// A device's TPM.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct TpmRow {
-    /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
-    pub ek_sha256: String,
-    /// TPMT_PUBLIC, base64.
-    pub endorsement_key: String,
-    /// TPMT_PUBLIC, base64.
-    pub attestation_key: String,
-    /// As in `hardware`.
-    pub maker: Option<String>,
-    /// What its certificate says, or why it has none that counts.
-    pub description: String,
-    bound_s: i64,
-}
-
-impl TpmRow {
-    /// One that is bound now.
-    #[must_use]
-    pub fn new(ek_sha256: String, keys: (String, String), maker: Option<String>, description: String, now_s: u64) -> Self {
-        let (endorsement_key, attestation_key) = keys;
-        Self { ek_sha256, endorsement_key, attestation_key, maker, description, bound_s: seconds(now_s) }
-    }
-
-    /// Since when.
-    #[must_use]
-    pub fn bound_s(&self) -> u64 {
-        from_seconds(self.bound_s)
-    }
-}
-
-/// A device's TPM, if it has shown one.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn tpm(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, AppError> {
-    let sql = "SELECT ek_sha256, endorsement_key, attestation_key, maker, description, bound_s FROM device_tpms WHERE device = $1";
-    Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
-}
-
-/// What became of a binding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// The device had no TPM, and the TPM no device.
-    New,
-    /// As it was.
-    Same,
-    /// The device has another TPM, or the TPM another device.
-    Refused,
-}
-
-/// Whether a TPM is that of another device which is not revoked for good, or the device is known by another TPM.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn is_taken(connection: &mut SqliteConnection, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
-    let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
-               device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
-               OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
-    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key);
-    let found: i64 = query.fetch_one(connection).await?;
-    Ok(found > 0)
-}
-
-/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives its TPM free: the
-/// machine may be enrolled anew.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
-    let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
-               (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
-    sqlx::query(sql).bind(&row.ek_sha256).bind(&row.attestation_key).bind(device.as_str()).execute(&mut **tx).await?;
-    let sql = "INSERT INTO device_tpms (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-    let inserted = sqlx::query(sql)
-        .bind(device.as_str())
-        .bind(&row.ek_sha256)
-        .bind(&row.endorsement_key)
-        .bind(&row.attestation_key)
-        .bind(&row.maker)
-        .bind(&row.description)
-        .bind(row.bound_s)
-        .execute(&mut **tx)
-        .await?;
-    // The maker may be believed only since it was bound.
-    let sql = "UPDATE device_tpms SET maker = $4, description = $5 WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
-    let same = sqlx::query(sql)
-        .bind(device.as_str())
-        .bind(&row.ek_sha256)
-        .bind(&row.attestation_key)
-        .bind(&row.maker)
-        .bind(&row.description)
-        .execute(&mut **tx)
-        .await?;
-    Ok(match (inserted.rows_affected(), same.rows_affected()) {
-        (1, _) => Bound::New,
-        (_, 1) => Bound::Same,
-        _ => Bound::Refused,
-    })
-}
 
 /// Keeps one of firmware's logs; of each device the newest few.
 ///
@@ -138,16 +36,6 @@ pub async fn keep_log(tx: &mut Tx<'_>, device: &DeviceId, sha256: &str, bytes: &
 pub async fn log(pool: &SqlitePool, device: &DeviceId, sha256: &str) -> Result<Option<Vec<u8>>, AppError> {
     let sql = "SELECT bytes FROM evidence_logs WHERE device = $1 AND sha256 = $2";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).bind(sha256).fetch_optional(pool).await?)
-}
-
-/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that it has sent.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn to_be_asked(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Option<String>>, AppError> {
-    let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
-               FROM device_tpms t WHERE t.device = $1";
-    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
 /// Those of firmware's logs that devices name.
@@ -238,10 +126,10 @@ impl TryFrom<SubjectRow> for Subject {
 /// When the database does not answer.
 pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, r.revoked_s IS NOT NULL AS is_revoked, t.attestation_key, t.maker, k.expected, k.change_number, \
+        "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
          k.loader_release, d.desired_release, d.boot, d.contradiction, a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
-         LEFT JOIN attestations a ON a.device = d.id LEFT JOIN releases r ON r.name = a.release_name WHERE d.id IN (",
+         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN (",
     );
     let mut list = query.separated(", ");
     for id in ids {
@@ -249,7 +137,10 @@ pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> R
     }
     query.push(")");
     let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
-    rows.into_iter().map(|row| Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?))).collect()
+    let read =
+        |row: SubjectRow| -> Result<_, AppError> { Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?)) };
+    // One that cannot be read keeps no other from being looked at.
+    Ok(rows.into_iter().filter_map(|row| read(row).inspect_err(|e| tracing::error!("evidence: {e}")).ok()).collect())
 }
 
 /// What was accepted last.
@@ -332,7 +223,8 @@ pub async fn is_last(tx: &mut Tx<'_>, device: &DeviceId, result: &AttestationRes
 /// When the database does not answer.
 pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Result<(), AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name) ",
+        "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
+         update_level) ",
     );
     let texts = rows.iter().map(|(_, row)| {
         Ok((
@@ -347,11 +239,13 @@ pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Res
         line.push_bind(device.as_str()).push_bind(&row.nonce).push_bind(evidence).push_bind(accepted).push_bind(firmware_code);
         line.push_bind(result).push_bind(row.result.level as i64).push_bind(seconds(row.result.appraised_s));
         line.push_bind(row.result.release.as_ref().map(ToString::to_string));
+        line.push_bind(level_for_update(&row.result.claims) as i64);
     });
     query.push(
         " ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
          firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), result = excluded.result, \
-         level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name",
+         level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name, \
+         update_level = excluded.update_level",
     );
     query.build().execute(&mut **tx).await?;
     Ok(())
@@ -364,13 +258,12 @@ pub struct Found {
     appraised_s: u64,
     /// The release that was measured.
     pub release: Option<ReleaseName>,
-    /// That one is revoked.
-    is_revoked: bool,
+    update_level: Level,
 }
 
 impl Found {
     /// Of a device that has proved nothing: what it enrolled with.
-    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None, is_revoked: false };
+    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None, update_level: Level::Token };
 
     /// The level now.
     #[must_use]
@@ -378,13 +271,10 @@ impl Found {
         if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
     }
 
-    /// The level now, as far as an update is concerned: that the release which was verified is revoked is why it is to go.
+    /// The level now, as far as an update is concerned (`level_for_update`).
     #[must_use]
     pub fn level_for_update(&self, now_s: u64) -> Level {
-        match self.level_at(now_s) {
-            Level::ObservedBoot if self.is_revoked => Level::VerifiedBoot,
-            level => level,
-        }
+        if self.is_fresh(now_s) { self.update_level } else { self.update_level.min(Level::Token) }
     }
 
     /// Whether it still counts.
@@ -401,24 +291,30 @@ struct FoundRow {
     level: Option<i64>,
     appraised_s: Option<i64>,
     release_name: Option<String>,
-    is_revoked: bool,
+    update_level: Option<i64>,
+}
+
+fn level_of(number: i64) -> Result<Level, AppError> {
+    let level = usize::try_from(number).ok().and_then(|n| Level::ALL.get(n).copied());
+    level.ok_or_else(|| AppError::internal("a level that is none"))
 }
 
 impl FoundRow {
     fn found(&self) -> Result<Found, AppError> {
-        let (Some(level), Some(appraised_s)) = (self.level, self.appraised_s) else { return Ok(Found::NOTHING) };
-        let level = usize::try_from(level).ok().and_then(|n| Level::ALL.get(n).copied());
+        let (Some(level), Some(update_level), Some(appraised_s)) = (self.level, self.update_level, self.appraised_s) else {
+            return Ok(Found::NOTHING);
+        };
         Ok(Found {
-            level: level.ok_or_else(|| AppError::internal("a level that is none"))?,
+            level: level_of(level)?,
+            update_level: level_of(update_level)?,
             appraised_s: from_seconds(appraised_s),
             release: self.release_name.as_deref().map(str::parse).transpose().map_err(AppError::internal)?,
-            is_revoked: self.is_revoked,
         })
     }
 }
 
-const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, r.revoked_s IS NOT NULL AS is_revoked FROM devices d \
-     LEFT JOIN attestations a ON a.device = d.id LEFT JOIN releases r ON r.name = a.release_name";
+const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_s, a.release_name FROM devices d \
+     LEFT JOIN attestations a ON a.device = d.id";
 
 /// The fleet of a device, and what was found out of it last.
 ///
@@ -430,6 +326,22 @@ pub async fn found(connection: &mut SqliteConnection, device: &DeviceId) -> Resu
     row.map(|row| Ok((row.fleet.parse().map_err(AppError::internal)?, row.found()?))).transpose()
 }
 
+/// What was found out of devices last.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn found_of(connection: &mut SqliteConnection, devices: &[&DeviceId]) -> Result<Vec<(DeviceId, Found)>, AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new(FOUND);
+    query.push(" WHERE d.id IN (");
+    let mut list = query.separated(", ");
+    for device in devices {
+        list.push_bind(device.as_str());
+    }
+    query.push(")");
+    let rows: Vec<FoundRow> = query.build_query_as().fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
+}
+
 /// What was found out last of every device of a fleet that is not revoked.
 ///
 /// # Errors
@@ -438,16 +350,6 @@ pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) 
     let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id"));
     let rows: Vec<FoundRow> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
-}
-
-/// Devices of a fleet that have shown a TPM and are not revoked.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn with_tpm(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
-    let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
-    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
 /// Devices of a fleet that have sent evidence, after an id.

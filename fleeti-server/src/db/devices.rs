@@ -104,7 +104,7 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
     // A key that differs is the next one, and replaces the old one when it is first used.
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
-         certificate_not_after_s = excluded.certificate_not_after_s, is_in_tpm = MAX(devices.is_in_tpm, excluded.is_in_tpm), \
+         certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
          next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
@@ -258,7 +258,8 @@ pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppErr
 /// # Errors
 /// When the database does not answer.
 pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
-    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL WHERE id = $1 AND next_key_sha256 = $2";
+    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm) \
+               WHERE id = $1 AND next_key_sha256 = $2";
     sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?;
     Ok(())
 }

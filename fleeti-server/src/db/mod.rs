@@ -13,6 +13,7 @@ pub mod releases;
 pub mod revisions;
 pub mod rollouts;
 pub mod sessions;
+pub mod tpms;
 pub mod trust;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

@@ -117,6 +117,16 @@ pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, Ap
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
+/// Whether a fleet has a rollout that is not over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
+    let found: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    Ok(found > 0)
+}
+
 /// Every rollout that is not over.
 ///
 /// # Errors

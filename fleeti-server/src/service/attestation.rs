@@ -2,8 +2,8 @@
 //! again what started.
 
 use crate::app::{App, new_id, now_s};
-use crate::db;
 use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow};
+use crate::db::{self, tpms};
 use crate::error::AppError;
 use crate::service::evidence;
 use crate::service::tpm::invalid;
@@ -39,7 +39,7 @@ pub struct Asked {
 pub async fn ask(app: &App, device: &DeviceId, heard_log: Option<&str>) -> Result<Option<(Asked, Challenge)>, AppError> {
     let firmware_log = match heard_log {
         Some(log) => Some(log.to_owned()),
-        None => match attestations::to_be_asked(app.db.pool(), device).await? {
+        None => match tpms::to_be_asked(app.db.pool(), device).await? {
             Some(newest) => newest,
             None => return Ok(None),
         },
@@ -109,7 +109,7 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
     if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
-    let tpm = attestations::tpm(app.db.pool(), device).await?;
+    let tpm = tpms::get(app.db.pool(), device).await?;
     let row = attestations::get(app.db.pool(), device).await?;
     let registers = match &row {
         Some(row) => explained_registers(app, device, row).await?,
@@ -186,7 +186,7 @@ pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
     if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
-    if attestations::tpm(app.db.pool(), device).await?.is_none() {
+    if tpms::get(app.db.pool(), device).await?.is_none() {
         return Err(AppError::new(Code::Conflict, format!("{device} has shown no TPM")));
     }
     if !app.hub.is_online(device) {
@@ -201,7 +201,7 @@ pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn ask_fleet(app: &App, fleet: &FleetId) -> Result<AskedFleet, AppError> {
-    let devices = attestations::with_tpm(app.db.pool(), fleet).await?;
+    let devices = tpms::of_fleet(app.db.pool(), fleet).await?;
     let there: Vec<_> = devices.into_iter().filter(|device| app.hub.is_online(device)).collect();
     there.iter().for_each(|device| app.hub.challenge(device));
     Ok(AskedFleet { asked: there.len() as u64 })

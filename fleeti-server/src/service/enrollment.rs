@@ -2,7 +2,7 @@
 
 use crate::app::{App, now_s};
 use crate::db::devices::Certified;
-use crate::db::{self, Tx, attestations};
+use crate::db::{self, Tx, tpms};
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::{signing, tpm};
@@ -85,7 +85,7 @@ pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Ch
     let refused = || AppError::new(Code::Forbidden, "this device cannot renew here").hint("provision it anew");
     let device = &request.device;
     db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()).ok_or_else(refused)?;
-    let tpm = attestations::tpm(app.db.pool(), device).await?.ok_or_else(refused)?;
+    let tpm = tpms::get(app.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c)).map_err(|e| {
         tracing::warn!("{device} does not renew by its TPM: {e}");
         refused()
@@ -104,7 +104,7 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel
     claimed_key_sha256(&request.csr_pem)?;
     let protection = match &request.key {
         Some(sent) => {
-            let tpm = attestations::tpm(app.db.pool(), device).await?;
+            let tpm = tpms::get(app.db.pool(), device).await?;
             let tpm = tpm.ok_or_else(|| AppError::new(Code::Forbidden, "this device has shown no TPM").hint("show it with POST /tpm"))?;
             tpm::check_key(&tpm, sent, &request.csr_pem, channel, |c| Purpose::renewal(device, c))?;
             tpm::protection(&tpm)

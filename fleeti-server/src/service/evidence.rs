@@ -12,7 +12,7 @@ use crate::service::{policy, releases};
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::{AttestationResult, Evidence};
@@ -28,8 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most evidence that is looked at together.
 const BATCH_MAX: usize = 128;
-/// Most evidence that waits.
-pub const QUEUE_MAX: usize = 4096;
+/// Evidence that waits without its sessions waiting for room.
+pub const QUEUE_MAX: usize = 1024;
 /// The source of a claim about evidence that does not hold.
 const SENT: &str = "what the device sent as evidence";
 
@@ -44,12 +44,13 @@ pub struct Answer {
 /// Has an answer looked at; when this returns, the result is kept.
 ///
 /// # Errors
-/// [`Code::Unavailable`] when too much waits; [`Code::Invalid`] for what cannot be read.
+/// [`Code::Invalid`] for what cannot be read.
 pub(super) async fn submit(app: &App, device: &DeviceId, nonce: [u8; 32], sent: Evidence) -> Result<(), AppError> {
     let (kept, waiting) = oneshot::channel();
-    let full = |_| AppError::new(Code::Unavailable, "too many devices prove what they run at once");
-    app.evidence.try_send(Answer { device: device.clone(), nonce, sent, kept }).map_err(full)?;
-    waiting.await.map_err(|_| AppError::internal("nobody looks at evidence any more"))?
+    let nobody = || AppError::internal("nobody looks at evidence any more");
+    // Each session waits for one answer of its own at the most.
+    app.evidence.send(Answer { device: device.clone(), nonce, sent, kept }).await.map_err(|_| nobody())?;
+    waiting.await.map_err(|_| nobody())?
 }
 
 /// Looks at evidence until the task is ended.
@@ -132,10 +133,8 @@ async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Re
     }
     let mut tx = app.db.write().await?;
     attestations::keep(&mut tx, &rows).await?;
-    let mut outcomes = Vec::new();
-    for (device, subject, row) in judged.iter().flatten() {
-        follow(app, &mut tx, (device, subject), &row.result, now, &mut outcomes).await?;
-    }
+    let results: Vec<_> = judged.iter().flatten().map(|(device, subject, row)| (device, subject, &row.result)).collect();
+    let outcomes = follow(app, &mut tx, &results, policy::News::Evidence, now).await?;
     tx.commit().await?;
     for (device, subject, row) in judged.iter().flatten() {
         if let Some(what) = contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what)) {
@@ -150,30 +149,31 @@ async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Re
     Ok(judged.into_iter().map(|j| j.map(drop)).collect())
 }
 
-/// What follows of a result, in its transaction: nothing, where it says what the last one said and that one was fresh.
+/// What follows of results, in their transaction: alarms, and once for each fleet what its rollouts make of them.
 async fn follow(
     app: &App,
     tx: &mut db::Tx<'_>,
-    (device, subject): (&DeviceId, &Subject),
-    result: &AttestationResult,
+    judged: &[(&DeviceId, &Subject, &AttestationResult)],
+    news: policy::News,
     now: u64,
-    outcomes: &mut Vec<Outcome>,
-) -> Result<(), AppError> {
-    let contradiction = contradiction(result);
-    if subject.contradiction != contradiction {
-        attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
-        // Once, when it begins: a device that finds another lie each time fills no log.
-        if let Some(what) = contradiction.as_ref().filter(|_| subject.contradiction.is_none()) {
-            app.audit(tx, now, device.as_str(), "device.contradicted", what).await?;
+) -> Result<Vec<Outcome>, AppError> {
+    let mut fleets: HashMap<&FleetId, Vec<&DeviceId>> = HashMap::new();
+    for (device, subject, result) in judged {
+        let contradiction = contradiction(result);
+        if subject.contradiction != contradiction {
+            attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
         }
+        // Once in a while: a device that finds another lie each time fills no log.
+        if let Some(what) = contradiction.filter(|_| subject.contradiction.is_none() && app.alarms.is_new(device.as_str())) {
+            app.audit(tx, now, device.as_str(), "device.contradicted", &what).await?;
+        }
+        fleets.entry(&subject.fleet).or_default().push(device);
     }
-    let last = &subject.last;
-    let is_as_before = last.is_fresh(now) && last.level_at(now) == result.level && last.release == result.release;
-    // What contradicts may be what a rollout waits for.
-    if !is_as_before || contradiction.is_some() {
-        outcomes.push(policy::appraised(tx, app, device).await?);
+    let mut outcomes = Vec::new();
+    for (fleet, devices) in fleets {
+        outcomes.push(policy::appraised(tx, app, fleet, &devices, news).await?);
     }
-    Ok(())
+    Ok(outcomes)
 }
 
 /// What contradicts what was promised, in words: whatever a person has to look into.
@@ -215,8 +215,7 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
         return Ok(());
     }
     attestations::keep(&mut tx, &[(device, &again)]).await?;
-    let mut outcomes = Vec::new();
-    follow(app, &mut tx, (device, &subject), &again.result, now_s(), &mut outcomes).await?;
+    let outcomes = follow(app, &mut tx, &[(device, &subject, &again.result)], policy::News::None, now_s()).await?;
     tx.commit().await?;
     app.grants.changed();
     app.publish(Event::Device { id: device.clone() });
@@ -235,7 +234,13 @@ async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Res
     for name in names {
         let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
         let documents = releases::documents(app, name).await?;
-        let reference = reference(&Manifest::parse(&documents.manifest).map_err(AppError::internal)?, release.revoked_s.is_some());
+        let reference = match Manifest::parse(&documents.manifest) {
+            Ok(manifest) => reference(&manifest, release.revoked_s.is_some()),
+            Err(e) => {
+                tracing::error!("{name}: {e}");
+                None
+            }
+        };
         releases.insert(name.clone(), (reference, boot_loader(&release)));
     }
     Ok(releases)

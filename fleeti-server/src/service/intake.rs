@@ -2,10 +2,10 @@
 //! one batch for the signer, one commit.
 
 use crate::app::{App, AppRef, new_id, now_s};
-use crate::db::attestations::Bound;
 use crate::db::devices::Certified;
 use crate::db::enrollments::EnrollmentRow;
-use crate::db::{self, attestations, from_seconds};
+use crate::db::tpms::Bound;
+use crate::db::{self, from_seconds, tpms};
 use crate::error::AppError;
 use crate::service::enrollment::{Channel, bad_request, certify, chain_pem, claimed_key_sha256, window};
 use crate::service::tpm::{self, ProvedTpm};
@@ -190,7 +190,7 @@ async fn keep(
     for (applicant, result) in applicants.iter().zip(&mut good) {
         let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, &result) else { continue };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
-        if is_twice || attestations::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
+        if is_twice || tpms::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
             taken.push((format!("token {}", &applicant.token_sha256[..16]), &tpm.row));
             *result = Err(tpm::other());
         }
@@ -206,7 +206,7 @@ async fn keep(
         db::enrollments::consume(&mut tx, &uses).await?;
         for (applicant, result) in applicants.iter().zip(&good) {
             let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, result) else { continue };
-            match attestations::bind(&mut tx, &admitted.device, &tpm.row).await? {
+            match tpms::bind(&mut tx, &admitted.device, &tpm.row).await? {
                 Bound::New => app.audit(&mut tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256).await?,
                 Bound::Same => {}
                 Bound::Refused => return Err(AppError::internal("a TPM that nobody had was refused")),

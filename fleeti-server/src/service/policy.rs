@@ -51,6 +51,11 @@ impl Policies {
         self.own.load().is_empty()
     }
 
+    /// What devices may run has changed: whoever looks at evidence meanwhile looks again.
+    pub fn touch(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Grows with every change.
     #[must_use]
     pub fn changes(&self) -> u64 {
@@ -63,7 +68,7 @@ impl Policies {
             all.insert(fleet.clone(), policy.clone());
             all
         });
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.touch();
     }
 }
 
@@ -128,9 +133,21 @@ pub async fn reappraise_all(app: &App, devices: &[DeviceId]) {
     }
 }
 
-/// What was known before is no new contradiction: a rollout that waits for a proof waits for a new one.
+/// Whether a device has just said something, or what it said before is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// New evidence.
+    Evidence,
+    /// None.
+    None,
+}
+
+/// A rollout that waits for a proof waits for a new one: what was known before proves nothing, and contradicts nothing.
 fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing) {
-    let proof = if standing.proof == Proof::Contradicted { Proof::Missing } else { standing.proof };
+    let proof = match standing.proof {
+        Proof::NotAsked => Proof::NotAsked,
+        Proof::Of(_) | Proof::Missing | Proof::Contradicted => Proof::Missing,
+    };
     (device, Standing { proof, ..standing })
 }
 
@@ -194,12 +211,26 @@ pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
     Ok(())
 }
 
-/// What follows of a result that is kept in this transaction.
+/// What follows for a fleet of what is kept of some of its devices, in this transaction.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn appraised(tx: &mut Tx<'_>, app: &App, device: &DeviceId) -> Result<rollouts::Outcome, AppError> {
-    let Some((fleet, found)) = attestations::found(tx, device).await? else { return Ok(rollouts::Outcome::default()) };
-    let standing = standing(&app.policies.of(&fleet), &found, now_s());
-    rollouts::devices_appraised(tx, &fleet, vec![(device.clone(), standing)]).await
+pub async fn appraised(
+    tx: &mut Tx<'_>,
+    app: &App,
+    fleet: &FleetId,
+    devices: &[&DeviceId],
+    news: News,
+) -> Result<rollouts::Outcome, AppError> {
+    if !rollouts::is_one_active(tx, fleet).await? {
+        return Ok(rollouts::Outcome::default());
+    }
+    let (policy, now) = (app.policies.of(fleet), now_s());
+    let found = attestations::found_of(tx, devices).await?;
+    let standings = found.into_iter().map(|(device, found)| {
+        let standing = (device, standing(&policy, &found, now));
+        if news == News::Evidence { standing } else { known_before(standing) }
+    });
+    let standings = standings.collect();
+    rollouts::devices_appraised(tx, fleet, standings).await
 }

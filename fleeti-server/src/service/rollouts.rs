@@ -134,6 +134,7 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     app.publish(Event::Release { name: name.clone() });
     // Whoever has heard of it installs it from nobody any more.
     notice::tell(app).await;
+    app.policies.touch();
     let (app, devices) = (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
     tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
     Ok(())
@@ -162,6 +163,14 @@ pub async fn device_reported(
         standing: policy::standing_of(tx, app, device).await?,
     };
     step_all(tx, active, &event).await
+}
+
+/// Whether a fleet has a rollout that is not over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
+    db::rollouts::is_one_active(tx, fleet).await
 }
 
 /// Tells the rollouts of a fleet how far devices are trusted by now.

@@ -2,7 +2,7 @@
 //! vouches for the keys that it holds.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::attestations::{self, Bound, TpmRow};
+use crate::db::tpms::{self, Bound, TpmRow};
 use crate::error::AppError;
 use crate::service::intake;
 use base64::Engine;
@@ -26,8 +26,10 @@ use std::time::{Duration, Instant};
 const PROVING_MAX: usize = 1024;
 /// How long a device has for it: some chips take a minute to make a key.
 const PROVING: Duration = Duration::from_secs(600);
-/// A refusal of somebody is entered into the audit log once in this time.
-const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+/// An alarm of somebody is entered into the audit log once in this time.
+const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
+/// Alarms that are remembered.
+const ALARMS_MAX: usize = 4096;
 
 /// Who shows a TPM: a device that has a certificate, or whoever has a token (by its digest).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,25 +46,34 @@ struct Pending {
     asked: Instant,
 }
 
-/// TPMs whose secrets are out, and who was refused lately.
+/// TPMs whose secrets are out.
 #[derive(Default)]
 pub struct Proving {
     pending: Mutex<HashMap<Bearer, Pending>>,
-    refused: Mutex<HashMap<String, Instant>>,
+}
+
+/// Who raised an alarm lately.
+#[derive(Default)]
+pub struct Alarms(Mutex<HashMap<String, Instant>>);
+
+impl Alarms {
+    /// Whether an alarm of whoever it is is not in the audit log yet, so that nobody fills that by coming again and again, nor
+    /// keeps others from being seen.
+    pub(super) fn is_new(&self, who: &str) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, at| at.elapsed() < ALARMED_AGAIN);
+        if all.len() >= ALARMS_MAX {
+            all.clear();
+        }
+        let is_new = !all.contains_key(who);
+        if is_new {
+            all.insert(who.to_owned(), Instant::now());
+        }
+        is_new
+    }
 }
 
 impl Proving {
-    /// Whether a refusal of whoever comes is not in the audit log yet, so that nobody fills that by coming again and again, nor
-    /// keeps others from being seen.
-    fn is_refused_anew(&self, who: &str) -> bool {
-        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
-        if all.len() >= PROVING_MAX {
-            all.clear();
-        }
-        all.insert(who.to_owned(), Instant::now()).is_none()
-    }
-
     fn put(&self, bearer: Bearer, pending: Pending) -> Result<(), AppError> {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, p| p.asked.elapsed() < PROVING);
@@ -141,7 +152,7 @@ fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppEr
 /// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for another TPM than the device's.
 pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<TpmSecret, AppError> {
     let shown = read(app, shown)?;
-    if attestations::is_taken(&mut *app.db.pool().acquire().await?, device, &shown.row).await? {
+    if tpms::is_taken(&mut *app.db.pool().acquire().await?, device, &shown.row).await? {
         return Err(other_tpm(app, device.as_str(), &shown.row).await?);
     }
     challenge(app, Bearer::Device(device.clone()), shown)
@@ -154,7 +165,7 @@ pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<
 pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
     let row = app.proving.take(&Bearer::Device(device.clone()), proof)?;
     let mut tx = app.db.write().await?;
-    let bound = attestations::bind(&mut tx, device, &row).await?;
+    let bound = tpms::bind(&mut tx, device, &row).await?;
     if bound == Bound::Refused {
         drop(tx);
         return Err(other_tpm(app, device.as_str(), &row).await?);
@@ -184,7 +195,7 @@ pub(super) fn other() -> AppError {
 
 /// An act of its own in the audit log.
 pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppError> {
-    if app.proving.is_refused_anew(who) {
+    if app.alarms.is_new(who) {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, now_s(), who, "device.tpm-refused", &tpm.ek_sha256).await?;
         tx.commit().await?;

@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use std::path::Path;
 
-const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 
 pub fn captured_log() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
@@ -41,9 +41,13 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(maker: &Maker) -> Self {
+        Self::that_measured(maker, &captured_log())
+    }
+
+    pub fn that_measured(maker: &Maker, firmware_log: &[u8]) -> Self {
         let tpm = Tpm::new(maker).unwrap();
-        tpm.measure(&captured_log(), &PHASES).unwrap();
-        let paths = tpm.paths(&captured_log(), &phases_log(&PHASES)).unwrap();
+        tpm.measure(firmware_log, &PHASES).unwrap();
+        let paths = tpm.paths(firmware_log, &phases_log(&PHASES)).unwrap();
         Self { paths, tpm }
     }
 

@@ -1,9 +1,9 @@
 //! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
 
-use crate::attestation::{Machine, level, question, send, world};
+use crate::attestation::{Machine, PHASES, level, question, send, world};
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;
-use crate::rollout::{next_desired, publish_release, report, report_of, start};
+use crate::rollout::{Measured, next_desired, publish_release, publish_release_that_measures, report, report_of, start};
 use crate::world::{TestDevice, World};
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
@@ -12,8 +12,12 @@ use fleeti_core::update::State;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::Evidence;
 use fleeti_core::wire::mqtt::Up;
+use fleeti_pki::measured::boot::MeasuredBoot;
+use fleeti_pki::measured::log::FirmwareLog;
+use fleeti_pki::measured::predicted::after_phases;
 use fleeti_testkit::tpm::Maker;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
+use std::path::Path;
 
 fn policy(update: Level, success: Level) -> Policy {
     Policy { update: Some(update), success: Some(success), ..Policy::usual() }
@@ -76,7 +80,8 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     // It was silent for too long: what it had proved is of no more use, until it proves it again.
     drop(peer);
     let mut tx = world.server.app.db.write().await.unwrap();
-    sqlx::query("UPDATE attestations SET appraised_s = appraised_s - 3600").execute(&mut *tx).await.unwrap();
+    let sql = "UPDATE attestations SET appraised_s = appraised_s - 3600, result = json_set(result, '$.appraised_s', appraised_s - 3600)";
+    sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let http = world.https((*device.tls).clone());
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over HTTPS alone");
@@ -172,4 +177,54 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     assert!(refused.to_string().contains("is no register"), "{refused}");
     let ear = world.client.ear(&device.id).await.unwrap();
     assert_eq!(ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2, "{ear}");
+}
+
+/// A machine that started a release which this server knows, and what that release measures.
+fn machine_of_a_release(maker: &Maker) -> (Machine, Measured) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
+    let bytes = std::fs::read(path).unwrap();
+    let log = FirmwareLog::parse(&bytes).unwrap();
+    let programs = MeasuredBoot::of(&log).unwrap().programs;
+    let register_11 = after_phases(log.replay()[&11], &PHASES.join(":"));
+    (Machine::that_measured(maker, &bytes), [programs[0], programs[1], register_11])
+}
+
+#[actix_web::test]
+async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, true).await;
+    let (machine, measured) = machine_of_a_release(&maker);
+    publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
+    set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
+    let (device, mut peer) = device(&world, &machine).await;
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    // It runs it already: the first rollout has it prove that while it is under way, the second after it had.
+    for _ in 0..2 {
+        let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+        prove(&world, &machine, &device, &mut peer, |_| {}).await;
+        let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+        assert_eq!((found.level, found.release), (Level::ObservedBoot, Some("kiosk@2".parse().unwrap())), "{:#?}", found.claims);
+        assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted, "it has not said so yet");
+        peer.publish(Up::Report.topic(&device.id), &report_of("kiosk@2", State::Idle), 7).await;
+        wait_for_ack(&mut peer, 7, PubAckReason::Success).await;
+        assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving, "what it proved before its word is none");
+        // A policy that changes meanwhile makes no proof of what is old.
+        set(&world, &policy(Level::Token, Level::UnverifiedTpm)).await;
+        set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
+        assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
+        prove(&world, &machine, &device, &mut peer, |_| {}).await;
+        let ended = world.client.rollout(&rollout.id).await.unwrap().state;
+        assert_eq!((ended.phase, &ended.devices[&device.id]), (Phase::Succeeded, &DevicePhase::Succeeded));
+    }
+
+    // A release that is revoked is no contradiction, and can be left.
+    publish_release(&world, "kiosk@3").await;
+    world.client.revoke_release(&"kiosk@2".parse().unwrap()).await.unwrap();
+    set(&world, &policy(Level::ObservedBoot, Level::ObservedBoot)).await;
+    let rollout = world.client.start_rollout(&start("kiosk@3")).await.unwrap();
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+    assert!(found.claims.iter().any(|c| c.code == "release-revoked"), "{:#?}", found.claims);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
 }

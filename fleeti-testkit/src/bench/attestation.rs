@@ -27,7 +27,8 @@ use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::uefi;
 use fleeti_server::db::Db;
-use fleeti_server::db::attestations::{self, TpmRow};
+use fleeti_server::db::attestations;
+use fleeti_server::db::tpms::{self, TpmRow};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
 use std::path::Path;
@@ -150,7 +151,7 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
         for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
             let key = STANDARD.encode(tpm.area.to_bytes());
             let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), Some("hardware".into()), "a benchmark".into(), now_s());
-            attestations::bind(&mut tx, &device.id, &row).await?;
+            tpms::bind(&mut tx, &device.id, &row).await?;
             attestations::keep_log(&mut tx, &device.id, &sha256_hex(FIRMWARE_LOG), FIRMWARE_LOG, now_s()).await?;
         }
         tx.commit().await?;

@@ -1,0 +1,128 @@
+//! TPMs of devices.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+/// A device's TPM.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct TpmRow {
+    /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
+    pub ek_sha256: String,
+    /// TPMT_PUBLIC, base64.
+    pub endorsement_key: String,
+    /// TPMT_PUBLIC, base64.
+    pub attestation_key: String,
+    /// As in `hardware`.
+    pub maker: Option<String>,
+    /// What its certificate says, or why it has none that counts.
+    pub description: String,
+    bound_s: i64,
+}
+
+impl TpmRow {
+    /// One that is bound now.
+    #[must_use]
+    pub fn new(ek_sha256: String, keys: (String, String), maker: Option<String>, description: String, now_s: u64) -> Self {
+        let (endorsement_key, attestation_key) = keys;
+        Self { ek_sha256, endorsement_key, attestation_key, maker, description, bound_s: seconds(now_s) }
+    }
+
+    /// Since when.
+    #[must_use]
+    pub fn bound_s(&self) -> u64 {
+        from_seconds(self.bound_s)
+    }
+}
+
+/// A device's TPM, if it has shown one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, AppError> {
+    let sql = "SELECT ek_sha256, endorsement_key, attestation_key, maker, description, bound_s FROM device_tpms WHERE device = $1";
+    Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
+}
+
+/// What became of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The device had no TPM, and the TPM no device.
+    New,
+    /// As it was.
+    Same,
+    /// The device has another TPM, or the TPM another device.
+    Refused,
+}
+
+/// Whether a TPM is that of another device which is not revoked for good, or the device is known by another TPM.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_taken(connection: &mut SqliteConnection, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
+               device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
+               OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
+    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key);
+    let found: i64 = query.fetch_one(connection).await?;
+    Ok(found > 0)
+}
+
+/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives its TPM free: the
+/// machine may be enrolled anew.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
+    let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
+               (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
+    sqlx::query(sql).bind(&row.ek_sha256).bind(&row.attestation_key).bind(device.as_str()).execute(&mut **tx).await?;
+    let sql = "INSERT INTO device_tpms (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    let inserted = sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(&row.ek_sha256)
+        .bind(&row.endorsement_key)
+        .bind(&row.attestation_key)
+        .bind(&row.maker)
+        .bind(&row.description)
+        .bind(row.bound_s)
+        .execute(&mut **tx)
+        .await?;
+    // The maker may be believed only since it was bound.
+    let sql = "UPDATE device_tpms SET maker = $4, description = $5 WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
+    let same = sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(&row.ek_sha256)
+        .bind(&row.attestation_key)
+        .bind(&row.maker)
+        .bind(&row.description)
+        .execute(&mut **tx)
+        .await?;
+    Ok(match (inserted.rows_affected(), same.rows_affected()) {
+        (1, _) => Bound::New,
+        (_, 1) => Bound::Same,
+        _ => Bound::Refused,
+    })
+}
+
+/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that it has sent.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn to_be_asked(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Option<String>>, AppError> {
+    let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
+               FROM device_tpms t WHERE t.device = $1";
+    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
+}
+
+/// Devices of a fleet that have shown a TPM and are not revoked.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
+    let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
