@@ -83,7 +83,14 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
             }
         }
     }
-    let enrolled = enroll_with(paths, &EnrollmentRecord { token: begun.token, ..record.clone() }, helper, is_in_tpm).await;
+    let record = EnrollmentRecord { token: begun.token, ..record.clone() };
+    let enrolled = match is_in_tpm {
+        true => match helper.tpm_identity().await.and_then(|shown| shown.context("the TPM is gone")) {
+            Ok(shown) => enroll_with(paths, &record, helper, Some(shown)).await,
+            Err(e) => Err(e),
+        },
+        false => enroll_with(paths, &record, helper, None).await,
+    };
     match &enrolled {
         Err(e) if e.is::<Unreachable>() => return enrolled,
         // The TPM is of no use: the next code is for a key in a file.
@@ -123,9 +130,10 @@ fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
 /// A token for a certificate: with a key in the TPM, or, where there is none or it does not do what is wanted, in a file. A
 /// token that is for one TPM is not taken without it.
 async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
+    // What takes a TPM's time and is about no connection comes before there is one.
     let by_tpm = match helper.tpm_identity().await {
-        Ok(None) => return enroll_with(paths, record, helper, false).await,
-        Ok(Some(_)) => enroll_with(paths, record, helper, true).await,
+        Ok(None) => return enroll_with(paths, record, helper, None).await,
+        Ok(shown) => enroll_with(paths, record, helper, shown).await,
         Err(e) => Err(e),
     };
     let reason = match by_tpm {
@@ -135,21 +143,19 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
         Err(reason) => reason,
     };
     tracing::warn!("the TPM does not enroll this device: {reason:#}; a key in a file is tried");
-    enroll_with(paths, record, helper, false).await.map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
+    enroll_with(paths, record, helper, None).await.map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
 }
 
 /// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say that the key is in it, all over
 /// one connection.
-async fn enroll_with(paths: &Paths, record: &EnrollmentRecord, helper: &Helper, is_in_tpm: bool) -> Result<Identity> {
+async fn enroll_with(paths: &Paths, record: &EnrollmentRecord, helper: &Helper, shown: Option<TpmIdentity>) -> Result<Identity> {
     let server = Server::of(record)?;
-    let kept = identity::first_key(paths, helper, is_in_tpm).await?;
+    let kept = identity::first_key(paths, helper, shown.is_some()).await?;
     let csr_pem = csr(&kept, paths)?;
-    // What takes a TPM's time and is about no connection comes before there is one.
-    let shown = if is_in_tpm { helper.tpm_identity().await? } else { None };
     let mut channel = anonymous(paths, &server).await?;
-    let tpm = match (kept.seed()?, shown) {
-        (Some(seed), shown) => Some(prove(&mut channel, &record.token, (&seed, shown.context("the TPM is gone")?), helper).await?),
-        (None, _) => None,
+    let tpm = match kept.seed()?.zip(shown) {
+        Some((seed, shown)) => Some(prove(&mut channel, &record.token, (&seed, shown), helper).await?),
+        None => None,
     };
     let request =
         EnrollRequest { token: record.token.clone(), csr_pem, architecture: Architecture::X86_64, running: running_release(paths)?, tpm };

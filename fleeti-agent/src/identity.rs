@@ -97,16 +97,6 @@ pub async fn next_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result
 
 async fn waiting_key(paths: &Paths, what: &str, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
     let path = waiting_path(paths, what, is_in_tpm);
-    // Earlier agents kept the key that waits for the first certificate where the enrolled one is now.
-    let is_enrolled = paths.state.join("device.pem").exists();
-    if what == "first"
-        && !is_in_tpm
-        && !is_enrolled
-        && !path.exists()
-        && let Some(kept @ KeptKey::File(_)) = KeptKey::read(&first_key_path(paths))?
-    {
-        return kept.keep(&path);
-    }
     if is_in_tpm { KeptKey::in_tpm(&path, helper).await } else { KeptKey::in_file(&path) }
 }
 

@@ -65,6 +65,8 @@ pub struct Quote {
 /// What a TPM said of one of its keys.
 #[derive(Debug, Clone)]
 pub struct Certified {
+    /// TPMT_PUBLIC.
+    pub key: Vec<u8>,
     /// TPMS_ATTEST.
     pub certification: Vec<u8>,
     /// TPMT_SIGNATURE.
@@ -116,14 +118,18 @@ impl Tpm {
     }
 
     /// A key is flushed by whoever loads it: a TPM has room for three.
-    fn with_primary<T>(&mut self, template: Public, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
+    fn with_primary<T, E: Into<anyhow::Error>>(
+        &mut self,
+        template: Public,
+        f: impl FnOnce(&mut Context, KeyHandle, &Public) -> Result<T, E>,
+    ) -> Result<T> {
         let made = self
             .context
             .execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, template, None, None, None, None))
             .context("making a key in the TPM")?;
         let result = f(&mut self.context, made.key_handle, &made.out_public);
         self.context.flush_context(made.key_handle.into()).ok();
-        Ok(result?)
+        result.map_err(Into::into)
     }
 
     fn with_attestation_key<T>(&mut self, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
@@ -156,22 +162,24 @@ impl Tpm {
         Ok(signature.marshall()?)
     }
 
-    /// Has the attestation key say that the device key of this seed is in this TPM, with `data` in it (TPM2_Certify).
+    /// Has the attestation key say that the device key of this seed is in this TPM, with what `data`
+    /// makes of it in it (TPM2_Certify).
     ///
     /// # Errors
     /// When the TPM refuses.
-    pub fn certify(&mut self, seed: &KeySeed, data: &[u8]) -> Result<Certified> {
-        let data = Data::try_from(data.to_vec())?;
+    pub fn certify(&mut self, seed: &KeySeed, data: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Certified> {
         let (device, attestation) = (template(false, seed)?, template(true, ATTESTATION_KEY)?);
-        let (said, signature) = self.with_primary(device, |c, device, _| {
+        self.with_primary(device, |c, device, public| -> Result<Certified> {
+            let key = public.marshall()?;
+            let data = Data::try_from(data(&key)?)?;
             let made =
                 c.execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, attestation, None, None, None, None))?;
             let sessions = (Some(AuthSession::Password), Some(AuthSession::Password), None);
             let said = c.execute_with_sessions(sessions, |c| c.certify(device.into(), made.key_handle, data, SignatureScheme::Null));
             c.flush_context(made.key_handle.into()).ok();
-            said
-        })?;
-        Ok(Certified { certification: said.marshall()?, signature: signature.marshall()? })
+            let (said, signature) = said?;
+            Ok(Certified { key, certification: said.marshall()?, signature: signature.marshall()? })
+        })
     }
 
     /// What it is known by.

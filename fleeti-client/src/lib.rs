@@ -15,8 +15,9 @@
 
 #![warn(missing_docs)]
 
+mod attestation;
+
 use bytes::{Bytes, BytesMut};
-use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
@@ -24,7 +25,6 @@ use fleeti_core::wire::api::{
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
     RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
 };
-use fleeti_core::wire::attestation::{AskedFleet, Attestation};
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
 use futures::{Stream, StreamExt};
@@ -184,56 +184,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
         Ok(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?.text().await?)
-    }
-    /// What a device proves, as an EAT Attestation Result (draft-ietf-rats-ear-04).
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn ear(&self, id: &DeviceId) -> Result<serde_json::Value> {
-        self.get(&format!("devices/{id}/attestation/ear")).await
-    }
-    /// What a fleet asks of its devices.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn attestation_policy(&self, fleet: &FleetId) -> Result<Policy> {
-        self.get(&format!("fleets/{fleet}/attestation-policy")).await
-    }
-    /// Changes what a fleet asks of its devices.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
-        let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
-        Ok(Self::send(request).await?.json().await?)
-    }
-    /// How far a device can be trusted, and why.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn attestation(&self, id: &DeviceId) -> Result<Attestation> {
-        self.get(&format!("devices/{id}/attestation")).await
-    }
-    /// Asks a device's TPM now.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn challenge_device(&self, id: &DeviceId) -> Result<()> {
-        self.post(&format!("devices/{id}/attestation/challenge"), &()).await
-    }
-    /// Asks the TPM of every device of a fleet that is there; how many that are.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn challenge_fleet(&self, fleet: &FleetId) -> Result<u64> {
-        Ok(self.post::<_, AskedFleet>(&format!("fleets/{fleet}/attestation/challenge"), &()).await?.asked)
-    }
-    /// Accepts the firmware that a device has now.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn accept_firmware(&self, id: &DeviceId) -> Result<Attestation> {
-        self.post(&format!("devices/{id}/attestation/accept-firmware"), &()).await
     }
     /// Revokes a device's certificate.
     ///

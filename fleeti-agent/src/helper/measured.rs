@@ -58,15 +58,13 @@ pub fn sign(paths: &Paths, seed: &str, digest: &str) -> Result<String> {
 /// What the TPM says of the device key of a seed, for one occasion over one connection.
 pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) -> Result<KeyProof> {
     let (seed, channel): (KeySeed, _) = (bytes("the seed", seed)?, bytes("the connection", channel)?);
-    let mut tpm = tpm(paths)?;
-    let key = tpm.device_key(&seed)?;
     let purpose = match occasion {
         Occasion::Enrollment(token_sha256) => Purpose::enrollment(token_sha256, channel),
         Occasion::Renewal(device) => Purpose::renewal(device, channel),
     };
-    let said = tpm.certify(&seed, &purpose.qualifying_data(&Public::parse(&key)?.to_spki_der()?))?;
+    let said = tpm(paths)?.certify(&seed, |key| Ok(purpose.qualifying_data(&Public::parse(key)?.to_spki_der()?)))?;
     Ok(KeyProof {
-        key: STANDARD.encode(key),
+        key: STANDARD.encode(said.key),
         certification: STANDARD.encode(said.certification),
         signature: STANDARD.encode(said.signature),
     })

@@ -150,17 +150,29 @@ pub struct AttestationResult {
     pub evidence: String,
 }
 
+/// Whether a result of then (Unix seconds) still counts.
+#[must_use]
+pub const fn is_fresh(appraised_s: u64, now_s: u64) -> bool {
+    now_s < appraised_s.saturating_add(FRESH_S)
+}
+
+/// A level of then: a device that has been silent for [`FRESH_S`] is no more than its token.
+#[must_use]
+pub fn aged(level: Level, appraised_s: u64, now_s: u64) -> Level {
+    if is_fresh(appraised_s, now_s) { level } else { level.min(Level::Token) }
+}
+
 impl AttestationResult {
     /// The level now: a device that has been silent for [`FRESH_S`] is no more than its token.
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {
-        if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
+        aged(self.level, self.appraised_s, now_s)
     }
 
     /// Whether it still counts.
     #[must_use]
     pub const fn is_fresh(&self, now_s: u64) -> bool {
-        now_s < self.appraised_s + FRESH_S
+        is_fresh(self.appraised_s, now_s)
     }
 }
 

@@ -19,7 +19,7 @@ use fleeti_pki::uefi;
 use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
 use std::path::Path;
 
-const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 
 fn captured(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/measured").join(name)).unwrap()

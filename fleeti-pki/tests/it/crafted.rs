@@ -1,6 +1,6 @@
 //! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and what only looks odd passes.
 
-use crate::attestation::{Pieces, boot, challenge, known};
+use crate::attestation::{PHASES, Pieces, boot, challenge, known};
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_pki::attestation::appraisal::{Known, appraise};
@@ -17,7 +17,6 @@ use fleeti_pki::tpm::public::{AttestationKey, DeviceKey, Public};
 use fleeti_testkit::soft_tpm::{RESTRICTED, SoftTpm, signature};
 use fleeti_testkit::tpm::phases_log;
 
-const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 const SHA_1: u16 = 0x0004;
 const SHA_256: u16 = 0x000b;
 const SHA_384: u16 = 0x000c;

@@ -5,7 +5,7 @@ use crate::error::AppError;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::wire::attestation::{AttestationResult, Evidence, FRESH_S};
+use fleeti_core::wire::attestation::{AttestationResult, Evidence, aged};
 use fleeti_core::wire::device::{BootSummary, FirmwareKeys};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -27,15 +27,6 @@ pub async fn keep_log(tx: &mut Tx<'_>, device: &DeviceId, sha256: &str, bytes: &
                (SELECT sha256 FROM evidence_logs WHERE device = $1 ORDER BY received_s DESC, sha256 = $2 DESC LIMIT $3)";
     sqlx::query(sql).bind(device.as_str()).bind(sha256).bind(LOGS_MAX).execute(&mut **tx).await?;
     Ok(())
-}
-
-/// One of firmware's logs.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn log(pool: &SqlitePool, device: &DeviceId, sha256: &str) -> Result<Option<Vec<u8>>, AppError> {
-    let sql = "SELECT bytes FROM evidence_logs WHERE device = $1 AND sha256 = $2";
-    Ok(sqlx::query_scalar(sql).bind(device.as_str()).bind(sha256).fetch_optional(pool).await?)
 }
 
 /// Those of firmware's logs that devices name.
@@ -268,19 +259,13 @@ impl Found {
     /// The level now.
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {
-        if self.is_fresh(now_s) { self.level } else { self.level.min(Level::Token) }
+        aged(self.level, self.appraised_s, now_s)
     }
 
     /// The level now, as far as an update is concerned (`level_for_update`).
     #[must_use]
     pub fn level_for_update(&self, now_s: u64) -> Level {
-        if self.is_fresh(now_s) { self.update_level } else { self.update_level.min(Level::Token) }
-    }
-
-    /// Whether it still counts.
-    #[must_use]
-    pub const fn is_fresh(&self, now_s: u64) -> bool {
-        now_s < self.appraised_s.saturating_add(FRESH_S)
+        aged(self.update_level, self.appraised_s, now_s)
     }
 }
 

@@ -95,7 +95,8 @@ pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Referen
     Some(Reference { release: manifest.release.clone(), kernel_image, register_11, is_revoked })
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+/// A digest or register of 32 bytes, hexadecimal.
+pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
@@ -128,8 +129,9 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
 }
 
 async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow) -> Result<Vec<MeasuredRegister>, AppError> {
-    let log = attestations::log(app.db.pool(), device, &row.evidence.firmware_log).await?.unwrap_or_default();
-    let log = FirmwareLog::parse(&log).ok();
+    let mut connection = app.db.pool().acquire().await?;
+    let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)]).await?.remove(device);
+    let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
     for release in db::releases::newest(app.db.pool(), NAMED_MAX).await? {

@@ -5,7 +5,7 @@ use crate::app::{App, AppRef, now_s};
 use crate::db;
 use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, Subject};
 use crate::error::AppError;
-use crate::service::attestation::{boot_loader, reference};
+use crate::service::attestation::{boot_loader, digest, reference};
 use crate::service::rollouts::Outcome;
 use crate::service::tpm::{attestation_key, decoded, invalid};
 use crate::service::{policy, releases};
@@ -117,9 +117,7 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
     let results = keep(app, judged).await?;
     // What fleets ask has changed meanwhile, and whoever looked at everything anew has not seen these.
     if app.policies.changes() != asked_then {
-        for device in &devices {
-            reappraise(app, device).await?;
-        }
+        policy::reappraise_all(app, &devices).await;
     }
     Ok(results)
 }
@@ -316,14 +314,12 @@ fn judged(
     Ok(AttestationRow { nonce: hex::encode(nonce), evidence: sent, accepted, firmware_code: code, result })
 }
 
-fn digest(text: &str) -> Result<[u8; 32], AppError> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text, &mut digest).map_err(|e| invalid("registers", e))?;
-    Ok(digest)
+fn register(text: &str) -> Result<[u8; 32], AppError> {
+    digest(text).ok_or_else(|| invalid("registers", format!("{text:?} is none")))
 }
 
 fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {
-    texts.iter().map(|(register, text)| Ok((*register, digest(text)?))).collect()
+    texts.iter().map(|(number, text)| Ok((*number, register(text)?))).collect()
 }
 
 fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
@@ -340,5 +336,5 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
 }
 
 fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
-    Ok(FirmwareCode { registers: [digest(&row.registers[0])?, digest(&row.registers[1])?], is_accepted: row.is_accepted })
+    Ok(FirmwareCode { registers: [register(&row.registers[0])?, register(&row.registers[1])?], is_accepted: row.is_accepted })
 }

@@ -2,7 +2,7 @@
 
 use crate::app::{App, AppRef, now_s};
 use crate::db::attestations::{self, Found};
-use crate::db::{Db, Tx};
+use crate::db::{self, Db, Tx};
 use crate::error::AppError;
 use crate::service::{evidence, rollouts};
 use arc_swap::ArcSwap;
@@ -222,7 +222,7 @@ pub async fn appraised(
     devices: &[&DeviceId],
     news: News,
 ) -> Result<rollouts::Outcome, AppError> {
-    if !rollouts::is_one_active(tx, fleet).await? {
+    if !db::rollouts::is_one_active(tx, fleet).await? {
         return Ok(rollouts::Outcome::default());
     }
     let (policy, now) = (app.policies.of(fleet), now_s());

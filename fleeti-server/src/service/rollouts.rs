@@ -165,14 +165,6 @@ pub async fn device_reported(
     step_all(tx, active, &event).await
 }
 
-/// Whether a fleet has a rollout that is not over.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
-    db::rollouts::is_one_active(tx, fleet).await
-}
-
 /// Tells the rollouts of a fleet how far devices are trusted by now.
 ///
 /// # Errors

@@ -31,12 +31,14 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
     world.client.rollout(rollout).await.unwrap().state.devices[&device.id].clone()
 }
 
-/// A device whose TPM is known, and its session.
-async fn device(world: &World, machine: &Machine) -> (TestDevice, Peer) {
+/// A server that believes the maker of a machine's TPM, the device whose TPM that is, and its session.
+async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, TestDevice, Peer) {
+    let maker = Maker::new().unwrap();
+    let (world, machine) = (world(&maker, true).await, machine(&maker));
     let device = world.enroll().await;
-    machine.bind(world, &device).await.unwrap();
-    let peer = Peer::session(world, &device).await;
-    (device, peer)
+    machine.bind(&world, &device).await.unwrap();
+    let peer = Peer::session(&world, &device).await;
+    (world, machine, device, peer)
 }
 
 async fn prove(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl FnOnce(&mut Evidence)) {
@@ -48,10 +50,7 @@ async fn prove(world: &World, machine: &Machine, device: &TestDevice, peer: &mut
 
 #[actix_web::test]
 async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, true).await;
-    let machine = Machine::new(&maker);
-    let (device, mut peer) = device(&world, &machine).await;
+    let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     // Nothing said is nothing granted.
     set(&world, &Policy::default()).await;
@@ -89,17 +88,13 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held);
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
-    fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
-    let audit = world.client.audit_entries(0).await.unwrap().join("\n");
+    let audit = world.audit().await;
     assert_eq!(audit.matches("fleet.attestation-policy").count(), 4, "{audit}");
 }
 
 #[actix_web::test]
 async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, true).await;
-    let machine = Machine::new(&maker);
-    let (device, mut peer) = device(&world, &machine).await;
+    let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     set(&world, &policy(Level::Token, Level::VerifiedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -133,8 +128,7 @@ async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
         assert_eq!(world.client.device(&device.id).await.unwrap().contradiction.is_some(), expected);
         world.client.challenge_device(&device.id).await.unwrap();
     }
-    fleeti_server::service::audit::settle(&world.server.app).await.unwrap();
-    let audit = world.client.audit_entries(0).await.unwrap().join("\n");
+    let audit = world.audit().await;
     assert_eq!(audit.matches("device.contradicted").count(), 1, "{audit}");
 }
 
@@ -151,10 +145,7 @@ async fn the_usual_policy_takes_a_device_at_its_word() {
 
 #[actix_web::test]
 async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, true).await;
-    let machine = Machine::new(&maker);
-    let (device, mut peer) = device(&world, &machine).await;
+    let (world, machine, device, mut peer) = ready(Machine::new).await;
     let mut events = world.client.events().await.unwrap();
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     let found = world.client.attestation(&device.id).await.unwrap();
@@ -179,24 +170,22 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     assert_eq!(ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2, "{ear}");
 }
 
-/// A machine that started a release which this server knows, and what that release measures.
-fn machine_of_a_release(maker: &Maker) -> (Machine, Measured) {
+/// Firmware's log of a boot, and what the release measures that was started.
+fn boot_of_a_release() -> (Vec<u8>, Measured) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
     let bytes = std::fs::read(path).unwrap();
     let log = FirmwareLog::parse(&bytes).unwrap();
     let programs = MeasuredBoot::of(&log).unwrap().programs;
     let register_11 = after_phases(log.replay()[&11], &PHASES.join(":"));
-    (Machine::that_measured(maker, &bytes), [programs[0], programs[1], register_11])
+    (bytes, [programs[0], programs[1], register_11])
 }
 
 #[actix_web::test]
 async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, true).await;
-    let (machine, measured) = machine_of_a_release(&maker);
+    let (log, measured) = boot_of_a_release();
+    let (world, machine, device, mut peer) = ready(|maker| Machine::that_measured(maker, &log)).await;
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
-    let (device, mut peer) = device(&world, &machine).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     // It runs it already: the first rollout has it prove that while it is under way, the second after it had.
     for _ in 0..2 {

@@ -76,6 +76,12 @@ impl World {
         self.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record.token
     }
 
+    /// Every entry of the audit log, a line each.
+    pub async fn audit(&self) -> String {
+        fleeti_server::service::audit::settle(&self.server.app).await.unwrap();
+        self.client.audit_entries(0).await.unwrap().join("\n")
+    }
+
     pub fn roots(&self) -> RootCertStore {
         let pem = std::fs::read(self.dir.path().join("pki/public/root.pem")).unwrap();
         let mut roots = RootCertStore::empty();

@@ -1,0 +1,234 @@
+//! The daemon's end of the socket.
+
+use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response};
+use crate::tpm::KeySeed;
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use fleeti_core::id::{DeviceId, Version};
+use fleeti_core::update::{FailureCode, RollbackReason};
+use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// How long a TPM may take for a signature, waiting for another question included.
+const SIGNING: Duration = Duration::from_secs(20);
+
+/// The daemon's end of the socket.
+#[derive(Debug, Clone)]
+pub struct Helper {
+    socket: PathBuf,
+}
+
+impl Helper {
+    /// The helper behind this socket.
+    #[must_use]
+    pub fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    async fn call(&self, request: &Request) -> Result<Response> {
+        let mut stream = UnixStream::connect(&self.socket).await.context("the helper does not answer")?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer).await?;
+        serde_json::from_slice(&answer).context("the helper's answer")
+    }
+
+    async fn done(&self, request: &Request) -> Result<()> {
+        match self.call(request).await? {
+            Response::Done => Ok(()),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn boot_summary(&self) -> Result<BootSummary> {
+        match self.call(&Request::BootSummary).await? {
+            Response::Boot { summary } => Ok(summary),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The enrollment record.
+    ///
+    /// # Errors
+    /// When the helper does not answer, or the record is malformed.
+    pub async fn enrollment_record(&self) -> Result<Option<EnrollmentRecord>> {
+        match self.call(&Request::EnrollmentRecord).await? {
+            Response::Record { record } => Ok(record),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Changes the Secure Boot variables.
+    ///
+    /// # Errors
+    /// Why the device would not boot afterwards, or what failed.
+    pub async fn change_boot(&self, change: BootChange) -> Result<()> {
+        self.done(&Request::ChangeBoot { change }).await
+    }
+    /// Stages a release; the code and words of a refusal are the inner error.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn stage(
+        &self,
+        manifest: String,
+        signatures: Vec<(String, String)>,
+        proof: Option<Box<ReleaseProof>>,
+        boot: BootSignatures,
+        url: String,
+    ) -> Result<Result<(), (FailureCode, String)>> {
+        match self.call(&Request::Stage { manifest, signatures, proof, boot, url }).await? {
+            Response::Done => Ok(Ok(())),
+            Response::Failed { code, detail } => Ok(Err((code, detail))),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// How many entries of the audit log this device has seen.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn log_size(&self) -> Result<u64> {
+        match self.call(&Request::LogSize).await? {
+            Response::LogSize { size } => Ok(size),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Arms what was staged.
+    ///
+    /// # Errors
+    /// When it is not what the manifest named.
+    pub async fn arm(&self, version: Version) -> Result<()> {
+        self.done(&Request::Arm { version }).await
+    }
+    /// Reboots.
+    ///
+    /// # Errors
+    /// When systemd refuses.
+    pub async fn reboot(&self) -> Result<()> {
+        self.done(&Request::Reboot).await
+    }
+    /// Why a version does not run.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn why_failed(&self, version: Version) -> Result<Option<RollbackReason>> {
+        match self.call(&Request::WhyFailed { version }).await? {
+            Response::Reason { reason } => Ok(reason),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Returns when the running version was blessed.
+    ///
+    /// # Errors
+    /// When the helper goes away.
+    pub async fn wait_blessed(&self) -> Result<()> {
+        self.done(&Request::WaitBlessed).await
+    }
+    /// Makes the helper look again.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn blessed_changed(&self) -> Result<()> {
+        self.done(&Request::BlessedChanged).await
+    }
+    /// What the TPM is known by; nothing without one.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn tpm_identity(&self) -> Result<Option<TpmIdentity>> {
+        match self.call(&Request::TpmIdentity).await? {
+            Response::Tpm { identity } => Ok(identity),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The secret that was made for this TPM, base64.
+    ///
+    /// # Errors
+    /// When it was made for another one.
+    pub async fn tpm_activate(&self, blob: String, secret: String) -> Result<Secret> {
+        match self.call(&Request::TpmActivate { blob, secret }).await? {
+            Response::Secret { secret } => Ok(secret),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The device key of a seed: TPMT_PUBLIC, base64.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn device_key(&self, seed: &KeySeed) -> Result<String> {
+        match self.call(&Request::DeviceKey { seed: hex::encode(seed) }).await? {
+            Response::DeviceKey { public } => Ok(public),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// What the TPM says of the device key of a seed.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub async fn certify(&self, seed: &KeySeed, occasion: Occasion, channel: &[u8]) -> Result<KeyProof> {
+        match self.call(&Request::Certify { seed: hex::encode(seed), occasion, channel: hex::encode(channel) }).await? {
+            Response::Certified { key } => Ok(key),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Has the device key of a seed sign a SHA-256 digest: TPMT_SIGNATURE. Blocks, because TLS asks for a signature where
+    /// nothing else can be done meanwhile; the helper is another process.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub fn sign(&self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
+        use std::io::{BufRead, Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).context("the helper does not answer")?;
+        stream.set_read_timeout(Some(SIGNING))?;
+        let request = Request::Sign { seed: hex::encode(seed), digest: hex::encode(digest) };
+        stream.write_all(&[&serde_json::to_vec(&request)?[..], b"\n"].concat())?;
+        let mut answer = Vec::new();
+        std::io::BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer)?;
+        match serde_json::from_slice(&answer).context("the helper's answer")? {
+            Response::Signature { signature } => Ok(base64::engine::general_purpose::STANDARD.decode(signature)?),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// What was measured, as the answer to a question.
+    ///
+    /// # Errors
+    /// When the TPM does not answer, or a log cannot be read.
+    pub async fn evidence(&self, nonce: String, device: DeviceId) -> Result<Measured> {
+        match self.call(&Request::Evidence { nonce, device }).await? {
+            Response::Evidence { measured } => Ok(*measured),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Sets the host name.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn set_hostname(&self, device: DeviceId) -> Result<()> {
+        self.done(&Request::SetHostname { device }).await
+    }
+    /// Writes a line on the console.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn say(&self, line: &str) -> Result<()> {
+        self.done(&Request::Say { line: line.to_owned() }).await
+    }
+}
