@@ -10,49 +10,49 @@ impl Client {
     /// How far a device can be trusted, and why.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn attestation(&self, id: &DeviceId) -> Result<Attestation> {
         self.get(&format!("devices/{id}/attestation")).await
     }
     /// What a device proves, as an EAT Attestation Result (draft-ietf-rats-ear-04).
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn ear(&self, id: &DeviceId) -> Result<serde_json::Value> {
         self.get(&format!("devices/{id}/attestation/ear")).await
     }
     /// Asks a device's TPM now.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn challenge_device(&self, id: &DeviceId) -> Result<()> {
         self.post(&format!("devices/{id}/attestation/challenge"), &()).await
     }
     /// Asks the TPM of every device of a fleet that is there; how many that are.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn challenge_fleet(&self, fleet: &FleetId) -> Result<u64> {
         Ok(self.post::<_, AskedFleet>(&format!("fleets/{fleet}/attestation/challenge"), &()).await?.asked)
     }
     /// Accepts the firmware that a device has now.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn accept_firmware(&self, id: &DeviceId) -> Result<Attestation> {
         self.post(&format!("devices/{id}/attestation/accept-firmware"), &()).await
     }
     /// What a fleet asks of its devices.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn attestation_policy(&self, fleet: &FleetId) -> Result<Policy> {
         self.get(&format!("fleets/{fleet}/attestation-policy")).await
     }
     /// Changes what a fleet asks of its devices.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`](crate::ClientError).
     pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
         let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
         Ok(Self::send(request).await?.json().await?)
