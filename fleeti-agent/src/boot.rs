@@ -3,7 +3,7 @@
 use crate::Paths;
 use crate::health::HealthRecord;
 use crate::image::running_release;
-use crate::secure_boot;
+use crate::{secure_boot, storage};
 use anyhow::{Context, Result};
 use fleeti_core::id::Version;
 use fleeti_core::update::RollbackReason;
@@ -33,6 +33,7 @@ pub fn summary(paths: &Paths) -> Result<BootSummary> {
             tracing::warn!("{e:#}");
             None
         }),
+        sealed_data: Some(storage::is_sealed()),
     })
 }
 
@@ -83,10 +84,11 @@ pub fn console_line(s: &BootSummary) -> String {
         Verity::Absent => "absent",
     };
     format!(
-        "fleeti: boot image={} version={} slot={slot} verity={verity} secure-boot={} pcr11={}",
+        "fleeti: boot image={} version={} slot={slot} verity={verity} secure-boot={} data={} pcr11={}",
         s.running.line,
         s.running.version,
         if s.secure_boot { "enabled" } else { "disabled" },
+        if s.sealed_data == Some(true) { "sealed" } else { "plain" },
         s.pcr11.as_deref().unwrap_or("none"),
     )
 }

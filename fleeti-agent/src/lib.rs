@@ -4,7 +4,7 @@
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`health`] (checks before a boot is kept) · [`telemetry`].
+//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`health`] (checks before a boot is kept) · [`telemetry`].
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -34,6 +34,7 @@ pub mod release_log;
 pub mod secure_boot;
 pub mod session;
 pub mod staging;
+pub mod storage;
 pub mod telemetry;
 pub mod tpm;
 

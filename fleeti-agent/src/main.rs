@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use fleeti_agent::helper::{self, Helper};
-use fleeti_agent::{Paths, boot, daemon, health, image};
+use fleeti_agent::{Paths, boot, daemon, health, image, storage};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -25,6 +25,10 @@ enum Command {
     OnTrial,
     /// Tell the helper that the boot was blessed.
     Blessed,
+    /// Make, open and mount the data partition.
+    Storage,
+    /// Add a recovery key to the data partition, if it needs one.
+    RecoveryKey,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -55,6 +59,8 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
+        Command::Storage => storage::open(&paths).map(|()| true),
+        Command::RecoveryKey => storage::add_recovery_key(&paths).map(|()| true),
     }
 }
 

@@ -217,7 +217,8 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     let minimum_version = request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
     let trust = Trust::read(&request.trust)?;
     let overlay = Overlay::new(&revision.profile, &release, &minimum_version, &trust)?;
-    let inputs = Inputs { release, overlay, agent: request.agent.clone(), minimum_version, lock, revision };
+    let pcr_pem = trust.pcr_pem().to_owned();
+    let inputs = Inputs { release, overlay, agent: request.agent.clone(), pcr_pem, minimum_version, lock, revision };
     let runner = Nix::new(out.join("nix"));
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 

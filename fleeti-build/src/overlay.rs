@@ -20,7 +20,11 @@ const UNITS: &str = "/usr/lib/systemd/system";
 
 const TEXTS: &[(&str, &str)] = &[
     ("/etc/fstab", embedded!("fstab")),
-    ("/usr/lib/repart.d/50-data.conf", embedded!("50-data.conf")),
+    // Below Fleeti's own folder, so that systemd-repart does not make the partition before the agent has said how.
+    ("/usr/lib/fleeti/repart/plain/50-data.conf", embedded!("50-data.conf")),
+    ("/usr/lib/fleeti/repart/sealed/50-data.conf", embedded!("50-data-sealed.conf")),
+    ("/usr/lib/systemd/system/fleeti-storage.service", embedded!("fleeti-storage.service")),
+    ("/usr/lib/systemd/system/fleeti-secrets.target", embedded!("fleeti-secrets.target")),
     ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
     ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),
     ("/usr/lib/systemd/system/fleeti-data.service", embedded!("fleeti-data.service")),
@@ -76,6 +80,7 @@ pub struct Trust {
     release_pem: String,
     audit_pub: String,
     openpgp: Vec<u8>,
+    pcr_pem: String,
 }
 
 /// Why there is no overlay.
@@ -109,7 +114,14 @@ impl Trust {
             release_pem: text("release.pem")?,
             audit_pub: text("audit.pub")?,
             openpgp: fs::read(path("openpgp.gpg")).map_err(error(path("openpgp.gpg")))?,
+            pcr_pem: text("pcr.pem")?,
         })
+    }
+
+    /// The key whose signature over register 11 opens what devices seal to it, PEM.
+    #[must_use]
+    pub fn pcr_pem(&self) -> &str {
+        &self.pcr_pem
     }
 }
 
@@ -284,7 +296,7 @@ mod tests {
     fn overlay(profile: &str) -> serde_json::Value {
         let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{profile}");
         let profile = fleeti_core::profile::check(&text).unwrap();
-        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), audit_pub: "A".into(), openpgp: vec![1] };
+        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), audit_pub: "A".into(), openpgp: vec![1], pcr_pem: "P".into() };
         let minimum = "1".parse().unwrap();
         let overlay = Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
         serde_json::from_str(&overlay.to_json()).unwrap()

@@ -13,7 +13,7 @@ use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest};
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::Signer;
-use fleeti_pki::{Error as PkiError, authenticode, manifest};
+use fleeti_pki::{Error as PkiError, authenticode, manifest, pcr_policy};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,9 @@ pub struct ReleaseSigners<'a> {
     /// Signs programs that firmware starts, for every device of the organisation, with its certificate (PEM). Without
     /// it only devices with boot keys of their own can start them.
     pub db: Option<(&'a dyn Signer, &'a str)>,
+    /// Signs what register 11 holds under the kernel image, so that it opens what devices sealed under another one. An
+    /// image that was built for such a key is not signed without it.
+    pub pcr: Option<&'a dyn Signer>,
 }
 
 /// Why there is no release.
@@ -123,6 +126,7 @@ pub fn create(
         if from == "uki.efi" {
             authenticode::check_uki(&bytes)?;
             authenticode::check_root_hash(&bytes, &record.root_hash)?;
+            bytes = with_policy(bytes, record, signers.pcr)?;
         }
         let program = match &db {
             Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
@@ -179,6 +183,16 @@ pub fn create(
     drop(staging.keep());
     fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
     Ok(manifest)
+}
+
+/// A kernel image with the signature over its register 11, if it was built for that.
+fn with_policy(uki: Vec<u8>, record: &BuildRecord, key: Option<&dyn Signer>) -> Result<Vec<u8>, ReleaseError> {
+    if !pcr_policy::is_asked_for(&uki)? {
+        return Ok(uki);
+    }
+    let key = key.ok_or(PkiError::Refused("the kernel image asks for a signature over its register 11, and there is no pcr.key"))?;
+    let systemd = record.reference_values.systemd().ok_or(PkiError::Refused("the build does not say by which systemd it starts"))?;
+    Ok(pcr_policy::attach(&uki, systemd, key)?)
 }
 
 /// A file of a build, opened once; no more of it is read than the record says.

@@ -73,6 +73,14 @@ pub struct ReferenceValues {
     pub pcr11: BTreeMap<String, String>,
 }
 
+impl ReferenceValues {
+    /// The number of the systemd version, as in 257.
+    #[must_use]
+    pub fn systemd(&self) -> Option<u16> {
+        self.systemd_version.split(|c: char| !c.is_ascii_digit()).find(|t| !t.is_empty())?.parse().ok()
+    }
+}
+
 /// The phase path of a device that is up.
 pub const PHASE_READY: &str = "enter-initrd:leave-initrd:sysinit:ready";
 

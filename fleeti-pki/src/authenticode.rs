@@ -47,7 +47,7 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
 
 /// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, what
 /// is hashed changes with the signature that is attached.
-fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
     let (start, length) = certificate_table(pe)?;
     let end = if length == 0 { pe.len() } else { start };
     let range = |s: &ImageSectionHeader| {
@@ -254,7 +254,7 @@ fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
 }
 
 /// Where the certificate table is, and its length; nothing may follow it.
-fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
+pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
     let entry = certificate_table_entry(pe)?;
     let word = |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
     match (word(entry), word(entry + 4)) {

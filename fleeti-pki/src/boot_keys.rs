@@ -6,9 +6,8 @@
 use crate::certificate::{Period, Role, from_der, self_signed, to_der};
 use crate::signer::{Algorithm, SoftKey};
 use crate::uefi::{AuthenticatedWrite, SignatureList, Variable, write};
+use crate::wrap::{WrapKey, Wrapped};
 use crate::{Error, OrMalformed, authenticode};
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::VariableWrite;
 use serde::{Deserialize, Serialize};
@@ -17,39 +16,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Firmware does not look at it.
 const VALIDITY_S: u64 = 20 * 365 * 86_400;
-const NONCE: usize = 24;
 /// Epochs of db that a device may have at the same time: its fallback slot is signed by the one before.
 pub const EPOCHS_MAX: usize = 2;
 /// Digests that one write forbids.
 pub const FORBIDDEN_MAX: usize = 32;
-
-/// Wraps the keys of devices (XChaCha20-Poly1305).
-pub struct WrapKey(Zeroizing<[u8; 32]>);
-
-impl std::fmt::Debug for WrapKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WrapKey")
-    }
-}
-
-impl WrapKey {
-    /// A new one.
-    #[must_use]
-    pub fn generate() -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(rand::random())
-    }
-    /// From its 32 bytes.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for another length.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let key = bytes.try_into().map_err(|_| Error::Refused("a wrapping key has 32 bytes"))?;
-        Ok(Self(Zeroizing::new(key)))
-    }
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&Key::from(*self.0))
-    }
-}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,20 +107,13 @@ impl BootKeys {
         &self.device
     }
 
-    fn associated(device: &DeviceId) -> Vec<u8> {
-        format!("fleeti boot keys of {device}").into_bytes()
-    }
-
     /// Wrapped for their device.
     ///
     /// # Errors
     /// [`Error::Backend`].
     pub fn wrap(&self, key: &WrapKey) -> Result<Vec<u8>, Error> {
-        let nonce: [u8; NONCE] = rand::random();
         let plain = Zeroizing::new(serde_json::to_vec(&self.content).or_malformed("boot keys")?);
-        let payload = Payload { msg: &plain, aad: &Self::associated(&self.device) };
-        let sealed = key.cipher().encrypt(&XNonce::from(nonce), payload).or_backend("wrapping")?;
-        Ok([&nonce[..], &sealed].concat())
+        key.wrap(Wrapped::BootKeys(&self.device), &plain)
     }
 
     /// Opens what [`BootKeys::wrap`] made for the same device.
@@ -159,9 +122,7 @@ impl BootKeys {
     /// [`Error::Refused`] for another device's, another key's, or changed bytes.
     pub fn unwrap(wrapped: &[u8], device: &DeviceId, key: &WrapKey) -> Result<Self, Error> {
         const NOT_OURS: Error = Error::Refused("these are not this device's wrapped boot keys");
-        let (nonce, sealed) = wrapped.split_first_chunk::<NONCE>().ok_or(NOT_OURS)?;
-        let payload = Payload { msg: sealed, aad: &Self::associated(device) };
-        let plain = key.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| NOT_OURS)?;
+        let plain = key.unwrap(Wrapped::BootKeys(device), wrapped).map_err(|_| NOT_OURS)?;
         let content: Content = serde_json::from_slice(&plain).or_malformed("boot keys")?;
         if content.db.is_empty() || content.db.len() > EPOCHS_MAX {
             return Err(NOT_OURS);
@@ -279,12 +240,12 @@ mod tests {
         assert_eq!(BootKeys::unwrap(&wrapped, &a, &wrap).unwrap().expected().unwrap(), keys.expected().unwrap());
         assert!(BootKeys::unwrap(&wrapped, &b, &wrap).is_err());
         assert!(BootKeys::unwrap(&wrapped, &a, &WrapKey::from_bytes(&[8; 32]).unwrap()).is_err());
-        for at in [0, NONCE, wrapped.len() - 1] {
+        for at in [0, 24, wrapped.len() - 1] {
             let mut bad = wrapped.clone();
             bad[at] ^= 1;
             assert!(BootKeys::unwrap(&bad, &a, &wrap).is_err(), "{at}");
         }
-        assert!(BootKeys::unwrap(&wrapped[..NONCE], &a, &wrap).is_err());
+        assert!(BootKeys::unwrap(&wrapped[..24], &a, &wrap).is_err());
     }
 
     #[test]

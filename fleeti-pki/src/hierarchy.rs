@@ -4,14 +4,15 @@
 //! Every key is sealed for its purpose.
 
 use crate::Error;
-use crate::boot_keys::WrapKey;
 use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem};
 use crate::csr;
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
+use crate::pcr_policy;
 use crate::sealed::seal;
 use crate::signer::{Algorithm, Signer, SoftKey};
 use crate::transparency::note::LogKey;
+use crate::wrap::WrapKey;
 use x509_cert::Certificate;
 
 const YEAR_S: u64 = 365 * 86_400;
@@ -29,6 +30,8 @@ pub mod purpose {
     pub const OPENPGP: &str = "openpgp";
     /// Signs programs that firmware starts.
     pub const DB: &str = "db";
+    /// Signs what register 11 holds under a kernel image, for what is sealed to it.
+    pub const PCR: &str = "pcr";
     /// Signs changes of db.
     pub const KEK: &str = "KEK";
     /// Owns the platform.
@@ -56,7 +59,8 @@ pub mod purpose {
     pub const AUDIT: &str = "audit";
     /// A person's: agrees that a server's keys sign a release.
     pub const APPROVER: &str = "approver";
-    /// Wraps the Secure Boot keys of devices; 32 bytes, no private key.
+    /// Wraps what the signer gives the server to keep: Secure Boot keys, recovery keys, secrets of fleets; 32 bytes, no
+    /// private key.
     pub const BOOT_WRAP: &str = "boot-wrap";
 }
 
@@ -148,6 +152,9 @@ impl Files<'_> {
             self.keep("offline", variable, &key.to_pkcs8_der()?)?;
             self.public(&format!("{variable}.pem"), to_pem(&certificate)?.into_bytes());
         }
+        let pcr = SoftKey::generate(Algorithm::Rsa2048)?;
+        self.keep("offline", purpose::PCR, &pcr.to_pkcs8_der()?)?;
+        self.public("pcr.pem", pcr_policy::public_pem(&pcr)?.into_bytes());
         self.public("root.pem", to_pem(root)?.into_bytes());
         self.public("root.sha256", fingerprint(root)?.into_bytes());
         self.public("release.pem", PublicKey::of(&release)?.to_pem()?.into_bytes());

@@ -14,7 +14,7 @@
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
 //! several people open) · [`bundle`] (the intermediates that count) · [`manifest`] (release manifests) · [`approval`] (who must agree) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
-//! [`boot_keys`] (Secure Boot of one device) · [`audit`] (who did what) · [`transparency`] (a log
+//! [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
 
 #![warn(missing_docs)]
@@ -33,12 +33,15 @@ pub mod hierarchy;
 pub mod manifest;
 pub mod measured;
 pub mod openpgp;
+pub mod pcr_policy;
+pub mod pe;
 mod pkcs7;
 pub mod sealed;
 pub mod signer;
 pub mod tpm;
 pub mod transparency;
 pub mod uefi;
+pub mod wrap;
 
 use base64::Engine;
 

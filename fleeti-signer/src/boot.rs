@@ -9,8 +9,9 @@ use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::Error;
 use fleeti_pki::audit::Act;
 use fleeti_pki::base64_text;
-use fleeti_pki::boot_keys::{BootKeys, WrapKey};
+use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError, verify};
+use fleeti_pki::wrap::WrapKey;
 
 /// What was checked and is about to be signed.
 pub enum BootWork {

@@ -4,7 +4,6 @@ use crate::keeper::{Issuer, Keys};
 use crate::release::ServerRelease;
 use anyhow::{Context, Result, bail};
 use fleeti_pki::approval::Policy;
-use fleeti_pki::boot_keys::WrapKey;
 use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -12,6 +11,7 @@ use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::{Signer, keyfile};
 use fleeti_pki::transparency::note::LogKey;
+use fleeti_pki::wrap::WrapKey;
 use std::fs;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
@@ -100,6 +100,8 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<O
     };
     let (release, db) =
         (key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?, key(&folder, purpose::DB, purpose::DB, passphrase)?);
+    let has_pcr = folder.join(format!("{}.key", purpose::PCR)).exists();
+    let pcr = has_pcr.then(|| key(&folder, purpose::PCR, purpose::PCR, passphrase)).transpose()?;
     let db_certificate_pem = public("db.pem")?;
     if certificate::public_key_der(&certificate::from_pem(&db_certificate_pem)?)? != db.public_key_der() {
         bail!("db.pem is not the certificate of signing/db.key");
@@ -117,6 +119,7 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<O
         openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
         db,
         db_certificate_pem,
+        pcr,
         policy: Policy::parse(&text).with_context(|| policy.display().to_string())?,
         builds,
         outbox,

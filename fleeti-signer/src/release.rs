@@ -25,6 +25,8 @@ pub struct ServerRelease {
     pub db: Box<dyn Signer>,
     /// Its certificate.
     pub db_certificate_pem: String,
+    /// Signs what register 11 holds under a kernel image, where there is such a key.
+    pub pcr: Option<Box<dyn Signer>>,
     /// Who must agree.
     pub policy: Policy,
     /// Where builds lie.
@@ -119,8 +121,9 @@ impl ReleaseJob {
     /// # Errors
     /// What is not as the record says.
     pub fn run(&self, now_s: u64) -> Result<String, String> {
-        let ServerRelease { release, openpgp, db, db_certificate_pem, work, .. } = self.set.as_ref();
-        let signers = ReleaseSigners { release: release.as_ref(), openpgp, db: Some((db.as_ref(), db_certificate_pem)) };
+        let ServerRelease { release, openpgp, db, db_certificate_pem, pcr, work, .. } = self.set.as_ref();
+        let signers =
+            ReleaseSigners { release: release.as_ref(), openpgp, db: Some((db.as_ref(), db_certificate_pem)), pcr: pcr.as_deref() };
         let failed = |e: std::io::Error| format!("{}: {e}", work.display());
         let private = tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
         let made = private.path().join("release");

@@ -192,6 +192,7 @@ impl Host {
             secure_boot: true,
             pcr11: None,
             firmware: Some(FirmwareKeys { change: state.boot_change, ..FirmwareKeys::default() }),
+            sealed_data: None,
         }
     }
 

@@ -68,8 +68,7 @@ impl World {
     /// When a register is another one.
     pub fn check_predictions(&self, device: &DeviceId, build: &Path) -> Result<String> {
         let record = BuildRecord::read(build)?;
-        let version = record.reference_values.systemd_version.split(|c: char| !c.is_ascii_digit()).find(|t| !t.is_empty());
-        let version: u16 = version.context("no version of systemd")?.parse()?;
+        let version = record.reference_values.systemd().context("no version of systemd")?;
         let uki = fs::read(build.join("uki.efi"))?;
         let computed = hex::encode(predicted::register_11(&uki, version, PHASE_READY)?);
         let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;

@@ -158,7 +158,7 @@ impl World {
     pub fn let_the_signer_release(&self) -> Result<()> {
         let folder = self.path("signer/pki/signing");
         fs::create_dir_all(&folder)?;
-        for name in ["release.key", "openpgp.key", "db.key"] {
+        for name in ["release.key", "openpgp.key", "db.key", "pcr.key"] {
             fs::copy(self.path("pki/offline").join(name), folder.join(name))?;
         }
         let mut arguments = vec!["pki".to_owned(), "approvers".into(), self.text("signer/pki/signing"), "--approvals=1".into()];

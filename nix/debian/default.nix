@@ -79,12 +79,13 @@ let
         --root-hash-file=$out/roothash $out/root.erofs $out/root.verity >/dev/null
     '';
 
-  uki = inTools "fleeti-uki-${s.line}-${s.version}" E ''
+  uki = inTools "fleeti-uki-${s.line}-${s.version}"
+    (E // { PCR = builtins.path { path = /. + s.pcr; name = "pcr.pem"; recursive = false; }; }) ''
     mkdir -p $out
     printf '%s\n' ${builtins.toJSON s.sbat_base} ${builtins.toJSON s.sbat_own} > sbat.csv
     ukify build --linux=${root}/vmlinuz --initrd=${initrd}/initrd.zst --os-release=@${root}/os-release \
       --cmdline="roothash=$(cat ${root}/roothash) ${s.cmdline}" --uname="$(cat ${root}/kernel-version)" \
-      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --measure \
+      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --pcrpkey=@$PCR --measure \
       --output=$out/uki.efi > $out/pcr11.txt
     cp /usr/lib/systemd/boot/efi/systemd-bootx64.efi $out/systemd-boot.efi
     systemd-measure --version | head -n 1 > $out/systemd-version

@@ -154,9 +154,11 @@ impl Base for Debian {
         }
         let overlay = work.join("overlay.json");
         fs::write(&overlay, inputs.overlay.to_json()).map_err(io(&overlay))?;
+        let pcr = work.join("pcr.pem");
+        fs::write(&pcr, &inputs.pcr_pem).map_err(io(&pcr))?;
         let spec = work.join("spec.json");
         let busybox = busybox_seed(&inputs.lock, cache)?;
-        let text = spec_json(inputs, cache, &busybox, &overlay);
+        let text = spec_json(inputs, cache, &busybox, (&overlay, &pcr));
         fs::write(&spec, text.to_string()).map_err(io(&spec))?;
 
         line("evaluating");
@@ -236,7 +238,7 @@ fn verity_salt(release: &ReleaseName) -> String {
     sha256_hex(format!("fleeti-verity-salt-v1|{}", release.line).as_bytes())
 }
 
-fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, overlay: &Path) -> serde_json::Value {
+fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, (overlay, pcr): (&Path, &Path)) -> serde_json::Value {
     let sets: BTreeMap<_, Vec<_>> = inputs
         .lock
         .sets
@@ -252,6 +254,7 @@ fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, overlay: &Path) -> 
         "sets": sets,
         "busybox": busybox,
         "overlay": overlay,
+        "pcr": pcr,
         "agent": agent,
         "epoch": SOURCE_DATE_EPOCH.to_string(),
         "line": line,

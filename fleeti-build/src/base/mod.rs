@@ -24,6 +24,8 @@ pub struct Inputs {
     pub overlay: Overlay,
     /// The agent's program.
     pub agent: PathBuf,
+    /// The key whose signature over register 11 opens what devices seal to it, PEM.
+    pub pcr_pem: String,
     /// Nothing older may follow this image.
     pub minimum_version: Version,
 }

@@ -119,7 +119,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Some((offline(purpose::DB)?, pem))
             };
             let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
-            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db };
+            let pcr = offline(purpose::PCR)?;
+            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db, pcr: Some(pcr.as_ref()) };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let record = BuildRecord::read(&build).map_err(Failure::plain)?;
             let manifest =

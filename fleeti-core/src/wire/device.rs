@@ -262,6 +262,9 @@ pub struct BootSummary {
     /// What the firmware's variables hold; `None` where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareKeys>,
+    /// Whether the data partition is sealed to the TPM; `None` from an agent that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_data: Option<bool>,
 }
 
 /// What the Secure Boot variables of a device hold. Certificates by the SHA-256 of their DER, hexadecimal.
@@ -451,6 +454,7 @@ mod tests {
             secure_boot: true,
             pcr11: Some("ab".into()),
             firmware: Some(FirmwareKeys { setup_mode: false, pk: Some("cd".into()), change: 2, ..FirmwareKeys::default() }),
+            sealed_data: None,
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({

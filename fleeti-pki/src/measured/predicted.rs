@@ -1,9 +1,9 @@
 //! What will be measured when a release starts, computed of its parts (RFC 9334: Reference Values).
 
 use super::log::{extended, sha_256};
+use crate::pe::section;
 use crate::{Error, OrMalformed};
 use object::read::pe::PeFile64;
-use object::{Object, ObjectSection};
 
 /// Sections that systemd-stub measures into register 11, in its order (systemd, `uki.c`, `unified_sections`): all but the
 /// signature over the register itself. A version measures those that it knows.
@@ -23,21 +23,6 @@ const SECTIONS: [(&str, u16); 14] = [
     (".hwids", 257),
     (".efifw", 258),
 ];
-
-/// What a section holds, as long as it is in memory, which is what the stub sees: the file may hold more, to fill a block.
-/// `None` where there is none, or nothing in it.
-fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
-    let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
-    let mut found = file.sections().filter(|s| s.name() == Ok(name));
-    let Some(section) = found.next() else { return Ok(None) };
-    if found.next().is_some() {
-        return Err(malformed(format!("it has two sections {name}")));
-    }
-    let length = usize::try_from(section.size()).or_malformed("kernel image")?;
-    let data = section.data().or_malformed("kernel image")?;
-    let data = data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
-    Ok(Some(data).filter(|d| !d.is_empty()))
-}
 
 /// Register 11 once the stub of `systemd` (as in 257) has started the kernel image `uki`, and `phases` have passed, as in
 /// `enter-initrd:leave-initrd`. An image with profiles has one value for each and is refused.

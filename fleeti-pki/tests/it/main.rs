@@ -6,6 +6,7 @@ mod backends;
 mod chains;
 mod crafted;
 mod defects;
+mod pcr_policy;
 mod secure_boot;
 #[cfg(feature = "pkcs11")]
 mod token;

@@ -103,6 +103,7 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         secure_boot: true,
         pcr11: None,
         firmware: None,
+        sealed_data: None,
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, trust_bundle: 0, alarm: None, progress: None, detail: None })

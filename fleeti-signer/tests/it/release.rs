@@ -54,7 +54,7 @@ impl Office {
         let people: Vec<_> = (0..3).map(|_| SoftKey::generate(Algorithm::P384).unwrap()).collect();
         let signing = world.path("pki/signing");
         fs::create_dir_all(&signing).unwrap();
-        for name in ["release.key", "openpgp.key", "db.key"] {
+        for name in ["release.key", "openpgp.key", "db.key", "pcr.key"] {
             fs::copy(world.path("pki/offline").join(name), signing.join(name)).unwrap();
         }
         let approver = |(name, key): (&str, &SoftKey)| Approver { name: name.into(), key: PublicKey::of(key).unwrap() };

@@ -52,6 +52,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         secure_boot: true,
         pcr11: Some("0".repeat(64)),
         firmware: None,
+        sealed_data: None,
     };
     let mut tx = db.write().await?;
     for id in ids {

@@ -1,0 +1,204 @@
+//! The data partition. Where the machine has a TPM and the image a signed policy, it is LUKS2, and its key is sealed to the
+//! TPM: it opens under every kernel image whose register 11 the organisation has signed, between the end of the initrd and
+//! the start of the system's services, and only while nothing was passed to the kernel from outside (register 12). So an
+//! update or new Secure Boot keys lock nothing, and a disk that is taken out of its machine says nothing.
+//!
+//! The work is systemd's: systemd-repart makes it, systemd-cryptsetup opens it, systemd-cryptenroll adds the recovery key.
+//! Needs root.
+
+use crate::{Paths, boot, write_durably};
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_core::canonical::sha256_hex;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use zeroize::Zeroizing;
+
+/// Its name, and that of its mapping.
+const NAME: &str = "fleeti-data";
+const PARTITION: &str = "/dev/disk/by-partlabel/fleeti-data";
+const MAPPING: &str = "/dev/mapper/fleeti-data";
+const MOUNT_POINT: &str = "/data";
+const TPM: &str = "/dev/tpmrm0";
+/// Where the stub's tmpfiles put what the kernel image brings (systemd-stub(7)).
+const SIGNATURE: &str = "/run/systemd/tpm2-pcr-signature.json";
+const PUBLIC_KEY: &str = "/run/systemd/tpm2-pcr-public-key.pem";
+/// LUKS2 on-disk format, 2.1.
+const LUKS_MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
+/// Nothing is passed to the kernel from outside the image: nothing was measured into register 12.
+const NOTHING_PASSED: &str = "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
+/// Recovery keys have 71 characters (systemd-cryptenroll(1)).
+const RECOVERY_KEY_MAX: usize = 256;
+
+/// Whether the data partition that is open is a sealed one.
+#[must_use]
+pub fn is_sealed() -> bool {
+    Path::new(MAPPING).exists()
+}
+
+/// Makes the data partition if there is none, opens and mounts it.
+///
+/// # Errors
+/// When it cannot be made, or the TPM does not open it: the boot fails then, and the other slot gets its turn.
+pub fn open(paths: &Paths) -> Result<()> {
+    if !Path::new(PARTITION).exists() {
+        make(paths)?;
+        run("/usr/bin/udevadm", &["wait", "--timeout=60", PARTITION])?;
+    }
+    let source = if is_luks(Path::new(PARTITION))? {
+        let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
+        let opened = run("/usr/bin/systemd-cryptsetup", &["attach", NAME, PARTITION, "-", &options]);
+        if let Err(e) = opened {
+            boot::say("fleeti: the TPM does not open the data partition; its recovery key is with the server");
+            return Err(e);
+        }
+        MAPPING
+    } else {
+        PARTITION
+    };
+    run("/usr/bin/mount", &["-t", "ext4", "-o", "rw,nodev,nosuid,noexec,noatime", source, MOUNT_POINT])
+}
+
+fn is_luks(device: &Path) -> Result<bool> {
+    let mut magic = [0; LUKS_MAGIC.len()];
+    fs::File::open(device).and_then(|mut f| f.read_exact(&mut magic)).with_context(|| device.display().to_string())?;
+    Ok(magic == *LUKS_MAGIC)
+}
+
+/// Makes the partition: sealed where it can be.
+fn make(paths: &Paths) -> Result<()> {
+    let plain = format!("--definitions={}", paths.lib.join("repart/plain").display());
+    let sealed = format!("--definitions={}", paths.lib.join("repart/sealed").display());
+    if [TPM, SIGNATURE, PUBLIC_KEY].iter().all(|path| Path::new(path).exists()) {
+        let (pcrs, key) = (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={PUBLIC_KEY}"));
+        let options = ["--dry-run=no", &sealed, "--tpm2-device=auto", &pcrs, &key, "--tpm2-public-key-pcrs=11"];
+        match run("/usr/bin/systemd-repart", &options) {
+            Ok(()) => return Ok(()),
+            // A broken TPM costs trust, not a visit; nothing is on the disk yet, and the server shows that it is not sealed.
+            Err(e) => tracing::error!("the data partition is not sealed: {e:#}"),
+        }
+    }
+    run("/usr/bin/systemd-repart", &["--dry-run=no", &plain])
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(arguments).stdin(Stdio::null()).status().with_context(|| program.to_owned())?;
+    ensure!(status.success(), "{program}: {status}");
+    Ok(())
+}
+
+/// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about to get. A key that was
+/// made and lost in a power cut is replaced.
+///
+/// # Errors
+/// When the TPM does not open the partition, or the key cannot be kept.
+pub fn add_recovery_key(paths: &Paths) -> Result<()> {
+    if !is_sealed() || kept(paths).exists() || waiting(paths).exists() {
+        return Ok(());
+    }
+    let mut enroll = Command::new("/usr/bin/systemd-cryptenroll");
+    enroll.args(["--unlock-tpm2-device=auto", "--wipe-slot=recovery", "--recovery-key", PARTITION]).stdin(Stdio::null());
+    let output = enroll.stderr(Stdio::null()).output().context("systemd-cryptenroll")?;
+    let key = Zeroizing::new(output.stdout);
+    ensure!(output.status.success(), "systemd-cryptenroll: {}", output.status);
+    let key = key.trim_ascii();
+    ensure!(is_recovery_key(key), "systemd-cryptenroll gave no recovery key");
+    write_durably(&waiting(paths), key).context("the recovery key")
+}
+
+/// Words of lower-case letters with dashes between them.
+fn is_recovery_key(key: &[u8]) -> bool {
+    (1..=RECOVERY_KEY_MAX).contains(&key.len()) && key.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
+}
+
+/// A recovery key that the server does not have yet.
+fn waiting(paths: &Paths) -> std::path::PathBuf {
+    paths.helper_state.join("recovery-key")
+}
+
+/// The digest of the one that it has.
+fn kept(paths: &Paths) -> std::path::PathBuf {
+    paths.helper_state.join("recovery-key.kept")
+}
+
+/// The recovery key that the server is to keep, if there is one that it does not have.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn recovery_key(paths: &Paths) -> Result<Option<Zeroizing<String>>> {
+    match fs::read_to_string(waiting(paths)) {
+        Ok(key) => Ok(Some(Zeroizing::new(key))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).context("the recovery key"),
+    }
+}
+
+/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): it need not be here any more.
+///
+/// # Errors
+/// When it is another one that waits.
+pub fn recovery_key_kept(paths: &Paths, sha256: &str) -> Result<()> {
+    let Some(key) = recovery_key(paths)? else { bail!("no recovery key waits") };
+    ensure!(sha256_hex(key.as_bytes()) == sha256, "the server keeps another recovery key");
+    write_durably(&kept(paths), sha256.as_bytes())?;
+    Ok(fs::remove_file(waiting(paths))?)
+}
+
+/// Has the next boot make a new recovery key, and end this one: somebody has seen it.
+///
+/// # Errors
+/// I/O.
+pub fn forget_recovery_key(paths: &Paths) -> Result<()> {
+    for path in [kept(paths), waiting(paths)] {
+        fs::remove_file(path).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> (tempfile::TempDir, Paths) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        fs::create_dir_all(&paths.helper_state).unwrap();
+        (dir, paths)
+    }
+
+    #[test]
+    fn a_recovery_key_is_given_up_only_when_the_server_keeps_this_very_one() {
+        let (_dir, paths) = device();
+        assert!(recovery_key(&paths).unwrap().is_none());
+        assert!(recovery_key_kept(&paths, &sha256_hex(b"")).is_err());
+        write_durably(&waiting(&paths), b"abcd-efgh").unwrap();
+        assert!(recovery_key_kept(&paths, &sha256_hex(b"other")).is_err());
+        assert_eq!(recovery_key(&paths).unwrap().unwrap().as_str(), "abcd-efgh");
+        recovery_key_kept(&paths, &sha256_hex(b"abcd-efgh")).unwrap();
+        assert!(recovery_key(&paths).unwrap().is_none() && kept(&paths).exists());
+        forget_recovery_key(&paths).unwrap();
+        assert!(!kept(&paths).exists());
+        forget_recovery_key(&paths).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_recovery_key_is_not_kept() {
+        assert!(is_recovery_key(b"vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj"));
+        for bad in [&b""[..], b"Error: no", b"abc\ndef", &[b'a'; RECOVERY_KEY_MAX + 1]] {
+            assert!(!is_recovery_key(bad));
+        }
+    }
+
+    #[test]
+    fn a_partition_is_a_sealed_one_by_its_own_word() {
+        let (dir, _) = device();
+        let path = dir.path().join("disk");
+        fs::write(&path, b"LUKS\xba\xbe\x00\x02").unwrap();
+        assert!(is_luks(&path).unwrap());
+        fs::write(&path, [0; 4096]).unwrap();
+        assert!(!is_luks(&path).unwrap());
+        fs::write(&path, b"LUK").unwrap();
+        assert!(is_luks(&path).is_err());
+    }
+}

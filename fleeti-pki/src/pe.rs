@@ -1,0 +1,93 @@
+//! One more section at the end of a PE32+ program (Microsoft, "PE Format").
+
+use crate::authenticode::{certificate_table, check_layout};
+use crate::{Error, OrMalformed};
+use object::read::pe::PeFile64;
+use object::{LittleEndian as LE, Object, ObjectSection};
+
+const WHAT: &str = "PE program";
+/// Of a section header, bytes.
+const HEADER: usize = 40;
+/// IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ.
+const READ_ONLY_DATA: u32 = 0x4000_0040;
+/// Offsets in the headers, from "PE\0\0" on: the COFF header has 24 bytes with its magic.
+const NUMBER_OF_SECTIONS: usize = 6;
+const OPTIONAL: usize = 24;
+const INITIALIZED_DATA: usize = OPTIONAL + 8;
+const SIZE_OF_IMAGE: usize = OPTIONAL + 56;
+const CHECKSUM: usize = OPTIONAL + 64;
+
+/// The program with a read-only section `name` (8 bytes at the most) behind its last one. Its checksum, which no UEFI
+/// firmware looks at, is 0 then.
+///
+/// # Errors
+/// [`Error::Malformed`] for a program that is none, is signed already, has such a section, or no room for its header.
+pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
+    let malformed = |detail: String| Error::Malformed { what: WHAT, detail };
+    let file = PeFile64::parse(pe).or_malformed(WHAT)?;
+    check_layout(&file, pe)?;
+    if certificate_table(pe)?.1 != 0 {
+        return Err(Error::Refused("the program is signed already"));
+    }
+    if name.len() > 8 || file.sections().any(|s| s.name() == Ok(name)) {
+        return Err(malformed(format!("it has a section {name} already, or none can be called so")));
+    }
+    let optional = &file.nt_headers().optional_header;
+    let (alignment, file_alignment) = (optional.section_alignment.get(LE), optional.file_alignment.get(LE));
+    if !alignment.is_power_of_two() || !file_alignment.is_power_of_two() {
+        return Err(malformed("its alignments are no powers of two".into()));
+    }
+    let headers = usize::try_from(file.dos_header().nt_headers_offset()).or_malformed(WHAT)?;
+    let sections = file.section_table();
+    let table = headers + OPTIONAL + usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));
+    let entry = table + HEADER * sections.len();
+    let room = pe.get(entry..entry + HEADER).filter(|_| entry + HEADER <= optional.size_of_headers.get(LE) as usize);
+    if room.is_none_or(|room| room.iter().any(|byte| *byte != 0)) {
+        return Err(malformed("there is no room for another section's header".into()));
+    }
+    let too_large = |_| Error::Refused("the program is larger than 4 GiB");
+    let end = sections.iter().map(|s| s.virtual_address.get(LE).saturating_add(s.virtual_size.get(LE).max(s.size_of_raw_data.get(LE))));
+    let address = end.max().unwrap_or(0).checked_next_multiple_of(alignment);
+    let address = address.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
+    let offset = pe.len().next_multiple_of(file_alignment as usize);
+    let length = u32::try_from(data.len()).map_err(too_large)?;
+    let stored = data.len().next_multiple_of(file_alignment as usize);
+    let size_of_image = address.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
+    let size_of_image = size_of_image.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
+
+    let mut out = pe.to_vec();
+    out.resize(offset, 0);
+    out.extend_from_slice(data);
+    out.resize(offset + stored, 0);
+    let stored = u32::try_from(stored).map_err(too_large)?;
+    let initialized = optional.size_of_initialized_data.get(LE).saturating_add(stored);
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(entry, name.as_bytes());
+    for (at, word) in [(8, length), (12, address), (16, stored), (20, u32::try_from(offset).map_err(too_large)?), (36, READ_ONLY_DATA)] {
+        put(entry + at, &word.to_le_bytes());
+    }
+    let count = u16::try_from(sections.len() + 1).map_err(|_| malformed("it has too many sections".into()))?;
+    put(headers + NUMBER_OF_SECTIONS, &count.to_le_bytes());
+    put(headers + INITIALIZED_DATA, &initialized.to_le_bytes());
+    put(headers + SIZE_OF_IMAGE, &size_of_image.to_le_bytes());
+    put(headers + CHECKSUM, &[0; 4]);
+    Ok(out)
+}
+
+/// What a section holds, as long as it is in memory, which is what a program sees: the file may hold more, to fill a block.
+/// `None` where there is none, or nothing in it.
+///
+/// # Errors
+/// [`Error::Malformed`] for two of them, or one that is longer than the file.
+pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
+    let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
+    let mut found = file.sections().filter(|s| s.name() == Ok(name));
+    let Some(section) = found.next() else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(malformed(format!("it has two sections {name}")));
+    }
+    let length = usize::try_from(section.size()).or_malformed("kernel image")?;
+    let data = section.data().or_malformed("kernel image")?;
+    let data = data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
+    Ok(Some(data).filter(|d| !d.is_empty()))
+}

@@ -1,0 +1,79 @@
+//! What is sealed to register 11, as systemd seals it.
+
+use super::program;
+use fleeti_pki::pcr_policy::{self, OPENED_IN};
+use fleeti_pki::pe::with_section;
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::{authenticode, measured::predicted};
+
+const KEY: &[u8] = include_bytes!("../fixtures/pcr-policy/key.pk8");
+/// `systemd-measure sign` of systemd 252, with this key, the sections of [`image`] and the phase [`OPENED_IN`].
+const BY_SYSTEMD: &str = include_str!("../fixtures/pcr-policy/systemd-252.json");
+
+fn key() -> SoftKey {
+    SoftKey::from_pkcs8_der(KEY).unwrap()
+}
+
+/// A kernel image that was built for a key.
+fn image(key: &SoftKey) -> Vec<u8> {
+    let mut image = program();
+    // Room for the headers of more sections.
+    image[0xd4..0xd8].copy_from_slice(&0x400u32.to_le_bytes());
+    image.splice(0x200..0x200, [0; 0x200]);
+    image[0x188 + 20..0x188 + 24].copy_from_slice(&0x400u32.to_le_bytes());
+    for name in [".linux", ".osrel", ".cmdline", ".initrd"] {
+        image = with_section(&image, name, format!("content of {name}").as_bytes()).unwrap();
+    }
+    with_section(&image, ".pcrpkey", pcr_policy::public_pem(key).unwrap().as_bytes()).unwrap()
+}
+
+#[test]
+fn the_signature_is_the_one_that_systemd_makes() {
+    let key = key();
+    let register = predicted::register_11(&image(&key), 252, OPENED_IN).unwrap();
+    let (ours, theirs) = (pcr_policy::sign(&register, &key).unwrap(), BY_SYSTEMD);
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(read(&ours), read(theirs));
+}
+
+#[test]
+fn the_signature_goes_with_the_image_and_changes_nothing_that_is_measured() {
+    let key = key();
+    let before = image(&key);
+    let after = pcr_policy::attach(&before, 257, &key).unwrap();
+    authenticode::check_uki(&after).unwrap();
+    authenticode::digest(&authenticode::padded(&after)).unwrap();
+    for phases in ["", OPENED_IN] {
+        let of = |image: &[u8]| predicted::register_11(image, 257, phases).unwrap();
+        assert_eq!(of(&before), of(&after), "{phases:?}");
+    }
+    assert!(pcr_policy::attach(&after, 257, &key).is_err(), "twice");
+}
+
+#[test]
+fn an_image_for_another_key_or_for_none_is_not_signed() {
+    let (key, other) = (key(), SoftKey::generate(Algorithm::Rsa2048).unwrap());
+    let refused = pcr_policy::attach(&image(&other), 257, &key).unwrap_err().to_string();
+    assert!(refused.contains("another key"), "{refused}");
+    assert!(pcr_policy::attach(&program(), 257, &key).is_err());
+    let curve = SoftKey::generate(Algorithm::P384).unwrap();
+    assert!(pcr_policy::sign(&[0; 32], &curve).is_err());
+}
+
+#[test]
+fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
+    let image = image(&key());
+    assert!(with_section(&image, ".linux", b"again").is_err());
+    assert!(with_section(&image, ".longer-than-8", b"x").is_err());
+    // The sections' headers end where the first section begins.
+    assert!(with_section(&program(), ".a", b"x").is_ok_and(|one| with_section(&one, ".b", b"x").is_ok()));
+    let mut full = image;
+    let mut added = 0;
+    while let Ok(more) = with_section(&full, &format!(".s{added}"), b"x") {
+        full = more;
+        added += 1;
+    }
+    // 0x400 bytes of headers, 40 for each section, the first one's at 0x188.
+    assert_eq!(added, (0x400 - 0x188) / 40 - 6);
+    authenticode::digest(&authenticode::padded(&full)).unwrap();
+}
