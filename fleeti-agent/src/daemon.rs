@@ -6,6 +6,7 @@ use crate::heard::Heard;
 use crate::helper::Helper;
 use crate::outbox::Outbox;
 use crate::session::{self, Incoming};
+use crate::vault::Vault;
 use crate::{Paths, enrollment, http, now_s, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
@@ -58,6 +59,10 @@ pub async fn run(paths: Paths) -> Result<()> {
     let introduction = attester.introduce();
     tokio::pin!(introduction);
     let mut is_introduced = false;
+    let vault = Arc::new(Vault::new(helper.clone(), http.clone(), identity.server.https_url.clone()));
+    let escrow = vault.escrow();
+    tokio::pin!(escrow);
+    let mut is_escrowed = false;
     driver.started().await?;
     let mut commands = Commands::load(&paths);
     let (notices, noticed) = watch::channel(None);
@@ -75,6 +80,7 @@ pub async fn run(paths: Paths) -> Result<()> {
             () = &mut session => {}
             () = &mut listening => {}
             () = &mut introduction, if !is_introduced => is_introduced = true,
+            () = &mut escrow, if !is_escrowed => is_escrowed = true,
             () = heard.changed.notified() => driver.heard().await?,
             () = heard.bundle_changed.notified() => {
                 // Reported first; a new start sets TLS up by the new bundle.
@@ -82,7 +88,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 return Ok(());
             }
             Some(message) = incoming.recv() => {
-                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&heard, &attester), message).await?;
+                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&heard, &attester, &vault), message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
             Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
@@ -133,7 +139,7 @@ async fn handle(
     outbox: &Outbox,
     helper: &Helper,
     (changed, notices): (&Notify, &watch::Sender<Option<Notice>>),
-    (heard, attester): (&Heard, &Arc<Attester>),
+    (heard, attester, vault): (&Heard, &Arc<Attester>, &Arc<Vault>),
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
@@ -146,6 +152,13 @@ async fn handle(
             Err(e) => tracing::error!("command: {e}"),
         },
         Down::Challenge => answer(attester, &message.payload),
+        Down::Secrets => match serde_json::from_slice(&message.payload) {
+            Ok(ticket) => {
+                let vault = Arc::clone(vault);
+                tokio::spawn(async move { vault.fetch(ticket).await });
+            }
+            Err(e) => tracing::error!("ticket for secrets: {e}"),
+        },
         Down::Notice => match serde_json::from_slice::<Notice>(&message.payload) {
             Ok(notice) => drop(notices.send_replace(Some(notice))),
             Err(e) => tracing::error!("notice: {e}"),
@@ -169,6 +182,7 @@ async fn carry_out(
         match command.order {
             Order::Report => driver.report()?,
             Order::ClearAlarm => heard.clear_alarm()?,
+            Order::NewRecoveryKey => helper.forget_recovery_key().await?,
             Order::Reboot => {
                 // Remembered with this boot first: it counts as done only in another boot.
                 commands.remember(&command.id, &boot_id)?;

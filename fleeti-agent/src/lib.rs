@@ -4,7 +4,7 @@
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`health`] (checks before a boot is kept) · [`telemetry`].
+//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -37,6 +37,7 @@ pub mod staging;
 pub mod storage;
 pub mod telemetry;
 pub mod tpm;
+pub mod vault;
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -69,6 +70,8 @@ pub struct Paths {
     pub firmware_log: PathBuf,
     /// What user space measured.
     pub phases_log: PathBuf,
+    /// `/run/credstore`: where systemd finds credentials of services.
+    pub credentials: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
@@ -89,6 +92,7 @@ impl Paths {
             tpm: Some("device:/dev/tpmrm0".into()),
             firmware_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             phases_log: "/run/log/systemd/tpm2-measure.log".into(),
+            credentials: "/run/credstore".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }
@@ -106,6 +110,7 @@ impl Paths {
             tpm: None,
             firmware_log: folder.join("firmware.log"),
             phases_log: folder.join("phases.log"),
+            credentials: folder.join("credstore"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
         }

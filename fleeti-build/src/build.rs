@@ -252,7 +252,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
         derivations: parts.derivations.into_iter().map(|(name, (derivation, output))| (name, Step { derivation, output })).collect(),
         nix_version: runner.version()?,
         root_hash: parts.root_hash,
-        reference_values: ReferenceValues { systemd_version: parts.systemd_version, pcr11: parts.pcr11 },
+        reference_values: ReferenceValues { systemd_version: parts.systemd_version, pcr11: parts.pcr11, pcr9: None, pcr12: None },
         files,
     };
     let path = out.join("build.json");

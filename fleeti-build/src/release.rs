@@ -9,11 +9,11 @@
 use crate::build::{BuildError, BuildRecord, FileRecord, open_plain};
 use crate::lock::sha256_file;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest};
+use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::Signer;
-use fleeti_pki::{Error as PkiError, authenticode, manifest, pcr_policy};
+use fleeti_pki::{Error as PkiError, authenticode, manifest, measured::predicted, pcr_policy};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -114,6 +114,7 @@ pub fn create(
             return Err(ReleaseError::ChangedBuild(build.join(from)));
         }
     }
+    let mut reference_values = record.reference_values.clone();
     let db = signers.db.map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?))).transpose()?;
     for (from, to) in [("uki.efi", format!("{name}_{version}.efi")), ("systemd-boot.efi", "systemd-boot.efi".to_owned())] {
         line(&format!("signing {to}"));
@@ -127,6 +128,7 @@ pub fn create(
             authenticode::check_uki(&bytes)?;
             authenticode::check_root_hash(&bytes, &record.root_hash)?;
             bytes = with_policy(bytes, record, signers.pcr)?;
+            reference_values = measured_by(&bytes, &record.reference_values)?;
         }
         let program = match &db {
             Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
@@ -164,7 +166,7 @@ pub fn create(
         lock_digest: record.inputs.lock_digest.clone(),
         artifacts,
         root_hash: record.root_hash.clone(),
-        reference_values: record.reference_values.clone(),
+        reference_values,
         minimum_version: record.minimum_version.clone(),
         created_s,
         critical: CRITICAL_KNOWN.iter().map(|f| (*f).to_owned()).collect(),
@@ -193,6 +195,20 @@ fn with_policy(uki: Vec<u8>, record: &BuildRecord, key: Option<&dyn Signer>) -> 
     let key = key.ok_or(PkiError::Refused("the kernel image asks for a signature over its register 11, and there is no pcr.key"))?;
     let systemd = record.reference_values.systemd().ok_or(PkiError::Refused("the build does not say by which systemd it starts"))?;
     Ok(pcr_policy::attach(&uki, systemd, key)?)
+}
+
+/// What a kernel image measures when it starts, computed of the image itself. What others say of register 11 must be the same.
+fn measured_by(uki: &[u8], said: &ReferenceValues) -> Result<ReferenceValues, ReleaseError> {
+    let Some(systemd) = said.systemd().filter(|_| !said.pcr11.is_empty()) else { return Ok(said.clone()) };
+    for (phases, value) in &said.pcr11 {
+        let computed = hex::encode(predicted::register_11(uki, systemd, phases)?);
+        if computed != *value {
+            let detail = format!("register 11 after {phases} will be {computed}, and not {value} as the reference values say");
+            return Err(PkiError::Malformed { what: "kernel image", detail }.into());
+        }
+    }
+    let pcr9 = predicted::register_9(uki, systemd)?.map(hex::encode);
+    Ok(ReferenceValues { pcr9, pcr12: Some(hex::encode(predicted::REGISTER_12)), ..said.clone() })
 }
 
 /// A file of a build, opened once; no more of it is read than the record says.
@@ -322,6 +338,10 @@ pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Re
         if manifest.uki() == Some(artifact) {
             authenticode::check_uki(&program)?;
             authenticode::check_root_hash(&program, &manifest.root_hash)?;
+            if measured_by(&program, &manifest.reference_values)? != manifest.reference_values {
+                let problem = "measures something else than the manifest's reference values say".into();
+                return Err(ReleaseError::Artifact { path, problem });
+            }
         }
     }
     if let Some(build) = build

@@ -52,6 +52,9 @@ enum Command {
     /// What devices prove with their TPMs: levels, claims, and what was measured.
     #[command(subcommand)]
     Attest(commands::attest::Command),
+    /// Secrets of fleets: given to devices that prove what they run.
+    #[command(subcommand)]
+    Secret(commands::secret::Command),
     /// The audit log: who did what, and whether anybody changed that.
     #[command(subcommand)]
     Audit(commands::audit::Command),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Device(command) => commands::device::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),
+        Command::Secret(command) => commands::secret::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
     };
     match result {

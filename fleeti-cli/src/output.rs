@@ -70,6 +70,12 @@ pub fn rows<T>(list: &[T], empty: &str, row: impl Fn(&T) -> String) -> String {
     if list.is_empty() { empty.to_owned() } else { list.iter().map(row).collect::<Vec<_>>().join("\n") }
 }
 
+/// A moment for people, in UTC; Unix seconds.
+pub fn when(at_s: u64) -> String {
+    let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.map_or_else(|| at_s.to_string(), |t| t.to_string())
+}
+
 /// Bytes for people.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];

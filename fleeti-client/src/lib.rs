@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod attestation;
+mod vault;
 
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};

@@ -65,12 +65,18 @@ pub struct Artifact {
 }
 
 /// Reference values (RFC 9334) of the measured boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReferenceValues {
     /// The boot stub's systemd version, which decides what is measured.
     pub systemd_version: String,
     /// PCR 11, SHA-256 bank, by boot phase path, as in `enter-initrd:leave-initrd:sysinit:ready`.
     pub pcr11: BTreeMap<String, String>,
+    /// PCR 9 of the SHA-256 bank: the command line and the initrd; `None` where it is not known for this systemd version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr9: Option<String>,
+    /// PCR 12: what was passed to the kernel beside its image, which is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr12: Option<String>,
 }
 
 impl ReferenceValues {
@@ -173,7 +179,7 @@ mod tests {
             lock_digest: "bb".into(),
             artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into(), authenticode: None }],
             root_hash: "dd".into(),
-            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+            reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
             minimum_version: "1".parse().unwrap(),
             created_s: 0,
             critical: vec!["release".into()],

@@ -252,7 +252,7 @@ mod tests {
             lock_digest: "b".into(),
             artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".into(), authenticode: None }],
             root_hash: "d".into(),
-            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
             minimum_version: "1".parse().unwrap(),
             created_s: 0,
             critical: vec![],

@@ -12,6 +12,7 @@ use crate::service::policy::Policies;
 use crate::service::releases::DocumentCache;
 use crate::service::tpm::{Alarms, Proving};
 use crate::service::trust::Trust;
+use crate::service::vault::Vault;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fleeti_core::wire::api::Event;
@@ -68,6 +69,8 @@ pub struct App {
     pub alarms: Alarms,
     /// What fleets ask of their devices.
     pub policies: Policies,
+    /// Secrets and recovery keys.
+    pub vault: Vault,
     /// Wakes the build worker.
     pub build_queued: Notify,
 }

@@ -7,6 +7,7 @@ use crate::gateway::hub::Hub;
 use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
 use crate::service::policy::Policies;
 use crate::service::trust::{self, Trust};
+use crate::service::vault::Vault;
 use crate::service::{audit, evidence, intake, notice, releases, revocation, signing};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
@@ -94,6 +95,7 @@ impl Server {
         let signer = config::signer(&config, format!("http://{name}:{}/pki/{{issuer}}.crl", api_address.port()))?;
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
+        let vault = Vault::load(&db).await?;
         let lists = revocation::lists(&db, &signer, &trust).await?;
         let tls = TlsState::new(new_identity(&signer, &trust, &config.names).await?, &lists)?;
         let (events, _) = broadcast::channel(1024);
@@ -122,6 +124,7 @@ impl Server {
             proving: crate::service::tpm::Proving::default(),
             alarms: crate::service::tpm::Alarms::default(),
             policies,
+            vault,
             build_queued: Notify::new(),
         });
         // Everybody who is on the list is cut off before the first connection.

@@ -2,6 +2,7 @@
 //! outcomes, one flush, answers. So nothing is signed that is not in the log, and a thousand requests cost two flushes.
 
 use crate::boot::{self, BootWork, LastRelease};
+use crate::escrow::{self, EscrowWork};
 use crate::log::{AuditLog, LogError};
 use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
 use crate::wire::{ENTRIES_MAX, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
@@ -34,7 +35,7 @@ pub const LIST_S: u64 = 24 * 3600;
 const STATEMENT_S: u64 = 60;
 
 /// What the signer writes into the log by itself, and nobody else may.
-const OWN_ACTIONS: [&str; 5] = ["certificate.", "revocation-list.", "boot.", "signer.", "release.sign"];
+const OWN_ACTIONS: [&str; 7] = ["certificate.", "revocation-list.", "boot.", "signer.", "release.sign", "recovery-key.", "secret."];
 
 /// How many certificates may be issued.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +46,13 @@ pub struct Limits {
     pub boot_per_minute: u32,
     /// Releases signed in a minute.
     pub releases_per_minute: u32,
+    /// Secrets and recovery keys kept or given away in a minute.
+    pub secrets_per_minute: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10 }
+        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10, secrets_per_minute: 6_000 }
     }
 }
 
@@ -102,7 +105,7 @@ pub struct Keys {
     pub log: LogKey,
     /// Keys that sign releases: no program is signed for a device that they did not sign for all.
     pub release: ReleaseKeys,
-    /// Wraps the Secure Boot keys of devices; without it there are none.
+    /// Wraps the Secure Boot keys of devices, their recovery keys and the secrets of fleets; without it there are none.
     pub boot_wrap: Option<WrapKey>,
     /// Signs releases, where somebody chose that a server's keys may.
     pub releases: Option<Arc<ServerRelease>>,
@@ -163,6 +166,7 @@ enum Work {
     Server { names: Vec<String>, key: ProvedKey, issuer: Option<String> },
     List { revoked: Vec<Revoked>, issuer: Option<String> },
     Boot(BootWork),
+    Escrow(EscrowWork),
 }
 
 enum Step {
@@ -182,6 +186,7 @@ pub struct Keeper {
     issued: Bucket,
     boots: Bucket,
     releases: Bucket,
+    secrets: Bucket,
     release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
@@ -197,7 +202,8 @@ impl Keeper {
         let issued = Bucket::new("--certificates-per-minute", limits.certificates_per_minute);
         let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
         let releases = Bucket::new("--releases-per-minute", limits.releases_per_minute);
-        Ok(Self { keys, log, issued, boots, releases, release: LastRelease::default(), stated: None })
+        let secrets = Bucket::new("--secrets-per-minute", limits.secrets_per_minute);
+        Ok(Self { keys, log, issued, boots, releases, secrets, release: LastRelease::default(), stated: None })
     }
 
     /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
@@ -264,6 +270,7 @@ impl Keeper {
             Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
             Request::RevocationList { revoked, issuer } => self.plan_list(revoked, issuer),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
+            escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => self.plan_escrow(now_s, escrow),
             Request::SignRelease { .. } => Err(Refusal::Wrong("a release is not signed in a batch".into())),
             read @ (Request::ApprovalPolicy
             | Request::Issuers
@@ -348,6 +355,22 @@ impl Keeper {
         Ok((Work::Boot(work), act))
     }
 
+    fn plan_escrow(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
+        self.wrap_key()?;
+        let (work, act) = match request {
+            Request::Keep { kept, secret } => escrow::plan_keep(kept, &secret)?,
+            Request::ShowRecoveryKey { device, wrapped, actor, reason } => escrow::plan_show(device, &wrapped, &actor, &reason)?,
+            Request::GiveSecrets { device, fleet, secrets } => escrow::plan_give(&device, fleet, secrets)?,
+            _ => return Err(Refusal::Wrong("this is not about what is kept".into())),
+        };
+        self.secrets.take(now_s)?;
+        Ok((Work::Escrow(work), act))
+    }
+
+    fn wrap_key(&self) -> Result<&WrapKey, fleeti_pki::Error> {
+        self.keys.boot_wrap.as_ref().ok_or(fleeti_pki::Error::Refused("there is no online/boot-wrap.key"))
+    }
+
     fn carry_out(&mut self, now_s: u64, work: Work, act: Act, intent: u64) -> Result<Response, LogError> {
         match self.sign(now_s, work, intent) {
             Ok((sha256, response)) => {
@@ -387,9 +410,9 @@ impl Keeper {
                 (sha256_hex(&der), Response::RevocationList { der: base64_text(&der) })
             }
             Work::Boot(work) => {
-                let wrap = self.keys.boot_wrap.as_ref().ok_or(fleeti_pki::Error::Refused("there is no boot-wrap.key"))?;
-                boot::sign(work, now_s, wrap)?
+                boot::sign(work, now_s, self.wrap_key()?)?
             }
+            Work::Escrow(work) => escrow::carry_out(work, self.wrap_key()?)?,
         })
     }
 
@@ -462,6 +485,9 @@ impl Keeper {
             | Request::SignBoot { .. }
             | Request::ChangeBoot { .. }
             | Request::SignRelease { .. }
+            | Request::Keep { .. }
+            | Request::ShowRecoveryKey { .. }
+            | Request::GiveSecrets { .. }
             | Request::Record { .. } => {
                 return Ok(Response::Refused { reason: "this is not read".into() });
             }

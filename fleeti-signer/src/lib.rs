@@ -11,11 +11,12 @@
 //! assert!(serde_json::from_str::<Request>(r#"{"type":"sign","bytes":"AA=="}"#).is_err());
 //! ```
 //!
-//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
+//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`, what is kept for others in `escrow`) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
 //! [`release`] (releases by a server's own keys, once enough people agree) ·
 //! [`handle`] (a signer in this process or behind a socket; many requests are one flush) · [`socket`] (the process).
 
 mod boot;
+mod escrow;
 pub mod handle;
 pub mod keeper;
 pub mod keys;

@@ -48,6 +48,9 @@ struct Arguments {
     /// Most releases signed in a minute.
     #[arg(long, default_value_t = Limits::default().releases_per_minute)]
     releases_per_minute: u32,
+    /// Most secrets and recovery keys kept or given away in a minute.
+    #[arg(long, default_value_t = Limits::default().secrets_per_minute)]
+    secrets_per_minute: u32,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -70,6 +73,7 @@ async fn main() -> Result<()> {
         certificates_per_minute: a.certificates_per_minute,
         boot_per_minute: a.boot_per_minute,
         releases_per_minute: a.releases_per_minute,
+        secrets_per_minute: a.secrets_per_minute,
     };
     let keeper = Keeper::open(keys, &a.log, limits)?;
     tracing::info!("audit log {} in {}", keeper.log_key().to_text(), a.log.display());

@@ -1,11 +1,13 @@
 //! What can be asked of the signer.
 
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
+use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Largest message, bytes.
 pub const MESSAGE_MAX: usize = 4 << 20;
@@ -60,6 +62,24 @@ pub struct BootState {
     pub epoch: u32,
     /// What the variables hold once everything is written.
     pub expected: FirmwareKeys,
+}
+
+/// What the server keeps wrapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kept", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Kept {
+    /// What opens the data partition of a device without its TPM.
+    RecoveryKey {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// A secret of a fleet.
+    Secret {
+        /// Whose.
+        fleet: FleetId,
+        /// Its name.
+        name: SecretName,
+    },
 }
 
 /// One thing that is asked for.
@@ -146,6 +166,33 @@ pub enum Request {
     },
     /// Who must agree before a release is signed.
     ApprovalPolicy,
+    /// Something that the server is to keep and cannot read.
+    Keep {
+        /// What it is.
+        kept: Kept,
+        /// Base64.
+        secret: Secret,
+    },
+    /// The recovery key of a device, for a person.
+    ShowRecoveryKey {
+        /// Whose.
+        device: DeviceId,
+        /// As the signer gave it, base64.
+        wrapped: String,
+        /// Who wants to see it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// The secrets of a fleet, for a device.
+    GiveSecrets {
+        /// Who gets them.
+        device: DeviceId,
+        /// Whose they are.
+        fleet: FleetId,
+        /// As the signer gave them, base64, by their names.
+        secrets: BTreeMap<SecretName, String>,
+    },
     /// An entry for something that the server did.
     Record {
         /// What.
@@ -199,6 +246,21 @@ pub enum Response {
     BootSignatures {
         /// For the device.
         signatures: BootSignatures,
+    },
+    /// For the server to keep.
+    Kept {
+        /// For the signer alone, base64.
+        wrapped: String,
+    },
+    /// A recovery key.
+    Shown {
+        /// Base64.
+        secret: Secret,
+    },
+    /// Secrets of a fleet.
+    Secrets {
+        /// Base64, by their names.
+        secrets: BTreeMap<SecretName, Secret>,
     },
     /// A release was signed and is in the outbox.
     Release {

@@ -13,11 +13,12 @@
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
-use fleeti_agent::helper::{MESSAGE_MAX, Request, Response};
+use fleeti_agent::helper::{MESSAGE_MAX, Request, Response, credentials};
 use fleeti_agent::identity::Identity;
 use fleeti_agent::image::release_keys;
-use fleeti_agent::release_log;
+use fleeti_agent::{release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
+use fleeti_core::wire::attestation::Secret;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, FirmwareKeys, ReleaseProof, Slot, Verity};
 use fleeti_pki::manifest::{self, Signature};
@@ -178,6 +179,19 @@ impl Host {
             | Request::Sign { .. }
             | Request::Certify { .. }
             | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
+            Request::RecoveryKey => Response::RecoveryKey { key: storage::recovery_key(&self.paths)?.map(|k| Secret::new(k.to_string())) },
+            Request::RecoveryKeyKept { sha256 } => {
+                storage::recovery_key_kept(&self.paths, &sha256)?;
+                Response::Done
+            }
+            Request::ForgetRecoveryKey => {
+                storage::forget_recovery_key(&self.paths)?;
+                Response::Done
+            }
+            Request::PutSecrets { secrets } => {
+                credentials::put(&self.paths.credentials, &secrets)?;
+                Response::Done
+            }
             Request::WaitBlessed | Request::BlessedChanged | Request::SetHostname { .. } | Request::Say { .. } => Response::Done,
         })
     }

@@ -28,5 +28,6 @@ pub mod story;
 pub mod synthetic;
 pub mod token;
 pub mod tpm;
+mod vault;
 pub mod vm;
 pub mod world;

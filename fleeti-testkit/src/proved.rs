@@ -66,7 +66,7 @@ impl World {
     ///
     /// # Errors
     /// When a register is another one.
-    pub fn check_predictions(&self, device: &DeviceId, build: &Path) -> Result<String> {
+    pub fn check_predictions(&self, device: &DeviceId, build: &Path, release: &Path) -> Result<String> {
         let record = BuildRecord::read(build)?;
         let version = record.reference_values.systemd().context("no version of systemd")?;
         let uki = fs::read(build.join("uki.efi"))?;
@@ -76,6 +76,12 @@ impl World {
         let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
         let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
         ensure!(quoted == Some(&computed), "register 11 is {quoted:?}, computed {computed}");
-        Ok(format!("register 11 is what is computed of the kernel image for systemd {version}, and by systemd-measure"))
+        // What the signature over register 11 is in, only the release has.
+        let uki = fs::read(release.join("raw").join(format!("{}_{}.efi", record.release.line, record.release.version)))?;
+        let value = |n: u8| found.iter().find(|r| r.register == n).map(|r| r.value.clone());
+        let computed = predicted::register_9(&uki, version)?.map(hex::encode);
+        ensure!(value(9) == computed && computed.is_some(), "register 9 is {:?}, computed {computed:?}", value(9));
+        ensure!(value(12) == Some(hex::encode(predicted::REGISTER_12)), "register 12 is {:?}", value(12));
+        Ok(format!("registers 9, 11 and 12 are what is computed of the kernel image for systemd {version}; 11 also by systemd-measure"))
     }
 }

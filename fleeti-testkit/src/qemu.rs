@@ -37,6 +37,14 @@ impl Tree {
         Self::ensure(cache, "sysupdate", &["systemd-container", "systemd", "gpg", "base-files", "coreutils", "bash", "fdisk"])
     }
 
+    /// What reads a disk and opens what is encrypted on it.
+    ///
+    /// # Errors
+    /// When the packages cannot be had.
+    pub fn disks(cache: &Cache) -> Result<Self> {
+        Self::ensure(cache, "disks", &["cryptsetup-bin", "fdisk", "base-files", "coreutils"])
+    }
+
     fn ensure(cache: &Cache, name: &str, packages: &[&str]) -> Result<Self> {
         let requested: BTreeMap<_, _> = [(name.to_owned(), packages.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())].into();
         let _alone = cache.lock(&format!("tree-{name}"))?;

@@ -21,7 +21,7 @@ pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
         lock_digest: sha256_hex(b"synthetic lock"),
         artifacts,
         root_hash: String::new(),
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+        reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
         minimum_version: name.version.clone(),
         created_s: 0,
         critical: vec![],

@@ -85,7 +85,7 @@ let
     printf '%s\n' ${builtins.toJSON s.sbat_base} ${builtins.toJSON s.sbat_own} > sbat.csv
     ukify build --linux=${root}/vmlinuz --initrd=${initrd}/initrd.zst --os-release=@${root}/os-release \
       --cmdline="roothash=$(cat ${root}/roothash) ${s.cmdline}" --uname="$(cat ${root}/kernel-version)" \
-      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --pcrpkey=@$PCR --measure \
+      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --pcrpkey=$PCR --measure \
       --output=$out/uki.efi > $out/pcr11.txt
     cp /usr/lib/systemd/boot/efi/systemd-bootx64.efi $out/systemd-boot.efi
     systemd-measure --version | head -n 1 > $out/systemd-version

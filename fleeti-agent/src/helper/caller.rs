@@ -8,6 +8,7 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -216,6 +217,38 @@ impl Helper {
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
         }
+    }
+    /// The recovery key of the data partition, if there is one that the server does not keep.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn recovery_key(&self) -> Result<Option<Secret>> {
+        match self.call(&Request::RecoveryKey).await? {
+            Response::RecoveryKey { key } => Ok(key),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// The server keeps the recovery key of this digest.
+    ///
+    /// # Errors
+    /// When another one waits.
+    pub async fn recovery_key_kept(&self, sha256: String) -> Result<()> {
+        self.done(&Request::RecoveryKeyKept { sha256 }).await
+    }
+    /// Has the next boot make a new recovery key.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn forget_recovery_key(&self) -> Result<()> {
+        self.done(&Request::ForgetRecoveryKey).await
+    }
+    /// Makes these the secrets that services find; base64, by their names.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn put_secrets(&self, secrets: BTreeMap<String, Secret>) -> Result<()> {
+        self.done(&Request::PutSecrets { secrets }).await
     }
     /// Sets the host name.
     ///

@@ -4,6 +4,7 @@
 //! arms only what the manifest it staged names.
 
 mod caller;
+pub mod credentials;
 mod dmi;
 pub mod measured;
 mod protocol;

@@ -5,6 +5,7 @@ use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Largest request or answer, bytes.
 pub const MESSAGE_MAX: u64 = 1 << 20;
@@ -90,6 +91,20 @@ pub enum Request {
         /// This device, as the server knows it.
         device: DeviceId,
     },
+    /// The recovery key of the data partition, if there is one that the server does not keep.
+    RecoveryKey,
+    /// The server keeps the recovery key.
+    RecoveryKeyKept {
+        /// Of this digest: SHA-256, hexadecimal.
+        sha256: String,
+    },
+    /// Somebody has seen the recovery key: make a new one at the next boot.
+    ForgetRecoveryKey,
+    /// Make these the secrets that services find.
+    PutSecrets {
+        /// Base64, by their names.
+        secrets: BTreeMap<String, Secret>,
+    },
     /// Set the host name by the image's pattern.
     SetHostname {
         /// The device's id.
@@ -147,6 +162,11 @@ pub enum Response {
     Secret {
         /// Base64.
         secret: Secret,
+    },
+    /// Of [`Request::RecoveryKey`].
+    RecoveryKey {
+        /// Nothing when none waits.
+        key: Option<Secret>,
     },
     /// Of [`Request::DeviceKey`].
     DeviceKey {

@@ -1,11 +1,12 @@
 //! The helper's socket.
 
-use super::{MESSAGE_MAX, Request, Response, dmi, measured, staging};
+use super::{MESSAGE_MAX, Request, Response, credentials, dmi, measured, staging};
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, boot, release_log, secure_boot};
+use crate::{Paths, boot, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::FailureCode;
+use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -136,6 +137,24 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::Evidence { nonce, device } => {
             let measured = with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
             Response::Evidence { measured: Box::new(measured) }
+        }
+        Request::RecoveryKey => Response::RecoveryKey { key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())) },
+        Request::RecoveryKeyKept { sha256 } => {
+            storage::recovery_key_kept(paths, &sha256)?;
+            Response::Done
+        }
+        Request::ForgetRecoveryKey => {
+            storage::forget_recovery_key(paths)?;
+            Response::Done
+        }
+        Request::PutSecrets { secrets } => {
+            let _one = state.slot.lock().await;
+            credentials::put(&paths.credentials, &secrets)?;
+            // Restarted: whatever is `PartOf` it begins anew with what has come.
+            let mut start = tokio::process::Command::new("/usr/bin/systemctl");
+            let status = start.args(["--no-block", "restart", "fleeti-secrets.target"]).status().await?;
+            ensure!(status.success(), "systemctl restart fleeti-secrets.target: {status}");
+            Response::Done
         }
         Request::SetHostname { device } => {
             set_hostname(paths, &device)?;

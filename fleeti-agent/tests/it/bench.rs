@@ -147,7 +147,7 @@ impl Bench {
             lock_digest: String::new(),
             artifacts,
             root_hash,
-            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
             minimum_version: name.version.clone(),
             created_s: 0,
             critical: vec![],

@@ -28,7 +28,7 @@ fn profile(name: &str) -> Profile {
 fn trust(dir: &Path) -> PathBuf {
     let trust = dir.join("public");
     std::fs::create_dir_all(&trust).unwrap();
-    for name in ["root.pem", "release.pem", "audit.pub", "openpgp.gpg"] {
+    for name in ["root.pem", "release.pem", "audit.pub", "openpgp.gpg", "pcr.pem"] {
         std::fs::write(trust.join(name), name).unwrap();
     }
     trust

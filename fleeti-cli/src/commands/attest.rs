@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, when};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::attestation::policy::{Firmware, Policy};
@@ -199,9 +199,7 @@ fn described(a: &Attestation, registers: bool) -> String {
     match (&a.result, &a.tpm) {
         (Some(result), _) => {
             let release = result.release.as_ref().map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
-            let at = i64::try_from(result.appraised_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-            let at = at.map_or_else(String::new, |t| format!(", {t}"));
-            lines.push(format!("measured: {release}{at}"));
+            lines.push(format!("measured: {release}, {}", when(result.appraised_s)));
             if !a.is_fresh {
                 lines.push(format!("it has been silent since; then it was {}", title(result.level)));
             }

@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows};
+use crate::output::{Failure, Output, rows, when};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_pki::audit::{Entry, Examination, Stage, verify_proof};
@@ -126,8 +126,7 @@ fn describe(entry: &Entry) -> String {
         Stage::Outcome { intent } => format!(" (as intended in {intent})"),
         Stage::Failed { intent, reason } => format!(" (intended in {intent}, failed: {reason})"),
     };
-    let at = i64::try_from(entry.at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    let at = at.map_or_else(|| entry.at_s.to_string(), |t| t.to_string());
+    let at = when(entry.at_s);
     format!("{:>8}  {at}  {:<8} {:<24} {}{stage}", entry.number, entry.act.actor, entry.act.action, entry.act.subject)
 }
 

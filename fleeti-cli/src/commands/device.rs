@@ -118,6 +118,18 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Show what opens a device's data partition without its TPM: after a repair, or when the disk is in another machine.
+    ///
+    /// Who asked and why is in the audit log before the key is shown, and the device makes a new key at its next boot.
+    /// With the disk at hand: `cryptsetup open /dev/disk/by-partlabel/fleeti-data data`, and the key as the passphrase.
+    RecoveryKey {
+        device: DeviceId,
+        /// Why, in words.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Let a device try a version again that was rolled back on it.
     Forgive {
         device: DeviceId,
@@ -190,6 +202,8 @@ pub enum OrderName {
     Reboot,
     /// You have looked into the alarm that the device raised.
     ClearAlarm,
+    /// Make a new recovery key at the next boot, and end the one that there is.
+    NewRecoveryKey,
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
@@ -253,11 +267,18 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 });
                 Ok(())
             }
+            Command::RecoveryKey { device, reason, server } => {
+                let key = server.client()?.show_recovery_key(&device, &reason).await.map_err(refused)?;
+                let until = "it opens the data partition until the device has booted again and made a new one";
+                output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| format!("{}\n{until}", key.expose()));
+                Ok(())
+            }
             Command::Order { device, order, minutes, server } => {
                 let order = match order {
                     OrderName::Report => Order::Report,
                     OrderName::Reboot => Order::Reboot,
                     OrderName::ClearAlarm => Order::ClearAlarm,
+                    OrderName::NewRecoveryKey => Order::NewRecoveryKey,
                 };
                 let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
                 let status = server.client()?.create_command(&device, &request).await.map_err(refused)?;

@@ -11,5 +11,6 @@ pub mod profile;
 pub mod release;
 pub mod rollout;
 pub mod root;
+pub mod secret;
 pub mod server;
 pub mod signature;

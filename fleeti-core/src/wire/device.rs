@@ -201,6 +201,8 @@ pub enum Order {
     Reboot,
     /// Somebody has looked into the alarm that the device raised.
     ClearAlarm,
+    /// Make a new recovery key at the next boot, and end the one that there is: somebody has seen it.
+    NewRecoveryKey,
 }
 
 /// A device's answer to a [`Command`].

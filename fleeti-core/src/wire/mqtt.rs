@@ -28,6 +28,8 @@ pub enum Down {
     Notice,
     /// [`super::attestation::Challenge`].
     Challenge,
+    /// [`super::vault::SecretsTicket`].
+    Secrets,
 }
 
 /// Largest payload in either direction, bytes.
@@ -62,13 +64,14 @@ impl Up {
 
 impl Down {
     /// Every topic a device may subscribe to.
-    pub const ALL: [Self; 4] = [Self::Desired, Self::Command, Self::Notice, Self::Challenge];
+    pub const ALL: [Self; 5] = [Self::Desired, Self::Command, Self::Notice, Self::Challenge, Self::Secrets];
     fn leaf(self) -> &'static str {
         match self {
             Self::Desired => "desired",
             Self::Command => "command",
             Self::Notice => "notice",
             Self::Challenge => "challenge",
+            Self::Secrets => "secrets",
         }
     }
     /// The topic of this device.

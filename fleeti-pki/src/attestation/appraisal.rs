@@ -18,6 +18,8 @@ pub struct Reference {
     pub release: ReleaseName,
     /// Authenticode digest of its kernel image.
     pub kernel_image: [u8; 32],
+    /// Register 9, the command line and the initrd; `None` where it is not known.
+    pub register_9: Option<[u8; 32]>,
     /// Register 11 once it is up.
     pub register_11: [u8; 32],
     /// It should run nowhere any more.
@@ -221,7 +223,7 @@ fn certificates(boot: &MeasuredBoot, name: &str) -> Option<Vec<String>> {
 }
 
 fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k Known) -> (Option<&'k Reference>, Claim) {
-    const SOURCE: &str = "TPM quote, registers 4, 11 and 12, and the programs in firmware's log";
+    const SOURCE: &str = "TPM quote, registers 4, 9, 11 and 12, and the programs in firmware's log";
     let of = |tier, code: &str, finding: String, raise| claim(Aspect::Executables, tier, code, finding, SOURCE, raise);
     if known.references.is_empty() {
         let raise = Some("a release that this server knows");
@@ -245,6 +247,9 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
             "register-11",
             format!("the kernel image and phases of {} are not what register 11 holds; measured last: {last}", reference.release),
         );
+    }
+    if reference.register_9.is_some_and(|expected| register(9) != expected) {
+        return wrong("register-9", format!("the command line or the initrd that started are not those of {}", reference.release));
     }
     for (n, what) in [(12, "a command line, credential or addon"), (13, "a system extension")] {
         if register(n) != [0; 32] {

@@ -4,6 +4,7 @@ use super::log::{extended, sha_256};
 use crate::pe::section;
 use crate::{Error, OrMalformed};
 use object::read::pe::PeFile64;
+use sha2_010::{Digest, Sha256};
 
 /// Sections that systemd-stub measures into register 11, in its order (systemd, `uki.c`, `unified_sections`): all but the
 /// signature over the register itself. A version measures those that it knows.
@@ -49,4 +50,74 @@ pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], E
 #[must_use]
 pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
     phases.split(':').filter(|p| !p.is_empty()).fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
+}
+
+/// The stub's systemd version whose initrd is computed here; other versions put other files beside it.
+const INITRD_OF: u16 = 257;
+/// What the stub hands to user space (systemd, `stub.c`, `generate_embedded_initrds`), in its order: section and file.
+const EXTRA: [(&str, &str); 3] =
+    [(".pcrsig", "tpm2-pcr-signature.json"), (".pcrpkey", "tpm2-pcr-public-key.pem"), (".osrel", "os-release")];
+/// Its folder (systemd-stub(7)).
+const EXTRA_FOLDER: &str = ".extra";
+/// Of a cpio archive (cpio(5), "New ASCII Format"): an entry without a name or content, and the end of the archive as the stub
+/// writes it.
+const CPIO_MAGIC: &str = "070701";
+const CPIO_END: &[u8] = b"07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0";
+
+/// Register 9 once the kernel of a kernel image has started, by the stub of `systemd` (as in 257): the command line and the
+/// initrd as the kernel's own stub measures them, in this order. `None` for a version whose initrd is not known here.
+///
+/// The image has to be that of a release: the signature in `.pcrsig` is in the initrd.
+///
+/// # Errors
+/// [`Error::Malformed`] for anything but a kernel image.
+pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
+    if systemd != INITRD_OF {
+        return Ok(None);
+    }
+    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let command_line = section(&file, ".cmdline")?.unwrap_or_default();
+    let command_line = std::str::from_utf8(command_line).or_malformed("command line")?.trim_end_matches('\0');
+    let options: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    let mut initrd = Sha256::new();
+    let first = section(&file, ".initrd")?.unwrap_or_default();
+    initrd.update(first);
+    initrd.update(&[0; 3][..padding(first.len())]);
+    for (name, file_name) in EXTRA {
+        if let Some(content) = section(&file, name)? {
+            initrd.update(archive(file_name, content)?);
+        }
+    }
+    let register = extended(&[0; 32], &sha_256(&[&options]));
+    Ok(Some(extended(&register, &initrd.finalize().into())))
+}
+
+/// Register 12 where nothing was passed to the kernel beside its image: nothing is measured into it.
+pub const REGISTER_12: [u8; 32] = [0; 32];
+
+/// Zeros to the next multiple of 4.
+const fn padding(length: usize) -> usize {
+    length.wrapping_neg() % 4
+}
+
+/// An archive of one file in [`EXTRA_FOLDER`], as the stub writes it.
+fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>, Error> {
+    let length = u32::try_from(content.len()).or_malformed("kernel image")?;
+    let mut out = Vec::new();
+    for (inode, mode, length, path) in
+        [(1, 0o40555, 0, EXTRA_FOLDER.to_owned()), (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}"))]
+    {
+        let name_length = u32::try_from(path.len() + 1).or_malformed("kernel image")?;
+        out.extend_from_slice(CPIO_MAGIC.as_bytes());
+        for word in [inode, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name_length, 0] {
+            out.extend_from_slice(format!("{word:08x}").as_bytes());
+        }
+        out.extend_from_slice(path.as_bytes());
+        out.push(0);
+        out.resize(out.len() + padding(out.len()), 0);
+    }
+    out.extend_from_slice(content);
+    out.resize(out.len() + padding(out.len()), 0);
+    out.extend_from_slice(CPIO_END);
+    Ok(out)
 }

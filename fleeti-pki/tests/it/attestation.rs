@@ -164,6 +164,7 @@ pub fn known(log: &FirmwareLog) -> Known {
     let reference = Reference {
         release: "kiosk@1".parse().unwrap(),
         kernel_image: boot.programs[1],
+        register_9: None,
         register_11: after_phases(registers[&11], &PHASES.join(":")),
         is_revoked: false,
     };
@@ -257,6 +258,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     let contradicted: [(&str, &Change); 4] = [
         ("boot-loader-foreign", &|k| k.boot_loaders = vec![[1; 32]]),
         ("kernel-image-foreign", &|k| k.references[0].kernel_image = [1; 32]),
+        ("register-9", &|k| k.references[0].register_9 = Some([1; 32])),
         ("register-11", &|k| k.references[0].register_11 = [1; 32]),
         ("keys-foreign", &|k| k.firmware_keys.as_mut().unwrap().pk = Some("other".into())),
     ];

@@ -258,7 +258,7 @@ fn manifest() -> Manifest {
         lock_digest: "b".repeat(64),
         artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".repeat(64), authenticode: None }],
         root_hash: "d".repeat(64),
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: BTreeMap::new() },
+        reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
         minimum_version: "1".parse().unwrap(),
         created_s: NOW_S,
         critical: vec!["artifacts".into()],

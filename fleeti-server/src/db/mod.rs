@@ -15,6 +15,7 @@ pub mod rollouts;
 pub mod sessions;
 pub mod tpms;
 pub mod trust;
+pub mod vault;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::gateway::hub::Handle;
 use crate::service::attestation::{self, Asked};
-use crate::service::{commands, devices, policy};
+use crate::service::{commands, devices, policy, vault};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::DeviceId;
@@ -58,6 +58,8 @@ struct Session<'a> {
     was_asked: bool,
     /// The log of firmware that it has named in this session.
     heard_log: Option<String>,
+    /// Its TPM has just answered: what it earned by that was not sent yet.
+    has_proved: bool,
     /// When it is asked again.
     ask_at: Instant,
     /// More lies in the mailbox than may be on its way at once.
@@ -96,6 +98,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
         asked: None,
         was_asked: false,
         heard_log: None,
+        has_proved: false,
         ask_at: next_time(),
         held_back: false,
     };
@@ -338,7 +341,10 @@ impl Session<'_> {
             // The question belongs to this session, and is answered once.
             Up::Evidence => {
                 let received = attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await;
-                received.map(|log| self.heard_log = Some(log))
+                received.map(|log| {
+                    self.heard_log = Some(log);
+                    self.has_proved = true;
+                })
             }
             Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
         };
@@ -354,6 +360,9 @@ impl Session<'_> {
         };
         if publish.qos == QoS::AtLeastOnce {
             self.write(&Packet::PubAck(PubAck { pkid: publish.pkid, reason, properties: None })).await?;
+        }
+        if self.has_proved {
+            self.deliver().await?;
         }
         Ok(())
     }
@@ -416,6 +425,13 @@ impl Session<'_> {
             }
         }
         self.held_back |= self.challenge && self.subscribed.contains(&Down::Challenge);
+        if self.subscribed.contains(&Down::Secrets) && self.has_proved && self.in_flight.len() < IN_FLIGHT_MAX {
+            self.has_proved = false;
+            if let Some(ticket) = vault::ticket(self.app, &self.device).await? {
+                self.send(Down::Secrets, &serde_json::to_vec(&ticket)?).await?;
+            }
+        }
+        self.held_back |= self.has_proved && self.subscribed.contains(&Down::Secrets);
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
             for command in commands::pending(self.app, &self.device).await? {

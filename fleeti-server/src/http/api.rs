@@ -1,7 +1,7 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
-use super::{attestation, audit};
+use super::{attestation, audit, vault};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
@@ -99,6 +99,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(attestation::challenge)
                 .service(attestation::challenge_fleet)
                 .service(attestation::accept_firmware)
+                .service(vault::get_recovery_key)
+                .service(vault::show_recovery_key)
+                .service(vault::list_secrets)
+                .service(vault::set_secret)
+                .service(vault::remove_secret)
                 .service(audit::list_entries)
                 .service(audit::get_proof)
                 .service(audit::get_checkpoint)

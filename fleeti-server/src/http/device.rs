@@ -6,7 +6,7 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
-use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, tpm, trust};
+use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, tpm, trust, vault};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -16,6 +16,7 @@ use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
 use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey};
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
 use fleeti_pki::certificate;
 use fleeti_pki::measured::log::BYTES_MAX as LOG_MAX;
@@ -45,6 +46,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(web::resource("/logs/{sha256}").app_data(web::PayloadConfig::new(LOG_MAX)).route(web::put().to(log)))
         .route("/pair", web::post().to(pair))
         .route("/pair/wait", web::post().to(pair_wait))
+        .route("/recovery-key", web::put().to(recovery_key))
+        .route("/secrets", web::post().to(secrets))
         .route("/desired", web::get().to(desired))
         .route("/trust-bundle.json", web::get().to(trust_bundle))
         .route("/log/growth.json", web::get().to(log_growth))
@@ -174,6 +177,17 @@ async fn pair(app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Respond
 
 async fn pair_wait(app: Data<AppRef>, body: Json<PairWait>) -> Result<impl Responder> {
     Ok(Json(pairing::wait(&app, &body).await?))
+}
+
+/// What opens the device's data partition without its TPM.
+async fn recovery_key(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RecoveryKey>) -> Result<impl Responder> {
+    vault::keep_recovery_key(&app, &device.id, &body).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// The secrets of the device's fleet, for a ticket that its TPM has earned.
+async fn secrets(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<FetchSecrets>) -> Result<impl Responder> {
+    Ok(Json(vault::give(&app, &device.id, &body.ticket).await?))
 }
 
 async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {

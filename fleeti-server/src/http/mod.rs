@@ -6,3 +6,4 @@ pub mod audit;
 pub mod device;
 mod file_body;
 pub mod openapi;
+mod vault;

@@ -92,7 +92,11 @@ pub(super) fn boot_loader(release: &Release) -> Option<[u8; 32]> {
 pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Reference> {
     let kernel_image = digest(manifest.uki()?.authenticode.as_deref()?)?;
     let register_11 = digest(manifest.reference_values.pcr11.get(PHASE_READY)?)?;
-    Some(Reference { release: manifest.release.clone(), kernel_image, register_11, is_revoked })
+    let register_9 = match &manifest.reference_values.pcr9 {
+        Some(text) => Some(digest(text)?),
+        None => None,
+    };
+    Some(Reference { release: manifest.release.clone(), kernel_image, register_9, register_11, is_revoked })
 }
 
 /// A digest or register of 32 bytes, hexadecimal.

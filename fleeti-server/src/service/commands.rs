@@ -1,7 +1,7 @@
 //! One-shot commands.
 
 use crate::app::{App, new_id, now_s};
-use crate::db;
+use crate::db::{self, Tx};
 use crate::db::commands::PENDING_MAX;
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
@@ -32,21 +32,27 @@ pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
 /// # Errors
 /// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox.
 pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
-    if !(1..=VALID_S_MAX).contains(&request.valid_s) {
-        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s)));
-    }
     if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
-    let now = now_s();
-    let command = Command { id: new_id("cmd"), order: request.order, deadline_s: now + u64::from(request.valid_s) };
     let mut tx = app.db.write().await?;
-    if db::commands::pending_count(&mut tx, device).await? >= PENDING_MAX {
-        return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
-    }
-    db::commands::insert(&mut tx, device, &command, now).await?;
-    app.audit(&mut tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
+    let status = put(app, &mut tx, device, request).await?;
     tx.commit().await?;
     app.hub.commands_wait(device);
+    Ok(status)
+}
+
+/// The same in a transaction of somebody else, who tells the device's session afterwards.
+pub(super) async fn put(app: &App, tx: &mut Tx<'_>, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
+    if !(1..=VALID_S_MAX).contains(&request.valid_s) {
+        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s)));
+    }
+    let now = now_s();
+    let command = Command { id: new_id("cmd"), order: request.order, deadline_s: now + u64::from(request.valid_s) };
+    if db::commands::pending_count(tx, device).await? >= PENDING_MAX {
+        return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
+    }
+    db::commands::insert(tx, device, &command, now).await?;
+    app.audit(tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
     Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })
 }

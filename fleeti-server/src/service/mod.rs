@@ -24,3 +24,4 @@ pub mod sessions;
 pub mod signing;
 pub mod tpm;
 pub mod trust;
+pub mod vault;

@@ -5,13 +5,15 @@ use super::proved::Proved;
 use super::shown::{self, DeviceRow};
 use crate::app::AppRef;
 use crate::service::devices::{self, Filter};
-use crate::service::{attestation, pairing, revocation};
+use crate::service::{attestation, pairing, revocation, vault};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{Device, Pair, RevocationReason, Revoke, SecureBoot};
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::vault::RecoveryKeyStatus;
 use serde::Deserialize;
 
 const ROWS: u32 = 100;
@@ -90,16 +92,23 @@ struct One {
     certificate: Vec<(&'static str, String)>,
     telemetry: Vec<(&'static str, String)>,
     proved: Proved,
+    /// Since when its recovery key is kept, and when somebody saw it.
+    recovery: Option<(String, Option<String>)>,
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -> Result<HttpResponse> {
     let device = devices::get(&app, id.as_str()).await?;
     let proved = Proved::of(attestation::get(&app, &id).await?, device.online);
-    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device, proved))
+    let recovery = match vault::recovery_key_status(&app, &id).await {
+        Ok(status) => Some(status),
+        Err(e) if e.code() == Code::NotFound => None,
+        Err(e) => return Err(e.into()),
+    };
+    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device, proved, recovery.as_ref()))
 }
 
 impl One {
-    fn of(page: Page, device: &Device, proved: Proved) -> Self {
+    fn of(page: Page, device: &Device, proved: Proved, recovery: Option<&RecoveryKeyStatus>) -> Self {
         let (trouble, forgivable) = trouble(device);
         Self {
             page,
@@ -120,6 +129,7 @@ impl One {
             ],
             telemetry: telemetry(device),
             proved,
+            recovery: recovery.map(|r| (shown::time(r.kept_s), r.shown_s.map(shown::time))),
         }
     }
 }
@@ -176,6 +186,14 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
         ("dm-verity", badge(verity.tone, &verity.text)),
         ("Secure Boot", secure),
         ("Secure Boot keys", boot_keys(device)),
+        (
+            "data partition",
+            match boot.sealed_data {
+                Some(true) => badge("good", "sealed to its TPM"),
+                Some(false) => badge("warn", "not encrypted"),
+                None => "it does not say".into(),
+            },
+        ),
         ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
         ("boot id", mono(&boot.boot_id)),
     ]

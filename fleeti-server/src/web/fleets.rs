@@ -1,16 +1,19 @@
 //! A fleet, and what it asks of its devices.
 
 use super::page::{Page, Result, see, show};
+use super::shown;
 use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{devices, policy};
+use crate::service::{devices, policy, vault};
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::id::FleetId;
+use fleeti_core::wire::api::Fleet;
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::vault::FleetSecret;
 use serde::Deserialize;
 
 /// One question of the policy.
@@ -31,17 +34,19 @@ struct One {
     levels: Vec<(&'static str, &'static str)>,
     pinned: bool,
     known: Vec<String>,
+    secrets: Vec<(String, String)>,
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest, fleet: Path<FleetId>) -> Result<HttpResponse> {
     let known = devices::fleets(&app).await?.into_iter().find(|f| f.name == *fleet);
     let known = known.ok_or_else(|| AppError::not_found("fleet", fleet.as_str()))?;
     let policy = app.policies.of(&fleet);
-    show!(request, One::of(Page::new("/", &request, &["fleet", "device"]), &fleet, known.devices, &policy))
+    let secrets = vault::secrets(&app, &fleet).await?;
+    show!(request, One::of(Page::new("/", &request, &["fleet", "device"]), &known, &policy, &secrets))
 }
 
 impl One {
-    fn of(page: Page, fleet: &FleetId, devices: u64, policy: &Policy) -> Self {
+    fn of(page: Page, fleet: &Fleet, policy: &Policy, secrets: &[FleetSecret]) -> Self {
         let code = |level: Option<Level>| level.map_or("", Level::code);
         let row = |name, label, level, help| Row { name, label, help, chosen: code(level) };
         let known = match &policy.firmware {
@@ -50,8 +55,8 @@ impl One {
         };
         Self {
             page,
-            fleet: fleet.to_string(),
-            devices,
+            fleet: fleet.name.to_string(),
+            devices: fleet.devices,
             rows: [
                 row("update", "Who is told of an update", policy.update, "Others are held, and told as soon as they prove more."),
                 row(
@@ -60,11 +65,12 @@ impl One {
                     policy.success,
                     "From L2 on, a device's own word is not enough: its TPM proves that it runs the release.",
                 ),
-                row("secrets", "Who is given secrets", policy.secrets, "Secrets are for devices whose start is verified."),
+                row("secrets", "Who is given secrets", policy.secrets, "At each boot, once the TPM has proved it; the secrets are below."),
             ],
             levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
             pinned: policy.firmware == Firmware::Pinned,
             known,
+            secrets: secrets.iter().map(|s| (s.name.to_string(), shown::time(s.changed_s))).collect(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod rollouts;
 mod session;
 mod shown;
 mod trust;
+mod vault;
 
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -79,8 +80,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
                 .route("/devices/{device}/ask", web::post().to(proved::ask))
                 .route("/devices/{device}/accept-firmware", web::post().to(proved::accept_firmware))
+                .route("/devices/{device}/recovery-key", web::post().to(vault::show_recovery_key))
                 .route("/fleets/{fleet}", web::get().to(fleets::show))
                 .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))
+                .route("/fleets/{fleet}/secrets", web::post().to(vault::set_secret))
+                .route("/fleets/{fleet}/secrets/remove", web::post().to(vault::remove_secret))
                 .route("/profiles", web::get().to(profiles::list))
                 .route("/profiles", web::post().to(profiles::save))
                 .route("/profiles/new", web::get().to(profiles::new))

@@ -15,5 +15,6 @@ mod process;
 mod rollout;
 mod tpm;
 mod trust;
+mod vault;
 mod web;
 mod world;

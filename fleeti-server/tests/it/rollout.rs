@@ -42,7 +42,7 @@ pub fn make_release_that_measures(dir: &std::path::Path, name: &ReleaseName, key
             authenticode: Some("ab".repeat(32)),
         }],
         root_hash: String::new(),
-        reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+        reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
         minimum_version: name.version.clone(),
         created_s: 0,
         critical: vec![],

@@ -93,7 +93,7 @@ impl Office {
             derivations: Default::default(),
             nix_version: "2.8.0".into(),
             root_hash: sha256_hex(b"root hash"),
-            reference_values: ReferenceValues { systemd_version: "257".into(), pcr11: Default::default() },
+            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
             files: files.into_iter().collect(),
         };
         let text = serde_json::to_vec_pretty(&record).unwrap();

@@ -82,7 +82,13 @@ fn known() -> Result<Known> {
             db: certificates("db")?,
             ..FirmwareKeys::default()
         }),
-        references: vec![Reference { release: "kiosk@1".parse()?, kernel_image, register_11: registers[&11], is_revoked: false }],
+        references: vec![Reference {
+            release: "kiosk@1".parse()?,
+            kernel_image,
+            register_9: None,
+            register_11: registers[&11],
+            is_revoked: false,
+        }],
         boot_loaders: vec![boot_loader],
         firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&registers) }),
         firmware: fleeti_core::attestation::policy::Firmware::Pinned,

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// A secret of the fleet.
+const GREETING: &str = "hello from the fleet\n";
+
 #[derive(Parser)]
 struct Arguments {
     /// Keep everything here.
@@ -132,13 +135,25 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     })?;
     story.step("its TPM proves which release started, under which Secure Boot keys", |e| {
         e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
-        e.push(world.check_predictions(&device.id, &first)?);
+        e.push(world.check_predictions(&device.id, &first, &release)?);
         Ok(())
     })?;
     story.step("the fleet asks that its devices prove what they run, before an update and after it", |e| {
         let said = world.fleeti(&["attest", "policy", FLEET, "--update", "L4", "--success", "L4"])?;
         e.extend(said.lines().map(str::to_owned));
         Ok(())
+    })?;
+    story.step("a secret of the fleet comes to the device, now that its TPM has proved enough", |e| {
+        e.extend(world.give_secret("greeting", GREETING)?);
+        Ok(())
+    })?;
+    let seen = story.step("its data partition is sealed to its TPM; the recovery key that the server keeps opens it elsewhere", |e| {
+        ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
+        let key = world.recovery_key(&device.id)?;
+        ensure!(world.opens_data(&cache, "device", &key)?, "the recovery key does not open the data partition");
+        ensure!(!world.opens_data(&cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
+        e.push("cryptsetup opens it with the recovery key, and with no other".into());
+        Ok(key)
     })?;
     let mut version = 2;
     if arguments.refusals {
@@ -166,6 +181,14 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.extend(describe(&d));
         e.push(world.check_pcr11(&d, &next)?);
         e.extend(world.check_attestation(&device.id, &name, Level::VerifiedBoot)?);
+        Ok(())
+    })?;
+    story.step("after the update it gets the secret again, and the recovery key that somebody saw opens nothing any more", |e| {
+        e.push(world.secret_has_come(GREETING)?);
+        ensure!(!world.opens_data(&cache, "device", &seen)?, "the recovery key that was shown still opens the data partition");
+        let new = world.recovery_key(&device.id)?;
+        ensure!(world.opens_data(&cache, "device", &new)?, "the new recovery key does not open the data partition");
+        e.push("a new one was made at the boot, and the server keeps it".into());
         Ok(())
     })?;
     story.step("a command reaches the device once", |e| {

@@ -1,0 +1,87 @@
+//! `fleeti secret`.
+
+use super::server::{Server, block_on, refused};
+use crate::CommandResult;
+use crate::output::{Failure, Output, rows, when};
+use clap::Subcommand;
+use fleeti_core::id::{FleetId, SecretName};
+use fleeti_core::wire::vault::{FleetSecret, SECRET_MAX};
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// What to do with secrets of fleets.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Set a secret of a fleet: from a file, or from standard input (a prompt where there is a person). Never an argument.
+    ///
+    /// Devices get it once they prove the level that the fleet asks for secrets (`fleeti attest policy FLEET`), at each
+    /// boot, into memory: /run/credstore/NAME. A service takes it with `LoadCredential=NAME` and is started by
+    /// `WantedBy=fleeti-secrets.target`.
+    Set {
+        /// The fleet.
+        fleet: FleetId,
+        /// Its name, as in `wifi.psk`.
+        name: SecretName,
+        /// The file that holds it, to the last byte.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the secrets of a fleet: their names, never what is secret.
+    List {
+        /// The fleet.
+        fleet: FleetId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Remove a secret of a fleet. A device that is there loses it as soon as it has proved itself again; what it read
+    /// meanwhile it knows.
+    Remove {
+        /// The fleet.
+        fleet: FleetId,
+        /// Its name.
+        name: SecretName,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    let (secrets, said) = match command {
+        Command::Set { fleet, name, file, server } => {
+            let value = read(file.as_ref())?;
+            let secrets = block_on(async { server.client()?.set_secret(&fleet, &name, &value).await.map_err(refused) })?;
+            (secrets, format!("{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)\n"))
+        }
+        Command::List { fleet, server } => {
+            (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, String::new())
+        }
+        Command::Remove { fleet, name, server } => {
+            let secrets = block_on(async { server.client()?.remove_secret(&fleet, &name).await.map_err(refused) })?;
+            (secrets, format!("{name} is removed; change whatever it opened if a device should not know it any more\n"))
+        }
+    };
+    output.data(&secrets, |list| {
+        let line = |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
+        format!("{said}{}", rows(list, "no secret; set one with `fleeti secret set FLEET NAME --file FILE`", line))
+    });
+    Ok(())
+}
+
+fn read(file: Option<&PathBuf>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let value = match file {
+        Some(path) => Zeroizing::new(super::keys::read(path)?),
+        None if std::io::stdin().is_terminal() => super::keys::prompt("secret")?,
+        None => {
+            let mut value = Zeroizing::new(Vec::new());
+            std::io::stdin().take(SECRET_MAX as u64 + 1).read_to_end(&mut value).map_err(Failure::plain)?;
+            value
+        }
+    };
+    if value.is_empty() || value.len() > SECRET_MAX {
+        return Err(Failure::plain(format!("a secret has 1 to {SECRET_MAX} bytes, this one {}", value.len())));
+    }
+    Ok(value)
+}

@@ -1,0 +1,95 @@
+//! What the server keeps for devices and gives away by rule: secrets of fleets, and the keys that open a device's data
+//! partition without its TPM.
+
+use super::attestation::Secret;
+use crate::id::SecretName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Longest secret, bytes.
+pub const SECRET_MAX: usize = 16 * 1024;
+/// Most secrets of a fleet.
+pub const SECRETS_MAX: usize = 24;
+/// Longest recovery key, bytes.
+pub const RECOVERY_KEY_MAX: usize = 256;
+/// Shortest and longest reason for looking at a recovery key, characters.
+pub const REASON: std::ops::RangeInclusive<usize> = 3..=160;
+/// How long a [`SecretsTicket`] is good for, seconds.
+pub const TICKET_S: u64 = 60;
+
+/// `PUT /recovery-key` of a device: what opens its data partition without its TPM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryKey {
+    /// As systemd-cryptenroll made it.
+    pub key: Secret,
+}
+
+/// `down/secrets`: the device has just proved enough for the secrets of its fleet. Good once, for [`TICKET_S`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsTicket {
+    /// 32 bytes, hexadecimal.
+    pub ticket: Secret,
+    /// Number of the last change; a device that has these already does not fetch them.
+    pub version: u64,
+}
+
+/// `POST /secrets` of a device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchSecrets {
+    /// Of the last [`SecretsTicket`].
+    pub ticket: Secret,
+}
+
+/// The secrets of a fleet, as its devices get them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Number of the last change.
+    pub version: u64,
+    /// Base64, by their names.
+    pub secrets: BTreeMap<SecretName, Secret>,
+}
+
+/// A secret of a fleet, without what is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FleetSecret {
+    /// Its name: a file of that name in `/run/credstore` of the fleet's devices.
+    pub name: SecretName,
+    /// When it was set last, Unix seconds.
+    pub changed_s: u64,
+}
+
+/// Sets a secret of a fleet.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetSecret {
+    /// Base64 of at most 16 KiB.
+    #[schema(value_type = String)]
+    pub value: Secret,
+}
+
+/// Whether the server keeps a recovery key of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RecoveryKeyStatus {
+    /// Since when, Unix seconds.
+    pub kept_s: u64,
+    /// When somebody saw it last; the device replaces it at its next boot.
+    pub shown_s: Option<u64>,
+}
+
+/// Asks for the recovery key of a device.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShowRecoveryKey {
+    /// Why, in words: it is in the audit log for ever.
+    pub reason: String,
+}
+
+/// The recovery key of a device.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShownRecoveryKey {
+    /// For `cryptsetup open`, or the prompt of any Linux that is started beside the disk.
+    #[schema(value_type = String)]
+    pub key: Secret,
+}

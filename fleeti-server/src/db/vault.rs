@@ -1,0 +1,125 @@
+//! Recovery keys of devices and secrets of fleets, as the signer wrapped them.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId, SecretName};
+use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
+use sqlx::sqlite::SqlitePool;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(sqlx::FromRow)]
+struct RecoveryRow {
+    wrapped: String,
+    kept_s: i64,
+    shown_s: Option<i64>,
+}
+
+/// The recovery key of a device, wrapped, and since when it is kept.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn recovery_key(pool: &SqlitePool, device: &DeviceId) -> Result<Option<(String, RecoveryKeyStatus)>, AppError> {
+    let sql = "SELECT wrapped, kept_s, shown_s FROM recovery_keys WHERE device = $1";
+    let row: Option<RecoveryRow> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
+    let status = |r: &RecoveryRow| RecoveryKeyStatus { kept_s: from_seconds(r.kept_s), shown_s: r.shown_s.map(from_seconds) };
+    Ok(row.map(|r| (r.wrapped.clone(), status(&r))))
+}
+
+/// Keeps the recovery key of a device; nobody has seen it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn keep_recovery_key(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO recovery_keys (device, wrapped, kept_s) VALUES ($1, $2, $3) \
+               ON CONFLICT (device) DO UPDATE SET wrapped = excluded.wrapped, kept_s = excluded.kept_s, shown_s = NULL";
+    sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Somebody has seen the recovery key of a device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_shown(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s: u64) -> Result<(), AppError> {
+    let sql = "UPDATE recovery_keys SET shown_s = $3 WHERE device = $1 AND wrapped = $2";
+    sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// How often the secrets of each fleet that has some have changed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
+    rows.into_iter().map(|(fleet, version)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(version)))).collect()
+}
+
+/// The secrets of a fleet, by name, without what is secret.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
+    let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
+    let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let read = |(name, changed_s): (String, i64)| {
+        Ok(FleetSecret { name: name.parse().map_err(AppError::internal)?, changed_s: from_seconds(changed_s) })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The secrets of a fleet, wrapped, and how often they have changed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn wrapped_secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<(u64, BTreeMap<SecretName, String>), AppError> {
+    // One look: a version is never given with the secrets of another one.
+    let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
+               WHERE v.fleet = $1";
+    let rows: Vec<(i64, Option<String>, Option<String>)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let version = rows.first().map_or(0, |(version, ..)| from_seconds(*version));
+    let named = rows.into_iter().filter_map(|(_, name, wrapped)| name.zip(wrapped));
+    let secrets = named.map(|(name, wrapped)| Ok((name.parse().map_err(AppError::internal)?, wrapped)));
+    Ok((version, secrets.collect::<Result<_, AppError>>()?))
+}
+
+/// How many secrets a fleet has besides one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_besides(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName) -> Result<usize, AppError> {
+    let sql = "SELECT COUNT(*) FROM fleet_secrets WHERE fleet = $1 AND name <> $2";
+    let count: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(name.as_str()).fetch_one(&mut **tx).await?;
+    usize::try_from(count).map_err(AppError::internal)
+}
+
+/// Keeps a secret of a fleet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_secret(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName, wrapped: &str, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s";
+    sqlx::query(sql).bind(fleet.as_str()).bind(name.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Removes a secret of a fleet; whether there was one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn remove_secret(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName) -> Result<bool, AppError> {
+    let sql = "DELETE FROM fleet_secrets WHERE fleet = $1 AND name = $2";
+    Ok(sqlx::query(sql).bind(fleet.as_str()).bind(name.as_str()).execute(&mut **tx).await?.rows_affected() > 0)
+}
+
+/// The secrets of a fleet have changed; gives how often they have.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, AppError> {
+    let sql = "INSERT INTO fleet_secret_versions (fleet, version) VALUES ($1, 1) \
+               ON CONFLICT (fleet) DO UPDATE SET version = fleet_secret_versions.version + 1 RETURNING version";
+    let version: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    Ok(from_seconds(version))
+}

@@ -1,0 +1,242 @@
+//! What the server keeps for others and cannot read: the keys that open a device's data partition without its TPM, and
+//! secrets of fleets. Only the signer opens what lies here, and what it opens is in the audit log first.
+//!
+//! A device gets the secrets of its fleet by a ticket, and a ticket over the MQTT session whose question its TPM has just
+//! answered, if that was enough. So whoever starts something else on the device has no ticket, though it has the device's
+//! key: that one is in the TPM, and a TPM serves whatever runs.
+
+use crate::app::{App, now_s};
+use crate::db::{self, Db, attestations, commands};
+use crate::error::AppError;
+use crate::service::{attestation, signing};
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, FleetId, SecretName};
+use fleeti_core::wire::api::{CreateCommand, Event};
+use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::device::Order;
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::vault::{
+    FleetSecret, REASON, RECOVERY_KEY_MAX, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S,
+};
+use fleeti_signer::wire::{Kept, Request, Response};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most tickets that are out.
+const TICKETS_MAX: usize = 65_536;
+/// How long the order to make a new recovery key waits for its device.
+const ORDER_S: u32 = 30 * 86_400;
+
+/// Which fleets have secrets, and whose tickets are out.
+pub struct Vault {
+    versions: ArcSwap<HashMap<FleetId, u64>>,
+    /// Digest of the ticket, and until when it is good: one for each device.
+    tickets: Mutex<HashMap<DeviceId, (String, Instant)>>,
+}
+
+impl Vault {
+    /// As it is kept.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn load(db: &Db) -> Result<Self, AppError> {
+        Ok(Self { versions: ArcSwap::from_pointee(db::vault::versions(db.pool()).await?), tickets: Mutex::default() })
+    }
+
+    fn issue(&self, device: &DeviceId) -> Option<Secret> {
+        let (ticket, until) = (hex::encode(rand::random::<[u8; 32]>()), Instant::now() + Duration::from_secs(TICKET_S));
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if tickets.len() >= TICKETS_MAX {
+            let now = Instant::now();
+            tickets.retain(|_, (_, until)| *until > now);
+        }
+        if tickets.len() >= TICKETS_MAX {
+            return None;
+        }
+        tickets.insert(device.clone(), (sha256_hex(ticket.as_bytes()), until));
+        Some(Secret::new(ticket))
+    }
+
+    /// Whether this is the ticket of the device; it is good once.
+    fn redeem(&self, device: &DeviceId, ticket: &Secret) -> bool {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = tickets.get(device).is_some_and(|(sha256, until)| {
+            // By digests, so that how long it takes says nothing of the ticket.
+            *sha256 == sha256_hex(ticket.expose().as_bytes()) && *until > Instant::now()
+        });
+        if is_good {
+            tickets.remove(device);
+        }
+        is_good
+    }
+
+    fn set(&self, fleet: &FleetId, version: u64) {
+        self.versions.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.insert(fleet.clone(), version);
+            all
+        });
+    }
+}
+
+fn unexpected() -> AppError {
+    AppError::internal("the signer answered something else")
+}
+
+async fn wrapped(app: &App, kept: Kept, secret: Secret) -> Result<String, AppError> {
+    match signing::ask(&app.signer, Request::Keep { kept, secret }).await? {
+        Response::Kept { wrapped } => Ok(wrapped),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Keeps the recovery key of a device.
+///
+/// # Errors
+/// [`Code::Invalid`] for what is none.
+pub async fn keep_recovery_key(app: &App, device: &DeviceId, sent: &RecoveryKey) -> Result<(), AppError> {
+    let key = sent.key.expose();
+    let is_one = (1..=RECOVERY_KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if !is_one {
+        return Err(AppError::new(Code::Invalid, "key: this is no recovery key of systemd-cryptenroll"));
+    }
+    let kept = wrapped(app, Kept::RecoveryKey { device: device.clone() }, Secret::new(STANDARD.encode(key))).await?;
+    let mut tx = app.db.write().await?;
+    db::vault::keep_recovery_key(&mut tx, device, &kept, now_s()).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    Ok(())
+}
+
+/// Whether a recovery key of a device is kept.
+///
+/// # Errors
+/// [`Code::NotFound`] when there is none.
+pub async fn recovery_key_status(app: &App, device: &DeviceId) -> Result<RecoveryKeyStatus, AppError> {
+    let found = db::vault::recovery_key(app.db.pool(), device).await?;
+    found.map(|(_, status)| status).ok_or_else(|| no_recovery_key(device))
+}
+
+fn no_recovery_key(device: &DeviceId) -> AppError {
+    AppError::not_found("recovery key of", device.as_str()).hint("its data partition is not sealed, or the device was not here since")
+}
+
+/// Shows the recovery key of a device to a person. The signer has written down who, what and why before it is given; the
+/// device makes a new one at its next boot.
+///
+/// # Errors
+/// [`Code::NotFound`] when there is none; [`Code::Invalid`] for a reason that is none.
+pub async fn show_recovery_key(app: &App, device: &DeviceId, reason: &str) -> Result<Secret, AppError> {
+    if !REASON.contains(&reason.chars().count()) || reason.chars().any(char::is_control) {
+        let text = format!("reason: {} to {} characters on one line, they are in the audit log for ever", REASON.start(), REASON.end());
+        return Err(AppError::new(Code::Invalid, text));
+    }
+    let (wrapped, _) = db::vault::recovery_key(app.db.pool(), device).await?.ok_or_else(|| no_recovery_key(device))?;
+    let (actor, reason) = ("admin".to_owned(), reason.to_owned());
+    let asked = Request::ShowRecoveryKey { device: device.clone(), wrapped: wrapped.clone(), actor, reason };
+    let Response::Shown { secret } = signing::ask(&app.signer, asked).await? else { return Err(unexpected()) };
+    let plain = STANDARD.decode(secret.expose()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(unexpected)?;
+    let mut tx = app.db.write().await?;
+    db::vault::set_shown(&mut tx, device, &wrapped, now_s()).await?;
+    // A full mailbox keeps nobody from a key that may be needed now.
+    if commands::pending_count(&mut tx, device).await? < commands::PENDING_MAX {
+        let order = CreateCommand { order: Order::NewRecoveryKey, valid_s: ORDER_S };
+        super::commands::put(app, &mut tx, device, &order).await?;
+    }
+    tx.commit().await?;
+    app.hub.commands_wait(device);
+    app.publish(Event::Device { id: device.clone() });
+    Ok(Secret::new(plain))
+}
+
+/// The secrets of a fleet, without what is secret.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn secrets(app: &App, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
+    db::vault::secrets(app.db.pool(), fleet).await
+}
+
+/// Sets a secret of a fleet. Its devices that are there are asked what they run, and get it if that is enough.
+///
+/// # Errors
+/// [`Code::Invalid`] for one that is empty or too long; [`Code::Conflict`] for one too many.
+pub async fn set_secret(app: &App, fleet: &FleetId, name: &SecretName, value: &Secret) -> Result<(), AppError> {
+    let length = STANDARD.decode(value.expose()).map_err(|e| AppError::new(Code::Invalid, format!("value: {e}")))?.len();
+    if !(1..=SECRET_MAX).contains(&length) {
+        return Err(AppError::new(Code::Invalid, format!("value: a secret has 1 to {SECRET_MAX} bytes, this one {length}")));
+    }
+    let kept = wrapped(app, Kept::Secret { fleet: fleet.clone(), name: name.clone() }, value.clone()).await?;
+    let mut tx = app.db.write().await?;
+    if db::vault::count_besides(&mut tx, fleet, name).await? >= SECRETS_MAX {
+        return Err(AppError::new(Code::Conflict, format!("fleet {fleet} has {SECRETS_MAX} secrets already")));
+    }
+    db::vault::set_secret(&mut tx, fleet, name, &kept, now_s()).await?;
+    changed(app, tx, fleet, "fleet.secret-set", name).await
+}
+
+/// Removes a secret of a fleet, also from its devices once they prove themselves again.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn remove_secret(app: &App, fleet: &FleetId, name: &SecretName) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    if !db::vault::remove_secret(&mut tx, fleet, name).await? {
+        return Err(AppError::not_found("secret", name.as_str()));
+    }
+    changed(app, tx, fleet, "fleet.secret-removed", name).await
+}
+
+async fn changed(app: &App, mut tx: db::Tx<'_>, fleet: &FleetId, action: &str, name: &SecretName) -> Result<(), AppError> {
+    let version = db::vault::changed(&mut tx, fleet).await?;
+    app.audit(&mut tx, now_s(), "admin", action, &format!("{fleet} {name}")).await?;
+    tx.commit().await?;
+    app.vault.set(fleet, version);
+    app.publish(Event::Fleet { name: fleet.clone() });
+    attestation::ask_fleet(app, fleet).await.map(drop)
+}
+
+/// Whether a device has proved enough for the secrets of its fleet; gives the fleet.
+async fn admitted(app: &App, device: &DeviceId) -> Result<Option<FleetId>, AppError> {
+    let mut connection = app.db.pool().acquire().await?;
+    let Some((fleet, found)) = attestations::found(&mut connection, device).await? else { return Ok(None) };
+    Ok(app.policies.of(&fleet).may_have_secrets(found.level_at(now_s())).then_some(fleet))
+}
+
+/// A ticket for the secrets of its fleet, for a device whose TPM has just answered in this session; nothing where there are
+/// none, or for a device that has not proved enough.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket>, AppError> {
+    let versions = app.vault.versions.load();
+    if versions.is_empty() {
+        return Ok(None);
+    }
+    let Some(fleet) = admitted(app, device).await? else { return Ok(None) };
+    let Some(version) = versions.get(&fleet) else { return Ok(None) };
+    Ok(app.vault.issue(device).map(|ticket| SecretsTicket { ticket, version: *version }))
+}
+
+/// The secrets of a device's fleet, for its ticket.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a ticket that is none, or a device that has not proved enough.
+pub async fn give(app: &App, device: &DeviceId, ticket: &Secret) -> Result<Secrets, AppError> {
+    let refused = || AppError::new(Code::Forbidden, "this is no ticket for secrets").hint("one comes when the TPM has proved enough");
+    if !app.vault.redeem(device, ticket) {
+        return Err(refused());
+    }
+    // Looked at again: what is asked may have changed since the ticket was made.
+    let fleet = admitted(app, device).await?.ok_or_else(refused)?;
+    let (version, secrets) = db::vault::wrapped_secrets(app.db.pool(), &fleet).await?;
+    let asked = Request::GiveSecrets { device: device.clone(), fleet, secrets };
+    match signing::ask(&app.signer, asked).await? {
+        Response::Secrets { secrets } => Ok(Secrets { version, secrets }),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Secrets of a fleet, and the recovery key of a device.
+
+use super::page::{Page, Result, see};
+use crate::app::AppRef;
+use crate::error::AppError;
+use crate::service::vault;
+use actix_web::web::{Data, Form, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::id::{DeviceId, FleetId, SecretName};
+use fleeti_core::wire::attestation::Secret;
+use serde::Deserialize;
+
+/// Why somebody looks at a recovery key.
+#[derive(Deserialize)]
+pub struct Asked {
+    reason: String,
+}
+
+#[derive(Template)]
+#[template(path = "recovery.html")]
+struct Shown {
+    page: Page,
+    device: String,
+    key: String,
+}
+
+/// The one page that is an answer to a form: it is not to be come back to.
+pub async fn show_recovery_key(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    device: Path<DeviceId>,
+    form: Form<Asked>,
+) -> Result<HttpResponse> {
+    let key = vault::show_recovery_key(&app, &device, form.reason.trim()).await?;
+    let page = Page::new("/devices", &request, &[]);
+    let shown = Shown { page, device: device.to_string(), key: key.expose().to_owned() };
+    let body = shown.render().map_err(AppError::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").insert_header(("cache-control", "no-store")).body(body))
+}
+
+/// A secret as it is typed.
+#[derive(Deserialize)]
+pub struct Typed {
+    name: SecretName,
+    value: Secret,
+}
+
+pub async fn set_secret(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Typed>) -> Result<HttpResponse> {
+    // Browsers send every line's end as CR and LF.
+    let value = form.value.expose().replace("\r\n", "\n");
+    vault::set_secret(&app, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
+    Ok(see(&format!("/fleets/{fleet}")))
+}
+
+/// Which one.
+#[derive(Deserialize)]
+pub struct Named {
+    name: SecretName,
+}
+
+pub async fn remove_secret(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Named>) -> Result<HttpResponse> {
+    vault::remove_secret(&app, &fleet, &form.name).await?;
+    Ok(see(&format!("/fleets/{fleet}")))
+}

@@ -1,0 +1,91 @@
+//! What the server keeps for others and cannot read: secrets of fleets, recovery keys of devices. Who gets them is the
+//! server's to decide; that somebody got them is in the log before they do.
+
+use crate::wire::{Kept, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, FleetId, SecretName};
+use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::vault::{REASON, RECOVERY_KEY_MAX, SECRET_MAX, SECRETS_MAX};
+use fleeti_pki::audit::Act;
+use fleeti_pki::wrap::{WrapKey, Wrapped};
+use fleeti_pki::{Error, base64_text};
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+/// What was checked and is about to be done.
+pub enum EscrowWork {
+    /// Something is to be kept.
+    Keep(Kept, Zeroizing<Vec<u8>>),
+    /// A person sees a recovery key.
+    Show(DeviceId, Vec<u8>),
+    /// A device gets the secrets of its fleet.
+    Give(FleetId, BTreeMap<SecretName, Vec<u8>>),
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, Error> {
+    STANDARD.decode(text).map_err(|_| Error::Refused("what is to be kept is no base64"))
+}
+
+fn wrapped(kept: &Kept) -> Wrapped<'_> {
+    match kept {
+        Kept::RecoveryKey { device } => Wrapped::RecoveryKey(device),
+        Kept::Secret { fleet, name } => Wrapped::FleetSecret(fleet, name.as_str()),
+    }
+}
+
+/// Something is to be kept.
+pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error> {
+    let plain = Zeroizing::new(decoded(secret.expose())?);
+    let (act, most) = match &kept {
+        Kept::RecoveryKey { device } => (Act::new(device.as_str(), "recovery-key.keep", device.as_str()), RECOVERY_KEY_MAX),
+        Kept::Secret { fleet, name } => (Act::new("admin", "secret.keep", format!("{fleet} {name}")), SECRET_MAX),
+    };
+    if plain.is_empty() || plain.len() > most {
+        return Err(Error::Refused("what is to be kept is empty or too long"));
+    }
+    Ok((EscrowWork::Keep(kept, plain), act))
+}
+
+/// A person wants to see the recovery key of a device.
+pub fn plan_show(device: DeviceId, wrapped: &str, actor: &str, reason: &str) -> Result<(EscrowWork, Act), Error> {
+    if !REASON.contains(&reason.chars().count()) || reason.chars().any(char::is_control) {
+        return Err(Error::Refused("why a recovery key is looked at has 3 to 160 characters, on one line"));
+    }
+    let act = Act::new(actor, "recovery-key.show", format!("{device}: {reason}"));
+    Ok((EscrowWork::Show(device, decoded(wrapped)?), act))
+}
+
+/// A device is given the secrets of its fleet.
+pub fn plan_give(device: &DeviceId, fleet: FleetId, secrets: BTreeMap<SecretName, String>) -> Result<(EscrowWork, Act), Error> {
+    if secrets.len() > SECRETS_MAX {
+        return Err(Error::Refused("a fleet has not so many secrets"));
+    }
+    let act = Act::new("server", "secret.give", format!("{device} {} of {fleet}", secrets.len()));
+    let secrets = secrets.into_iter().map(|(name, text)| Ok((name, decoded(&text)?))).collect::<Result<_, Error>>()?;
+    Ok((EscrowWork::Give(fleet, secrets), act))
+}
+
+/// Does it; gives the digest of what is wrapped, for the log, and the answer.
+pub fn carry_out(work: EscrowWork, key: &WrapKey) -> Result<(String, Response), Error> {
+    let secret = |plain: &[u8]| Secret::new(base64_text(plain));
+    Ok(match work {
+        EscrowWork::Keep(kept, plain) => {
+            let bytes = key.wrap(wrapped(&kept), &plain)?;
+            (sha256_hex(&bytes), Response::Kept { wrapped: base64_text(&bytes) })
+        }
+        EscrowWork::Show(device, bytes) => {
+            let plain = key.unwrap(Wrapped::RecoveryKey(&device), &bytes)?;
+            (sha256_hex(&bytes), Response::Shown { secret: secret(&plain) })
+        }
+        EscrowWork::Give(fleet, all) => {
+            let digest = sha256_hex(&all.values().flatten().copied().collect::<Vec<_>>());
+            let open = |(name, bytes): (SecretName, Vec<u8>)| {
+                let plain = key.unwrap(Wrapped::FleetSecret(&fleet, name.as_str()), &bytes)?;
+                Ok((name, secret(&plain)))
+            };
+            (digest, Response::Secrets { secrets: all.into_iter().map(open).collect::<Result<_, Error>>()? })
+        }
+    })
+}

@@ -1,0 +1,76 @@
+//! What the device of a [`World`] keeps sealed, and what it is given for having proved what it runs.
+
+use crate::qemu::Tree;
+use crate::world::{FLEET, World};
+use anyhow::{Context, Result, ensure};
+use fleeti_build::cache::Cache;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::Stdio;
+use std::time::Duration;
+
+const SECTOR: u64 = 512;
+/// LUKS2's header with its key slots (LUKS2 On-Disk Format, 2), and a little of what it encrypts.
+const HEADER: u64 = 20 << 20;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+impl World {
+    /// Shows the recovery key of the device, as an administrator does.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn recovery_key(&self, device: &DeviceId) -> Result<String> {
+        let text = self.fleeti(&["-o", "json", "device", "recovery-key", device.as_str(), "--reason", "the demo looks at it"])?;
+        let shown: serde_json::Value = serde_json::from_str(&text).context("the recovery key")?;
+        Ok(shown["recovery_key"].as_str().context("no recovery key")?.to_owned())
+    }
+
+    /// Whether a key opens the data partition of the device that runs in `folder`, as cryptsetup sees it on another machine.
+    ///
+    /// # Errors
+    /// When the disk has no such partition, or it is not encrypted.
+    pub fn opens_data(&self, cache: &Cache, folder: &str, key: &str) -> Result<bool> {
+        let (tree, folder) = (Tree::disks(cache)?, self.path(folder));
+        let disk = folder.join("disk.raw");
+        let table = tree.command("sfdisk", &[&folder]).arg("--json").arg(&disk).output()?;
+        let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
+        let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+        let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
+        let start = data["start"].as_u64().context("no start")? * SECTOR;
+        let mut file = fs::File::open(&disk)?;
+        file.seek(SeekFrom::Start(start))?;
+        let header = folder.join("data-header.raw");
+        std::io::copy(&mut file.take(HEADER), &mut fs::File::create(&header)?)?;
+        let is_luks = tree.command("cryptsetup", &[&folder]).arg("isLuks").args(["--type", "luks2"]).arg(&header).status()?;
+        ensure!(is_luks.success(), "the data partition is not LUKS2");
+        let mut open = tree.command("cryptsetup", &[&folder]);
+        open.args(["open", "--test-passphrase", "--key-file", "-"]).arg(&header).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut open = open.spawn()?;
+        open.stdin.take().context("no stdin")?.write_all(key.as_bytes())?;
+        let opened = open.wait()?.success();
+        fs::remove_file(&header)?;
+        Ok(opened)
+    }
+
+    /// Sets a secret of the fleet and waits until a service of the device has read it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn give_secret(&mut self, name: &str, value: &str) -> Result<Vec<String>> {
+        let file = self.path(name);
+        fs::write(&file, value)?;
+        let said = self.fleeti(&["secret", "set", FLEET, name, "--file", &file.display().to_string()])?;
+        fs::remove_file(&file)?;
+        Ok(vec![said, self.secret_has_come(value)?])
+    }
+
+    /// Waits until a service of the device has read a secret since this was asked last.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn secret_has_come(&mut self, value: &str) -> Result<String> {
+        self.console(&sha256_hex(value.as_bytes()), PATIENCE)
+    }
+}
