@@ -97,11 +97,15 @@ pub fn add_recovery_key(paths: &Paths) -> Result<()> {
     if !is_sealed() || kept(paths).exists() || waiting(paths).exists() {
         return Ok(());
     }
+    enroll_recovery_key(paths).inspect_err(|e| boot::say(&format!("fleeti: the data partition has no recovery key: {e:#}")))
+}
+
+fn enroll_recovery_key(paths: &Paths) -> Result<()> {
     let mut enroll = Command::new("/usr/bin/systemd-cryptenroll");
     enroll.args(["--unlock-tpm2-device=auto", "--wipe-slot=recovery", "--recovery-key", PARTITION]).stdin(Stdio::null());
-    let output = enroll.stderr(Stdio::null()).output().context("systemd-cryptenroll")?;
+    let output = enroll.output().context("systemd-cryptenroll")?;
     let key = Zeroizing::new(output.stdout);
-    ensure!(output.status.success(), "systemd-cryptenroll: {}", output.status);
+    ensure!(output.status.success(), "systemd-cryptenroll: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
     let key = key.trim_ascii();
     ensure!(is_recovery_key(key), "systemd-cryptenroll gave no recovery key");
     write_durably(&waiting(paths), key).context("the recovery key")

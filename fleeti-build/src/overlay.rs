@@ -24,6 +24,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("/usr/lib/fleeti/repart/plain/50-data.conf", embedded!("50-data.conf")),
     ("/usr/lib/fleeti/repart/sealed/50-data.conf", embedded!("50-data-sealed.conf")),
     ("/usr/lib/systemd/system/fleeti-storage.service", embedded!("fleeti-storage.service")),
+    ("/usr/lib/systemd/system/fleeti-recovery-key.service", embedded!("fleeti-recovery-key.service")),
     ("/usr/lib/systemd/system/fleeti-secrets.target", embedded!("fleeti-secrets.target")),
     ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
     ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),

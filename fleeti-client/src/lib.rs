@@ -24,7 +24,7 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
-    RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
+    RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
@@ -248,6 +248,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn releases(&self) -> Result<Vec<Release>> {
         self.get("releases").await
+    }
+    /// Gives the server the proof that a release boots as it promises.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn prove_release(&self, release: &ReleaseName, proof: &SignedBootProof) -> Result<Release> {
+        let request = self.request(Method::PUT, &format!("releases/{release}/boot-proof")).json(proof);
+        Ok(Self::send(request).await?.json().await?)
     }
     /// Revokes a release: no device gets it any more.
     ///

@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 pub mod attestation;
+pub mod boot_proof;
 pub mod canonical;
 pub mod id;
 pub mod manifest;

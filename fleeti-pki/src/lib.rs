@@ -12,7 +12,7 @@
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
-//! several people open) · [`bundle`] (the intermediates that count) · [`manifest`] (release manifests) · [`approval`] (who must agree) · [`openpgp`]
+//! several people open) · [`bundle`] (the intermediates that count) · [`manifest`], [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
 //! [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
@@ -24,6 +24,7 @@ pub mod attestation;
 pub mod audit;
 pub mod authenticode;
 pub mod boot_keys;
+pub mod boot_proof;
 pub mod bundle;
 pub mod ceremony;
 pub mod certificate;

@@ -205,7 +205,8 @@ pub fn to_bytes(manifest: &Manifest) -> Result<Vec<u8>, Error> {
     canonical::to_vec(manifest).or_malformed("manifest")
 }
 
-/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but manifests.
+/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but manifests and boot proofs
+/// ([`crate::boot_proof`]), which say what they are.
 ///
 /// # Errors
 /// [`Error::Malformed`] when the bytes are no canonical manifest; [`Error::Refused`] for another kind of key.
@@ -223,6 +224,12 @@ pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
 /// # Errors
 /// [`VerifyError`]; signatures are checked before a byte is parsed.
 pub fn verify(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Result<Verified, VerifyError> {
+    check_signatures(bytes, signatures, keys)?;
+    Ok(Verified { manifest: Manifest::parse(bytes)?, sha256: sha256_hex(bytes) })
+}
+
+/// That enough release keys have signed these bytes.
+pub(crate) fn check_signatures(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Result<(), VerifyError> {
     let mut good = BTreeSet::new();
     for signature in signatures.iter().take(SIGNATURES_MAX) {
         // A key counts once, however many signatures it made.
@@ -233,7 +240,7 @@ pub fn verify(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Res
         let trusted = keys.keys.iter().map(PublicKey::id).collect();
         return Err(VerifyError::Signatures { good: good.len(), threshold: keys.threshold, trusted });
     }
-    Ok(Verified { manifest: Manifest::parse(bytes)?, sha256: sha256_hex(bytes) })
+    Ok(())
 }
 
 #[cfg(test)]

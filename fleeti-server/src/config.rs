@@ -12,6 +12,7 @@
 //! ```
 
 use anyhow::{Context, Result, bail};
+use fleeti_core::wire::attestation::CHALLENGE_S;
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::tpm::endorsement::{Kind, Makers};
@@ -52,7 +53,7 @@ pub struct Config {
     pub trusts_hypervisor: bool,
 }
 
-/// Limits of the MQTT port.
+/// Limits of the MQTT port, and of what is asked over it.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// TLS handshake and CONNECT, milliseconds each; a device's TPM may sign in it.
@@ -63,6 +64,10 @@ pub struct Limits {
     pub connections: usize,
     /// Handshakes at once.
     pub handshakes: usize,
+    /// An answer to a question of a TPM, milliseconds.
+    pub challenge_ms: u64,
+    /// The proof that a TPM that was shown is there, milliseconds.
+    pub proving_ms: u64,
 }
 
 impl Config {
@@ -79,7 +84,14 @@ impl Config {
             signer: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
-            limits: Limits { handshake_ms: 30_000, write_ms: 10_000, connections: 20_000, handshakes: 256 },
+            limits: Limits {
+                handshake_ms: 30_000,
+                write_ms: 10_000,
+                connections: 20_000,
+                handshakes: 256,
+                challenge_ms: CHALLENGE_S * 1000,
+                proving_ms: 600_000,
+            },
         }
     }
 }

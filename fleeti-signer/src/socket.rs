@@ -18,7 +18,8 @@ const WAITING_MAX: usize = 4096;
 /// Between two tries to reach the signer.
 const RETRY: Duration = Duration::from_millis(200);
 
-fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
+/// How calls and answers are told apart: a length before each.
+pub fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
     LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream)
 }
 

@@ -6,7 +6,6 @@ use fleeti_core::id::{Architecture, ReleaseName};
 use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
 use fleeti_pki::manifest;
 use fleeti_pki::signer::Signer;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 

@@ -6,7 +6,9 @@ use fleeti_agent::heard::Heard;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX};
 use fleeti_pki::audit::Act;
-use fleeti_pki::certificate::{Period, Role, self_signed, to_pem};
+use fleeti_pki::bundle::Bundle;
+use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
+use fleeti_pki::{bundle, crl};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 
 /// Server, and a device that runs kiosk@1.
@@ -138,4 +140,39 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
     assert!(error.contains("not by this key"), "{error}");
     assert_eq!(scene.heard.report(), (0, None));
     assert!(!scene.bench.paths.state.join("trust-bundle.json").exists());
+}
+
+/// A bundle of a root, as a server gives it.
+fn signed_bundle(version: u64, root: &x509_cert::Certificate, key: &SoftKey) -> Vec<u8> {
+    let authority = Authority { certificate: root, signer: key };
+    let crl = fleeti_pki::base64_text(&crl::create(&authority, &[], version, now_s(), 86_400).unwrap());
+    let root_sha256 = certificate::fingerprint(root).unwrap();
+    let made = Bundle { kind: bundle::KIND.into(), version, issued_s: now_s(), root_sha256, intermediates: vec![], crl };
+    serde_json::to_vec(&bundle::sign(&made, key).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_trust_bundle_never_goes_back() {
+    let scene = Scene::new();
+    let key = SoftKey::generate(Algorithm::P384).unwrap();
+    let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+    std::fs::write(scene.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap()).unwrap();
+    let announce = async |scene: &Scene, version, served| {
+        scene.server.put("trust-bundle.json", signed_bundle(served, &root, &key));
+        scene.listen(&Notice { trust_bundle: version, ..Notice::default() }).await
+    };
+    announce(&scene, 2, 2).await.unwrap();
+    assert_eq!(scene.heard.report(), (2, None));
+    // Announced as newer, and older: signed by the root all the same.
+    let error = announce(&scene, 3, 1).await.unwrap_err();
+    assert!(error.contains("announced trust bundle 3 and gave 1"), "{error}");
+    assert!(announce(&scene, 3, 2).await.is_err());
+    assert_eq!(Heard::open(&scene.bench.paths).unwrap().report(), (2, None), "also after a restart");
+    // Announced as older.
+    announce(&scene, 1, 1).await.unwrap();
+    let (version, alarm) = scene.heard.report();
+    assert_eq!(version, 2);
+    assert!(alarm.unwrap().contains("has trust bundle 1, this device has 2 already"));
+    announce(&scene, 3, 3).await.unwrap();
+    assert_eq!(scene.heard.report().0, 3);
 }

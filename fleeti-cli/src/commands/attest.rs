@@ -69,6 +69,9 @@ pub enum Command {
         /// as `REGISTER0:REGISTER2`, as often as there are kinds of it.
         #[arg(long)]
         firmware: Vec<String>,
+        /// Whether only releases are rolled out to it that are proved to boot (`fleeti release prove`).
+        #[arg(long)]
+        proved_releases: Option<bool>,
         #[command(flatten)]
         server: Server,
     },
@@ -91,8 +94,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let asked = block_on(async { server.client()?.challenge_fleet(&fleet).await.map_err(refused) })?;
             output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));
         }
-        Command::Policy { fleet, update, success, secrets, firmware, server } => {
-            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)? };
+        Command::Policy { fleet, update, success, secrets, firmware, proved_releases, server } => {
+            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)?, proved_releases };
             let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
             output.data(&policy, |p| policy_words(&fleet, p));
         }
@@ -129,6 +132,7 @@ struct Changes {
     success: Option<Asked>,
     secrets: Option<Asked>,
     firmware: Option<Firmware>,
+    proved_releases: Option<bool>,
 }
 
 fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
@@ -151,6 +155,7 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
         *part = change.map_or(*part, |Asked(level)| level);
     }
     policy.firmware = changes.firmware.unwrap_or(policy.firmware);
+    policy.proved_releases = changes.proved_releases.unwrap_or(policy.proved_releases);
     if policy == before {
         return Ok(before);
     }
@@ -165,10 +170,11 @@ fn policy_words(fleet: &FleetId, policy: &Policy) -> String {
         Firmware::Known { registers } => registers.iter().map(|r| format!("\n    {}:{}", r[0], r[1])).collect(),
     };
     format!(
-        "fleet {fleet}\n  update    {}\n  success   {}\n  secrets   {}\n  firmware  {firmware}",
+        "fleet {fleet}\n  update    {}\n  success   {}\n  secrets   {}\n  firmware  {firmware}\n  releases  {}",
         from(policy.update),
         from(policy.success),
-        from(policy.secrets)
+        from(policy.secrets),
+        if policy.proved_releases { "those that are proved to boot" } else { "any" }
     )
 }
 

@@ -8,13 +8,18 @@ use clap::Subcommand;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseSigners};
-use fleeti_core::id::ReleaseName;
+use fleeti_core::boot_proof::{BootProof, KIND, REGISTERS};
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::Provisioned;
+use fleeti_core::wire::api::{Provisioned, Release, SignedBootProof};
+use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_pki::boot_proof;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::openpgp::OpenPgpKey;
+use fleeti_pki::signer::Signer;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -81,6 +86,26 @@ pub enum Command {
         build: Option<PathBuf>,
         #[command(flatten)]
         passphrase: Passphrase,
+    },
+    /// Prove that a published release boots as it promises, by a device that runs it: one in QEMU, or one in a lab.
+    ///
+    /// The device's TPM has to have said so, at L4 at least (`fleeti attest show DEVICE`). What it said is compared with the
+    /// manifest, written to DIR/boot-proof.json, signed, and given to the server. A fleet may ask for it before a release is
+    /// rolled out to it: `fleeti attest policy FLEET --proved-releases true`. Where several people must sign, each of them
+    /// does this in the same directory.
+    Prove {
+        /// The release directory.
+        release: PathBuf,
+        /// The device that runs it.
+        #[arg(long)]
+        device: DeviceId,
+        /// One's own release key.
+        #[arg(long)]
+        key: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
+        server: Server,
     },
     /// Make the disk image of a new device from a build and its release.
     Disk {
@@ -173,6 +198,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&data, |_| format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id));
             Ok(())
         }
+        Command::Prove { release, device, key, passphrase, server } => {
+            let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
+            let proved = block_on(prove(&release, &device, key.as_ref(), server.client()?))?;
+            output.data(&proved, |r| format!("{} is proved to boot by {device}; {}", r.name, release.join(PROOF).display()));
+            Ok(())
+        }
         Command::Disk { build, release, out, size_gib, record, bundle } => {
             let record: Option<EnrollmentRecord> = record.map(|path| read_json(&path)).transpose()?;
             let bundle: Option<Provisioned> = bundle.map(|path| read_json(&path)).transpose()?;
@@ -191,7 +222,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<fleeti_core::wire::api::Release, Failure> {
+async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, Failure> {
     let path = dir.join("manifest.json");
     let bytes = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     // Only its form: whether it is trusted is the server's to say, and every device's.
@@ -210,6 +241,55 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<fleeti_cor
     }
     bar.finish_and_clear();
     client.publish(&manifest.release).await.map_err(refused)
+}
+
+/// What a boot proof is called in a release's directory.
+const PROOF: &str = "boot-proof.json";
+
+async fn prove(dir: &Path, device: &DeviceId, key: &dyn Signer, client: fleeti_client::Client) -> Result<Release, Failure> {
+    let manifest = keys::read(&dir.join("manifest.json"))?;
+    let (digest, manifest) = (sha256_hex(&manifest), Manifest::parse(&manifest).map_err(Failure::plain)?);
+    let path = dir.join(PROOF);
+    // What somebody has signed already is signed as it is.
+    let bytes = if path.exists() {
+        keys::read(&path)?
+    } else {
+        let proof = proof_of(&manifest, digest.clone(), device, client.attestation(device).await.map_err(refused)?)?;
+        boot_proof::to_bytes(&proof).map_err(Failure::plain)?
+    };
+    BootProof::parse(&bytes).and_then(|p| p.check(&manifest, &digest)).map_err(Failure::plain)?;
+    let signature = boot_proof::sign(&bytes, key).map_err(Failure::plain)?;
+    keys::replace(&path, &bytes)?;
+    keys::replace(&dir.join(format!("boot-proof.{}.sig", signature.key_id)), &signature.der)?;
+    let mut signatures = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Failure::plain)? {
+        let path = entry.map_err(Failure::plain)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(id) = name.strip_prefix("boot-proof.").and_then(|rest| rest.strip_suffix(".sig")) {
+            signatures.push((id.to_owned(), fleeti_pki::base64_text(&keys::read(&path)?)));
+        }
+    }
+    let proof = String::from_utf8(bytes).map_err(Failure::plain)?;
+    client.prove_release(&manifest.release, &SignedBootProof { proof, signatures }).await.map_err(refused)
+}
+
+/// What a device has said, as a proof for a release.
+fn proof_of(manifest: &Manifest, manifest_sha256: String, device: &DeviceId, said: Attestation) -> Result<BootProof, Failure> {
+    let hint = Some(format!("`fleeti attest now {device}` asks its TPM, `fleeti attest show {device}` says what it proves"));
+    let Some(result) = said.result.filter(|r| said.is_fresh && r.release.as_ref() == Some(&manifest.release)) else {
+        return Err(Failure::new(format!("{device} does not prove that it runs {}", manifest.release), hint));
+    };
+    let registers = said.registers.into_iter().filter(|r| REGISTERS.contains(&r.register));
+    Ok(BootProof {
+        kind: KIND.to_owned(),
+        release: manifest.release.clone(),
+        manifest_sha256,
+        device: device.clone(),
+        level: said.level,
+        registers: registers.map(|r| (r.register.to_string(), r.value)).collect(),
+        evidence: result.evidence,
+        proved_s: result.appraised_s,
+    })
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {

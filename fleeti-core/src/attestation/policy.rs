@@ -24,6 +24,9 @@ pub struct Policy {
     /// Which firmware is the right one.
     #[serde(default)]
     pub firmware: Firmware,
+    /// Whether only releases are rolled out to it that have a boot proof.
+    #[serde(default)]
+    pub proved_releases: bool,
 }
 
 /// Which firmware is the right one.
@@ -62,7 +65,13 @@ impl Policy {
     /// promised; secrets are for a boot that is verified.
     #[must_use]
     pub const fn usual() -> Self {
-        Self { update: Some(Level::Token), success: Some(Level::Token), secrets: Some(Level::VerifiedBoot), firmware: Firmware::Pinned }
+        Self {
+            update: Some(Level::Token),
+            success: Some(Level::Token),
+            secrets: Some(Level::VerifiedBoot),
+            firmware: Firmware::Pinned,
+            proved_releases: false,
+        }
     }
 
     /// Whether a device at this level is told of an update.

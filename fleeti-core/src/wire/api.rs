@@ -1,5 +1,6 @@
 //! Bodies of the HTTP API under `/api/v1`. Times are Unix seconds.
 
+use crate::boot_proof::BootProof;
 use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
 use crate::rollout;
@@ -201,6 +202,19 @@ pub struct Release {
     pub revoked_s: Option<u64>,
     /// Its artifacts, by path.
     pub artifacts: Vec<crate::manifest::Artifact>,
+    /// That it boots as it promises; `None` where nobody has proved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_proof: Option<BootProof>,
+}
+
+/// `PUT /releases/{release}/boot-proof`.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedBootProof {
+    /// Canonical JSON of a [`BootProof`], as it was signed.
+    pub proof: String,
+    /// Key id and signature (DER, base64) of each signer.
+    pub signatures: Vec<(String, String)>,
 }
 
 /// `POST /fleets/{fleet}/enrollments`.

@@ -255,7 +255,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert!(without(&|k| k.maker = None).claims.iter().any(|c| c.aspect == Aspect::Hardware && c.raise.is_some()));
 
     type Change = dyn Fn(&mut Known);
-    let contradicted: [(&str, &Change); 4] = [
+    let contradicted: [(&str, &Change); 5] = [
         ("boot-loader-foreign", &|k| k.boot_loaders = vec![[1; 32]]),
         ("kernel-image-foreign", &|k| k.references[0].kernel_image = [1; 32]),
         ("register-9", &|k| k.references[0].register_9 = Some([1; 32])),

@@ -4,7 +4,7 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::Release;
+use fleeti_core::wire::api::{Release, SignedBootProof};
 use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
@@ -14,6 +14,7 @@ struct Row {
     manifest: String,
     published_s: i64,
     revoked_s: Option<i64>,
+    boot_proof: Option<String>,
 }
 
 impl TryFrom<Row> for Release {
@@ -24,6 +25,7 @@ impl TryFrom<Row> for Release {
             manifest_sha256: row.manifest_sha256,
             published_s: Some(from_seconds(row.published_s)),
             revoked_s: row.revoked_s.map(from_seconds),
+            boot_proof: row.boot_proof.map(|text| serde_json::from_str(&text)).transpose()?,
             artifacts: Manifest::parse(row.manifest.as_bytes()).map_err(AppError::internal)?.artifacts,
         })
     }
@@ -60,7 +62,7 @@ pub async fn insert(
 /// # Errors
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
-    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s FROM releases WHERE name = $1";
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases WHERE name = $1";
     sqlx::query_as::<_, Row>(sql).bind(name.to_string()).fetch_optional(pool).await?.map(Release::try_from).transpose()
 }
 
@@ -83,12 +85,33 @@ pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppErr
     Ok(found == 1)
 }
 
+/// Keeps a boot proof of a release; a newer one takes its place.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_boot_proof(tx: &mut Tx<'_>, name: &ReleaseName, proof: &SignedBootProof) -> Result<(), AppError> {
+    let sql = "UPDATE releases SET boot_proof = $2, boot_proof_signatures = $3 WHERE name = $1";
+    let query = sqlx::query(sql).bind(name.to_string()).bind(&proof.proof).bind(serde_json::to_string(&proof.signatures)?);
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Whether a release has a boot proof.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
+    let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    Ok(found == 1)
+}
+
 /// The newest releases.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
-    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s FROM releases ORDER BY published_s DESC, name LIMIT $1";
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
 }

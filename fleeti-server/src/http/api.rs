@@ -7,7 +7,7 @@ use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
 use crate::service::{
-    approvals, boot, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust,
+    approvals, boot, boot_proof, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -20,7 +20,7 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
     Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout,
-    RolloutSummary, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
+    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
@@ -85,6 +85,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(list_releases)
                 .service(get_release)
                 .service(publish_release)
+                .service(prove_release)
                 .service(revoke_release)
                 .service(upload_file)
                 .service(list_rollouts)
@@ -391,6 +392,13 @@ async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl 
 #[post("/releases/{release}/publish")]
 async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
     Ok(Json(releases::publish(&app, &name).await?))
+}
+
+/// Takes the proof that a release boots as it promises: a device has started it, and release keys say so.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[put("/releases/{release}/boot-proof")]
+async fn prove_release(app: Data<AppRef>, name: Path<ReleaseName>, body: Json<SignedBootProof>) -> Result<impl Responder> {
+    Ok(Json(boot_proof::add(&app, &name, &body).await?))
 }
 
 /// Revokes a release: its rollouts end, and no device gets it any more.

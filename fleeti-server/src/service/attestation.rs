@@ -12,7 +12,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::manifest::{Manifest, PHASE_READY};
 use fleeti_core::wire::api::Release;
-use fleeti_core::wire::attestation::{AskedFleet, Attestation, CHALLENGE_S, Challenge, Evidence, MeasuredRegister, Tpm};
+use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, Evidence, MeasuredRegister, Tpm};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::appraisal::Reference;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
@@ -73,7 +73,7 @@ pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) 
 pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, payload: &[u8]) -> Result<String, AppError> {
     let sent: Evidence = serde_json::from_slice(payload).map_err(|e| invalid("evidence", e))?;
     // An answer to an older question leaves this one as it is.
-    let asked = asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_secs(CHALLENGE_S));
+    let asked = asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
     let asked = asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
     let firmware_log = sent.firmware_log.clone();
     evidence::submit(app, device, asked.nonce, sent).await?;

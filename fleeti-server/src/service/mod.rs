@@ -5,6 +5,7 @@ pub mod approvals;
 pub mod attestation;
 pub mod audit;
 pub mod boot;
+pub mod boot_proof;
 pub mod builds;
 pub mod commands;
 pub mod devices;

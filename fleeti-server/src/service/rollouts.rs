@@ -73,11 +73,16 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         let refused = AppError::new(Code::Conflict, format!("{} is revoked", request.release));
         return Err(refused.hint("publish a higher version and roll that out"));
     }
+    let policy = app.policies.of(&request.fleet);
+    if policy.proved_releases && !db::releases::is_proved(&mut tx, &request.release).await? {
+        let refused = AppError::new(Code::Conflict, format!("nobody has proved that {} boots, which fleet {} asks for", request.release, request.fleet));
+        return Err(refused.hint("roll it out to a fleet that does not, and then `fleeti release prove DIR --device DEVICE`"));
+    }
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
         let text = format!("rollout {} of {} is on its way in fleet {}", other.id, other.state.release, request.fleet);
         return Err(AppError::new(Code::Conflict, text).hint("wait for it, or stop it with `fleeti rollout abort`"));
     }
-    let devices = policy::standings(&mut tx, &request.fleet, &app.policies.of(&request.fleet)).await?;
+    let devices = policy::standings(&mut tx, &request.fleet, &policy).await?;
     let ready = State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
     let (state, effects) = rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
     let mut outcome = Outcome::default();

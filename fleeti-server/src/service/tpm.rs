@@ -24,8 +24,6 @@ use std::time::{Duration, Instant};
 
 /// TPMs that are proved at once.
 const PROVING_MAX: usize = 1024;
-/// How long a device has for it: some chips take a minute to make a key.
-const PROVING: Duration = Duration::from_secs(600);
 /// An alarm of somebody is entered into the audit log once in this time.
 const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
 /// Alarms that are remembered.
@@ -74,9 +72,9 @@ impl Alarms {
 }
 
 impl Proving {
-    fn put(&self, bearer: Bearer, pending: Pending) -> Result<(), AppError> {
+    fn put(&self, bearer: Bearer, pending: Pending, patience: Duration) -> Result<(), AppError> {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, p| p.asked.elapsed() < PROVING);
+        all.retain(|_, p| p.asked.elapsed() < patience);
         if all.len() >= PROVING_MAX {
             return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
         }
@@ -85,15 +83,20 @@ impl Proving {
     }
 
     /// Whatever comes of it, nobody tries twice.
-    fn take(&self, bearer: &Bearer, proof: &TpmProof) -> Result<TpmRow, AppError> {
+    fn take(&self, bearer: &Bearer, proof: &TpmProof, patience: Duration) -> Result<TpmRow, AppError> {
         let given = decoded("secret", proof.secret.expose())?;
         let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(bearer);
-        let found = found.filter(|p| p.asked.elapsed() < PROVING && p.id == proof.id);
+        let found = found.filter(|p| p.asked.elapsed() < patience && p.id == proof.id);
         // One answer for every reason; digests are compared, so that time tells nothing of the secret.
         let found = found.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
         let refused = || AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again");
         found.map(|p| p.row).ok_or_else(refused)
     }
+}
+
+/// How long a TPM that was shown may take to prove that it is there.
+fn patience(app: &App) -> Duration {
+    Duration::from_millis(app.config.limits.proving_ms)
 }
 
 pub(super) fn invalid(what: &str, e: impl std::fmt::Display) -> AppError {
@@ -142,7 +145,7 @@ fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppEr
     let name = shown.attestation.public().name();
     let made = credential::make(&shown.endorsement, &name, &secret).map_err(|e| invalid("endorsement_key", e))?;
     let id = new_id("tpm");
-    app.proving.put(bearer, Pending { id: id.clone(), secret, row: shown.row, asked: Instant::now() })?;
+    app.proving.put(bearer, Pending { id: id.clone(), secret, row: shown.row, asked: Instant::now() }, patience(app))?;
     Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
 }
 
@@ -163,7 +166,7 @@ pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<
 /// # Errors
 /// [`Code::Forbidden`] when it is another secret, comes late, or the TPM is another device's.
 pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
-    let row = app.proving.take(&Bearer::Device(device.clone()), proof)?;
+    let row = app.proving.take(&Bearer::Device(device.clone()), proof, patience(app))?;
     let mut tx = app.db.write().await?;
     let bound = tpms::bind(&mut tx, device, &row).await?;
     if bound == Bound::Refused {
@@ -234,7 +237,7 @@ pub(super) fn proved_enrollment(
     channel: Option<[u8; CHANNEL_BYTES]>,
 ) -> Result<ProvedTpm, AppError> {
     let token_sha256 = sha256_hex(token.as_bytes());
-    let row = app.proving.take(&Bearer::Token(token_sha256.clone()), &sent.proof)?;
+    let row = app.proving.take(&Bearer::Token(token_sha256.clone()), &sent.proof, patience(app))?;
     check_key(&row, &sent.key, csr_pem, channel, |channel| Purpose::enrollment(&token_sha256, channel))?;
     let protection = protection(&row);
     Ok(ProvedTpm { row, protection })

@@ -33,6 +33,7 @@ struct One {
     rows: [Row; 3],
     levels: Vec<(&'static str, &'static str)>,
     pinned: bool,
+    proved_releases: bool,
     known: Vec<String>,
     secrets: Vec<(String, String)>,
 }
@@ -69,6 +70,7 @@ impl One {
             ],
             levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
             pinned: policy.firmware == Firmware::Pinned,
+            proved_releases: policy.proved_releases,
             known,
             secrets: secrets.iter().map(|s| (s.name.to_string(), shown::time(s.changed_s))).collect(),
         }
@@ -83,6 +85,9 @@ pub struct Sent {
     secrets: String,
     firmware: String,
     registers: String,
+    /// A box that is not ticked is not sent.
+    #[serde(default)]
+    proved_releases: Option<String>,
 }
 
 impl TryFrom<Sent> for Policy {
@@ -108,7 +113,8 @@ impl TryFrom<Sent> for Policy {
                 Firmware::Known { registers: lines.map(line).collect::<std::result::Result<_, AppError>>()? }
             }
         };
-        Ok(Self { update: level(&sent.update)?, success: level(&sent.success)?, secrets: level(&sent.secrets)?, firmware })
+        let (update, success, secrets) = (level(&sent.update)?, level(&sent.success)?, level(&sent.secrets)?);
+        Ok(Self { update, success, secrets, firmware, proved_releases: sent.proved_releases.is_some() })
     }
 }
 

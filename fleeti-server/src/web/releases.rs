@@ -8,6 +8,7 @@ use crate::service::rollouts;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_core::boot_proof::BootProof;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
 use fleeti_core::wire::api::Fleet;
@@ -33,6 +34,8 @@ struct One {
     r: ReleaseRow,
     fleets: Vec<Fleet>,
     promises: Vec<(&'static str, String)>,
+    /// Of the boot proof; empty where there is none.
+    proof: Vec<(&'static str, String)>,
     signatures: Vec<(String, String)>,
     artifacts: Vec<FileRow>,
 }
@@ -56,10 +59,23 @@ impl One {
             r: ReleaseRow::from(&release),
             fleets,
             promises: promises(&release.manifest_sha256, &manifest),
+            proof: release.boot_proof.as_ref().map(proof).unwrap_or_default(),
             signatures,
             artifacts: release.artifacts.iter().map(file).collect(),
         }
     }
+}
+
+fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("started by", proof.device.to_string()),
+        ("trusted as", format!("{}, {}", proof.level.code(), proof.level.title())),
+        ("quoted at", instant(proof.proved_s)),
+        ("quote SHA-256", proof.evidence.clone()),
+    ];
+    let named = [("PCR 0", "0"), ("PCR 2", "2"), ("PCR 4", "4"), ("PCR 7", "7"), ("PCR 9", "9"), ("PCR 11", "11"), ("PCR 12", "12")];
+    rows.extend(named.into_iter().filter_map(|(name, register)| Some((name, proof.registers.get(register)?.clone()))));
+    rows
 }
 
 fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, String)> {
@@ -74,6 +90,9 @@ fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, St
     ];
     if let Some(pcr11) = manifest.reference_values.pcr11.get(PHASE_READY) {
         promises.push(("PCR 11 of a device that is up", pcr11.clone()));
+    }
+    for (name, value) in [("PCR 9: command line and initrd", &manifest.reference_values.pcr9), ("PCR 12: nothing is passed", &manifest.reference_values.pcr12)] {
+        promises.extend(value.as_ref().map(|v| (name, v.clone())));
     }
     promises
 }

@@ -9,6 +9,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_server::config::Config;
 use fleeti_testkit::agent::Paths;
 use fleeti_testkit::agent::helper::measured;
 use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
@@ -25,12 +26,17 @@ pub fn captured_log() -> Vec<u8> {
 
 /// A server that believes one maker of TPMs.
 pub async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
+    world_with(maker, |config| config.trusts_hypervisor = trusts_hypervisor).await
+}
+
+/// The same, by a configuration of its own.
+pub async fn world_with(maker: &Maker, change: impl FnOnce(&mut Config)) -> World {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let makers = dir.path().join("pki/tpm-makers/virtual");
     std::fs::create_dir_all(&makers).unwrap();
     std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
-    World::start(dir, |config| config.trusts_hypervisor = trusts_hypervisor).await
+    World::start(dir, change).await
 }
 
 /// A machine: a TPM that knows how it started.
@@ -338,4 +344,24 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     let old = world.client.attestation(&device.id).await.unwrap();
     assert_eq!((old.level, old.is_fresh), (Level::Token, false));
     assert!(world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old"));
+}
+
+#[actix_web::test]
+async fn what_comes_after_its_time_is_nobodys_answer() {
+    let maker = Maker::new().unwrap();
+    let machine = Machine::new(&maker);
+    let late = world_with(&maker, |c| c.limits.challenge_ms = 1).await;
+    let device = late.enroll().await;
+    machine.bind(&late, &device).await.unwrap();
+    let mut peer = Peer::session(&late, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let evidence = machine.answer(&late, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::PayloadFormatInvalid);
+    assert_eq!(level(&late, &device).await, Level::Token, "it changed nothing");
+
+    let late = world_with(&maker, |c| c.limits.proving_ms = 0).await;
+    let device = late.enroll().await;
+    assert_eq!(machine.bind(&late, &device).await, Err(StatusCode::FORBIDDEN));
+    assert_eq!(level(&late, &device).await, Level::Token);
+    assert!(late.client.attestation(&device.id).await.unwrap().tpm.is_none());
 }

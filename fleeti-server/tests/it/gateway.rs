@@ -46,6 +46,9 @@ async fn a_device_cannot_be_another_one_nor_leave_a_will() {
     let (_, code) = Peer::connect_as(&world, &b, b.id.as_str(), Some(will)).await;
     assert_eq!(code, Some(ConnectReturnCode::NotAuthorized));
     bystander.is_alive().await;
+    // What was refused leaves no session, neither of the one who tried nor instead of the other's.
+    assert!(!world.client.device(&b.id).await.unwrap().online);
+    assert!(world.client.device(&a.id).await.unwrap().online);
 }
 
 #[actix_web::test]

@@ -65,7 +65,7 @@ pub fn make_release_that_measures(dir: &std::path::Path, name: &ReleaseName, key
     String::from_utf8(document).unwrap()
 }
 
-async fn upload(world: &World, dir: &std::path::Path, name: &ReleaseName) {
+pub async fn upload(world: &World, dir: &std::path::Path, name: &ReleaseName) {
     for entry in walk(dir) {
         let path = entry.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
         world.client.upload(name, &path, &entry).await.unwrap();

@@ -53,7 +53,9 @@ async fn nobody_sees_a_page_without_a_live_session() {
         let refused = browser.post("/rollouts", cookie, OURS, "release=kiosk@1&fleet=demo").await;
         assert_eq!(refused.headers()["location"], "/signin");
     }
-    assert_eq!(browser.post("/signin", "", OURS, "token=a-guess").await.status(), 401);
+    let guessed = browser.post("/signin", "", OURS, "token=a-guess").await;
+    assert_eq!(guessed.status(), 401);
+    assert!(!guessed.headers().contains_key("set-cookie"), "a refused sign-in begins no session");
 }
 
 #[actix_web::test]

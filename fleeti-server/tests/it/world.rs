@@ -42,7 +42,12 @@ pub fn files_of(path: &str) -> Vec<u8> {
 
 /// A key of `offline/`.
 pub fn offline(purpose: &str) -> Vec<u8> {
-    let file = files().iter().find(|f| f.path == format!("offline/{purpose}.key")).unwrap();
+    key_of("offline", purpose)
+}
+
+/// A key of a folder.
+pub fn key_of(folder: &str, purpose: &str) -> Vec<u8> {
+    let file = files().iter().find(|f| f.path == format!("{folder}/{purpose}.key")).unwrap();
     fleeti_pki::sealed::open(&file.bytes, purpose, PASSPHRASE).unwrap().to_vec()
 }
 

@@ -144,3 +144,34 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
     assert!(Keeper::open(keys, &world.path("audit"), Limits::default()).is_err());
 }
+
+/// Whatever a request asks for beside its key, the certificate is what the signer makes; openssl is the judge.
+#[test]
+fn a_request_that_asks_for_more_gets_what_every_device_gets() {
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl").args(arguments).current_dir(world.path("")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "greedy.key"]);
+    let asked = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "extendedKeyUsage=serverAuth,codeSigning"];
+    let mut request = vec!["req", "-new", "-key", "greedy.key", "-subj", "/CN=dev-other/O=root", "-out", "greedy.csr"];
+    request.extend(["-addext", "subjectAltName=URI:urn:fleeti:device:dev-other,DNS:localhost"]);
+    for extension in &asked {
+        request.extend(["-addext", extension]);
+    }
+    openssl(&request);
+    let csr_pem = std::fs::read_to_string(world.path("greedy.csr")).unwrap();
+    let Request::CertifyDevice { device, valid_s, protection, occasion, issuer, .. } = device("dev-a", 7 * DAY_S) else { unreachable!() };
+    let answer = one(&mut keeper, Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion, issuer });
+    std::fs::write(world.path("greedy.der"), der(&answer)).unwrap();
+    let text = openssl(&["x509", "-inform", "DER", "-in", "greedy.der", "-noout", "-text"]);
+    for has in ["CN = dev-a", "CA:FALSE", "URI:urn:fleeti:device:dev-a", "TLS Web Client Authentication", "Digital Signature"] {
+        assert!(text.contains(has), "{has}: {text}");
+    }
+    for lacks in ["dev-other", "O = root", "CA:TRUE", "localhost", "Server Authentication", "Code Signing", "Certificate Sign", "CRL Sign"] {
+        assert!(!text.contains(lacks), "{lacks}: {text}");
+    }
+}

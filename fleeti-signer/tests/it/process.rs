@@ -106,3 +106,41 @@ async fn another_user_is_not_answered() {
     assert_eq!(asked("0").trim(), "4", "root is answered");
     assert_eq!(asked("65534").trim(), "0");
 }
+
+/// Whoever speaks another language is not answered in ours, and nothing is signed or entered for it.
+#[tokio::test]
+async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
+    use futures::{SinkExt, StreamExt};
+    let world = World::new();
+    let _process = start(&world).await;
+    let certify = serde_json::to_value(device("dev-a", DEVICE_S_MIN)).unwrap();
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut call = serde_json::json!({"id": 1, "request": certify});
+        change(&mut call);
+        call
+    };
+    let good = changed(&|_| ());
+    let bad = [
+        changed(&|c| c["request"]["type"] = "sign_bytes".into()),
+        changed(&|c| c["request"]["is_authority"] = true.into()),
+        changed(&|c| c["as"] = "root".into()),
+        changed(&|c| c["request"]["occasion"] = "whatever".into()),
+        changed(&|c| drop(c["request"].as_object_mut().unwrap().remove("protection"))),
+        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"order": "forget"}}}),
+        serde_json::json!({"id": 1, "request": {"type": "keep", "kept": {"kept": "key", "device": "dev-a"}, "secret": "AA=="}}),
+        serde_json::json!(["certify_device"]),
+    ];
+    let say = async |call: &serde_json::Value| {
+        let stream = tokio::net::UnixStream::connect(world.path("socket")).await.unwrap();
+        let mut framed = socket::framed(stream);
+        framed.send(serde_json::to_vec(call).unwrap().into()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), framed.next()).await.unwrap().map(|frame| frame.unwrap().to_vec())
+    };
+    for call in &bad {
+        assert_eq!(say(call).await, None, "{call}");
+    }
+    let log = || std::fs::read_to_string(world.path("audit/log")).unwrap_or_default();
+    assert!(!log().contains("dev-a"), "{}", log());
+    let answer: serde_json::Value = serde_json::from_slice(&say(&good).await.unwrap()).unwrap();
+    assert_eq!(answer["response"]["type"], "certificate");
+}

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask demo` builds everything and runs this.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
@@ -190,6 +190,22 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         ensure!(world.opens_data(&cache, "device", &new)?, "the new recovery key does not open the data partition");
         e.push("a new one was made at the boot, and the server keeps it".into());
         Ok(())
+    })?;
+    story.step(&format!("{name} is proved to boot, and a fleet that asks for that takes no other release"), |e| {
+        let production = ["attest", "policy", "production", "--proved-releases", "true"];
+        e.extend(world.fleeti(&production)?.lines().last().map(str::to_owned));
+        let start = |release: &str| world.fleeti(&["rollout", "start", "--release", release, "--fleet", "production"]);
+        let refused = |release: &str, word: &str| match start(release) {
+            Ok(_) => bail!("{release} was rolled out"),
+            Err(e) if e.to_string().contains(word) => Ok(e.to_string()),
+            Err(e) => Err(e),
+        };
+        e.push(refused(&name, "nobody has proved")?);
+        let key = world.path("pki/offline/release.key").display().to_string();
+        e.push(world.fleeti(&["release", "prove", &next_release.display().to_string(), "--device", device.id.as_str(), "--key", &key])?);
+        // It has no devices: that is all that is wrong now.
+        refused(&name, "no device")?;
+        refused(&format!("{line}@1"), "nobody has proved").map(drop)
     })?;
     story.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;

@@ -1,0 +1,108 @@
+//! Certificates that are none of ours, and revocation lists that should not count, at both device ports.
+
+use crate::peer::Peer;
+use crate::world::{World, files_of, key_of};
+use fleeti_core::id::DeviceId;
+use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, issue, self_signed, to_der};
+use fleeti_pki::crl;
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey, key_id};
+use fleeti_server::gateway::tls::IssuerList;
+use rustls::ClientConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use x509_cert::Certificate;
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn device_ca() -> (Certificate, SoftKey) {
+    let pem = String::from_utf8(files_of("public/device-ca.pem")).unwrap();
+    (certificate::from_pem(&pem).unwrap(), SoftKey::from_pkcs8_der(&key_of("online", purpose::DEVICE_CA)).unwrap())
+}
+
+fn client(world: &World, chain: &[&Certificate], key: &SoftKey) -> Arc<ClientConfig> {
+    let chain = chain.iter().map(|c| CertificateDer::from(to_der(c).unwrap())).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
+    Arc::new(ClientConfig::builder().with_root_certificates(world.roots()).with_client_auth_cert(chain, key).unwrap())
+}
+
+/// Whether the handshake itself fails, at the MQTT port and at the HTTPS port.
+async fn fails(world: &World, tls: &Arc<ClientConfig>) -> [bool; 2] {
+    // In TLS 1.3 the server's word on a certificate comes after the client's last one.
+    let mqtt = match Peer::tls(world, tls).await {
+        Err(_) => true,
+        Ok(mut peer) => {
+            peer.raw(&[0xc0, 0x00]).await; // PINGREQ: whoever was let in is told that it has no place here
+            peer.receive().await.is_none()
+        }
+    };
+    [mqtt, world.https(tls.as_ref().clone()).get(world.url("/desired")).send().await.is_err()]
+}
+
+#[actix_web::test]
+async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_now_ends_in_the_handshake() {
+    let world = World::new().await;
+    let victim: DeviceId = world.enroll().await.id;
+    let (ca, ca_key) = device_ca();
+    let hour = Period::starting(now_s(), 3600);
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let made = |role: Role, period: Period, by: &Certificate, signer: &SoftKey| {
+        issue(role, period, key.public_key_der(), &Authority { certificate: by, signer }).unwrap()
+    };
+    let device = || Role::Device { id: victim.clone() };
+
+    // By the one good authority: refused later, by the database, and with words.
+    let good = made(device(), hour, &ca, &ca_key);
+    let refused = world.https(client(&world, &[&good, &ca], &key).as_ref().clone()).get(world.url("/desired")).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+
+    let leaf_key = SoftKey::generate(Algorithm::P256).unwrap();
+    let leaf = issue(device(), hour, leaf_key.public_key_der(), &Authority { certificate: &ca, signer: &ca_key }).unwrap();
+    let by_leaf = made(device(), hour, &leaf, &leaf_key);
+    let other = SoftKey::generate(Algorithm::P384).unwrap();
+    let in_its_name = made(device(), hour, &ca, &other);
+    let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &other).unwrap();
+    let foreign_key = SoftKey::generate(Algorithm::P384).unwrap();
+    let role = Role::Intermediate { purpose: Purpose::Device };
+    let foreign_ca = issue(role, hour, foreign_key.public_key_der(), &Authority { certificate: &root, signer: &other }).unwrap();
+    let by_foreign = made(device(), hour, &foreign_ca, &foreign_key);
+    let for_servers = made(Role::Server { names: vec!["localhost".into()] }, hour, &ca, &ca_key);
+    let ended = made(device(), Period::starting(now_s() - 7200, 3600), &ca, &ca_key);
+    let not_yet = made(device(), Period::starting(now_s() + 86_400, 3600), &ca, &ca_key);
+    let cases: [(&str, Vec<&Certificate>); 6] = [
+        ("by a device", vec![&by_leaf, &leaf, &ca]),
+        ("by another key in the authority's name", vec![&in_its_name, &ca]),
+        ("by a foreign authority", vec![&by_foreign, &foreign_ca, &root]),
+        ("for servers", vec![&for_servers, &ca]),
+        ("ended an hour ago", vec![&ended, &ca]),
+        ("begins tomorrow", vec![&not_yet, &ca]),
+    ];
+    for (what, chain) in cases {
+        assert_eq!(fails(&world, &client(&world, &chain, &key)).await, [true, true], "{what}");
+    }
+}
+
+#[actix_web::test]
+async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_lets_nobody_in() {
+    let world = World::new().await;
+    let (revoked, good) = (world.enroll().await, world.enroll().await);
+    world.client.revoke_device(&revoked.id, fleeti_core::wire::api::RevocationReason::KeyCompromise).await.unwrap();
+    assert_eq!(fails(&world, &revoked.tls).await, [true, true]);
+    let (ca, ca_key) = device_ca();
+    let authority = Authority { certificate: &ca, signer: &ca_key };
+    let list = |number, at_s, valid_s| IssuerList {
+        key_id: key_id(ca_key.public_key_der()),
+        issuer: ca.clone(),
+        list: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),
+    };
+    let swap = |list| world.server.app.tls.swap(&[list]);
+    let refused = swap(list(1, now_s() - 3600, 86_400)).unwrap_err().to_string();
+    assert!(refused.contains("older than the one of now"), "{refused}");
+    assert_eq!(fails(&world, &revoked.tls).await, [true, true], "the newer list still counts");
+    assert_eq!(fails(&world, &good.tls).await, [false, false]);
+    swap(list(1_000_000, now_s() - 7200, 3600)).unwrap();
+    assert_eq!(fails(&world, &good.tls).await, [true, true], "nobody knows who is revoked by now");
+}
