@@ -7,6 +7,7 @@ mod chains;
 mod crafted;
 mod defects;
 mod pcr_policy;
+mod quotes;
 mod secure_boot;
 #[cfg(feature = "pkcs11")]
 mod token;

@@ -133,7 +133,7 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
     let say = async |call: &serde_json::Value| {
         let stream = tokio::net::UnixStream::connect(world.path("socket")).await.unwrap();
         let mut framed = socket::framed(stream);
-        framed.send(serde_json::to_vec(call).unwrap().into()).await.unwrap();
+        framed.send(tokio_util::bytes::Bytes::from(serde_json::to_vec(call).unwrap())).await.unwrap();
         tokio::time::timeout(Duration::from_secs(5), framed.next()).await.unwrap().map(|frame| frame.unwrap().to_vec())
     };
     for call in &bad {
