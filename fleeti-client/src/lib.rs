@@ -24,7 +24,8 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
-    RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer,
+    TrustStatus,
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;

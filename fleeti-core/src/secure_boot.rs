@@ -54,7 +54,16 @@ mod tests {
 
     fn boot(firmware: Option<FirmwareKeys>, secure_boot: bool) -> BootSummary {
         let running = "kiosk@1".parse().unwrap();
-        BootSummary { boot_id: "b".into(), running, slot: Slot::A, verity: Verity::Verified, secure_boot, pcr11: None, firmware, sealed_data: None }
+        BootSummary {
+            boot_id: "b".into(),
+            running,
+            slot: Slot::A,
+            verity: Verity::Verified,
+            secure_boot,
+            pcr11: None,
+            firmware,
+            sealed_data: None,
+        }
     }
 
     #[test]

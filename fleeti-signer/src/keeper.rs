@@ -270,7 +270,9 @@ impl Keeper {
             Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
             Request::RevocationList { revoked, issuer } => self.plan_list(revoked, issuer),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
-            escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => self.plan_escrow(now_s, escrow),
+            escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => {
+                self.plan_escrow(now_s, escrow)
+            }
             Request::SignRelease { .. } => Err(Refusal::Wrong("a release is not signed in a batch".into())),
             read @ (Request::ApprovalPolicy
             | Request::Issuers
@@ -409,9 +411,7 @@ impl Keeper {
                 let der = crl::create(&find(&self.keys.device, issuer.as_deref())?.authority(), &revoked, intent + 1, now_s, LIST_S)?;
                 (sha256_hex(&der), Response::RevocationList { der: base64_text(&der) })
             }
-            Work::Boot(work) => {
-                boot::sign(work, now_s, self.wrap_key()?)?
-            }
+            Work::Boot(work) => boot::sign(work, now_s, self.wrap_key()?)?,
             Work::Escrow(work) => escrow::carry_out(work, self.wrap_key()?)?,
         })
     }

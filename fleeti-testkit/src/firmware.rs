@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// systemd-boot says so of an image that the firmware does not start.
 const REFUSED: &str = "ccess denied";
+/// The stub hands it to user space, and measures it into register 12 (systemd-stub(7)).
+const CREDENTIAL: &str = "loader/credentials/somebody.cred";
 const PK: &str = "loader/keys/auto/PK.auth";
 
 /// A new epoch of db on the device that runs `line`@`version`, while it runs.
@@ -48,8 +50,16 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &st
         e.push(world.console("fleeti: secure boot change=3 made", Duration::from_secs(60))?);
         changed(world, 2).map(drop)
     })?;
-    story.step(&format!("after a power cut {line}@{version} boots by the new key alone"), |e| {
+    story.step("with a credential on the ESP, which firmware verifies nothing of, the TPM keeps the data partition shut", |e| {
         world.power_off();
+        Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"whatever somebody with the disk likes")?;
+        world.power_on_again()?;
+        e.push(world.console("the TPM does not open the data partition", BOOT)?);
+        Ok(())
+    })?;
+    story.step(&format!("after a power cut, without it, {line}@{version} boots by the new key alone"), |e| {
+        world.power_off();
+        Esp::open(&world.path("device/disk.raw"))?.remove(CREDENTIAL)?;
         world.power_on_again()?;
         e.push(world.console("fleeti: boot image=", BOOT)?);
         let d = world.device_with(BOOT, device, |d| d.online)?;

@@ -32,7 +32,8 @@ pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<()> {
     }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let keep = entry.file_name().to_str().and_then(|name| name.parse::<SecretName>().ok()).is_some_and(|name| named.contains_key(&name));
+        let keep =
+            entry.file_name().to_str().and_then(|name| name.parse::<SecretName>().ok()).is_some_and(|name| named.contains_key(&name));
         if !keep {
             ensure!(entry.file_type()?.is_file(), "{} is no secret", entry.path().display());
             fs::remove_file(entry.path())?;

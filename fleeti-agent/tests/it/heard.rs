@@ -8,8 +8,8 @@ use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX};
 use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
-use fleeti_pki::{bundle, crl};
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::{bundle, crl};
 
 /// Server, and a device that runs kiosk@1.
 struct Scene {

@@ -55,9 +55,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let secrets = block_on(async { server.client()?.set_secret(&fleet, &name, &value).await.map_err(refused) })?;
             (secrets, format!("{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)\n"))
         }
-        Command::List { fleet, server } => {
-            (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, String::new())
-        }
+        Command::List { fleet, server } => (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, String::new()),
         Command::Remove { fleet, name, server } => {
             let secrets = block_on(async { server.client()?.remove_secret(&fleet, &name).await.map_err(refused) })?;
             (secrets, format!("{name} is removed; change whatever it opened if a device should not know it any more\n"))

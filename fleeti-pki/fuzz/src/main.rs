@@ -12,7 +12,7 @@ use fleeti_pki::crl::{self, VerifiedList};
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{FirmwareLog, Registers};
-use fleeti_pki::measured::{explained, phases};
+use fleeti_pki::measured::{explained, phases, predicted};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
@@ -21,7 +21,7 @@ use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_pki::tpm::signature::Signature;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
-use fleeti_pki::{authenticode, bundle, csr, manifest};
+use fleeti_pki::{authenticode, bundle, csr, manifest, pe};
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -73,6 +73,11 @@ const READERS: &[(&str, Reader)] = &[
     ("program", |data| {
         let _ = authenticode::check_uki(data);
         let _ = authenticode::check_root_hash(data, "");
+        let _ = predicted::register_11(data, 257, "enter-initrd");
+        let _ = predicted::register_9(data, 257);
+        if let Ok(more) = pe::with_section(data, ".fuzz", b"what is added") {
+            assert!(authenticode::digest(&more).is_ok(), "a section lies between its neighbours");
+        }
         let digest = authenticode::digest(data);
         if let (Ok(signatures), Ok(digest)) = (authenticode::signatures(data), digest) {
             for signature in &signatures {

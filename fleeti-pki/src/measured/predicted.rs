@@ -62,7 +62,8 @@ const EXTRA_FOLDER: &str = ".extra";
 /// Of a cpio archive (cpio(5), "New ASCII Format"): an entry without a name or content, and the end of the archive as the stub
 /// writes it.
 const CPIO_MAGIC: &str = "070701";
-const CPIO_END: &[u8] = b"07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0";
+const CPIO_END: &[u8] =
+    b"07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0";
 
 /// Register 9 once the kernel of a kernel image has started, by the stub of `systemd` (as in 257): the command line and the
 /// initrd as the kernel's own stub measures them, in this order. `None` for a version whose initrd is not known here.
@@ -104,8 +105,7 @@ const fn padding(length: usize) -> usize {
 fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>, Error> {
     let length = u32::try_from(content.len()).or_malformed("kernel image")?;
     let mut out = Vec::new();
-    for (inode, mode, length, path) in
-        [(1, 0o40555, 0, EXTRA_FOLDER.to_owned()), (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}"))]
+    for (inode, mode, length, path) in [(1, 0o40555, 0, EXTRA_FOLDER.to_owned()), (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}"))]
     {
         let name_length = u32::try_from(path.len() + 1).or_malformed("kernel image")?;
         out.extend_from_slice(CPIO_MAGIC.as_bytes());

@@ -111,7 +111,8 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
-    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
+    let sql =
+        "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
 }

@@ -7,7 +7,8 @@ use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
 use crate::service::{
-    approvals, boot, boot_proof, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts, sessions, trust,
+    approvals, boot, boot_proof, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts,
+    sessions, trust,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};

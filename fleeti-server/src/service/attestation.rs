@@ -73,7 +73,8 @@ pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) 
 pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, payload: &[u8]) -> Result<String, AppError> {
     let sent: Evidence = serde_json::from_slice(payload).map_err(|e| invalid("evidence", e))?;
     // An answer to an older question leaves this one as it is.
-    let asked = asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
+    let asked =
+        asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
     let asked = asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
     let firmware_log = sent.firmware_log.clone();
     evidence::submit(app, device, asked.nonce, sent).await?;

@@ -1,8 +1,8 @@
 //! One-shot commands.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::{self, Tx};
 use crate::db::commands::PENDING_MAX;
+use crate::db::{self, Tx};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};

@@ -75,7 +75,10 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     }
     let policy = app.policies.of(&request.fleet);
     if policy.proved_releases && !db::releases::is_proved(&mut tx, &request.release).await? {
-        let refused = AppError::new(Code::Conflict, format!("nobody has proved that {} boots, which fleet {} asks for", request.release, request.fleet));
+        let refused = AppError::new(
+            Code::Conflict,
+            format!("nobody has proved that {} boots, which fleet {} asks for", request.release, request.fleet),
+        );
         return Err(refused.hint("roll it out to a fleet that does not, and then `fleeti release prove DIR --device DEVICE`"));
     }
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {

@@ -91,7 +91,10 @@ fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, St
     if let Some(pcr11) = manifest.reference_values.pcr11.get(PHASE_READY) {
         promises.push(("PCR 11 of a device that is up", pcr11.clone()));
     }
-    for (name, value) in [("PCR 9: command line and initrd", &manifest.reference_values.pcr9), ("PCR 12: nothing is passed", &manifest.reference_values.pcr12)] {
+    for (name, value) in [
+        ("PCR 9: command line and initrd", &manifest.reference_values.pcr9),
+        ("PCR 12: nothing is passed", &manifest.reference_values.pcr12),
+    ] {
         promises.extend(value.as_ref().map(|v| (name, v.clone())));
     }
     promises

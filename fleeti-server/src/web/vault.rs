@@ -28,12 +28,7 @@ struct Shown {
 }
 
 /// The one page that is an answer to a form: it is not to be come back to.
-pub async fn show_recovery_key(
-    app: Data<AppRef>,
-    request: HttpRequest,
-    device: Path<DeviceId>,
-    form: Form<Asked>,
-) -> Result<HttpResponse> {
+pub async fn show_recovery_key(app: Data<AppRef>, request: HttpRequest, device: Path<DeviceId>, form: Form<Asked>) -> Result<HttpResponse> {
     let key = vault::show_recovery_key(&app, &device, form.reason.trim()).await?;
     let page = Page::new("/devices", &request, &[]);
     let shown = Shown { page, device: device.to_string(), key: key.expose().to_owned() };

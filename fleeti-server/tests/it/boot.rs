@@ -35,7 +35,8 @@ async fn made(world: &World) -> (Provisioned, TestDevice, FirmwareKeys) {
 async fn report(world: &World, device: &TestDevice, firmware: Option<FirmwareKeys>, secure_boot: bool) {
     static SEQUENCE: AtomicU64 = AtomicU64::new(1);
     let (running, slot) = ("kiosk@1".parse().unwrap(), Slot::A);
-    let boot = BootSummary { boot_id: "b".into(), running, slot, verity: Verity::Verified, secure_boot, pcr11: None, firmware, sealed_data: None };
+    let boot =
+        BootSummary { boot_id: "b".into(), running, slot, verity: Verity::Verified, secure_boot, pcr11: None, firmware, sealed_data: None };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     let report =
         Report { sequence, generation: 1_000, boot, update: State::Idle, trust_bundle: 0, alarm: None, progress: None, detail: None };

@@ -179,10 +179,22 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
 
     // Whoever has stolen the old server intermediate is no server to a device that has taken the bundle.
     agent.abort();
-    let stolen = SoftKey::from_pkcs8_der(&opened(&data, purpose::SERVER_CA)).unwrap();
+    let stolen = SoftKey::from_pkcs8_der(&opened(&data, "server-ca", purpose::SERVER_CA)).unwrap();
     let theirs = answers(&public("server-ca.pem"), &stolen, host.tls().unwrap()).await;
     assert!(theirs.unwrap_err().to_string().contains("Revoked"));
-    let ours = SoftKey::from_pkcs8_der(&opened(&data, "server-ca-2")).unwrap();
+    // Nor is another device, or whoever has the device intermediate, or a server of another root.
+    let device_ca = (public("device-ca-2.pem"), SoftKey::from_pkcs8_der(&opened(&data, "device-ca-2", purpose::DEVICE_CA)).unwrap());
+    let (device_ca, device_ca_key) = (&device_ca.0, &device_ca.1);
+    let as_device = answers_as(Role::Device { id: new.id.clone() }, (device_ca, device_ca_key), host.tls().unwrap()).await;
+    assert!(as_device.is_err(), "a device's certificate");
+    assert!(answers(device_ca, device_ca_key, host.tls().unwrap()).await.is_err(), "by the device intermediate");
+    let (foreign_root, foreign) = (SoftKey::generate(Algorithm::P384).unwrap(), SoftKey::generate(Algorithm::P384).unwrap());
+    let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &foreign_root).unwrap();
+    let authority = Authority { certificate: &root, signer: &foreign_root };
+    let role = Role::Intermediate { purpose: Purpose::Server };
+    let foreign_ca = issue(role, Period::starting(now_s(), 86_400), foreign.public_key_der(), &authority).unwrap();
+    assert!(answers(&foreign_ca, &foreign, host.tls().unwrap()).await.is_err(), "of another root");
+    let ours = SoftKey::from_pkcs8_der(&opened(&data, "server-ca-2", purpose::SERVER_CA)).unwrap();
     answers(&public("server-ca-2.pem"), &ours, host.tls().unwrap()).await.unwrap();
 }
 
@@ -193,17 +205,21 @@ fn ceremony_copy_revokes(ceremony: &Ceremony, whom: &Certificate) -> ImportBundl
     copy.revoke(whom)
 }
 
-fn opened(data: &Path, name: &str) -> Vec<u8> {
+fn opened(data: &Path, name: &str, purpose: &str) -> Vec<u8> {
     let file = std::fs::read(data.join(format!("pki/online/{name}.key"))).unwrap();
-    sealed::open(&file, purpose::SERVER_CA, &std::fs::read(data.join("passphrase")).unwrap()).unwrap().to_vec()
+    sealed::open(&file, purpose, &std::fs::read(data.join("passphrase")).unwrap()).unwrap().to_vec()
 }
 
 /// A handshake of a device with a server whose certificate is by this intermediate.
 async fn answers(ca: &Certificate, ca_key: &SoftKey, device: rustls::ClientConfig) -> std::io::Result<()> {
+    answers_as(Role::Server { names: vec!["localhost".into()] }, (ca, ca_key), device).await
+}
+
+/// The same, with a certificate for something else.
+async fn answers_as(role: Role, (ca, ca_key): (&Certificate, &SoftKey), device: rustls::ClientConfig) -> std::io::Result<()> {
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let authority = Authority { certificate: ca, signer: ca_key };
-    let leaf =
-        issue(Role::Server { names: vec!["localhost".into()] }, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
+    let leaf = issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
     let chain = vec![CertificateDer::from(to_der(&leaf).unwrap()), CertificateDer::from(to_der(ca).unwrap())];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
     let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();

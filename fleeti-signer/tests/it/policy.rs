@@ -171,7 +171,8 @@ fn a_request_that_asks_for_more_gets_what_every_device_gets() {
     for has in ["CN = dev-a", "CA:FALSE", "URI:urn:fleeti:device:dev-a", "TLS Web Client Authentication", "Digital Signature"] {
         assert!(text.contains(has), "{has}: {text}");
     }
-    for lacks in ["dev-other", "O = root", "CA:TRUE", "localhost", "Server Authentication", "Code Signing", "Certificate Sign", "CRL Sign"] {
+    for lacks in ["dev-other", "O = root", "CA:TRUE", "localhost", "Server Authentication", "Code Signing", "Certificate Sign", "CRL Sign"]
+    {
         assert!(!text.contains(lacks), "{lacks}: {text}");
     }
 }
