@@ -70,8 +70,9 @@ pub struct Paths {
     pub firmware_log: PathBuf,
     /// What user space measured.
     pub phases_log: PathBuf,
-    /// `/run/credstore`: where systemd finds credentials of services.
-    pub credentials: PathBuf,
+    /// `/run/fleeti-secrets`: secrets of the fleet, for services that ask for them by path. Not where systemd looks for
+    /// credentials by itself: some of its own services take from there what would open a shell.
+    pub secrets: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
@@ -92,7 +93,7 @@ impl Paths {
             tpm: Some("device:/dev/tpmrm0".into()),
             firmware_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             phases_log: "/run/log/systemd/tpm2-measure.log".into(),
-            credentials: "/run/credstore".into(),
+            secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
         }
@@ -110,7 +111,7 @@ impl Paths {
             tpm: None,
             firmware_log: folder.join("firmware.log"),
             phases_log: folder.join("phases.log"),
-            credentials: folder.join("credstore"),
+            secrets: folder.join("secrets"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
         }

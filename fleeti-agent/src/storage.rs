@@ -9,15 +9,17 @@
 use crate::{Paths, boot, write_durably};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_pki::pcr_policy;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
 /// Its name, and that of its mapping.
 const NAME: &str = "fleeti-data";
-const PARTITION: &str = "/dev/disk/by-partlabel/fleeti-data";
+/// Registers 11 and 12 of the SHA-256 bank, as the kernel reads them.
+const REGISTERS: [&str; 2] = ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
 const MAPPING: &str = "/dev/mapper/fleeti-data";
 const MOUNT_POINT: &str = "/data";
 const TPM: &str = "/dev/tpmrm0";
@@ -37,25 +39,50 @@ pub fn is_sealed() -> bool {
     Path::new(MAPPING).exists()
 }
 
+/// The data partition: on the disk of the verified root and on no other, however somebody has called a partition of a
+/// stick. `None` before the first boot has made it.
+///
+/// # Errors
+/// When the root is on no disk.
+fn partition() -> Result<Option<PathBuf>> {
+    let is_root = |e: &fs::DirEntry| fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root");
+    let root = fs::read_dir("/sys/block")?.flatten().find(is_root).context("the root is not verified")?;
+    let below = fs::read_dir(root.path().join("slaves"))?.flatten().next().context("the root is on no partition")?;
+    // Its folder is in that of its disk.
+    let disk = fs::canonicalize(below.path())?.parent().context("the root is on no disk")?.to_owned();
+    partition_of(&disk)
+}
+
+/// The partition of this name of a disk (its folder in `/sys`).
+fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
+    let named = format!("PARTNAME={NAME}");
+    let is_ours = |e: &fs::DirEntry| fs::read_to_string(e.path().join("uevent")).is_ok_and(|text| text.lines().any(|l| l == named));
+    let found = fs::read_dir(disk)?.flatten().find(is_ours);
+    Ok(found.map(|e| Path::new("/dev").join(e.file_name())))
+}
+
 /// Makes the data partition if there is none, opens and mounts it.
 ///
 /// # Errors
-/// When it cannot be made, or the TPM does not open it: the boot fails then, and the other slot gets its turn.
+/// When it cannot be made, or the TPM does not open it. A boot on trial gives way to the other slot then; one that was kept
+/// is tried again every few minutes, until somebody comes with the recovery key.
 pub fn open(paths: &Paths) -> Result<()> {
-    if !Path::new(PARTITION).exists() {
+    if partition()?.is_none() {
         make(paths)?;
-        run("/usr/bin/udevadm", &["wait", "--timeout=60", PARTITION])?;
     }
-    let source = if is_luks(Path::new(PARTITION))? {
+    let device = partition()?.context("there is no data partition")?;
+    let device = device.to_str().context("the data partition's name")?;
+    run("/usr/bin/udevadm", &["wait", "--timeout=60", device])?;
+    let source = if is_luks(Path::new(device))? {
         let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
-        let opened = run("/usr/bin/systemd-cryptsetup", &["attach", NAME, PARTITION, "-", &options]);
+        let opened = run("/usr/bin/systemd-cryptsetup", &["attach", NAME, device, "-", &options]);
         if let Err(e) = opened {
-            boot::say("fleeti: the TPM does not open the data partition; its recovery key is with the server");
+            boot::say("fleeti: the TPM does not open the data partition; the server may have its recovery key");
             return Err(e);
         }
         MAPPING
     } else {
-        PARTITION
+        device
     };
     run("/usr/bin/mount", &["-t", "ext4", "-o", "rw,nodev,nosuid,noexec,noatime", source, MOUNT_POINT])
 }
@@ -66,11 +93,11 @@ fn is_luks(device: &Path) -> Result<bool> {
     Ok(magic == *LUKS_MAGIC)
 }
 
-/// Makes the partition: sealed where it can be.
+/// Makes the partition: sealed where it will open again.
 fn make(paths: &Paths) -> Result<()> {
     let plain = format!("--definitions={}", paths.lib.join("repart/plain").display());
     let sealed = format!("--definitions={}", paths.lib.join("repart/sealed").display());
-    if [TPM, SIGNATURE, PUBLIC_KEY].iter().all(|path| Path::new(path).exists()) {
+    if will_open() {
         let (pcrs, key) = (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={PUBLIC_KEY}"));
         let options = ["--dry-run=no", &sealed, "--tpm2-device=auto", &pcrs, &key, "--tpm2-public-key-pcrs=11"];
         match run("/usr/bin/systemd-repart", &options) {
@@ -80,6 +107,23 @@ fn make(paths: &Paths) -> Result<()> {
         }
     }
     run("/usr/bin/systemd-repart", &["--dry-run=no", &plain])
+}
+
+/// Whether what is sealed now opens at the next boot: the image brings a signature over what register 11 holds at this very
+/// moment, and nothing was passed to the kernel. Firmware that measures nothing, say, leaves the register empty.
+fn will_open() -> bool {
+    let register = |path: &str| -> Option<[u8; 32]> {
+        let mut value = [0; 32];
+        hex::decode_to_slice(fs::read_to_string(path).ok()?.trim(), &mut value).ok()?;
+        Some(value)
+    };
+    let [Some(kernel_image), Some(passed)] = REGISTERS.map(register) else { return false };
+    let is_signed = fs::read(SIGNATURE).is_ok_and(|signatures| pcr_policy::is_signed(&signatures, &kernel_image));
+    let can = [TPM, PUBLIC_KEY].iter().all(|path| Path::new(path).exists()) && is_signed && passed == [0; 32];
+    if !can {
+        boot::say("fleeti: the data partition is not sealed: what was measured is not what the image is signed for");
+    }
+    can
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
@@ -101,8 +145,9 @@ pub fn add_recovery_key(paths: &Paths) -> Result<()> {
 }
 
 fn enroll_recovery_key(paths: &Paths) -> Result<()> {
+    let device = partition()?.context("there is no data partition")?;
     let mut enroll = Command::new("/usr/bin/systemd-cryptenroll");
-    enroll.args(["--unlock-tpm2-device=auto", "--wipe-slot=recovery", "--recovery-key", PARTITION]).stdin(Stdio::null());
+    enroll.args(["--unlock-tpm2-device=auto", "--wipe-slot=recovery", "--recovery-key"]).arg(device).stdin(Stdio::null());
     let output = enroll.output().context("systemd-cryptenroll")?;
     let key = Zeroizing::new(output.stdout);
     ensure!(output.status.success(), "systemd-cryptenroll: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
@@ -117,12 +162,12 @@ fn is_recovery_key(key: &[u8]) -> bool {
 }
 
 /// A recovery key that the server does not have yet.
-fn waiting(paths: &Paths) -> std::path::PathBuf {
+fn waiting(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key")
 }
 
 /// The digest of the one that it has.
-fn kept(paths: &Paths) -> std::path::PathBuf {
+fn kept(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key.kept")
 }
 
@@ -192,6 +237,19 @@ mod tests {
         for bad in [&b""[..], b"Error: no", b"abc\ndef", &[b'a'; RECOVERY_KEY_MAX + 1]] {
             assert!(!is_recovery_key(bad));
         }
+    }
+
+    #[test]
+    fn the_partition_is_found_by_its_name_on_its_own_disk() {
+        let (dir, _) = device();
+        for (name, label) in [("vda1", "esp"), ("vda6", NAME)] {
+            fs::create_dir_all(dir.path().join("vda").join(name)).unwrap();
+            fs::write(dir.path().join("vda").join(name).join("uevent"), format!("DEVNAME={name}\nPARTNAME={label}\n")).unwrap();
+        }
+        fs::create_dir_all(dir.path().join("sdb/sdb1")).unwrap();
+        fs::write(dir.path().join("sdb/sdb1/uevent"), format!("PARTNAME={NAME}-of-somebody\n")).unwrap();
+        assert_eq!(partition_of(&dir.path().join("vda")).unwrap().as_deref(), Some(Path::new("/dev/vda6")));
+        assert_eq!(partition_of(&dir.path().join("sdb")).unwrap(), None);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use crate::helper::Helper;
 use crate::http::read_limited;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket};
+use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S};
 use reqwest::StatusCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How long the server may take for an answer.
@@ -57,11 +57,17 @@ impl Vault {
         self.helper.say("fleeti: the server keeps the recovery key of the data partition").await
     }
 
-    /// Fetches the secrets of the fleet by a ticket, unless they are here.
+    /// Fetches the secrets of the fleet by a ticket, unless they are here; again while the ticket is good.
     pub async fn fetch(&self, ticket: SecretsTicket) {
-        if let Err(e) = self.fetched(ticket).await {
-            // Whoever gave the ticket gives another one when the TPM has answered again.
+        let mut backoff = Backoff::default();
+        let until = Instant::now() + Duration::from_secs(TICKET_S);
+        while let Err(e) = self.fetched(ticket.clone()).await {
             tracing::warn!("the secrets of the fleet: {e:#}");
+            // Whoever gave the ticket gives another one when the TPM has answered again.
+            if Instant::now() >= until || is_refused(&e) {
+                return;
+            }
+            backoff.wait().await;
         }
     }
 
@@ -79,4 +85,9 @@ impl Vault {
         *held = Some(version);
         self.helper.say(&format!("fleeti: {count} secrets of the fleet have come")).await
     }
+}
+
+/// Whether the server does not take the ticket, now or ever.
+fn is_refused(e: &anyhow::Error) -> bool {
+    e.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status) == Some(StatusCode::FORBIDDEN)
 }

@@ -64,7 +64,7 @@ macro_rules! text_schema {
 
 text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
-text_schema!(SecretName, "The name of a secret: of a file in /run/credstore.", "^[a-z0-9][a-z0-9._-]*$", ID_MAX);
+text_schema!(SecretName, "The name of a secret: of a file in /run/fleeti-secrets.", "^[a-z0-9][a-z0-9._-]*$", ID_MAX);
 text_schema!(Line, "One image's sequence of versions: the name of its profile.", "^[a-z][a-z0-9-]*$", LINE_MAX);
 text_schema!(Version, "Numbers without leading zeros, joined by dots.", "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", VERSION_MAX);
 text_schema!(ReleaseName, "A line and a version, as in kiosk@2.", "^[a-z][a-z0-9-]*@[0-9.]+$", LINE_MAX + 1 + VERSION_MAX);
@@ -110,7 +110,7 @@ text_type!(
     FleetId, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
-    /// The name of a secret of a fleet: of a file in `/run/credstore`, and of a credential (systemd.exec(5)).
+    /// The name of a secret of a fleet: of a file in `/run/fleeti-secrets`.
     SecretName, Secret, |s| {
         let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
         s.len() <= ID_MAX && s.bytes().all(is_good) && s.starts_with(|c: char| c.is_ascii_alphanumeric())

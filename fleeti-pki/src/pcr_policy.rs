@@ -70,6 +70,16 @@ pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
     serde_json::to_string(&Signatures { sha256: [signed] }).or_malformed("signature over a policy")
 }
 
+/// Whether signatures (the JSON of a section `.pcrsig`) are over the policy that register 11 has this value: what is sealed to
+/// their key opens then. Whose they are is the TPM's to check.
+#[must_use]
+pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
+    let wanted = hex::encode(policy(register));
+    let read = serde_json::from_slice::<serde_json::Value>(signatures).unwrap_or_default();
+    let mut policies = read["sha256"].as_array().into_iter().flatten();
+    policies.any(|p| p["pol"] == wanted.as_str() && p["pcrs"] == serde_json::json!([REGISTER]))
+}
+
 /// The public half of the key, PEM: what a kernel image has as `.pcrpkey`.
 ///
 /// # Errors

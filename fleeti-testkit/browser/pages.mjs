@@ -176,6 +176,29 @@ await step("the audit log shows who did what", async () => {
   await page.goto(url);
 });
 
+await step("a secret of the fleet is set, named and removed, and a recovery key is shown for a reason", async () => {
+  await page.locator("#devices a").last().click();
+  await page.getByRole("link", { name: "demo", exact: true }).first().click();
+  await page.getByLabel("Name", { exact: true }).fill("wifi.psk");
+  await page.getByLabel("Secret", { exact: true }).fill("correct horse battery staple");
+  await page.getByRole("button", { name: "Set secret" }).click();
+  await page.locator("dt", { hasText: "wifi.psk" }).waitFor();
+  assert.equal((await page.content()).includes("battery"), false, "nobody is shown a secret again");
+  await look("fleet");
+  page.once("dialog", (dialog) => dialog.accept());
+  await page.getByRole("button", { name: "Remove" }).click();
+  await text("None yet.").waitFor();
+  await page.goto(url);
+  await page.locator("#devices a").last().click();
+  await page.getByLabel("Why it is needed").fill("mainboard replaced");
+  await page.getByRole("button", { name: "Show it" }).click();
+  await page.locator("code", { hasText: /^[a-z]+(-[a-z]+)+$/ }).waitFor();
+  await look("recovery-key");
+  await page.goto(`${url}/audit`);
+  await page.getByRole("cell", { name: "recovery-key.show" }).first().waitFor();
+  await page.goto(url);
+});
+
 await step("a device is revoked, and shown as revoked", async () => {
   await page.locator("#devices a").last().click();
   await look("device");

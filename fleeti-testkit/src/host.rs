@@ -13,7 +13,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
-use fleeti_agent::helper::{MESSAGE_MAX, Request, Response, credentials};
+use fleeti_agent::helper::{MESSAGE_MAX, Request, Response, secrets};
 use fleeti_agent::identity::Identity;
 use fleeti_agent::image::release_keys;
 use fleeti_agent::{release_log, storage};
@@ -78,6 +78,13 @@ impl Host {
         for name in ["root.pem", "release.pem", "issuers.pem", "audit.pub"] {
             let from = setup.public.join(name);
             fs::copy(&from, paths.lib.join("trust").join(name)).with_context(|| from.display().to_string())?;
+        }
+        // As systemd-cryptenroll would have made it at the first boot.
+        let waiting = paths.helper_state.join("recovery-key");
+        if !waiting.exists() && !paths.helper_state.join("recovery-key.kept").exists() {
+            let letters: [u8; 16] = rand::random();
+            let word = |half: &[u8]| half.iter().map(|b| char::from(b'a' + b % 26)).collect::<String>();
+            fs::write(waiting, format!("{}-{}", word(&letters[..8]), word(&letters[8..])))?;
         }
         let state =
             State { running: setup.running.clone(), slot: Slot::A, boots: 0, staged: None, armed: None, rolled_back: None, boot_change: 0 };
@@ -188,8 +195,8 @@ impl Host {
                 storage::forget_recovery_key(&self.paths)?;
                 Response::Done
             }
-            Request::PutSecrets { secrets } => {
-                credentials::put(&self.paths.credentials, &secrets)?;
+            Request::PutSecrets { secrets: given } => {
+                secrets::put(&self.paths.secrets, &given)?;
                 Response::Done
             }
             Request::WaitBlessed | Request::BlessedChanged | Request::SetHostname { .. } | Request::Say { .. } => Response::Done,
@@ -206,7 +213,7 @@ impl Host {
             secure_boot: true,
             pcr11: None,
             firmware: Some(FirmwareKeys { change: state.boot_change, ..FirmwareKeys::default() }),
-            sealed_data: None,
+            sealed_data: Some(true),
         }
     }
 

@@ -4,10 +4,10 @@
 //! arms only what the manifest it staged names.
 
 mod caller;
-pub mod credentials;
 mod dmi;
 pub mod measured;
 mod protocol;
+pub mod secrets;
 mod server;
 pub mod staging;
 

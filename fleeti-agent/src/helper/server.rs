@@ -1,6 +1,6 @@
 //! The helper's socket.
 
-use super::{MESSAGE_MAX, Request, Response, credentials, dmi, measured, staging};
+use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::image::{ImageFacts, running_release};
 use crate::{Paths, boot, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
@@ -149,11 +149,11 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         }
         Request::PutSecrets { secrets } => {
             let _one = state.slot.lock().await;
-            credentials::put(&paths.credentials, &secrets)?;
-            // Restarted: whatever is `PartOf` it begins anew with what has come.
-            let mut start = tokio::process::Command::new("/usr/bin/systemctl");
-            let status = start.args(["--no-block", "restart", "fleeti-secrets.target"]).status().await?;
-            ensure!(status.success(), "systemctl restart fleeti-secrets.target: {status}");
+            // Whatever is `PartOf` it begins anew where something has changed, and only there.
+            let verb = if secrets::put(&paths.secrets, &secrets)? { "restart" } else { "start" };
+            let mut systemctl = tokio::process::Command::new("/usr/bin/systemctl");
+            let status = systemctl.args(["--no-block", verb, "fleeti-secrets.target"]).status().await?;
+            ensure!(status.success(), "systemctl {verb} fleeti-secrets.target: {status}");
             Response::Done
         }
         Request::SetHostname { device } => {

@@ -16,8 +16,8 @@ pub enum Command {
     /// Set a secret of a fleet: from a file, or from standard input (a prompt where there is a person). Never an argument.
     ///
     /// Devices get it once they prove the level that the fleet asks for secrets (`fleeti attest policy FLEET`), at each
-    /// boot, into memory: /run/credstore/NAME. A service takes it with `LoadCredential=NAME` and is started by
-    /// `WantedBy=fleeti-secrets.target`.
+    /// boot, into memory: /run/fleeti-secrets/NAME. A service takes it with `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is
+    /// started by `WantedBy=fleeti-secrets.target`.
     Set {
         /// The fleet.
         fleet: FleetId,

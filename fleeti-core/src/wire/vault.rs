@@ -54,7 +54,7 @@ pub struct Secrets {
 /// A secret of a fleet, without what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetSecret {
-    /// Its name: a file of that name in `/run/credstore` of the fleet's devices.
+    /// Its name: a file of that name in `/run/fleeti-secrets` of the fleet's devices.
     pub name: SecretName,
     /// When it was set last, Unix seconds.
     pub changed_s: u64,

@@ -34,6 +34,9 @@ fn the_signature_is_the_one_that_systemd_makes() {
     let (ours, theirs) = (pcr_policy::sign(&register, &key).unwrap(), BY_SYSTEMD);
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert_eq!(read(&ours), read(theirs));
+    assert!(pcr_policy::is_signed(theirs.as_bytes(), &register));
+    assert!(!pcr_policy::is_signed(theirs.as_bytes(), &[0; 32]), "nothing was measured");
+    assert!(!pcr_policy::is_signed(b"{}", &register) && !pcr_policy::is_signed(b"no JSON", &register));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Secrets of the fleet, where systemd looks for credentials of services (systemd.exec(5), `LoadCredential=`): in memory, for
-//! root alone.
+//! Secrets of the fleet: in memory, for root alone, in a folder of their own, from which a service takes one by its path
+//! (systemd.exec(5), `LoadCredential=NAME:/run/fleeti-secrets/NAME`). Not in `/run/credstore`: there systemd's own services
+//! find by name what logs somebody in or clears a folder, and whoever sets secrets is not to be root for that.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -13,16 +14,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Makes the folder hold these secrets and no other. A secret is written beside its place and then put there, so that no
-/// service ever reads half of one.
+/// Makes the folder hold these secrets and no other; whether it held something else before. A secret is written beside its
+/// place and then put there, so that no service ever reads half of one.
 ///
 /// # Errors
 /// For a name that is none, or when the folder cannot be written.
-pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<()> {
+pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
     let named = secrets.iter().map(|(name, secret)| Ok((name.parse::<SecretName>()?, Zeroizing::new(STANDARD.decode(secret.expose())?))));
     let named = named.collect::<Result<BTreeMap<_, _>>>().context("a secret that is none")?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| folder.display().to_string())?;
+    let mut has_changed = false;
     for (name, bytes) in &named {
+        if fs::read(folder.join(name.as_str())).is_ok_and(|held| Zeroizing::new(held)[..] == bytes[..]) {
+            continue;
+        }
+        has_changed = true;
         // No name of a secret begins with a dot.
         let new = folder.join(format!(".{name}.new"));
         fs::remove_file(&new).ok();
@@ -37,9 +43,10 @@ pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<()> {
         if !keep {
             ensure!(entry.file_type()?.is_file(), "{} is no secret", entry.path().display());
             fs::remove_file(entry.path())?;
+            has_changed = true;
         }
     }
-    Ok(())
+    Ok(has_changed)
 }
 
 #[cfg(test)]
@@ -54,21 +61,22 @@ mod tests {
     #[test]
     fn the_folder_holds_the_secrets_that_came_last_for_root_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("credstore");
-        put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap();
-        put(&folder, &secrets(&[("wifi.psk", "two")])).unwrap();
+        let folder = dir.path().join("secrets");
+        assert!(put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap());
+        assert!(!put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap(), "the same again");
+        assert!(put(&folder, &secrets(&[("wifi.psk", "two")])).unwrap());
         assert_eq!(fs::read(folder.join("wifi.psk")).unwrap(), b"two");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&folder.join("wifi.psk"))), (0o700, 0o400));
-        put(&folder, &BTreeMap::new()).unwrap();
+        assert!(put(&folder, &BTreeMap::new()).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 
     #[test]
     fn a_name_that_leads_elsewhere_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("credstore");
+        let folder = dir.path().join("secrets");
         for bad in ["../passwd", "a/b", ".hidden", "", "A"] {
             assert!(put(&folder, &secrets(&[("good", "x"), (bad, "x")])).is_err(), "{bad:?}");
         }
