@@ -89,7 +89,7 @@ pub struct Trust {
 #[non_exhaustive]
 pub enum OverlayError {
     /// A file of the trust folder.
-    #[error("{path}: {source}; the trust folder is `public` of `fleeti pki init`")]
+    #[error("{path}: {source}; the trust folder is `public` of `fleeti pki init` (`fleeti pki pcr-key` makes a pcr.pem for an older one)")]
     Trust {
         /// Which.
         path: PathBuf,

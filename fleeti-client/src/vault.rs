@@ -20,9 +20,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn show_recovery_key(&self, id: &DeviceId, reason: &str) -> Result<Secret> {
-        let asked = ShowRecoveryKey { reason: reason.to_owned() };
-        Ok(self.post::<_, ShownRecoveryKey>(&format!("devices/{id}/recovery-key"), &asked).await?.key)
+    pub async fn show_recovery_key(&self, id: &DeviceId, request: &ShowRecoveryKey) -> Result<Secret> {
+        Ok(self.post::<_, ShownRecoveryKey>(&format!("devices/{id}/recovery-key"), request).await?.key)
     }
     /// The secrets of a fleet by their names.
     ///

@@ -68,6 +68,8 @@ pub struct Limits {
     pub challenge_ms: u64,
     /// The proof that a TPM that was shown is there, milliseconds.
     pub proving_ms: u64,
+    /// From one recovery key of a device to its next, seconds.
+    pub recovery_key_s: u64,
 }
 
 impl Config {
@@ -91,6 +93,7 @@ impl Config {
                 handshakes: 256,
                 challenge_ms: CHALLENGE_S * 1000,
                 proving_ms: 600_000,
+                recovery_key_s: 30,
             },
         }
     }

@@ -50,8 +50,8 @@ pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error
 
 /// A person wants to see the recovery key of a device.
 pub fn plan_show(device: DeviceId, wrapped: &str, actor: &str, reason: &str) -> Result<(EscrowWork, Act), Error> {
-    if !REASON.contains(&reason.chars().count()) || reason.chars().any(char::is_control) {
-        return Err(Error::Refused("why a recovery key is looked at has 3 to 160 characters, on one line"));
+    if !REASON.contains(&reason.len()) || reason.chars().any(char::is_control) {
+        return Err(Error::Refused("why a recovery key is looked at has 3 to 160 bytes, on one line"));
     }
     let act = Act::new(actor, "recovery-key.show", format!("{device}: {reason}"));
     Ok((EscrowWork::Show(device, decoded(wrapped)?), act))

@@ -5,7 +5,7 @@ use crate::boot::{self, BootWork, LastRelease};
 use crate::escrow::{self, EscrowWork};
 use crate::log::{AuditLog, LogError};
 use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
-use crate::wire::{ENTRIES_MAX, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
+use crate::wire::{ENTRIES_MAX, Kept, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::AuditProof;
@@ -46,9 +46,12 @@ pub struct Limits {
     pub boot_per_minute: u32,
     /// Releases signed in a minute.
     pub releases_per_minute: u32,
-    /// Secrets and recovery keys kept or given away in a minute.
+    /// Recovery keys kept and secrets given away in a minute: what devices bring about.
     pub secrets_per_minute: u32,
 }
+
+/// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
+const BY_PEOPLE_PER_MINUTE: u32 = 120;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -187,6 +190,7 @@ pub struct Keeper {
     boots: Bucket,
     releases: Bucket,
     secrets: Bucket,
+    by_people: Bucket,
     release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
@@ -203,7 +207,8 @@ impl Keeper {
         let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
         let releases = Bucket::new("--releases-per-minute", limits.releases_per_minute);
         let secrets = Bucket::new("--secrets-per-minute", limits.secrets_per_minute);
-        Ok(Self { keys, log, issued, boots, releases, secrets, release: LastRelease::default(), stated: None })
+        let by_people = Bucket::new("fixed", BY_PEOPLE_PER_MINUTE);
+        Ok(Self { keys, log, issued, boots, releases, secrets, by_people, release: LastRelease::default(), stated: None })
     }
 
     /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
@@ -359,13 +364,14 @@ impl Keeper {
 
     fn plan_escrow(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
         self.wrap_key()?;
+        let is_by_people = matches!(request, Request::ShowRecoveryKey { .. } | Request::Keep { kept: Kept::Secret { .. }, .. });
         let (work, act) = match request {
             Request::Keep { kept, secret } => escrow::plan_keep(kept, &secret)?,
             Request::ShowRecoveryKey { device, wrapped, actor, reason } => escrow::plan_show(device, &wrapped, &actor, &reason)?,
             Request::GiveSecrets { device, fleet, secrets } => escrow::plan_give(&device, fleet, secrets)?,
             _ => return Err(Refusal::Wrong("this is not about what is kept".into())),
         };
-        self.secrets.take(now_s)?;
+        if is_by_people { self.by_people.take(now_s) } else { self.secrets.take(now_s) }?;
         Ok((Work::Escrow(work), act))
     }
 

@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, RevocationReason};
 use fleeti_core::wire::device::Order;
+use fleeti_core::wire::vault::ShowRecoveryKey;
 use std::path::{Path, PathBuf};
 
 /// What to do with devices.
@@ -120,13 +121,17 @@ pub enum Command {
     },
     /// Show what opens a device's data partition without its TPM: after a repair, or when the disk is in another machine.
     ///
-    /// Who asked and why is in the audit log before the key is shown, and the device makes a new key at its next boot.
+    /// Who asked and why is in the audit log before the key is shown. The device makes a new key at the boot after it has
+    /// heard of that.
     /// With the disk at hand: `cryptsetup open /dev/disk/by-partlabel/fleeti-data data`, and the key as the passphrase.
     RecoveryKey {
         device: DeviceId,
         /// Why, in words.
         #[arg(long)]
         reason: String,
+        /// The one before: where the newest does not open the partition.
+        #[arg(long)]
+        previous: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -267,9 +272,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 });
                 Ok(())
             }
-            Command::RecoveryKey { device, reason, server } => {
-                let key = server.client()?.show_recovery_key(&device, &reason).await.map_err(refused)?;
-                let until = "it opens the data partition until the device has booted again and made a new one";
+            Command::RecoveryKey { device, reason, previous, server } => {
+                let key = server.client()?.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await.map_err(refused)?;
+                let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
                 output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| format!("{}\n{until}", key.expose()));
                 Ok(())
             }

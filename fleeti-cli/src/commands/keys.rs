@@ -32,6 +32,17 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
+    /// Make a key that signs what register 11 holds under a kernel image, so that it opens what devices sealed; its public half
+    /// beside it with `.pem`.
+    ///
+    /// `fleeti pki init` makes one. Elsewhere: KEY is offline/pcr.key, and its public half goes to public/pcr.pem before an
+    /// image is built.
+    PcrKey {
+        /// As in `offline/pcr.key`; must not exist.
+        key: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+    },
     /// Make a key in a token (PKCS#11), from which it cannot be taken. KEY holds its name there, and stands wherever a key
     /// file is asked for.
     ///
@@ -236,8 +247,9 @@ pub fn public_pem(key: &dyn Signer) -> Result<String, Failure> {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::ReleaseKey { key, passphrase } => person_key(&key, purpose::RELEASE, &passphrase, output),
-        Command::ApproverKey { key, passphrase } => person_key(&key, purpose::APPROVER, &passphrase, output),
+        Command::ReleaseKey { key, passphrase } => sealed_key(&key, (purpose::RELEASE, Algorithm::P384), &passphrase, output),
+        Command::ApproverKey { key, passphrase } => sealed_key(&key, (purpose::APPROVER, Algorithm::P384), &passphrase, output),
+        Command::PcrKey { key, passphrase } => sealed_key(&key, (purpose::PCR, Algorithm::Rsa2048), &passphrase, output),
         Command::TokenKey { key, uri, algorithm, passphrase } => token_key(&key, &uri, algorithm, &passphrase, output),
         Command::ReleaseKeys { public, add, remove, threshold } => release_keys(&public, &add, &remove, threshold, output),
         Command::OpenpgpKey { key, passphrase } => openpgp_key(&key, &passphrase, output),
@@ -248,8 +260,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-fn person_key(key: &Path, purpose: &str, passphrase: &Passphrase, output: &Output) -> CommandResult {
-    let made = SoftKey::generate(Algorithm::P384).map_err(Failure::plain)?;
+fn sealed_key(key: &Path, (purpose, algorithm): (&str, Algorithm), passphrase: &Passphrase, output: &Output) -> CommandResult {
+    let made = SoftKey::generate(algorithm).map_err(Failure::plain)?;
     let secret = made.to_pkcs8_der().map_err(Failure::plain)?;
     let sealed = fleeti_pki::sealed::seal(&secret, purpose, &passphrase.read()?).map_err(Failure::plain)?;
     written(key, &sealed, &made, output)

@@ -92,7 +92,7 @@ pub enum Command {
     /// The device's TPM has to have said so, at L4 at least (`fleeti attest show DEVICE`). What it said is compared with the
     /// manifest, written to DIR/boot-proof.json, signed, and given to the server. A fleet may ask for it before a release is
     /// rolled out to it: `fleeti attest policy FLEET --proved-releases true`. Where several people must sign, each of them
-    /// does this in the same directory.
+    /// does this in the same directory. What the device said, the server says: it verified the quote.
     Prove {
         /// The release directory.
         release: PathBuf,
@@ -144,8 +144,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Some((offline(purpose::DB)?, pem))
             };
             let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
-            let pcr = offline(purpose::PCR)?;
-            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db, pcr: Some(pcr.as_ref()) };
+            // Only an image that was built for such a key asks for it.
+            let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
+            let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
+            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db, pcr: pcr.as_deref() };
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let record = BuildRecord::read(&build).map_err(Failure::plain)?;
             let manifest =
@@ -250,14 +252,19 @@ async fn prove(dir: &Path, device: &DeviceId, key: &dyn Signer, client: fleeti_c
     let manifest = keys::read(&dir.join("manifest.json"))?;
     let (digest, manifest) = (sha256_hex(&manifest), Manifest::parse(&manifest).map_err(Failure::plain)?);
     let path = dir.join(PROOF);
-    // What somebody has signed already is signed as it is.
-    let bytes = if path.exists() {
-        keys::read(&path)?
-    } else {
-        let proof = proof_of(&manifest, digest.clone(), device, client.attestation(device).await.map_err(refused)?)?;
-        boot_proof::to_bytes(&proof).map_err(Failure::plain)?
-    };
-    BootProof::parse(&bytes).and_then(|p| p.check(&manifest, &digest)).map_err(Failure::plain)?;
+    let proof = proof_of(&manifest, digest.clone(), device, client.attestation(device).await.map_err(refused)?)?;
+    proof.check(&manifest, &digest).map_err(Failure::plain)?;
+    let mut bytes = boot_proof::to_bytes(&proof).map_err(Failure::plain)?;
+    // What somebody has signed already is signed as it is, where the device still says the same.
+    if path.exists() {
+        bytes = keys::read(&path)?;
+        let signed = BootProof::parse(&bytes).map_err(Failure::plain)?;
+        signed.check(&manifest, &digest).map_err(Failure::plain)?;
+        if signed.device != proof.device || signed.registers != proof.registers {
+            let hint = Some("name the device that is in it, or remove it and its signatures to begin anew");
+            return Err(Failure::new(format!("{} is of {}, or of other registers", path.display(), signed.device), hint));
+        }
+    }
     let signature = boot_proof::sign(&bytes, key).map_err(Failure::plain)?;
     keys::replace(&path, &bytes)?;
     keys::replace(&dir.join(format!("boot-proof.{}.sig", signature.key_id)), &signature.der)?;

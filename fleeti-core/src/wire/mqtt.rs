@@ -74,10 +74,15 @@ impl Down {
             Self::Secrets => "secrets",
         }
     }
+    /// What the topics of this device begin with.
+    #[must_use]
+    pub fn prefix(device: &DeviceId) -> String {
+        format!("{PREFIX}{device}/down/")
+    }
     /// The topic of this device.
     #[must_use]
     pub fn topic(self, device: &DeviceId) -> String {
-        format!("{PREFIX}{device}/down/{}", self.leaf())
+        format!("{}{}", Self::prefix(device), self.leaf())
     }
     /// Which of this device's topics `topic` is; `None` for everything else, wildcards included.
     #[must_use]

@@ -12,7 +12,7 @@ pub const SECRET_MAX: usize = 16 * 1024;
 pub const SECRETS_MAX: usize = 24;
 /// Longest recovery key, bytes.
 pub const RECOVERY_KEY_MAX: usize = 256;
-/// Shortest and longest reason for looking at a recovery key, characters.
+/// Shortest and longest reason for looking at a recovery key, bytes of UTF-8.
 pub const REASON: std::ops::RangeInclusive<usize> = 3..=160;
 /// How long a [`SecretsTicket`] is good for, seconds.
 pub const TICKET_S: u64 = 60;
@@ -74,8 +74,10 @@ pub struct SetSecret {
 pub struct RecoveryKeyStatus {
     /// Since when, Unix seconds.
     pub kept_s: u64,
-    /// When somebody saw it last; the device replaces it at its next boot.
+    /// When somebody saw it last; the device replaces it at the boot after it has heard of that.
     pub shown_s: Option<u64>,
+    /// Whether the one before is kept as well.
+    pub has_previous: bool,
 }
 
 /// Asks for the recovery key of a device.
@@ -84,6 +86,9 @@ pub struct RecoveryKeyStatus {
 pub struct ShowRecoveryKey {
     /// Why, in words: it is in the audit log for ever.
     pub reason: String,
+    /// The one before: where the newest does not open the partition.
+    #[serde(default)]
+    pub previous: bool,
 }
 
 /// The recovery key of a device.

@@ -2,9 +2,13 @@
 CREATE TABLE recovery_keys (
     device TEXT PRIMARY KEY REFERENCES devices (id),
     wrapped TEXT NOT NULL,
+    -- SHA-256 of the key, which has 256 random bits.
+    key_sha256 TEXT NOT NULL,
     kept_s BIGINT NOT NULL,
     -- When a person saw it last.
-    shown_s BIGINT
+    shown_s BIGINT,
+    -- The one before: whoever speaks for a device cannot take away what opens it.
+    previous TEXT
 );
 
 -- Secrets of fleets, for the signer alone.

@@ -4,7 +4,7 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::CommandStatus;
-use fleeti_core::wire::device::{Command, Outcome};
+use fleeti_core::wire::device::{Command, Order, Outcome};
 use sqlx::sqlite::SqlitePool;
 
 /// Most commands that may wait for one device; every one of them is looked at when something is delivered.
@@ -54,6 +54,17 @@ pub async fn pending(pool: &SqlitePool, device: &DeviceId) -> Result<Vec<Command
 pub async fn pending_count(tx: &mut Tx<'_>, device: &DeviceId) -> Result<i64, AppError> {
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await?)
+}
+
+/// Whether a device was ordered to do something since then, and it waits or was done.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_ordered(tx: &mut Tx<'_>, device: &DeviceId, order: Order, since_s: u64) -> Result<bool, AppError> {
+    let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND orders = $2 AND created_s >= $3 AND status <> 'expired'";
+    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(serde_json::to_string(&order)?).bind(seconds(since_s));
+    let found: i64 = query.fetch_one(&mut **tx).await?;
+    Ok(found > 0)
 }
 
 /// Keeps a device's answer. Only to its own commands.

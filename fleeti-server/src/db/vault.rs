@@ -5,38 +5,62 @@ use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 use sqlx::sqlite::SqlitePool;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
-struct RecoveryRow {
+struct Row {
     wrapped: String,
+    key_sha256: String,
     kept_s: i64,
     shown_s: Option<i64>,
+    previous: Option<String>,
 }
 
-/// The recovery key of a device, wrapped, and since when it is kept.
+/// What is kept of the recovery keys of a device.
+pub struct RecoveryRow {
+    /// The newest, wrapped.
+    pub wrapped: String,
+    /// The one before, wrapped.
+    pub previous: Option<String>,
+    /// SHA-256 of the newest.
+    pub key_sha256: String,
+    /// Since when, and when it was seen.
+    pub status: RecoveryKeyStatus,
+}
+
+/// The recovery keys of a device.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn recovery_key(pool: &SqlitePool, device: &DeviceId) -> Result<Option<(String, RecoveryKeyStatus)>, AppError> {
-    let sql = "SELECT wrapped, kept_s, shown_s FROM recovery_keys WHERE device = $1";
-    let row: Option<RecoveryRow> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
-    let status = |r: &RecoveryRow| RecoveryKeyStatus { kept_s: from_seconds(r.kept_s), shown_s: r.shown_s.map(from_seconds) };
-    Ok(row.map(|r| (r.wrapped.clone(), status(&r))))
+pub async fn recovery_key(pool: &SqlitePool, device: &DeviceId) -> Result<Option<RecoveryRow>, AppError> {
+    let sql = "SELECT wrapped, key_sha256, kept_s, shown_s, previous FROM recovery_keys WHERE device = $1";
+    let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
+    Ok(row.map(|r| RecoveryRow {
+        status: RecoveryKeyStatus {
+            kept_s: from_seconds(r.kept_s),
+            shown_s: r.shown_s.map(from_seconds),
+            has_previous: r.previous.is_some(),
+        },
+        wrapped: r.wrapped,
+        previous: r.previous,
+        key_sha256: r.key_sha256,
+    }))
 }
 
-/// Keeps the recovery key of a device; nobody has seen it.
+/// Keeps a recovery key of a device, and the one before; nobody has seen it.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_recovery_key(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s: u64) -> Result<(), AppError> {
-    let sql = "INSERT INTO recovery_keys (device, wrapped, kept_s) VALUES ($1, $2, $3) \
-               ON CONFLICT (device) DO UPDATE SET wrapped = excluded.wrapped, kept_s = excluded.kept_s, shown_s = NULL";
-    sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+pub async fn keep_recovery_key(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, key_sha256: &str, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO recovery_keys (device, wrapped, key_sha256, kept_s) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (device) DO UPDATE SET previous = recovery_keys.wrapped, wrapped = excluded.wrapped, \
+               key_sha256 = excluded.key_sha256, kept_s = excluded.kept_s, shown_s = NULL";
+    let query = sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(key_sha256).bind(seconds(now_s));
+    query.execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Somebody has seen the recovery key of a device.
+/// Somebody has seen the newest recovery key of a device.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -44,6 +68,15 @@ pub async fn set_shown(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s:
     let sql = "UPDATE recovery_keys SET shown_s = $3 WHERE device = $1 AND wrapped = $2";
     sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Devices whose recovery key somebody has seen, and that have not made a new one since.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
+    let ids: Vec<String> = sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL").fetch_all(pool).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
 /// How often the secrets of each fleet that has some have changed.

@@ -381,7 +381,10 @@ impl Session<'_> {
                 None => SubscribeReasonCode::NotAuthorized,
             });
         }
-        let refused = codes.contains(&SubscribeReasonCode::NotAuthorized);
+        // What a newer agent may know of its own is refused, and no reason to end the session.
+        let own = Down::prefix(&self.device);
+        let is_foreign = |path: &str| path.strip_prefix(&own).is_none_or(|leaf| !leaf.bytes().all(|b| b.is_ascii_lowercase()));
+        let refused = subscribe.filters.iter().any(|f| Down::of(&f.path, &self.device).is_none() && is_foreign(&f.path));
         self.write(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None })).await?;
         if refused {
             return close(DisconnectReasonCode::NotAuthorized, "subscribed what is not its own");

@@ -17,11 +17,12 @@ pub async fn get_recovery_key(app: Data<AppRef>, device: Path<DeviceId>) -> Resu
     Ok(Json(vault::recovery_key_status(&app, &device).await?))
 }
 
-/// Shows that key. Who asked and why is in the audit log first; the device makes a new one at its next boot.
+/// Shows that key. Who asked and why is in the audit log first; the device makes a new one at the boot after it
+/// has heard of that.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The key", body = ShownRecoveryKey)))]
 #[post("/devices/{device}/recovery-key")]
 pub async fn show_recovery_key(app: Data<AppRef>, device: Path<DeviceId>, body: Json<ShowRecoveryKey>) -> Result<impl Responder> {
-    let key = vault::show_recovery_key(&app, &device, &body.reason).await?;
+    let key = vault::show_recovery_key(&app, &device, &body).await?;
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(ShownRecoveryKey { key }))
 }
 

@@ -11,7 +11,8 @@ use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
 
 /// Takes a boot proof of a published release. Its signatures are the release keys', and what it says is what the release's
-/// own manifest says will be measured: nothing of it is believed because this server kept it.
+/// own manifest says will be measured. That a device measured it, those who signed believed by the word of the server that
+/// verified the quote.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Untrusted`] for one that proves nothing, or by too few.

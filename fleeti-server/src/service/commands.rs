@@ -4,6 +4,7 @@ use crate::app::{App, new_id, now_s};
 use crate::db::commands::PENDING_MAX;
 use crate::db::{self, Tx};
 use crate::error::AppError;
+use crate::service::vault;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
@@ -16,6 +17,7 @@ const VALID_S_MAX: u32 = 30 * 86_400;
 /// # Errors
 /// When the database does not answer.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
+    vault::order_new_recovery_key(app, device).await?;
     db::commands::pending(app.db.pool(), device).await
 }
 

@@ -110,6 +110,8 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -
 impl One {
     fn of(page: Page, device: &Device, proved: Proved, recovery: Option<&RecoveryKeyStatus>) -> Self {
         let (trouble, forgivable) = trouble(device);
+        let is_unsealed = recovery.is_some() && device.boot.as_ref().is_some_and(|b| b.sealed_data == Some(false));
+        let trouble = trouble.or_else(|| is_unsealed.then(unsealed));
         Self {
             page,
             d: DeviceRow::from(device),
@@ -141,6 +143,14 @@ fn escaped(text: &str) -> String {
 
 fn mono(text: &str) -> String {
     format!("<code>{}</code>", escaped(text))
+}
+
+/// A device whose data partition was sealed and is not any more.
+fn unsealed() -> Notice {
+    Notice {
+        message: "Its data partition was sealed to its TPM, and it says that it is not any more.".into(),
+        hint: Some("It is given no secrets. Somebody may have replaced the partition: provision the device anew.".into()),
+    }
 }
 
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {

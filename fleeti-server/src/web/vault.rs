@@ -11,13 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::vault::ShowRecoveryKey;
 use serde::Deserialize;
-
-/// Why somebody looks at a recovery key.
-#[derive(Deserialize)]
-pub struct Asked {
-    reason: String,
-}
 
 #[derive(Template)]
 #[template(path = "recovery.html")]
@@ -28,8 +23,13 @@ struct Shown {
 }
 
 /// The one page that is an answer to a form: it is not to be come back to.
-pub async fn show_recovery_key(app: Data<AppRef>, request: HttpRequest, device: Path<DeviceId>, form: Form<Asked>) -> Result<HttpResponse> {
-    let key = vault::show_recovery_key(&app, &device, form.reason.trim()).await?;
+pub async fn show_recovery_key(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    device: Path<DeviceId>,
+    form: Form<ShowRecoveryKey>,
+) -> Result<HttpResponse> {
+    let key = vault::show_recovery_key(&app, &device, &form).await?;
     let page = Page::new("/devices", &request, &[]);
     let shown = Shown { page, device: device.to_string(), key: key.expose().to_owned() };
     let body = shown.render().map_err(AppError::internal)?;

@@ -30,6 +30,10 @@ async fn foreign_and_odd_topics_end_the_session_of_the_one_who_tries() {
         attacker.subscribe(filter).await;
         assert_eq!(attacker.closed().await, Some(Reason::NotAuthorized), "{filter}");
     }
+    // What a newer agent knows of its own is refused, and nothing else.
+    let mut newer = Peer::session(&world, &b).await;
+    newer.subscribe(&format!("{}weather", Down::prefix(&b.id))).await;
+    newer.is_alive().await;
     bystander.is_alive().await;
 }
 

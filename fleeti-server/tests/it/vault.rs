@@ -2,15 +2,18 @@
 
 use crate::attestation::{Machine, question, send, world};
 use crate::peer::Peer;
+use crate::rollout::report_of;
 use crate::world::{TestDevice, World};
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::FleetId;
+use fleeti_core::update::State;
 use fleeti_core::wire::api::CreateCommand;
 use fleeti_core::wire::attestation::{Evidence, Secret};
 use fleeti_core::wire::device::{Command, Order};
-use fleeti_core::wire::mqtt::Down;
-use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket};
+use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey};
+use fleeti_server::service::devices::received;
 use fleeti_testkit::tpm::Maker;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
@@ -59,6 +62,13 @@ async fn fetch(world: &World, device: &TestDevice, ticket: &Secret) -> Result<Se
     let http = world.https(device.tls.as_ref().clone());
     let response = http.post(world.url("/secrets")).json(&FetchSecrets { ticket: ticket.clone() }).send().await.unwrap();
     if response.status().is_success() { Ok(response.json().await.unwrap()) } else { Err(response.status()) }
+}
+
+/// The device says whether its data partition is sealed.
+async fn say_sealed(world: &World, device: &TestDevice, sealed: bool) {
+    let mut report: serde_json::Value = serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+    report["boot"]["sealed_data"] = sealed.into();
+    received(&world.server.app, &device.id, Up::Report, report.to_string().as_bytes()).await.unwrap();
 }
 
 /// Whether bytes are anywhere in what the server keeps.
@@ -113,6 +123,17 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     assert_eq!(fetch(&world, &device, &second.ticket).await, Err(StatusCode::FORBIDDEN), "the policy has changed since");
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
 
+    // Who had a sealed data partition and says that it is plain by now keeps nothing in the clear.
+    assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
+    let third = {
+        answer(&world, &machine, &device, &mut peer, |_| ()).await;
+        ticket(&world, &device, &mut peer).await.unwrap()
+    };
+    say_sealed(&world, &device, false).await;
+    assert_eq!(fetch(&world, &device, &third.ticket).await, Err(StatusCode::FORBIDDEN), "not sealed any more");
+    answer(&world, &machine, &device, &mut peer, |_| ()).await;
+    assert_eq!(ticket(&world, &device, &mut peer).await, None);
+
     // What contradicts gets none.
     answer(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32)))).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
@@ -140,6 +161,10 @@ async fn secrets_have_names_and_limits_and_go_as_they_came() {
     assert!(world.client.remove_secret(&demo(), &"large".parse().unwrap()).await.is_err());
 }
 
+fn asked(reason: &str) -> ShowRecoveryKey {
+    ShowRecoveryKey { reason: reason.to_owned(), previous: false }
+}
+
 async fn keep(world: &World, device: &TestDevice, key: &str) -> StatusCode {
     let http = world.https(device.tls.as_ref().clone());
     let body = RecoveryKey { key: Secret::new(key.to_owned()) };
@@ -148,10 +173,10 @@ async fn keep(world: &World, device: &TestDevice, key: &str) -> StatusCode {
 
 #[actix_web::test]
 async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_replaced() {
-    let world = World::new().await;
+    let world = World::with(|c| c.limits.recovery_key_s = 0).await;
     let (device, other) = (world.enroll().await, world.enroll().await);
     assert!(world.client.recovery_key(&device.id).await.is_err());
-    assert!(world.client.show_recovery_key(&device.id, "none yet").await.is_err());
+    assert!(world.client.show_recovery_key(&device.id, &asked("none yet")).await.is_err());
     for bad in ["", "no recovery key", "ABC", &"a".repeat(257)] {
         assert_eq!(keep(&world, &device, bad).await, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
     }
@@ -161,10 +186,10 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     assert_eq!(world.client.recovery_key(&device.id).await.unwrap().shown_s, None);
 
     for bad in ["", "ab", &"x".repeat(161), "two\nlines"] {
-        assert!(world.client.show_recovery_key(&device.id, bad).await.unwrap_err().to_string().contains("reason"), "{bad:?}");
+        assert!(world.client.show_recovery_key(&device.id, &asked(bad)).await.unwrap_err().to_string().contains("reason"), "{bad:?}");
     }
     assert!(!world.audit().await.contains("recovery-key.show"), "nobody has seen it");
-    let shown = world.client.show_recovery_key(&device.id, "mainboard replaced").await.unwrap();
+    let shown = world.client.show_recovery_key(&device.id, &asked("mainboard replaced")).await.unwrap();
     assert_eq!(shown.expose(), RECOVERY_KEY);
     assert!(world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some());
     let audit = world.audit().await;
@@ -180,13 +205,19 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
         }
     };
     assert_eq!(order, Order::NewRecoveryKey);
+    assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT, "the same again");
+    assert!(world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some(), "and it was seen all the same");
     assert_eq!(keep(&world, &device, "abcdefgh-abcdefgh").await, StatusCode::NO_CONTENT);
-    assert_eq!(world.client.recovery_key(&device.id).await.unwrap().shown_s, None, "nobody has seen the new one");
+    let status = world.client.recovery_key(&device.id).await.unwrap();
+    assert_eq!((status.shown_s, status.has_previous), (None, true), "nobody has seen the new one");
+    // Whoever speaks for a device may lie: the one before is still there.
+    let before = ShowRecoveryKey { previous: true, ..asked("the newest does not open it") };
+    assert_eq!(world.client.show_recovery_key(&device.id, &before).await.unwrap().expose(), RECOVERY_KEY);
 
     // Whoever can write rows does not get the key of one device as that of another.
     assert_eq!(keep(&world, &other, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let sql = "UPDATE recovery_keys SET wrapped = (SELECT wrapped FROM recovery_keys WHERE device = $1) WHERE device = $2";
     sqlx::query(sql).bind(device.id.as_str()).bind(other.id.as_str()).execute(world.server.app.db.pool()).await.unwrap();
-    let refused = world.client.show_recovery_key(&other.id, "swapped rows").await.unwrap_err().to_string();
+    let refused = world.client.show_recovery_key(&other.id, &asked("swapped rows")).await.unwrap_err().to_string();
     assert!(refused.contains("refuses"), "{refused}");
 }
