@@ -16,8 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
-/// Its name, and that of its mapping.
+/// Of its mapping.
 const NAME: &str = "fleeti-data";
+/// Its number on the disk: the one after both slots. Not its name, which the kernel does not know of a partition that was
+/// made a moment ago, and which anybody can give to another one.
+const NUMBER: &str = "6";
 /// Registers 11 and 12 of the SHA-256 bank, as the kernel reads them.
 const REGISTERS: [&str; 2] = ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
 const MAPPING: &str = "/dev/mapper/fleeti-data";
@@ -39,8 +42,7 @@ pub fn is_sealed() -> bool {
     Path::new(MAPPING).exists()
 }
 
-/// The data partition: on the disk of the verified root and on no other, however somebody has called a partition of a
-/// stick. `None` before the first boot has made it.
+/// The data partition: on the disk of the verified root and on no other. `None` before the first boot has made it.
 ///
 /// # Errors
 /// When the root is on no disk.
@@ -53,10 +55,9 @@ fn partition() -> Result<Option<PathBuf>> {
     partition_of(&disk)
 }
 
-/// The partition of this name of a disk (its folder in `/sys`).
+/// That partition of a disk (its folder in `/sys`).
 fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
-    let named = format!("PARTNAME={NAME}");
-    let is_ours = |e: &fs::DirEntry| fs::read_to_string(e.path().join("uevent")).is_ok_and(|text| text.lines().any(|l| l == named));
+    let is_ours = |e: &fs::DirEntry| fs::read_to_string(e.path().join("partition")).is_ok_and(|number| number.trim() == NUMBER);
     let found = fs::read_dir(disk)?.flatten().find(is_ours);
     Ok(found.map(|e| Path::new("/dev").join(e.file_name())))
 }
@@ -67,6 +68,10 @@ fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
 /// When it cannot be made, or the TPM does not open it. A boot on trial gives way to the other slot then; one that was kept
 /// is tried again every few minutes, until somebody comes with the recovery key.
 pub fn open(paths: &Paths) -> Result<()> {
+    opened(paths).inspect_err(|e| boot::say(&format!("fleeti: no data partition: {e:#}")))
+}
+
+fn opened(paths: &Paths) -> Result<()> {
     if partition()?.is_none() {
         make(paths)?;
     }
@@ -240,16 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn the_partition_is_found_by_its_name_on_its_own_disk() {
+    fn the_partition_is_the_one_after_both_slots_of_its_own_disk() {
         let (dir, _) = device();
-        for (name, label) in [("vda1", "esp"), ("vda6", NAME)] {
-            fs::create_dir_all(dir.path().join("vda").join(name)).unwrap();
-            fs::write(dir.path().join("vda").join(name).join("uevent"), format!("DEVNAME={name}\nPARTNAME={label}\n")).unwrap();
+        for number in [1, 5, 6] {
+            let folder = dir.path().join(format!("vda/vda{number}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("partition"), format!("{number}\n")).unwrap();
         }
-        fs::create_dir_all(dir.path().join("sdb/sdb1")).unwrap();
-        fs::write(dir.path().join("sdb/sdb1/uevent"), format!("PARTNAME={NAME}-of-somebody\n")).unwrap();
+        fs::create_dir_all(dir.path().join("vda/queue")).unwrap();
         assert_eq!(partition_of(&dir.path().join("vda")).unwrap().as_deref(), Some(Path::new("/dev/vda6")));
-        assert_eq!(partition_of(&dir.path().join("sdb")).unwrap(), None);
+        fs::remove_dir_all(dir.path().join("vda/vda6")).unwrap();
+        assert_eq!(partition_of(&dir.path().join("vda")).unwrap(), None);
     }
 
     #[test]
