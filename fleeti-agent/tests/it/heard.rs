@@ -2,13 +2,18 @@
 
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
+use fleeti_agent::driver::{Driver, Parts};
 use fleeti_agent::heard::Heard;
+use fleeti_agent::helper::Helper;
+use fleeti_agent::outbox::Outbox;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX};
+use fleeti_core::update::{FailureCode, State};
+use fleeti_core::wire::device::{BootSummary, DesiredState, LogGrowth, Notice, REVOKED_MAX, Report, Slot, Verity};
 use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use std::sync::Arc;
 use fleeti_pki::{bundle, crl};
 
 /// Server, and a device that runs kiosk@1.
@@ -175,4 +180,63 @@ async fn a_trust_bundle_never_goes_back() {
     assert!(alarm.unwrap().contains("has trust bundle 1, this device has 2 already"));
     announce(&scene, 3, 3).await.unwrap();
     assert_eq!(scene.heard.report().0, 3);
+}
+
+/// A driver in a state that was kept, what it has heard, and what it says.
+fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<Outbox>) {
+    std::fs::write(scene.bench.paths.state.join("update.json"), kept.to_string()).unwrap();
+    let outbox = Arc::new(Outbox::open(&scene.bench.paths.state.join("outbox")).unwrap());
+    let heard = Arc::new(Heard::open(&scene.bench.paths).unwrap());
+    let boot = BootSummary {
+        boot_id: "b".into(),
+        running: "kiosk@1".parse().unwrap(),
+        slot: Slot::A,
+        verity: Verity::Verified,
+        secure_boot: true,
+        pcr11: None,
+        firmware: None,
+        sealed_data: None,
+    };
+    let parts = Parts {
+        paths: scene.bench.paths.clone(),
+        // Nobody answers there: what is revoked needs no helper.
+        helper: Helper::at(scene.bench.paths.socket()),
+        outbox: Arc::clone(&outbox),
+        outbox_changed: Arc::default(),
+        http: scene.http.clone(),
+        https_url: scene.server.url.clone(),
+        boot,
+        heard: Arc::clone(&heard),
+    };
+    (Driver::new(parts).unwrap().0, heard, outbox)
+}
+
+#[tokio::test]
+async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
+    let kept = |state: serde_json::Value| {
+        serde_json::json!({"state": state, "generation": 1, "sequence": 1, "rolled_back": [], "wish": "3", "forgiveness": null})
+    };
+    let states = [
+        serde_json::json!({"type": "idle"}),
+        serde_json::json!({"type": "staging", "target": "3", "attempt": 1}),
+        serde_json::json!({"type": "staged", "target": "3", "arm_attempts": 0}),
+    ];
+    for state in states {
+        // Heard before it is offered, and heard on the way.
+        for is_offered_again in [true, false] {
+            let scene = Scene::new();
+            let (mut driver, heard, outbox) = driver(&scene, &kept(state.clone()));
+            let notice = Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
+            heard.listen(&notice, &scene.http, &scene.server.url).await.unwrap();
+            if is_offered_again {
+                let release = Some("kiosk@3".parse().unwrap());
+                driver.desired(DesiredState { generation: 2, release, forgiven: None, boot_change: None, critical: vec![] }).await.unwrap();
+            } else {
+                driver.heard().await.unwrap();
+            }
+            let said: Report = serde_json::from_slice(&outbox.first().unwrap().unwrap().payload).unwrap();
+            let revoked = State::Failed { target: "3".parse().unwrap(), code: FailureCode::Revoked };
+            assert_eq!(said.update, revoked, "{state} {is_offered_again}");
+        }
+    }
 }
