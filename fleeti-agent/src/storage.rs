@@ -137,8 +137,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about to get. A key that was
-/// made and lost in a power cut is replaced.
+/// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about to get. Older ones open it
+/// until the server keeps this one, so that there is always one that somebody has.
 ///
 /// # Errors
 /// When the TPM does not open the partition, or the key cannot be kept.
@@ -151,14 +151,34 @@ pub fn add_recovery_key(paths: &Paths) -> Result<()> {
 
 fn enroll_recovery_key(paths: &Paths) -> Result<()> {
     let device = partition()?.context("there is no data partition")?;
-    let mut enroll = Command::new("/usr/bin/systemd-cryptenroll");
-    enroll.args(["--unlock-tpm2-device=auto", "--wipe-slot=recovery", "--recovery-key"]).arg(device).stdin(Stdio::null());
-    let output = enroll.output().context("systemd-cryptenroll")?;
-    let key = Zeroizing::new(output.stdout);
+    let before = recovery_slots(&cryptenroll(&device, &[])?);
+    let key = cryptenroll(&device, &["--unlock-tpm2-device=auto", "--recovery-key"])?;
+    let key = key.trim();
+    ensure!(is_recovery_key(key.as_bytes()), "systemd-cryptenroll gave no recovery key");
+    let after = recovery_slots(&cryptenroll(&device, &[])?);
+    let slot = after.into_iter().find(|slot| !before.contains(slot)).context("the recovery key has no slot")?;
+    // The key last: without it the slot is nobody's, and a boot makes another one.
+    write_durably(&slot_of(paths), slot.to_string().as_bytes())?;
+    write_durably(&waiting(paths), key.as_bytes()).context("the recovery key")
+}
+
+/// What systemd-cryptenroll says on its standard output.
+fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing<String>> {
+    let mut command = Command::new("/usr/bin/systemd-cryptenroll");
+    let output = command.args(arguments).arg(device).stdin(Stdio::null()).output().context("systemd-cryptenroll")?;
+    let said = Zeroizing::new(output.stdout);
     ensure!(output.status.success(), "systemd-cryptenroll: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
-    let key = key.trim_ascii();
-    ensure!(is_recovery_key(key), "systemd-cryptenroll gave no recovery key");
-    write_durably(&waiting(paths), key).context("the recovery key")
+    Ok(Zeroizing::new(std::str::from_utf8(&said).context("systemd-cryptenroll")?.to_owned()))
+}
+
+/// Slots that a recovery key opens, of the table that systemd-cryptenroll shows.
+fn recovery_slots(table: &str) -> Vec<u32> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let slot = words.next()?.parse().ok()?;
+        (words.next()? == "recovery").then_some(slot)
+    };
+    table.lines().filter_map(row).collect()
 }
 
 /// Words of lower-case letters with dashes between them.
@@ -169,6 +189,11 @@ fn is_recovery_key(key: &[u8]) -> bool {
 /// A recovery key that the server does not have yet.
 fn waiting(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key")
+}
+
+/// The number of its slot.
+fn slot_of(paths: &Paths) -> PathBuf {
+    paths.helper_state.join("recovery-key.slot")
 }
 
 /// The digest of the one that it has.
@@ -188,15 +213,33 @@ pub fn recovery_key(paths: &Paths) -> Result<Option<Zeroizing<String>>> {
     }
 }
 
-/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): it need not be here any more.
+/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): older ones open nothing any more, and it need
+/// not be here.
 ///
 /// # Errors
-/// When it is another one that waits.
+/// When it is another one that waits, or the older ones stay.
 pub fn recovery_key_kept(paths: &Paths, sha256: &str) -> Result<()> {
     let Some(key) = recovery_key(paths)? else { bail!("no recovery key waits") };
     ensure!(sha256_hex(key.as_bytes()) == sha256, "the server keeps another recovery key");
+    if is_sealed() {
+        end_older_keys(paths)?;
+    }
     write_durably(&kept(paths), sha256.as_bytes())?;
     Ok(fs::remove_file(waiting(paths))?)
+}
+
+/// Ends every recovery key but the one that waits, which opens the partition for that: the TPM does not any more.
+fn end_older_keys(paths: &Paths) -> Result<()> {
+    let device = partition()?.context("there is no data partition")?;
+    let own: u32 = fs::read_to_string(slot_of(paths))?.trim().parse().context("the recovery key's slot")?;
+    let slots = recovery_slots(&cryptenroll(&device, &[])?);
+    ensure!(slots.contains(&own), "slot {own} is not one of a recovery key");
+    let older: Vec<_> = slots.iter().filter(|slot| **slot != own).map(u32::to_string).collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    let key = format!("--unlock-key-file={}", waiting(paths).display());
+    cryptenroll(&device, &[&key, &format!("--wipe-slot={}", older.join(","))]).map(drop)
 }
 
 /// Has the next boot make a new recovery key, and end this one: somebody has seen it.
@@ -234,6 +277,12 @@ mod tests {
         forget_recovery_key(&paths).unwrap();
         assert!(!kept(&paths).exists());
         forget_recovery_key(&paths).unwrap();
+    }
+
+    #[test]
+    fn slots_are_read_from_the_table_that_systemd_shows() {
+        assert_eq!(recovery_slots("SLOT TYPE    \n   0 tpm2\n   1 recovery\n   3 recovery\n   4 password\n"), [1, 3]);
+        assert_eq!(recovery_slots("No slots found.\n"), [] as [u32; 0]);
     }
 
     #[test]

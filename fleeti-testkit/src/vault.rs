@@ -9,7 +9,7 @@ use fleeti_core::id::DeviceId;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SECTOR: u64 = 512;
 /// LUKS2's header with its key slots (LUKS2 On-Disk Format, 2), and a little of what it encrypts.
@@ -52,6 +52,19 @@ impl World {
         let opened = open.wait()?.success();
         fs::remove_file(&header)?;
         Ok(opened)
+    }
+
+    /// Waits until a recovery key does not open the data partition any more.
+    ///
+    /// # Errors
+    /// When it still does after a while.
+    pub fn recovery_key_ends(&self, cache: &Cache, folder: &str, key: &str) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while self.opens_data(cache, folder, key)? {
+            ensure!(Instant::now() < until, "the recovery key that was shown still opens the data partition");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
     }
 
     /// Sets a secret of the fleet and waits until a service of the device has read it.

@@ -13,8 +13,8 @@ use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use std::sync::Arc;
 use fleeti_pki::{bundle, crl};
+use std::sync::Arc;
 
 /// Server, and a device that runs kiosk@1.
 struct Scene {
@@ -213,9 +213,7 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<O
 
 #[tokio::test]
 async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
-    let kept = |state: serde_json::Value| {
-        serde_json::json!({"state": state, "generation": 1, "sequence": 1, "rolled_back": [], "wish": "3", "forgiveness": null})
-    };
+    let kept = |state: serde_json::Value| serde_json::json!({"state": state, "generation": 1, "sequence": 1, "rolled_back": [], "wish": "3", "forgiveness": null});
     let states = [
         serde_json::json!({"type": "idle"}),
         serde_json::json!({"type": "staging", "target": "3", "attempt": 1}),
