@@ -2,6 +2,7 @@
 //! again as it was. Which reader, the environment says: one program is one build.
 #![no_main]
 
+use fleeti_core::boot_proof::BootProof;
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::device::{BootVariable, SignedBundle};
 use fleeti_pki::approval::{Intent, Policy};
@@ -75,10 +76,10 @@ const READERS: &[(&str, Reader)] = &[
         let _ = authenticode::check_root_hash(data, "");
         let _ = predicted::register_11(data, 257, "enter-initrd");
         let _ = predicted::register_9(data, 257);
-        if let Ok(more) = pe::with_section(data, ".fuzz", b"what is added") {
-            assert!(authenticode::digest(&more).is_ok(), "a section lies between its neighbours");
-        }
         let digest = authenticode::digest(data);
+        if let (Ok(more), Ok(_)) = (pe::with_section(data, ".fuzz", b"what is added"), &digest) {
+            assert!(authenticode::digest(&more).is_ok(), "a section lies behind its neighbours");
+        }
         if let (Ok(signatures), Ok(digest)) = (authenticode::signatures(data), digest) {
             for signature in &signatures {
                 let _ = authenticode::verify(signature, &digest, &SOMEBODY.certificate);
@@ -101,6 +102,7 @@ const READERS: &[(&str, Reader)] = &[
         let _ = crl::entries(data);
     }),
     ("manifest", |data| {
+        let _ = BootProof::parse(data);
         let _ = manifest::verify(data, &[], &SOMEBODY.release);
         if let Ok(read) = Manifest::parse(data) {
             let again = manifest::to_bytes(&read).expect("what was read can be written");
