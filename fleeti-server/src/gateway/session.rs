@@ -343,7 +343,7 @@ impl Session<'_> {
                 let received = attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await;
                 received.map(|log| {
                     self.heard_log = Some(log);
-                    self.has_proved = true;
+                    self.has_proved = self.subscribed.contains(&Down::Secrets);
                 })
             }
             Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
@@ -428,13 +428,13 @@ impl Session<'_> {
             }
         }
         self.held_back |= self.challenge && self.subscribed.contains(&Down::Challenge);
-        if self.subscribed.contains(&Down::Secrets) && self.has_proved && self.in_flight.len() < IN_FLIGHT_MAX {
+        if self.has_proved && self.in_flight.len() < IN_FLIGHT_MAX {
             self.has_proved = false;
             if let Some(ticket) = vault::ticket(self.app, &self.device).await? {
                 self.send(Down::Secrets, &serde_json::to_vec(&ticket)?).await?;
             }
         }
-        self.held_back |= self.has_proved && self.subscribed.contains(&Down::Secrets);
+        self.held_back |= self.has_proved;
         if self.subscribed.contains(&Down::Command) && self.commands {
             self.commands = false;
             for command in commands::pending(self.app, &self.device).await? {
