@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::vault::{REASON, RECOVERY_KEY_MAX, SECRET_MAX, SECRETS_MAX};
+use fleeti_core::wire::vault::{RECOVERY_KEY_MAX, SECRET_MAX, SECRETS_MAX, is_reason};
 use fleeti_pki::audit::Act;
 use fleeti_pki::wrap::{WrapKey, Wrapped};
 use fleeti_pki::{Error, base64_text};
@@ -50,7 +50,7 @@ pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error
 
 /// A person wants to see the recovery key of a device.
 pub fn plan_show(device: DeviceId, wrapped: &str, actor: &str, reason: &str) -> Result<(EscrowWork, Act), Error> {
-    if !REASON.contains(&reason.len()) || reason.chars().any(char::is_control) {
+    if !is_reason(reason) {
         return Err(Error::Refused("why a recovery key is looked at has 3 to 160 bytes, on one line"));
     }
     let act = Act::new(actor, "recovery-key.show", format!("{device}: {reason}"));

@@ -3,6 +3,7 @@
 
 use crate::boot::{self, BootWork, LastRelease};
 use crate::escrow::{self, EscrowWork};
+use crate::limits::{BY_PEOPLE_PER_MINUTE, Bucket, Exhausted, Limits};
 use crate::log::{AuditLog, LogError};
 use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
 use crate::wire::{ENTRIES_MAX, Kept, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
@@ -36,28 +37,6 @@ const STATEMENT_S: u64 = 60;
 
 /// What the signer writes into the log by itself, and nobody else may.
 const OWN_ACTIONS: [&str; 7] = ["certificate.", "revocation-list.", "boot.", "signer.", "release.sign", "recovery-key.", "secret."];
-
-/// How many certificates may be issued.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Certificates in a minute.
-    pub certificates_per_minute: u32,
-    /// Secure Boot keys made, variables changed and programs signed in a minute.
-    pub boot_per_minute: u32,
-    /// Releases signed in a minute.
-    pub releases_per_minute: u32,
-    /// Recovery keys kept and secrets given away in a minute: what devices bring about.
-    pub secrets_per_minute: u32,
-}
-
-/// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
-const BY_PEOPLE_PER_MINUTE: u32 = 120;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10, secrets_per_minute: 6_000 }
-    }
-}
 
 /// A key that may be used for one purpose, with its certificate.
 pub struct Issuer {
@@ -116,30 +95,6 @@ pub struct Keys {
     pub crl_url: Option<String>,
 }
 
-/// Tokens that come back with time.
-struct Bucket {
-    option: &'static str,
-    per_minute: u32,
-    left: u32,
-    minute: u64,
-}
-
-impl Bucket {
-    fn new(option: &'static str, per_minute: u32) -> Self {
-        Self { option, per_minute, left: 0, minute: 0 }
-    }
-    fn take(&mut self, now_s: u64) -> Result<(), Refusal> {
-        if self.minute != now_s / 60 {
-            (self.minute, self.left) = (now_s / 60, self.per_minute);
-        }
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or_else(|| Refusal::Limited(format!("more than {} in a minute; the signer's limit is {}", self.per_minute, self.option)))?;
-        Ok(())
-    }
-}
-
 /// Why nothing is signed.
 enum Refusal {
     /// The request is wrong.
@@ -154,6 +109,12 @@ impl Refusal {
             Self::Wrong(reason) => Response::Refused { reason },
             Self::Limited(reason) => Response::Limited { reason },
         }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(e: Exhausted) -> Self {
+        Self::Limited(e.0)
     }
 }
 
@@ -432,7 +393,7 @@ impl Keeper {
             Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
             None => Err(Refusal::Wrong("there are no keys that sign releases here (pki/signing)".into())),
         };
-        let planned = planned.and_then(|job| self.releases.take(now_s).map(|()| job));
+        let planned = planned.and_then(|job| self.releases.take(now_s).map(|()| job).map_err(Refusal::from));
         let mut job = match planned {
             Ok(job) => job,
             Err(refusal) => return Ok(Err(refusal.response())),

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::keeper::{Keeper, Limits};
+use fleeti_signer::keeper::Keeper;
+use fleeti_signer::limits::Limits;
 use fleeti_signer::{keys, socket};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

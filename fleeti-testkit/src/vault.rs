@@ -9,7 +9,7 @@ use fleeti_core::id::DeviceId;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SECTOR: u64 = 512;
 /// LUKS2's header with its key slots (LUKS2 On-Disk Format, 2), and a little of what it encrypts.
@@ -54,17 +54,12 @@ impl World {
         Ok(opened)
     }
 
-    /// Waits until a recovery key does not open the data partition any more.
+    /// Waits until the server keeps a recovery key that was made in this boot: the older ones have ended then.
     ///
     /// # Errors
-    /// When it still does after a while.
-    pub fn recovery_key_ends(&self, cache: &Cache, folder: &str, key: &str) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        while self.opens_data(cache, folder, key)? {
-            ensure!(Instant::now() < until, "the recovery key that was shown still opens the data partition");
-            std::thread::sleep(Duration::from_secs(1));
-        }
-        Ok(())
+    /// When the device does not say so in time.
+    pub fn recovery_key_is_kept(&self) -> Result<String> {
+        self.said_since("fleeti: the server keeps the recovery key", PATIENCE)
     }
 
     /// Sets a secret of the fleet and waits until a service of the device has read it.

@@ -355,6 +355,14 @@ impl World {
         Ok(found)
     }
 
+    /// The same, and what was said before it is not forgotten: for what comes in any order.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn said_since(&self, text: &str, timeout: Duration) -> Result<String> {
+        Ok(self.vm.as_ref().context("the device is off")?.wait_for(text, self.seen, timeout)?.1)
+    }
+
     /// The only device, once `wanted` holds.
     ///
     /// # Errors

@@ -17,6 +17,18 @@ pub const REASON: std::ops::RangeInclusive<usize> = 3..=160;
 /// How long a [`SecretsTicket`] is good for, seconds.
 pub const TICKET_S: u64 = 60;
 
+/// Whether a text is a recovery key as systemd-cryptenroll(1) makes one: lower-case letters with dashes between them.
+#[must_use]
+pub fn is_recovery_key(text: &str) -> bool {
+    (1..=RECOVERY_KEY_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// Whether a text may be the reason for looking at a recovery key: one line of [`REASON`].
+#[must_use]
+pub fn is_reason(text: &str) -> bool {
+    REASON.contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// `PUT /recovery-key` of a device: what opens its data partition without its TPM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,4 +109,17 @@ pub struct ShownRecoveryKey {
     /// For `cryptsetup open`, or the prompt of any Linux that is started beside the disk.
     #[schema(value_type = String)]
     pub key: Secret,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_recovery_key_is_none() {
+        assert!(is_recovery_key("vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj"));
+        for bad in ["", "Error: no", "abc\ndef", &"a".repeat(RECOVERY_KEY_MAX + 1)] {
+            assert!(!is_recovery_key(bad), "{bad:?}");
+        }
+    }
 }

@@ -46,42 +46,25 @@ impl Sent {
 
     /// Spoils one thing; which.
     fn spoil(&mut self, random: &mut StdRng) -> &'static str {
-        let flip = |bytes: &mut Vec<u8>, random: &mut StdRng| {
-            let at = random.random_range(0..bytes.len());
-            bytes[at] ^= 1 << random.random_range(0..8);
-        };
-        match random.random_range(0..7) {
-            0 => {
-                flip(&mut self.said, random);
-                "a bit of what was said"
-            }
-            1 => {
-                flip(&mut self.signature, random);
-                "a bit of the signature"
-            }
-            2 => {
-                flip(&mut self.nonce, random);
-                "a bit of the nonce"
-            }
-            3 => {
-                flip(&mut self.values, random);
-                "a bit of a register"
-            }
-            4 => {
-                let keep = random.random_range(0..self.said.len());
-                self.said.truncate(keep);
-                "what was said, cut off"
-            }
-            5 => {
-                let keep = random.random_range(0..self.signature.len());
-                self.signature.truncate(keep);
-                "the signature, cut off"
-            }
+        let (is_cut, bytes, what) = match random.random_range(0..7) {
+            0 => (false, &mut self.said, "a bit of what was said"),
+            1 => (false, &mut self.signature, "a bit of the signature"),
+            2 => (false, &mut self.nonce, "a bit of the nonce"),
+            3 => (false, &mut self.values, "a bit of a register"),
+            4 => (true, &mut self.said, "what was said, cut off"),
+            5 => (true, &mut self.signature, "the signature, cut off"),
             _ => {
                 random.fill_bytes(&mut self.nonce);
-                "another nonce"
+                return "another nonce";
             }
+        };
+        let at = random.random_range(0..bytes.len());
+        if is_cut {
+            bytes.truncate(at)
+        } else {
+            bytes[at] ^= 1 << random.random_range(0..8)
         }
+        what
     }
 }
 

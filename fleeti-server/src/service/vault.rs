@@ -14,13 +14,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
-use fleeti_core::wire::api::{CreateCommand, Event};
+use fleeti_core::wire::api::{CreateCommand, Device, Event};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::device::Order;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{
-    FleetSecret, REASON, RECOVERY_KEY_MAX, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket,
-    ShowRecoveryKey, TICKET_S,
+    FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey, TICKET_S,
+    is_reason, is_recovery_key,
 };
 use fleeti_signer::wire::{Kept, Request, Response};
 use std::collections::{HashMap, HashSet};
@@ -116,8 +116,7 @@ async fn wrapped(app: &App, kept: Kept, secret: Secret) -> Result<String, AppErr
 /// [`Code::Invalid`] for what is none; [`Code::Unavailable`] for the next one at once.
 pub async fn keep_recovery_key(app: &App, device: &DeviceId, sent: &RecoveryKey) -> Result<(), AppError> {
     let key = sent.key.expose();
-    let is_one = (1..=RECOVERY_KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    if !is_one {
+    if !is_recovery_key(key) {
         return Err(AppError::new(Code::Invalid, "key: this is no recovery key of systemd-cryptenroll"));
     }
     let sha256 = sha256_hex(key.as_bytes());
@@ -160,7 +159,7 @@ fn no_recovery_key(device: &DeviceId) -> AppError {
 /// [`Code::NotFound`] when there is none; [`Code::Invalid`] for a reason that is none.
 pub async fn show_recovery_key(app: &App, device: &DeviceId, request: &ShowRecoveryKey) -> Result<Secret, AppError> {
     let reason = request.reason.trim();
-    if !REASON.contains(&reason.len()) || reason.chars().any(char::is_control) {
+    if !is_reason(reason) {
         let text = format!("reason: {} to {} bytes on one line, they are in the audit log for ever", REASON.start(), REASON.end());
         return Err(AppError::new(Code::Invalid, text));
     }
@@ -263,20 +262,18 @@ async fn admitted(app: &App, device: &DeviceId) -> Result<Option<FleetId>, AppEr
     drop(connection);
     // It had a sealed data partition, and says that it has another one: what is given to it would be kept in the clear. Its
     // word counts against itself only.
-    if is_unsealed(app, device).await? {
+    let known = db::devices::get(app.db.pool(), device.as_str()).await?;
+    let has_recovery_key = db::vault::recovery_key(app.db.pool(), device).await?.is_some();
+    if known.is_none_or(|d| has_lost_its_seal(&d, has_recovery_key)) {
         return Ok(None);
     }
     Ok(app.policies.of(&fleet).may_have_secrets(found.level_at(now_s())).then_some(fleet))
 }
 
-/// Whether a device whose data partition was sealed says that it is not any more.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn is_unsealed(app: &App, device: &DeviceId) -> Result<bool, AppError> {
-    let known = db::devices::get(app.db.pool(), device.as_str()).await?;
-    let says_plain = known.and_then(|d| d.boot).is_some_and(|b| b.sealed_data == Some(false));
-    Ok(says_plain && db::vault::recovery_key(app.db.pool(), device).await?.is_some())
+/// Whether a device whose data partition was sealed, for a recovery key of it is kept, says that it is not any more.
+#[must_use]
+pub fn has_lost_its_seal(device: &Device, has_recovery_key: bool) -> bool {
+    has_recovery_key && device.boot.as_ref().is_some_and(|b| b.sealed_data == Some(false))
 }
 
 /// A ticket for the secrets of its fleet, for a device whose TPM has just answered in this session; nothing where there are

@@ -110,8 +110,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -
 impl One {
     fn of(page: Page, device: &Device, proved: Proved, recovery: Option<&RecoveryKeyStatus>) -> Self {
         let (trouble, forgivable) = trouble(device);
-        let is_unsealed = recovery.is_some() && device.boot.as_ref().is_some_and(|b| b.sealed_data == Some(false));
-        let trouble = trouble.or_else(|| is_unsealed.then(unsealed));
+        let trouble = trouble.or_else(|| vault::has_lost_its_seal(device, recovery.is_some()).then(unsealed));
         Self {
             page,
             d: DeviceRow::from(device),

@@ -7,8 +7,9 @@ use fleeti_pki::audit::{Act, Entry, Stage};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{authenticode, certificate, manifest, sealed, uefi};
-use fleeti_signer::keeper::{Keeper, Limits};
+use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys;
+use fleeti_signer::limits::Limits;
 use fleeti_signer::wire::{BootOrder, BootState, Request, Response};
 use fleeti_testkit::synthetic::manifest_of;
 

@@ -11,8 +11,9 @@ mod token;
 use fleeti_pki::hierarchy;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_signer::keeper::{Keeper, Limits};
+use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys;
+use fleeti_signer::limits::Limits;
 use fleeti_signer::wire::{Occasion, Request, Response};
 use std::path::PathBuf;
 

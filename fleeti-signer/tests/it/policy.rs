@@ -5,8 +5,9 @@ use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::crl::VerifiedList;
-use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper, Limits};
+use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper};
 use fleeti_signer::keys;
+use fleeti_signer::limits::Limits;
 use fleeti_signer::wire::{Occasion, Request, Response, RevokedSerial};
 
 const DAY_S: u64 = 86_400;

@@ -1,0 +1,50 @@
+//! How much the signer does in a minute, whoever asks.
+
+/// How much is done in a minute.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Certificates in a minute.
+    pub certificates_per_minute: u32,
+    /// Secure Boot keys made, variables changed and programs signed in a minute.
+    pub boot_per_minute: u32,
+    /// Releases signed in a minute.
+    pub releases_per_minute: u32,
+    /// Recovery keys kept and secrets given away in a minute: what devices bring about.
+    pub secrets_per_minute: u32,
+}
+
+/// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
+pub(crate) const BY_PEOPLE_PER_MINUTE: u32 = 120;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10, secrets_per_minute: 6_000 }
+    }
+}
+
+/// There was too much of it: which limit, in words.
+pub(crate) struct Exhausted(pub(crate) String);
+
+/// Tokens that come back with time.
+pub(crate) struct Bucket {
+    option: &'static str,
+    per_minute: u32,
+    left: u32,
+    minute: u64,
+}
+
+impl Bucket {
+    pub(crate) fn new(option: &'static str, per_minute: u32) -> Self {
+        Self { option, per_minute, left: 0, minute: 0 }
+    }
+    pub(crate) fn take(&mut self, now_s: u64) -> Result<(), Exhausted> {
+        if self.minute != now_s / 60 {
+            (self.minute, self.left) = (now_s / 60, self.per_minute);
+        }
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Exhausted(format!("more than {} in a minute; the signer's limit is {}", self.per_minute, self.option)))?;
+        Ok(())
+    }
+}
