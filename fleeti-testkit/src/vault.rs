@@ -54,12 +54,13 @@ impl World {
         Ok(opened)
     }
 
-    /// Waits until the server keeps a recovery key that was made in this boot: the older ones have ended then.
+    /// Waits until the device has said, from line `from` of its console on, that the server keeps a recovery key: the older
+    /// ones have ended then. Gives the line after it.
     ///
     /// # Errors
     /// When the device does not say so in time.
-    pub fn recovery_key_is_kept(&self) -> Result<String> {
-        self.said_since("fleeti: the server keeps the recovery key", PATIENCE)
+    pub fn recovery_key_is_kept(&self, from: usize) -> Result<usize> {
+        Ok(self.said_since(from, "fleeti: the server keeps the recovery key", PATIENCE)? + 1)
     }
 
     /// Sets a secret of the fleet and waits until a service of the device has read it.

@@ -355,12 +355,12 @@ impl World {
         Ok(found)
     }
 
-    /// The same, and what was said before it is not forgotten: for what comes in any order.
+    /// Waits for a line on the device's console from line `from` on, and says which it is: for what comes in any order.
     ///
     /// # Errors
     /// When it does not come in time.
-    pub fn said_since(&self, text: &str, timeout: Duration) -> Result<String> {
-        Ok(self.vm.as_ref().context("the device is off")?.wait_for(text, self.seen, timeout)?.1)
+    pub fn said_since(&self, from: usize, text: &str, timeout: Duration) -> Result<usize> {
+        Ok(self.vm.as_ref().context("the device is off")?.wait_for(text, from, timeout)?.0)
     }
 
     /// The only device, once `wanted` holds.
