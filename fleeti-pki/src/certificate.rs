@@ -7,6 +7,7 @@ use crate::signer::{Signer, X509Signer, der_of, key_id, spki_of};
 use crate::{Error, OrMalformed};
 use const_oid::ObjectIdentifier;
 use der::asn1::{Ia5String, OctetString};
+use der::pem::PemLabel;
 use der::{Decode, EncodePem};
 use fleeti_core::id::DeviceId;
 use serde::{Deserialize, Serialize};
@@ -349,6 +350,14 @@ fn new_serial() -> [u8; 16] {
 /// [`Error::Malformed`].
 pub fn to_pem(certificate: &Certificate) -> Result<String, Error> {
     certificate.to_pem(der::pem::LineEnding::LF).or_malformed("certificate")
+}
+
+/// PEM of a certificate that is there as DER.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn der_to_pem(der: &[u8]) -> Result<String, Error> {
+    der::pem::encode_string(Certificate::PEM_LABEL, der::pem::LineEnding::LF, der).or_malformed("certificate")
 }
 
 /// DER.

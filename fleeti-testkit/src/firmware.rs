@@ -18,6 +18,8 @@ use std::time::Duration;
 const REFUSED: &str = "ccess denied";
 /// The stub hands it to user space, and measures it into register 12 (systemd-stub(7)).
 const CREDENTIAL: &str = "loader/credentials/somebody.cred";
+/// What systemd-boot enrolls where firmware has no keys.
+const KEYS: &str = "loader/keys/auto";
 const PK: &str = "loader/keys/auto/PK.auth";
 
 /// A new epoch of db on the device that runs `line`@`version`, while it runs.
@@ -66,6 +68,28 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &st
         let boot = d.boot.context("the device has not reported")?;
         ensure!(boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot, "{boot:?}");
         Ok(())
+    })
+}
+
+/// The device is off afterwards.
+///
+/// # Errors
+/// When its TPM does not show that its firmware verified nothing.
+pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+    story.step("somebody empties its firmware's variables: the same release starts, and its TPM says that nothing verified it", |e| {
+        world.power_off();
+        let (own, kept) = (world.path("device/vars.fd"), world.path("device/vars-own.fd"));
+        fs::rename(&own, &kept)?;
+        let esp = Esp::open(&world.path("device/disk.raw"))?;
+        for name in esp.list(KEYS)? {
+            esp.remove(&format!("{KEYS}/{name}"))?;
+        }
+        drop(esp);
+        world.power_on_again()?;
+        e.push(world.console("fleeti: boot image=", BOOT)?);
+        e.push(world.check_contradiction(device, "secure-boot-off")?);
+        world.power_off();
+        Ok(fs::rename(&kept, &own)?)
     })
 }
 

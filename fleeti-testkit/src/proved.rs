@@ -3,7 +3,7 @@
 use crate::world::World;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
-use fleeti_core::attestation::{Level, Tier};
+use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::wire::api::Event;
@@ -55,9 +55,10 @@ impl World {
     /// # Errors
     /// When it does not, or for another reason.
     pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
-        let found = self.proved(device, |a| a.result.is_some())?;
+        let is_wrong = |c: &&Claim| c.tier == Tier::Contraindicated;
+        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.claims.iter().any(|c| is_wrong(&c))))?;
         let claims = found.result.map(|r| r.claims).unwrap_or_default();
-        let wrong = claims.iter().find(|c| c.tier == Tier::Contraindicated).context("nothing contradicts")?;
+        let wrong = claims.iter().find(is_wrong).context("nothing contradicts")?;
         ensure!(wrong.code == code && found.level == Level::SelfReported, "{} at {}", wrong.code, found.level.code());
         Ok(format!("{}: {}", found.level.code(), wrong.finding))
     }

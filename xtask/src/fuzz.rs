@@ -1,9 +1,10 @@
 //! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
 
-use crate::{cargo, root, run, target};
+use crate::{root, run, target};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Reader, and the folders of its seeds.
 const READERS: &[(&str, &[&str])] = &[
@@ -32,8 +33,9 @@ const COVERAGE: &[&str] = &[
 /// How long each reader is tried.
 #[derive(Debug, Clone, Copy)]
 pub enum Effort {
-    /// A few seconds, with the same inputs each time: what a gate finds must not depend on chance.
-    Short,
+    /// A million inputs, the same each time: what a gate finds must not depend on chance. What it says goes to files, and it
+    /// gives way to whatever else runs.
+    Aside,
     /// So many seconds, with inputs that nobody tried before; what is found is kept for the next time.
     Search(u64),
 }
@@ -41,23 +43,25 @@ pub enum Effort {
 /// Every reader.
 pub fn fuzz(effort: Effort) -> Result<()> {
     let folder = target().join("fuzz");
-    let mut build = cargo(&["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
-    // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
+    fs::create_dir_all(&folder)?;
     let host = host()?;
+    let mut build = program(effort, "cargo");
+    build.args(["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
+    // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
     build.arg(&folder).args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
-    run("build the readers with coverage counters", &mut build)?;
-    let program = folder.join(&host).join("debug/fleeti-pki-fuzz");
+    run_with(effort, "build", "build the readers with coverage counters", &mut build)?;
+    let fuzzer = folder.join(&host).join("debug/fleeti-pki-fuzz");
     for (reader, seeds) in READERS {
         let (corpus, limits) = match effort {
-            Effort::Short => ("corpus-short", ["-max_total_time=5".to_owned(), "-runs=100000".into(), "-seed=1".into()].to_vec()),
-            Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}")]),
+            Effort::Aside => ("corpus-short", ["-runs=1000000".to_owned(), "-seed=1".into(), "-max_len=8192".into()].to_vec()),
+            Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}"), "-max_len=65536".into()]),
         };
         let corpus = folder.join(corpus).join(reader);
-        if matches!(effort, Effort::Short) {
+        if matches!(effort, Effort::Aside) {
             fs::remove_dir_all(&corpus).ok();
         }
         fs::create_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
-        let mut command = Command::new(&program);
+        let mut command = program(effort, &fuzzer);
         command.env("FLEETI_FUZZ", reader).arg(&corpus);
         for seeds in *seeds {
             let path = root().join("fleeti-pki/tests/fixtures").join(seeds);
@@ -66,15 +70,37 @@ pub fn fuzz(effort: Effort) -> Result<()> {
             }
             command.arg(path);
         }
-        command.args(limits);
-        command.arg(format!("-artifact_prefix={}/{reader}-", folder.display())).args([
-            "-print_final_stats=1",
-            "-verbosity=0",
-            "-max_len=65536",
-        ]);
-        command.args(["-timeout=10", "-rss_limit_mb=2048"]);
-        run(&format!("fuzz {reader}"), &mut command)?;
+        command.args(limits).arg(format!("-artifact_prefix={}/{reader}-", folder.display()));
+        command.args(["-print_final_stats=1", "-verbosity=0", "-timeout=60", "-rss_limit_mb=2048"]);
+        run_with(effort, reader, &format!("fuzz {reader}"), &mut command)?;
     }
+    Ok(())
+}
+
+fn program(effort: Effort, program: impl AsRef<OsStr>) -> Command {
+    match effort {
+        Effort::Aside => {
+            let mut command = Command::new("nice");
+            command.arg("-n10").arg(program);
+            command
+        }
+        Effort::Search(_) => Command::new(program),
+    }
+}
+
+fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> Result<()> {
+    if matches!(effort, Effort::Search(_)) {
+        return run(title, command);
+    }
+    let path = target().join(format!("fuzz/{name}.log"));
+    let log = fs::File::create(&path)?;
+    let status = command.current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
+    let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+    if !status.success() {
+        bail!("{title} failed: {status}\n{said}");
+    }
+    let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    println!("    aside: {title} ok{}", tried.map(|n| format!(", {} inputs", n.trim())).unwrap_or_default());
     Ok(())
 }
 

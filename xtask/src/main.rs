@@ -3,11 +3,12 @@
 mod bench;
 mod checks;
 mod fuzz;
+mod mutation;
 mod python;
 mod setup;
 mod tools;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use fuzz::Effort;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -20,9 +21,11 @@ cargo xtask COMMAND
   demo [--dir DIR] [--exit] [--refusals]
                    the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
-  test             what .ci/run runs: setup, ci, the pages in a browser, and one chain of updates in a virtual machine
+  test             what .ci/run runs: setup, ci, the pages in a browser, a chain of updates in a virtual machine, and
+                   a million inputs for each reader of foreign bytes
   python           build the wheel and test it, installed in a fresh virtual environment
   fuzz [SECONDS]   every reader of foreign bytes before libFuzzer, 60 seconds each unless told
+  mutate [PATH]... whether a test fails without each check, of those that decide about evidence of a TPM unless told
   bench SCENARIO [--json FILE]
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd); pages
   tools            what tests judge by that Debian does not have
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Some((&"test", [])) => test(),
         Some((&"fuzz", [])) => setup::run().and_then(|()| fuzz::fuzz(Effort::Search(60))),
         Some((&"fuzz", [seconds])) => fuzz_for(seconds),
+        Some((&"mutate", paths)) => mutation::mutate(paths),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
         Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
@@ -155,10 +159,15 @@ fn test() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     ci()?;
-    fuzz::fuzz(Effort::Short)?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
+    // A virtual machine without KVM uses one core.
+    let fuzzing = std::thread::spawn(|| fuzz::fuzz(Effort::Aside));
     let arguments = ["--exit", "--refusals", "--firmware"];
-    run("devices in virtual machines: update, rollbacks, Secure Boot", Command::new(target().join("ci/fleeti-demo")).args(arguments))?;
+    let title = "devices in virtual machines: update, rollbacks, Secure Boot";
+    let held = run(title, Command::new(target().join("ci/fleeti-demo")).args(arguments));
+    println!("==> the fuzzer, beside it");
+    let fuzzed = fuzzing.join().map_err(|_| anyhow!("the fuzzer's thread has panicked"))?;
+    held.and(fuzzed)?;
     println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
     Ok(())
 }

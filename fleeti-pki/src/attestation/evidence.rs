@@ -28,7 +28,7 @@ pub struct Evidence<'a> {
 pub struct Before {
     /// The clock.
     pub clock: Clock,
-    /// The registers.
+    /// The registers that are [`STILL`] where they were.
     pub registers: Registers,
 }
 
@@ -133,7 +133,7 @@ impl Refused {
 }
 
 /// Registers that only firmware and boot loader extend, so that they stand still while a system runs.
-const STILL: std::ops::RangeInclusive<u8> = 0..=7;
+pub const STILL: std::ops::RangeInclusive<u8> = 0..=7;
 
 /// Takes evidence as the answer of the TPM with `key` to `challenge`, given what was accepted `before`. Whoever calls this
 /// has found the challenge among those that were asked, in time, and taken it from them.

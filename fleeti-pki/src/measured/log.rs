@@ -4,6 +4,7 @@
 //! and then only its *digests* do. What an event says of itself counts where its digest is checked to be of just that.
 
 use crate::tpm::{Hash, Reader, Unreadable};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 const WHAT: &str = "firmware's event log";
@@ -97,9 +98,10 @@ pub fn extended(register: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
 }
 
 pub(super) fn sha_256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&Hash::Sha256.digest(parts));
-    digest
+    // Without a context of C: most parts are as short as a register.
+    let mut digest = Sha256::new();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize().into()
 }
 
 impl FirmwareLog {

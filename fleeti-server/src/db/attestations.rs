@@ -139,7 +139,7 @@ pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> R
 pub struct Accepted {
     /// Milliseconds, resets, restarts, and whether it is safe.
     pub clock: (u64, u32, u32, bool),
-    /// Registers, hexadecimal.
+    /// Registers that stand still while a system runs, hexadecimal.
     pub registers: BTreeMap<u8, String>,
 }
 

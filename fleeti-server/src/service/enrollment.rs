@@ -130,7 +130,7 @@ async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, protection: Pro
     db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now_s()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
-    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified)?, renewal: window(&certified) })
+    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified), renewal: window(&certified) })
 }
 
 /// When a certificate is to be renewed: from the middle of its validity to two thirds of it.
@@ -172,7 +172,7 @@ pub(super) async fn certify(
     Ok(Certified {
         key_sha256: certificate::key_sha256(&leaf)?,
         serial: certificate::serial(&leaf),
-        pem: certificate::to_pem(&leaf)?,
+        pem: certificate::der_to_pem(&der)?,
         certificate_sha256: sha256_hex(&der),
         not_after_s: certificate::not_after_s(&leaf),
         issuer: issuer.sha256.clone(),
@@ -181,8 +181,8 @@ pub(super) async fn certify(
 }
 
 /// A certificate with its issuer, PEM.
-pub(super) fn chain_pem(app: &App, certified: &Certified) -> Result<String, AppError> {
+pub(super) fn chain_pem(app: &App, certified: &Certified) -> String {
     let trust = app.trust.load_full();
     let issuer = trust.devices().find(|a| a.sha256 == certified.issuer).unwrap_or_else(|| trust.device());
-    Ok(format!("{}{}", certified.pem, certificate::to_pem(&issuer.certificate)?))
+    format!("{}{}", certified.pem, issuer.pem)
 }

@@ -331,7 +331,7 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
     let clock = verified.clock();
     Accepted {
         clock: (clock.milliseconds, clock.resets, clock.restarts, clock.safe),
-        registers: verified.registers().iter().map(|(register, value)| (*register, hex::encode(value))).collect(),
+        registers: verified.registers().range(evidence::STILL).map(|(register, value)| (*register, hex::encode(value))).collect(),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Accepted {
     pub purpose: Purpose,
     /// Its certificate.
     pub certificate: Certificate,
+    /// The same, PEM: every device gets it with its own.
+    pub pem: String,
     /// SHA-256 of it.
     pub sha256: String,
     /// Id of its key, by which its revocation list is named.
@@ -38,7 +40,7 @@ pub struct Accepted {
 impl Accepted {
     fn of(purpose: Purpose, certificate: &Certificate) -> Result<Self, AppError> {
         let (sha256, key_id) = bundle::names(certificate)?;
-        Ok(Self { purpose, certificate: certificate.clone(), sha256, key_id })
+        Ok(Self { purpose, certificate: certificate.clone(), pem: certificate::to_pem(certificate)?, sha256, key_id })
     }
 }
 

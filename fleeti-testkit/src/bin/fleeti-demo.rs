@@ -220,6 +220,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     }
     small(world, story)?;
     if arguments.firmware {
+        firmware::switch_off(world, story, &device.id)?;
         firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
     }
     story.step("the audit log has it all, and nobody has changed it", |e| {

@@ -1,0 +1,317 @@
+//! `cargo xtask mutate`: whether a test fails when a check is deleted. Every check in a file gets a switch, all of them are
+//! built at once into a copy of the repository, and the tests run once for each switch.
+//!
+//! A check is a condition that leads to a refusal (`if a || b { return Err(…) }`: each of `a` and `b`), the guard of a match
+//! arm, a call of which only the error counts (`check(x)?;`), the closure of a `filter` or `find`, and each part of an `&&` that is an
+//! answer. Without it nothing is refused there.
+
+use crate::{cargo, root, setup, target, tools};
+use anyhow::{Context, Result, bail, ensure};
+use quote::ToTokens;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use syn::visit_mut::{self, VisitMut};
+use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Stmt, Type};
+
+/// What decides about evidence of a TPM, unless other files are named.
+const ATTESTATION: &[&str] = &["fleeti-pki/src/attestation", "fleeti-pki/src/tpm", "fleeti-pki/src/measured"];
+/// Tells the programs which check is deleted.
+const SWITCH: &str = "FLEETI_DELETED_CHECK";
+/// What every crate gets that has checks.
+const MODULE: &str = r#"
+#[doc(hidden)]
+pub(crate) mod deleted_check {
+    static NUMBER: std::sync::LazyLock<Option<u32>> =
+        std::sync::LazyLock::new(|| std::env::var("FLEETI_DELETED_CHECK").ok().and_then(|n| n.parse().ok()));
+    pub(crate) fn is(number: u32) -> bool { *NUMBER == Some(number) }
+}
+"#;
+/// A check that keeps a loop from going on for ever may be one of those that are deleted.
+const NEXTEST: &str = "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
+/// Quick ones first: most deletions are noticed there.
+const FIRST: &str = "package(fleeti-pki) & not test(a_thousand_quotes)";
+const THEN: &str = "test(a_thousand_quotes) | package(fleeti-server) & (test(attestation) | test(tpm) | test(policy) | test(boot))";
+
+/// Deletes each check of the files whose path begins with one of `paths`, or only says which they are.
+pub fn mutate(words: &[&str]) -> Result<()> {
+    let (only_lists, paths) = match words {
+        ["--list", paths @ ..] => (true, paths),
+        paths => (false, paths),
+    };
+    let paths = if paths.is_empty() { ATTESTATION } else { paths };
+    let mut checks = Vec::new();
+    let files = with_switches(paths, &mut checks)?;
+    ensure!(!checks.is_empty(), "no check in {}", paths.join(", "));
+    if only_lists {
+        checks.iter().for_each(|check| println!("{check}"));
+        return Ok(());
+    }
+    setup::run()?;
+    tools::install()?;
+    let folder = target().join("mutation");
+    files.iter().try_for_each(|(name, content)| write(&folder.join("tree").join(name), content))?;
+    println!("{} checks", checks.len());
+    let tests = Tests::build(&folder)?;
+    ensure!(tests.pass(None)?, "the tests fail though no check is deleted");
+    let mut unnoticed = Vec::new();
+    for (number, check) in checks.iter().enumerate() {
+        let is_noticed = !tests.pass(Some(number))?;
+        println!("{} {check}", if is_noticed { "noticed  " } else { "UNNOTICED" });
+        if !is_noticed {
+            unnoticed.push(check.as_str());
+        }
+    }
+    println!("{} of {} deletions were noticed", checks.len() - unnoticed.len(), checks.len());
+    ensure!(unnoticed.is_empty(), "no test fails without\n  {}", unnoticed.join("\n  "));
+    Ok(())
+}
+
+/// What git knows, by its names, with a switch for each check; the checks in the order of their numbers.
+fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<String, Vec<u8>>> {
+    let listed = Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root()).output()?;
+    ensure!(listed.status.success(), "git ls-files: {}", listed.status);
+    let names = String::from_utf8(listed.stdout)?;
+    let (mut files, mut crates) = (BTreeMap::new(), BTreeSet::new());
+    for name in names.split_terminator('\0').filter(|name| root().join(name).is_file()) {
+        let mut content = fs::read(root().join(name))?;
+        if name.ends_with(".rs") && paths.iter().any(|path| name.starts_with(path)) {
+            let mut file = syn::parse_file(std::str::from_utf8(&content)?).with_context(|| name.to_owned())?;
+            Switches { file: name, function: String::new(), checks }.visit_file_mut(&mut file);
+            content = file.into_token_stream().to_string().into_bytes();
+            let (package, _) = name.split_once("/src/").with_context(|| format!("{name} is in no crate"))?;
+            crates.insert(format!("{package}/src/lib.rs"));
+        }
+        files.insert(name.to_owned(), content);
+    }
+    for library in crates {
+        files.get_mut(&library).with_context(|| format!("there is no {library}"))?.extend_from_slice(MODULE.as_bytes());
+    }
+    Ok(files)
+}
+
+/// Only what has changed: nothing else is compiled anew.
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    fs::create_dir_all(path.parent().context("no folder")?)?;
+    fs::write(path, content).with_context(|| path.display().to_string())
+}
+
+struct Tests {
+    tree: PathBuf,
+    /// What cargo would otherwise look up each time.
+    metadata: PathBuf,
+    binaries: PathBuf,
+    config: PathBuf,
+}
+
+impl Tests {
+    fn build(folder: &Path) -> Result<Self> {
+        let tests = Self {
+            tree: folder.join("tree"),
+            metadata: folder.join("metadata.json"),
+            binaries: folder.join("binaries.json"),
+            config: folder.join("nextest.toml"),
+        };
+        write(&tests.config, NEXTEST.as_bytes())?;
+        // What is generated has parentheses that nobody would write.
+        let lax = |arguments: &[&str]| {
+            let mut command = cargo(arguments);
+            command.env("CARGO_TARGET_DIR", folder.join("build")).env("RUSTFLAGS", "--cap-lints=warn -Awarnings").current_dir(&tests.tree);
+            command
+        };
+        let metadata = lax(&["metadata", "--format-version=1"]).output()?;
+        ensure!(metadata.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&metadata.stderr));
+        write(&tests.metadata, &metadata.stdout)?;
+        println!("==> build the tests with a switch for each check");
+        let packages = ["-p", "fleeti-pki", "-p", "fleeti-server", "--cargo-profile", "ci"];
+        let wanted = [&["nextest", "list", "--list-type", "binaries-only", "--message-format", "json"][..], &packages].concat();
+        let binaries = lax(&wanted).stderr(Stdio::inherit()).output()?;
+        ensure!(binaries.status.success(), "the tests are not built: {}", binaries.status);
+        write(&tests.binaries, &binaries.stdout)?;
+        Ok(tests)
+    }
+
+    /// Whether every test passes without a check.
+    fn pass(&self, deleted: Option<usize>) -> Result<bool> {
+        Ok(self.pass_of(FIRST, deleted)? && self.pass_of(THEN, deleted)?)
+    }
+
+    fn pass_of(&self, tests: &str, deleted: Option<usize>) -> Result<bool> {
+        let mut command = Command::new("cargo-nextest");
+        command.args(["nextest", "run", "--cargo-metadata"]).arg(&self.metadata).arg("--binaries-metadata").arg(&self.binaries);
+        command.arg("--config-file").arg(&self.config).args(["--status-level", "none", "--final-status-level", "none", "-E", tests]);
+        if let Some(number) = deleted {
+            command.env(SWITCH, number.to_string());
+        }
+        let judge = target().join("tools/virt-firmware/bin/virt-fw-vars");
+        command.env("FLEETI_VIRT_FW_VARS", judge).current_dir(&self.tree).stdin(Stdio::null());
+        let output = command.output().context("cargo-nextest")?;
+        match output.status.code() {
+            Some(0) => Ok(true),
+            // NEXTEST_EXIT_CODE of tests that failed.
+            Some(100) => Ok(false),
+            _ => bail!("cargo nextest: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+}
+
+struct Switches<'a> {
+    file: &'a str,
+    function: String,
+    checks: &'a mut Vec<String>,
+}
+
+impl Switches<'_> {
+    fn add(&mut self, what: &impl ToTokens) -> Expr {
+        let number = u32::try_from(self.checks.len()).unwrap_or(u32::MAX);
+        let text = what.to_token_stream().to_string();
+        self.checks.push(format!("{} {}: {}", self.file, self.function, text.chars().take(160).collect::<String>()));
+        syn::parse_quote!(crate::deleted_check::is(#number))
+    }
+
+    /// Each part of an `||`: it never holds when it is deleted.
+    fn refuse(&mut self, condition: &mut Expr) {
+        match condition {
+            Expr::Binary(both) if matches!(both.op, BinOp::Or(_)) => {
+                self.refuse(&mut both.left);
+                self.refuse(&mut both.right);
+            }
+            Expr::Paren(inner) => self.refuse(&mut inner.expr),
+            _ => {
+                let is_deleted = self.add(condition);
+                // A `let` may stand in no parentheses.
+                *condition = if has_let(condition) {
+                    syn::parse_quote!(!#is_deleted && #condition)
+                } else {
+                    syn::parse_quote!((!#is_deleted && (#condition)))
+                };
+            }
+        }
+    }
+
+    /// Each part of an `&&`: it always holds when it is deleted.
+    fn require(&mut self, condition: &mut Expr) {
+        match condition {
+            Expr::Binary(both) if matches!(both.op, BinOp::And(_)) => {
+                self.require(&mut both.left);
+                self.require(&mut both.right);
+            }
+            Expr::Paren(inner) => self.require(&mut inner.expr),
+            _ if has_let(condition) => {}
+            _ => {
+                let is_deleted = self.add(condition);
+                *condition = syn::parse_quote!((#is_deleted || (#condition)));
+            }
+        }
+    }
+
+    fn function(&mut self, name: String, answers: bool, is_const: bool, attributes: &[Attribute], block: &mut Block) {
+        if is_const || is_test(attributes) {
+            return;
+        }
+        let outer = std::mem::replace(&mut self.function, name);
+        self.visit_block_mut(block);
+        if let Some(Stmt::Expr(answer, None)) = block.stmts.last_mut().filter(|_| answers)
+            && matches!(answer, Expr::Binary(both) if matches!(both.op, BinOp::And(_)))
+        {
+            self.require(answer);
+        }
+        self.function = outer;
+    }
+}
+
+impl VisitMut for Switches<'_> {
+    fn visit_item_mut(&mut self, item: &mut Item) {
+        match item {
+            Item::Mod(inner) if is_test(&inner.attrs) => {}
+            Item::Const(_) | Item::Static(_) | Item::Macro(_) => {}
+            _ => visit_mut::visit_item_mut(self, item),
+        }
+    }
+
+    fn visit_item_fn_mut(&mut self, item: &mut ItemFn) {
+        let (name, answers) = (item.sig.ident.to_string(), is_bool(&item.sig.output));
+        self.function(name, answers, item.sig.constness.is_some(), &item.attrs, &mut item.block);
+    }
+
+    fn visit_impl_item_fn_mut(&mut self, item: &mut ImplItemFn) {
+        let (name, answers) = (item.sig.ident.to_string(), is_bool(&item.sig.output));
+        self.function(name, answers, item.sig.constness.is_some(), &item.attrs, &mut item.block);
+    }
+
+    fn visit_expr_if_mut(&mut self, found: &mut syn::ExprIf) {
+        visit_mut::visit_expr_if_mut(self, found);
+        if refuses(&found.then_branch) {
+            self.refuse(&mut found.cond);
+        }
+    }
+
+    fn visit_pat_guard_mut(&mut self, pattern: &mut syn::PatGuard) {
+        visit_mut::visit_pat_guard_mut(self, pattern);
+        self.refuse(&mut pattern.guard);
+    }
+
+    fn visit_expr_method_call_mut(&mut self, call: &mut syn::ExprMethodCall) {
+        visit_mut::visit_expr_method_call_mut(self, call);
+        if (call.method == "filter" || call.method == "find")
+            && let Some(Expr::Closure(closure)) = call.args.first_mut()
+            && !matches!(*closure.body, Expr::Block(_))
+        {
+            self.require(&mut closure.body);
+        }
+    }
+
+    fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
+        visit_mut::visit_stmt_mut(self, statement);
+        if let Stmt::Expr(Expr::Try(check), Some(_)) = statement
+            && matches!(*check.expr, Expr::Call(_) | Expr::MethodCall(_))
+        {
+            let is_deleted = self.add(check);
+            *statement = syn::parse_quote!(if !#is_deleted { #check; });
+        }
+    }
+}
+
+fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|a| a.path().is_ident("cfg") && a.meta.to_token_stream().to_string().contains("test"))
+}
+
+fn is_bool(output: &ReturnType) -> bool {
+    matches!(output, ReturnType::Type(_, what) if matches!(&**what, Type::Path(path) if path.path.is_ident("bool")))
+}
+
+fn has_let(condition: &Expr) -> bool {
+    match condition {
+        Expr::Let(_) => true,
+        Expr::Binary(both) => has_let(&both.left) || has_let(&both.right),
+        _ => false,
+    }
+}
+
+/// Whether a block ends in something else than success: an error, nothing, no, or a claim about evidence.
+fn refuses(block: &Block) -> bool {
+    match block.stmts.last() {
+        Some(Stmt::Expr(Expr::Return(returned), _)) => returned.expr.as_deref().is_some_and(is_refusal),
+        Some(Stmt::Expr(Expr::Call(call), None)) => is_named(call, &["Err"]),
+        Some(Stmt::Expr(expression, None)) => !matches!(expression, Expr::Tuple(_)) && is_refusal(expression),
+        _ => false,
+    }
+}
+
+fn is_refusal(returned: &Expr) -> bool {
+    match returned {
+        Expr::Call(call) => !is_named(call, &["Ok", "Some"]),
+        Expr::Tuple(tuple) => tuple.to_token_stream().to_string().contains("Tier ::"),
+        Expr::Path(path) => path.path.is_ident("None"),
+        Expr::Lit(literal) => matches!(&literal.lit, syn::Lit::Bool(b) if !b.value),
+        _ => false,
+    }
+}
+
+fn is_named(call: &syn::ExprCall, names: &[&str]) -> bool {
+    matches!(&*call.func, Expr::Path(path) if names.iter().any(|name| path.path.is_ident(name)))
+}
