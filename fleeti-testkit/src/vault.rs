@@ -75,6 +75,26 @@ impl World {
         Ok(vec![said, self.secret_has_come(value)?])
     }
 
+    /// That none of these is in a log of the programs, on the device's console, or in the server's database.
+    ///
+    /// # Errors
+    /// When one is, or a file cannot be read.
+    pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
+        const FILES: [&str; 5] = ["server.log", "signer.log", "device/serial.log", "server/fleeti.db", "server/fleeti.db-wal"];
+        let mut searched = 0;
+        for file in FILES {
+            let bytes = fs::read(self.path(file)).with_context(|| file.to_owned())?;
+            searched += bytes.len();
+            for (what, secret) in secrets {
+                let secret = secret.trim().as_bytes();
+                ensure!(secret.len() >= 16, "{what} is too short to be looked for");
+                ensure!(!bytes.windows(secret.len()).any(|w| w == secret), "{what} is in {file}");
+            }
+        }
+        let names: Vec<_> = secrets.iter().map(|(what, _)| *what).collect();
+        Ok(format!("{} are in none of {searched} bytes of {}", names.join(", "), FILES.join(", ")))
+    }
+
     /// Waits until a service of the device has read a secret since this was asked last.
     ///
     /// # Errors

@@ -2,9 +2,11 @@
 
 use crate::world::World;
 use fleeti_client::ClientError;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::Pair;
 use fleeti_core::wire::device::{PairRequest, PairResponse, PairWait, PairWaited};
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_server::service::sessions;
 
 async fn begin(world: &World, key: &SoftKey) -> reqwest::Response {
     let request = PairRequest { csr_pem: fleeti_pki::csr::create(key).unwrap(), running: "kiosk@1".parse().unwrap() };
@@ -74,4 +76,22 @@ async fn a_new_code_makes_the_old_one_of_the_same_device_worthless() {
     let second: PairResponse = begin(&world, &key).await.json().await.unwrap();
     assert_eq!(status(&world.client.pair(&pair(&first.code)).await.unwrap_err()), 404);
     world.client.pair(&pair(&second.code)).await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
+    let world = World::new().await;
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let begun: PairResponse = begin(&world, &key).await.json().await.unwrap();
+    let session = sessions::begin(&world.server.app, &world.server.app.admin_token).await.unwrap();
+    assert!(sessions::is_live(&world.server.app, &session).await.unwrap());
+    for secret in [&begun.token, &begun.code, &session] {
+        assert!(!world.is_kept(secret) && world.is_kept(&sha256_hex(secret.as_bytes())));
+    }
+    let mut tx = world.server.app.db.write().await.unwrap();
+    sqlx::query("UPDATE pairings SET expires_s = expires_s - 3600").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()), 404);
+    assert_eq!(wait(&world, &begun.token).await.status(), 403);
+    assert_eq!(world.try_enroll(&begun.token, &key).await.status(), 403);
 }

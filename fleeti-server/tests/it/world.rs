@@ -81,6 +81,12 @@ impl World {
         self.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record.token
     }
 
+    /// Whether a text is in the database as it is.
+    pub fn is_kept(&self, text: &str) -> bool {
+        let files = ["fleeti.db", "fleeti.db-wal"].map(|f| std::fs::read(self.dir.path().join(f)).unwrap_or_default());
+        files.iter().any(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
+    }
+
     /// Every entry of the audit log, a line each.
     pub async fn audit(&self) -> String {
         fleeti_server::service::audit::settle(&self.server.app).await.unwrap();

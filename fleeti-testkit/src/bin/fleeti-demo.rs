@@ -8,7 +8,7 @@ use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
 use fleeti_core::profile::{HealthCheck, Profile};
 use fleeti_core::update::{RollbackReason, State};
-use fleeti_core::wire::api::Device;
+use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::firmware;
@@ -147,15 +147,16 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.extend(world.give_secret("greeting", GREETING)?);
         Ok(())
     })?;
-    let (seen, kept) = story.step("its data partition is sealed to its TPM; the recovery key that the server keeps opens it elsewhere", |e| {
-        ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
-        let kept = world.recovery_key_is_kept(0)?;
-        let key = world.recovery_key(&device.id)?;
-        ensure!(world.opens_data(&cache, "device", &key)?, "the recovery key does not open the data partition");
-        ensure!(!world.opens_data(&cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
-        e.push("cryptsetup opens it with the recovery key, and with no other".into());
-        Ok((key, kept))
-    })?;
+    let (seen, kept) =
+        story.step("its data partition is sealed to its TPM; the recovery key that the server keeps opens it elsewhere", |e| {
+            ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
+            let kept = world.recovery_key_is_kept(0)?;
+            let key = world.recovery_key(&device.id)?;
+            ensure!(world.opens_data(&cache, "device", &key)?, "the recovery key does not open the data partition");
+            ensure!(!world.opens_data(&cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
+            e.push("cryptsetup opens it with the recovery key, and with no other".into());
+            Ok((key, kept))
+        })?;
     let mut version = 2;
     if arguments.refusals {
         roll_back(world, story, &profile, version, &Fault::Unhealthy)?;
@@ -223,6 +224,18 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         firmware::switch_off(world, story, &device.id)?;
         firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
     }
+    story.step("nothing that opens a door is in a log or in the database", |e| {
+        let (admin, passphrase) = (fs::read_to_string(world.path("server/admin.token"))?, fs::read_to_string(world.path("passphrase"))?);
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
+        e.push(world.nothing_leaked(&[
+            ("the administrator's token", &admin),
+            ("the passphrase of the keys", &passphrase),
+            ("the device's token", &bundle.record.token),
+            ("its recovery key", &seen),
+            ("the fleet's secret", GREETING),
+        ])?);
+        Ok(())
+    })?;
     story.step("the audit log has it all, and nobody has changed it", |e| {
         let key = world.path("public/audit.pub").display().to_string();
         e.push(world.fleeti(&["audit", "verify", "--key", &key])?);
