@@ -42,11 +42,6 @@ impl Selection {
     pub fn sha256(registers: &[u8]) -> Self {
         Self { bank: Hash::Sha256, registers: registers.iter().filter(|r| **r < 24).fold(0, |bits, r| bits | 1 << r) }
     }
-
-    /// The registers, in their order.
-    pub fn registers(self) -> impl Iterator<Item = u8> {
-        (0..24).filter(move |r| self.registers & (1 << r) != 0)
-    }
 }
 
 /// What was said.

@@ -252,15 +252,23 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
         Level::VerifiedFirmware
     );
     assert_eq!(appraise(&evidence, &Known::default()).level, Level::UnverifiedTpm, "nothing known, nothing affirmed");
+    let forbidden = |k: &mut Known| k.firmware_keys.as_mut().unwrap().dbx = vec!["ab".repeat(32)];
+    assert_eq!(level(&forbidden), Level::ObservedBoot);
+    let says = |code: &str, change: &dyn Fn(&mut Known)| without(change).claims.iter().any(|c| c.code == code);
+    assert!(says("dbx-old", &forbidden));
+    assert!(says("release-other", &|k| k.wanted = Some("kiosk@2".parse().unwrap())));
+    assert!(says("release", &|k| k.wanted = Some("kiosk@1".parse().unwrap())));
+    assert!(says("release-unknown", &|k| k.references.clear()));
     assert!(without(&|k| k.maker = None).claims.iter().any(|c| c.aspect == Aspect::Hardware && c.raise.is_some()));
 
     type Change = dyn Fn(&mut Known);
-    let contradicted: [(&str, &Change); 5] = [
+    let contradicted: [(&str, &Change); 6] = [
         ("boot-loader-foreign", &|k| k.boot_loaders = vec![[1; 32]]),
         ("kernel-image-foreign", &|k| k.references[0].kernel_image = [1; 32]),
         ("register-9", &|k| k.references[0].register_9 = Some([1; 32])),
         ("register-11", &|k| k.references[0].register_11 = [1; 32]),
         ("keys-foreign", &|k| k.firmware_keys.as_mut().unwrap().pk = Some("other".into())),
+        ("keys-foreign", &|k| k.firmware_keys.as_mut().unwrap().kek.push("another".into())),
     ];
     for (code, change) in contradicted {
         let result = without(change);

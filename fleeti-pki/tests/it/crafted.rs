@@ -222,14 +222,14 @@ fn event(register: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
     [&head[..], &digests, &u32::try_from(data.len()).unwrap().to_le_bytes(), data].concat()
 }
 
-fn event_of(register: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+pub fn event_of(register: u32, kind: u32, data: &[u8]) -> Vec<u8> {
     event(register, kind, &Hash::Sha256.digest(&[data]), data)
 }
 
-const ACTION: u32 = 0x8000_0007;
+pub const ACTION: u32 = 0x8000_0007;
 const SEPARATOR: u32 = 0x0000_0004;
 const NO_ACTION: u32 = 0x0000_0003;
-const IPL: u32 = 0x0000_000d;
+pub const IPL: u32 = 0x0000_000d;
 const DRIVER_CONFIG: u32 = 0x8000_0001;
 const AUTHORITY: u32 = 0x8000_00e0;
 
@@ -283,6 +283,69 @@ fn a_separator_is_one_that_says_that_all_went_well_and_ends_the_variables() {
     meaning(&before).unwrap();
     pieces.events.insert(policy[5] + 1, event_of(7, DRIVER_CONFIG, &dbt));
     assert_eq!(meaning(&pieces).unwrap_err(), "log-policy");
+}
+
+#[test]
+fn a_variable_is_read_to_its_last_byte_and_has_a_name_that_firmware_uses() {
+    let which = at(&boot(), 7)[4];
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut pieces = boot();
+        let mut data = data_of(&pieces.events[which]).to_vec();
+        change(&mut data);
+        pieces.events[which] = event_of(7, DRIVER_CONFIG, &data);
+        meaning(&pieces).map(drop)
+    };
+    assert_eq!(with(&|_| {}), Ok(()));
+    assert_eq!(with(&|data| data.push(0)), Err("log-event"), "a byte behind it");
+    assert_eq!(with(&|data| data.truncate(data.len() - 1)), Err("log-event"));
+    let named = |length: u64| {
+        move |data: &mut Vec<u8>| {
+            data[16..24].copy_from_slice(&length.to_le_bytes());
+            data.splice(32..38, "x".repeat(usize::try_from(length).unwrap()).encode_utf16().flat_map(u16::to_le_bytes));
+        }
+    };
+    assert_eq!(with(&named(64)), Err("log-policy"), "of another name");
+    assert_eq!(with(&named(65)), Err("log-event"), "of none");
+}
+
+/// The same event of a variable under another name of the same length.
+fn renamed(event: &[u8], name: &str) -> Vec<u8> {
+    let mut data = data_of(event).to_vec();
+    let units: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    data[32..32 + units.len()].copy_from_slice(&units);
+    data
+}
+
+#[test]
+fn a_variable_is_one_of_the_policy_by_its_name_and_its_vendor() {
+    let policy = at(&boot(), 7);
+    let mut pieces = boot();
+    pieces.events.insert(policy[4] + 1, event_of(7, DRIVER_CONFIG, &renamed(&pieces.events[policy[4]], "dbr")));
+    meaning(&pieces).unwrap();
+    for event in [policy[0], policy[3], policy[4]] {
+        let mut pieces = boot();
+        let mut data = data_of(&pieces.events[event]).to_vec();
+        data[0] ^= 1;
+        pieces.events[event] = event_of(7, DRIVER_CONFIG, &data);
+        assert_eq!(meaning(&pieces).unwrap_err(), "log-policy", "of another vendor");
+    }
+    let vouched = *policy.iter().find(|i| boot().events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
+    let mut foreign = data_of(&boot().events[vouched]).to_vec();
+    foreign[0] ^= 1;
+    for data in [foreign, renamed(&boot().events[vouched], "dc")] {
+        let mut pieces = boot();
+        pieces.events[vouched] = event_of(7, AUTHORITY, &data);
+        assert_eq!(meaning(&pieces).unwrap_err(), "log-policy", "no key of db");
+    }
+}
+
+#[test]
+fn a_device_is_left_out_in_the_words_of_the_specification() {
+    for (text, expected) in [(&b"BOOT ATTEMPTS OMITTED"[..], Ok(())), (b"MZ, and what follows", Err("log-kind"))] {
+        let mut pieces = boot();
+        pieces.events.push(event_of(4, 0x0000_0012, text));
+        assert_eq!(meaning(&pieces).map(drop), expected);
+    }
 }
 
 #[test]

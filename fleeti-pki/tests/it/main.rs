@@ -1,11 +1,13 @@
 //! What Fleeti makes, judged by the tools of the world: openssl and sbverify.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod areas;
 mod attestation;
 mod backends;
 mod chains;
 mod crafted;
 mod defects;
+mod logs;
 mod pcr_policy;
 mod quotes;
 mod secure_boot;

@@ -54,6 +54,22 @@ fn the_signature_goes_with_the_image_and_changes_nothing_that_is_measured() {
 }
 
 #[test]
+fn a_version_measures_the_sections_that_it_knows_of_an_image_without_profiles() {
+    let image = image(&key());
+    let with_more = with_section(&image, ".sbat", b"sbat,1").unwrap();
+    let of = |image: &[u8], systemd| predicted::register_11(image, systemd, "").unwrap();
+    assert_eq!(of(&image, 252), of(&with_more, 252));
+    assert_ne!(of(&image, 257), of(&with_more, 257));
+    let profiles = with_section(&image, ".profile", b"ID=other").unwrap();
+    assert!(predicted::register_11(&profiles, 257, "").is_err());
+    let started = of(&image, 257);
+    assert_eq!(predicted::after_phases(started, ""), started, "no phase yet");
+    assert_eq!(predicted::register_11(&image, 257, "enter-initrd").unwrap(), predicted::after_phases(started, "enter-initrd"));
+    assert_eq!(predicted::register_9(&image, 256).unwrap(), None, "another initrd than is known here");
+    assert_ne!(predicted::register_9(&image, 257).unwrap(), None);
+}
+
+#[test]
 fn an_image_for_another_key_or_for_none_is_not_signed() {
     let (key, other) = (key(), SoftKey::generate(Algorithm::Rsa2048).unwrap());
     let refused = pcr_policy::attach(&image(&other), 257, &key).unwrap_err().to_string();

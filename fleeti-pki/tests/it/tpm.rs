@@ -134,6 +134,11 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     let made = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
     assert_eq!((made.kind, made.model.as_str()), (Kind::Virtual, "swtpm"));
     makers.verify(&ecc, std::slice::from_ref(&ecc_certificate), now_s()).unwrap();
+    let mut both = Makers::default();
+    both.believe(&der(&stranger), Kind::Hardware).unwrap();
+    both.believe(&der(&maker), Kind::Virtual).unwrap();
+    let made = both.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
+    assert_eq!(made.kind, Kind::Virtual, "its own maker's kind");
 
     let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| makers.verify(key, certificates, now_s()).unwrap_err();
     assert_eq!(refused(&rsa, std::slice::from_ref(&ecc_certificate)), NotEndorsed::OtherKey);
@@ -142,6 +147,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     assert!(matches!(refused(&rsa, &[[&rsa_certificate[..], &[0]].concat()]), NotEndorsed::Unreadable(_)), "bytes behind it");
     let many: Vec<_> = std::iter::once(rsa_certificate.clone()).chain(std::iter::repeat_n(der(&maker), 9)).collect();
     assert!(matches!(refused(&rsa, &many), NotEndorsed::Unreadable(_)));
+    assert!(matches!(refused(&rsa, &[rsa_certificate.clone(), vec![0x30; 8 * 1024 + 1]]), NotEndorsed::Unreadable(_)), "too large");
     let mut changed = rsa_certificate.clone();
     *changed.last_mut().unwrap() ^= 1;
     assert!(matches!(refused(&rsa, &[changed]), NotEndorsed::Chain(_)));
@@ -175,7 +181,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     };
     let mut makers = Makers::default();
     makers.believe(&der("ca.pem"), Kind::Hardware).unwrap();
-    let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=model\na.2.23.133.2.3=id:0001\n";
+    let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=moödel\na.2.23.133.2.3=id:0001\n";
     let issued = |extensions: &str| {
         std::fs::write(dir.path().join("x.cnf"), format!("oid_section=o\n[o]\n[x]\n{extensions}\n{names}")).unwrap();
         openssl(
@@ -185,7 +191,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     };
     let purpose = "extendedKeyUsage=2.23.133.8.1";
     let good = format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
-    assert_eq!(issued(&good).unwrap(), "model");
+    assert_eq!(issued(&good).unwrap(), "model", "what cannot be read of it is left out");
     let late = makers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
     assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
     let not_one = |extensions: &str, what: &str| {

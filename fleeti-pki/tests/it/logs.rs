@@ -1,0 +1,121 @@
+//! What logs may look like, and what they say in words: each limit and each field by itself.
+
+use crate::attestation::boot;
+use crate::crafted::{ACTION, IPL, event_of};
+use fleeti_pki::measured::explained;
+use fleeti_pki::measured::log::FirmwareLog;
+use fleeti_pki::measured::phases::{self, Measurement};
+use fleeti_pki::tpm::Hash;
+use fleeti_testkit::tpm::phases_log;
+use std::collections::BTreeMap;
+
+const SHA_256: (u16, u16) = (0x000b, 32);
+const SHA_384: (u16, u16) = (0x000c, 48);
+
+/// A first event and nothing behind it.
+fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
+    let banks_: Vec<u8> = banks.iter().flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat()).collect();
+    let count = u32::try_from(banks.len()).unwrap().to_le_bytes();
+    let inner = [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks_, behind].concat();
+    [&[0; 4][..], &3u32.to_le_bytes(), &[0; 20], &u32::try_from(inner.len()).unwrap().to_le_bytes(), &inner].concat()
+}
+
+fn reads(log: &[u8]) -> bool {
+    FirmwareLog::parse(log).is_ok()
+}
+
+#[test]
+fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
+    let good = header(&[SHA_256, SHA_384], &[0]);
+    assert!(reads(&good));
+    assert!(reads(&header(&[SHA_256], &[3, 7, 7, 7])), "what a vendor says");
+    assert!(reads(&header(&[(0x0077, 64), SHA_256], &[0])), "a bank that nobody knows");
+    for (what, banks) in [
+        ("twice", &[SHA_256, SHA_256][..]),
+        ("no SHA-256", &[SHA_384]),
+        ("none", &[]),
+        ("of another length", &[(0x000b, 48)]),
+        ("longer than any digest", &[SHA_256, (0x0077, 65)]),
+    ] {
+        assert!(!reads(&header(banks, &[0])), "{what}");
+    }
+    let many = |count: u16| (1..count).map(|id| (0x0100 + id, 32)).chain([SHA_256]).collect::<Vec<_>>();
+    assert!(reads(&header(&many(8), &[0])) && !reads(&header(&many(9), &[0])), "more than eight");
+    assert!(!reads(&header(&[SHA_256], &[0, 0])), "a byte behind it");
+    assert!(!reads(&header(&[SHA_256], &[])), "no vendor");
+    for (what, at) in [("register", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)] {
+        let mut log = good.clone();
+        log[at] ^= 1;
+        assert!(!reads(&log), "{what}");
+    }
+}
+
+#[test]
+fn a_log_has_its_limits() {
+    let with = |count: usize, data: &[u8]| {
+        let mut pieces = boot();
+        pieces.events.truncate(1);
+        pieces.events.extend(std::iter::repeat_n(event_of(5, IPL, data), count));
+        reads(&pieces.log())
+    };
+    assert!(with(4095, &[]) && !with(4096, &[]), "events");
+    assert!(with(1, &[0; 500_000]) && !with(1, &[0; 530_000]), "bytes");
+}
+
+/// A record of user space's log.
+fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
+    let digests: Vec<_> = digests.iter().map(|(name, digest)| serde_json::json!({"hashAlg": name, "digest": digest})).collect();
+    format!("\u{1e}{}\n", serde_json::json!({"pcr": register, "digests": digests, "content": {"string": words}}))
+}
+
+fn digest_of(words: &str) -> String {
+    hex::encode(Hash::Sha256.digest(&[words.as_bytes()]))
+}
+
+fn measured(register: u8, words: &str) -> String {
+    record(register, &[("sha256", &digest_of(words))], words)
+}
+
+fn read(log: &str) -> Option<Vec<Measurement>> {
+    phases::parse(log.as_bytes()).ok()
+}
+
+#[test]
+fn user_space_shows_words_only_where_it_measured_them() {
+    let words = |log: &str| read(log).unwrap().pop().unwrap().words;
+    assert_eq!(words(&measured(11, "ready")).as_deref(), Some("ready"));
+    assert_eq!(words(&record(11, &[("sha256", &digest_of("ready"))], "sysinit")), None, "other words");
+    assert_eq!(words(&measured(11, &"x".repeat(128))).map(|w| w.len()), Some(128));
+    assert_eq!(words(&measured(11, &"x".repeat(129))), None, "longer than anybody reads");
+    assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "what a terminal obeys");
+    let both = record(11, &[("sha384", &"00".repeat(48)), ("sha256", &digest_of("ready"))], "ready");
+    assert_eq!(words(&both).as_deref(), Some("ready"), "beside another bank");
+}
+
+#[test]
+fn user_spaces_log_is_whole_records_of_its_own_registers() {
+    let good = measured(11, "ready");
+    assert!(read(&good).is_some() && read(&measured(15, "id")).is_some() && read("") == Some(vec![]));
+    assert!(read(&format!("x{good}")).is_none(), "something before it");
+    assert!(read(&record(11, &[("sha256", "00")], "ready")).is_none(), "half a digest");
+    assert!(read(&record(11, &[("sha384", &"00".repeat(48))], "ready")).is_none(), "no digest of the bank");
+    let twice = [("sha256", digest_of("ready")), ("sha256", digest_of("ready"))];
+    assert!(read(&record(11, &twice.each_ref().map(|(name, digest)| (*name, &**digest)), "ready")).is_none());
+    for register in [0, 4, 7, 9, 12] {
+        assert!(read(&measured(register, "ready")).is_none(), "register {register} is not its own");
+    }
+    let count = 32 * 1024 / good.len();
+    assert!(read(&good.repeat(count)).is_some() && read(&good.repeat(count + 1)).is_none(), "more than 32 KiB");
+}
+
+#[test]
+fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
+    let mut pieces = boot();
+    pieces.events.push(event_of(4, ACTION, b"a\x1b[31m b\n"));
+    let log = FirmwareLog::parse(&pieces.log()).unwrap();
+    let phases = [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()].concat();
+    let told = |register| explained::events(register, Some(&log), &phases, &BTreeMap::new());
+    assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
+    assert_eq!(told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(), ["user space: ready"]);
+    assert_eq!(told(15), ["user space: volume"]);
+}
