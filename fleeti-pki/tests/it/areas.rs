@@ -76,6 +76,8 @@ fn what_a_device_key_may_do_is_sign_and_nothing_else() {
         assert!(!is_one(good & !bit), "without {bit:#x}");
     }
     assert!(!is_one(good | Attributes::DECRYPT) && !is_one(good | Attributes::RESTRICTED));
+    let other = Area { attributes: good, scheme_hash: Hash::Sha384.id(), ..tpm.area.clone() };
+    assert!(DeviceKey::new(Public::parse(&other.to_bytes()).unwrap()).is_err(), "with another hash than its curve's");
 }
 
 #[test]
