@@ -1,6 +1,7 @@
 //! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and what only looks odd passes.
 
 use crate::attestation::{PHASES, Pieces, boot, challenge, known};
+use crate::logs::measured;
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_pki::attestation::appraisal::{Known, appraise};
@@ -394,6 +395,10 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     for phases in [&PHASES[..3], &[&PHASES[..], &["shutdown"]].concat(), &[&PHASES[..], &["anything else"]].concat()] {
         assert_eq!(contradictions(&tpm, &boot(), phases, &all), (none.0, none.1("register-11")), "{phases:?}");
     }
+    let early = [phases_log(&PHASES[..3]), measured(15, "a volume").into_bytes()].concat();
+    let sent = sent(&tpm, boot().log(), early);
+    let claims = appraise(&check(&tpm, &sent, None).unwrap(), &all).claims;
+    assert!(claims.iter().any(|c| c.code == "register-11" && c.finding.ends_with("measured last: sysinit")), "{claims:#?}");
     let mut pieces = boot();
     let off = at(&pieces, 7)[0];
     let mut variable = data_of(&pieces.events[off]).to_vec();

@@ -72,7 +72,8 @@ fn digest_of(words: &str) -> String {
     hex::encode(Hash::Sha256.digest(&[words.as_bytes()]))
 }
 
-fn measured(register: u8, words: &str) -> String {
+/// The same, of words that it shows.
+pub fn measured(register: u8, words: &str) -> String {
     record(register, &[("sha256", &digest_of(words))], words)
 }
 
