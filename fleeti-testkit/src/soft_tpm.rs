@@ -31,7 +31,9 @@ pub struct Area {
     pub point: [Vec<u8>; 2],
 }
 
-fn sized(bytes: &[u8]) -> Vec<u8> {
+/// A TPM2B: a 16-bit length and the bytes.
+#[must_use]
+pub fn sized(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes()[..], bytes].concat()
 }
 

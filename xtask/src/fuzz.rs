@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
 
-use crate::{root, run, target};
+use crate::{cargo, root, run, target};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs;
@@ -45,7 +45,7 @@ pub fn fuzz(effort: Effort) -> Result<()> {
     let folder = target().join("fuzz");
     fs::create_dir_all(&folder)?;
     let host = host()?;
-    let mut build = program(effort, "cargo");
+    let mut build = program(effort, cargo(&[]).get_program());
     build.args(["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
     // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
     build.arg(&folder).args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));

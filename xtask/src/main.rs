@@ -18,14 +18,15 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install what is missing from Debian, saying what and why
-  demo [--dir DIR] [--exit] [--refusals]
+  demo [--dir DIR] [--exit] [--refusals] [--firmware]
                    the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, a chain of updates in a virtual machine, and
                    a million inputs for each reader of foreign bytes
   python           build the wheel and test it, installed in a fresh virtual environment
   fuzz [SECONDS]   every reader of foreign bytes before libFuzzer, 60 seconds each unless told
-  mutate [PATH]... whether a test fails without each check, of those that decide about evidence of a TPM unless told
+  mutate [--list] [PATH]...
+                   whether a test fails without each check, of those that decide about evidence of a TPM unless told
   bench SCENARIO [--json FILE]
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd); pages
   tools            what tests judge by that Debian does not have
@@ -125,16 +126,13 @@ fn ci() -> Result<()> {
     // All at once: programs that are built alone have fewer features of their dependencies, and everything is compiled twice.
     run("build programs and tests", &mut cargo(&["build", "--workspace", "--all-targets", "--profile", "ci"]))?;
     tools::install()?;
-    let judge = target().join("tools/virt-firmware/bin/virt-fw-vars");
+    let (judge_at, judge) = (tools::VIRT_FW_VARS, tools::virt_fw_vars());
     let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if nextest.is_ok_and(|s| s.success()) {
-        run(
-            "tests",
-            cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env("FLEETI_VIRT_FW_VARS", judge),
-        )?;
+        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env(judge_at, judge))?;
         run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
     } else {
-        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env("FLEETI_VIRT_FW_VARS", judge))?;
+        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env(judge_at, judge))?;
     }
     examples()?;
     python::test()

@@ -2,8 +2,8 @@
 //! built at once into a copy of the repository, and the tests run once for each switch.
 //!
 //! A check is a condition that leads to a refusal (`if a || b { return Err(…) }`: each of `a` and `b`), the guard of a match
-//! arm, a call of which only the error counts (`check(x)?;`), the closure of a `filter` or `find`, and each part of an `&&` that is an
-//! answer. Without it nothing is refused there.
+//! arm, a call of which only the error counts (`check(x)?;`), the closure of a `filter` or `find`, and each part of an `&&`
+//! that is an answer. Without it nothing is refused there.
 
 use crate::{cargo, root, setup, target, tools};
 use anyhow::{Context, Result, bail, ensure};
@@ -19,20 +19,21 @@ use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, S
 const ATTESTATION: &[&str] = &["fleeti-pki/src/attestation", "fleeti-pki/src/tpm", "fleeti-pki/src/measured"];
 /// Tells the programs which check is deleted.
 const SWITCH: &str = "FLEETI_DELETED_CHECK";
-/// What every crate gets that has checks.
+/// What every crate gets that has checks; `SWITCH` is the name above.
 const MODULE: &str = r#"
 #[doc(hidden)]
 pub(crate) mod deleted_check {
     static NUMBER: std::sync::LazyLock<Option<u32>> =
-        std::sync::LazyLock::new(|| std::env::var("FLEETI_DELETED_CHECK").ok().and_then(|n| n.parse().ok()));
+        std::sync::LazyLock::new(|| std::env::var("SWITCH").ok().and_then(|n| n.parse().ok()));
     pub(crate) fn is(number: u32) -> bool { *NUMBER == Some(number) }
 }
 "#;
 /// A check that keeps a loop from going on for ever may be one of those that are deleted.
 const NEXTEST: &str = "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
-/// Quick ones first: most deletions are noticed there.
-const FIRST: &str = "package(fleeti-pki) & test(/^(areas|attestation|crafted|logs|measured|pcr_policy|tpm)::/)";
-const THEN: &str = "package(fleeti-pki) - test(/^(areas|attestation|crafted|logs|measured|pcr_policy|tpm)::/) | binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)";
+/// Quick ones of `fleeti-pki`, which go first: most deletions are noticed there.
+const QUICK: &str = "/^(areas|attestation|crafted|logs|measured|pcr_policy|tpm)::/";
+/// Those of the server that have to do with it.
+const SERVER: &str = "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)";
 
 /// Deletes each check of the files whose path begins with one of `paths`, or only says which they are.
 pub fn mutate(words: &[&str]) -> Result<()> {
@@ -86,7 +87,10 @@ fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<St
         files.insert(name.to_owned(), content);
     }
     for library in crates {
-        files.get_mut(&library).with_context(|| format!("there is no {library}"))?.extend_from_slice(MODULE.as_bytes());
+        files
+            .get_mut(&library)
+            .with_context(|| format!("there is no {library}"))?
+            .extend_from_slice(MODULE.replace("SWITCH", SWITCH).as_bytes());
     }
     Ok(files)
 }
@@ -137,7 +141,9 @@ impl Tests {
 
     /// Whether every test passes without a check.
     fn pass(&self, deleted: Option<usize>) -> Result<bool> {
-        Ok(self.pass_of(FIRST, deleted)? && self.pass_of(THEN, deleted)?)
+        let first = format!("package(fleeti-pki) & test({QUICK})");
+        let then = format!("package(fleeti-pki) - test({QUICK}) | {SERVER}");
+        Ok(self.pass_of(&first, deleted)? && self.pass_of(&then, deleted)?)
     }
 
     fn pass_of(&self, tests: &str, deleted: Option<usize>) -> Result<bool> {
@@ -147,8 +153,7 @@ impl Tests {
         if let Some(number) = deleted {
             command.env(SWITCH, number.to_string());
         }
-        let judge = target().join("tools/virt-firmware/bin/virt-fw-vars");
-        command.env("FLEETI_VIRT_FW_VARS", judge).current_dir(&self.tree).stdin(Stdio::null());
+        command.env(tools::VIRT_FW_VARS, tools::virt_fw_vars()).current_dir(&self.tree).stdin(Stdio::null());
         let output = command.output().context("cargo-nextest")?;
         match output.status.code() {
             Some(0) => Ok(true),
@@ -175,38 +180,21 @@ impl Switches<'_> {
 
     /// Each part of an `||`: it never holds when it is deleted.
     fn refuse(&mut self, condition: &mut Expr) {
-        match condition {
-            Expr::Binary(both) if matches!(both.op, BinOp::Or(_)) => {
-                self.refuse(&mut both.left);
-                self.refuse(&mut both.right);
-            }
-            Expr::Paren(inner) => self.refuse(&mut inner.expr),
-            _ => {
-                let is_deleted = self.add(condition);
-                // A `let` may stand in no parentheses.
-                *condition = if has_let(condition) {
-                    syn::parse_quote!(!#is_deleted && #condition)
-                } else {
-                    syn::parse_quote!((!#is_deleted && (#condition)))
-                };
-            }
-        }
+        each_part(condition, |op| matches!(op, BinOp::Or(_)), &mut |part| {
+            let is_deleted = self.add(part);
+            // A `let` may stand in no parentheses.
+            *part = if has_let(part) { syn::parse_quote!(!#is_deleted && #part) } else { syn::parse_quote!((!#is_deleted && (#part))) };
+        });
     }
 
     /// Each part of an `&&`: it always holds when it is deleted.
     fn require(&mut self, condition: &mut Expr) {
-        match condition {
-            Expr::Binary(both) if matches!(both.op, BinOp::And(_)) => {
-                self.require(&mut both.left);
-                self.require(&mut both.right);
+        each_part(condition, |op| matches!(op, BinOp::And(_)), &mut |part| {
+            if !has_let(part) {
+                let is_deleted = self.add(part);
+                *part = syn::parse_quote!((#is_deleted || (#part)));
             }
-            Expr::Paren(inner) => self.require(&mut inner.expr),
-            _ if has_let(condition) => {}
-            _ => {
-                let is_deleted = self.add(condition);
-                *condition = syn::parse_quote!((#is_deleted || (#condition)));
-            }
-        }
+        });
     }
 
     fn function(&mut self, name: String, answers: bool, is_const: bool, attributes: &[Attribute], block: &mut Block) {
@@ -273,6 +261,18 @@ impl VisitMut for Switches<'_> {
             let is_deleted = self.add(check);
             *statement = syn::parse_quote!(if !#is_deleted { #check; });
         }
+    }
+}
+
+/// What stands between operators of a kind, whatever parentheses are around it.
+fn each_part(condition: &mut Expr, splits: fn(&BinOp) -> bool, found: &mut impl FnMut(&mut Expr)) {
+    match condition {
+        Expr::Binary(both) if splits(&both.op) => {
+            each_part(&mut both.left, splits, found);
+            each_part(&mut both.right, splits, found);
+        }
+        Expr::Paren(inner) => each_part(&mut inner.expr, splits, found),
+        _ => found(condition),
     }
 }
 

@@ -4,14 +4,10 @@ use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::attest::{Attest, Refused, Selection};
 use fleeti_pki::tpm::public::{Attributes, DeviceKey, EndorsementKey, Public};
 use fleeti_pki::tpm::{Hash, Unreadable, credential};
-use fleeti_testkit::soft_tpm::{Area, RESTRICTED, SoftTpm};
+use fleeti_testkit::soft_tpm::{Area, RESTRICTED, SoftTpm, sized};
 
 const BORN_HERE: u32 = Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
 const DECRYPTS: u32 = BORN_HERE | Attributes::RESTRICTED | Attributes::DECRYPT;
-
-fn sized(bytes: &[u8]) -> Vec<u8> {
-    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
-}
 
 /// A TPMT_PUBLIC of an RSA key (Part 2, 12.2.4).
 struct Rsa {

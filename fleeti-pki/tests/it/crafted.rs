@@ -120,14 +120,16 @@ fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
             check(&tpm, &sent, None).unwrap();
         }
         let [r, s] = tpm.numbers(&sent.quote).unwrap();
-        let long = [&vec![0; length + 1 - r.len()][..], &r].concat();
+        let long = |n: &[u8]| [&vec![0; length + 1 - n.len()][..], n].concat();
         for (r, s) in [(&vec![0; length], &s), (&r, &vec![0; length]), (&vec![], &s), (&r, &vec![]), (&vec![0xff; length], &s)] {
             sent.signature = signature(hash, r, s);
             assert_eq!(check(&tpm, &sent, None).map(drop), Err("quote-signature"), "{} and {} bytes", r.len(), s.len());
         }
-        sent.signature = signature(hash, &long, &s);
-        let found = check(&tpm, &sent, None).map(drop).unwrap_err();
-        assert!(["quote-signature", "quote-unreadable"].contains(&found), "{found}: longer than its curve");
+        for (r, s) in [(long(&r), s.clone()), (r.clone(), long(&s)), (long(&r), s[..s.len() - 1].to_vec())] {
+            sent.signature = signature(hash, &r, &s);
+            let found = check(&tpm, &sent, None).map(drop).unwrap_err();
+            assert!(["quote-signature", "quote-unreadable"].contains(&found), "{found}: longer than its curve");
+        }
         for (what, bytes) in [("none", vec![0, 0x10]), ("empty", vec![]), ("SHA-1", signature(SHA_1, &r, &s))] {
             sent.signature = bytes;
             let found = check(&tpm, &sent, None).map(drop).unwrap_err();

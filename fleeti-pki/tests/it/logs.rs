@@ -2,10 +2,10 @@
 
 use crate::attestation::boot;
 use crate::crafted::{ACTION, IPL, event_of};
+use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::measured::explained;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::phases::{self, Measurement};
-use fleeti_pki::tpm::Hash;
 use fleeti_testkit::tpm::phases_log;
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ const SHA_384: (u16, u16) = (0x000c, 48);
 
 /// A first event and nothing behind it.
 fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
-    let banks_: Vec<u8> = banks.iter().flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat()).collect();
     let count = u32::try_from(banks.len()).unwrap().to_le_bytes();
-    let inner = [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks_, behind].concat();
+    let banks: Vec<u8> = banks.iter().flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat()).collect();
+    let inner = [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks, behind].concat();
     [&[0; 4][..], &3u32.to_le_bytes(), &[0; 20], &u32::try_from(inner.len()).unwrap().to_le_bytes(), &inner].concat()
 }
 
@@ -68,13 +68,9 @@ fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
     format!("\u{1e}{}\n", serde_json::json!({"pcr": register, "digests": digests, "content": {"string": words}}))
 }
 
-fn digest_of(words: &str) -> String {
-    hex::encode(Hash::Sha256.digest(&[words.as_bytes()]))
-}
-
 /// The same, of words that it shows.
 pub fn measured(register: u8, words: &str) -> String {
-    record(register, &[("sha256", &digest_of(words))], words)
+    record(register, &[("sha256", &sha256_hex(words.as_bytes()))], words)
 }
 
 fn read(log: &str) -> Option<Vec<Measurement>> {
@@ -85,11 +81,11 @@ fn read(log: &str) -> Option<Vec<Measurement>> {
 fn user_space_shows_words_only_where_it_measured_them() {
     let words = |log: &str| read(log).unwrap().pop().unwrap().words;
     assert_eq!(words(&measured(11, "ready")).as_deref(), Some("ready"));
-    assert_eq!(words(&record(11, &[("sha256", &digest_of("ready"))], "sysinit")), None, "other words");
+    assert_eq!(words(&record(11, &[("sha256", &sha256_hex(b"ready"))], "sysinit")), None, "other words");
     assert_eq!(words(&measured(11, &"x".repeat(128))).map(|w| w.len()), Some(128));
     assert_eq!(words(&measured(11, &"x".repeat(129))), None, "longer than anybody reads");
     assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "what a terminal obeys");
-    let both = record(11, &[("sha384", &"00".repeat(48)), ("sha256", &digest_of("ready"))], "ready");
+    let both = record(11, &[("sha384", &"00".repeat(48)), ("sha256", &sha256_hex(b"ready"))], "ready");
     assert_eq!(words(&both).as_deref(), Some("ready"), "beside another bank");
 }
 
@@ -100,7 +96,7 @@ fn user_spaces_log_is_whole_records_of_its_own_registers() {
     assert!(read(&format!("x{good}")).is_none(), "something before it");
     assert!(read(&record(11, &[("sha256", "00")], "ready")).is_none(), "half a digest");
     assert!(read(&record(11, &[("sha384", &"00".repeat(48))], "ready")).is_none(), "no digest of the bank");
-    let twice = [("sha256", digest_of("ready")), ("sha256", digest_of("ready"))];
+    let twice = [("sha256", sha256_hex(b"ready")), ("sha256", sha256_hex(b"ready"))];
     assert!(read(&record(11, &twice.each_ref().map(|(name, digest)| (*name, &**digest)), "ready")).is_none());
     for register in [0, 4, 7, 9, 12] {
         assert!(read(&measured(register, "ready")).is_none(), "register {register} is not its own");
