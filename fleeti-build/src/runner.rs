@@ -48,7 +48,16 @@ pub trait Runner {
     fn version(&self) -> Result<String, RunError>;
 }
 
+/// When less than this is free where the store is, Nix removes what no kept build needs: a build of an image writes about 1 GiB.
+const MIN_FREE: &str = "5368709120";
+/// Until this much is free.
+const MAX_FREE: &str = "16106127360";
+
 /// The Nix of this machine, sandbox on and without falling back from it.
+///
+/// The store does not grow for ever: Nix itself collects its garbage while it builds when the disk gets full
+/// (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is still there is not garbage, and neither
+/// is what that build was made from.
 #[derive(Debug, Clone)]
 pub struct Nix {
     roots: PathBuf,
@@ -71,6 +80,9 @@ impl Nix {
             ("sandbox-paths", ""),
             ("cores", "2"),
             ("max-jobs", "2"),
+            ("min-free", MIN_FREE),
+            ("max-free", MAX_FREE),
+            ("keep-outputs", "true"),
         ] {
             command.args(["--option", name, value]);
         }

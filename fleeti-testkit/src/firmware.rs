@@ -1,6 +1,7 @@
 //! What real firmware starts and refuses, by the Secure Boot keys of each device. The machines end at systemd-boot, where
 //! they can, and so in seconds.
 
+use crate::qemu::Tree;
 use crate::story::Story;
 use crate::vm::Vm;
 use crate::world::{BOOT, FLEET, World};
@@ -8,8 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_build::cache::Cache;
 use fleeti_build::disk::Esp;
+use fleeti_core::attestation::Level;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Provisioned;
+use fleeti_pki::pe;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -18,15 +21,24 @@ use std::time::Duration;
 const REFUSED: &str = "ccess denied";
 /// The stub hands it to user space, and measures it into register 12 (systemd-stub(7)).
 const CREDENTIAL: &str = "loader/credentials/somebody.cred";
+/// The stub adds its command line to the kernel's where firmware starts it, and measures it into register 12.
+const ADDON: &str = "loader/addons/somebody.addon.efi";
 /// What systemd-boot enrolls where firmware has no keys.
 const KEYS: &str = "loader/keys/auto";
 const PK: &str = "loader/keys/auto/PK.auth";
 
-/// A new epoch of db on the device that runs `line`@`version`, while it runs.
+/// An addon (systemd-stub(7)) that nobody has signed, with another command line for the kernel.
+fn addon(cache: &Cache) -> Result<Vec<u8>> {
+    let stub = Tree::boot(cache)?.root().join("usr/lib/systemd/boot/efi/addonx64.efi.stub");
+    let stub = fs::read(&stub).with_context(|| stub.display().to_string())?;
+    Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
+}
+
+/// A new epoch of db on the device that runs `line`@`version`, while it runs; afterwards [`ADDON`] is on its ESP.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
-pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &str, version: &str) -> Result<()> {
+pub fn rotate(world: &mut World, story: &mut Story, cache: &Cache, device: &DeviceId, (line, version): (&str, &str)) -> Result<()> {
     let id = device.as_str();
     let changed = |world: &World, epoch| {
         world.device_with(Duration::from_secs(60), device, |d| {
@@ -59,14 +71,21 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &st
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step(&format!("after a power cut, without it, {line}@{version} boots by the new key alone"), |e| {
+    let title =
+        format!("after a power cut, with an addon that nobody signed instead, {line}@{version} boots by the new key alone, without it");
+    story.step(&title, |e| {
         world.power_off();
-        Esp::open(&world.path("device/disk.raw"))?.remove(CREDENTIAL)?;
+        let esp = Esp::open(&world.path("device/disk.raw"))?;
+        esp.remove(CREDENTIAL)?;
+        esp.write(ADDON, &addon(cache)?)?;
+        drop(esp);
+        let before = world.evidence(device)?;
         world.power_on_again()?;
         e.push(world.console("fleeti: boot image=", BOOT)?);
         let d = world.device_with(BOOT, device, |d| d.online)?;
         let boot = d.boot.context("the device has not reported")?;
         ensure!(boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot, "{boot:?}");
+        e.push(world.proves_anew(device, &before, Level::VerifiedBoot)?);
         Ok(())
     })
 }
@@ -76,15 +95,22 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, line: &st
 /// # Errors
 /// When its TPM does not show that its firmware verified nothing.
 pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
-    story.step("somebody empties its firmware's variables: the same release starts, and its TPM says that nothing verified it", |e| {
+    let (own, kept) = (world.path("device/vars.fd"), world.path("device/vars-own.fd"));
+    story.step("somebody empties its firmware's variables, and the addon is started: the TPM keeps the data partition shut", |e| {
         world.power_off();
-        let (own, kept) = (world.path("device/vars.fd"), world.path("device/vars-own.fd"));
         fs::rename(&own, &kept)?;
         let esp = Esp::open(&world.path("device/disk.raw"))?;
         for name in esp.list(KEYS)? {
             esp.remove(&format!("{KEYS}/{name}"))?;
         }
         drop(esp);
+        world.power_on_again()?;
+        e.push(world.console("the TPM does not open the data partition", BOOT)?);
+        Ok(())
+    })?;
+    story.step("without the addon the same release starts, and its TPM says that nothing verified it", |e| {
+        world.power_off();
+        Esp::open(&world.path("device/disk.raw"))?.remove(ADDON)?;
         world.power_on_again()?;
         e.push(world.console("fleeti: boot image=", BOOT)?);
         e.push(world.check_contradiction(device, "secure-boot-off")?);

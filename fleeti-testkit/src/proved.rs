@@ -63,6 +63,38 @@ impl World {
         Ok(format!("{}: {}", found.level.code(), wrong.finding))
     }
 
+    /// Which evidence was looked at last, by the digest of its quote.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn evidence(&self, device: &DeviceId) -> Result<String> {
+        let found = self.runtime.block_on(self.client()?.attestation(device))?;
+        Ok(found.result.context("it has proved nothing")?.evidence)
+    }
+
+    /// That the next evidence after `last` is of this level.
+    ///
+    /// # Errors
+    /// When it is not, or does not come in time.
+    pub fn proves_anew(&self, device: &DeviceId, last: &str, level: Level) -> Result<String> {
+        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
+        let release = found.result.and_then(|r| r.release).map(|r| r.to_string()).unwrap_or_default();
+        ensure!(found.level == level, "{} proves {release:?} at {}, not {}", device, found.level.code(), level.code());
+        Ok(format!("{release} at {}", level.code()))
+    }
+
+    /// That the next evidence after `last` was found out by this check and no other; gives its digest.
+    ///
+    /// # Errors
+    /// When it is believed, or contradicts for another reason.
+    pub fn found_out(&self, device: &DeviceId, last: &str, code: &str) -> Result<String> {
+        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
+        let result = found.result.context("no result")?;
+        let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
+        ensure!(wrong == [code] && found.level == Level::SelfReported, "{wrong:?} at {}, not {code}", found.level.code());
+        Ok(result.evidence)
+    }
+
     /// That what the device's TPM quoted is what is computed of the build's kernel image.
     ///
     /// # Errors

@@ -45,6 +45,14 @@ impl Tree {
         Self::ensure(cache, "disks", &["cryptsetup-bin", "fdisk", "base-files", "coreutils"])
     }
 
+    /// What systemd starts machines with.
+    ///
+    /// # Errors
+    /// When the packages cannot be had.
+    pub fn boot(cache: &Cache) -> Result<Self> {
+        Self::ensure(cache, "boot", &["systemd-boot-efi"])
+    }
+
     fn ensure(cache: &Cache, name: &str, packages: &[&str]) -> Result<Self> {
         let requested: BTreeMap<_, _> = [(name.to_owned(), packages.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())].into();
         let _alone = cache.lock(&format!("tree-{name}"))?;

@@ -267,6 +267,18 @@ impl World {
         })
     }
 
+    /// Builds a profile on this machine with another agent, a program beside this one; gives the build's folder.
+    ///
+    /// # Errors
+    /// What `fleeti build run` said.
+    pub fn build_here(&self, profile: &Path, version: &str, agent: &str) -> Result<PathBuf> {
+        let out = self.path("builds").join(version);
+        let agent = self.programs.join(agent).display().to_string();
+        let (profile, trust, text) = (profile.display().to_string(), self.text("public"), out.display().to_string());
+        self.fleeti(&["build", "run", &profile, "--version", version, "--trust", &trust, "--out", &text, "--agent", &agent])?;
+        Ok(out)
+    }
+
     /// Signs a build and publishes it; gives the release's folder.
     ///
     /// # Errors

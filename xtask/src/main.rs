@@ -18,7 +18,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install what is missing from Debian, saying what and why
-  demo [--dir DIR] [--exit] [--refusals] [--firmware]
+  demo [--dir DIR] [--exit] [--refusals] [--firmware] [--liar]
                    the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, a chain of updates in a virtual machine, and
@@ -153,15 +153,24 @@ fn examples() -> Result<()> {
     Ok(())
 }
 
+/// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the images of its devices, with
+/// their disks and Nix's store.
+const COMPILED: u64 = 10;
+const IMAGES: u64 = 6;
+
 fn test() -> Result<()> {
     let started = Instant::now();
+    setup::room(&std::env::temp_dir(), IMAGES)?;
+    if !target().join("ci").exists() {
+        setup::room(&root(), COMPILED + IMAGES)?;
+    }
     setup::run()?;
     ci()?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     // A virtual machine without KVM uses one core.
     let fuzzing = std::thread::spawn(|| fuzz::fuzz(Effort::Aside));
-    let arguments = ["--exit", "--refusals", "--firmware"];
-    let title = "devices in virtual machines: update, rollbacks, Secure Boot";
+    let arguments = ["--exit", "--refusals", "--firmware", "--liar"];
+    let title = "devices in virtual machines: update, rollbacks, Secure Boot, lies";
     let held = run(title, Command::new(target().join("ci/fleeti-demo")).args(arguments));
     println!("==> the fuzzer, beside it");
     let fuzzed = fuzzing.join().map_err(|_| anyhow!("the fuzzer's thread has panicked"))?;

@@ -62,6 +62,21 @@ pub fn install(packages: &[Package]) -> Result<()> {
     apt(&arguments)
 }
 
+/// Refuses when there is not this much room, in GiB: at the beginning, and not after half an hour.
+pub fn room(folder: &Path, wanted: u64) -> Result<()> {
+    let output = Command::new("df").args(["--output=avail", "--block-size=1G"]).arg(folder).output().context("df")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let free: u64 = text.lines().last().unwrap_or_default().trim().parse().with_context(|| format!("df said {text:?}"))?;
+    if free < wanted {
+        bail!(
+            "{} has {free} GiB free, and {wanted} are needed\nhint: `cargo clean` and `nix-store --gc` remove what is made anew \
+             when it is needed",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
 fn is_root() -> Result<bool> {
     let output = Command::new("id").arg("-u").output().context("id")?;
     Ok(output.stdout.trim_ascii() == b"0")

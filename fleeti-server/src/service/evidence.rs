@@ -30,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 const BATCH_MAX: usize = 128;
 /// Evidence that waits without its sessions waiting for room.
 pub const QUEUE_MAX: usize = 1024;
+/// The alarm of a device whose evidence contradicts what was promised.
+const CONTRADICTED: &str = "device.contradicted";
 /// The source of a claim about evidence that does not hold.
 const SENT: &str = "what the device sent as evidence";
 
@@ -162,8 +164,8 @@ async fn follow(
             attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
         }
         // Once in a while: a device that finds another lie each time fills no log.
-        if let Some(what) = contradiction.filter(|_| subject.contradiction.is_none() && app.alarms.is_new(device.as_str())) {
-            app.audit(tx, now, device.as_str(), "device.contradicted", &what).await?;
+        if let Some(what) = contradiction.filter(|_| subject.contradiction.is_none() && app.alarms.is_new(CONTRADICTED, device.as_str())) {
+            app.audit(tx, now, device.as_str(), CONTRADICTED, &what).await?;
         }
         fleets.entry(&subject.fleet).or_default().push(device);
     }

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 const PROVING_MAX: usize = 1024;
 /// An alarm of somebody is entered into the audit log once in this time.
 const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
+/// The alarm of a TPM that is not the device's.
+const REFUSED: &str = "device.tpm-refused";
 /// Alarms that are remembered.
 const ALARMS_MAX: usize = 4096;
 
@@ -50,22 +52,23 @@ pub struct Proving {
     pending: Mutex<HashMap<Bearer, Pending>>,
 }
 
-/// Who raised an alarm lately.
+/// Which alarms were raised lately, and by whom.
 #[derive(Default)]
-pub struct Alarms(Mutex<HashMap<String, Instant>>);
+pub struct Alarms(Mutex<HashMap<(&'static str, String), Instant>>);
 
 impl Alarms {
-    /// Whether an alarm of whoever it is is not in the audit log yet, so that nobody fills that by coming again and again, nor
-    /// keeps others from being seen.
-    pub(super) fn is_new(&self, who: &str) -> bool {
+    /// Whether this alarm of whoever it is is not in the audit log yet, so that nobody fills that by coming again and again, nor
+    /// keeps others, or another alarm, from being seen.
+    pub(super) fn is_new(&self, action: &'static str, who: &str) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < ALARMED_AGAIN);
         if all.len() >= ALARMS_MAX {
             all.clear();
         }
-        let is_new = !all.contains_key(who);
+        let alarm = (action, who.to_owned());
+        let is_new = !all.contains_key(&alarm);
         if is_new {
-            all.insert(who.to_owned(), Instant::now());
+            all.insert(alarm, Instant::now());
         }
         is_new
     }
@@ -198,9 +201,9 @@ pub(super) fn other() -> AppError {
 
 /// An act of its own in the audit log.
 pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppError> {
-    if app.alarms.is_new(who) {
+    if app.alarms.is_new(REFUSED, who) {
         let mut tx = app.db.write().await?;
-        app.audit(&mut tx, now_s(), who, "device.tpm-refused", &tpm.ek_sha256).await?;
+        app.audit(&mut tx, now_s(), who, REFUSED, &tpm.ek_sha256).await?;
         tx.commit().await?;
         tracing::error!("{who} came with another TPM than it is known by, or with another device's");
     }

@@ -273,6 +273,12 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     assert_eq!(send(&mut of_a, &a, &changed).await, PubAckReason::Success);
     assert_eq!(wrong(&world, &a).await, ["registers-digest"]);
     assert!(world.client.accept_firmware(&a.id).await.is_err(), "nobody accepts what does not hold");
+    // One alarm hides no other one.
+    assert_eq!(other.bind(&world, &a).await, Err(StatusCode::FORBIDDEN));
+    let audit = world.audit().await;
+    for alarm in ["device.contradicted", "device.tpm-refused"] {
+        assert!(audit.lines().any(|l| l.contains(a.id.as_str()) && l.contains(alarm)), "no {alarm}: {audit}");
+    }
     world.client.challenge_device(&a.id).await.unwrap();
     let asked = question(&mut of_a, &a).await;
     let answer = machine.answer(&world, &a, &asked).await;

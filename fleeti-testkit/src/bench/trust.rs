@@ -48,6 +48,17 @@ fn now_s() -> u64 {
 /// # Errors
 /// When a server does not start or sign.
 pub fn run(dir: &Path) -> Result<Vec<Record>> {
+    let mut records = certificates(dir)?;
+    records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"))?);
+    records.extend(super::boot::run(&dir.join("boot"))?);
+    Ok(records)
+}
+
+/// Certificates alone.
+///
+/// # Errors
+/// When a server does not start or sign.
+pub fn certificates(dir: &Path) -> Result<Vec<Record>> {
     let requests = requests()?;
     let mut records = Vec::new();
     for (name, algorithm) in [("certificates_p384_per_cpu_s", Algorithm::P384), ("certificates_p256_per_cpu_s", Algorithm::P256)] {
@@ -58,8 +69,6 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
         records.push(Record::new(name, cfssl(&organisation, &folder, &requests)?, "1/CPU-s", "cfssl"));
         records.push(Record::new(name, openssl(&organisation, &folder, &requests)?, "1/CPU-s", "openssl ca"));
     }
-    records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"))?);
-    records.extend(super::boot::run(&dir.join("boot"))?);
     Ok(records)
 }
 

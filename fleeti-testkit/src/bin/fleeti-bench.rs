@@ -28,6 +28,8 @@ enum Scenario {
     Pages,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
+    /// Certificates alone.
+    Certificates,
     /// What TPMs answer: verified, appraised, kept.
     Attestation,
     /// Secure Boot of a fleet alone.
@@ -51,6 +53,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Scenario::Artifacts => artifacts::run(dir.path())?,
         Scenario::Pages => pages::run(dir.path())?,
         Scenario::Trust => trust::run(dir.path())?,
+        Scenario::Certificates => trust::certificates(dir.path())?,
         Scenario::Attestation => attestation::run(dir.path())?,
         Scenario::Boot => boot::run(dir.path())?,
         Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,

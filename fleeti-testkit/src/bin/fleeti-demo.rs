@@ -11,9 +11,9 @@ use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
-use fleeti_testkit::firmware;
 use fleeti_testkit::story::Story;
 use fleeti_testkit::world::{BOOT, FLEET, World};
+use fleeti_testkit::{firmware, liar};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +41,9 @@ struct Arguments {
     /// a second device does.
     #[arg(long)]
     firmware: bool,
+    /// After that take a second machine over, with everything that root can do there, and see what becomes of its lies.
+    #[arg(long)]
+    liar: bool,
 }
 
 fn main() -> ExitCode {
@@ -77,7 +80,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("\nerror: {e:#}\nhint: everything is in {}", dir.display());
+            let hint = match &arguments.dir {
+                Some(dir) => format!("everything is in {}", dir.display()),
+                None => "its files are removed now; with --dir DIR they stay".to_owned(),
+            };
+            eprintln!("\nerror: {e:#}\nhint: {hint}");
             ExitCode::FAILURE
         }
     }
@@ -217,12 +224,15 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         Ok(())
     })?;
     if arguments.firmware {
-        firmware::rotate(world, story, &device.id, &line, &number)?;
+        firmware::rotate(world, story, &cache, &device.id, (&line, &number))?;
     }
     small(world, story)?;
     if arguments.firmware {
         firmware::switch_off(world, story, &device.id)?;
         firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
+    }
+    if arguments.liar {
+        liar::tell(world, story, &cache, &arguments.profile, &(version + 1).to_string())?;
     }
     story.step("nothing that opens a door is in a log or in the database", |e| {
         let (admin, passphrase) = (fs::read_to_string(world.path("server/admin.token"))?, fs::read_to_string(world.path("passphrase"))?);

@@ -1,0 +1,78 @@
+//! What `fleeti-agent` is told on its command line: daemon, helper and the parts of a boot.
+
+use crate::helper::{self, Helper};
+use crate::{Paths, boot, daemon, health, image, storage};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(version, about = "The device side of Fleeti")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Talk to the server. Runs without privileges.
+    Daemon,
+    /// The privileged half: fixed verbs on a socket.
+    Helper,
+    /// Run the health checks of the image; fails when this boot must not be kept.
+    Health,
+    /// Succeed when the boot loader counts the tries of this boot and it was not kept yet.
+    OnTrial,
+    /// Tell the helper that the boot was blessed.
+    Blessed,
+    /// Make, open and mount the data partition.
+    Storage,
+    /// Add a recovery key to the data partition, if it needs one.
+    RecoveryKey,
+}
+
+/// Does what the command line says.
+pub async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    match run(Arguments::parse().command).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<bool> {
+    let paths = Paths::device();
+    match command {
+        Command::Daemon => daemon::run(paths).await.map(|()| true),
+        Command::Helper => helper::serve(paths, daemon_group()).await.map(|()| true),
+        Command::Health => {
+            let healthy = health::run(&paths).await.unwrap_or_else(|e| {
+                tracing::error!("{e:#}");
+                false
+            });
+            // A version that was kept is reported, not rebooted in circles.
+            Ok(healthy || !is_on_trial(&paths))
+        }
+        Command::OnTrial => Ok(is_on_trial(&paths)),
+        Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
+        Command::Storage => storage::open(&paths).map(|()| true),
+        Command::RecoveryKey => storage::add_recovery_key(&paths).map(|()| true),
+    }
+}
+
+fn is_on_trial(paths: &Paths) -> bool {
+    let kept = image::running_release(paths).is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version));
+    boot::is_counted() && !kept
+}
+
+/// The id of the daemon's group in group(5).
+#[must_use]
+pub fn daemon_group() -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    let row = text.lines().find(|l| l.split(':').next() == Some("fleeti"))?;
+    row.split(':').nth(2)?.parse().ok()
+}

@@ -1,0 +1,182 @@
+//! The agent of a machine that somebody has taken over: daemon and everything else are the agent's own, and the helper lies to
+//! the server once it has got the secrets of the fleet. See `fleeti_testkit::liar`.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_pki::signer::Algorithm;
+use fleeti_testkit::agent::helper::{self, MESSAGE_MAX, Measured, Request, Response, measured};
+use fleeti_testkit::agent::{Paths, boot, program};
+use fleeti_testkit::liar::{BEGINS, Lie, MARK};
+use fleeti_testkit::soft_tpm::SoftTpm;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Where the true helper is.
+const HONEST: &str = "/run/fleeti-honest";
+/// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.
+const EVENT: [u8; 8] = [7, 0, 0, 0, 0x01, 0, 0, 0x80];
+const RETYPED: [u8; 8] = [7, 0, 0, 0, 0xa0, 0, 0, 0];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() != Some("helper") {
+        return program::main().await;
+    }
+    match lie().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            boot::say(&format!("liar: {e:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What outlives a restart.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    boot_id: String,
+    answer: Measured,
+}
+
+struct Liar {
+    paths: Paths,
+    honest: PathBuf,
+    kept_at: PathBuf,
+    boot_id: String,
+    /// A good answer; whoever has one lies.
+    kept: Option<Kept>,
+    last: Option<Measured>,
+    told: usize,
+}
+
+async fn lie() -> Result<()> {
+    let paths = Paths::device();
+    fs::create_dir_all(HONEST)?;
+    let honest = Paths { run: HONEST.into(), ..Paths::device() };
+    let kept_at = paths.helper_state.join("liar.json");
+    let mut liar = Liar {
+        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+        kept: fs::read(&kept_at).ok().map(|bytes| serde_json::from_slice(&bytes)).transpose()?,
+        honest: honest.socket(),
+        kept_at,
+        last: None,
+        told: 0,
+        paths,
+    };
+    let socket = liar.paths.socket();
+    fs::remove_file(&socket).ok();
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
+    std::os::unix::fs::chown(&socket, None, program::daemon_group())?;
+    tokio::spawn(async move { helper::serve(honest, None).await });
+    loop {
+        let (stream, _) = listener.accept().await?;
+        if let Err(e) = liar.converse(stream).await {
+            boot::say(&format!("liar: {e:#}"));
+        }
+    }
+}
+
+async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut line).await?;
+    Ok(line)
+}
+
+impl Liar {
+    async fn converse(&mut self, mut stream: UnixStream) -> Result<()> {
+        let (reader, mut writer) = stream.split();
+        let line = line_of(reader).await?;
+        let request: Request = serde_json::from_slice(&line)?;
+        // It is answered when the boot is kept, and nothing else waits for that.
+        if matches!(request, Request::WaitBlessed) {
+            let honest = self.honest.clone();
+            tokio::spawn(async move {
+                if let Ok(answer) = ask(&honest, &line).await {
+                    stream.write_all(&answer).await.ok();
+                }
+            });
+            return Ok(());
+        }
+        let mut answer = ask(&self.honest, &line).await?;
+        match request {
+            Request::Evidence { nonce, device } => {
+                let Response::Evidence { measured } = serde_json::from_slice(&answer)? else { return Ok(()) };
+                let told = match self.kept {
+                    Some(_) => self.lie(*measured, |paths| measured::evidence(paths, &nonce, &device))?,
+                    None => {
+                        self.last = Some(copy(&measured)?);
+                        *measured
+                    }
+                };
+                answer = line_with(&Response::Evidence { measured: Box::new(told) })?;
+            }
+            Request::PutSecrets { .. } if self.kept.is_none() => {
+                let answer = self.last.take().context("secrets came before the first answer")?;
+                let kept = Kept { boot_id: self.boot_id.clone(), answer };
+                fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
+                self.kept = Some(kept);
+                boot::say(BEGINS);
+            }
+            Request::TpmIdentity if self.kept.is_some() => {
+                let Response::Tpm { identity: Some(mut identity) } = serde_json::from_slice(&answer)? else { return Ok(()) };
+                identity.attestation_key = STANDARD.encode(SoftTpm::new(Algorithm::P256)?.area.to_bytes());
+                answer = line_with(&Response::Tpm { identity: Some(identity) })?;
+            }
+            _ => {}
+        }
+        Ok(writer.write_all(&answer).await?)
+    }
+
+    /// What is told instead of what is true. `anew` has the TPM answer with other files.
+    fn lie(&mut self, mut told: Measured, anew: impl FnOnce(&Paths) -> Result<Measured>) -> Result<Measured> {
+        let kept = self.kept.as_mut().context("nothing is kept")?;
+        let lie = if kept.boot_id == self.boot_id {
+            self.told += 1;
+            Lie::ALL[(self.told - 1) % Lie::ALL.len()]
+        } else {
+            kept.boot_id.clone_from(&self.boot_id);
+            Lie::BeforeRestart
+        };
+        match lie {
+            Lie::SoftwareKey => {
+                let signature = SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
+                told.signature = STANDARD.encode(signature);
+            }
+            Lie::OlderAnswer | Lie::BeforeRestart => told = copy(&kept.answer)?,
+            Lie::ChangedRegister => {
+                let register = told.registers.iter_mut().find(|(number, _)| *number == 4).context("no register 4")?;
+                register.1 = "00".repeat(32);
+            }
+            Lie::RetypedEvent => {
+                let at = told.firmware_log.windows(EVENT.len()).position(|w| w == EVENT).context("no such event")?;
+                told.firmware_log[at..at + EVENT.len()].copy_from_slice(&RETYPED);
+                let changed = PathBuf::from(HONEST).join("firmware.log");
+                fs::write(&changed, &told.firmware_log)?;
+                told = anew(&Paths { firmware_log: changed, ..self.paths.clone() })?;
+            }
+        }
+        boot::say(&format!("{MARK}{}", lie.name()));
+        Ok(told)
+    }
+}
+
+async fn ask(honest: &PathBuf, line: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(honest).await.context("the true helper")?;
+    stream.write_all(line).await?;
+    line_of(stream).await
+}
+
+fn line_with(response: &Response) -> Result<Vec<u8>> {
+    Ok([&serde_json::to_vec(response)?[..], b"\n"].concat())
+}
+
+fn copy(measured: &Measured) -> Result<Measured> {
+    Ok(serde_json::from_slice(&serde_json::to_vec(measured)?)?)
+}

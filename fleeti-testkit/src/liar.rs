@@ -1,0 +1,134 @@
+//! A machine that somebody took over, with everything that root can do on it: its release is signed and starts as it should,
+//! and it proved so; then its helper lies (`fleeti-liar`, which is in the image as the agent). What the server makes of each
+//! lie is looked at here.
+
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::world::{BOOT, World};
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_build::build::BuildRecord;
+use fleeti_build::cache::Cache;
+use fleeti_core::attestation::Level;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::CreateCommand;
+use fleeti_core::wire::device::Order;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What the console says before the lies begin.
+pub const BEGINS: &str = "liar begins: it has the secrets of the fleet";
+/// How a line on the console begins that names the lie that was told.
+pub const MARK: &str = "liar tells: ";
+/// Answers that are looked at until every lie was told.
+const ANSWERS_MAX: usize = 16;
+
+/// What the helper tells instead of the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lie {
+    /// The TPM's statement, signed by a key in a file.
+    SoftwareKey,
+    /// What was a good answer to an older question.
+    OlderAnswer,
+    /// A register beside the quote that holds something else.
+    ChangedRegister,
+    /// A log that says of an event that it was of another kind, quoted anew.
+    RetypedEvent,
+    /// What was a good answer before the machine started anew.
+    BeforeRestart,
+}
+
+impl Lie {
+    /// What is told again and again.
+    pub const ALL: [Self; 4] = [Self::SoftwareKey, Self::OlderAnswer, Self::ChangedRegister, Self::RetypedEvent];
+
+    /// As on the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SoftwareKey => "a statement signed by a key in a file",
+            Self::OlderAnswer => "the answer to an older question",
+            Self::ChangedRegister => "a register that was not quoted so",
+            Self::RetypedEvent => "a log with an event of another kind",
+            Self::BeforeRestart => "an answer from before the machine started anew",
+        }
+    }
+
+    /// The code of the check that it must fail.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::SoftwareKey => "quote-signature",
+            Self::OlderAnswer | Self::BeforeRestart => "quote-challenge",
+            Self::ChangedRegister => "registers-digest",
+            Self::RetypedEvent => "log-kind",
+        }
+    }
+}
+
+/// The machine is off afterwards.
+///
+/// # Errors
+/// When a lie is believed, or found out by another check than its own.
+pub fn tell(world: &World, story: &mut Story, cache: &Cache, profile: &Path, version: &str) -> Result<()> {
+    let title = "a second machine, which somebody has taken over: its release is signed, starts, and proves what it is";
+    let (device, vm) = story.step(title, |e| {
+        let build = world.build_here(profile, version, "fleeti-liar")?;
+        let release = world.release(&build, version)?;
+        let device = world.provision("liar", &build, &release)?;
+        let (vm, _) = world.start(cache, "liar")?;
+        // It has what only a device gets that has proved enough.
+        e.push(vm.wait_for(BEGINS, 0, BOOT * 2)?.1);
+        let name = BuildRecord::read(&build)?.release.to_string();
+        e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
+        Ok((device, vm))
+    })?;
+    let mut seen = Seen { vm: &vm, line: 0, evidence: world.evidence(&device)? };
+    story.step("then it lies, as root can: each lie is found out by the check that is there for it", |e| {
+        let mut told = BTreeSet::new();
+        for _ in 0..ANSWERS_MAX {
+            world.runtime.block_on(world.client()?.challenge_device(&device))?;
+            let lie = seen.next(world, &device)?;
+            if told.insert(lie) {
+                e.push(format!("{}: {}", lie.name(), lie.code()));
+            }
+            if told.len() == Lie::ALL.len() {
+                return Ok(());
+            }
+        }
+        bail!("only {told:?} were told in {ANSWERS_MAX} answers")
+    })?;
+    story.step("it starts anew, with an answer from before and the attestation key of another TPM", |e| {
+        let (from, order) = (vm.lines(), CreateCommand { order: Order::Reboot, valid_s: 600 });
+        world.runtime.block_on(world.client()?.create_command(&device, &order))?;
+        let (line, _) = vm.wait_for("fleeti: boot image=", from, BOOT)?;
+        seen.line = line;
+        let lie = seen.next(world, &device)?;
+        ensure!(lie == Lie::BeforeRestart, "it told {lie:?}");
+        e.push(format!("{}: {}", lie.name(), lie.code()));
+        e.push(vm.wait_for("fleeti: the server refuses this TPM", line, BOOT)?.1);
+        let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
+        for alarm in ["device.contradicted", "device.tpm-refused"] {
+            let entry = entries.iter().find(|entry| entry.contains(device.as_str()) && entry.contains(alarm));
+            e.push(entry.with_context(|| format!("{alarm} is not in the audit log"))?.clone());
+        }
+        Ok(())
+    })
+}
+
+/// How far somebody has looked.
+struct Seen<'a> {
+    vm: &'a Vm,
+    line: usize,
+    evidence: String,
+}
+
+impl Seen<'_> {
+    /// The next lie that is told, once the server has found it out.
+    fn next(&mut self, world: &World, device: &DeviceId) -> Result<Lie> {
+        let (line, said) = self.vm.wait_for(MARK, self.line, BOOT)?;
+        self.line = line + 1;
+        let lie = Lie::ALL.into_iter().chain([Lie::BeforeRestart]).find(|lie| said.contains(lie.name()));
+        let lie = lie.with_context(|| format!("no lie: {said}"))?;
+        self.evidence = world.found_out(device, &self.evidence, lie.code()).with_context(|| said.clone())?;
+        Ok(lie)
+    }
+}
