@@ -163,6 +163,7 @@ impl Keeper {
     /// # Errors
     /// [`LogError`], also when the log was tampered with.
     pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
+        fast::gather_entropy()?;
         let log = AuditLog::open(log, &keys.log)?;
         let issued = Bucket::new("--certificates-per-minute", limits.certificates_per_minute);
         let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);

@@ -18,9 +18,14 @@ const WAITING_MAX: usize = 4096;
 /// Between two tries to reach the signer.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Bytes that are written at once, where so many wait.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+
 /// How calls and answers are told apart: a length before each.
 pub fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
-    LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream)
+    let mut framed = LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream);
+    framed.set_backpressure_boundary(WRITTEN_AT_ONCE);
+    framed
 }
 
 /// Listens at a path, for the processes of one user (and root).
@@ -60,11 +65,18 @@ pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer:
 async fn converse(stream: UnixStream, signer: SignerHandle) {
     let (mut sink, mut calls) = framed(stream).split::<Bytes>();
     let (answers, mut finished) = mpsc::channel::<Answer>(WAITING_MAX);
+    // What comes of one batch is written at once.
     let writer = tokio::spawn(async move {
-        while let Some(answer) = finished.recv().await {
-            let Ok(bytes) = serde_json::to_vec(&answer) else { break };
-            if sink.send(Bytes::from(bytes)).await.is_err() {
-                break;
+        let mut ready = Vec::new();
+        while finished.recv_many(&mut ready, WAITING_MAX).await > 0 {
+            for answer in ready.drain(..) {
+                let Ok(bytes) = serde_json::to_vec(&answer) else { return };
+                if sink.feed(Bytes::from(bytes)).await.is_err() {
+                    return;
+                }
+            }
+            if sink.flush().await.is_err() {
+                return;
             }
         }
     });
@@ -140,17 +152,28 @@ async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>) -> bo
                 }
             }
             asked = queue.recv(), if waiting.len() < WAITING_MAX => {
-                let Some((request, sender)) = asked else { return true };
-                if sender.is_closed() {
-                    continue; // it waited too long for us to be connected
+                if asked.is_none() {
+                    return true;
                 }
-                next += 1;
-                let Some(bytes) = encoded(next, request) else {
-                    sender.send(Response::Refused { reason: "the request is too large".into() }).ok();
-                    continue;
-                };
-                waiting.insert(next, sender);
-                if frames.send(Bytes::from(bytes)).await.is_err() {
+                // What waits with it is written at once.
+                let mut asked = asked;
+                while let Some((request, sender)) = asked {
+                    // One that is closed has waited too long for us to be connected.
+                    if !sender.is_closed() {
+                        next += 1;
+                        match encoded(next, request) {
+                            Some(bytes) => {
+                                waiting.insert(next, sender);
+                                if frames.feed(Bytes::from(bytes)).await.is_err() {
+                                    return false;
+                                }
+                            }
+                            None => drop(sender.send(Response::Refused { reason: "the request is too large".into() })),
+                        }
+                    }
+                    asked = if waiting.len() < WAITING_MAX { queue.try_recv().ok() } else { None };
+                }
+                if SinkExt::<Bytes>::flush(&mut frames).await.is_err() {
                     return false;
                 }
             }

@@ -5,11 +5,20 @@ use super::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
 use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair,
     ParsedPublicKey,
 };
+
+/// Gathers the entropy that signatures are made with: at the start, for it takes as long as a hundred of them, and not while
+/// somebody waits for the first one.
+///
+/// # Errors
+/// [`Error::Refused`] when there is none.
+pub fn gather_entropy() -> Result<(), Error> {
+    SystemRandom::new().fill(&mut [0]).map_err(|_| Error::Refused("this machine gives no random numbers"))
+}
 
 /// An elliptic-curve key in memory.
 pub struct FastKey {
