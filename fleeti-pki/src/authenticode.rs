@@ -45,8 +45,8 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
     Ok(hash.finalize().into())
 }
 
-/// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, what
-/// is hashed changes with the signature that is attached.
+/// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, or they
+/// into the table, what is hashed changes with the signature that is attached.
 pub(crate) fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
     let (start, length) = certificate_table(pe)?;
     let end = if length == 0 { pe.len() } else { start };
@@ -56,7 +56,14 @@ pub(crate) fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> 
     };
     let mut ranges: Vec<_> = file.section_table().iter().map(range).filter(|(at, to)| to > at).collect();
     ranges.sort_unstable();
-    let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
+    let (nt, said) = (file.nt_headers(), file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize);
+    let optional =
+        u64::from(file.dos_header().nt_headers_offset()) + 24 + u64::from(nt.file_header.size_of_optional_header.get(LittleEndian));
+    let headers = optional + 40 * file.section_table().len() as u64;
+    if headers > said as u64 || said > end {
+        return Err(Error::Malformed { what: "PE program", detail: "its headers are longer than it says, or than there is room".into() });
+    }
+    let mut taken = said;
     for (at, to) in ranges {
         if at < taken || to > end {
             return Err(Error::Malformed { what: "PE program", detail: format!("the section at {at} is not between its neighbours") });

@@ -324,6 +324,9 @@ fn defects_of_uefi_are_written() {
     put("program-table-cut-off", "program.efi", &signed[..signed.len() - 8], "not at its end");
     put("program-table-before-its-headers", "program.efi", &with(0x98 + 144, &[8, 0, 0, 0]), "not at its end");
     put("program-directory-without-its-table", "program.efi", &with(0x98 + 108, &[4, 0, 0, 0]), "no place for a certificate table");
+    let mut longer = with(0x94, &0x06f0_u16.to_le_bytes());
+    longer[0x86..0x88].fill(0); // no sections, whose headers would lie there
+    put("program-headers-longer-than-they-say", "program.efi", &longer, "its headers are longer than it says");
     put("program-entry-of-length-0", "program.efi", &with(table, &[0; 4]), ENTRY);
     put("program-entry-of-its-header-alone", "program.efi", &with(table, &[8, 0, 0, 0]), ENTRY);
     put("program-entry-leaves-the-table", "program.efi", &with(table, &[0xff; 4]), ENTRY);
