@@ -34,7 +34,7 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
     Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
 }
 
-/// A new epoch of db on the device that runs `line`@`version`, while it runs; afterwards [`ADDON`] is on its ESP.
+/// A new epoch of db on the device that runs `line`@`version`, while it runs; afterwards an addon that nobody signed is on its ESP.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
