@@ -12,6 +12,7 @@ use fleeti_build::disk::Esp;
 use fleeti_core::attestation::Level;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Provisioned;
+use fleeti_core::wire::attestation::FRESH_S;
 use fleeti_pki::pe;
 use std::fs;
 use std::path::Path;
@@ -34,11 +35,11 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
     Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
 }
 
-/// A new epoch of db on the device that runs `line`@`version`, while it runs; afterwards an addon that nobody signed is on its ESP.
+/// A new epoch of db on the device, while it runs.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
-pub fn rotate(world: &mut World, story: &mut Story, cache: &Cache, device: &DeviceId, (line, version): (&str, &str)) -> Result<()> {
+pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let id = device.as_str();
     let changed = |world: &World, epoch| {
         world.device_with(Duration::from_secs(60), device, |d| {
@@ -63,12 +64,31 @@ pub fn rotate(world: &mut World, story: &mut Story, cache: &Cache, device: &Devi
         e.push(world.fleeti(&["device", "boot-keys", id, "end-epoch", "--may-end-fallback"])?);
         e.push(world.console("fleeti: secure boot change=3 made", Duration::from_secs(60))?);
         changed(world, 2).map(drop)
-    })?;
+    })
+}
+
+/// What somebody can pass to the kernel who has the disk of the device that runs `line`@`version`, and what becomes of its level
+/// while it is off. Afterwards an addon that nobody signed is on its ESP.
+///
+/// # Errors
+/// When something held that should not, or the other way round.
+pub fn pass(world: &mut World, story: &mut Story, cache: &Cache, device: &DeviceId, (line, version): (&str, &str)) -> Result<()> {
     story.step("with a credential on the ESP, which firmware verifies nothing of, the TPM keeps the data partition shut", |e| {
         world.power_off();
         Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"whatever somebody with the disk likes")?;
         world.power_on_again()?;
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
+        Ok(())
+    })?;
+    story.step("it is silent for longer than its evidence counts: it is no more than its token, whatever it proved", |e| {
+        world.power_off();
+        let before = world.level(device)?;
+        world.restart_server_later(FRESH_S + 60)?;
+        let after = world.level(device)?;
+        world.restart_server_later(0)?;
+        ensure!(before == (Level::VerifiedBoot, true) && after == (Level::Token, false), "{before:?}, then {after:?}");
+        ensure!(world.level(device)? == before, "the server forgot what it knew when it was killed");
+        e.push(format!("{} at first, {} by the clock of an hour later", before.0.code(), after.0.code()));
         Ok(())
     })?;
     let title =

@@ -63,6 +63,15 @@ impl World {
         Ok(format!("{}: {}", found.level.code(), wrong.finding))
     }
 
+    /// The level of a device now, and whether its evidence counts still.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn level(&self, device: &DeviceId) -> Result<(Level, bool)> {
+        let found = self.runtime.block_on(self.client()?.attestation(device))?;
+        Ok((found.level, found.is_fresh))
+    }
+
     /// Which evidence was looked at last, by the digest of its quote.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ use tokio::runtime::Runtime;
 
 /// The fleet of the demo.
 pub const FLEET: &str = "demo";
+/// What moves a program's clock (Debian's `libfaketime`).
+const OTHER_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// A boot under emulation on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(300);
 
@@ -50,6 +52,8 @@ pub struct World {
     /// The signer's limit, where it is not the usual one.
     pub certificates_per_minute: Option<u32>,
     server: Option<ServerProcess>,
+    /// Where devices find it, once it was started.
+    ports: Option<[String; 2]>,
     client: Option<Client>,
     vm: Option<Vm>,
     seen: usize,
@@ -71,6 +75,7 @@ impl World {
             signer: None,
             certificates_per_minute: None,
             server: None,
+            ports: None,
             client: None,
             vm: None,
             seen: 0,
@@ -203,15 +208,35 @@ impl World {
     /// # Errors
     /// What it said.
     pub fn start_server(&mut self) -> Result<String> {
+        self.start_server_later(0)
+    }
+
+    /// Kills signer and server as a power cut would, and starts them again where they were, with a server whose clock is so many
+    /// seconds ahead.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn restart_server_later(&mut self, seconds: u64) -> Result<()> {
+        (self.server, self.signer) = (None, None);
+        self.start_server_later(seconds).map(drop)
+    }
+
+    fn start_server_later(&mut self, seconds: u64) -> Result<String> {
         self.start_signer()?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
-        let mut child = tethered(self.programs.join("fleeti-server"))
+        let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
+        let mut command = tethered(self.programs.join("fleeti-server"));
+        if seconds > 0 {
+            ensure!(Path::new(OTHER_CLOCK).exists(), "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it");
+            command.env("LD_PRELOAD", OTHER_CLOCK).env("FAKETIME", format!("+{seconds}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let mut child = command
             .arg("--data")
             .arg(self.path("server"))
             .arg("--signer")
             .arg(self.path("signer/socket"))
-            .args(["--api", api, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+            .args(["--api", api, "--https", &https, "--mqtt", &mqtt])
             .arg("--trust-virtual-tpms")
             .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
@@ -238,6 +263,8 @@ impl World {
             }
         });
         let api = address.split(',').next().unwrap_or_default().to_owned();
+        let after = |word: &str| address.split_once(word).map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned());
+        self.ports = after("https://").zip(after("MQTT ")).map(|(https, mqtt)| [https, mqtt]);
         let token_file = self.path("server/admin.token");
         let token = fs::read_to_string(&token_file)?;
         self.client = Some(Client::new(&api, token.trim())?);
@@ -467,12 +494,6 @@ impl World {
         let found = device.boot.as_ref().and_then(|b| b.pcr11.clone()).context("the device reports no PCR 11")?;
         ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
         Ok(format!("PCR 11 {found} is what the build predicted"))
-    }
-
-    /// Kills server and signer as a power cut would.
-    pub fn kill_server(&mut self) {
-        self.server = None;
-        self.signer = None;
     }
 
     /// Waits until the device's machine or the server ends.

@@ -23,6 +23,7 @@ const NEEDED: &[Package] = &[
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
+    ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "moves the server's clock ahead, in tests"),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
     ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),

@@ -224,10 +224,11 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         Ok(())
     })?;
     if arguments.firmware {
-        firmware::rotate(world, story, &cache, &device.id, (&line, &number))?;
+        firmware::rotate(world, story, &device.id)?;
     }
     small(world, story)?;
     if arguments.firmware {
+        firmware::pass(world, story, &cache, &device.id, (&line, &number))?;
         firmware::switch_off(world, story, &device.id)?;
         firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
     }
