@@ -56,8 +56,8 @@ const MAX_FREE: &str = "16106127360";
 /// The Nix of this machine, sandbox on and without falling back from it.
 ///
 /// The store does not grow for ever: Nix itself collects its garbage while it builds when the disk gets full
-/// (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is still there is not garbage, and neither
-/// is what that build was made from.
+/// (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is still where it was made is not garbage,
+/// and neither is what that build was made from.
 #[derive(Debug, Clone)]
 pub struct Nix {
     roots: PathBuf,

@@ -4,6 +4,7 @@
 //! RSA-2048 with SHA-256, which every firmware knows. The digest leaves out checksum and certificate
 //! table, so a signed program has the digest of the unsigned one.
 
+use crate::pe;
 use crate::pkcs7::{self, Content, SIGNED_DATA, context, encoded, octets, sequence, set, sha_256, tlv};
 use crate::signer::Signer;
 use crate::{Error, OrMalformed};
@@ -47,28 +48,25 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
 
 /// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, or they
 /// into the table, what is hashed changes with the signature that is attached.
-pub(crate) fn check_layout(file: &PeFile64<'_>, pe: &[u8]) -> Result<(), Error> {
-    let (start, length) = certificate_table(pe)?;
-    let end = if length == 0 { pe.len() } else { start };
+pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Error> {
+    let (start, length) = certificate_table(program)?;
+    let end = if length == 0 { program.len() } else { start };
     let range = |s: &ImageSectionHeader| {
         let (at, size) = (s.pointer_to_raw_data.get(LittleEndian) as usize, s.size_of_raw_data.get(LittleEndian) as usize);
         (at, at.saturating_add(size))
     };
-    let mut ranges: Vec<_> = file.section_table().iter().map(range).filter(|(at, to)| to > at).collect();
+    let mut ranges: Vec<_> = file.section_table().iter().map(range).collect();
     ranges.sort_unstable();
-    let (nt, said) = (file.nt_headers(), file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize);
-    let optional =
-        u64::from(file.dos_header().nt_headers_offset()) + 24 + u64::from(nt.file_header.size_of_optional_header.get(LittleEndian));
-    let headers = optional + 40 * file.section_table().len() as u64;
-    if headers > said as u64 || said > end {
+    let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
+    if pe::end_of_headers(file) > taken || taken > end {
         return Err(Error::Malformed { what: "PE program", detail: "its headers are longer than it says, or than there is room".into() });
     }
-    let mut taken = said;
     for (at, to) in ranges {
-        if at < taken || to > end {
+        // One that is empty takes no place; it has one all the same, which readers look for.
+        if to > end || to > at && at < taken {
             return Err(Error::Malformed { what: "PE program", detail: format!("the section at {at} is not between its neighbours") });
         }
-        taken = to;
+        taken = taken.max(to);
     }
     Ok(())
 }

@@ -37,10 +37,9 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     if !alignment.is_power_of_two() || !file_alignment.is_power_of_two() {
         return Err(malformed("its alignments are no powers of two".into()));
     }
-    let headers = usize::try_from(file.dos_header().nt_headers_offset()).or_malformed(WHAT)?;
+    let headers = file.dos_header().nt_headers_offset() as usize;
     let sections = file.section_table();
-    let table = headers + OPTIONAL + usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));
-    let entry = table + HEADER * sections.len();
+    let entry = end_of_headers(&file);
     let room = pe.get(entry..entry + HEADER).filter(|_| entry + HEADER <= optional.size_of_headers.get(LE) as usize);
     if room.is_none_or(|room| room.iter().any(|byte| *byte != 0)) {
         return Err(malformed("there is no room for another section's header".into()));
@@ -72,6 +71,12 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     put(headers + SIZE_OF_IMAGE, &size_of_image.to_le_bytes());
     put(headers + CHECKSUM, &[0; 4]);
     Ok(out)
+}
+
+/// Where the headers of the sections end, which are the last of all.
+pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
+    let optional = usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));
+    file.dos_header().nt_headers_offset() as usize + OPTIONAL + optional + HEADER * file.section_table().len()
 }
 
 /// What a section holds, as long as it is in memory, which is what a program sees: the file may hold more, to fill a block.

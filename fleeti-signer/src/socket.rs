@@ -18,7 +18,9 @@ const WAITING_MAX: usize = 4096;
 /// Between two tries to reach the signer.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Bytes that are written at once, where so many wait.
+/// Answers that are written at once, where so many wait.
+const ANSWERED_AT_ONCE: usize = 256;
+/// And bytes.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// How calls and answers are told apart: a length before each.
@@ -68,7 +70,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
     // What comes of one batch is written at once.
     let writer = tokio::spawn(async move {
         let mut ready = Vec::new();
-        while finished.recv_many(&mut ready, WAITING_MAX).await > 0 {
+        while finished.recv_many(&mut ready, ANSWERED_AT_ONCE).await > 0 {
             for answer in ready.drain(..) {
                 let Ok(bytes) = serde_json::to_vec(&answer) else { return };
                 if sink.feed(Bytes::from(bytes)).await.is_err() {

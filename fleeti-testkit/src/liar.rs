@@ -1,6 +1,5 @@
-//! A machine that somebody took over, with everything that root can do on it: its release is signed and starts as it should,
-//! and it proved so; then its helper lies (`fleeti-liar`, which is in the image as the agent). What the server makes of each
-//! lie is looked at here.
+//! A machine that somebody took over: its release is signed and starts as it should, and it proved so; then its helper lies
+//! (`fleeti-liar`, which is in the image as the agent). What the server makes of each lie is looked at here.
 
 use crate::story::Story;
 use crate::vm::Vm;
@@ -14,10 +13,11 @@ use fleeti_core::wire::api::CreateCommand;
 use fleeti_core::wire::device::Order;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What the console says before the lies begin.
 pub const BEGINS: &str = "liar begins: it has the secrets of the fleet";
-/// How a line on the console begins that names the lie that was told.
+/// How a line on the console begins that has the SHA-256 of a quote and names the lie that was told with it.
 pub const MARK: &str = "liar tells: ";
 /// Answers that are looked at until every lie was told.
 const ANSWERS_MAX: usize = 16;
@@ -81,7 +81,7 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache, profile: &Path, ver
         e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
         Ok((device, vm))
     })?;
-    let mut seen = Seen { vm: &vm, line: 0, evidence: world.evidence(&device)? };
+    let mut seen = Seen { vm: &vm, line: 0 };
     story.step("then it lies, as root can: each lie is found out by the check that is there for it", |e| {
         let mut told = BTreeSet::new();
         for _ in 0..ANSWERS_MAX {
@@ -105,20 +105,30 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache, profile: &Path, ver
         ensure!(lie == Lie::BeforeRestart, "it told {lie:?}");
         e.push(format!("{}: {}", lie.name(), lie.code()));
         e.push(vm.wait_for("fleeti: the server refuses this TPM", line, BOOT)?.1);
-        let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
         for alarm in ["device.contradicted", "device.tpm-refused"] {
-            let entry = entries.iter().find(|entry| entry.contains(device.as_str()) && entry.contains(alarm));
-            e.push(entry.with_context(|| format!("{alarm} is not in the audit log"))?.clone());
+            e.push(entered(world, device.as_str(), alarm)?);
         }
         Ok(())
     })
+}
+
+/// The entry of a device's alarm: the server has the signer enter it soon after it was raised.
+fn entered(world: &World, device: &str, alarm: &str) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
+        if let Some(entry) = entries.into_iter().find(|entry| entry.contains(device) && entry.contains(alarm)) {
+            return Ok(entry);
+        }
+        ensure!(Instant::now() < deadline, "{alarm} of {device} is not in the audit log");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// How far somebody has looked.
 struct Seen<'a> {
     vm: &'a Vm,
     line: usize,
-    evidence: String,
 }
 
 impl Seen<'_> {
@@ -128,7 +138,8 @@ impl Seen<'_> {
         self.line = line + 1;
         let lie = Lie::ALL.into_iter().chain([Lie::BeforeRestart]).find(|lie| said.contains(lie.name()));
         let lie = lie.with_context(|| format!("no lie: {said}"))?;
-        self.evidence = world.found_out(device, &self.evidence, lie.code()).with_context(|| said.clone())?;
+        let evidence = said.split_once(MARK).and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default();
+        world.found_out(device, evidence, lie.code()).with_context(|| said.clone())?;
         Ok(lie)
     }
 }

@@ -92,16 +92,16 @@ impl World {
         Ok(format!("{release} at {}", level.code()))
     }
 
-    /// That the next evidence after `last` was found out by this check and no other; gives its digest.
+    /// That this evidence, by the digest of its quote, was found out by this check and no other.
     ///
     /// # Errors
     /// When it is believed, or contradicts for another reason.
-    pub fn found_out(&self, device: &DeviceId, last: &str, code: &str) -> Result<String> {
-        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
+    pub fn found_out(&self, device: &DeviceId, evidence: &str, code: &str) -> Result<()> {
+        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence == evidence))?;
         let result = found.result.context("no result")?;
         let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
         ensure!(wrong == [code] && found.level == Level::SelfReported, "{wrong:?} at {}, not {code}", found.level.code());
-        Ok(result.evidence)
+        Ok(())
     }
 
     /// That what the device's TPM quoted is what is computed of the build's kernel image.

@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
 
-use crate::{cargo, root, run, target};
+use crate::{cargo, for_once, root, run, target};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs;
@@ -94,7 +94,7 @@ fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> R
     }
     let path = target().join(format!("fuzz/{name}.log"));
     let log = fs::File::create(&path)?;
-    let status = command.current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
+    let status = for_once(command).current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
     let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
     if !status.success() {
         bail!("{title} failed: {status}\n{said}");

@@ -72,12 +72,17 @@ fn root() -> PathBuf {
 fn run(title: &str, command: &mut Command) -> Result<()> {
     println!("==> {title}");
     let started = Instant::now();
-    let status = command.current_dir(root()).stdin(Stdio::null()).status().with_context(|| title.to_owned())?;
+    let status = for_once(command).current_dir(root()).stdin(Stdio::null()).status().with_context(|| title.to_owned())?;
     if !status.success() {
         bail!("{title} failed: {status}");
     }
     println!("    ok after {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Where everything is built once, nothing is written that only helps to build again.
+fn for_once(command: &mut Command) -> &mut Command {
+    if std::env::var_os("CI").is_some() { command.env("CARGO_INCREMENTAL", "0") } else { command }
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -161,8 +166,9 @@ const IMAGES: u64 = 6;
 fn test() -> Result<()> {
     let started = Instant::now();
     setup::room(&std::env::temp_dir(), IMAGES)?;
+    setup::room(Path::new("/nix/store"), IMAGES)?;
     if !target().join("ci").exists() {
-        setup::room(&root(), COMPILED + IMAGES)?;
+        setup::room(&target(), COMPILED + IMAGES)?;
     }
     setup::run()?;
     ci()?;

@@ -63,8 +63,10 @@ pub fn install(packages: &[Package]) -> Result<()> {
     apt(&arguments)
 }
 
-/// Refuses when there is not this much room, in GiB: at the beginning, and not after half an hour.
+/// Refuses when there is not this much room, in GiB, where this folder is or will be: at the beginning, and not after half an
+/// hour.
 pub fn room(folder: &Path, wanted: u64) -> Result<()> {
+    let folder = folder.ancestors().find(|f| f.exists()).unwrap_or_else(|| Path::new("/"));
     let output = Command::new("df").args(["--output=avail", "--block-size=1G"]).arg(folder).output().context("df")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let free: u64 = text.lines().last().unwrap_or_default().trim().parse().with_context(|| format!("df said {text:?}"))?;

@@ -198,7 +198,7 @@ pub enum Response {
 }
 
 /// What was measured, and what the TPM says of it; bytes base64.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// TPMS_ATTEST.
     pub quote: String,

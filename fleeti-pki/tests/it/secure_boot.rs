@@ -327,6 +327,9 @@ fn defects_of_uefi_are_written() {
     let mut longer = with(0x94, &0x06f0_u16.to_le_bytes());
     longer[0x86..0x88].fill(0); // no sections, whose headers would lie there
     put("program-headers-longer-than-they-say", "program.efi", &longer, "its headers are longer than it says");
+    let mut empty = with(0x188 + 16, &[0; 4]);
+    empty[0x188 + 20..0x188 + 24].copy_from_slice(&0x800_u32.to_le_bytes());
+    put("program-empty-section-in-its-table", "program.efi", &empty, "not between its neighbours");
     put("program-entry-of-length-0", "program.efi", &with(table, &[0; 4]), ENTRY);
     put("program-entry-of-its-header-alone", "program.efi", &with(table, &[8, 0, 0, 0]), ENTRY);
     put("program-entry-leaves-the-table", "program.efi", &with(table, &[0xff; 4]), ENTRY);

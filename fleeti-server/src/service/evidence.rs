@@ -163,8 +163,8 @@ async fn follow(
         if subject.contradiction != contradiction {
             attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
         }
-        // Once in a while: a device that finds another lie each time fills no log.
-        if let Some(what) = contradiction.filter(|_| subject.contradiction.is_none() && app.alarms.is_new(CONTRADICTED, device.as_str())) {
+        // Once in a while, for as long as it lasts: a device that finds another lie each time fills no log.
+        if let Some(what) = contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str())) {
             app.audit(tx, now, device.as_str(), CONTRADICTED, &what).await?;
         }
         fleets.entry(&subject.fleet).or_default().push(device);

@@ -41,7 +41,7 @@ struct Arguments {
     /// a second device does.
     #[arg(long)]
     firmware: bool,
-    /// After that take a second machine over, with everything that root can do there, and see what becomes of its lies.
+    /// After that take a second machine over, have it lie about what it runs, and see which check finds it out.
     #[arg(long)]
     liar: bool,
 }

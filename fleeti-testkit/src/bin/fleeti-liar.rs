@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::signer::Algorithm;
 use fleeti_testkit::agent::helper::{self, MESSAGE_MAX, Measured, Request, Response, measured};
 use fleeti_testkit::agent::{Paths, boot, program};
@@ -14,8 +15,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
 
 /// Where the true helper is.
 const HONEST: &str = "/run/fleeti-honest";
@@ -37,7 +40,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What outlives a restart.
+/// What outlives a restart: a good answer, and in which boot it was one.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     boot_id: String,
@@ -52,7 +55,7 @@ struct Liar {
     /// A good answer; whoever has one lies.
     kept: Option<Kept>,
     last: Option<Measured>,
-    told: usize,
+    lies: usize,
 }
 
 async fn lie() -> Result<()> {
@@ -60,13 +63,13 @@ async fn lie() -> Result<()> {
     fs::create_dir_all(HONEST)?;
     let honest = Paths { run: HONEST.into(), ..Paths::device() };
     let kept_at = paths.helper_state.join("liar.json");
-    let mut liar = Liar {
+    let liar = Liar {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         kept: fs::read(&kept_at).ok().map(|bytes| serde_json::from_slice(&bytes)).transpose()?,
         honest: honest.socket(),
         kept_at,
         last: None,
-        told: 0,
+        lies: 0,
         paths,
     };
     let socket = liar.paths.socket();
@@ -75,12 +78,27 @@ async fn lie() -> Result<()> {
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, program::daemon_group())?;
     tokio::spawn(async move { helper::serve(honest, None).await });
+    let liar = Arc::new(Mutex::new(liar));
     loop {
         let (stream, _) = listener.accept().await?;
-        if let Err(e) = liar.converse(stream).await {
-            boot::say(&format!("liar: {e:#}"));
-        }
+        let liar = Arc::clone(&liar);
+        tokio::spawn(async move {
+            if let Err(e) = converse(stream, &liar).await {
+                boot::say(&format!("liar: {e:#}"));
+            }
+        });
     }
+}
+
+/// Whatever is not about evidence is the true helper's.
+async fn converse(mut stream: UnixStream, liar: &Mutex<Liar>) -> Result<()> {
+    let (reader, mut writer) = stream.split();
+    let line = line_of(reader).await?;
+    let request: Request = serde_json::from_slice(&line)?;
+    let honest = liar.lock().await.honest.clone();
+    let truth = ask(&honest, &line).await?;
+    let told = liar.lock().await.told(request, truth)?;
+    Ok(writer.write_all(&told).await?)
 }
 
 async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
@@ -90,66 +108,44 @@ async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
 }
 
 impl Liar {
-    async fn converse(&mut self, mut stream: UnixStream) -> Result<()> {
-        let (reader, mut writer) = stream.split();
-        let line = line_of(reader).await?;
-        let request: Request = serde_json::from_slice(&line)?;
-        // It is answered when the boot is kept, and nothing else waits for that.
-        if matches!(request, Request::WaitBlessed) {
-            let honest = self.honest.clone();
-            tokio::spawn(async move {
-                if let Ok(answer) = ask(&honest, &line).await {
-                    stream.write_all(&answer).await.ok();
-                }
-            });
-            return Ok(());
-        }
-        let mut answer = ask(&self.honest, &line).await?;
-        match request {
-            Request::Evidence { nonce, device } => {
-                let Response::Evidence { measured } = serde_json::from_slice(&answer)? else { return Ok(()) };
-                let told = match self.kept {
-                    Some(_) => self.lie(*measured, |paths| measured::evidence(paths, &nonce, &device))?,
-                    None => {
-                        self.last = Some(copy(&measured)?);
-                        *measured
-                    }
-                };
-                answer = line_with(&Response::Evidence { measured: Box::new(told) })?;
+    /// What the daemon hears instead of the truth.
+    fn told(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(match (request, serde_json::from_slice(&truth)?) {
+            (Request::Evidence { .. }, Response::Evidence { measured }) if self.kept.is_none() => {
+                self.last = Some(*measured);
+                truth
             }
-            Request::PutSecrets { .. } if self.kept.is_none() => {
+            (Request::Evidence { nonce, device }, Response::Evidence { measured }) => {
+                let told = self.lie(*measured, |paths| measured::evidence(paths, &nonce, &device))?;
+                line_with(&Response::Evidence { measured: Box::new(told) })?
+            }
+            (Request::PutSecrets { secrets }, Response::Done) if self.kept.is_none() && !secrets.is_empty() => {
                 let answer = self.last.take().context("secrets came before the first answer")?;
                 let kept = Kept { boot_id: self.boot_id.clone(), answer };
                 fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
                 self.kept = Some(kept);
                 boot::say(BEGINS);
+                truth
             }
-            Request::TpmIdentity if self.kept.is_some() => {
-                let Response::Tpm { identity: Some(mut identity) } = serde_json::from_slice(&answer)? else { return Ok(()) };
+            (Request::TpmIdentity, Response::Tpm { identity: Some(mut identity) }) if self.kept.is_some() => {
                 identity.attestation_key = STANDARD.encode(SoftTpm::new(Algorithm::P256)?.area.to_bytes());
-                answer = line_with(&Response::Tpm { identity: Some(identity) })?;
+                line_with(&Response::Tpm { identity: Some(identity) })?
             }
-            _ => {}
-        }
-        Ok(writer.write_all(&answer).await?)
+            _ => truth,
+        })
     }
 
     /// What is told instead of what is true. `anew` has the TPM answer with other files.
     fn lie(&mut self, mut told: Measured, anew: impl FnOnce(&Paths) -> Result<Measured>) -> Result<Measured> {
-        let kept = self.kept.as_mut().context("nothing is kept")?;
-        let lie = if kept.boot_id == self.boot_id {
-            self.told += 1;
-            Lie::ALL[(self.told - 1) % Lie::ALL.len()]
-        } else {
-            kept.boot_id.clone_from(&self.boot_id);
-            Lie::BeforeRestart
-        };
+        let kept = self.kept.as_ref().context("nothing is kept")?;
+        let lie = if kept.boot_id == self.boot_id { Lie::ALL[self.lies % Lie::ALL.len()] } else { Lie::BeforeRestart };
+        self.lies += 1;
         match lie {
             Lie::SoftwareKey => {
                 let signature = SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
                 told.signature = STANDARD.encode(signature);
             }
-            Lie::OlderAnswer | Lie::BeforeRestart => told = copy(&kept.answer)?,
+            Lie::OlderAnswer | Lie::BeforeRestart => told = kept.answer.clone(),
             Lie::ChangedRegister => {
                 let register = told.registers.iter_mut().find(|(number, _)| *number == 4).context("no register 4")?;
                 register.1 = "00".repeat(32);
@@ -162,7 +158,7 @@ impl Liar {
                 told = anew(&Paths { firmware_log: changed, ..self.paths.clone() })?;
             }
         }
-        boot::say(&format!("{MARK}{}", lie.name()));
+        boot::say(&format!("{MARK}{} {}", sha256_hex(&STANDARD.decode(&told.quote)?), lie.name()));
         Ok(told)
     }
 }
@@ -175,8 +171,4 @@ async fn ask(honest: &PathBuf, line: &[u8]) -> Result<Vec<u8>> {
 
 fn line_with(response: &Response) -> Result<Vec<u8>> {
     Ok([&serde_json::to_vec(response)?[..], b"\n"].concat())
-}
-
-fn copy(measured: &Measured) -> Result<Measured> {
-    Ok(serde_json::from_slice(&serde_json::to_vec(measured)?)?)
 }
