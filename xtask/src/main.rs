@@ -160,8 +160,8 @@ fn examples() -> Result<()> {
 
 /// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the images of its devices, with
 /// their disks and Nix's store.
-const COMPILED: u64 = 10;
-const IMAGES: u64 = 6;
+const COMPILED: u64 = 6;
+const IMAGES: u64 = 8;
 
 fn test() -> Result<()> {
     let started = Instant::now();
