@@ -10,6 +10,8 @@ const WHAT: &str = "PE program";
 const HEADER: usize = 40;
 /// IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ.
 const READ_ONLY_DATA: u32 = 0x4000_0040;
+/// Largest alignment in a file (PE format, "Optional Header Windows-Specific Fields"): what is added is padded to it.
+const FILE_ALIGNMENT_MAX: u32 = 64 << 10;
 /// Offsets in the headers, from "PE\0\0" on: the COFF header has 24 bytes with its magic.
 const NUMBER_OF_SECTIONS: usize = 6;
 const OPTIONAL: usize = 24;
@@ -34,8 +36,8 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     }
     let optional = &file.nt_headers().optional_header;
     let (alignment, file_alignment) = (optional.section_alignment.get(LE), optional.file_alignment.get(LE));
-    if !alignment.is_power_of_two() || !file_alignment.is_power_of_two() {
-        return Err(malformed("its alignments are no powers of two".into()));
+    if !alignment.is_power_of_two() || !file_alignment.is_power_of_two() || file_alignment > FILE_ALIGNMENT_MAX {
+        return Err(malformed("its alignments are no powers of two, or the file's is more than 64 KiB".into()));
     }
     let headers = file.dos_header().nt_headers_offset() as usize;
     let sections = file.section_table();

@@ -86,6 +86,13 @@ fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
     assert!(with_section(&image, ".longer-than-8", b"x").is_err());
     // The sections' headers end where the first section begins.
     assert!(with_section(&program(), ".a", b"x").is_ok_and(|one| with_section(&one, ".b", b"x").is_ok()));
+    // Alignments that make gigabytes of a small program, or none at all.
+    for (at, alignment) in [(0xbc, 0x8000_0000_u32), (0xbc, 0x2_0000), (0xbc, 0x201), (0xb8, 0x1001)] {
+        let mut odd = program();
+        odd[at..at + 4].copy_from_slice(&alignment.to_le_bytes());
+        let refused = with_section(&odd, ".a", b"x").unwrap_err().to_string();
+        assert!(refused.contains("its alignments are no powers of two"), "{at:#x} {alignment:#x}: {refused}");
+    }
     let mut full = image;
     let mut added = 0;
     while let Ok(more) = with_section(&full, &format!(".s{added}"), b"x") {
