@@ -213,6 +213,18 @@ fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
     authenticode::check_uki(&image(&with)).unwrap();
 }
 
+#[test]
+fn a_signed_program_is_neither_signed_nor_changed_again_and_its_table_begins_at_a_multiple_of_8() {
+    let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
+    let db = self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key).unwrap();
+    let signed = authenticode::sign(&program(), &db, &key).unwrap();
+    for again in [authenticode::sign(&signed, &db, &key), fleeti_pki::pe::with_section(&signed, ".a", b"x")] {
+        assert!(again.unwrap_err().to_string().contains("signed already"));
+    }
+    let odd = [&program()[..], &[0]].concat();
+    assert!(authenticode::attach(&odd, &[0x30, 0]).unwrap_err().to_string().contains("not padded"));
+}
+
 /// Every defect has a folder with what is to be read; the error must be the one in `expect.txt`.
 #[test]
 fn what_is_defective_is_refused_for_its_defect() {
