@@ -6,7 +6,7 @@ use fleeti_build::build::BuildRecord;
 use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
 use fleeti_core::manifest::PHASE_READY;
-use fleeti_core::wire::api::Event;
+use fleeti_core::wire::api::{Device, Event};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_pki::measured::predicted;
 use std::fs;
@@ -37,6 +37,17 @@ impl World {
             Ok(found) => found,
             Err(_) => bail!("not in {} s: {}", PATIENCE.as_secs(), self.fleeti(&["attest", "show", device.as_str(), "--registers"])?),
         }
+    }
+
+    /// That the device's PCR 11 is what the build predicted.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_pcr11(&self, device: &Device, build: &Path) -> Result<String> {
+        let predicted = BuildRecord::read(build)?.reference_values.pcr11.remove(PHASE_READY).context("no prediction")?;
+        let found = device.boot.as_ref().and_then(|b| b.pcr11.clone()).context("the device reports no PCR 11")?;
+        ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
+        Ok(format!("PCR 11 {found} is what the build predicted"))
     }
 
     /// That the device proves to run a release, at a level.

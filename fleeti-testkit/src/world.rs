@@ -8,7 +8,6 @@ use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_client::Client;
 use fleeti_core::id::DeviceId;
-use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
 use fleeti_core::wire::device::{EnrollmentRecord, Order};
@@ -483,17 +482,6 @@ impl World {
     /// When the server does not know the device.
     pub fn certificate(&self, device: &DeviceId) -> Result<String> {
         Ok(self.runtime.block_on(self.client()?.certificate(device))?)
-    }
-
-    /// That the device's PCR 11 is what the build predicted.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub fn check_pcr11(&self, device: &Device, build: &Path) -> Result<String> {
-        let predicted = BuildRecord::read(build)?.reference_values.pcr11.remove(PHASE_READY).context("no prediction")?;
-        let found = device.boot.as_ref().and_then(|b| b.pcr11.clone()).context("the device reports no PCR 11")?;
-        ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
-        Ok(format!("PCR 11 {found} is what the build predicted"))
     }
 
     /// Waits until the device's machine or the server ends.
