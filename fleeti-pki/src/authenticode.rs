@@ -12,7 +12,7 @@ use der::Tag;
 use der::asn1::{Any, ObjectIdentifier, SetOfVec};
 use object::pe::ImageSectionHeader;
 use object::read::pe::PeFile64;
-use object::{LittleEndian, Object, ObjectSection};
+use object::{LittleEndian, ObjectSection};
 use sha2_010::Digest;
 use x509_cert::Certificate;
 
@@ -78,15 +78,16 @@ pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Er
 /// [`Error::Malformed`] naming the section that is missing, empty, there twice, or has no place there.
 pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     let file = PeFile64::parse(pe).or_malformed("kernel image")?;
-    for section in file.sections() {
-        let name = section.name().or_malformed("kernel image")?;
+    for section in file.section_table().iter() {
+        let name = section.raw_name();
         // What is meant to be measured or to hold a policy, under a name that no stub knows, would be neither.
-        if name == ".profile" || name.starts_with(".pcr") && name != ".pcrsig" && name != ".pcrpkey" {
+        if name == b".profile" || name.starts_with(b".pcr") && name != b".pcrsig" && name != b".pcrpkey" {
+            let name = String::from_utf8_lossy(name);
             return Err(Error::Malformed { what: "kernel image", detail: format!("a section {name} has no place in it") });
         }
     }
     for wanted in UKI_SECTIONS {
-        let mut found = file.sections().filter(|s| s.name() == Ok(wanted));
+        let mut found = pe::named(&file, wanted);
         let is_there = found.next().is_some_and(|s| s.size() > 0);
         if !is_there || found.next().is_some() {
             return Err(Error::Malformed {
@@ -106,8 +107,7 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
 pub fn check_root_hash(pe: &[u8], root_hash: &str) -> Result<(), Error> {
     const WHAT: &str = "kernel image";
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
-    let section = file.sections().find(|s| s.name() == Ok(".cmdline"));
-    let data = section.and_then(|s| s.data().ok()).unwrap_or_default();
+    let data = pe::section(&file, ".cmdline")?.unwrap_or_default();
     let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = std::str::from_utf8(text).or_malformed("command line")?;
     let words = || text.split_ascii_whitespace();

@@ -2,7 +2,7 @@
 
 use crate::authenticode::{certificate_table, check_layout};
 use crate::{Error, OrMalformed};
-use object::read::pe::PeFile64;
+use object::read::pe::{PeFile64, PeSection64};
 use object::{LittleEndian as LE, Object, ObjectSection};
 
 const WHAT: &str = "PE program";
@@ -31,7 +31,7 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     if certificate_table(pe)?.1 != 0 {
         return Err(Error::Refused("the program is signed already"));
     }
-    if name.len() > 8 || file.sections().any(|s| s.name() == Ok(name)) {
+    if name.len() > 8 || named(&file, name).next().is_some() {
         return Err(malformed(format!("it has a section {name} already, or none can be called so")));
     }
     let optional = &file.nt_headers().optional_header;
@@ -81,6 +81,12 @@ pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
     file.dos_header().nt_headers_offset() as usize + OPTIONAL + optional + HEADER * file.section_table().len()
 }
 
+/// The sections of a name, as systemd's stub looks for them: by the eight bytes in their headers. A table of longer names,
+/// which linkers write, means nothing to it.
+pub(crate) fn named<'d, 'f>(file: &'f PeFile64<'d>, name: &str) -> impl Iterator<Item = PeSection64<'d, 'f>> {
+    file.sections().filter(move |s| s.pe_section().raw_name() == name.as_bytes())
+}
+
 /// What a section holds, as long as it is in memory, which is what a program sees: the file may hold more, to fill a block.
 /// `None` where there is none, or nothing in it.
 ///
@@ -88,7 +94,7 @@ pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
 /// [`Error::Malformed`] for two of them, or one that is longer than the file.
 pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
     let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
-    let mut found = file.sections().filter(|s| s.name() == Ok(name));
+    let mut found = named(file, name);
     let Some(section) = found.next() else { return Ok(None) };
     if found.next().is_some() {
         return Err(malformed(format!("it has two sections {name}")));

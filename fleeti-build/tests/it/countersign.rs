@@ -90,5 +90,21 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     }
     let usr = with_command_line(&format!("usr_roothash={}", sha256_hex(b"root hash")));
     assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
+    // Of what is in the file, the kernel gets what the section is long in memory: without a root hash, systemd would start
+    // whatever partition calls itself the root.
+    let header = UKI.windows(8).position(|bytes| bytes == b".cmdline").unwrap();
+    for (length, why) in [(9u32, "does not name the root hash"), (0x1000, "is longer than the file")] {
+        let mut hidden = UKI.to_vec();
+        hidden[header + 8..header + 12].copy_from_slice(&length.to_le_bytes());
+        let said = refused(&hidden, digest(&hidden), &nothing);
+        assert!(said.contains(why), "{said}");
+    }
+    // Its name is in a table that systemd's stub does not look into: the kernel gets no command line.
+    let mut renamed = UKI.to_vec();
+    let headers = u32::from_le_bytes(UKI[0x3c..0x40].try_into().unwrap()) as usize;
+    renamed[header..header + 8].copy_from_slice(b"/4\0\0\0\0\0\0");
+    renamed[headers + 12..headers + 16].copy_from_slice(&u32::try_from(UKI.len()).unwrap().to_le_bytes());
+    renamed.extend([&13u32.to_le_bytes()[..], b".cmdline\0\0\0\0"].concat());
+    assert!(refused(&renamed, digest(&renamed), &nothing).contains("needs one section .cmdline"));
     assert!(refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap()).contains("manifest"));
 }
