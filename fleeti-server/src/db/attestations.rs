@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 
 /// Firmware's logs that are kept of a device.
 const LOGS_MAX: i64 = 4;
@@ -152,13 +153,37 @@ pub struct FirmwareCodeRow {
     pub is_accepted: bool,
 }
 
+/// Evidence, and the text that says so: that one is kept as the device sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentEvidence {
+    text: String,
+    evidence: Evidence,
+}
+
+impl SentEvidence {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// When it is no evidence.
+    pub fn read(text: String) -> Result<Self, serde_json::Error> {
+        Ok(Self { evidence: serde_json::from_str(&text)?, text })
+    }
+}
+
+impl Deref for SentEvidence {
+    type Target = Evidence;
+    fn deref(&self) -> &Evidence {
+        &self.evidence
+    }
+}
+
 /// What is kept of a device's evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestationRow {
     /// What was asked, hexadecimal.
     pub nonce: String,
     /// What was answered.
-    pub evidence: Evidence,
+    pub evidence: SentEvidence,
     /// What was accepted last.
     pub accepted: Option<Accepted>,
     /// The firmware's code.
@@ -181,7 +206,7 @@ impl TryFrom<Row> for AttestationRow {
     fn try_from(row: Row) -> Result<Self, AppError> {
         Ok(Self {
             nonce: row.nonce,
-            evidence: serde_json::from_str(&row.evidence)?,
+            evidence: SentEvidence::read(row.evidence)?,
             accepted: row.accepted.map(|t| serde_json::from_str(&t)).transpose()?,
             firmware_code: row.firmware_code.map(|t| serde_json::from_str(&t)).transpose()?,
             result: serde_json::from_str(&row.result)?,
@@ -219,15 +244,14 @@ pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Res
     );
     let texts = rows.iter().map(|(_, row)| {
         Ok((
-            serde_json::to_string(&row.evidence)?,
             row.accepted.as_ref().map(serde_json::to_string).transpose()?,
             row.firmware_code.as_ref().map(serde_json::to_string).transpose()?,
             serde_json::to_string(&row.result)?,
         ))
     });
     let texts = texts.collect::<Result<Vec<_>, serde_json::Error>>()?;
-    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), (evidence, accepted, firmware_code, result))| {
-        line.push_bind(device.as_str()).push_bind(&row.nonce).push_bind(evidence).push_bind(accepted).push_bind(firmware_code);
+    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), (accepted, firmware_code, result))| {
+        line.push_bind(device.as_str()).push_bind(&row.nonce).push_bind(&row.evidence.text).push_bind(accepted).push_bind(firmware_code);
         line.push_bind(result).push_bind(row.result.level as i64).push_bind(seconds(row.result.appraised_s));
         line.push_bind(row.result.release.as_ref().map(ToString::to_string));
         line.push_bind(level_for_update(&row.result.claims) as i64);

@@ -17,10 +17,13 @@ pub mod tpms;
 pub mod trust;
 pub mod vault;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};
 use std::path::Path;
 use std::time::Duration;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A transaction.
 pub type Tx<'a> = Transaction<'a, Sqlite>;
@@ -43,12 +46,14 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             // KiB for each connection; what is read again and again fits, and the kernel caches the rest for all of them.
             .pragma("cache_size", "-1024")
+            // Pages of the log, 16 MiB, before they are copied: what was written again and again meanwhile is copied once.
+            .pragma("wal_autocheckpoint", "4096")
             // What was acknowledged survives a power cut as well as a kill.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        sqlx::migrate!("migrations/sqlite").run(&pool).await?;
+        MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
     }
     /// Outside a transaction.
@@ -76,4 +81,47 @@ pub fn seconds(s: u64) -> i64 {
 #[must_use]
 pub fn from_seconds(s: i64) -> u64 {
     u64::try_from(s).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Db, MIGRATIONS};
+    use crate::db::attestations;
+    use anyhow::{Context, Result};
+    use fleeti_core::attestation::Level;
+    use sqlx::Connection;
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+    #[tokio::test]
+    async fn what_an_older_server_kept_of_evidence_is_found_by_this_one() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("fleeti.db");
+        let mut older = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path).create_if_missing(true)).await?;
+        MIGRATIONS.run_to(16, &mut older).await?;
+        let evidence = r#"{"challenge":"c","quote":"cQ==","signature":"cw==","registers":{"0":"aa"},"firmware_log":"bb","phases_log":""}"#;
+        let result = r#"{"level":"verified_boot","claims":[],"release":"kiosk@1","appraised_s":7,"evidence":"cc"}"#;
+        let accepted = r#"{"clock":[1,2,3,true],"registers":{"0":"aa"}}"#;
+        for sql in [
+            "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) \
+             VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1)"
+                .to_owned(),
+            format!(
+                "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
+                 update_level) VALUES ('dev-1', 'aa', '{evidence}', '{accepted}', NULL, '{result}', 4, 7, 'kiosk@1', 3)"
+            ),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut older).await?;
+        }
+        older.close().await?;
+        let db = Db::open(&path).await?;
+        let device = "dev-1".parse()?;
+        let row = attestations::get(db.pool(), &device).await?.context("it is gone")?;
+        assert_eq!((row.nonce.as_str(), row.evidence.quote.as_str(), row.firmware_code), ("aa", "cQ==", None));
+        assert_eq!(row.accepted.context("it was accepted")?.clock, (1, 2, 3, true));
+        assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
+        let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
+        assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
+        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device]);
+        Ok(())
+    }
 }

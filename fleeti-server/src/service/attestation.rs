@@ -2,7 +2,7 @@
 //! again what started.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow};
+use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
 use crate::db::{self, tpms};
 use crate::error::AppError;
 use crate::service::evidence;
@@ -12,7 +12,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::manifest::{Manifest, PHASE_READY};
 use fleeti_core::wire::api::Release;
-use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, Evidence, MeasuredRegister, Tpm};
+use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredRegister, Tpm};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::appraisal::Reference;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
@@ -71,7 +71,8 @@ pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) 
 /// # Errors
 /// [`Code::Invalid`] for what is no answer to it; whatever it says then is nobody's word.
 pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, payload: &[u8]) -> Result<String, AppError> {
-    let sent: Evidence = serde_json::from_slice(payload).map_err(|e| invalid("evidence", e))?;
+    let text = String::from_utf8(payload.to_vec()).map_err(|e| invalid("evidence", e))?;
+    let sent = SentEvidence::read(text).map_err(|e| invalid("evidence", e))?;
     // An answer to an older question leaves this one as it is.
     let asked =
         asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));

@@ -3,7 +3,7 @@
 
 use crate::app::{App, AppRef, now_s};
 use crate::db;
-use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, Subject};
+use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject};
 use crate::error::AppError;
 use crate::service::attestation::{boot_loader, digest, reference};
 use crate::service::rollouts::Outcome;
@@ -15,7 +15,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::attestation::{AttestationResult, Evidence};
+use fleeti_core::wire::attestation::AttestationResult;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::Challenge;
 use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
@@ -39,7 +39,7 @@ const SENT: &str = "what the device sent as evidence";
 pub struct Answer {
     device: DeviceId,
     nonce: [u8; 32],
-    sent: Evidence,
+    sent: SentEvidence,
     kept: oneshot::Sender<Result<(), AppError>>,
 }
 
@@ -47,7 +47,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// [`Code::Invalid`] for what cannot be read.
-pub(super) async fn submit(app: &App, device: &DeviceId, nonce: [u8; 32], sent: Evidence) -> Result<(), AppError> {
+pub(super) async fn submit(app: &App, device: &DeviceId, nonce: [u8; 32], sent: SentEvidence) -> Result<(), AppError> {
     let (kept, waiting) = oneshot::channel();
     let nobody = || AppError::internal("nobody looks at evidence any more");
     // Each session waits for one answer of its own at the most.
@@ -80,9 +80,9 @@ async fn serve(app: &AppRef, batch: Vec<Answer>) {
     }
 }
 
-type Sent = (DeviceId, [u8; 32], Evidence);
+type Sent = (DeviceId, [u8; 32], SentEvidence);
 /// With what is known of the device, the log that it named, and which firmware is the right one.
-type Ready = (DeviceId, Subject, [u8; 32], Evidence, Vec<u8>, Firmware);
+type Ready = (DeviceId, Subject, [u8; 32], SentEvidence, Vec<u8>, Firmware);
 type Judged = (DeviceId, Subject, AttestationRow);
 
 /// One result for each answer.
@@ -268,7 +268,7 @@ fn known(subject: &Subject, releases: &Releases, (firmware, trusts_hypervisor): 
 /// Verifies and appraises; what does not verify is a result too.
 fn judged(
     (device, subject): (&DeviceId, &Subject),
-    (nonce, sent): (&[u8; 32], Evidence),
+    (nonce, sent): (&[u8; 32], SentEvidence),
     log: &[u8],
     (releases, firmware, trusts_hypervisor): (&Releases, Firmware, bool),
 ) -> Result<AttestationRow, AppError> {
