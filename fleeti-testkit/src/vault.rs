@@ -68,11 +68,19 @@ impl World {
     /// # Errors
     /// When it does not come.
     pub fn give_secret(&mut self, name: &str, value: &str) -> Result<Vec<String>> {
+        Ok(vec![self.set_secret(name, value)?, self.secret_has_come(value)?])
+    }
+
+    /// Gives the fleet a secret, whether or not there is a device that gets it.
+    ///
+    /// # Errors
+    /// What `fleeti` said.
+    pub fn set_secret(&self, name: &str, value: &str) -> Result<String> {
         let file = self.path(name);
         fs::write(&file, value)?;
         let said = self.fleeti(&["secret", "set", FLEET, name, "--file", &file.display().to_string()])?;
         fs::remove_file(&file)?;
-        Ok(vec![said, self.secret_has_come(value)?])
+        Ok(said)
     }
 
     /// That none of these is in a log of the programs, on the device's console, or in the server's database.
@@ -80,11 +88,13 @@ impl World {
     /// # Errors
     /// When one is, or a file cannot be read.
     pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
-        const FILES: [&str; 5] = ["server.log", "signer.log", "device/serial.log", "server/fleeti.db", "server/fleeti.db-wal"];
+        const FILES: [&str; 4] = ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
+        const CONSOLES: [&str; 3] = ["device/serial.log", "other/serial.log", "liar/serial.log"];
         let mut searched = 0;
-        let others = ["other/serial.log", "liar/serial.log"].into_iter().filter(|file| self.path(file).exists());
-        for file in FILES.into_iter().chain(others) {
-            let bytes = fs::read(self.path(file)).with_context(|| file.to_owned())?;
+        let consoles = CONSOLES.into_iter().filter(|file| self.path(file).exists());
+        let files: Vec<_> = FILES.into_iter().chain(consoles).collect();
+        for file in &files {
+            let bytes = fs::read(self.path(file)).with_context(|| (*file).to_owned())?;
             searched += bytes.len();
             for (what, secret) in secrets {
                 let secret = secret.trim().as_bytes();
@@ -93,7 +103,7 @@ impl World {
             }
         }
         let names: Vec<_> = secrets.iter().map(|(what, _)| *what).collect();
-        Ok(format!("{} are in none of {searched} bytes of {}", names.join(", "), FILES.join(", ")))
+        Ok(format!("{} are in none of {searched} bytes of {}", names.join(", "), files.join(", ")))
     }
 
     /// Waits until a service of the device has read a secret since this was asked last.

@@ -1,10 +1,10 @@
 //! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
 
-use crate::{cargo, for_once, root, run, target};
+use crate::{cargo, root, run, run_aside, target};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Reader, and the folders of its seeds.
 const READERS: &[(&str, &[&str])] = &[
@@ -38,10 +38,16 @@ pub enum Effort {
     Aside,
     /// So many seconds, with inputs that nobody tried before; what is found is kept for the next time.
     Search(u64),
+    /// So many inputs, likewise.
+    Inputs(u64),
 }
 
-/// Every reader.
-pub fn fuzz(effort: Effort) -> Result<()> {
+/// The readers that are named, or every one.
+pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
+    if let Some(unknown) = named.iter().find(|name| READERS.iter().all(|(reader, _)| reader != *name)) {
+        let known: Vec<_> = READERS.iter().map(|(reader, _)| *reader).collect();
+        bail!("there is no reader {unknown}; there are {}", known.join(", "));
+    }
     let folder = target().join("fuzz");
     fs::create_dir_all(&folder)?;
     let host = host()?;
@@ -51,10 +57,11 @@ pub fn fuzz(effort: Effort) -> Result<()> {
     build.arg(&folder).args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
     run_with(effort, "build", "build the readers with coverage counters", &mut build)?;
     let fuzzer = folder.join(&host).join("debug/fleeti-pki-fuzz");
-    for (reader, seeds) in READERS {
+    for (reader, seeds) in READERS.iter().filter(|(reader, _)| named.is_empty() || named.contains(reader)) {
         let (corpus, limits) = match effort {
             Effort::Aside => ("corpus-short", ["-runs=1000000".to_owned(), "-seed=1".into(), "-max_len=8192".into()].to_vec()),
             Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}"), "-max_len=65536".into()]),
+            Effort::Inputs(inputs) => ("corpus", vec![format!("-runs={inputs}"), "-max_len=4096".into()]),
         };
         let corpus = folder.join(corpus).join(reader);
         if matches!(effort, Effort::Aside) {
@@ -84,23 +91,18 @@ fn program(effort: Effort, program: impl AsRef<OsStr>) -> Command {
             command.arg("-n10").arg(program);
             command
         }
-        Effort::Search(_) => Command::new(program),
+        Effort::Search(_) | Effort::Inputs(_) => Command::new(program),
     }
 }
 
 fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> Result<()> {
-    if matches!(effort, Effort::Search(_)) {
+    if !matches!(effort, Effort::Aside) {
         return run(title, command);
     }
-    let path = target().join(format!("fuzz/{name}.log"));
-    let log = fs::File::create(&path)?;
-    let status = for_once(command).current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
-    let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-    if !status.success() {
-        bail!("{title} failed: {status}\n{said}");
+    let said = run_aside(name, title, command)?;
+    if let Some(tried) = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")) {
+        println!("    aside: {title}: {} inputs", tried.trim());
     }
-    let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-    println!("    aside: {title} ok{}", tried.map(|n| format!(", {} inputs", n.trim())).unwrap_or_default());
     Ok(())
 }
 

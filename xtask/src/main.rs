@@ -10,6 +10,7 @@ mod tools;
 
 use anyhow::{Context, Result, anyhow, bail};
 use fuzz::Effort;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -18,13 +19,14 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install what is missing from Debian, saying what and why
-  demo [--dir DIR] [--exit] [--refusals] [--firmware] [--liar]
-                   the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove
+  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --liar]
+                   the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove; or a machine that lies
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test             what .ci/run runs: setup, ci, the pages in a browser, a chain of updates in a virtual machine, and
                    a million inputs for each reader of foreign bytes
   python           build the wheel and test it, installed in a fresh virtual environment
-  fuzz [SECONDS]   every reader of foreign bytes before libFuzzer, 60 seconds each unless told
+  fuzz [SECONDS | --inputs N] [READER]...
+                   readers of foreign bytes before libFuzzer: all of them for 60 seconds each, unless told
   mutate [--list] [PATH]...
                    whether a test fails without each check, of those that decide about evidence of a TPM unless told
   bench SCENARIO [--json FILE]
@@ -42,8 +44,7 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo(rest),
         Some((&"ci", [])) => setup::run().and_then(|()| ci()),
         Some((&"test", [])) => test(),
-        Some((&"fuzz", [])) => setup::run().and_then(|()| fuzz::fuzz(Effort::Search(60))),
-        Some((&"fuzz", [seconds])) => fuzz_for(seconds),
+        Some((&"fuzz", rest)) => fuzz_as_told(rest),
         Some((&"mutate", paths)) => mutation::mutate(paths),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
@@ -78,6 +79,22 @@ fn run(title: &str, command: &mut Command) -> Result<()> {
     }
     println!("    ok after {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Beside something else that is told of: what it says goes to a file, and is given back.
+fn run_aside(name: &str, title: &str, command: &mut Command) -> Result<String> {
+    let folder = target().join("aside");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{name}.log"));
+    let log = fs::File::create(&path)?;
+    let started = Instant::now();
+    let status = for_once(command).current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
+    let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+    if !status.success() {
+        bail!("{title} failed: {status}\n{said}");
+    }
+    println!("    aside: {title} ok after {:.1} s", started.elapsed().as_secs_f64());
+    Ok(said)
 }
 
 /// Where everything is built once, nothing is written that only helps to build again.
@@ -143,9 +160,15 @@ fn ci() -> Result<()> {
     python::test()
 }
 
-fn fuzz_for(seconds: &str) -> Result<()> {
+fn fuzz_as_told(words: &[&str]) -> Result<()> {
+    let number = |text: &str| text.parse().with_context(|| format!("{text:?} is no number"));
+    let (effort, readers) = match words {
+        ["--inputs", inputs, readers @ ..] => (Effort::Inputs(number(inputs)?), readers),
+        [seconds, readers @ ..] if seconds.starts_with(|c: char| c.is_ascii_digit()) => (Effort::Search(number(seconds)?), readers),
+        readers => (Effort::Search(60), readers),
+    };
     setup::run()?;
-    fuzz::fuzz(Effort::Search(seconds.parse().with_context(|| format!("{seconds:?} is no number of seconds"))?))
+    fuzz::fuzz(effort, readers)
 }
 
 /// Every example, as its first lines say.
@@ -174,13 +197,20 @@ fn test() -> Result<()> {
     ci()?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     // A virtual machine without KVM uses one core.
-    let fuzzing = std::thread::spawn(|| fuzz::fuzz(Effort::Aside));
-    let arguments = ["--exit", "--refusals", "--firmware", "--liar"];
-    let title = "devices in virtual machines: update, rollbacks, Secure Boot, lies";
-    let held = run(title, Command::new(target().join("ci/fleeti-demo")).args(arguments));
-    println!("==> the fuzzer, beside it");
-    let fuzzed = fuzzing.join().map_err(|_| anyhow!("the fuzzer's thread has panicked"))?;
-    held.and(fuzzed)?;
+    let demo = |arguments: &[&str]| {
+        let mut command = Command::new(target().join("ci/fleeti-demo"));
+        command.arg("--exit").args(arguments);
+        command
+    };
+    let mut lies = demo(&["--liar"]);
+    let aside = std::thread::spawn(move || {
+        run_aside("liar", "a machine that lies about what it runs", &mut lies)?;
+        fuzz::fuzz(Effort::Aside, &[])
+    });
+    let held = run("devices in virtual machines: update, rollbacks, Secure Boot", &mut demo(&["--refusals", "--firmware"]));
+    println!("==> what runs aside");
+    let aside = aside.join().map_err(|_| anyhow!("what runs aside has panicked"))?;
+    held.and(aside)?;
     println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
     Ok(())
 }

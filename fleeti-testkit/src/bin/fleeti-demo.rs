@@ -41,8 +41,8 @@ struct Arguments {
     /// a second device does.
     #[arg(long)]
     firmware: bool,
-    /// After that take a second machine over, have it lie about what it runs, and see which check finds it out.
-    #[arg(long)]
+    /// Instead of all that take a machine over, have it lie about what it runs, and see which check finds it out.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
 }
 
@@ -116,6 +116,14 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.start_server()?);
         Ok(())
     })?;
+    if arguments.liar {
+        story.step("a secret for the devices of the fleet that prove what they run", |e| {
+            e.push(world.set_secret("greeting", GREETING)?);
+            Ok(())
+        })?;
+        liar::tell(world, story, &cache, &arguments.profile)?;
+        return look_back(world, story, "liar", &[]);
+    }
     let first = story.step(&format!("build {line}@1 with Nix, by the server's worker"), |e| {
         let build = world.build(profile.clone(), "1")?;
         e.push(format!("build.json in {}", build.display()));
@@ -232,19 +240,22 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         firmware::switch_off(world, story, &device.id)?;
         firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
     }
-    if arguments.liar {
-        liar::tell(world, story, &cache, &arguments.profile, &(version + 1).to_string())?;
-    }
+    look_back(world, story, "device", &[("its recovery key", &seen)])
+}
+
+/// What is left behind when everything is over; `others` may be nowhere either.
+fn look_back(world: &World, story: &mut Story, device: &str, others: &[(&str, &str)]) -> Result<()> {
     story.step("nothing that opens a door is in a log or in the database", |e| {
         let (admin, passphrase) = (fs::read_to_string(world.path("server/admin.token"))?, fs::read_to_string(world.path("passphrase"))?);
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
-        e.push(world.nothing_leaked(&[
-            ("the administrator's token", &admin),
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path(device).join("bundle.json"))?)?;
+        let mut secrets = vec![
+            ("the administrator's token", admin.as_str()),
             ("the passphrase of the keys", &passphrase),
             ("the device's token", &bundle.record.token),
-            ("its recovery key", &seen),
             ("the fleet's secret", GREETING),
-        ])?);
+        ];
+        secrets.extend(others);
+        e.push(world.nothing_leaked(&secrets)?);
         Ok(())
     })?;
     story.step("the audit log has it all, and nobody has changed it", |e| {

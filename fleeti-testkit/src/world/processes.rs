@@ -1,0 +1,138 @@
+//! The world's server and signer, each a process, as a person would start them.
+
+use super::World;
+use crate::vm::tethered;
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_client::Client;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+/// What moves a program's clock (Debian's `libfaketime`).
+const OTHER_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// A process that is killed when dropped.
+pub(super) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+pub(super) struct ServerProcess {
+    process: Process,
+    pub(super) api: String,
+    pub(super) token_file: PathBuf,
+}
+
+impl World {
+    /// Starts the process that holds the server's keys. The server waits for it.
+    fn start_signer(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("signer.log"))?;
+        let mut command = tethered(self.programs.join("fleeti-signer"));
+        command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
+        command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("--builds").arg(self.path("server/builds")).arg("--outbox").arg(self.path("server/releases/.staging"));
+        if let Some(limit) = self.certificates_per_minute {
+            command.arg("--certificates-per-minute").arg(limit.to_string());
+        }
+        self.signer = Some(Process(command.spawn().context("fleeti-signer")?));
+        Ok(())
+    }
+
+    /// Starts signer and server, and waits until the server is ready.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn start_server(&mut self) -> Result<String> {
+        self.start_server_later(0)
+    }
+
+    /// Kills signer and server as a power cut would, and starts them again where they were, with a server whose clock is so many
+    /// seconds ahead.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn restart_server_later(&mut self, seconds: u64) -> Result<()> {
+        (self.server, self.signer) = (None, None);
+        self.start_server_later(seconds).map(drop)
+    }
+
+    fn start_server_later(&mut self, seconds: u64) -> Result<String> {
+        self.start_signer()?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
+        let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+        let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
+        let mut command = tethered(self.programs.join("fleeti-server"));
+        if seconds > 0 {
+            ensure!(Path::new(OTHER_CLOCK).exists(), "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it");
+            command.env("LD_PRELOAD", OTHER_CLOCK).env("FAKETIME", format!("+{seconds}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let mut child = command
+            .arg("--data")
+            .arg(self.path("server"))
+            .arg("--signer")
+            .arg(self.path("signer/socket"))
+            .args(["--api", api, "--https", &https, "--mqtt", &mqtt])
+            .arg("--trust-virtual-tpms")
+            .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
+            .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("fleeti-server")?;
+        let stderr = child.stderr.take().context("the server's stderr")?;
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { bail!("the server ended: {}", said.join("\n")) };
+            if let Some(rest) = line.split("API ").nth(1) {
+                break rest.to_owned();
+            }
+            said.push(line);
+        };
+        std::thread::spawn(move || {
+            let mut log = log;
+            for line in lines.map_while(Result::ok) {
+                std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes()).ok();
+            }
+        });
+        let api = address.split(',').next().unwrap_or_default().to_owned();
+        let after = |word: &str| address.split_once(word).map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned());
+        self.ports = after("https://").zip(after("MQTT ")).map(|(https, mqtt)| [https, mqtt]);
+        let token_file = self.path("server/admin.token");
+        let token = fs::read_to_string(&token_file)?;
+        self.client = Some(Client::new(&api, token.trim())?);
+        self.server = Some(ServerProcess { process: Process(child), api, token_file });
+        Ok(address)
+    }
+
+    /// The server's process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn server_id(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server does not run")?.process.0.id())
+    }
+
+    /// The signer's process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signer_id(&self) -> Result<u32> {
+        Ok(self.signer.as_ref().context("the signer does not run")?.0.id())
+    }
+
+    /// Waits until the device's machine or the server ends.
+    pub fn wait(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.process.0.wait().ok();
+        }
+    }
+}
