@@ -1,9 +1,9 @@
 //! Shows the TPM of this device to the server once, and answers what the server asks of it.
 
 use crate::backoff::Backoff;
-use crate::helper::Helper;
 use crate::http::read_limited;
 use crate::outbox::Outbox;
+use crate::privileged::Helper;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;

@@ -3,8 +3,8 @@
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
 use crate::heard::Heard;
-use crate::helper::Helper;
 use crate::outbox::Outbox;
+use crate::privileged::Helper;
 use crate::session::{self, Incoming};
 use crate::vault::Vault;
 use crate::{Paths, enrollment, http, now_s, telemetry, write_durably};

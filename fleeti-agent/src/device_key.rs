@@ -1,6 +1,6 @@
 //! The key of this device's certificate: in its TPM, or in a file (mode 0600) where it has none.
 
-use crate::helper::Helper;
+use crate::privileged::Helper;
 use crate::tpm::KeySeed;
 use crate::{Paths, write_durably};
 use anyhow::{Context, Result};

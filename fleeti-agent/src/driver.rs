@@ -2,10 +2,10 @@
 
 use crate::backoff::Backoff;
 use crate::heard::Heard;
-use crate::helper::Helper;
 use crate::http::read_limited;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
+use crate::privileged::Helper;
 use crate::staging::Staging;
 use crate::{Paths, write_durably};
 use anyhow::{Context as _, Result};

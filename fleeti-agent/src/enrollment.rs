@@ -3,9 +3,9 @@
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Refused, Unreachable};
 use crate::device_key::KeptKey;
-use crate::helper::{Helper, Occasion};
 use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
+use crate::privileged::{Helper, Occasion};
 use crate::tpm::KeySeed;
 use crate::{Paths, now_s, write_durably};
 use anyhow::{Context, Result, ensure};

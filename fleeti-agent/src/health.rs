@@ -1,7 +1,7 @@
 //! Health checks: a boot that fails them while the boot loader counts its tries is not kept.
 
-use crate::helper::Helper;
 use crate::image::{ImageFacts, running_release};
+use crate::privileged::Helper;
 use crate::{Paths, boot, write_durably};
 use anyhow::Result;
 use fleeti_core::id::Version;

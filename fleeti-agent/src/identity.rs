@@ -1,7 +1,7 @@
 //! Who this device is: its certificate, and the key of it.
 
 use crate::device_key::{KeptKey, TlsKey};
-use crate::helper::Helper;
+use crate::privileged::Helper;
 use crate::{Paths, heard, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;

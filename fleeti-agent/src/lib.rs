@@ -3,7 +3,7 @@
 //!
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
-//! (what systemd-sysupdate downloads from) · [`helper`] (the privileged half) · [`boot`] (what runs, and
+//! (what systemd-sysupdate downloads from) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
 //! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
@@ -24,11 +24,11 @@ pub mod driver;
 pub mod enrollment;
 pub mod health;
 pub mod heard;
-pub mod helper;
 pub mod http;
 pub mod identity;
 pub mod image;
 pub mod outbox;
+pub mod privileged;
 pub mod program;
 pub mod proxy;
 pub mod release_log;

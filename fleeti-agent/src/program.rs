@@ -1,6 +1,6 @@
 //! What `fleeti-agent` is told on its command line: daemon, helper and the parts of a boot.
 
-use crate::helper::{self, Helper};
+use crate::privileged::{self, Helper};
 use crate::{Paths, boot, daemon, health, image, storage};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -48,7 +48,7 @@ async fn run(command: Command) -> Result<bool> {
     let paths = Paths::device();
     match command {
         Command::Daemon => daemon::run(paths).await.map(|()| true),
-        Command::Helper => helper::serve(paths, daemon_group()).await.map(|()| true),
+        Command::Helper => privileged::serve(paths, daemon_group()).await.map(|()| true),
         Command::Health => {
             let healthy = health::run(&paths).await.unwrap_or_else(|e| {
                 tracing::error!("{e:#}");

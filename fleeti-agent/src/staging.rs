@@ -1,9 +1,9 @@
 //! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
 
 use crate::Paths;
-use crate::helper::Helper;
 use crate::http::read_limited;
 use crate::image::release_keys;
+use crate::privileged::Helper;
 use crate::proxy::Proxy;
 use anyhow::Result;
 use fleeti_core::update::FailureCode;

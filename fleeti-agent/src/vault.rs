@@ -2,8 +2,8 @@
 //! secrets of the fleet come down at each boot.
 
 use crate::backoff::Backoff;
-use crate::helper::Helper;
 use crate::http::read_limited;
+use crate::privileged::Helper;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S};

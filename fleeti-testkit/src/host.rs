@@ -13,9 +13,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
-use fleeti_agent::helper::{MESSAGE_MAX, Request, Response, secrets};
 use fleeti_agent::identity::Identity;
 use fleeti_agent::image::release_keys;
+use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, secrets};
 use fleeti_agent::{release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};

@@ -3,7 +3,7 @@
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_agent::Paths;
-use fleeti_agent::helper::{Helper, Request, Response, measured};
+use fleeti_agent::privileged::{Helper, Request, Response, measured};
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::tpm::Hash;

@@ -3,7 +3,7 @@
 use crate::faulty_server::FaultyServer;
 use base64::Engine;
 use fleeti_agent::Paths;
-use fleeti_agent::helper::staging;
+use fleeti_agent::privileged::staging;
 use fleeti_agent::release_log;
 use fleeti_build::cache::Cache;
 use fleeti_build::release::partition_uuids;

@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::faulty_server::FaultyServer;
-use fleeti_agent::helper::staging::{arm, check_manifest};
+use fleeti_agent::privileged::staging::{arm, check_manifest};
 use fleeti_agent::proxy::Proxy;
 use fleeti_core::update::FailureCode;
 use fleeti_pki::openpgp::OpenPgpKey;

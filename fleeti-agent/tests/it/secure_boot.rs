@@ -1,7 +1,7 @@
 //! A device whose firmware checks signatures: what is armed, and which changes of its variables are refused before
 //! anything is written. That firmware then does as it should is seen in virtual machines (`cargo xtask test`).
 
-use fleeti_agent::helper::staging;
+use fleeti_agent::privileged::staging;
 use fleeti_agent::{Paths, secure_boot};
 use fleeti_core::manifest::Artifact;
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, VariableWrite};

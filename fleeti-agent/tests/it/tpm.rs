@@ -66,11 +66,13 @@ fn what_the_helper_measured_arrives_at_the_daemon() {
     let swtpm = Swtpm::without_maker().unwrap();
     let paths = swtpm.paths(b"", b"").unwrap();
     let device = "dev-1".parse().unwrap();
-    let measured = fleeti_agent::helper::measured::evidence(&paths, &"07".repeat(32), &device).unwrap();
+    let measured = fleeti_agent::privileged::measured::evidence(&paths, &"07".repeat(32), &device).unwrap();
     let said = measured.registers.clone();
-    let answer = fleeti_agent::helper::Response::Evidence { measured: Box::new(measured) };
+    let answer = fleeti_agent::privileged::Response::Evidence { measured: Box::new(measured) };
     let line = serde_json::to_vec(&answer).unwrap();
-    let fleeti_agent::helper::Response::Evidence { measured } = serde_json::from_slice(&line).unwrap() else { panic!("another answer") };
+    let fleeti_agent::privileged::Response::Evidence { measured } = serde_json::from_slice(&line).unwrap() else {
+        panic!("another answer")
+    };
     assert_eq!(measured.registers, said);
     assert_eq!(said.len(), REGISTERS.len());
 }

@@ -11,7 +11,7 @@ use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmS
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_server::config::Config;
 use fleeti_testkit::agent::Paths;
-use fleeti_testkit::agent::helper::measured;
+use fleeti_testkit::agent::privileged::measured;
 use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};

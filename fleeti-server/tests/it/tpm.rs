@@ -19,7 +19,7 @@ use std::sync::Arc;
 mod fleeti_agent_parts {
     pub use fleeti_testkit::agent::channel::Channel;
     pub use fleeti_testkit::agent::device_key::{KeptKey, TlsKey};
-    pub use fleeti_testkit::agent::helper::{Occasion, measured};
+    pub use fleeti_testkit::agent::privileged::{Occasion, measured};
 }
 
 /// A key in a machine's TPM.

@@ -11,7 +11,7 @@ use crate::tpm::{Maker, Tpm, phases_log};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fleeti_agent::helper::measured;
+use fleeti_agent::privileged::measured;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{Challenge, Evidence};

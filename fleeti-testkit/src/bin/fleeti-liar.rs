@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::signer::Algorithm;
-use fleeti_testkit::agent::helper::{self, MESSAGE_MAX, Measured, Request, Response, measured};
+use fleeti_testkit::agent::privileged::{self, MESSAGE_MAX, Measured, Request, Response, measured};
 use fleeti_testkit::agent::{Paths, boot, program};
 use fleeti_testkit::liar::{BEGINS, Lie, MARK};
 use fleeti_testkit::soft_tpm::SoftTpm;
@@ -77,7 +77,7 @@ async fn lie() -> Result<()> {
     let listener = UnixListener::bind(&socket)?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, program::daemon_group())?;
-    tokio::spawn(async move { helper::serve(honest, None).await });
+    tokio::spawn(async move { privileged::serve(honest, None).await });
     let liar = Arc::new(Mutex::new(liar));
     loop {
         let (stream, _) = listener.accept().await?;
