@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The last two are made of the first, and are made again when they do not lead to the checkpoint. What
-//! [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write, one flush, however
-//! many entries.
+//! [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write to each file, one flush,
+//! however many entries.
 
 use fleeti_pki::audit::{Act, Defect, End, Stage};
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Levels of a tree that fits on a disk.
 const LEVELS: u32 = 48;
+/// Records of a file that wait to be written.
+const PENDING_MAX: usize = 1 << 14;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,32 +65,73 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
     |source| LogError::Io { path, source }
 }
 
+/// A file of records of `N` bytes that grows at its end. What was pushed is read as if it were in the file already.
+struct Records<const N: usize> {
+    file: File,
+    in_file: u64,
+    pending: Vec<[u8; N]>,
+}
+
+impl<const N: usize> Records<N> {
+    fn open(path: &Path) -> Result<Self, LogError> {
+        let file = open(path)?;
+        let bytes = file.metadata().map_err(io(path))?.len();
+        Ok(Self { file, in_file: bytes / N as u64, pending: Vec::new() })
+    }
+    fn get(&self, number: u64) -> std::io::Result<[u8; N]> {
+        let in_memory = number.checked_sub(self.in_file).and_then(|i| usize::try_from(i).ok());
+        if let Some(record) = in_memory.and_then(|i| self.pending.get(i)) {
+            return Ok(*record);
+        }
+        let mut record = [0; N];
+        self.file.read_exact_at(&mut record, number * N as u64)?;
+        Ok(record)
+    }
+    fn push(&mut self, record: [u8; N]) -> std::io::Result<()> {
+        self.pending.push(record);
+        if self.pending.len() < PENDING_MAX { Ok(()) } else { self.write() }
+    }
+    /// Hands to the kernel what was pushed.
+    fn write(&mut self) -> std::io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(self.pending.as_flattened(), self.in_file * N as u64)?;
+        self.in_file += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+    fn truncate(&mut self, records: u64) -> std::io::Result<()> {
+        self.pending.clear();
+        self.file.set_len(records * N as u64)?;
+        self.in_file = records;
+        Ok(())
+    }
+}
+
 /// Hashes of complete subtrees, in files.
 struct NodeFiles {
-    levels: Vec<File>,
+    levels: Vec<Records<32>>,
 }
 
 impl Nodes for NodeFiles {
     type Error = std::io::Error;
     fn node(&self, level: u32, index: u64) -> std::io::Result<Hash> {
-        let mut hash = [0; 32];
-        self.levels[level as usize].read_exact_at(&mut hash, index * 32)?;
-        Ok(hash)
+        self.levels[level as usize].get(index)
     }
 }
 
 impl NodeFiles {
-    fn push(&self, size: u64, leaf: Hash) -> std::io::Result<()> {
+    fn push(&mut self, size: u64, leaf: Hash) -> std::io::Result<()> {
         let nodes = tree::completed(size, leaf, self)?;
-        for (level, hash) in nodes.iter().enumerate() {
-            self.levels[level].write_all_at(hash, (size >> level) * 32)?;
-        }
-        Ok(())
+        self.levels.iter_mut().zip(nodes).try_for_each(|(level, hash)| level.push(hash))
     }
-    fn truncate(&self, size: u64) -> std::io::Result<()> {
-        for (level, file) in self.levels.iter().enumerate() {
-            let nodes = size.checked_shr(u32::try_from(level).unwrap_or(u32::MAX)).unwrap_or(0);
-            file.set_len(nodes * 32)?;
+    fn write(&mut self) -> std::io::Result<()> {
+        self.levels.iter_mut().try_for_each(Records::write)
+    }
+    fn truncate(&mut self, size: u64) -> std::io::Result<()> {
+        for (level, records) in self.levels.iter_mut().enumerate() {
+            records.truncate(size.checked_shr(u32::try_from(level).unwrap_or(u32::MAX)).unwrap_or(0))?;
         }
         Ok(())
     }
@@ -98,7 +141,7 @@ impl NodeFiles {
 pub struct AuditLog {
     folder: PathBuf,
     log: File,
-    offsets: File,
+    offsets: Records<8>,
     nodes: NodeFiles,
     end: End,
     bytes: u64,
@@ -119,10 +162,10 @@ impl AuditLog {
     /// [`LogError::Defect`] when it does not lead to its checkpoint; nothing may be signed then.
     pub fn open(folder: &Path, key: &LogKey) -> Result<Self, LogError> {
         std::fs::create_dir_all(folder).map_err(io(folder))?;
-        let levels = (0..LEVELS).map(|l| open(&folder.join(format!("level-{l:02}")))).collect::<Result<_, _>>()?;
+        let levels = (0..LEVELS).map(|l| Records::open(&folder.join(format!("level-{l:02}")))).collect::<Result<_, _>>()?;
         let mut log = Self {
             log: open(&folder.join("log"))?,
-            offsets: open(&folder.join("offsets"))?,
+            offsets: Records::open(&folder.join("offsets"))?,
             nodes: NodeFiles { levels },
             folder: folder.to_owned(),
             end: End::default(),
@@ -177,7 +220,7 @@ impl AuditLog {
     fn read_rest(&mut self) -> Result<(), LogError> {
         let path = self.folder.join("log");
         self.nodes.truncate(self.end.size()).map_err(io(&self.folder))?;
-        self.offsets.set_len(self.end.size() * 8).map_err(io(&self.folder))?;
+        self.offsets.truncate(self.end.size()).map_err(io(&self.folder))?;
         let mut file = self.log.try_clone().map_err(io(&path))?;
         file.seek(SeekFrom::Start(self.bytes)).map_err(io(&path))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
@@ -202,11 +245,11 @@ impl AuditLog {
             }
             let number = self.end.size();
             self.end.read(&line).map_err(|source| LogError::Defect { path: self.folder.clone(), source })?;
-            self.offsets.write_all_at(&self.bytes.to_le_bytes(), number * 8).map_err(io(&self.folder))?;
+            self.offsets.push(self.bytes.to_le_bytes()).map_err(io(&self.folder))?;
             self.nodes.push(number, leaf_hash(&line)).map_err(io(&self.folder))?;
             self.bytes += length;
         }
-        Ok(())
+        self.write_derived()
     }
 
     fn compare(&self, signed: &VerifiedCheckpoint) -> Result<(), Defect> {
@@ -232,10 +275,9 @@ impl AuditLog {
         line.push(b'\n');
         let at = self.bytes + self.pending.len() as u64;
         self.pending.extend_from_slice(&line);
-        let written =
-            self.offsets.write_all_at(&at.to_le_bytes(), number * 8).and_then(|()| self.nodes.push(number, hash)).map_err(io(&self.folder));
-        self.is_broken = written.is_err();
-        written.map(|()| number)
+        let pushed = self.offsets.push(at.to_le_bytes()).and_then(|()| self.nodes.push(number, hash)).map_err(io(&self.folder));
+        self.is_broken = pushed.is_err();
+        pushed.map(|()| number)
     }
 
     /// Makes everything that was added last.
@@ -254,7 +296,14 @@ impl AuditLog {
         written.map_err(io(&self.folder.join("log")))?;
         self.bytes += self.pending.len() as u64;
         self.pending.clear();
-        Ok(())
+        let written = self.write_derived();
+        self.is_broken = written.is_err();
+        written
+    }
+
+    /// Hands to the kernel what is made of the log.
+    fn write_derived(&mut self) -> Result<(), LogError> {
+        self.offsets.write().and_then(|()| self.nodes.write()).map_err(io(&self.folder))
     }
 
     /// Keeps a signed statement. Offsets and hashes up to it are on the disk first: they are believed as far as it goes.
@@ -262,7 +311,7 @@ impl AuditLog {
     /// # Errors
     /// I/O.
     pub fn keep_checkpoint(&self, note: &str) -> Result<(), LogError> {
-        for file in self.nodes.levels.iter().chain([&self.offsets]) {
+        for file in self.nodes.levels.iter().map(|level| &level.file).chain([&self.offsets.file]) {
             file.sync_data().map_err(io(&self.folder))?;
         }
         let (path, part) = (self.folder.join("checkpoint"), self.folder.join("checkpoint.part"));
@@ -283,9 +332,7 @@ impl AuditLog {
     }
 
     fn offset(&self, number: u64) -> std::io::Result<u64> {
-        let mut bytes = [0; 8];
-        self.offsets.read_exact_at(&mut bytes, number * 8)?;
-        Ok(u64::from_le_bytes(bytes))
+        Ok(u64::from_le_bytes(self.offsets.get(number)?))
     }
 
     /// Lines of entries, `limit` at the most.
