@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use ulid::Ulid;
 
 /// Shared state.
 pub struct App {
@@ -134,11 +135,9 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// A new id: a prefix and 100 random bits.
+/// A new id: a prefix and a ULID, of which 80 bits are random. It sorts behind those that were made before it, so that rows
+/// that come together are together in every index.
 #[must_use]
 pub fn new_id(prefix: &str) -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let random: [u8; 20] = rand::random();
-    let text: String = random.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect();
-    format!("{prefix}-{text}")
+    format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())
 }

@@ -188,7 +188,7 @@ impl Server {
         for task in self.tasks {
             task.abort();
         }
-        self.app.db.pool().close().await;
+        self.app.db.close().await;
     }
 }
 

@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
 use fleeti_build::cache::Cache;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 /// A worker that does not renew for this long has lost its build.
 const LEASE_S: u64 = 60;
@@ -55,7 +57,7 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     app.publish(Event::Build { id: id.clone() });
     let directory = app.config.data.join("builds").join(&id);
     let result = build_with_lease(app, &id, revision, &request, directory.clone()).await;
-    let pool = app.db.pool();
+    let pool = app.db.writer();
     match result {
         Ok(()) => {
             let text = directory.display().to_string();
@@ -73,29 +75,33 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     tx.commit().await?;
     let Some(build) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: build.id.clone() });
-    let job = releases::sign(app, &build);
-    tokio::pin!(job);
-    let mut renewal = tokio::time::interval(RENEW);
-    let signed = loop {
-        tokio::select! {
-            signed = &mut job => break signed,
-            _ = renewal.tick() => {
-                let text = "the signer reads the build, signs and compresses it";
-                // One that is not renewed in time is lost; one that could not be written once is not.
-                if let Err(e) = db::builds::signing(app.db.pool(), &build.id, BuildPhase::Running, now_s() + LEASE_S, text).await {
-                    tracing::warn!("{}: the lease was not renewed: {e}", build.id);
-                }
-                app.publish(Event::Build { id: build.id.clone() });
-            }
-        }
+    // Both go on at any time: one may wait in line for the database behind the other.
+    let signed = tokio::select! {
+        signed = releases::sign(app, &build) => signed,
+        never = renew_signing(app, &build.id) => match never {},
     };
     let (phase, detail) = match signed {
         Ok(release) => (BuildPhase::Succeeded, format!("published {}", release.name)),
         Err(e) => (BuildPhase::Failed, e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}"))),
     };
-    db::builds::signing(app.db.pool(), &build.id, phase, 0, &detail).await?;
+    db::builds::signing(app.db.writer(), &build.id, phase, 0, &detail).await?;
     app.publish(Event::Build { id: build.id.clone() });
     Ok(true)
+}
+
+/// Keeps the lease of a signature for as long as it is polled.
+async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
+    let mut renewal = tokio::time::interval(RENEW);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        renewal.tick().await;
+        let text = "the signer reads the build, signs and compresses it";
+        // One that is not renewed in time is lost; one that could not be written once is not.
+        if let Err(e) = db::builds::signing(app.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text).await {
+            tracing::warn!("{id}: the lease was not renewed: {e}");
+        }
+        app.publish(Event::Build { id: id.to_owned() });
+    }
 }
 
 async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
@@ -143,7 +149,7 @@ async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &Creat
             }
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Err(e) = db::builds::renew(app.db.pool(), id, now_s() + LEASE_S, &line).await {
+                if let Err(e) = db::builds::renew(app.db.writer(), id, now_s() + LEASE_S, &line).await {
                     tracing::warn!("{id}: the lease was not renewed: {e}");
                 }
                 if line != told {

@@ -163,7 +163,7 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError
 /// # Errors
 /// When the database does not answer.
 pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
-    let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.serial = d.serial WHERE d.id = $1";
+    let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
     Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 

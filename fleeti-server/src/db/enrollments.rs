@@ -55,6 +55,22 @@ pub async fn insert(
 /// # Errors
 /// When the database does not answer.
 pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+    look(connection, token_sha256s, "").await
+}
+
+/// Those of these tokens that somebody has used.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn used(tx: &mut Tx<'_>, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+    look(tx, token_sha256s, " AND device IS NOT NULL").await
+}
+
+async fn look(
+    connection: &mut SqliteConnection,
+    token_sha256s: &[&str],
+    condition: &'static str,
+) -> Result<HashMap<String, EnrollmentRow>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
     );
@@ -62,7 +78,7 @@ pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> 
     for token in token_sha256s {
         list.push_bind(*token);
     }
-    query.push(")");
+    query.push(")").push(condition);
     let rows: Vec<EnrollmentRow> = query.build_query_as().fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.token_sha256.clone(), row)).collect())
 }

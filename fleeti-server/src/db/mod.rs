@@ -28,10 +28,15 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// A transaction.
 pub type Tx<'a> = Transaction<'a, Sqlite>;
 
-/// The database.
+/// Connections that read.
+const READERS: u32 = 3;
+
+/// The database. One connection writes: whoever else would waits for it in line, and what it has read stays true for it, where
+/// every write by another one would make it read everything again.
 #[derive(Clone)]
 pub struct Db {
-    pool: SqlitePool,
+    readers: SqlitePool,
+    writer: SqlitePool,
 }
 
 impl Db {
@@ -44,22 +49,25 @@ impl Db {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // KiB for each connection; what is read again and again fits, and the kernel caches the rest for all of them.
-            .pragma("cache_size", "-1024")
             // Pages of the log, 16 MiB, before they are copied: what was written again and again meanwhile is copied once.
             .pragma("wal_autocheckpoint", "4096")
             // What was acknowledged survives a power cut as well as a kill.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true);
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Self { pool })
+        // KiB: the ends of every index, and the middle of those whose keys are random.
+        let writing = options.clone().pragma("cache_size", "-4096");
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
+        MIGRATIONS.run(&writer).await?;
+        // What is read again and again fits, and the kernel caches the rest for all of them.
+        let reading = options.pragma("cache_size", "-1024").pragma("query_only", "ON");
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(reading).await?;
+        Ok(Self { readers, writer })
     }
-    /// Outside a transaction.
+    /// For reading, and nothing else.
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
-        &self.pool
+        &self.readers
     }
     /// A transaction that will write: it takes the lock at once, so that two of them cannot read the same
     /// state and both write.
@@ -67,7 +75,17 @@ impl Db {
     /// # Errors
     /// When the database does not answer.
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+    /// For a statement that writes and is a transaction of its own.
+    #[must_use]
+    pub fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+    /// Closes it, once nobody uses it any more.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 
@@ -86,7 +104,7 @@ pub fn from_seconds(s: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{Db, MIGRATIONS};
-    use crate::db::attestations;
+    use crate::db::{attestations, devices, enrollments};
     use anyhow::{Context, Result};
     use fleeti_core::attestation::Level;
     use sqlx::Connection;
@@ -105,6 +123,7 @@ mod tests {
             "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) \
              VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1)"
                 .to_owned(),
+            "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) VALUES ('s', 'dev-1', 'c', 1, 'PEM', 'i')".to_owned(),
             format!(
                 "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
                  update_level) VALUES ('dev-1', 'aa', '{evidence}', '{accepted}', NULL, '{result}', 4, 7, 'kiosk@1', 3)"
@@ -121,7 +140,27 @@ mod tests {
         assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
         let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
         assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
-        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device]);
+        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device.clone()]);
+        assert_eq!(devices::certificate(db.pool(), &device).await?.as_deref(), Some("PEM"));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_reads_writes_nothing_and_sees_what_was_kept() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let db = Db::open(&dir.path().join("fleeti.db")).await?;
+        let mut tx = db.write().await?;
+        for token in ["old", "new"] {
+            enrollments::insert(&mut tx, token, &"bench".parse()?, 7, None).await?;
+        }
+        enrollments::consume(&mut tx, &[("old", &"dev-1".parse()?, "key")]).await?;
+        let used = enrollments::used(&mut tx, &["old", "new", "unknown"]).await?;
+        assert_eq!(used.into_keys().collect::<Vec<_>>(), ["old"]);
+        tx.commit().await?;
+        let refused = sqlx::query("DELETE FROM enrollments").execute(db.pool()).await.expect_err("a reader wrote");
+        assert!(refused.to_string().contains("readonly"), "{refused}");
+        let found = enrollments::find(&mut *db.pool().acquire().await?, &["old", "new"]).await?;
+        assert_eq!((found.len(), found["old"].device.as_deref(), found["new"].device.as_deref()), (2, Some("dev-1"), None));
         Ok(())
     }
 }

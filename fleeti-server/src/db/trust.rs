@@ -42,7 +42,7 @@ pub async fn transcript(pool: &SqlitePool) -> Result<Option<String>, AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<u64, AppError> {
-    let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.serial = d.serial WHERE d.revoked_s IS NULL \
+    let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.revoked_s IS NULL \
                AND COALESCE(NULLIF(i.issuer, ''), $2) = $1";
     let count: i64 = sqlx::query_scalar(sql).bind(issuer).bind(first).fetch_one(pool).await?;
     Ok(from_seconds(count))

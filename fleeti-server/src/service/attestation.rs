@@ -135,8 +135,8 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
 }
 
 async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow) -> Result<Vec<MeasuredRegister>, AppError> {
-    let mut connection = app.db.pool().acquire().await?;
-    let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)]).await?.remove(device);
+    let named = [(device, row.evidence.firmware_log.as_str())];
+    let log = attestations::logs(&mut *app.db.pool().acquire().await?, &named).await?.remove(device);
     let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();

@@ -138,7 +138,8 @@ fn admission(row: Option<&EnrollmentRow>, applicant: &Applicant, now: u64, minte
 async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
     let now = now_s();
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
-    let known = db::enrollments::find(&mut *app.db.pool().acquire().await?, &tokens).await?;
+    // On the connection that keeps them afterwards, which need not read them twice.
+    let known = db::enrollments::find(&mut *app.db.writer().acquire().await?, &tokens).await?;
     // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.
     let mut seen = HashSet::new();
     let signed = join_all(applicants.iter().map(|a| {
@@ -155,19 +156,21 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         }
     }))
     .await;
-    keep(app, applicants, &tokens, signed, now).await
+    keep(app, applicants, known, signed, now).await
 }
 
 /// Keeps what was signed, unless its token was used or its device revoked meanwhile.
 async fn keep(
     app: &App,
     applicants: &[Applicant],
-    tokens: &[&str],
+    mut known: HashMap<String, EnrollmentRow>,
     signed: Vec<Result<(DeviceId, Certified), AppError>>,
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
-    let rows: HashMap<String, EnrollmentRow> = db::enrollments::find(&mut tx, tokens).await?;
+    // Nothing else of a token changes.
+    let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
+    known.extend(db::enrollments::used(&mut tx, &tokens).await?);
     let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
     let standing = db::devices::standing(&mut tx, &ids).await?;
     let mut shown = HashSet::new();
@@ -176,7 +179,7 @@ async fn keep(
         .zip(signed)
         .map(|(a, signed)| {
             let (device, certified) = signed?;
-            let admitted = admission(rows.get(&a.token_sha256), a, now, &device)?;
+            let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
             // A device that has renewed its key since does not come back with the old one and its token.
             let may_repeat = standing.get(device.as_str()).is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
             if admitted.device != device || !may_repeat {

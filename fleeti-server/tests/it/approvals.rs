@@ -39,8 +39,8 @@ async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let mut tx = db.write().await.unwrap();
     db::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
     tx.commit().await.unwrap();
-    db::builds::finish(db.pool(), ID, BuildPhase::Succeeded, "done", Some(&folder.display().to_string())).await.unwrap();
-    db.pool().close().await;
+    db::builds::finish(db.writer(), ID, BuildPhase::Succeeded, "done", Some(&folder.display().to_string())).await.unwrap();
+    db.close().await;
     (World::start(dir, |_| {}).await, people)
 }
 

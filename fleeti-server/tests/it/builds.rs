@@ -28,7 +28,7 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
     tx.commit().await.unwrap();
     assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
     assert_eq!(claim(1059).await, None, "its worker holds the lease");
-    db::builds::renew(db.pool(), "build-1", 1200, "still at it").await.unwrap();
+    db::builds::renew(db.writer(), "build-1", 1200, "still at it").await.unwrap();
     assert_eq!(claim(1100).await, None);
     // The worker was killed: nobody renews.
     assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
@@ -59,7 +59,7 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
     db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
     assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
     tx.commit().await.unwrap();
-    db::builds::finish(db.pool(), "build-1", BuildPhase::Succeeded, "done", Some("/nowhere")).await.unwrap();
+    db::builds::finish(db.writer(), "build-1", BuildPhase::Succeeded, "done", Some("/nowhere")).await.unwrap();
     let mut tx = db.write().await.unwrap();
     for _ in 0..2 {
         assert!(db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());

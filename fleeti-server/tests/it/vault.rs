@@ -217,7 +217,7 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     // Whoever can write rows does not get the key of one device as that of another.
     assert_eq!(keep(&world, &other, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let sql = "UPDATE recovery_keys SET wrapped = (SELECT wrapped FROM recovery_keys WHERE device = $1) WHERE device = $2";
-    sqlx::query(sql).bind(device.id.as_str()).bind(other.id.as_str()).execute(world.server.app.db.pool()).await.unwrap();
+    sqlx::query(sql).bind(device.id.as_str()).bind(other.id.as_str()).execute(world.server.app.db.writer()).await.unwrap();
     let refused = world.client.show_recovery_key(&other.id, &asked("swapped rows")).await.unwrap_err().to_string();
     assert!(refused.contains("refuses"), "{refused}");
 }

@@ -166,7 +166,7 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
             attestations::keep_log(&mut tx, &device.id, &sha256_hex(FIRMWARE_LOG), FIRMWARE_LOG, now_s()).await?;
         }
         tx.commit().await?;
-        db.pool().close().await;
+        db.close().await;
         anyhow::Ok(())
     })?;
     let ports = organisation.start_server()?;

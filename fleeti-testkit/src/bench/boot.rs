@@ -56,7 +56,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let seconds = started.elapsed().as_secs_f64();
-        db.pool().close().await;
+        db.close().await;
         anyhow::Ok(seconds)
     });
     Ok(vec![

@@ -185,7 +185,7 @@ impl Organisation {
                 db::devices::upsert(&mut tx, some, now_s()).await?;
             }
             tx.commit().await?;
-            db.pool().close().await;
+            db.close().await;
             anyhow::Ok(())
         })?;
         Ok(devices)

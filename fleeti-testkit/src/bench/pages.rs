@@ -79,9 +79,9 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     }
     tx.commit().await?;
     for i in 0..HISTORY {
-        db::builds::finish(db.pool(), &format!("build-{i}"), BuildPhase::Failed, "long ago", None).await?;
+        db::builds::finish(db.writer(), &format!("build-{i}"), BuildPhase::Failed, "long ago", None).await?;
     }
-    db.pool().close().await;
+    db.close().await;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -132,7 +133,7 @@ impl Ours {
                 db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), &"bench".parse()?, now_s() + 3600, None).await?;
             }
             tx.commit().await?;
-            db.pool().close().await;
+            db.close().await;
             anyhow::Ok(())
         })?;
         let bodies = tokens.into_iter().zip(requests).map(|(token, csr_pem)| {
@@ -146,8 +147,9 @@ impl Ours {
             Ok(serde_json::to_vec(&request)?)
         });
         let bodies = bodies.collect::<Result<Vec<_>>>()?;
+        let senders = self.runtime.block_on(connect(self.port, Some(&self.tls)))?;
         let before = self.cpu_s()?;
-        self.runtime.block_on(post_all(self.port, Some(self.tls.clone()), "/enroll", bodies))?;
+        self.runtime.block_on(post_all(senders, "/enroll", bodies))?;
         Ok(requests.len() as f64 / (self.cpu_s()? - before))
     }
 }
@@ -182,8 +184,10 @@ impl Cfssl {
     #[allow(clippy::cast_precision_loss)]
     fn sign(&self, requests: &[String]) -> Result<f64> {
         let bodies = requests.iter().map(|csr| serde_json::json!({"certificate_request": csr}).to_string().into_bytes()).collect();
+        let runtime = runtime()?;
+        let senders = runtime.block_on(connect(self.port, None))?;
         let before = cpu_s(self.peer.id())?;
-        runtime()?.block_on(post_all(self.port, None, "/api/v1/cfssl/sign", bodies))?;
+        runtime.block_on(post_all(senders, "/api/v1/cfssl/sign", bodies))?;
         Ok(requests.len() as f64 / (cpu_s(self.peer.id())? - before))
     }
 }
@@ -232,13 +236,12 @@ impl Openssl {
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Posts every body once, over connections that stay open.
-async fn post_all(port: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>, path: &'static str, bodies: Vec<Vec<u8>>) -> Result<()> {
+/// Posts every body once, over connections that stand; what their handshakes cost, `channel` measures.
+async fn post_all(senders: Vec<Sender>, path: &'static str, bodies: Vec<Vec<u8>>) -> Result<()> {
     let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
     let failed = Arc::new(Mutex::new(None));
     let mut tasks = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut sender = connect(port, tls.clone()).await?;
+    for mut sender in senders {
         let (bodies, next, failed) = (Arc::clone(&bodies), Arc::clone(&next), Arc::clone(&failed));
         tasks.push(tokio::spawn(async move {
             loop {
@@ -259,16 +262,24 @@ async fn post_all(port: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>, path
     }
 }
 
-async fn connect(port: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Sender> {
-    let tcp = TcpStream::connect(port).await?;
-    tcp.set_nodelay(true)?;
-    if let Some(tls) = tls {
-        let stream = TlsConnector::from(tls).connect(ServerName::try_from("localhost")?, tcp).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        return Ok(sender);
+async fn connect(port: SocketAddr, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<Vec<Sender>> {
+    let mut senders = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let tcp = TcpStream::connect(port).await?;
+        tcp.set_nodelay(true)?;
+        senders.push(match tls {
+            Some(tls) => {
+                let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
+                over(stream).await?
+            }
+            None => over(tcp).await?,
+        });
     }
-    let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
+    Ok(senders)
+}
+
+async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }
