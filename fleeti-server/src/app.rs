@@ -135,8 +135,8 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// A new id: a prefix and a ULID, of which 80 bits are random. It sorts behind those that were made before it, so that rows
-/// that come together are together in every index.
+/// A new id: a prefix and a ULID, which is the time in milliseconds and 80 random bits. Rows that come together are together
+/// in every index.
 #[must_use]
 pub fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())

@@ -1,8 +1,9 @@
-//! A machine that somebody took over: its release is signed and starts as it should, and it proved so; then its helper lies
-//! (`fleeti-liar`, which is in the image as the agent). What the server makes of each lie is looked at here.
+//! Two machines that somebody took over: their release is signed and starts as it should, and they proved so; then the helper of
+//! one lies (`fleeti-liar`, which is in the image as the agent), also with what the other's TPM answers for it. What the server
+//! makes of each lie is looked at here.
 
 use crate::story::Story;
-use crate::vm::Vm;
+use crate::vm::{Cable, Vm};
 use crate::world::{BOOT, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
@@ -26,6 +27,8 @@ const ANSWERS_MAX: usize = 16;
 pub enum Lie {
     /// The TPM's statement, signed by a key in a file.
     SoftwareKey,
+    /// What another machine's TPM answers to this very question: another device's good evidence, of the same release.
+    OtherMachine,
     /// What was a good answer to an older question.
     OlderAnswer,
     /// A register beside the quote that holds something else.
@@ -38,13 +41,14 @@ pub enum Lie {
 
 impl Lie {
     /// What is told again and again.
-    pub const ALL: [Self; 4] = [Self::SoftwareKey, Self::OlderAnswer, Self::ChangedRegister, Self::RetypedEvent];
+    pub const ALL: [Self; 5] = [Self::SoftwareKey, Self::OtherMachine, Self::OlderAnswer, Self::ChangedRegister, Self::RetypedEvent];
 
     /// As on the console.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::SoftwareKey => "a statement signed by a key in a file",
+            Self::OtherMachine => "the answer of another machine to this question",
             Self::OlderAnswer => "the answer to an older question",
             Self::ChangedRegister => "a register that was not quoted so",
             Self::RetypedEvent => "a log with an event of another kind",
@@ -55,7 +59,7 @@ impl Lie {
     /// The code of the check that it must fail.
     const fn code(self) -> &'static str {
         match self {
-            Self::SoftwareKey => "quote-signature",
+            Self::SoftwareKey | Self::OtherMachine => "quote-signature",
             Self::OlderAnswer | Self::BeforeRestart => "quote-challenge",
             Self::ChangedRegister => "registers-digest",
             Self::RetypedEvent => "log-kind",
@@ -63,25 +67,32 @@ impl Lie {
     }
 }
 
-/// The machine is off afterwards.
+/// The machines are off afterwards.
 ///
 /// # Errors
 /// When a lie is believed, or found out by another check than its own.
 pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path) -> Result<()> {
-    let title = "a machine that somebody has taken over: its release is signed, starts, and proves what it is";
-    let (device, vm) = story.step(title, |e| {
+    let title = "two machines that somebody has taken over: their release is signed, starts, and proves what it is";
+    let cable = Cable::new()?;
+    let ((other, other_vm), (device, vm)) = story.step(title, |e| {
         let build = world.build_here(profile, "1", "fleeti-liar")?;
         let release = world.release(&build, "1")?;
-        let device = world.provision("liar", &build, &release)?;
-        let (vm, _) = world.start(cache, "liar")?;
-        // It has what only a device gets that has proved enough.
-        e.push(vm.wait_for(BEGINS, 0, BOOT * 2)?.1);
         let name = BuildRecord::read(&build)?.release.to_string();
-        e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
-        Ok((device, vm))
+        let mut machines = Vec::new();
+        for (folder, end) in [("accomplice", cable.first()), ("liar", cable.second())] {
+            let device = world.provision(folder, &build, &release)?;
+            machines.push((device, world.start_with(cache, folder, Some(end))?.0));
+        }
+        // The liar has what only a device gets that has proved enough.
+        for ((device, vm), line) in machines.iter().zip(["fleeti: device ", BEGINS]) {
+            e.push(vm.wait_for(line, 0, BOOT * 2)?.1);
+            e.extend(world.check_attestation(device, &name, Level::VerifiedBoot)?);
+        }
+        let liar = machines.pop().context("no machine")?;
+        Ok((machines.pop().context("only one machine")?, liar))
     })?;
     let mut seen = Seen { vm: &vm, line: 0 };
-    story.step("then it lies, as root can: each lie is found out by the check that is there for it", |e| {
+    story.step("then one lies, as root can: each lie is found out by the check that is there for it", |e| {
         let mut told = BTreeSet::new();
         for _ in 0..ANSWERS_MAX {
             world.runtime.block_on(world.client()?.challenge_device(&device))?;
@@ -90,11 +101,13 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
                 e.push(format!("{}: {}", lie.name(), lie.code()));
             }
             if told.len() == Lie::ALL.len() {
+                ensure!(world.level(&other)?.0 == Level::VerifiedBoot, "{other}, whose evidence was misused, has lost its level");
                 return Ok(());
             }
         }
         bail!("only {told:?} were told in {ANSWERS_MAX} answers")
     })?;
+    drop(other_vm);
     story.step("it starts anew, with an answer from before and the attestation key of another TPM", |e| {
         let (from, order) = (vm.lines(), CreateCommand { order: Order::Reboot, valid_s: 600 });
         world.runtime.block_on(world.client()?.create_command(&device, &order))?;

@@ -36,6 +36,62 @@ pub(crate) fn firmware(vars: &Path) -> [String; 4] {
     ]
 }
 
+/// The end of a [`Cable`] at the first machine, as virtio calls the port.
+pub const FIRST_END: &str = "fleeti.first";
+/// The end at the second machine.
+pub const SECOND_END: &str = "fleeti.second";
+
+/// A serial cable between two machines.
+#[derive(Debug)]
+pub struct Cable {
+    /// A socket path has 108 characters at the most, so it is not in a folder that may be deep.
+    folder: tempfile::TempDir,
+}
+
+impl Cable {
+    /// One that nobody holds an end of.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn new() -> Result<Self> {
+        Ok(Self { folder: tempfile::Builder::new().prefix("fleeti-cable").tempdir()? })
+    }
+
+    /// The end for the first machine.
+    #[must_use]
+    pub const fn first(&self) -> End<'_> {
+        End { cable: self, name: FIRST_END, role: "server=on,wait=off" }
+    }
+
+    /// The end for the second one, which may be on before the first is.
+    #[must_use]
+    pub const fn second(&self) -> End<'_> {
+        End { cable: self, name: SECOND_END, role: "reconnect-ms=200" }
+    }
+}
+
+/// An end of a [`Cable`]: `/dev/virtio-ports/NAME` of a machine. Firmware does not write there, as it does to a serial port.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    cable: &'a Cable,
+    name: &'static str,
+    role: &'static str,
+}
+
+impl End<'_> {
+    fn arguments(self) -> [String; 6] {
+        let Self { cable, name, role } = self;
+        [
+            "-chardev".into(),
+            format!("socket,id=cable,path={},{role}", cable.folder.path().join("s").display()),
+            "-device".into(),
+            "virtio-serial-pci".into(),
+            "-device".into(),
+            format!("virtserialport,chardev=cable,name={name}"),
+        ]
+    }
+}
+
 /// What a machine is made of.
 #[derive(Debug)]
 pub struct Machine<'a> {
@@ -48,6 +104,8 @@ pub struct Machine<'a> {
     pub public: Option<&'a Path>,
     /// SMBIOS type 11 string.
     pub smbios: Option<String>,
+    /// A cable to another machine.
+    pub cable: Option<End<'a>>,
     /// How it runs.
     pub accelerator: Accelerator,
 }
@@ -100,13 +158,16 @@ impl Vm {
         }
         let disk = fs::canonicalize(machine.disk).context("the disk")?;
         let disk_folder = disk.parent().context("the disk's folder")?;
-        let mut command = tree.command("qemu-system-x86_64", &[&dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")]);
+        let mut shared = vec![&*dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")];
+        shared.extend(machine.cable.map(|end| end.cable.folder.path()));
+        let mut command = tree.command("qemu-system-x86_64", &shared);
         command.args(MACHINE).args(machine.accelerator.arguments()).args(firmware(&vars));
         command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap", disk.display()));
         command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1", "-chardev"]);
         command.arg(format!("socket,id=tpm,path={}", socket.display()));
         command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0", "-netdev", "user,id=net"]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci", "-serial", "stdio"]);
+        command.args(machine.cable.map(End::arguments).into_iter().flatten());
         if let Some(text) = &machine.smbios {
             let file = dir.join("smbios.bin");
             write_private(&file, text.as_bytes())?;

@@ -41,7 +41,8 @@ struct Arguments {
     /// a second device does.
     #[arg(long)]
     firmware: bool,
-    /// Instead of all that take a machine over, have it lie about what it runs, and see which check finds it out.
+    /// Instead of all that take two machines over, have one lie about what it runs, also with what the other's TPM says, and
+    /// see which check finds it out.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
 }

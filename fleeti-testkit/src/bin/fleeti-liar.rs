@@ -1,27 +1,37 @@
 //! The agent of a machine that somebody has taken over: daemon and everything else are the agent's own, and the helper lies to
-//! the server once it has got the secrets of the fleet. See `fleeti_testkit::liar`.
+//! the server once it has got the secrets of the fleet. Two such machines, joined by a serial cable, answer for each other. See
+//! `fleeti_testkit::liar`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::DeviceId;
 use fleeti_pki::signer::Algorithm;
 use fleeti_testkit::agent::privileged::{self, MESSAGE_MAX, Measured, Request, Response, measured};
 use fleeti_testkit::agent::{Paths, boot, program};
 use fleeti_testkit::liar::{BEGINS, Lie, MARK};
 use fleeti_testkit::soft_tpm::SoftTpm;
+use fleeti_testkit::vm::{FIRST_END, SECOND_END};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
 /// Where the true helper is.
 const HONEST: &str = "/run/fleeti-honest";
+/// How long the other machine has for its answer, and the cable to be there.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 /// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.
 const EVENT: [u8; 8] = [7, 0, 0, 0, 0x01, 0, 0, 0x80];
 const RETYPED: [u8; 8] = [7, 0, 0, 0, 0xa0, 0, 0, 0];
@@ -47,6 +57,79 @@ struct Kept {
     answer: Measured,
 }
 
+/// What this machine is to the other one that was taken over.
+enum Role {
+    /// Has its TPM answer for the other one, and is itself above suspicion.
+    Accomplice,
+    /// Lies, also with what the other one answers.
+    Liar { cable: File, answers: Receiver<Measured> },
+}
+
+impl Role {
+    /// By the end of the cable that is here.
+    fn find(paths: &Paths) -> Result<Self> {
+        let ports = Path::new("/dev/virtio-ports");
+        let started = Instant::now();
+        let (is_liar, cable) = loop {
+            match [FIRST_END, SECOND_END].iter().position(|end| ports.join(end).exists()) {
+                Some(end) => break (end == 1, ports.join([FIRST_END, SECOND_END][end])),
+                None => ensure!(started.elapsed() < PATIENCE, "there is no cable"),
+            }
+            std::thread::sleep(PAUSE);
+        };
+        let cable = File::options().read(true).write(true).open(cable)?;
+        let reader = cable.try_clone()?;
+        let (sender, answers) = mpsc::channel();
+        if is_liar {
+            std::thread::spawn(move || lines(reader, |line| Ok(sender.send(serde_json::from_slice(line)?)?)));
+            return Ok(Self::Liar { cable, answers });
+        }
+        let paths = paths.clone();
+        let mut writer = cable;
+        std::thread::spawn(move || {
+            lines(reader, |line| {
+                let Question { nonce, device } = serde_json::from_slice(line)?;
+                Ok(writer.write_all(&line_with(&measured::evidence(&paths, &nonce, &device)?)?)?)
+            });
+        });
+        Ok(Self::Accomplice)
+    }
+
+    /// What the other machine answers to a question that was put to this one.
+    fn evidence(&self, nonce: &str, device: &DeviceId) -> Result<Measured> {
+        let Self::Liar { cable, answers } = self else { bail!("nobody lies for this machine") };
+        let mut cable = cable;
+        cable.write_all(&line_with(&Question { nonce: nonce.to_owned(), device: device.clone() })?)?;
+        answers.recv_timeout(PATIENCE).context("the other machine does not answer")
+    }
+}
+
+/// What goes over the cable in one direction; [`Measured`] in the other.
+#[derive(Serialize, Deserialize)]
+struct Question {
+    nonce: String,
+    device: DeviceId,
+}
+
+/// Reads lines off the cable, also before anybody is at its other end.
+fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
+    let mut reader = std::io::BufReader::new(cable);
+    let mut line = Vec::new();
+    loop {
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => std::thread::sleep(PAUSE),
+            Ok(_) if line.ends_with(b"\n") => {
+                if let Err(e) = heard(&line) {
+                    boot::say(&format!("liar: {e:#}"));
+                }
+                line.clear();
+            }
+            Ok(_) => {}
+            Err(e) => return boot::say(&format!("liar: the cable: {e}")),
+        }
+    }
+}
+
 struct Liar {
     paths: Paths,
     honest: PathBuf,
@@ -55,6 +138,7 @@ struct Liar {
     /// A good answer; whoever has one lies.
     kept: Option<Kept>,
     last: Option<Measured>,
+    role: Role,
     lies: usize,
 }
 
@@ -69,6 +153,7 @@ async fn lie() -> Result<()> {
         honest: honest.socket(),
         kept_at,
         last: None,
+        role: Role::find(&paths)?,
         lies: 0,
         paths,
     };
@@ -110,13 +195,16 @@ async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
 impl Liar {
     /// What the daemon hears instead of the truth.
     fn told(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
+        if matches!(self.role, Role::Accomplice) {
+            return Ok(truth);
+        }
         Ok(match (request, serde_json::from_slice(&truth)?) {
             (Request::Evidence { .. }, Response::Evidence { measured }) if self.kept.is_none() => {
                 self.last = Some(*measured);
                 truth
             }
             (Request::Evidence { nonce, device }, Response::Evidence { measured }) => {
-                let told = self.lie(*measured, |paths| measured::evidence(paths, &nonce, &device))?;
+                let told = self.lie(*measured, &nonce, &device)?;
                 line_with(&Response::Evidence { measured: Box::new(told) })?
             }
             (Request::PutSecrets { secrets }, Response::Done) if self.kept.is_none() && !secrets.is_empty() => {
@@ -135,8 +223,8 @@ impl Liar {
         })
     }
 
-    /// What is told instead of what is true. `anew` has the TPM answer with other files.
-    fn lie(&mut self, mut told: Measured, anew: impl FnOnce(&Paths) -> Result<Measured>) -> Result<Measured> {
+    /// What is told instead of what is true.
+    fn lie(&mut self, mut told: Measured, nonce: &str, device: &DeviceId) -> Result<Measured> {
         let kept = self.kept.as_ref().context("nothing is kept")?;
         let lie = if kept.boot_id == self.boot_id { Lie::ALL[self.lies % Lie::ALL.len()] } else { Lie::BeforeRestart };
         self.lies += 1;
@@ -145,6 +233,7 @@ impl Liar {
                 let signature = SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
                 told.signature = STANDARD.encode(signature);
             }
+            Lie::OtherMachine => told = self.role.evidence(nonce, device)?,
             Lie::OlderAnswer | Lie::BeforeRestart => told = kept.answer.clone(),
             Lie::ChangedRegister => {
                 let register = told.registers.iter_mut().find(|(number, _)| *number == 4).context("no register 4")?;
@@ -155,7 +244,7 @@ impl Liar {
                 told.firmware_log[at..at + EVENT.len()].copy_from_slice(&RETYPED);
                 let changed = PathBuf::from(HONEST).join("firmware.log");
                 fs::write(&changed, &told.firmware_log)?;
-                told = anew(&Paths { firmware_log: changed, ..self.paths.clone() })?;
+                told = measured::evidence(&Paths { firmware_log: changed, ..self.paths.clone() }, nonce, device)?;
             }
         }
         boot::say(&format!("{MARK}{} {}", sha256_hex(&STANDARD.decode(&told.quote)?), lie.name()));
@@ -169,6 +258,6 @@ async fn ask(honest: &PathBuf, line: &[u8]) -> Result<Vec<u8>> {
     line_of(stream).await
 }
 
-fn line_with(response: &Response) -> Result<Vec<u8>> {
-    Ok([&serde_json::to_vec(response)?[..], b"\n"].concat())
+fn line_with(message: &impl Serialize) -> Result<Vec<u8>> {
+    Ok([&serde_json::to_vec(message)?[..], b"\n"].concat())
 }

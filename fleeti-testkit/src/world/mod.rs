@@ -6,7 +6,7 @@ mod processes;
 
 use crate::qemu::{Accelerator, Tree};
 use crate::tpm::Maker;
-use crate::vm::{Machine, Vm};
+use crate::vm::{End, Machine, Vm};
 use anyhow::{Context, Result, bail};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
@@ -246,6 +246,14 @@ impl World {
     /// # Errors
     /// When the machine does not start.
     pub fn start(&self, cache: &Cache, name: &str) -> Result<(Vm, Accelerator)> {
+        self.start_with(cache, name, None)
+    }
+
+    /// As [`World::start`], with a cable to another machine.
+    ///
+    /// # Errors
+    /// When the machine does not start.
+    pub fn start_with(&self, cache: &Cache, name: &str, cable: Option<End<'_>>) -> Result<(Vm, Accelerator)> {
         let tree = Tree::qemu(cache)?;
         let accelerator = Accelerator::probe(&tree);
         let disk = self.path(&format!("{name}/disk.raw"));
@@ -254,7 +262,7 @@ impl World {
             fs::create_dir_all(&tpm)?;
             self.maker()?.make(&tpm)?;
         }
-        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios: None, accelerator };
+        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios: None, cable, accelerator };
         Ok((Vm::start(&tree, &machine)?, accelerator))
     }
 
