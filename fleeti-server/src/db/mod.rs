@@ -140,8 +140,8 @@ mod tests {
         assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
         let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
         assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
-        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device.clone()]);
         assert_eq!(devices::certificate(db.pool(), &device).await?.as_deref(), Some("PEM"));
+        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device]);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The agent of a machine that somebody has taken over: daemon and everything else are the agent's own, and the helper lies to
-//! the server once it has got the secrets of the fleet. Two such machines, joined by a serial cable, answer for each other. See
+//! the server once it has got the secrets of the fleet. Two such machines are joined by a cable, and one answers for the other. See
 //! `fleeti_testkit::liar`.
 
 use anyhow::{Context, Result, bail, ensure};
