@@ -4,7 +4,7 @@ use crate::NOW_S;
 use fleeti_pki::audit::{Act, Defect, Entry, Stage};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
-use fleeti_pki::transparency::tree::{leaf_hash, verify_consistency, verify_inclusion};
+use fleeti_pki::transparency::tree::{MemoryTree, leaf_hash, verify_consistency, verify_inclusion};
 use fleeti_signer::log::{AuditLog, LogError};
 use std::path::Path;
 
@@ -82,6 +82,30 @@ fn what_was_committed_is_there_after_a_kill_and_nothing_else() {
     append(&mut log, 7);
     log.commit().unwrap();
     assert_eq!(world.open().unwrap().size(), 7);
+}
+
+#[test]
+fn hashes_that_came_to_the_disk_before_their_entries_are_forgotten() {
+    /// More than wait to be written.
+    const MANY: u64 = 20_000;
+    let world = Log::with(5, 5);
+    let root_of_lines = || {
+        let mut tree = MemoryTree::default();
+        std::fs::read_to_string(world.file()).unwrap().lines().for_each(|line| tree.push(leaf_hash(line.as_bytes())));
+        tree.root()
+    };
+    let mut log = world.open().unwrap();
+    (0..MANY).for_each(|i| append(&mut log, i));
+    drop(log); // killed before the flush
+    assert!(std::fs::metadata(world.dir.path().join("level-00")).unwrap().len() > 5 * 32, "nothing was written before the flush");
+    let mut log = world.open().unwrap();
+    assert_eq!((log.size(), log.root(5).unwrap()), (5, root_of_lines()));
+    (0..MANY).for_each(|i| append(&mut log, MANY + i));
+    log.commit().unwrap();
+    assert_eq!(log.root(5 + MANY).unwrap(), root_of_lines());
+    let log = world.open().unwrap();
+    assert_eq!((log.size(), log.root(5 + MANY).unwrap()), (5 + MANY, root_of_lines()));
+    assert_eq!(log.entries(4 + MANY, 2).unwrap().len(), 1);
 }
 
 #[test]

@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 const HONEST: &str = "/run/fleeti-honest";
 /// How long the other machine has for its answer, and the cable to be there.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Between two looks for what nobody tells: udev makes the port when it can, and a port without a host has no event.
 const PAUSE: Duration = Duration::from_millis(200);
 /// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.
 const EVENT: [u8; 8] = [7, 0, 0, 0, 0x01, 0, 0, 0x80];
@@ -70,17 +70,17 @@ impl Role {
     fn find(paths: &Paths) -> Result<Self> {
         let ports = Path::new("/dev/virtio-ports");
         let started = Instant::now();
-        let (is_liar, cable) = loop {
-            match [FIRST_END, SECOND_END].iter().position(|end| ports.join(end).exists()) {
-                Some(end) => break (end == 1, ports.join([FIRST_END, SECOND_END][end])),
-                None => ensure!(started.elapsed() < PATIENCE, "there is no cable"),
+        let end = loop {
+            if let Some(end) = [FIRST_END, SECOND_END].into_iter().find(|end| ports.join(end).exists()) {
+                break end;
             }
+            ensure!(started.elapsed() < PATIENCE, "there is no cable");
             std::thread::sleep(PAUSE);
         };
-        let cable = File::options().read(true).write(true).open(cable)?;
+        let cable = File::options().read(true).write(true).open(ports.join(end))?;
         let reader = cable.try_clone()?;
-        let (sender, answers) = mpsc::channel();
-        if is_liar {
+        if end == SECOND_END {
+            let (sender, answers) = mpsc::channel();
             std::thread::spawn(move || lines(reader, |line| Ok(sender.send(serde_json::from_slice(line)?)?)));
             return Ok(Self::Liar { cable, answers });
         }

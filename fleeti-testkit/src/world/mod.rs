@@ -20,6 +20,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -42,6 +43,8 @@ pub struct World {
     client: Option<Client>,
     vm: Option<Vm>,
     seen: usize,
+    /// Found out with the first machine, which takes seconds.
+    accelerator: OnceLock<Accelerator>,
 }
 
 impl World {
@@ -64,6 +67,7 @@ impl World {
             client: None,
             vm: None,
             seen: 0,
+            accelerator: OnceLock::new(),
         })
     }
 
@@ -255,7 +259,7 @@ impl World {
     /// When the machine does not start.
     pub fn start_with(&self, cache: &Cache, name: &str, cable: Option<End<'_>>) -> Result<(Vm, Accelerator)> {
         let tree = Tree::qemu(cache)?;
-        let accelerator = Accelerator::probe(&tree);
+        let accelerator = *self.accelerator.get_or_init(|| Accelerator::probe(&tree));
         let disk = self.path(&format!("{name}/disk.raw"));
         let tpm = self.path(&format!("{name}/tpm"));
         if !tpm.exists() {
