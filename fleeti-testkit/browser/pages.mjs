@@ -121,6 +121,11 @@ await step("it is released once somebody agrees beside who asks", async () => {
 
 await step("it is rolled out, and one page shows fleet, device and rollout as they change", async () => {
   const other = await context.newPage();
+  // The scripts come in their order, however late one of them is: what htmx has begun without the other never listens.
+  await other.route("**/hx-sse-*", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await route.continue();
+  });
   await other.goto(url);
   await other.locator("#devices").getByText("kiosk@0").waitFor();
   await other.evaluate(() => { window.neverReloaded = true; });
