@@ -403,7 +403,9 @@ impl Driver {
             paths: self.paths.clone(),
             helper: self.helper.clone(),
             http: self.http.clone(),
+            https_url: self.https_url.clone(),
             upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
+            heard: Arc::clone(&self.heard),
             progress: self.progress.clone(),
         };
         let results = self.results.clone();

@@ -164,10 +164,10 @@ impl Heard {
     pub async fn listen(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
         self.revocations(&notice.revoked_releases)?;
         let statement = async {
-            match &notice.checkpoint {
-                Some(note) => self.statement(note, http, https_url).await,
-                None => Ok(()),
+            if let Some(note) = &notice.checkpoint {
+                self.statement(note, http, https_url).await?;
             }
+            self.freshness()
         };
         let heard = statement.await;
         self.bundle_announced(notice.trust_bundle, http, https_url).await?;
@@ -192,16 +192,34 @@ impl Heard {
         Ok(())
     }
 
-    /// A log of which the device has seen a statement goes on from there, or it has two histories.
-    async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<()> {
+    /// Somebody who withholds every newer statement hides what it tells of.
+    fn freshness(&self) -> Result<()> {
+        let policy = ImageFacts::read(&self.paths)?.release_log;
+        let remembered = self.lock().checkpoint.clone();
+        let Some(note) = remembered.filter(|_| !policy.optional) else { return Ok(()) };
+        let age_days = now_s().saturating_sub(log_key(&self.paths)?.verify(&note)?.stated_s()) / DAY_S;
+        if age_days > u64::from(policy.age_days_max) {
+            let allowed = policy.age_days_max;
+            return self.raise(format!("the newest statement of the audit log is {age_days} days old, {allowed} are allowed"));
+        }
+        Ok(())
+    }
+
+    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has two histories: then the alarm
+    /// is raised, and given.
+    ///
+    /// # Errors
+    /// When it is not by this log, or the server does not prove that it goes on from there.
+    pub async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<Option<String>> {
         let remembered = self.lock().checkpoint.clone();
         if remembered.as_deref() == Some(note) || ImageFacts::read(&self.paths)?.release_log.optional {
-            return Ok(());
+            return Ok(None);
         }
         let key = log_key(&self.paths)?;
         let stated = key.verify(note)?;
         let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? else {
-            return self.change(|kept| kept.checkpoint = Some(note.to_owned()));
+            self.change(|kept| kept.checkpoint = Some(note.to_owned()))?;
+            return Ok(None);
         };
         let now_s = now_s();
         if now_s >= old.stated_s() && stated.stated_s() > now_s + DAY_S {
@@ -212,24 +230,29 @@ impl Heard {
         let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
         let proof = match growth(smaller, larger, http, https_url).await {
             Ok(hashes) => hashes,
-            Err(e) => return self.unproved(now_s, e),
+            Err(e) => return self.unproved(now_s, e).map(Some),
         };
         if let Err(e) = verify_growth(smaller, larger, &proof) {
-            return self.raise(format!("the audit log had {was} entries and has {is} now: {e}"));
+            let split = format!("the audit log had {was} entries and has {is} now: {e}");
+            self.raise(split.clone())?;
+            return Ok(Some(split));
         }
         self.change(|kept| {
             kept.unproved_since_s = None;
             if is >= was {
                 kept.checkpoint = Some(note.to_owned());
             }
-        })
+        })?;
+        Ok(None)
     }
 
     /// A server that never proves what it states hides something.
-    fn unproved(&self, now_s: u64, e: anyhow::Error) -> Result<()> {
+    fn unproved(&self, now_s: u64, e: anyhow::Error) -> Result<String> {
         let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
         if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
-            return self.raise(format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S));
+            let hidden = format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S);
+            self.raise(hidden.clone())?;
+            return Ok(hidden);
         }
         self.change(|_| ())?;
         Err(e.context("the proof that the audit log only grew"))

@@ -59,12 +59,15 @@ pub fn check(paths: &Paths, release: &Verified, proof: Option<&ReleaseProof>, no
         return Err(missing(format!("entry {} of the audit log does not publish this {name}", proved.entry().number)));
     }
     let stated = proved.checkpoint();
+    let old = remembered(paths).map_err(internal)?;
+    // A clock that is behind makes nothing young: it is at least as late as when the log said something before.
+    let now_s = old.as_ref().map_or(now_s, |old| now_s.max(old.stated_s()));
     let age_s = now_s.saturating_sub(stated.stated_s());
     if age_s > u64::from(policy.age_days_max) * DAY_S {
         let text = format!("the audit log's statement is {} days old, {} are allowed", age_s / DAY_S, policy.age_days_max);
         return Err((FailureCode::LogStale, text));
     }
-    if let Some(old) = remembered(paths).map_err(internal)? {
+    if let Some(old) = old {
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
         verify_growth(&old, stated, &proof.growth)
             .map_err(|e| (FailureCode::LogSplit, format!("the audit log had {was} entries and has {is} now: {e}")))?;

@@ -1,14 +1,16 @@
 //! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
 
 use crate::Paths;
+use crate::heard::Heard;
 use crate::http::read_limited;
 use crate::image::release_keys;
 use crate::privileged::Helper;
 use crate::proxy::Proxy;
 use anyhow::Result;
 use fleeti_core::update::FailureCode;
-use fleeti_core::wire::device::Progress;
+use fleeti_core::wire::device::{Progress, ReleaseProof};
 use fleeti_pki::manifest::{Signature, verify};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,8 +22,12 @@ pub struct Staging {
     pub helper: Helper,
     /// HTTPS with the device's identity.
     pub http: reqwest::Client,
-    /// The release on the server.
+    /// The server.
+    pub https_url: String,
+    /// The release on it.
     pub upstream: String,
+    /// What the device has heard of the audit log.
+    pub heard: Arc<Heard>,
     /// How far the download is.
     pub progress: watch::Sender<Option<Progress>>,
 }
@@ -43,7 +49,12 @@ impl Staging {
         // Whether it proves anything is the helper's to say.
         let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
-        let proof = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        let proof: Box<ReleaseProof> = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        // The helper knows the log of releases before, this half the one that notices told of: they are one, or it is split.
+        let stated = self.heard.statement(&proof.published.checkpoint, &self.http, &self.https_url).await;
+        if let Some(alarm) = stated.map_err(unreachable)? {
+            return Err((FailureCode::LogSplit, alarm));
+        }
         // What the firmware makes of it is the helper's to say, when it arms.
         let boot = self.get("boot.json").await.map_err(unreachable)?;
         let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;

@@ -42,7 +42,9 @@ pub struct App {
     pub intake: mpsc::Sender<Applicant>,
     /// Devices that prove what they run.
     pub evidence: mpsc::Sender<Answer>,
-    /// Wakes what carries acts to the audit log.
+    /// Held while acts are carried to the audit log.
+    pub carrying: Mutex<()>,
+    /// Wakes what carries them.
     pub audit_waits: Notify,
     /// Storage.
     pub db: Db,

@@ -79,10 +79,11 @@ async fn serve() -> Result<()> {
         trusts_hypervisor: a.trust_virtual_tpms,
         ..Config::new(a.data)
     };
+    // Before anybody can read where it listens, and ends it.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let server = Server::start(config).await?;
     let at = server.addresses;
     tracing::info!("API http://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     tracing::info!("stopping");
     server.stop().await;

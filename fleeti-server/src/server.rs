@@ -106,6 +106,7 @@ impl Server {
             pki,
             trust: ArcSwap::from_pointee(trust),
             notices: Mutex::new(()),
+            carrying: Mutex::new(()),
             notice: ArcSwap::default(),
             signer,
             audit_waits: Notify::new(),

@@ -41,10 +41,28 @@ function refused(status) {
   if (status === 401) window.location.assign("/signin");
   else trouble(status ? `The server answered ${status}: this page may not be up to date.` : "The server cannot be reached: this page may not be up to date.");
 }
+// What could not be asked for is asked for again: it may have been the last change for a long time.
+let later;
+function again(milliseconds) {
+  clearTimeout(later);
+  later = setTimeout(() => document.body.dispatchEvent(new Event("again")), milliseconds);
+}
+window.addEventListener("online", () => again(0));
+document.addEventListener("htmx:error", (event) => {
+  refused();
+  const source = event.target;
+  // A stream that has begun once comes back by itself; one that has not is begun anew.
+  if (source instanceof Element && source.hasAttribute("hx-sse:connect")) setTimeout(() => htmx.process(source, true), 2000);
+  else again(2000);
+});
 document.addEventListener("htmx:after:swap", () => {
   trouble("");
   tellTimes();
   follow();
 });
-document.addEventListener("htmx:response:error", (event) => refused(event.detail?.ctx?.response?.status));
+document.addEventListener("htmx:response:error", (event) => {
+  const status = event.detail?.ctx?.response?.status;
+  refused(status);
+  if (status >= 500) again(5000);
+});
 document.addEventListener("htmx:sse:error", (event) => refused(event.detail?.status));

@@ -28,8 +28,9 @@ use x509_cert::Certificate;
 pub const DEVICE_S_MAX: u64 = 30 * 86_400;
 /// Shortest.
 pub const DEVICE_S_MIN: u64 = 7 * 86_400;
-/// Validity of a server's certificate.
-pub const SERVER_S: u64 = 30 * 86_400;
+/// Validity of a server's certificate. Nobody looks for it in a list: for so long a stolen one is good, and it is made again
+/// many times before.
+pub const SERVER_S: u64 = 7 * 86_400;
 /// Validity of a revocation list; it is made again well before.
 pub const LIST_S: u64 = 24 * 3600;
 /// A statement that is not older is given again while nothing is added.

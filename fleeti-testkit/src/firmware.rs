@@ -4,7 +4,7 @@
 use crate::qemu::Tree;
 use crate::story::Story;
 use crate::vm::Vm;
-use crate::world::{BOOT, FLEET, World};
+use crate::world::{BOOT, FLEET, SOON, World};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_build::cache::Cache;
@@ -42,13 +42,13 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
 pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let id = device.as_str();
     let changed = |world: &World, epoch| {
-        world.device_with(Duration::from_secs(60), device, |d| {
+        world.device_with(SOON, device, |d| {
             d.secure_boot.as_ref().is_some_and(|s| s.epoch == epoch && !s.change_pending && s.problem.is_none())
         })
     };
     story.step("a new epoch of db: the device signs what it runs anew and trusts both keys", |e| {
         e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
-        e.push(world.console("fleeti: secure boot change=1 made", Duration::from_secs(60))?);
+        e.push(world.console("fleeti: secure boot change=1 made", SOON)?);
         let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
         e.push(format!("db holds {} keys", boot.db.len()));
         ensure!(boot.db.len() == 2, "db holds {} keys", boot.db.len());
@@ -57,12 +57,12 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId) -> Result
     story.step("the end of the old epoch is refused by the device while its other slot needs it, and made with leave", |e| {
         world.fleeti(&["device", "boot-keys", id, "end-epoch"])?;
         let refused = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.refused.clone());
-        let waiting = world.device_with(Duration::from_secs(60), device, |d| refused(d).is_some())?;
+        let waiting = world.device_with(SOON, device, |d| refused(d).is_some())?;
         let why = refused(&waiting).unwrap_or_default();
         ensure!(why.contains("keeps the fallback"), "it was refused for another reason: {why}");
         e.push(why);
         e.push(world.fleeti(&["device", "boot-keys", id, "end-epoch", "--may-end-fallback"])?);
-        e.push(world.console("fleeti: secure boot change=3 made", Duration::from_secs(60))?);
+        e.push(world.console("fleeti: secure boot change=3 made", SOON)?);
         changed(world, 2).map(drop)
     })
 }
@@ -170,7 +170,7 @@ pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str,
         let (vm, _) = world.start(cache, "other")?;
         e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
         let problem = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.problem.clone());
-        let device = world.device_with(Duration::from_secs(60), &other, |d| problem(d).is_some())?;
+        let device = world.device_with(SOON, &other, |d| problem(d).is_some())?;
         let why = problem(&device).unwrap_or_default();
         ensure!(why.contains("setup mode"), "the problem is {why}");
         e.push(why);
@@ -203,7 +203,7 @@ pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str,
 }
 
 fn refused(vm: &Vm) -> Result<String> {
-    let (_, said) = vm.wait_for(REFUSED, 0, Duration::from_secs(120))?;
+    let (_, said) = vm.wait_for(REFUSED, 0, BOOT)?;
     if vm.wait_for("Linux version", 0, Duration::from_secs(1)).is_ok() {
         bail!("a kernel started");
     }

@@ -4,7 +4,7 @@
 
 use crate::story::Story;
 use crate::vm::{Cable, Vm};
-use crate::world::{BOOT, World};
+use crate::world::{BOOT, Record, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
@@ -79,8 +79,9 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
         let release = world.release(&build, "1")?;
         let name = BuildRecord::read(&build)?.release.to_string();
         let mut machines = Vec::new();
-        for (folder, end) in [("accomplice", cable.first()), ("liar", cable.second())] {
-            let device = world.provision(folder, &build, &release)?;
+        let both = [("accomplice", cable.first(), Record::InSmbios), ("liar", cable.second(), Record::OnEsp)];
+        for (folder, end, record) in both {
+            let device = world.provision_by(folder, &build, &release, record)?;
             machines.push((device, world.start_with(cache, folder, Some(end))?.0));
         }
         // The liar has what only a device gets that has proved enough.

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long an answer may take after a start.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 impl World {
     /// What a device proves, once `wanted` holds.

@@ -250,7 +250,7 @@ fn started(dir: &Path) -> Result<(Child, u16)> {
             if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
                 return Ok((process, port));
             }
-            ensure!(waiting.elapsed() < Duration::from_secs(10), "swtpm does not listen");
+            ensure!(waiting.elapsed() < Duration::from_secs(60), "swtpm does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

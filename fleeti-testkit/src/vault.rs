@@ -14,7 +14,7 @@ use std::time::Duration;
 const SECTOR: u64 = 512;
 /// LUKS2's header with its key slots (LUKS2 On-Disk Format, 2), and a little of what it encrypts.
 const HEADER: u64 = 20 << 20;
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 impl World {
     /// Shows the recovery key of the device, as an administrator does.

@@ -102,8 +102,8 @@ pub struct Machine<'a> {
     /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`) that the firmware has from its maker; without them it
     /// is in setup mode and takes what the disk brings.
     pub public: Option<&'a Path>,
-    /// SMBIOS type 11 string.
-    pub smbios: Option<String>,
+    /// File with an OEM string of SMBIOS, in `dir`.
+    pub smbios: Option<&'a Path>,
     /// A cable to another machine.
     pub cable: Option<End<'a>>,
     /// How it runs.
@@ -151,7 +151,7 @@ impl Vm {
             .context("starting swtpm")?;
         let waiting = Instant::now();
         while !socket.exists() {
-            if waiting.elapsed() > Duration::from_secs(10) {
+            if waiting.elapsed() > Duration::from_secs(60) {
                 bail!("swtpm made no socket");
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -168,9 +168,7 @@ impl Vm {
         command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0", "-netdev", "user,id=net"]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci", "-serial", "stdio"]);
         command.args(machine.cable.map(End::arguments).into_iter().flatten());
-        if let Some(text) = &machine.smbios {
-            let file = dir.join("smbios.bin");
-            write_private(&file, text.as_bytes())?;
+        if let Some(file) = machine.smbios {
             command.arg("-smbios").arg(format!("type=11,path={}", file.display()));
         }
         let log = dir.join("serial.log");
@@ -249,12 +247,6 @@ pub(crate) fn tethered(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    Ok(file.write_all(bytes)?)
 }
 
 fn read_console(mut from: impl Read, mut log: fs::File, started: Instant, console: &(Mutex<Console>, Condvar)) {

@@ -122,6 +122,41 @@ async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_
 }
 
 #[tokio::test]
+async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
+    for (days, is_told_again, is_alarm) in [(6, true, false), (8, true, true), (8, false, true)] {
+        let mut scene = Scene::new();
+        scene.enter(3);
+        let stated = scene.stated(None, now_s() - days * 86_400);
+        // As it was heard of, days ago.
+        let kept = serde_json::json!({"checkpoint": stated.checkpoint});
+        std::fs::write(scene.bench.paths.state.join("heard.json"), kept.to_string()).unwrap();
+        let scene = Scene { heard: Heard::open(&scene.bench.paths).unwrap(), ..scene };
+        // The same statement for ever, or not even that.
+        scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
+        assert_eq!(scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")), is_alarm, "{:?}", scene.alarm());
+    }
+}
+
+/// What the helper has seen of the log is one thing, what notices told of another: a fork must not fit in between.
+#[tokio::test]
+async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
+    let mut scene = Scene::new();
+    scene.enter(3);
+    scene.listen(&scene.stated(None, now_s())).await.unwrap();
+    scene.enter(2);
+    let honest = scene.stated(Some(3), now_s()).checkpoint.unwrap();
+    assert_eq!(scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap(), None);
+    scene.bench.log = std::mem::replace(&mut scene.bench.log, fleeti_testkit::release_log::MemoryLog::new().unwrap()).forget();
+    for _ in 0..7 {
+        scene.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
+    }
+    let forked = scene.stated(Some(5), now_s()).checkpoint.unwrap();
+    let split = scene.heard.statement(&forked, &scene.http, &scene.server.url).await.unwrap();
+    assert!(split.as_ref().is_some_and(|s| s.starts_with("the audit log had 5 entries and has 7 now")), "{split:?}");
+    assert_eq!(scene.alarm(), split);
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() {
     let mut scene = Scene::new();
     scene.enter(3);

@@ -52,6 +52,23 @@ async fn an_old_statement_is_refused_until_there_is_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_makes_no_statement_young() {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    let (now, later) = (now_s(), now_s() + 20 * DAY_S);
+    let check = |proof: &ReleaseProof, at_s| {
+        let verified = fleeti_agent::image::release_keys(&bench.paths).unwrap();
+        let signatures = fleeti_pki::manifest::Signature::all_of(&release.signatures);
+        let verified = fleeti_pki::manifest::verify(release.manifest.as_bytes(), &signatures, &verified).unwrap();
+        fleeti_agent::release_log::check(&bench.paths, &verified, Some(proof), at_s).map_err(|(code, _)| code)
+    };
+    check(&bench.log.proof(release.number, 0, later).unwrap(), later).unwrap();
+    // Three weeks are gone, says the log; the clock says that nothing is.
+    let old = bench.log.proof(release.number, 1, now).unwrap();
+    assert_eq!(check(&old, now), Err(FailureCode::LogStale));
+}
+
+#[tokio::test]
 async fn a_log_that_grew_is_believed_and_one_with_another_history_is_not() {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");

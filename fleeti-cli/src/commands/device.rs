@@ -6,8 +6,8 @@ use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
-use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, RevocationReason};
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
+use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,17 @@ pub enum Command {
         out: PathBuf,
         #[command(flatten)]
         server: Server,
+    },
+    /// Write an enrollment record as an OEM string of SMBIOS (type 11), for a virtual machine that is made from one disk for all.
+    ///
+    /// For QEMU: `-smbios type=11,path=OUT`. The token is in it: the file is readable by its owner alone, and no command line
+    /// has it. The device looks there before it looks on its ESP.
+    Smbios {
+        /// A record (`fleeti device enrollment`), or the bundle of a device (`fleeti device provision`).
+        record: PathBuf,
+        /// Where the string goes.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Change the Secure Boot keys of a device.
     ///
@@ -256,6 +267,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 };
                 let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys };
                 provision(&server.client()?, &fleet, &request, devices, &out, output).await
+            }
+            Command::Smbios { record, out } => {
+                let bytes = keys::read(&record)?;
+                let of_bundle = serde_json::from_slice::<Provisioned>(&bytes).map(|b| b.record);
+                let found = of_bundle.or_else(|_| serde_json::from_slice::<EnrollmentRecord>(&bytes));
+                let hint = Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
+                let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
+                let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
+                keys::write(&out, format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(), true)?;
+                output.data(&serde_json::json!({"smbios": out}), |_| {
+                    format!("wrote {}; start the machine with `-smbios type=11,path={}`", out.display(), out.display())
+                });
+                Ok(())
             }
             Command::BootKeys { device, change, release, may_end_fallback, server } => {
                 let order = match (change, release) {

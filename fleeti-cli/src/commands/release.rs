@@ -127,6 +127,9 @@ pub enum Command {
         /// and its signatures.
         #[arg(long)]
         bundle: Option<PathBuf>,
+        /// Leave the record of the bundle out: the machine gets it as an OEM string (`fleeti device smbios`).
+        #[arg(long, requires = "bundle")]
+        no_record: bool,
     },
 }
 
@@ -206,12 +209,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&proved, |r| format!("{} is proved to boot by {device}; {}", r.name, release.join(PROOF).display()));
             Ok(())
         }
-        Command::Disk { build, release, out, size_gib, record, bundle } => {
+        Command::Disk { build, release, out, size_gib, record, bundle, no_record } => {
             let record: Option<EnrollmentRecord> = record.map(|path| read_json(&path)).transpose()?;
             let bundle: Option<Provisioned> = bundle.map(|path| read_json(&path)).transpose()?;
             let personal = match &bundle {
                 None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },
-                Some(b) => disk::Personal { record: Some(&b.record), writes: &b.writes, signatures: b.signatures.clone() },
+                Some(b) => {
+                    let record = Some(&b.record).filter(|_| !no_record);
+                    disk::Personal { record, writes: &b.writes, signatures: b.signatures.clone() }
+                }
             };
             disk::create(&build, &release, &out, Some(size_gib << 30), &personal).map_err(Failure::plain)?;
             let device = bundle.map(|b| b.device);

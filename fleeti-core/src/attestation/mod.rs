@@ -139,12 +139,15 @@ pub fn level(claims: &[Claim]) -> Level {
 /// The code of the claim that what was started is a release that is revoked.
 pub const RELEASE_REVOKED: &str = "release-revoked";
 
-/// The level that claims allow as far as an update is concerned: that the release which was verified is revoked is why it is to
-/// go, and no reason to keep it.
+/// The code of the claim that what was started is a release that the device did not come with and nobody rolled out to it.
+pub const RELEASE_NOT_GIVEN: &str = "release-not-given";
+
+/// The level that claims allow as far as an update is concerned: that the release which was verified is revoked, or was never
+/// meant for the device, is why it is to go, and no reason to keep it.
 #[must_use]
 pub fn level_for_update(claims: &[Claim]) -> Level {
     let forgiven = |claim: &Claim| match claim.code.as_str() {
-        RELEASE_REVOKED => Claim { tier: Tier::Affirming, ..claim.clone() },
+        RELEASE_REVOKED | RELEASE_NOT_GIVEN => Claim { tier: Tier::Affirming, ..claim.clone() },
         _ => claim.clone(),
     };
     level(&claims.iter().map(forgiven).collect::<Vec<_>>())
@@ -187,10 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_is_revoked_may_be_left() {
+    fn a_release_that_is_revoked_or_was_not_meant_for_the_device_may_be_left() {
+        for code in [RELEASE_REVOKED, RELEASE_NOT_GIVEN] {
+            leaves(code);
+        }
+    }
+
+    fn leaves(code: &str) {
         let revoked = |tiers: [Tier; 6]| {
             let mut claims = claims(tiers);
-            claims[3].code = RELEASE_REVOKED.into();
+            claims[3].code = code.into();
             (level(&claims), level_for_update(&claims))
         };
         use Tier::{Affirming as A, None as N, Warning as W};

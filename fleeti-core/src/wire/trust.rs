@@ -81,11 +81,18 @@ pub struct RequestSignature {
     pub by: SignedBy,
 }
 
+fn one_key() -> u32 {
+    1
+}
+
 /// `GET /builds/{build}/signature`: whose word is needed before this server's keys sign a build, and whose is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignatureStatus {
     /// Whether this server has keys that sign releases.
     pub available: bool,
+    /// Release keys that devices ask for. Where it is one and the server holds it, that key alone is enough for them.
+    #[serde(default = "one_key")]
+    pub keys_needed: u32,
     /// How many must agree; none is a choice of who set the server up.
     pub approvals_needed: u32,
     /// Whether who asks may be one of them.

@@ -6,7 +6,7 @@ use crate::measured::log::Registers;
 use crate::tpm::endorsement::Kind;
 use crate::uefi::{self, SignatureList};
 use fleeti_core::attestation::policy::Firmware;
-use fleeti_core::attestation::{Aspect, Claim, Level, RELEASE_REVOKED, Tier, level};
+use fleeti_core::attestation::{Aspect, Claim, Level, RELEASE_NOT_GIVEN, RELEASE_REVOKED, Tier, level};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::FirmwareKeys;
@@ -37,6 +37,8 @@ pub struct Known {
     pub firmware_keys: Option<FirmwareKeys>,
     /// Releases that it may run.
     pub references: Vec<Reference>,
+    /// What it says that it runs, where that is none of them, and the boot loader that came with it.
+    pub not_given: Option<(Reference, Option<[u8; 32]>)>,
     /// The one that it should run; `None` leaves it as it is.
     pub wanted: Option<ReleaseName>,
     /// Authenticode digests of boot loaders that it may have.
@@ -89,7 +91,8 @@ pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
         Ok(boot) => {
             claims.push(configuration(&boot, known));
             let (found, started) = executables(evidence, &boot, known);
-            release = found.map(|r| r.release.clone());
+            // One that is not the device's is named in words alone: nobody is to take it for what the device may run.
+            release = found.filter(|_| started.code != RELEASE_NOT_GIVEN).map(|r| r.release.clone());
             claims.push(started);
             claims.push(file_system(found));
         }
@@ -225,7 +228,7 @@ fn certificates(boot: &MeasuredBoot, name: &str) -> Option<Vec<String>> {
 fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k Known) -> (Option<&'k Reference>, Claim) {
     const SOURCE: &str = "TPM quote, registers 4, 9, 11 and 12, and the programs in firmware's log";
     let of = |tier, code: &str, finding: String, raise| claim(Aspect::Executables, tier, code, finding, SOURCE, raise);
-    if known.references.is_empty() {
+    if known.references.is_empty() && known.not_given.is_none() {
         let raise = Some("a release that this server knows");
         return (None, of(Tier::None, "release-unknown", "this server knows no release that it may run".into(), raise));
     }
@@ -233,10 +236,12 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     let [boot_loader, kernel_image] = boot.programs.as_slice() else {
         return wrong("programs", format!("{} programs were started, not a boot loader and a kernel image", boot.programs.len()));
     };
-    if !known.boot_loaders.contains(boot_loader) {
+    let given = known.references.iter().find(|r| r.kernel_image == *kernel_image);
+    let not_given = known.not_given.as_ref().filter(|(r, _)| given.is_none() && r.kernel_image == *kernel_image);
+    if !known.boot_loaders.contains(boot_loader) && not_given.is_none_or(|(_, loader)| loader.as_ref() != Some(boot_loader)) {
         return wrong("boot-loader-foreign", format!("the boot loader {} is of no release", hex::encode(boot_loader)));
     }
-    let Some(reference) = known.references.iter().find(|r| r.kernel_image == *kernel_image) else {
+    let Some(reference) = given.or(not_given.map(|(r, _)| r)) else {
         return wrong("kernel-image-foreign", format!("the kernel image {} is of no release that it may run", hex::encode(kernel_image)));
     };
     let register = |n| evidence.registers().get(&n).copied().unwrap_or_default();
@@ -251,10 +256,19 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     if reference.register_9.is_some_and(|expected| register(9) != expected) {
         return wrong("register-9", format!("the command line or the initrd that started are not those of {}", reference.release));
     }
-    for (n, what) in [(12, "a command line, credential or addon"), (13, "a system extension")] {
+    for (n, code, what) in [
+        (12, "register-12", "a command line, credential or addon"),
+        (13, "register-13", "a system extension"),
+        (14, "register-14", "a key of the machine's owner, by a boot loader before ours,"),
+    ] {
         if register(n) != [0; 32] {
-            return wrong(if n == 12 { "register-12" } else { "register-13" }, format!("{what} from outside the release was loaded"));
+            return wrong(code, format!("{what} from outside the release was loaded"));
         }
+    }
+    // Only the device names it, which is how a release of another fleet would get in.
+    if not_given.is_some() {
+        let finding = format!("{} was started, which it did not come with and nobody rolled out to it", reference.release);
+        return (Some(reference), of(Tier::Warning, RELEASE_NOT_GIVEN, finding, Some("a rollout of a release to it")));
     }
     if reference.is_revoked {
         let finding = format!("{} was started, which is revoked", reference.release);

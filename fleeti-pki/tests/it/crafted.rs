@@ -389,7 +389,7 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     assert_eq!(contradictions(&tpm, &boot(), &PHASES, &all), (Level::VerifiedFirmware, vec![]));
     let none = (Level::SelfReported, |code: &str| vec![code.to_owned()]);
 
-    for (register, code) in [(12, "register-12"), (13, "register-13")] {
+    for (register, code) in [(12, "register-12"), (13, "register-13"), (14, "register-14")] {
         let mut pieces = boot();
         pieces.events.push(event_of(register, IPL, b"an addon"));
         assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1(code)));

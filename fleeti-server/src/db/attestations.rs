@@ -6,7 +6,7 @@ use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, aged};
-use fleeti_core::wire::device::{BootSummary, FirmwareKeys};
+use fleeti_core::wire::device::FirmwareKeys;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{QueryBuilder, Sqlite};
@@ -59,8 +59,10 @@ pub struct Subject {
     pub loader_release: Option<ReleaseName>,
     /// What it should run.
     pub wanted: Option<ReleaseName>,
-    /// What it says that it runs.
+    /// What it says that it runs, if it is what it came with or what was rolled out to it.
     pub running: Option<ReleaseName>,
+    /// What it says that it runs, if it is neither.
+    pub not_given: Option<ReleaseName>,
     /// What contradicts what was promised.
     pub contradiction: Option<String>,
     /// What was accepted last.
@@ -81,7 +83,8 @@ struct SubjectRow {
     change_number: Option<i64>,
     loader_release: Option<String>,
     desired_release: Option<String>,
-    boot: Option<String>,
+    running: Option<String>,
+    is_given: bool,
     contradiction: Option<String>,
     accepted: Option<String>,
     firmware_code: Option<String>,
@@ -95,7 +98,8 @@ impl TryFrom<SubjectRow> for Subject {
             (Some(text), Some(change)) => Some(super::boot::expected(text, change)?),
             _ => None,
         };
-        let boot: Option<BootSummary> = row.boot.map(|t| serde_json::from_str(&t)).transpose()?;
+        let running = release(row.running)?;
+        let (running, not_given) = if row.is_given { (running, None) } else { (None, running) };
         Ok(Self {
             fleet: row.found.fleet.parse().map_err(AppError::internal)?,
             last: row.found.found()?,
@@ -104,7 +108,8 @@ impl TryFrom<SubjectRow> for Subject {
             firmware_keys,
             loader_release: release(row.loader_release)?,
             wanted: release(row.desired_release)?,
-            running: boot.map(|b| b.running),
+            running,
+            not_given,
             contradiction: row.contradiction,
             accepted: row.accepted.map(|t| serde_json::from_str(&t)).transpose()?,
             firmware_code: row.firmware_code.map(|t| serde_json::from_str(&t)).transpose()?,
@@ -119,8 +124,10 @@ impl TryFrom<SubjectRow> for Subject {
 pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
-         k.loader_release, d.desired_release, d.boot, d.contradiction, a.accepted, a.firmware_code \
+         k.loader_release, d.desired_release, d.running, d.running IS d.came_with OR r.device IS NOT NULL AS is_given, d.contradiction, \
+         a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
+         LEFT JOIN device_releases r ON r.device = d.id AND r.release_name = d.running \
          LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN (",
     );
     let mut list = query.separated(", ");

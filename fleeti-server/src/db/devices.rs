@@ -298,14 +298,16 @@ pub async fn revoked_certificates(pool: &SqlitePool, issuer: &str, now_s: u64) -
 }
 
 /// Keeps a report; `None` when it is not newer than the last one, else the device's fleet and the generation of
-/// what it should run.
+/// what it should run. The first one says what the device came with, unless it was provisioned with a release.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<(FleetId, u64)>, AppError> {
     let row: Option<(String, i64)> = sqlx::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9 WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
+         trust_bundle = $8, alarm = $9, running = $10, \
+         came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
+         WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -316,6 +318,7 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .bind(report.update.name())
     .bind(seconds(report.trust_bundle))
     .bind(report.alarm.as_deref())
+    .bind(report.boot.running.to_string())
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|(fleet, generation)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(generation)))).transpose()
@@ -386,8 +389,26 @@ pub async fn set_desired(
         for row in query.build_query_as::<DesiredRow>().fetch_all(&mut **tx).await? {
             changed.push(row.try_into()?);
         }
+        if let Some(release) = release {
+            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO device_releases (device, release_name) ");
+            query.push_values(some, |mut row, id| {
+                row.push_bind(id.as_str()).push_bind(release.to_string());
+            });
+            query.push(" ON CONFLICT DO NOTHING").build().execute(&mut **tx).await?;
+        }
     }
     Ok(changed)
+}
+
+/// What a device says that it runs, if it is what the device came with or what was rolled out to it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option<ReleaseName>, AppError> {
+    let sql = "SELECT running FROM devices d WHERE id = $1 AND (running = came_with OR EXISTS \
+               (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
+    let found: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    found.map(|r| r.parse().map_err(AppError::internal)).transpose()
 }
 
 /// Devices that should run a release.

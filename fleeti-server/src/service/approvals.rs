@@ -32,6 +32,13 @@ pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
 }
 
 async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
+    let threshold = app.pki.release_keys.threshold();
+    if threshold > 1 {
+        let text = format!("devices ask for {threshold} release keys, and this server holds one of them at the most");
+        let hint = "`fleeti release create` where the keys of the organisation are, `fleeti release sign` by everybody else, \
+                    then `fleeti release publish`";
+        return Err(AppError::new(Code::Conflict, text).hint(hint));
+    }
     let hint = "sign on the machine that holds the key: `fleeti release create`, then `fleeti release publish`";
     policy(app).await?.ok_or_else(|| AppError::new(Code::Conflict, "the release key is not on this server").hint(hint))
 }
@@ -42,8 +49,11 @@ async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
 /// [`Code::NotFound`]; when the signer does not answer.
 pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
-    let Some((policy, release_key)) = policy(app).await? else {
+    let keys_needed = u32::try_from(app.pki.release_keys.threshold()).unwrap_or(u32::MAX);
+    // Where devices ask for more keys than one, what this server could sign is not enough for any of them.
+    let Some((policy, release_key)) = (if keys_needed == 1 { policy(app).await? } else { None }) else {
         return Ok(SignatureStatus {
+            keys_needed,
             available: false,
             approvals_needed: 0,
             requester_counts: false,
@@ -64,6 +74,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
         None => vec![],
     };
     Ok(SignatureStatus {
+        keys_needed,
         available: true,
         approvals_needed: u32::try_from(policy.approvals()).unwrap_or(u32::MAX),
         requester_counts: policy.requester_counts(),

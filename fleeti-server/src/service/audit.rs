@@ -50,6 +50,8 @@ pub async fn carry(app: AppRef) {
 
 /// Enters the oldest acts; `false` when none waited.
 async fn enter_waiting(app: &App) -> Result<bool, AppError> {
+    // One at a time: what two have read is entered twice.
+    let _alone = app.carrying.lock().await;
     // With the write lock, so that whoever has just written an act has committed it.
     let mut tx = app.db.write().await?;
     let acts = db::audit::waiting(&mut tx).await?;

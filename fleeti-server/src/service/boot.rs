@@ -217,12 +217,15 @@ fn merged(before: Vec<VariableWrite>, new: Vec<VariableWrite>) -> Result<Vec<Var
 /// The last change of a device's variables, with the signatures that what it runs needs afterwards.
 ///
 /// # Errors
-/// [`Code::NotFound`] when there was none.
+/// [`Code::NotFound`] when there was none; [`Code::Conflict`] for a device that says it runs what nobody gave it.
 pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, AppError> {
     let missing = || AppError::not_found("change of the boot keys of", device.as_str());
     let row = db::boot::get(app.db.pool(), device).await?.filter(|r| r.state.expected.change > 0).ok_or_else(missing)?;
-    let known = devices::get(app, device.as_str()).await?;
-    let running = known.boot.as_ref().map(|b| b.running.clone()).ok_or_else(missing)?;
+    let not_given = || {
+        let text = format!("{device} does not run what it came with or what was rolled out to it");
+        AppError::new(Code::Conflict, text).hint("roll out a release to it")
+    };
+    let running = db::devices::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)?;
     let mut signatures = signatures_of(app, device, &row, &running).await?;
     if let Some(loader) = row.loader_release.as_ref().filter(|l| **l != running) {
         let older = signatures_of(app, device, &row, loader).await?;

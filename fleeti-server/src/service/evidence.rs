@@ -165,7 +165,8 @@ async fn follow(
         }
         // Once in a while, for as long as it lasts: a device that finds another lie each time fills no log.
         if let Some(what) = contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str())) {
-            app.audit(tx, now, device.as_str(), CONTRADICTED, &what).await?;
+            let evidence = result.evidence.get(..16).unwrap_or_default();
+            app.audit(tx, now, device.as_str(), CONTRADICTED, &format!("quote {evidence}: {what}")).await?;
         }
         fleets.entry(&subject.fleet).or_default().push(device);
     }
@@ -193,22 +194,18 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let subject = attestations::subjects(&mut connection, &[device]).await?.remove(device);
     let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)]).await?.remove(device);
     drop(connection);
-    let (Some(subject), Some(log)) = (subject, log) else { return Ok(()) };
+    let Some(subject) = subject else { return Ok(()) };
     if row.accepted.is_none() || row.result.claims.iter().any(|c| c.source == SENT) {
         return Ok(());
     }
-    let mut nonce = [0; 32];
-    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
-    let releases = releases_of(app, std::iter::once(&subject)).await?;
-    let firmware = app.policies.of(&subject.fleet).firmware;
-    // Its clock was compared when it came, and is the same now.
-    let before = Subject { accepted: None, ..subject.clone() };
-    let facts = (&releases, firmware, app.config.trusts_hypervisor);
-    let again = judged((device, &before), (&nonce, row.evidence.clone()), &log, facts)?;
-    if again.result.claims == row.result.claims {
+    let again = match log {
+        Some(log) => judged_anew(app, (device, &subject), &row, &log).await?,
+        // It sent others since, so that nobody can look: what it said is as good as old, until it says it again.
+        None => AttestationRow { result: AttestationResult { appraised_s: 0, ..row.result.clone() }, ..row.clone() },
+    };
+    if again.result == row.result {
         return Ok(());
     }
-    let again = AttestationRow { result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result }, ..again };
     let mut tx = app.db.write().await?;
     // It may have answered meanwhile.
     if !attestations::is_last(&mut tx, device, &row.result).await? {
@@ -223,13 +220,31 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     Ok(())
 }
 
+/// What kept evidence means by now, as old as it was.
+async fn judged_anew(
+    app: &App,
+    (device, subject): (&DeviceId, &Subject),
+    row: &AttestationRow,
+    log: &[u8],
+) -> Result<AttestationRow, AppError> {
+    let mut nonce = [0; 32];
+    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
+    let releases = releases_of(app, std::iter::once(subject)).await?;
+    let firmware = app.policies.of(&subject.fleet).firmware;
+    // Its clock was compared when it came, and is the same now.
+    let before = Subject { accepted: None, ..subject.clone() };
+    let facts = (&releases, firmware, app.config.trusts_hypervisor);
+    let again = judged((device, &before), (&nonce, row.evidence.clone()), log, facts)?;
+    Ok(AttestationRow { result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result }, ..again })
+}
+
 /// What a release measures, and which boot loader it has; neither for one that is not here.
 type Releases = HashMap<ReleaseName, (Option<Reference>, Option<[u8; 32]>)>;
 
 /// Every release that one of these devices should run, says that it runs, ran when it proved something last, or was made with.
 async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Result<Releases, AppError> {
     let names: HashSet<&ReleaseName> =
-        subjects.flat_map(|s| [&s.wanted, &s.running, &s.last.release, &s.loader_release]).flatten().collect();
+        subjects.flat_map(|s| [&s.wanted, &s.running, &s.not_given, &s.last.release, &s.loader_release]).flatten().collect();
     let mut releases = Releases::new();
     for name in names {
         let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
@@ -246,7 +261,8 @@ async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Res
     Ok(releases)
 }
 
-/// What this server knows of a device. What the device says of itself only picks the release that it is compared with.
+/// What this server knows of a device. What the device says of itself only picks, among the releases that it came with or that
+/// were rolled out to it, the one that it is compared with.
 fn known(subject: &Subject, releases: &Releases, (firmware, trusts_hypervisor): (Firmware, bool)) -> Result<Known, AppError> {
     // What it ran last may be what it still runs: it is on its way.
     let compared: HashSet<_> = [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
@@ -258,6 +274,10 @@ fn known(subject: &Subject, releases: &Releases, (firmware, trusts_hypervisor): 
         trusts_hypervisor,
         firmware_keys: subject.firmware_keys.clone(),
         references: compared.iter().filter_map(|(reference, _)| reference.clone()).collect(),
+        not_given: subject.not_given.as_ref().and_then(|name| {
+            let (reference, loader) = releases.get(name)?;
+            Some((reference.clone()?, *loader))
+        }),
         wanted: subject.wanted.clone(),
         boot_loaders: compared.into_iter().chain(first).filter_map(|(_, loader)| *loader).collect(),
         firmware_code: subject.firmware_code.as_ref().map(firmware_code).transpose()?,

@@ -32,17 +32,17 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// Consonants, so that no code is a word, and none is mistaken for another (RFC 8628, 6.1).
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// How often something happened in this minute.
+/// How often something happened within a minute of its first time.
 #[derive(Default)]
 struct Minute {
-    minute: u64,
+    began_s: u64,
     count: u32,
 }
 
 impl Minute {
     fn at(&mut self, now_s: u64) -> u32 {
-        if self.minute != now_s / 60 {
-            *self = Self { minute: now_s / 60, count: 0 };
+        if now_s.abs_diff(self.began_s) >= 60 {
+            *self = Self { began_s: now_s, count: 0 };
         }
         self.count
     }

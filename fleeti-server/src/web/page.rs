@@ -29,7 +29,9 @@ impl Page {
     /// A page that looks again when one of these things changes.
     pub fn new(section: &'static str, request: &HttpRequest, events: &[&str]) -> Self {
         let path = request.uri().path_and_query().map_or_else(|| section.to_owned(), ToString::to_string);
-        let triggers = events.iter().map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
+        // And when its script says that something was missed.
+        let names = events.iter().chain(events.first().map(|_| &"again"));
+        let triggers = names.map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
         Self { section, path, triggers }
     }
 }

@@ -96,7 +96,7 @@ async fn prove(world: &World, device: &TestDevice, proof: &TpmProof) -> Result<(
     if response.status().is_success() { Ok(()) } else { Err(response.status()) }
 }
 
-async fn put_log(world: &World, device: &TestDevice, sha256: &str, bytes: Vec<u8>) -> StatusCode {
+pub async fn put_log(world: &World, device: &TestDevice, sha256: &str, bytes: Vec<u8>) -> StatusCode {
     let http = world.https(device.tls.as_ref().clone());
     http.put(world.url(&format!("/logs/{sha256}"))).body(bytes).send().await.unwrap().status()
 }

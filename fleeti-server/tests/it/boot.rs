@@ -33,8 +33,12 @@ async fn made(world: &World) -> (Provisioned, TestDevice, FirmwareKeys) {
 }
 
 async fn report(world: &World, device: &TestDevice, firmware: Option<FirmwareKeys>, secure_boot: bool) {
+    report_running(world, device, "kiosk@1", firmware, secure_boot).await;
+}
+
+async fn report_running(world: &World, device: &TestDevice, running: &str, firmware: Option<FirmwareKeys>, secure_boot: bool) {
     static SEQUENCE: AtomicU64 = AtomicU64::new(1);
-    let (running, slot) = ("kiosk@1".parse().unwrap(), Slot::A);
+    let (running, slot) = (running.parse().unwrap(), Slot::A);
     let boot =
         BootSummary { boot_id: "b".into(), running, slot, verity: Verity::Verified, secure_boot, pcr11: None, firmware, sealed_data: None };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
@@ -144,6 +148,16 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     assert_eq!((told.number, told.writes.len(), told.may_end_fallback), (3, 1, true));
     assert_eq!(row().await.wrapped, ended.wrapped);
     assert_eq!(status(order(&world, &world.enroll().await, BootOrder::BeginEpoch, false).await), 409, "it has no keys of its own");
+    // A release of another fleet gets no signature because a device says that it runs it.
+    publish_release(&world, "kiosk@2").await;
+    report_running(&world, &device, "kiosk@2", Some(row().await.expected), true).await;
+    assert_eq!(change().send().await.unwrap().status(), 409);
+    assert!(
+        fleeti_server::db::boot::signatures(world.server.app.db.pool(), &device.id, &"kiosk@2".parse().unwrap(), 2)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[actix_web::test]

@@ -68,7 +68,7 @@ async fn a_device_takes_over_its_own_session_and_nobody_elses() {
 
 #[actix_web::test]
 async fn idle_connections_and_half_handshakes_keep_nobody_out() {
-    let world = World::with(|c| c.limits.handshake_ms = 400).await;
+    let world = World::with(|c| c.limits.handshake_ms = 3000).await;
     let a = world.enroll().await;
     let mut silent = Vec::new();
     for _ in 0..40 {
@@ -94,7 +94,7 @@ async fn connections_beyond_the_limit_are_closed_and_room_comes_back() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), admitted).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), admitted).await.unwrap();
     first.is_alive().await;
 }
 

@@ -1,12 +1,13 @@
 //! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
 
-use crate::attestation::{Machine, PHASES, level, question, send, world};
+use crate::attestation::{Machine, PHASES, level, put_log, question, send, world};
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;
 use crate::rollout::{Measured, next_desired, publish_release, publish_release_that_measures, report, report_of, start};
 use crate::world::{TestDevice, World};
-use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
+use fleeti_core::attestation::{Aspect, Level, Tier};
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::Event;
@@ -16,6 +17,7 @@ use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::predicted::after_phases;
 use fleeti_testkit::tpm::Maker;
+use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::path::Path;
 
@@ -216,4 +218,51 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
     assert!(found.claims.iter().any(|c| c.code == "release-revoked"), "{:#?}", found.claims);
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
     assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
+}
+
+#[actix_web::test]
+async fn no_device_names_the_release_that_it_is_compared_with() {
+    let (log, measured) = boot_of_a_release();
+    let (world, machine, device, mut peer) = ready(|maker| Machine::that_measured(maker, &log)).await;
+    publish_release(&world, "kiosk@1").await;
+    // Of another fleet, and signed as all are.
+    publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
+    for (n, running) in [(7, "kiosk@1"), (8, "kiosk@2")] {
+        peer.publish(Up::Report.topic(&device.id), &report_of(running, State::Idle), n).await;
+        wait_for_ack(&mut peer, n, PubAckReason::Success).await;
+    }
+    // Again and again: what it was found to run is no reason to take it for what it may run.
+    for _ in 0..2 {
+        world.client.challenge_device(&device.id).await.unwrap();
+        prove(&world, &machine, &device, &mut peer, |_| {}).await;
+        let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+        let started = found.claims.iter().find(|c| c.aspect == Aspect::Executables).unwrap();
+        assert_eq!((found.release, started.tier, started.code.as_str()), (None, Tier::Warning, "release-not-given"), "{started:#?}");
+        assert!(started.finding.contains("kiosk@2 was started"), "{started:?}");
+    }
+    // Once it is rolled out to the device, it is what the device may run, also when another one should follow.
+    publish_release(&world, "kiosk@3").await;
+    for next in ["kiosk@2", "kiosk@3"] {
+        let rollout = world.client.start_rollout(&start(next)).await.unwrap();
+        prove(&world, &machine, &device, &mut peer, |_| {}).await;
+        let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
+        assert_eq!(found.release, Some("kiosk@2".parse().unwrap()), "{:#?}", found.claims);
+        world.client.abort_rollout(&rollout.id).await.unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
+    let (world, machine, device, mut peer) = ready(Machine::new).await;
+    prove(&world, &machine, &device, &mut peer, |_| {}).await;
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
+    // As many others as are kept, later, and not a word more.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    for n in 0..4_u8 {
+        assert_eq!(put_log(&world, &device, &sha256_hex(&[n]), vec![n]).await, StatusCode::NO_CONTENT);
+    }
+    let app = &world.server.app;
+    fleeti_server::service::evidence::reappraise(app, &device.id).await.unwrap();
+    let found = world.client.attestation(&device.id).await.unwrap();
+    assert_eq!((found.level, found.is_fresh), (Level::Token, false));
 }

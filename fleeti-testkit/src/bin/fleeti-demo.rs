@@ -12,12 +12,11 @@ use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::story::Story;
-use fleeti_testkit::world::{BOOT, FLEET, World};
+use fleeti_testkit::world::{BOOT, FLEET, SOON, World};
 use fleeti_testkit::{firmware, liar};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// A secret of the fleet.
 const GREETING: &str = "hello from the fleet\n";
@@ -65,6 +64,7 @@ fn main() -> ExitCode {
         },
     };
     let result = World::new(&dir).and_then(|mut world| {
+        world.for_people = !arguments.exit;
         let result = play(&arguments, &mut world, &mut story);
         story.write(&world.path("demo.json"))?;
         result?;
@@ -188,12 +188,12 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     })?;
     story.step(&format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"), |e| {
         e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
-        e.push(world.console(&format!("fleeti: update staged version={number}"), Duration::from_secs(5))?);
-        e.push(world.console("fleeti: boot image=", Duration::from_secs(5))?);
+        e.push(world.console(&format!("fleeti: update staged version={number}"), SOON)?);
+        e.push(world.console("fleeti: boot image=", SOON)?);
         Ok(())
     })?;
     story.step(&format!("the device runs {name} from the other slot, blessed, and says what was predicted"), |e| {
-        let d = world.device(Duration::from_secs(60), |d| d.update == Some(State::Idle) && d.id == device.id)?;
+        let d = world.device(SOON, |d| d.update == Some(State::Idle) && d.id == device.id)?;
         let slot = if device.boot.as_ref().is_some_and(|b| b.slot == Slot::A) { Slot::B } else { Slot::A };
         check_boot(&d, &name, slot)?;
         e.extend(describe(&d));
@@ -268,7 +268,7 @@ fn look_back(world: &World, story: &mut Story, device: &str, others: &[(&str, &s
 
 fn small(world: &World, story: &mut Story) -> Result<()> {
     story.step("the agent and the server are small", |e| {
-        let d = world.device(Duration::from_secs(90), |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
+        let d = world.device(SOON, |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
         let (agent, server) = (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);
         e.push(format!("agent {agent} KiB, server {server} KiB resident"));
         ensure!(agent < 20 * 1024, "the agent has {agent} KiB, 20 MiB are allowed");
@@ -323,7 +323,7 @@ fn roll_back(world: &mut World, story: &mut Story, profile: &Profile, version: u
         world.release(&build, &number)?;
         let refused = world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"]);
         ensure!(refused.is_err(), "the rollout of {name} should have failed");
-        let device = world.device(Duration::from_secs(60), |d| matches!(d.update, Some(State::RolledBack { .. })))?;
+        let device = world.device(SOON, |d| matches!(d.update, Some(State::RolledBack { .. })))?;
         e.extend(describe(&device));
         let Some(State::RolledBack { target, reason }) = &device.update else { unreachable!("checked above") };
         ensure!(target.as_str() == number, "{target} was rolled back, not {number}");

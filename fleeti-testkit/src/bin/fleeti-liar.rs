@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 /// Where the true helper is.
 const HONEST: &str = "/run/fleeti-honest";
 /// How long the other machine has for its answer, and the cable to be there.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks for what nobody tells: udev makes the port when it can, and a port without a host has no event.
 const PAUSE: Duration = Duration::from_millis(200);
 /// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.

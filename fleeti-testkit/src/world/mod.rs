@@ -27,7 +27,21 @@ use tokio::runtime::Runtime;
 /// The fleet of the demo.
 pub const FLEET: &str = "demo";
 /// A boot under emulation on a busy machine.
-pub const BOOT: Duration = Duration::from_secs(300);
+pub const BOOT: Duration = Duration::from_secs(600);
+/// What such a machine does once it is up.
+pub const SOON: Duration = Duration::from_secs(300);
+
+/// The file with a machine's OEM string.
+const SMBIOS: &str = "smbios.bin";
+
+/// Where a device finds its enrollment record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A file on its ESP.
+    OnEsp,
+    /// An OEM string of SMBIOS.
+    InSmbios,
+}
 
 /// Everything in one folder.
 pub struct World {
@@ -38,6 +52,8 @@ pub struct World {
     /// The signer's limit, where it is not the usual one.
     pub certificates_per_minute: Option<u32>,
     server: Option<ServerProcess>,
+    /// Whether somebody is to look at its pages, and finds them where they always are.
+    pub for_people: bool,
     /// Where devices find it, once it was started.
     ports: Option<[String; 2]>,
     client: Option<Client>,
@@ -63,6 +79,7 @@ impl World {
             signer: None,
             certificates_per_minute: None,
             server: None,
+            for_people: false,
             ports: None,
             client: None,
             vm: None,
@@ -231,6 +248,14 @@ impl World {
     /// # Errors
     /// What `fleeti` said.
     pub fn provision(&self, name: &str, build: &Path, release: &Path) -> Result<DeviceId> {
+        self.provision_by(name, build, release, Record::OnEsp)
+    }
+
+    /// As [`World::provision`], with the enrollment record where it is said to be.
+    ///
+    /// # Errors
+    /// What `fleeti` said.
+    pub fn provision_by(&self, name: &str, build: &Path, release: &Path, record: Record) -> Result<DeviceId> {
         let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
         fs::create_dir_all(&folder)?;
         let of = BuildRecord::read(build)?.release.to_string();
@@ -241,7 +266,13 @@ impl World {
         fs::rename(bundle, folder.join("bundle.json"))?;
         let bundle = self.text(&format!("{name}/bundle.json"));
         let (build, release) = (build.display().to_string(), release.display().to_string());
-        self.fleeti(&["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3", "--bundle", &bundle])?;
+        let mut making = vec!["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3", "--bundle", &bundle];
+        let smbios = self.text(&format!("{name}/{SMBIOS}"));
+        if record == Record::InSmbios {
+            self.fleeti(&["device", "smbios", &bundle, "--out", &smbios])?;
+            making.push("--no-record");
+        }
+        self.fleeti(&making)?;
         Ok(id.parse()?)
     }
 
@@ -266,7 +297,9 @@ impl World {
             fs::create_dir_all(&tpm)?;
             self.maker()?.make(&tpm)?;
         }
-        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios: None, cable, accelerator };
+        let smbios = self.path(&format!("{name}/{SMBIOS}"));
+        let smbios = smbios.exists().then_some(smbios.as_path());
+        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios, cable, accelerator };
         Ok((Vm::start(&tree, &machine)?, accelerator))
     }
 
@@ -369,7 +402,7 @@ impl World {
                 }
                 anyhow::Ok(())
             };
-            tokio::time::timeout(Duration::from_secs(60), answered).await.context("the device did not answer")??;
+            tokio::time::timeout(SOON, answered).await.context("the device did not answer")??;
             Ok(id)
         })
     }

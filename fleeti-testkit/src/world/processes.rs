@@ -65,7 +65,8 @@ impl World {
     fn start_server_later(&mut self, seconds: u64) -> Result<String> {
         self.start_signer()?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
-        let api = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+        let is_free = || std::net::TcpListener::bind("127.0.0.1:8080").is_ok();
+        let api = if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
         let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
         let mut command = tethered(self.programs.join("fleeti-server"));
         if seconds > 0 {
