@@ -2,6 +2,7 @@
 
 use super::log::{Event, EventKind, FirmwareLog};
 use super::phases::Measurement;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Most events of a register that are told.
@@ -43,6 +44,24 @@ pub fn events(register: u8, log: Option<&FirmwareLog>, phases: &[Measurement], p
 }
 
 fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
+    let words = event_named(event, programs);
+    let says = matches!(
+        event.kind,
+        EventKind::Action
+            | EventKind::VariableDriverConfig
+            | EventKind::VariableBoot
+            | EventKind::VariableAuthority
+            | EventKind::Ipl
+            | EventKind::Tag
+    );
+    // The quote answers for the digest. Where the data is not what has it, whoever wrote the log could have written anything.
+    match says && <[u8; 32]>::from(Sha256::digest(&event.data)) != event.digest {
+        true => format!("{words} (by its own word: {})", short(&event.digest)),
+        false => words,
+    }
+}
+
+fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
     match event.kind {
         EventKind::Application | EventKind::Driver => match programs.get(&event.digest) {
             Some(name) => name.clone(),

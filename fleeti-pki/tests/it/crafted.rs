@@ -3,7 +3,7 @@
 use crate::attestation::{PHASES, Pieces, boot, challenge, known};
 use crate::logs::measured;
 use fleeti_core::attestation::policy::Firmware;
-use fleeti_core::attestation::{Level, Tier};
+use fleeti_core::attestation::{Aspect, Level, Tier};
 use fleeti_pki::attestation::appraisal::{Known, appraise};
 use fleeti_pki::attestation::evidence::{Before, Evidence, VerifiedEvidence, verify};
 use fleeti_pki::attestation::key::{self, Certification, Purpose};
@@ -380,6 +380,31 @@ fn contradictions(tpm: &SoftTpm, pieces: &Pieces, phases: &[&str], known: &Known
     let result = appraise(&check(tpm, &sent, None).unwrap(), known);
     let wrong = result.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code);
     (result.level, wrong.collect())
+}
+
+#[test]
+fn a_release_that_only_the_device_names_is_told_from_its_own() {
+    let tpm = SoftTpm::new(Algorithm::P256).unwrap();
+    let own = known(&FirmwareLog::parse(&boot().log()).unwrap());
+    let (named, loader) = (own.references[0].clone(), own.boot_loaders[0]);
+    let started = |known: &Known| {
+        let appraisal = appraise(&check(&tpm, &sent(&tpm, boot().log(), phases_log(&PHASES)), None).unwrap(), known);
+        let claim = appraisal.claims.into_iter().find(|c| c.aspect == Aspect::Executables).unwrap();
+        (appraisal.level, appraisal.release, claim.tier, claim.code)
+    };
+    let only_named = Known { references: vec![], boot_loaders: vec![], not_given: Some((named.clone(), Some(loader))), ..own.clone() };
+    let expected = (Level::ObservedBoot, None, Tier::Warning, "release-not-given".to_owned());
+    assert_eq!(started(&only_named), expected);
+    // Its own boot loader comes with the device's own release, or with none.
+    let without = Known { not_given: Some((named.clone(), None)), ..only_named.clone() };
+    assert_eq!(started(&without).3, "boot-loader-foreign");
+    // What it names is also its own: that is no news.
+    let both = Known { not_given: Some((named.clone(), None)), ..own.clone() };
+    assert_eq!(started(&both).3, "release");
+    // And it counts only as a whole.
+    let other = fleeti_pki::attestation::appraisal::Reference { register_11: [7; 32], ..named };
+    let partly = Known { not_given: Some((other, Some(loader))), ..only_named };
+    assert_eq!(started(&partly).3, "register-11");
 }
 
 #[test]

@@ -113,6 +113,14 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
     let phases = [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()].concat();
     let told = |register| explained::events(register, Some(&log), &phases, &BTreeMap::new());
     assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
+    // Whoever may write the log writes what an event says of itself; its digest is the quote's.
+    let mut told_otherwise = event_of(5, IPL, b"loader.conf");
+    *told_otherwise.last_mut().unwrap() = b'g';
+    pieces.events.push(told_otherwise);
+    let log = FirmwareLog::parse(&pieces.log()).unwrap();
+    let words = explained::events(5, Some(&log), &[], &BTreeMap::new()).pop().unwrap();
+    let digest = &sha256_hex(b"loader.conf")[..16];
+    assert_eq!(words, format!("boot loader: loader.cong (by its own word: {digest})"));
     assert_eq!(told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(), ["user space: ready"]);
     assert_eq!(told(15), ["user space: volume"]);
 }

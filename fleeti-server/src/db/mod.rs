@@ -120,8 +120,8 @@ mod tests {
         let result = r#"{"level":"verified_boot","claims":[],"release":"kiosk@1","appraised_s":7,"evidence":"cc"}"#;
         let accepted = r#"{"clock":[1,2,3,true],"registers":{"0":"aa"}}"#;
         for sql in [
-            "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s) \
-             VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1)"
+            "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s, \
+             boot, desired_release) VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1, '{\"running\":\"kiosk@1\"}', 'kiosk@2')"
                 .to_owned(),
             "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) VALUES ('s', 'dev-1', 'c', 1, 'PEM', 'i')".to_owned(),
             format!(
@@ -141,7 +141,11 @@ mod tests {
         let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
         assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
         assert_eq!(devices::certificate(db.pool(), &device).await?.as_deref(), Some("PEM"));
-        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, [device]);
+        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, std::slice::from_ref(&device));
+        // What it ran, proved and was to run is what it may run.
+        assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));
+        let given: Vec<String> = sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1").fetch_all(db.pool()).await?;
+        assert_eq!(given, ["kiosk@1", "kiosk@2"]);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::id::ReleaseName;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{Release, SignedBootProof};
 use sqlx::sqlite::SqlitePool;
@@ -104,6 +104,19 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
+}
+
+/// Manifests of the newest releases, and of those that a device may have been given, whenever they were published.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn known_to(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Result<Vec<Manifest>, AppError> {
+    let sql = "SELECT manifest FROM releases WHERE name IN (SELECT name FROM releases ORDER BY published_s DESC LIMIT $2) \
+               OR name IN (SELECT release_name FROM device_releases WHERE device = $1) \
+               OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1) \
+               ORDER BY published_s DESC LIMIT 2 * $2";
+    let texts: Vec<String> = sqlx::query_scalar(sql).bind(device.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+    texts.into_iter().map(|text| Manifest::parse(text.as_bytes()).map_err(AppError::internal)).collect()
 }
 
 /// The newest releases.

@@ -10,7 +10,7 @@ use crate::service::tpm::invalid;
 use fleeti_core::attestation::Level;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::manifest::{Manifest, PHASE_READY};
+use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
 use fleeti_core::wire::api::Release;
 use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredRegister, Tpm};
 use fleeti_core::wire::problem::Code;
@@ -83,12 +83,12 @@ pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, p
 }
 
 /// Programs that firmware starts, by their paths, with their Authenticode digests.
-fn programs(release: &Release) -> impl Iterator<Item = (&str, [u8; 32])> {
-    release.artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?)?)))
+fn programs(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
+    artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?)?)))
 }
 
 pub(super) fn boot_loader(release: &Release) -> Option<[u8; 32]> {
-    programs(release).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
+    programs(&release.artifacts).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
 }
 
 pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Reference> {
@@ -140,10 +140,14 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
     let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
-    for release in db::releases::newest(app.db.pool(), NAMED_MAX).await? {
-        for (path, digest) in self::programs(&release) {
-            let what = if path == BOOT_LOADER { "boot loader" } else { "kernel image" };
-            names.entry(digest).or_insert_with(|| format!("{what} of {}", release.name));
+    for manifest in db::releases::known_to(app.db.pool(), device, NAMED_MAX).await? {
+        let systemd = &manifest.reference_values.systemd_version;
+        for (path, digest) in self::programs(&manifest.artifacts) {
+            let (what, version) = match path == BOOT_LOADER {
+                true => ("boot loader", format!(", systemd-boot {systemd}")),
+                false => ("kernel image", String::new()),
+            };
+            names.entry(digest).or_insert_with(|| format!("{what} of {}{version}", manifest.release));
         }
     }
     let explained = row.evidence.registers.iter().map(|(register, value)| MeasuredRegister {

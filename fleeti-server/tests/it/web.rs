@@ -71,6 +71,24 @@ async fn a_session_survives_a_restart_and_ends_when_it_is_ended() {
 }
 
 #[actix_web::test]
+async fn whoever_writes_the_database_begins_no_session() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let mut tx = world.server.app.db.write().await.unwrap();
+    let sql = "INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) \
+               SELECT $1, created_s, expires_s, credential_sha256 FROM sessions";
+    sqlx::query(sql).bind(fleeti_core::canonical::sha256_hex(b"mine")).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(browser.get("/", "fleeti_session=mine").await.status(), 303);
+    assert_eq!(browser.get("/", &session).await.status(), 200);
+    for _ in 0..3 {
+        assert_eq!(browser.post("/signin", "", OURS, "token=a-guess").await.status(), 401);
+    }
+    assert_eq!(world.audit().await.matches("session.refused").count(), 1);
+}
+
+#[actix_web::test]
 async fn a_session_ends_when_the_token_that_began_it_is_replaced() {
     let world = World::new().await;
     let session = Browser::new(&world).sign_in(&world).await;
