@@ -13,6 +13,7 @@ use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, Firmwa
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
 use fleeti_pki::{authenticode, certificate};
 use rustix::fs::{IFlags, Mode, OFlags};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use x509_cert::Certificate;
 /// The boot loader's path in a release, and its copies on the ESP.
 const LOADER: &str = "raw/systemd-boot.efi";
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
+/// What db trusts no more.
+const ENDED: &str = "ended-keys.json";
 /// Attributes before the value of a variable (efivarfs).
 const ATTRIBUTES: usize = 4;
 
@@ -141,6 +144,19 @@ fn last_change(paths: &Paths) -> u64 {
     fs::read_to_string(paths.helper_state.join("boot-change")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
+/// Keys of db that this device has been told to trust no more, by the digests of their certificates.
+fn ended(paths: &Paths) -> Result<BTreeSet<String>> {
+    match fs::read(paths.helper_state.join(ENDED)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).context(ENDED),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(e) => Err(e).context(ENDED),
+    }
+}
+
+fn names(trusted: &Trusted) -> Result<BTreeSet<String>> {
+    trusted.db.iter().map(|c| Ok(certificate::fingerprint(c)?)).collect()
+}
+
 /// A write as it was understood: its bytes, and what the variables are afterwards.
 struct Planned<'a> {
     write: &'a VariableWrite,
@@ -164,6 +180,9 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for write in &change.writes {
         planned.push(plan(write, &kek, &mut after)?);
     }
+    // Whoever has the server could order it with keys that were put back from a backup, after the old one has leaked.
+    let (mut ended, trusted_now, trusted_after) = (ended(paths)?, names(&now)?, names(&after)?);
+    ensure!(ended.is_disjoint(&trusted_after), "a key of db whose epoch has ended would be trusted again");
     let (running, others) = programs(paths, &now)?;
     // Everything is looked at before anything is written.
     let mut to_replace = Vec::new();
@@ -189,6 +208,8 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for (path, signed) in to_replace {
         replace(path, &signed)?;
     }
+    ended.extend(trusted_now.difference(&trusted_after).cloned());
+    crate::write_durably(&paths.helper_state.join(ENDED), &serde_json::to_vec(&ended)?)?;
     for p in planned.iter().filter(|p| !p.is_done) {
         write_variable(paths, p)?;
     }

@@ -10,6 +10,7 @@ use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{self, PublicKey, ReleaseKeys, Verified};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::uefi::{self, SignatureList};
+use fleeti_pki::wrap::WrapKey;
 use fleeti_testkit::synthetic;
 use std::collections::BTreeMap;
 use std::fs;
@@ -210,6 +211,33 @@ fn what_runs_is_signed_anew_before_a_variable_is_written() {
     device.enroll();
     device.change(vec![write], false).unwrap();
     assert_eq!(secure_boot::firmware_keys(&device.paths).unwrap().unwrap().change, 1);
+}
+
+#[test]
+fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
+    let mut device = Device::new();
+    // What somebody kept of the server's database, from before the key leaked.
+    let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
+    let kept = device.keys.wrap(&wrap).unwrap();
+    let order = |device: &Device, keys: &BootKeys, number, write: VariableWrite| {
+        let sign = |program: Vec<u8>| fleeti_pki::base64_text(&keys.sign(&[authenticode::digest(&program).unwrap()]).unwrap()[0]);
+        let signed = [("raw/systemd-boot.efi", sign(program(LOADER))), ("raw/kiosk_1.efi", sign(program(V1)))];
+        let programs = signed.into_iter().map(|(path, signature)| (path.to_owned(), signature)).collect();
+        let change = BootChange { number, signatures: BootSignatures { programs }, writes: vec![write], may_end_fallback: true };
+        secure_boot::change(&device.paths, &change).map_err(|e| format!("{e:#}"))
+    };
+    for number in [1, 2] {
+        let write = if number == 1 { device.keys.begin_epoch(NOW_S) } else { device.keys.end_epoch(NOW_S) }.unwrap();
+        assert!(order(&device, &device.keys, number, write.clone()).unwrap_err().contains(NO_FIRMWARE));
+        device.enroll();
+        order(&device, &device.keys, number, write).unwrap();
+    }
+    let mut stolen = BootKeys::unwrap(&kept, device.keys.device(), &wrap).unwrap();
+    let write = stolen.begin_epoch(NOW_S + 1_000_000).unwrap();
+    let before = device.everything();
+    let error = order(&device, &stolen, 3, write).unwrap_err();
+    assert!(error.contains("whose epoch has ended"), "{error}");
+    assert_eq!(device.everything(), before);
 }
 
 #[test]
