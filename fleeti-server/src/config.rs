@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
 //! DIR/pki/public/                            certificates and public keys
-//! DIR/pki/tpm-makers/{hardware,virtual}/*.pem   makers of TPMs that are believed; none unless they are put there
+//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.pem   makers of TPMs that are believed; none unless they are put there
 //! DIR/pki/signing/{release,openpgp,db}.key   only where this server's signer may sign releases, and policy.toml: who must agree
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, where the signer is in this process

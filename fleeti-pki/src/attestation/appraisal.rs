@@ -123,6 +123,7 @@ fn hardware(known: &Known) -> Claim {
     const SOURCE: &str = "endorsement certificate, checked at enrollment";
     let of = |tier, code, finding: &str, raise| claim(Aspect::Hardware, tier, code, finding, SOURCE, raise);
     match known.maker {
+        Some(Kind::Processor) => of(Tier::Affirming, "maker-processor", "the TPM is in a processor whose maker is believed", None),
         Some(Kind::Hardware) => of(Tier::Affirming, "maker-known", "the TPM is of a maker that is believed", None),
         Some(Kind::Virtual) if known.trusts_hypervisor => {
             of(Tier::Affirming, "maker-virtual-trusted", "the TPM is software, and whoever runs its host is believed by policy", None)
@@ -142,7 +143,18 @@ fn hardware(known: &Known) -> Claim {
     }
 }
 
+/// A chip can be reset without its processor, and told then whatever it should hold: what it says of what came before the boot
+/// loader is no proof against somebody who opens the machine.
 fn firmware_code(evidence: &VerifiedEvidence, known: &Known) -> Claim {
+    let claim = firmware_registers(evidence, known);
+    if known.maker != Some(Kind::Hardware) || claim.tier != Tier::Affirming {
+        return claim;
+    }
+    let finding = format!("{}; the TPM is a chip on a bus, which somebody with the machine can reset and tell that", claim.finding);
+    Claim { tier: Tier::Warning, code: "firmware-chip".into(), finding, raise: Some("a TPM in the processor".into()), ..claim }
+}
+
+fn firmware_registers(evidence: &VerifiedEvidence, known: &Known) -> Claim {
     let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, "TPM quote, registers 0 and 2", raise);
     const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
     let found = FirmwareCode::seen(evidence.registers());

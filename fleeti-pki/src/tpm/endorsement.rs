@@ -28,7 +28,9 @@ pub const CERTIFICATE_MAX: usize = 8 * 1024;
 /// What a maker makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Chips, or firmware of a processor.
+    /// TPMs in the processor: nobody sits on a bus between the two, nor resets one of them alone.
+    Processor,
+    /// Chips beside it, or anything of which nobody says that it is in the processor.
     Hardware,
     /// TPMs in software: whoever runs the host has their secrets.
     Virtual,
@@ -36,12 +38,13 @@ pub enum Kind {
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 2] = [Self::Hardware, Self::Virtual];
+    pub const ALL: [Self; 3] = [Self::Processor, Self::Hardware, Self::Virtual];
 
     /// As in `hardware`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Processor => "processor",
             Self::Hardware => "hardware",
             Self::Virtual => "virtual",
         }

@@ -169,7 +169,7 @@ pub fn known(log: &FirmwareLog) -> Known {
         is_revoked: false,
     };
     Known {
-        maker: Some(Kind::Hardware),
+        maker: Some(Kind::Processor),
         firmware_keys: Some(firmware_keys),
         references: vec![reference],
         boot_loaders: vec![boot.programs[0]],
@@ -243,6 +243,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert_eq!(level(&|k| k.wanted = Some("kiosk@1".parse().unwrap())), Level::VerifiedFirmware);
     assert_eq!(level(&|k| k.references.clear()), Level::ObservedBoot, "an empty list accepts nothing");
     assert_eq!(level(&|k| k.maker = None), Level::UnverifiedTpm);
+    assert_eq!(level(&|k| k.maker = Some(Kind::Hardware)), Level::VerifiedBoot, "a chip on a bus");
     assert_eq!(level(&|k| k.maker = Some(Kind::Virtual)), Level::UnverifiedTpm);
     assert_eq!(
         level(&|k| {
@@ -256,6 +257,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert_eq!(level(&forbidden), Level::ObservedBoot);
     let says = |code: &str, change: &dyn Fn(&mut Known)| without(change).claims.iter().any(|c| c.code == code);
     assert!(says("dbx-old", &forbidden));
+    assert!(says("firmware-chip", &|k| k.maker = Some(Kind::Hardware)));
     assert!(says("release-other", &|k| k.wanted = Some("kiosk@2".parse().unwrap())));
     assert!(says("release", &|k| k.wanted = Some("kiosk@1".parse().unwrap())));
     assert!(says("release-unknown", &|k| k.references.clear()));

@@ -246,9 +246,10 @@ pub(super) fn proved_enrollment(
     Ok(ProvedTpm { row, protection })
 }
 
-/// How far a key in this TPM is protected: a maker's word counts where it makes chips.
+/// How far a key in this TPM is protected: a maker's word counts, but for one who makes software.
 pub(super) fn protection(tpm: &TpmRow) -> Protection {
-    if tpm.maker.as_deref() == Some(Kind::Hardware.as_str()) { Protection::CertifiedTpm } else { Protection::Tpm }
+    let is_real = [Kind::Processor, Kind::Hardware].iter().any(|kind| tpm.maker.as_deref() == Some(kind.as_str()));
+    if is_real { Protection::CertifiedTpm } else { Protection::Tpm }
 }
 
 /// That the key of a request is in a TPM that is known. The one place where that is said.

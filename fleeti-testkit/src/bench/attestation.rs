@@ -76,7 +76,7 @@ fn known() -> Result<Known> {
     let registers = registers()?;
     let [boot_loader, kernel_image] = boot.programs[..] else { bail!("two programs") };
     Ok(Known {
-        maker: Some(Kind::Hardware),
+        maker: Some(Kind::Processor),
         firmware_keys: Some(FirmwareKeys {
             pk: certificates("PK")?.pop(),
             kek: certificates("KEK")?,
@@ -161,7 +161,7 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
         let mut tx = db.write().await?;
         for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
             let key = STANDARD.encode(tpm.area.to_bytes());
-            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), Some("hardware".into()), "a benchmark".into(), now_s());
+            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), Some("processor".into()), "a benchmark".into(), now_s());
             tpms::bind(&mut tx, &device.id, &row).await?;
             attestations::keep_log(&mut tx, &device.id, &sha256_hex(FIRMWARE_LOG), FIRMWARE_LOG, now_s()).await?;
         }
