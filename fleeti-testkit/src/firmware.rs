@@ -10,7 +10,7 @@ use base64::Engine;
 use fleeti_build::cache::Cache;
 use fleeti_build::disk::Esp;
 use fleeti_core::attestation::Level;
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::wire::api::Provisioned;
 use fleeti_core::wire::attestation::FRESH_S;
 use fleeti_pki::pe;
@@ -35,11 +35,11 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
     Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
 }
 
-/// A new epoch of db on the device, while it runs.
+/// A new epoch of db on the device, while it runs, and one release forbidden that is none of `kept`, where there is one.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
-pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, kept: &[ReleaseName]) -> Result<()> {
     let id = device.as_str();
     let changed = |world: &World, epoch| {
         world.device_with(SOON, device, |d| {
@@ -64,6 +64,16 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId) -> Result
         e.push(world.fleeti(&["device", "boot-keys", id, "end-epoch", "--may-end-fallback"])?);
         e.push(world.console("fleeti: secure boot change=3 made", SOON)?);
         changed(world, 2).map(drop)
+    })?;
+    // Not the first release, which is to be refused for its key alone.
+    let Some(bad) = world.releases()?.into_iter().find(|r| !kept.contains(r)) else { return Ok(()) };
+    story.step(&format!("{bad} is forbidden at once: the firmware takes what KEK adds to dbx"), |e| {
+        e.push(world.fleeti(&["device", "boot-keys", id, "forbid", "--release", &bad.to_string()])?);
+        e.push(world.console("fleeti: secure boot change=4 made", SOON)?);
+        let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
+        ensure!(boot.dbx.len() == 1, "dbx holds {:?}", boot.dbx);
+        e.push(format!("dbx holds {}", boot.dbx[0]));
+        Ok(())
     })
 }
 

@@ -4,7 +4,7 @@ use crate::world::World;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_core::attestation::{Claim, Level, Tier};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::wire::api::{Device, Event};
 use fleeti_core::wire::attestation::Attestation;
@@ -90,6 +90,14 @@ impl World {
     pub fn evidence(&self, device: &DeviceId) -> Result<String> {
         let found = self.runtime.block_on(self.client()?.attestation(device))?;
         Ok(found.result.context("it has proved nothing")?.evidence)
+    }
+
+    /// The releases that are published.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn releases(&self) -> Result<Vec<ReleaseName>> {
+        Ok(self.runtime.block_on(self.client()?.releases())?.into_iter().map(|r| r.name).collect())
     }
 
     /// That the next evidence after `last` is of this level.

@@ -233,15 +233,15 @@ pub const ACTION: u32 = 0x8000_0007;
 const SEPARATOR: u32 = 0x0000_0004;
 const NO_ACTION: u32 = 0x0000_0003;
 pub const IPL: u32 = 0x0000_000d;
-const DRIVER_CONFIG: u32 = 0x8000_0001;
-const AUTHORITY: u32 = 0x8000_00e0;
+pub const DRIVER_CONFIG: u32 = 0x8000_0001;
+pub const AUTHORITY: u32 = 0x8000_00e0;
 
-fn data_of(event: &[u8]) -> &[u8] {
+pub fn data_of(event: &[u8]) -> &[u8] {
     &event[12 + 34 + 50 + 4..]
 }
 
 /// Where the events of a register are.
-fn at(pieces: &Pieces, register: u32) -> Vec<usize> {
+pub fn at(pieces: &Pieces, register: u32) -> Vec<usize> {
     (0..pieces.events.len()).filter(|i| Pieces::register(&pieces.events[*i]) == register).collect()
 }
 

@@ -233,7 +233,8 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         Ok(())
     })?;
     if arguments.firmware {
-        firmware::rotate(world, story, &device.id)?;
+        let kept = [format!("{line}@1").parse()?, name.parse()?];
+        firmware::rotate(world, story, &device.id, &kept)?;
     }
     small(world, story)?;
     if arguments.firmware {
