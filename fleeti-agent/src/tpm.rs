@@ -5,11 +5,13 @@
 
 use crate::Paths;
 use anyhow::{Context as _, Result, ensure};
+use fleeti_core::wire::attestation::CERTIFICATES_MAX;
 use fleeti_pki::attestation::REGISTERS;
 use fleeti_pki::measured::log::Registers;
+use fleeti_pki::tpm::endorsement;
 use std::path::Path;
 use std::str::FromStr;
-use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, ek, pcr};
+use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, ek, nv, pcr};
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
 use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
@@ -17,7 +19,7 @@ use tss_esapi::handles::{AuthHandle, KeyHandle, NvIndexTpmHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::key_bits::RsaKeyBits;
-use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth};
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
     Data, Digest, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, HashcheckTicket, IdObject, KeyDerivationFunctionScheme,
@@ -37,6 +39,8 @@ const ENDORSEMENTS: [(AsymmetricAlgorithmSelection, u32); 3] = [
     (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256), 0x01c0_000a),
     (AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048), 0x01c0_0002),
 ];
+/// Where a maker leaves the certificates between that one and its own, one behind the other (EK Credential Profile, 2.2.1.5).
+const BETWEEN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
 /// The one to have where there is no certificate: every TPM knows it.
 const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection = AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
 
@@ -45,7 +49,7 @@ const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection = AsymmetricAlgorithmSel
 pub struct Identity {
     /// TPMT_PUBLIC of the endorsement key.
     pub endorsement_key: Vec<u8>,
-    /// Its certificate, DER; none where its maker gave it none.
+    /// Its certificate and those between it and its maker's that the TPM has, DER; none where its maker gave it none.
     pub certificates: Vec<Vec<u8>>,
     /// TPMT_PUBLIC of the attestation key.
     pub attestation_key: Vec<u8>,
@@ -106,15 +110,36 @@ impl Tpm {
     /// Which endorsement key is used, and its certificate.
     fn endorsement(&mut self) -> Result<(AsymmetricAlgorithmSelection, Vec<Vec<u8>>)> {
         for (algorithm, index) in ENDORSEMENTS {
-            let handle = TpmHandle::NvIndex(NvIndexTpmHandle::new(index)?);
-            // Asked first, so that what is not there is no error of the library's.
-            let is_there = self.context.execute_without_session(|c| c.tr_from_tpm_public(handle)).is_ok();
-            if is_there {
+            if self.is_there(index)? {
                 let bytes = ek::retrieve_ek_pubcert(&mut self.context, algorithm).context("the endorsement certificate")?;
-                return Ok((algorithm, vec![unpadded(bytes)]));
+                let mut certificates = vec![unpadded(bytes)];
+                certificates.extend(self.between()?);
+                return Ok((algorithm, certificates));
             }
         }
         Ok((WITHOUT_CERTIFICATE, Vec::new()))
+    }
+
+    /// Asked first, so that what is not there is no error of the library's.
+    fn is_there(&mut self, index: u32) -> Result<bool> {
+        let handle = TpmHandle::NvIndex(NvIndexTpmHandle::new(index)?);
+        Ok(self.context.execute_without_session(|c| c.tr_from_tpm_public(handle)).is_ok())
+    }
+
+    /// What cannot be read is left out: the server then knows no maker, which costs trust and not a visit.
+    fn between(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        for index in BETWEEN {
+            if !self.is_there(index)? || all.len() > CERTIFICATES_MAX * endorsement::CERTIFICATE_MAX {
+                break;
+            }
+            let index = NvIndexTpmHandle::new(index)?;
+            match self.context.execute_with_nullauth_session(|c| nv::read_full(c, NvAuth::Owner, index)) {
+                Ok(bytes) => all.extend(bytes),
+                Err(e) => tracing::warn!("certificates of the TPM's maker: {e}"),
+            }
+        }
+        Ok(endorsement::each_of(&all).take(CERTIFICATES_MAX - 1).map(<[u8]>::to_vec).collect())
     }
 
     /// A key is flushed by whoever loads it: a TPM has room for three.

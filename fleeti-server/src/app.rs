@@ -5,7 +5,7 @@ use crate::db::{Db, Tx};
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
-use crate::service::evidence::Answer;
+use crate::service::evidence::{Answer, FactCache};
 use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
 use crate::service::policy::Policies;
@@ -64,6 +64,8 @@ pub struct App {
     pub grants: Grants,
     /// Manifests and signatures of releases that are asked for.
     pub documents: DocumentCache,
+    /// What releases measure that devices prove.
+    pub facts: FactCache,
     /// Devices that wait for their code.
     pub pairing: Pairing,
     /// TPMs whose secrets are out.

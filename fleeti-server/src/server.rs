@@ -121,6 +121,7 @@ impl Server {
             sessions: gateway::sessions::Sessions::default(),
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
+            facts: evidence::FactCache::default(),
             pairing: crate::service::pairing::Pairing::default(),
             proving: crate::service::tpm::Proving::default(),
             alarms: crate::service::tpm::Alarms::default(),

@@ -3,11 +3,16 @@
 use anyhow::Result;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName};
-use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
+use fleeti_core::manifest::{Artifact, KIND, Manifest, PHASE_READY, ReferenceValues};
 use fleeti_pki::manifest;
 use fleeti_pki::signer::Signer;
+use sha2::Digest;
 use std::fs;
 use std::path::Path;
+
+fn sha256_bytes(bytes: &[u8]) -> [u8; 32] {
+    sha2::Sha256::digest(bytes).into()
+}
 
 /// A manifest that names these artifacts and nothing else of meaning.
 #[must_use]
@@ -27,23 +32,46 @@ pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
     }
 }
 
+/// What a release says that it measures when it starts.
+pub struct Measures {
+    /// Authenticode digest of its boot loader.
+    pub boot_loader: [u8; 32],
+    /// Authenticode digest of its kernel image.
+    pub kernel_image: [u8; 32],
+    /// Register 11 once it is up.
+    pub register_11: [u8; 32],
+}
+
 /// Writes a signed release directory with one root of `size` bytes.
 ///
 /// # Errors
 /// I/O.
 pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) -> Result<Manifest> {
+    let program = |path: &str| sha256_bytes(format!("program {path}").as_bytes());
+    let kernel_image = program(&format!("raw/{}_{}.efi", name.line, name.version));
+    let measures = Measures { boot_loader: program("raw/systemd-boot.efi"), kernel_image, register_11: [0; 32] };
+    release_that_measures(dir, name, key, size, &measures)
+}
+
+/// The same, of one that says what it measures.
+///
+/// # Errors
+/// I/O.
+pub fn release_that_measures(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize, measures: &Measures) -> Result<Manifest> {
     let seed = sha256_hex(name.to_string().as_bytes());
     let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
     let path = format!("raw/{}_{}.root", name.line, name.version);
     // Programs that nobody starts: their digests are signed all the same.
-    let program = |path: String| {
-        let (bytes, authenticode) = (path.clone().into_bytes(), Some(sha256_hex(format!("program {path}").as_bytes())));
+    let program = |path: String, digest: [u8; 32]| {
+        let (bytes, authenticode) = (path.clone().into_bytes(), Some(hex::encode(digest)));
         (Artifact { path, size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode }, bytes)
     };
-    let programs = [program(format!("raw/{}_{}.efi", name.line, name.version)), program("raw/systemd-boot.efi".into())];
+    let kernel_image = program(format!("raw/{}_{}.efi", name.line, name.version), measures.kernel_image);
+    let programs = [kernel_image, program("raw/systemd-boot.efi".into(), measures.boot_loader)];
     let root = Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None };
     let artifacts = [root].into_iter().chain(programs.iter().map(|(artifact, _)| artifact.clone())).collect();
-    let manifest = Manifest { root_hash: seed, ..manifest_of(name, artifacts) };
+    let mut manifest = Manifest { root_hash: seed, ..manifest_of(name, artifacts) };
+    manifest.reference_values.pcr11.insert(PHASE_READY.to_owned(), hex::encode(measures.register_11));
     let document = manifest::to_bytes(&manifest)?;
     let signature = manifest::sign(&document, key)?;
     fs::create_dir_all(dir.join("raw"))?;

@@ -69,6 +69,15 @@ impl Maker {
         Ok(fs::read_to_string(path)?)
     }
 
+    /// The certificate above that one, PEM.
+    ///
+    /// # Errors
+    /// When its first TPM cannot be made.
+    pub fn root_pem(&self) -> Result<String> {
+        self.certificate_pem()?;
+        Ok(fs::read_to_string(self.dir.join("swtpm-localca-rootca-cert.pem"))?)
+    }
+
     /// Makes a TPM with endorsement keys (RSA-2048 and P-384) and their certificates, in `state`.
     ///
     /// # Errors

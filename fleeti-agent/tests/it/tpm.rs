@@ -4,7 +4,7 @@ use fleeti_agent::tpm::Tpm;
 use fleeti_pki::attestation::{Challenge, REGISTERS};
 use fleeti_pki::tpm::attest::{Attest, Statement};
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{Kind, Makers};
+use fleeti_pki::tpm::endorsement::{Kind, Makers, NotEndorsed};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_testkit::tpm::{Maker, Tpm as Swtpm};
 
@@ -47,6 +47,34 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
         (shown.endorsement_key, shown.attestation_key),
         "nothing was kept, nothing lost"
     );
+}
+
+/// As Intel does it: the operator believes a root, and the TPM has the certificates in between.
+#[test]
+fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
+    let maker = Maker::new().unwrap();
+    let swtpm = Swtpm::new(&maker).unwrap();
+    let der = |pem: String| fleeti_pki::certificate::to_der(&fleeti_pki::certificate::from_pem(&pem).unwrap()).unwrap();
+    let (root, between) = (der(maker.root_pem().unwrap()), der(maker.certificate_pem().unwrap()));
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut makers = Makers::default();
+    makers.believe(&root, Kind::Processor).unwrap();
+    let verified = || {
+        let shown = Tpm::at(&swtpm.tcti()).unwrap().identity().unwrap();
+        let key = EndorsementKey::new(Public::parse(&shown.endorsement_key).unwrap()).unwrap();
+        (makers.verify(&key, &shown.certificates, now_s).map(|e| e.kind), shown.certificates.len())
+    };
+    let (without, count) = verified();
+    assert!(matches!(without, Err(NotEndorsed::Chain(_))) && count == 1, "{without:?}, {count}");
+    // Over the end of an index, and with what an index is filled up with.
+    let bytes = [between, root, vec![0xff; 40]].concat();
+    for (index, part) in bytes.chunks(bytes.len() / 2 + 1).enumerate() {
+        std::fs::write(swtpm.dir().join("part"), part).unwrap();
+        let index = 0x01c0_0100 + index;
+        swtpm.tool(&format!("tpm2_nvdefine {index:#x} -C o -s {} -a ownerread|ownerwrite|authread", part.len())).unwrap();
+        swtpm.tool(&format!("tpm2_nvwrite {index:#x} -C o -i part")).unwrap();
+    }
+    assert_eq!(verified(), (Ok(Kind::Processor), 3));
 }
 
 #[test]

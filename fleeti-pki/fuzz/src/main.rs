@@ -17,7 +17,7 @@ use fleeti_pki::measured::{explained, phases, predicted};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::Makers;
+use fleeti_pki::tpm::endorsement::{self, Makers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_pki::tpm::signature::Signature;
 use fleeti_pki::transparency::note::LogKey;
@@ -125,6 +125,7 @@ const READERS: &[(&str, Reader)] = &[
         let sent = Certification { key: data, certification: data, signature: data };
         let purpose = Purpose::enrollment("", [0; 32]);
         assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing is all of it at once");
+        assert!(endorsement::each_of(data).map(<[u8]>::len).sum::<usize>() <= data.len());
         let _ = Makers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
     }),
     ("log", |data| {

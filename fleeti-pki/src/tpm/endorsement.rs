@@ -5,7 +5,7 @@ use super::public::{EndorsementKey, Key};
 use crate::certificate::{self, Parsed};
 use crate::{Error, OrMalformed};
 use const_oid::ObjectIdentifier;
-use der::Decode;
+use der::{Decode, Reader};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -84,6 +84,17 @@ pub enum NotEndorsed {
     /// It cannot be read.
     #[error("the endorsement certificate cannot be read: {0}")]
     Unreadable(String),
+}
+
+/// Certificates (DER) that lie one behind the other, up to the first byte that begins none.
+pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let mut reader = der::SliceReader::new(rest).ok()?;
+        let one = Some(reader.tlv_bytes().ok()?).filter(|one| one.first() == Some(&0x30))?;
+        rest = rest.get(one.len()..)?;
+        Some(one)
+    })
 }
 
 impl Makers {

@@ -57,11 +57,13 @@ impl Db {
             .foreign_keys(true);
         // KiB: the ends of every index, and the middle of those whose keys are random.
         let writing = options.clone().pragma("cache_size", "-4096");
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
+        // A connection to a file in this process does not go away: nobody asks it whether it is still there.
+        let pool = || SqlitePoolOptions::new().test_before_acquire(false);
+        let writer = pool().max_connections(1).connect_with(writing).await?;
         MIGRATIONS.run(&writer).await?;
         // What is read again and again fits, and the kernel caches the rest for all of them.
         let reading = options.pragma("cache_size", "-1024").pragma("query_only", "ON");
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(reading).await?;
+        let readers = pool().max_connections(READERS).connect_with(reading).await?;
         Ok(Self { readers, writer })
     }
     /// For reading, and nothing else.

@@ -24,6 +24,7 @@ use fleeti_pki::measured::log::Registers;
 use fleeti_pki::tpm::attest::Clock;
 use fleeti_pki::tpm::endorsement::Kind;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most evidence that is looked at together.
@@ -238,8 +239,43 @@ async fn judged_anew(
     Ok(AttestationRow { result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result }, ..again })
 }
 
-/// What a release measures, and which boot loader it has; neither for one that is not here.
-type Releases = HashMap<ReleaseName, (Option<Reference>, Option<[u8; 32]>)>;
+/// What a release measures, and which boot loader it has.
+type Facts = (Option<Reference>, Option<[u8; 32]>);
+/// Facts of the releases that are here.
+type Releases = HashMap<ReleaseName, Facts>;
+
+/// Facts of the releases that were looked at last. A release never changes; that it is revoked is a change of what is asked, and
+/// counted as one.
+#[derive(Default)]
+pub struct FactCache(Mutex<HashMap<ReleaseName, (u64, Facts)>>);
+
+/// Releases whose facts are kept in memory.
+const FACTS_MAX: usize = 64;
+
+async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError> {
+    // Before it is read: what changes meanwhile is read again.
+    let changes = app.policies.changes();
+    let cache = || app.facts.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = cache().get(name).filter(|(at, _)| *at == changes) {
+        return Ok(Some(known.clone()));
+    }
+    let Some(release) = db::releases::get(app.db.pool(), name).await? else { return Ok(None) };
+    let documents = releases::documents(app, name).await?;
+    let reference = match Manifest::parse(&documents.manifest) {
+        Ok(manifest) => reference(&manifest, release.revoked_s.is_some()),
+        Err(e) => {
+            tracing::error!("{name}: {e}");
+            None
+        }
+    };
+    let found = (reference, boot_loader(&release));
+    let mut cache = cache();
+    if cache.len() >= FACTS_MAX {
+        cache.clear();
+    }
+    cache.insert(name.clone(), (changes, found.clone()));
+    Ok(Some(found))
+}
 
 /// Every release that one of these devices should run, says that it runs, ran when it proved something last, or was made with.
 async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Result<Releases, AppError> {
@@ -247,16 +283,9 @@ async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Res
         subjects.flat_map(|s| [&s.wanted, &s.running, &s.not_given, &s.last.release, &s.loader_release]).flatten().collect();
     let mut releases = Releases::new();
     for name in names {
-        let Some(release) = db::releases::get(app.db.pool(), name).await? else { continue };
-        let documents = releases::documents(app, name).await?;
-        let reference = match Manifest::parse(&documents.manifest) {
-            Ok(manifest) => reference(&manifest, release.revoked_s.is_some()),
-            Err(e) => {
-                tracing::error!("{name}: {e}");
-                None
-            }
-        };
-        releases.insert(name.clone(), (reference, boot_loader(&release)));
+        if let Some(facts) = facts(app, name).await? {
+            releases.insert(name.clone(), facts);
+        }
     }
     Ok(releases)
 }
