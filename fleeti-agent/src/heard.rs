@@ -44,11 +44,33 @@ struct Kept {
     trust_bundle: u64,
 }
 
+/// Why a statement of the audit log is not taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// The log has two histories.
+    #[error("{0}")]
+    Split(String),
+    /// It is not by this log, or not of now.
+    #[error("a statement of the audit log is not to be believed: {0}")]
+    Forged(String),
+    /// It is much older than another one.
+    #[error("a statement of the audit log is old: {0}")]
+    Old(String),
+    /// The server did not prove that the log goes on from what was heard.
+    #[error("the proof that the audit log only grew: {0:#}")]
+    Unproved(anyhow::Error),
+    /// Something failed here.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
 /// What the device has heard.
 #[derive(Debug)]
 pub struct Heard {
     paths: Paths,
     kept: Mutex<Kept>,
+    /// Held while a statement is compared with the one that is kept.
+    comparing: tokio::sync::Mutex<()>,
     /// There is something to report.
     pub changed: Notify,
     /// There is a new trust bundle: TLS is to be set up anew.
@@ -90,7 +112,8 @@ impl Heard {
         };
         let trust_bundle = bundle(paths)?.map_or(0, |b| b.version());
         let kept = Kept { trust_bundle, ..kept };
-        Ok(Self { paths: paths.clone(), kept: Mutex::new(kept), changed: Notify::new(), bundle_changed: Notify::new() })
+        let (changed, bundle_changed) = (Notify::new(), Notify::new());
+        Ok(Self { paths: paths.clone(), kept: Mutex::new(kept), comparing: tokio::sync::Mutex::default(), changed, bundle_changed })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -165,7 +188,11 @@ impl Heard {
         self.revocations(&notice.revoked_releases)?;
         let statement = async {
             if let Some(note) = &notice.checkpoint {
-                self.statement(note, http, https_url).await?;
+                match self.statement(note, http, https_url).await {
+                    // The alarm tells of it.
+                    Ok(()) | Err(NotTaken::Split(_)) => {}
+                    Err(e) => return Err(e.into()),
+                }
             }
             self.freshness()
         };
@@ -205,57 +232,62 @@ impl Heard {
         Ok(())
     }
 
-    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has two histories: then the alarm
-    /// is raised, and given.
+    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has two histories, and the alarm
+    /// is raised.
     ///
     /// # Errors
-    /// When it is not by this log, or the server does not prove that it goes on from there.
-    pub async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<Option<String>> {
+    /// [`NotTaken`].
+    pub async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<(), NotTaken> {
+        // Notices and releases bring them: what one compares with, another does not replace meanwhile.
+        let _alone = self.comparing.lock().await;
         let remembered = self.lock().checkpoint.clone();
-        if remembered.as_deref() == Some(note) || ImageFacts::read(&self.paths)?.release_log.optional {
-            return Ok(None);
+        let policy = ImageFacts::read(&self.paths)?.release_log;
+        if remembered.as_deref() == Some(note) || policy.optional {
+            return Ok(());
         }
         let key = log_key(&self.paths)?;
-        let stated = key.verify(note)?;
-        let Some(old) = remembered.map(|text| key.verify(&text)).transpose()? else {
-            self.change(|kept| kept.checkpoint = Some(note.to_owned()))?;
-            return Ok(None);
+        let stated = key.verify(note).map_err(|e| NotTaken::Forged(e.to_string()))?;
+        let Some(old) = remembered.map(|text| key.verify(&text).context("heard.json")).transpose()? else {
+            return Ok(self.change(|kept| kept.checkpoint = Some(note.to_owned()))?);
         };
         let now_s = now_s();
         if now_s >= old.stated_s() && stated.stated_s() > now_s + DAY_S {
-            anyhow::bail!("a statement of the audit log is from the future: {}", stated.stated_s());
+            return Err(NotTaken::Forged(format!("it is from the future: {}", stated.stated_s())));
+        }
+        let older_days = old.stated_s().saturating_sub(stated.stated_s()) / DAY_S;
+        if older_days > u64::from(policy.age_days_max) {
+            return Err(NotTaken::Old(format!("it is {older_days} days older than one that was heard before")));
         }
         // Statements may come in another order than they were made in: the smaller one leads to the larger one.
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
         let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
         let proof = match growth(smaller, larger, http, https_url).await {
             Ok(hashes) => hashes,
-            Err(e) => return self.unproved(now_s, e).map(Some),
+            Err(e) => {
+                self.unproved(now_s)?;
+                return Err(NotTaken::Unproved(e));
+            }
         };
         if let Err(e) = verify_growth(smaller, larger, &proof) {
             let split = format!("the audit log had {was} entries and has {is} now: {e}");
             self.raise(split.clone())?;
-            return Ok(Some(split));
+            return Err(NotTaken::Split(split));
         }
-        self.change(|kept| {
+        Ok(self.change(|kept| {
             kept.unproved_since_s = None;
             if is >= was {
                 kept.checkpoint = Some(note.to_owned());
             }
-        })?;
-        Ok(None)
+        })?)
     }
 
     /// A server that never proves what it states hides something.
-    fn unproved(&self, now_s: u64, e: anyhow::Error) -> Result<String> {
+    fn unproved(&self, now_s: u64) -> Result<()> {
         let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
         if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
-            let hidden = format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S);
-            self.raise(hidden.clone())?;
-            return Ok(hidden);
+            return self.raise(format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S));
         }
-        self.change(|_| ())?;
-        Err(e.context("the proof that the audit log only grew"))
+        self.change(|_| ())
     }
 
     async fn bundle_announced(&self, version: u64, http: &reqwest::Client, https_url: &str) -> Result<()> {

@@ -175,6 +175,9 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     let now = trusted(paths)?.context("Secure Boot is off: its variables are not changed")?;
     ensure!(!is_setup(paths), "the firmware is in setup mode: its variables are not ours");
     let kek = readable(&certificates(paths, BootVariable::Kek)?);
+    // What db is afterwards is looked at, and not what it would be in between.
+    let of_db = change.writes.iter().filter(|w| w.variable == BootVariable::Db).count();
+    ensure!(of_db <= 1, "{of_db} writes of db in one change");
     let mut after = now.clone();
     let mut planned = Vec::new();
     for write in &change.writes {

@@ -1,7 +1,7 @@
 //! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
 
 use crate::Paths;
-use crate::heard::Heard;
+use crate::heard::{Heard, NotTaken};
 use crate::http::read_limited;
 use crate::image::release_keys;
 use crate::privileged::Helper;
@@ -51,10 +51,15 @@ impl Staging {
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
         let proof: Box<ReleaseProof> = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
         // The helper knows the log of releases before, this half the one that notices told of: they are one, or it is split.
-        let stated = self.heard.statement(&proof.published.checkpoint, &self.http, &self.https_url).await;
-        if let Some(alarm) = stated.map_err(unreachable)? {
-            return Err((FailureCode::LogSplit, alarm));
-        }
+        self.heard.statement(&proof.published.checkpoint, &self.http, &self.https_url).await.map_err(|e| {
+            let code = match e {
+                NotTaken::Split(_) => FailureCode::LogSplit,
+                NotTaken::Forged(_) => FailureCode::NotInLog,
+                NotTaken::Old(_) => FailureCode::LogStale,
+                NotTaken::Unproved(_) | NotTaken::Failed(_) => FailureCode::Unreachable,
+            };
+            (code, e.to_string())
+        })?;
         // What the firmware makes of it is the helper's to say, when it arms.
         let boot = self.get("boot.json").await.map_err(unreachable)?;
         let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;

@@ -48,21 +48,22 @@ function again(milliseconds) {
   later = setTimeout(() => document.body.dispatchEvent(new Event("again")), milliseconds);
 }
 window.addEventListener("online", () => again(0));
-document.addEventListener("htmx:error", (event) => {
-  refused();
+let pause = 1000;
+function missed(event, status) {
+  refused(status);
+  if (status && status < 500) return;
+  pause = Math.min(pause * 2, 60000);
   const source = event.target;
   // A stream that has begun once comes back by itself; one that has not is begun anew.
-  if (source instanceof Element && source.hasAttribute("hx-sse:connect")) setTimeout(() => htmx.process(source, true), 2000);
-  else again(2000);
-});
+  if (source instanceof Element && source.hasAttribute("hx-sse:connect")) setTimeout(() => htmx.process(source, true), pause);
+  else again(pause);
+}
+document.addEventListener("htmx:error", (event) => missed(event));
 document.addEventListener("htmx:after:swap", () => {
   trouble("");
+  pause = 1000;
   tellTimes();
   follow();
 });
-document.addEventListener("htmx:response:error", (event) => {
-  const status = event.detail?.ctx?.response?.status;
-  refused(status);
-  if (status >= 500) again(5000);
-});
+document.addEventListener("htmx:response:error", (event) => missed(event, event.detail?.ctx?.response?.status));
 document.addEventListener("htmx:sse:error", (event) => refused(event.detail?.status));

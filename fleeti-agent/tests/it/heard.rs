@@ -3,9 +3,10 @@
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
 use fleeti_agent::driver::{Driver, Parts};
-use fleeti_agent::heard::Heard;
+use fleeti_agent::heard::{Heard, NotTaken};
 use fleeti_agent::outbox::Outbox;
-use fleeti_agent::privileged::Helper;
+use fleeti_agent::privileged::{self, Helper};
+use fleeti_agent::staging::Staging;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::update::{FailureCode, State};
 use fleeti_core::wire::device::{BootSummary, DesiredState, LogGrowth, Notice, REVOKED_MAX, Report, Slot, Verity};
@@ -145,15 +146,44 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     scene.listen(&scene.stated(None, now_s())).await.unwrap();
     scene.enter(2);
     let honest = scene.stated(Some(3), now_s()).checkpoint.unwrap();
-    assert_eq!(scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap(), None);
+    scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap();
     scene.bench.log = std::mem::replace(&mut scene.bench.log, fleeti_testkit::release_log::MemoryLog::new().unwrap()).forget();
     for _ in 0..7 {
         scene.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
     }
-    let forked = scene.stated(Some(5), now_s()).checkpoint.unwrap();
-    let split = scene.heard.statement(&forked, &scene.http, &scene.server.url).await.unwrap();
-    assert!(split.as_ref().is_some_and(|s| s.starts_with("the audit log had 5 entries and has 7 now")), "{split:?}");
-    assert_eq!(scene.alarm(), split);
+    // A release that is in the fork alone.
+    let release = scene.bench.publish(&scene.server, "r", "2");
+    let proof = scene.bench.log.proof(release.number, 5, now_s()).unwrap();
+    let growth = LogGrowth { hashes: proof.growth.clone() };
+    let size = scene.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
+    for (path, bytes) in [
+        ("r/manifest.json".to_owned(), release.manifest.clone().into_bytes()),
+        ("r/signatures.json".to_owned(), serde_json::to_vec(&release.signatures).unwrap()),
+        ("r/proof.json?size=0".to_owned(), serde_json::to_vec(&proof).unwrap()),
+        (format!("log/growth.json?from=5&to={size}"), serde_json::to_vec(&growth).unwrap()),
+    ] {
+        scene.server.put(&path, bytes);
+    }
+    let paths = scene.bench.paths.clone();
+    tokio::spawn(async move { privileged::serve(paths, None).await });
+    while !scene.bench.paths.socket().exists() {
+        tokio::task::yield_now().await;
+    }
+    let heard = Arc::new(scene.heard);
+    let staging = Staging {
+        paths: scene.bench.paths.clone(),
+        helper: Helper::at(scene.bench.paths.socket()),
+        http: scene.http.clone(),
+        https_url: scene.server.url.clone(),
+        upstream: format!("{}/r", scene.server.url),
+        heard: Arc::clone(&heard),
+        progress: tokio::sync::watch::channel(None).0,
+    };
+    let (code, why) = staging.run().await.unwrap_err();
+    assert_eq!(code, FailureCode::LogSplit, "{why}");
+    assert!(why.starts_with(&format!("the audit log had 5 entries and has {size} now")), "{why}");
+    assert_eq!(heard.report().1, Some(why));
+    assert_eq!(fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(), 0, "the helper has seen nothing of it");
 }
 
 #[tokio::test]
@@ -171,8 +201,11 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
     kept["unproved_since_s"] = (now_s() - 4 * 86_400).into();
     std::fs::write(&path, kept.to_string()).unwrap();
     let scene = Scene { heard: Heard::open(&scene.bench.paths).unwrap(), ..scene };
-    scene.listen(&unproved).await.unwrap();
+    scene.listen(&unproved).await.unwrap_err();
     assert!(scene.alarm().unwrap().contains("has not proved for 3 days"));
+    // Which is no reason to refuse a release for ever.
+    let note = unproved.checkpoint.unwrap();
+    assert!(matches!(scene.heard.statement(&note, &scene.http, &scene.server.url).await, Err(NotTaken::Unproved(_))));
 }
 
 #[tokio::test]

@@ -219,24 +219,29 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     // What somebody kept of the server's database, from before the key leaked.
     let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
     let kept = device.keys.wrap(&wrap).unwrap();
-    let order = |device: &Device, keys: &BootKeys, number, write: VariableWrite| {
+    let order = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
         let sign = |program: Vec<u8>| fleeti_pki::base64_text(&keys.sign(&[authenticode::digest(&program).unwrap()]).unwrap()[0]);
         let signed = [("raw/systemd-boot.efi", sign(program(LOADER))), ("raw/kiosk_1.efi", sign(program(V1)))];
         let programs = signed.into_iter().map(|(path, signature)| (path.to_owned(), signature)).collect();
-        let change = BootChange { number, signatures: BootSignatures { programs }, writes: vec![write], may_end_fallback: true };
+        let change = BootChange { number, signatures: BootSignatures { programs }, writes, may_end_fallback: true };
         secure_boot::change(&device.paths, &change).map_err(|e| format!("{e:#}"))
     };
+    let mut ends = Vec::new();
     for number in [1, 2] {
         let write = if number == 1 { device.keys.begin_epoch(NOW_S) } else { device.keys.end_epoch(NOW_S) }.unwrap();
-        assert!(order(&device, &device.keys, number, write.clone()).unwrap_err().contains(NO_FIRMWARE));
+        ends = vec![write];
+        assert!(order(&device, &device.keys, number, ends.clone()).unwrap_err().contains(NO_FIRMWARE));
         device.enroll();
-        order(&device, &device.keys, number, write).unwrap();
+        order(&device, &device.keys, number, ends.clone()).unwrap();
     }
     let mut stolen = BootKeys::unwrap(&kept, device.keys.device(), &wrap).unwrap();
     let write = stolen.begin_epoch(NOW_S + 1_000_000).unwrap();
     let before = device.everything();
-    let error = order(&device, &stolen, 3, write).unwrap_err();
+    let error = order(&device, &stolen, 3, vec![write.clone()]).unwrap_err();
     assert!(error.contains("whose epoch has ended"), "{error}");
+    // With the one behind it that ended it, which firmware would not take a second time.
+    let error = order(&device, &device.keys, 3, [vec![write], ends].concat()).unwrap_err();
+    assert!(error.contains("2 writes of db"), "{error}");
     assert_eq!(device.everything(), before);
 }
 

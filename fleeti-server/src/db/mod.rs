@@ -128,6 +128,14 @@ mod tests {
              boot, desired_release) VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1, '{\"running\":\"kiosk@1\"}', 'kiosk@2')"
                 .to_owned(),
             "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) VALUES ('s', 'dev-1', 'c', 1, 'PEM', 'i')".to_owned(),
+            "INSERT INTO boot_keys (device, created_s, wrapped, epoch, expected, loader_release) \
+             VALUES ('dev-1', 1, '', 1, '{\"setup_mode\":false,\"pk\":null,\"kek\":[],\"db\":[]}', 'kiosk@0.5')"
+                .to_owned(),
+            "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving) \
+             VALUES ('r', 'bench', 1, 0, '{\"devices\":{\"dev-1\":{\"type\":\"granted\"},\"gone\":{\"type\":\"granted\"}}}', 'kiosk@0', \
+             'aborted', 2, 0, 0, 0), \
+             ('s', 'bench', 1, 0, '{\"devices\":{\"dev-1\":{\"type\":\"held\"}}}', 'kiosk@9', 'aborted', 1, 0, 0, 0)"
+                .to_owned(),
             format!(
                 "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
                  update_level) VALUES ('dev-1', 'aa', '{evidence}', '{accepted}', NULL, '{result}', 4, 7, 'kiosk@1', 3)"
@@ -146,10 +154,10 @@ mod tests {
         assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
         assert_eq!(devices::certificate(db.pool(), &device).await?.as_deref(), Some("PEM"));
         assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, std::slice::from_ref(&device));
-        // What it ran, proved and was to run is what it may run.
+        // What it ran, proved, was made with and was ever to run is what it may run.
         assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));
         let given: Vec<String> = sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1").fetch_all(db.pool()).await?;
-        assert_eq!(given, ["kiosk@1", "kiosk@2"]);
+        assert_eq!(given, ["kiosk@0", "kiosk@0.5", "kiosk@1", "kiosk@2"]);
         Ok(())
     }
 

@@ -140,6 +140,9 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     let known = devices::get(app, device.as_str()).await?;
     let without = || AppError::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
     let row = db::boot::get(app.db.pool(), device).await?.ok_or_else(without)?;
+    if known.boot.is_some() {
+        running_as_given(app, device).await?;
+    }
     let is_pending = known.secure_boot.as_ref().is_some_and(|s| s.change_pending);
     let before = row.state.expected.change;
     // What a device has refused because of its other slot may be ordered again with leave to end it.
@@ -214,6 +217,15 @@ fn merged(before: Vec<VariableWrite>, new: Vec<VariableWrite>) -> Result<Vec<Var
     Ok(writes)
 }
 
+/// What a device runs, by its own word, if it is a release that it came with or was given.
+async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, AppError> {
+    let not_given = || {
+        let text = format!("{device} does not run what it came with or what was rolled out to it: nothing is signed for it");
+        AppError::new(Code::Conflict, text).hint("roll out a release to it first")
+    };
+    db::devices::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
+}
+
 /// The last change of a device's variables, with the signatures that what it runs needs afterwards.
 ///
 /// # Errors
@@ -221,11 +233,8 @@ fn merged(before: Vec<VariableWrite>, new: Vec<VariableWrite>) -> Result<Vec<Var
 pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, AppError> {
     let missing = || AppError::not_found("change of the boot keys of", device.as_str());
     let row = db::boot::get(app.db.pool(), device).await?.filter(|r| r.state.expected.change > 0).ok_or_else(missing)?;
-    let not_given = || {
-        let text = format!("{device} does not run what it came with or what was rolled out to it");
-        AppError::new(Code::Conflict, text).hint("roll out a release to it")
-    };
-    let running = db::devices::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)?;
+    devices::get(app, device.as_str()).await?.boot.ok_or_else(missing)?;
+    let running = running_as_given(app, device).await?;
     let mut signatures = signatures_of(app, device, &row, &running).await?;
     if let Some(loader) = row.loader_release.as_ref().filter(|l| **l != running) {
         let older = signatures_of(app, device, &row, loader).await?;

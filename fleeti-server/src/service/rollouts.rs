@@ -125,6 +125,7 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     let mut tx = app.db.write().await?;
     if !db::releases::revoke(&mut tx, name, now_s()).await? {
         drop(tx);
+        app.policies.touch();
         notice::tell(app).await;
         return Ok(());
     }
@@ -138,11 +139,12 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     outcome.desired.extend(db::devices::set_desired(&mut tx, &left, None).await?);
     app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
     tx.commit().await?;
+    // Before anything that waits: whoever asked may be gone by then.
+    app.policies.touch();
     outcome.hand_out(app);
     app.publish(Event::Release { name: name.clone() });
     // Whoever has heard of it installs it from nobody any more.
     notice::tell(app).await;
-    app.policies.touch();
     let (app, devices) = (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
     tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
     Ok(())
