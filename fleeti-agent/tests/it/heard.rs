@@ -15,6 +15,7 @@ use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{bundle, crl};
+use fleeti_testkit::release_log::MemoryLog;
 use std::sync::Arc;
 
 /// Server, and a device that runs kiosk@1.
@@ -63,6 +64,21 @@ impl Scene {
             self.bench.log.enter(Act::new("admin", "test", "x")).unwrap();
         }
     }
+    /// Begins another history by the same key, with so many entries.
+    fn fork(&mut self, n: usize) {
+        self.bench.log = std::mem::replace(&mut self.bench.log, MemoryLog::new().unwrap()).forget();
+        for _ in 0..n {
+            self.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
+        }
+    }
+    /// After a restart with something else in what was kept.
+    fn remembering(self, change: impl FnOnce(&mut serde_json::Value)) -> Self {
+        let path = self.bench.paths.state.join("heard.json");
+        let mut kept = std::fs::read(&path).map_or_else(|_| serde_json::json!({}), |bytes| serde_json::from_slice(&bytes).unwrap());
+        change(&mut kept);
+        std::fs::write(&path, kept.to_string()).unwrap();
+        Self { heard: Heard::open(&self.bench.paths).unwrap(), ..self }
+    }
     fn alarm(&self) -> Option<String> {
         self.heard.report().1
     }
@@ -109,10 +125,7 @@ async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_
     let mut scene = Scene::new();
     scene.enter(3);
     scene.listen(&scene.stated(None, now_s())).await.unwrap();
-    scene.bench.log = std::mem::replace(&mut scene.bench.log, fleeti_testkit::release_log::MemoryLog::new().unwrap()).forget();
-    for _ in 0..5 {
-        scene.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
-    }
+    scene.fork(5);
     scene.listen(&scene.stated(Some(3), now_s())).await.unwrap();
     let alarm = scene.alarm().unwrap();
     assert!(alarm.starts_with("the audit log had 3 entries and has 5 now"), "{alarm}");
@@ -129,9 +142,7 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         scene.enter(3);
         let stated = scene.stated(None, now_s() - days * 86_400);
         // As it was heard of, days ago.
-        let kept = serde_json::json!({"checkpoint": stated.checkpoint});
-        std::fs::write(scene.bench.paths.state.join("heard.json"), kept.to_string()).unwrap();
-        let scene = Scene { heard: Heard::open(&scene.bench.paths).unwrap(), ..scene };
+        let scene = scene.remembering(|kept| kept["checkpoint"] = stated.checkpoint.clone().into());
         // The same statement for ever, or not even that.
         scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
         assert_eq!(scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")), is_alarm, "{:?}", scene.alarm());
@@ -147,10 +158,7 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     scene.enter(2);
     let honest = scene.stated(Some(3), now_s()).checkpoint.unwrap();
     scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap();
-    scene.bench.log = std::mem::replace(&mut scene.bench.log, fleeti_testkit::release_log::MemoryLog::new().unwrap()).forget();
-    for _ in 0..7 {
-        scene.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
-    }
+    scene.fork(7);
     // A release that is in the fork alone.
     let release = scene.bench.publish(&scene.server, "r", "2");
     let proof = scene.bench.log.proof(release.number, 5, now_s()).unwrap();
@@ -196,11 +204,7 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
     assert!(scene.listen(&unproved).await.unwrap_err().contains("the proof that the audit log only grew"));
     assert_eq!(scene.alarm(), None);
     // For days: then it hides something.
-    let path = scene.bench.paths.state.join("heard.json");
-    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    kept["unproved_since_s"] = (now_s() - 4 * 86_400).into();
-    std::fs::write(&path, kept.to_string()).unwrap();
-    let scene = Scene { heard: Heard::open(&scene.bench.paths).unwrap(), ..scene };
+    let scene = scene.remembering(|kept| kept["unproved_since_s"] = (now_s() - 4 * 86_400).into());
     scene.listen(&unproved).await.unwrap_err();
     assert!(scene.alarm().unwrap().contains("has not proved for 3 days"));
     // Which is no reason to refuse a release for ever.

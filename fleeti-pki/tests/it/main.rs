@@ -11,6 +11,7 @@ mod logs;
 mod pcr_policy;
 mod quotes;
 mod secure_boot;
+mod started;
 #[cfg(feature = "pkcs11")]
 mod token;
 mod tpm;

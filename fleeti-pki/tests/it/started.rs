@@ -1,0 +1,55 @@
+//! Machines that started otherwise than they should: a real TPM (swtpm) measured that, and signs it.
+
+use crate::attestation::{Attester, PHASES, boot, challenge, check, known};
+use crate::crafted::{AUTHORITY, DRIVER_CONFIG, IPL, at, data_of, event_of};
+use fleeti_core::attestation::{Level, Tier};
+use fleeti_pki::attestation::appraisal::appraise;
+use fleeti_pki::measured::log::FirmwareLog;
+
+#[test]
+fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
+    const PROGRAM: u32 = 0x8000_0003;
+    const SHA_256: usize = 14;
+    let log = FirmwareLog::parse(&boot().log()).unwrap();
+    let mut known = known(&log);
+    known.references[0].register_9 = Some(log.replay().get(&9).copied().unwrap_or_default());
+    let of_kind = |kind: u32| move |event: &&Vec<u8>| event[4..8] == kind.to_le_bytes();
+    let first = |register, kind| at(&boot(), register).into_iter().find(|i| of_kind(kind)(&&boot().events[*i])).unwrap();
+    let programs: Vec<_> = at(&boot(), 4).into_iter().filter(|i| of_kind(PROGRAM)(&&boot().events[*i])).collect();
+    let other_program = |n: usize| {
+        let mut pieces = boot();
+        pieces.events[programs[n]][SHA_256] ^= 1;
+        pieces
+    };
+    let beside = |register| {
+        let mut pieces = boot();
+        pieces.events.push(event_of(register, IPL, b"an addon"));
+        pieces
+    };
+    let last_byte = |kind, change: u8| {
+        let (mut pieces, at) = (boot(), first(7, kind));
+        let mut data = data_of(&pieces.events[at]).to_vec();
+        *data.last_mut().unwrap() ^= change;
+        pieces.events[at] = event_of(7, kind, &data);
+        pieces
+    };
+    let cases = [
+        (boot(), &PHASES[..], None),
+        (other_program(0), &PHASES, Some("boot-loader-foreign")),
+        (other_program(1), &PHASES, Some("kernel-image-foreign")),
+        (beside(9), &PHASES, Some("register-9")),
+        (boot(), &PHASES[..3], Some("register-11")),
+        (beside(12), &PHASES, Some("register-12")),
+        (beside(13), &PHASES, Some("register-13")),
+        (beside(14), &PHASES, Some("register-14")),
+        (last_byte(DRIVER_CONFIG, 1), &PHASES, Some("secure-boot-off")),
+        (last_byte(AUTHORITY, 1), &PHASES, Some("voucher-foreign")),
+    ];
+    for (pieces, phases, expected) in cases {
+        let device = Attester::new(pieces.log(), phases);
+        let result = appraise(&check(&device.answer(&challenge(1)), 1, &device.key, None).unwrap(), &known);
+        let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
+        assert_eq!(wrong, Vec::from_iter(expected));
+        assert_eq!(result.level == Level::SelfReported, expected.is_some());
+    }
+}
