@@ -8,7 +8,7 @@ use fleeti_core::id::Architecture;
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy};
 use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
-use fleeti_pki::manifest::PublicKey;
+use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::db;
 use std::path::Path;
@@ -174,4 +174,24 @@ async fn a_server_whose_policy_is_nobody_signs_alone() {
     let (world, _) = office(0).await;
     world.client.sign_build(ID).await.unwrap();
     assert_eq!(ended(&world).await.0, Some(BuildPhase::Succeeded));
+}
+
+#[actix_web::test]
+async fn no_server_signs_where_devices_ask_for_more_keys_than_it_has() {
+    for approvals in [0, 1] {
+        let (world, people) = office(approvals).await;
+        let asked = request(&intent(&world, &people[0]).await, &people[0]);
+        let own = PublicKey::of(&crate::rollout::release_key()).unwrap();
+        let keys = ReleaseKeys::new(vec![own, PublicKey::of(&people[2]).unwrap()], 2).unwrap();
+        world.server.stop().await;
+        std::fs::write(world.dir.path().join("pki/public/release.pem"), keys.to_pem().unwrap()).unwrap();
+        let world = World::start(world.dir, |_| {}).await;
+        let status = world.client.signature(ID).await.unwrap();
+        assert_eq!((status.available, status.keys_needed), (false, 2));
+        for (status, detail) in [refused(world.client.sign_build(ID).await), refused(world.client.request_signature(ID, &asked).await)] {
+            assert_eq!(status, 409);
+            assert!(detail.contains("devices ask for 2 release keys"), "{detail}");
+        }
+        assert_eq!(world.client.build(ID).await.unwrap().signing, None, "nothing was signed, so nothing is lost");
+    }
 }
