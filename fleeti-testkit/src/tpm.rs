@@ -8,15 +8,23 @@ use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::tpm::Hash;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tries to find ports.
 const TRIES_MAX: u32 = 20;
+/// Ports of the loopback that TPMs have, in pairs: below those of the kernel's choice (`ip_local_port_range`).
+const PORTS: Range<u16> = 20_000..32_000;
+/// How long swtpm may take to answer; it has ended long before, if it does not.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What swtpm is asked: `CMD_GET_CAPABILITY` of its control channel (swtpm_ioctls(3)).
+const GET_CAPABILITY: u32 = 1;
 
 /// A maker of TPMs in software: what swtpm_localca keeps.
 pub struct Maker {
@@ -247,31 +255,40 @@ pub(crate) fn swtpm(state: &Path, flags: &str) -> Command {
 /// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of it.
 fn started(dir: &Path) -> Result<(Child, u16)> {
     for _ in 0..TRIES_MAX {
-        let port = free_pair()?;
+        let (port, control) = claimed_pair()?;
+        // A bound socket can be handed over for control alone: for commands swtpm takes one that is connected.
         let mut process = swtpm(&dir.join("state"), "not-need-init,startup-clear")
-            .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
-            .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
+            .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1"), "--ctrl", "type=tcp,fd=0"])
+            .stdin(OwnedFd::from(control))
             .spawn()
             .context("starting swtpm")?;
-        let waiting = Instant::now();
-        // Somebody else may have taken the ports meanwhile: swtpm ends, and others are tried.
-        while process.try_wait()?.is_none() {
-            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
-                return Ok((process, port));
-            }
-            ensure!(waiting.elapsed() < Duration::from_secs(60), "swtpm does not listen");
-            std::thread::sleep(Duration::from_millis(5));
+        if serves(port + 1).is_ok() {
+            return Ok((process, port));
         }
+        // Somebody who knows nothing of claims took the first port meanwhile: swtpm has ended.
+        process.kill().ok();
+        process.wait()?;
     }
-    bail!("swtpm found no ports in {TRIES_MAX} tries")
+    bail!("swtpm did not start in {TRIES_MAX} tries")
 }
 
-/// A port that is free, with a free one behind it.
-fn free_pair() -> Result<u16> {
+/// Waits until swtpm answers at its control channel, which it does once it has both ports.
+fn serves(control: u16) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", control))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&GET_CAPABILITY.to_be_bytes())?;
+    Ok(stream.read_exact(&mut [0; 4])?)
+}
+
+/// A free even port, and the socket at the odd one behind it: who holds the second has claimed both. None of them is a port
+/// that the kernel gives to whoever asks for any, or connects from: a connection that waits for such a port can be
+/// answered by itself.
+fn claimed_pair() -> Result<(u16, TcpListener)> {
     for _ in 0..TRIES_MAX {
-        let first = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        if first < u16::MAX && TcpListener::bind(("127.0.0.1", first + 1)).is_ok() {
-            return Ok(first);
+        let port = 2 * rand::random_range(PORTS.start / 2..PORTS.end / 2);
+        let Ok(control) = TcpListener::bind(("127.0.0.1", port + 1)) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok((port, control));
         }
     }
     bail!("no two ports that follow one another are free")

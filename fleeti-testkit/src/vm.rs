@@ -5,6 +5,8 @@ use crate::tpm::swtpm;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -144,18 +146,10 @@ impl Vm {
         // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
-        let swtpm = swtpm(&tpm, "startup-clear")
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", socket.display()))
-            .spawn()
-            .context("starting swtpm")?;
-        let waiting = Instant::now();
-        while !socket.exists() {
-            if waiting.elapsed() > Duration::from_secs(60) {
-                bail!("swtpm made no socket");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // It listens before swtpm is there: the machine waits for the first answer.
+        let control = UnixListener::bind(&socket)?;
+        let swtpm = swtpm(&tpm, "startup-clear").args(["--ctrl", "type=unixio,fd=0"]).stdin(OwnedFd::from(control)).spawn();
+        let swtpm = swtpm.context("starting swtpm")?;
         let disk = fs::canonicalize(machine.disk).context("the disk")?;
         let disk_folder = disk.parent().context("the disk's folder")?;
         let mut shared = vec![&*dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")];
