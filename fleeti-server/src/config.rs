@@ -4,6 +4,7 @@
 //! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
 //! DIR/pki/public/                            certificates and public keys
 //! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.pem   makers of TPMs that are believed; none unless they are put there
+//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.crl   what they, or authorities below them, have revoked
 //! DIR/pki/signing/{release,openpgp,db}.key   only where this server's signer may sign releases, and policy.toml: who must agree
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, where the signer is in this process
@@ -21,6 +22,8 @@ use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -145,15 +148,23 @@ impl Pki {
     }
 }
 
-/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes.
+/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes, and every revocation
+/// list (`*.crl`, DER or PEM) beside them.
 fn makers(folder: &Path) -> Result<Makers> {
     let mut makers = Makers::default();
     for kind in Kind::ALL {
         let Ok(entries) = fs::read_dir(folder.join(kind.as_str())) else { continue };
-        for entry in entries {
-            let path = entry?.path();
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.sort();
+        for path in paths {
             let at = || path.display().to_string();
-            for certificate in certificate::chain_from_pem(&fs::read_to_string(&path).with_context(at)?).with_context(at)? {
+            let bytes = fs::read(&path).with_context(at)?;
+            if path.extension().is_some_and(|e| e == "crl") {
+                let list = CertificateRevocationListDer::from_pem_slice(&bytes).map_or(bytes, |list| list.to_vec());
+                makers.look_at(&list).with_context(at)?;
+                continue;
+            }
+            for certificate in certificate::chain_from_pem(std::str::from_utf8(&bytes).with_context(at)?).with_context(at)? {
                 makers.believe(&certificate::to_der(&certificate)?, kind).with_context(at)?;
             }
         }

@@ -8,7 +8,7 @@ use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
 use crate::service::policy::Policies;
 use crate::service::trust::{self, Trust};
 use crate::service::vault::Vault;
-use crate::service::{audit, evidence, intake, notice, releases, revocation, signing};
+use crate::service::{audit, evidence, intake, notice, releases, revocation, signing, tpm};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -175,6 +175,7 @@ impl Server {
             tokio::spawn(renew(Arc::clone(&app))),
             tokio::spawn(intake::run(Arc::clone(&app), applicants)),
             tokio::spawn(evidence::run(Arc::clone(&app), answers)),
+            tokio::spawn(tpm::judge_makers_anew(Arc::clone(&app))),
             tokio::spawn(audit::carry(Arc::clone(&app))),
             tokio::spawn(notice::run(Arc::clone(&app))),
         ];

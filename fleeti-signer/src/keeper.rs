@@ -152,6 +152,8 @@ pub struct Keeper {
     boots: Bucket,
     releases: Bucket,
     secrets: Bucket,
+    lists: Bucket,
+    records: Bucket,
     by_people: Bucket,
     release: LastRelease,
     /// The last statement: entries, when, note.
@@ -170,8 +172,11 @@ impl Keeper {
         let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
         let releases = Bucket::new("--releases-per-minute", limits.releases_per_minute);
         let secrets = Bucket::new("--secrets-per-minute", limits.secrets_per_minute);
+        let lists = Bucket::new("--lists-per-minute", limits.lists_per_minute);
+        let records = Bucket::new("--records-per-minute", limits.records_per_minute);
         let by_people = Bucket::new("fixed", BY_PEOPLE_PER_MINUTE);
-        Ok(Self { keys, log, issued, boots, releases, secrets, by_people, release: LastRelease::default(), stated: None })
+        let release = LastRelease::default();
+        Ok(Self { keys, log, issued, boots, releases, secrets, lists, records, by_people, release, stated: None })
     }
 
     /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
@@ -236,7 +241,7 @@ impl Keeper {
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
             Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
-            Request::RevocationList { revoked, issuer } => self.plan_list(revoked, issuer),
+            Request::RevocationList { revoked, issuer } => self.plan_list(now_s, revoked, issuer),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
             escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => {
                 self.plan_escrow(now_s, escrow)
@@ -264,6 +269,9 @@ impl Keeper {
     fn record(&mut self, now_s: u64, act: Act) -> Result<Step, LogError> {
         if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
             return Ok(Step::Refused(Refusal::Wrong(format!("{} is written by the signer alone", act.action))));
+        }
+        if let Err(exhausted) = self.records.take(now_s) {
+            return Ok(Step::Refused(exhausted.into()));
         }
         match self.log.append(now_s, act, Stage::Done) {
             Ok(number) => Ok(Step::Recorded(number)),
@@ -303,8 +311,9 @@ impl Keeper {
         Ok((Work::Server { names, key, issuer }, act))
     }
 
-    fn plan_list(&self, revoked: Vec<RevokedSerial>, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
+    fn plan_list(&mut self, now_s: u64, revoked: Vec<RevokedSerial>, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
         find(&self.keys.device, issuer.as_deref())?;
+        self.lists.take(now_s)?;
         let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
         let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
         Ok((Work::List { revoked, issuer }, act))

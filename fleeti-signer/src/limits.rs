@@ -11,6 +11,10 @@ pub struct Limits {
     pub releases_per_minute: u32,
     /// Recovery keys kept and secrets given away in a minute: what devices bring about.
     pub secrets_per_minute: u32,
+    /// Revocation lists signed in a minute.
+    pub lists_per_minute: u32,
+    /// Acts of the server entered into the audit log in a minute.
+    pub records_per_minute: u32,
 }
 
 /// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
@@ -18,7 +22,14 @@ pub(crate) const BY_PEOPLE_PER_MINUTE: u32 = 120;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { certificates_per_minute: 6_000, boot_per_minute: 60_000, releases_per_minute: 10, secrets_per_minute: 6_000 }
+        Self {
+            certificates_per_minute: 6_000,
+            boot_per_minute: 60_000,
+            releases_per_minute: 10,
+            secrets_per_minute: 6_000,
+            lists_per_minute: 6_000,
+            records_per_minute: 60_000,
+        }
     }
 }
 

@@ -52,6 +52,12 @@ struct Arguments {
     /// Most secrets and recovery keys kept or given away in a minute.
     #[arg(long, default_value_t = Limits::default().secrets_per_minute)]
     secrets_per_minute: u32,
+    /// Revocation lists signed in a minute, at the most.
+    #[arg(long, default_value_t = Limits::default().lists_per_minute)]
+    lists_per_minute: u32,
+    /// Acts of the server entered into the audit log in a minute, at the most; more wait with the server.
+    #[arg(long, default_value_t = Limits::default().records_per_minute)]
+    records_per_minute: u32,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -75,6 +81,8 @@ async fn main() -> Result<()> {
         boot_per_minute: a.boot_per_minute,
         releases_per_minute: a.releases_per_minute,
         secrets_per_minute: a.secrets_per_minute,
+        lists_per_minute: a.lists_per_minute,
+        records_per_minute: a.records_per_minute,
     };
     let keeper = Keeper::open(keys, &a.log, limits)?;
     tracing::info!("audit log {} in {}", keeper.log_key().to_text(), a.log.display());

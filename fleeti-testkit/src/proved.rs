@@ -1,14 +1,17 @@
 //! What the device of a [`World`] proves with its TPM.
 
 use crate::world::World;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use base64::Engine;
 use fleeti_build::build::BuildRecord;
 use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::PHASE_READY;
-use fleeti_core::wire::api::{Device, Event};
+use fleeti_core::wire::api::{Device, Event, Provisioned};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::device::BootVariable;
 use fleeti_pki::measured::predicted;
+use fleeti_pki::uefi;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -123,6 +126,19 @@ impl World {
         Ok(())
     }
 
+    /// Of the device's own writes, as they were provisioned.
+    fn predicted_register_7(&self) -> Result<[u8; 32]> {
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(self.path("device/bundle.json"))?)?;
+        let auth = |variable| -> Result<Vec<u8>> {
+            let write = bundle.writes.iter().find(|w| w.variable == variable).context("a variable is not written")?;
+            Ok(uefi::value(&base64::engine::general_purpose::STANDARD.decode(&write.auth)?)?.to_vec())
+        };
+        let (pk, kek, db) = (auth(BootVariable::Pk)?, auth(BootVariable::Kek)?, auth(BootVariable::Db)?);
+        let [voucher] = uefi::certificates(&db)?.try_into().map_err(|_| anyhow!("db does not begin with one key"))?;
+        let policy = predicted::Policy { pk: &pk, kek: &kek, db: &db, dbx: &[] };
+        Ok(predicted::register_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
+    }
+
     /// That what the device's TPM quoted is what is computed of the build's kernel image.
     ///
     /// # Errors
@@ -143,6 +159,10 @@ impl World {
         let computed = predicted::register_9(&uki, version)?.map(hex::encode);
         ensure!(value(9) == computed && computed.is_some(), "register 9 is {:?}, computed {computed:?}", value(9));
         ensure!(value(12) == Some(hex::encode(predicted::REGISTER_12)), "register 12 is {:?}", value(12));
-        Ok(format!("registers 9, 11 and 12 are what is computed of the kernel image for systemd {version}; 11 also by systemd-measure"))
+        let computed = hex::encode(self.predicted_register_7()?);
+        ensure!(value(7).as_ref() == Some(&computed), "register 7 is {:?}, computed {computed}", value(7));
+        Ok(format!(
+            "registers 9, 11 and 12 are what is computed of the kernel image for systemd {version}, 11 also by systemd-measure; 7 of what was enrolled"
+        ))
     }
 }

@@ -26,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What swtpm is asked: `CMD_GET_CAPABILITY` of its control channel (swtpm_ioctls(3)).
 const GET_CAPABILITY: u32 = 1;
 
+/// For openssl, in the folder of a maker.
+const OPENSSL_CNF: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = maker of TPMs\n\
+    [maker]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n[ca]\ndefault_ca = own\n\
+    [own]\ndatabase = index.txt\ncertificate = issuercert.pem\nprivate_key = signkey.pem\ndefault_md = sha256\n\
+    crlnumber = number\ncrl_extensions = list\n[list]\nauthorityKeyIdentifier = keyid\n";
+
 /// A maker of TPMs in software: what swtpm_localca keeps.
 pub struct Maker {
     dir: PathBuf,
@@ -84,6 +90,42 @@ impl Maker {
     pub fn root_pem(&self) -> Result<String> {
         self.certificate_pem()?;
         Ok(fs::read_to_string(self.dir.join("swtpm-localca-rootca-cert.pem"))?)
+    }
+
+    /// One whose certificate may sign revocation lists as well, which swtpm_localca's own may not.
+    ///
+    /// # Errors
+    /// When openssl fails.
+    pub fn with_lists() -> Result<Self> {
+        let maker = Self::new()?;
+        fs::write(maker.dir.join("openssl.cnf"), OPENSSL_CNF)?;
+        fs::write(maker.dir.join("index.txt"), "")?;
+        fs::write(maker.dir.join("number"), "01")?;
+        maker.openssl(
+            "req -x509 -newkey rsa:2048 -nodes -keyout signkey.pem -out issuercert.pem -days 30 -config openssl.cnf -extensions maker",
+        )?;
+        Ok(maker)
+    }
+
+    /// A revocation list by it (DER) that ends in a day, with these certificates (DER) and those of its lists before.
+    ///
+    /// # Errors
+    /// For a maker that is not [`Maker::with_lists`].
+    pub fn list(&self, revoked: &[Vec<u8>]) -> Result<Vec<u8>> {
+        for certificate in revoked {
+            fs::write(self.dir.join("revoked.der"), certificate)?;
+            self.openssl("x509 -inform DER -in revoked.der -out revoked.pem")?;
+            self.openssl("ca -config openssl.cnf -revoke revoked.pem -crl_reason keyCompromise")?;
+        }
+        self.openssl("ca -config openssl.cnf -gencrl -crldays 1 -out list.pem")?;
+        self.openssl("crl -in list.pem -outform DER -out list.crl")?;
+        Ok(fs::read(self.dir.join("list.crl"))?)
+    }
+
+    fn openssl(&self, line: &str) -> Result<()> {
+        let output = Command::new("openssl").args(line.split_whitespace()).current_dir(&self.dir).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Makes a TPM with endorsement keys (RSA-2048 and P-384) and their certificates, in `state`.

@@ -15,8 +15,19 @@ use std::process::{Command, Stdio};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Stmt, Type};
 
-/// What decides about evidence of a TPM, unless other files are named.
-const ATTESTATION: &[&str] = &["fleeti-pki/src/attestation", "fleeti-pki/src/tpm", "fleeti-pki/src/measured"];
+/// What decides about evidence of a TPM and about who gets what by it, unless other files are named.
+const ATTESTATION: &[&str] = &[
+    "fleeti-pki/src/attestation",
+    "fleeti-pki/src/tpm",
+    "fleeti-pki/src/measured",
+    "fleeti-server/src/service/attestation",
+    "fleeti-server/src/service/boot",
+    "fleeti-server/src/service/enrollment",
+    "fleeti-server/src/service/evidence",
+    "fleeti-server/src/service/tpm",
+    "fleeti-server/src/service/vault",
+    "fleeti-server/src/http/device",
+];
 /// Tells the programs which check is deleted.
 const SWITCH: &str = "FLEETI_DELETED_CHECK";
 /// What every crate gets that has checks; `SWITCH` is the name above.
@@ -30,10 +41,13 @@ pub(crate) mod deleted_check {
 "#;
 /// A check that keeps a loop from going on for ever may be one of those that are deleted.
 const NEXTEST: &str = "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
-/// Quick ones of `fleeti-pki`, which go first: most deletions are noticed there.
-const QUICK: &str = "/^(areas|attestation|crafted|logs|measured|pcr_policy|tpm)::/";
-/// Those of the server that have to do with it.
-const SERVER: &str = "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)";
+/// Tests that are asked first, by the crate of the check: most deletions are noticed there.
+const FIRST: &[(&str, &str)] = &[
+    ("fleeti-pki", "package(fleeti-pki) & test(/^(areas|attestation|crafted|logs|measured|pcr_policy|started|tpm)::/)"),
+    ("fleeti-server", "binary_id(fleeti-server::it) & test(/^(attestation|boot|policy|tpm|vault)::/)"),
+];
+/// Tests of other crates that are asked as well.
+const ALSO: &[(&str, &str)] = &[("fleeti-pki", "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)")];
 
 /// Deletes each check of the files whose path begins with one of `paths`, or only says which they are.
 pub fn mutate(words: &[&str]) -> Result<()> {
@@ -54,13 +68,16 @@ pub fn mutate(words: &[&str]) -> Result<()> {
     let folder = target().join("mutation");
     files.iter().try_for_each(|(name, content)| write(&folder.join("tree").join(name), content))?;
     println!("{} checks", checks.len());
-    let tests = Tests::build(&folder)?;
-    if let Some(said) = tests.failures(None)? {
-        bail!("tests fail though no check is deleted:\n{said}");
+    let packages: BTreeSet<&str> = checks.iter().filter_map(|check| package(check)).collect();
+    let tests = Tests::build(&folder, &packages)?;
+    for package in &packages {
+        if let Some(said) = tests.failures(package, None)? {
+            bail!("tests of {package} fail though no check is deleted:\n{said}");
+        }
     }
     let mut unnoticed = Vec::new();
     for (number, check) in checks.iter().enumerate() {
-        let is_noticed = tests.failures(Some(number))?.is_some();
+        let is_noticed = tests.failures(package(check).unwrap_or_default(), Some(number))?.is_some();
         println!("{} {check}", if is_noticed { "noticed  " } else { "UNNOTICED" });
         if !is_noticed {
             unnoticed.push(check.as_str());
@@ -83,7 +100,7 @@ fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<St
             let mut file = syn::parse_file(std::str::from_utf8(&content)?).with_context(|| name.to_owned())?;
             Switches { file: name, function: String::new(), checks }.visit_file_mut(&mut file);
             content = file.into_token_stream().to_string().into_bytes();
-            let (package, _) = name.split_once("/src/").with_context(|| format!("{name} is in no crate"))?;
+            let package = package(name).with_context(|| format!("{name} is in no crate"))?;
             crates.insert(format!("{package}/src/lib.rs"));
         }
         files.insert(name.to_owned(), content);
@@ -95,6 +112,11 @@ fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<St
             .extend_from_slice(MODULE.replace("SWITCH", SWITCH).as_bytes());
     }
     Ok(files)
+}
+
+/// The crate that a file is part of.
+fn package(file: &str) -> Option<&str> {
+    file.split_once("/src/").map(|(package, _)| package)
 }
 
 /// Only what has changed: nothing else is compiled anew.
@@ -115,7 +137,7 @@ struct Tests {
 }
 
 impl Tests {
-    fn build(folder: &Path) -> Result<Self> {
+    fn build(folder: &Path, packages: &BTreeSet<&str>) -> Result<Self> {
         let tests = Self {
             tree: folder.join("tree"),
             metadata: folder.join("metadata.json"),
@@ -133,20 +155,22 @@ impl Tests {
         ensure!(metadata.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&metadata.stderr));
         write(&tests.metadata, &metadata.stdout)?;
         println!("==> build the tests with a switch for each check");
-        let packages = ["-p", "fleeti-pki", "-p", "fleeti-server", "--cargo-profile", "ci"];
-        let wanted = [&["nextest", "list", "--list-type", "binaries-only", "--message-format", "json"][..], &packages].concat();
+        let mut wanted = vec!["nextest", "list", "--list-type", "binaries-only", "--message-format", "json", "--cargo-profile", "ci"];
+        // Those of the server are asked about what is in other crates too, and start the signer.
+        packages.iter().chain(&["fleeti-server", "fleeti-signer"]).for_each(|package| wanted.extend(["-p", package]));
         let binaries = lax(&wanted).stderr(Stdio::inherit()).output()?;
         ensure!(binaries.status.success(), "the tests are not built: {}", binaries.status);
         write(&tests.binaries, &binaries.stdout)?;
         Ok(tests)
     }
 
-    /// What the tests that fail without a check said, unless all of them pass: the quick ones alone, where one of those does.
-    fn failures(&self, deleted: Option<usize>) -> Result<Option<String>> {
-        let first = format!("package(fleeti-pki) & test({QUICK})");
-        let then = format!("package(fleeti-pki) - test({QUICK}) | {SERVER}");
-        match self.failures_of(&first, deleted)? {
-            None => self.failures_of(&then, deleted),
+    /// What the tests that fail without a check of a crate said, unless all of them pass: the first ones alone, where one of
+    /// those does.
+    fn failures(&self, package: &str, deleted: Option<usize>) -> Result<Option<String>> {
+        let of = |named: &[(&str, &'static str)]| named.iter().find(|(name, _)| *name == package).map(|(_, tests)| *tests);
+        let (first, also) = (of(FIRST).unwrap_or("none()"), of(ALSO).unwrap_or("none()"));
+        match self.failures_of(first, deleted)? {
+            None => self.failures_of(&format!("package({package}) - ({first}) | ({also})"), deleted),
             said => Ok(said),
         }
     }
@@ -154,7 +178,16 @@ impl Tests {
     fn failures_of(&self, tests: &str, deleted: Option<usize>) -> Result<Option<String>> {
         let mut command = Command::new("cargo-nextest");
         command.args(["nextest", "run", "--cargo-metadata"]).arg(&self.metadata).arg("--binaries-metadata").arg(&self.binaries);
-        command.arg("--config-file").arg(&self.config).args(["--status-level", "none", "--final-status-level", "none", "-E", tests]);
+        command.arg("--config-file").arg(&self.config).args([
+            "--status-level",
+            "none",
+            "--final-status-level",
+            "none",
+            "--no-tests",
+            "pass",
+            "-E",
+            tests,
+        ]);
         if let Some(number) = deleted {
             command.env(SWITCH, number.to_string());
         }

@@ -7,13 +7,9 @@
 
 use super::log::{Event, EventKind, FirmwareLog, sha_256};
 use crate::tpm::{Reader, Unreadable};
-use crate::uefi::Guid;
+use crate::uefi::{GLOBAL, Guid, SECURITY_DATABASE as SECURITY};
 use std::collections::BTreeMap;
 
-/// EFI_GLOBAL_VARIABLE.
-const GLOBAL: Guid = Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
-/// EFI_IMAGE_SECURITY_DATABASE_GUID.
-const SECURITY: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
 /// Which variables make the policy, in the order in which they are measured.
 const POLICY: [(&str, Guid); 5] = [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
 /// Firmware's registers, each with one separator.

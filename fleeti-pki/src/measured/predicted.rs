@@ -2,6 +2,7 @@
 
 use super::log::{extended, sha_256};
 use crate::pe::section;
+use crate::uefi::{GLOBAL, Guid, SECURITY_DATABASE};
 use crate::{Error, OrMalformed};
 use object::read::pe::PeFile64;
 use sha2_010::{Digest, Sha256};
@@ -95,6 +96,47 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
 
 /// Register 12 where nothing was passed to the kernel beside its image: nothing is measured into it.
 pub const REGISTER_12: [u8; 32] = [0; 32];
+
+/// What the Secure Boot variables of a machine hold when it starts: EFI_SIGNATURE_LISTs, empty where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Policy<'a> {
+    /// PK.
+    pub pk: &'a [u8],
+    /// KEK.
+    pub kek: &'a [u8],
+    /// db.
+    pub db: &'a [u8],
+    /// dbx.
+    pub dbx: &'a [u8],
+}
+
+/// Register 7 of a machine with this policy in force, once `vouchers` have vouched for what it started: each EFI_SIGNATURE_DATA
+/// of db (owner and certificate), in the order in which they did so first (TCG "PC Client Platform Firmware Profile",
+/// 1.06, 3.3.4.8). Firmware that measures more than it must, as dbt or an action, has another one.
+#[must_use]
+pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
+    let variables: [(Guid, &str, &[u8]); 5] = [
+        (GLOBAL, "SecureBoot", &[1]),
+        (GLOBAL, "PK", policy.pk),
+        (GLOBAL, "KEK", policy.kek),
+        (SECURITY_DATABASE, "db", policy.db),
+        (SECURITY_DATABASE, "dbx", policy.dbx),
+    ];
+    let variables = variables.map(|(vendor, name, value)| variable_data(vendor, name, value));
+    let vouchers = vouchers.iter().map(|voucher| variable_data(SECURITY_DATABASE, "db", voucher));
+    let events = variables.into_iter().chain([SEPARATOR.to_vec()]).chain(vouchers);
+    events.fold([0; 32], |register, event| extended(&register, &sha_256(&[&event])))
+}
+
+/// Says that what comes before the system is done (EV_SEPARATOR, 10.4.1).
+const SEPARATOR: [u8; 4] = [0; 4];
+
+/// UEFI_VARIABLE_DATA (10.2.6).
+fn variable_data(vendor: Guid, name: &str, value: &[u8]) -> Vec<u8> {
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let length = |n: usize| (n as u64).to_le_bytes();
+    [&vendor.0[..], &length(name.len() / 2), &length(value.len()), &name, value].concat()
+}
 
 /// Zeros to the next multiple of 4.
 const fn padding(length: usize) -> usize {

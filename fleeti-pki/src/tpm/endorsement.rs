@@ -6,6 +6,7 @@ use crate::certificate::{self, Parsed};
 use crate::{Error, OrMalformed};
 use const_oid::ObjectIdentifier;
 use der::{Decode, Reader};
+use fleeti_core::canonical::sha256_hex;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -51,9 +52,13 @@ impl Kind {
     }
 }
 
-/// Makers whose TPMs are believed. Empty is a choice too: nothing is then genuine.
+/// Makers whose TPMs are believed, and what they have taken back. Empty is a choice too: nothing is then genuine.
 #[derive(Debug, Default)]
-pub struct Makers(Vec<(TrustAnchor<'static>, Kind)>);
+pub struct Makers {
+    anchors: Vec<(TrustAnchor<'static>, Kind)>,
+    lists: Vec<webpki::CertRevocationList<'static>>,
+    digest: String,
+}
 
 /// What a certificate says of a TPM that one of the [`Makers`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +83,12 @@ pub enum NotEndorsed {
     /// The certificate is none of an endorsement key.
     #[error("the certificate is none of an endorsement key: {0}")]
     NotOne(&'static str),
+    /// Whoever made it takes it back.
+    #[error("the endorsement certificate, or one between it and its maker, is revoked")]
+    Revoked,
+    /// Whether it is revoked cannot be told.
+    #[error("the revocation list of the TPM's maker has ended: a newer one is needed")]
+    OldList,
     /// It leads to no maker that is believed.
     #[error("the endorsement certificate leads to no maker that is believed: {0}")]
     Chain(String),
@@ -110,8 +121,31 @@ impl Makers {
         }
         let der = CertificateDer::from(der);
         let anchor = webpki::anchor_from_trusted_cert(&der).or_malformed("certificate of a maker")?;
-        self.0.push((anchor.to_owned(), kind));
+        self.anchors.push((anchor.to_owned(), kind));
+        self.grown(kind.as_str(), &der);
         Ok(())
+    }
+
+    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on. Its signature is verified when
+    /// it is of use; where it has ended, nothing that it is about is endorsed.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for anything but a whole list that says when the next one comes (RFC 5280, 5).
+    pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
+        let read = webpki::OwnedCertRevocationList::from_der(list).or_malformed("revocation list of a maker")?;
+        self.lists.push(read.into());
+        self.grown("list", list);
+        Ok(())
+    }
+
+    /// SHA-256, hexadecimal: another one for other makers and lists, and for the same in another order.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    fn grown(&mut self, what: &str, der: &[u8]) {
+        self.digest = sha256_hex(&[self.digest.as_bytes(), what.as_bytes(), der].concat());
     }
 
     /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it and its maker, DER.
@@ -132,16 +166,29 @@ impl Makers {
     }
 
     fn path(&self, leaf: &[u8], between: &[Vec<u8>], now_s: u64) -> Result<Kind, NotEndorsed> {
-        let chain = |e: webpki::Error| NotEndorsed::Chain(e.to_string());
+        let chain = |e: webpki::Error| match e {
+            webpki::Error::CertRevoked => NotEndorsed::Revoked,
+            webpki::Error::CrlExpired { .. } => NotEndorsed::OldList,
+            e => NotEndorsed::Chain(e.to_string()),
+        };
         let leaf = CertificateDer::from(leaf);
         let end = webpki::EndEntityCert::try_from(&leaf).map_err(chain)?;
-        let anchors: Vec<_> = self.0.iter().map(|(anchor, _)| anchor.clone()).collect();
+        let anchors: Vec<_> = self.anchors.iter().map(|(anchor, _)| anchor.clone()).collect();
         let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
         // Not `required`: the certificates between have no such usage, and need none.
         let usage = webpki::KeyUsage::required_if_present(EK_CERTIFICATE_DER);
-        let path = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, now, usage, None, None).map_err(chain)?;
-        let found = self.0.iter().find(|(anchor, _)| anchor == path.anchor());
+        let lists: Vec<_> = self.lists.iter().collect();
+        // Who publishes none revokes none; a list that is there counts for every certificate of its issuer.
+        let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_depth(webpki::RevocationCheckDepth::Chain)
+                .with_status_policy(webpki::UnknownStatusPolicy::Allow)
+                .with_expiration_policy(webpki::ExpirationPolicy::Enforce)
+                .build()
+        });
+        let path = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, now, usage, revocation, None).map_err(chain)?;
+        let found = self.anchors.iter().find(|(anchor, _)| anchor == path.anchor());
         found.map(|(_, kind)| *kind).ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
     }
 }

@@ -9,9 +9,10 @@ pub use fleeti_core::wire::device::BootVariable as Variable;
 use std::time::Duration;
 use x509_cert::Certificate;
 
-/// EFI_GLOBAL_VARIABLE and EFI_IMAGE_SECURITY_DATABASE_GUID.
-const GLOBAL: Guid = Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
-const SECURITY_DATABASE: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
+/// EFI_GLOBAL_VARIABLE.
+pub(crate) const GLOBAL: Guid = Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
+/// EFI_IMAGE_SECURITY_DATABASE_GUID.
+pub(crate) const SECURITY_DATABASE: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
 /// EFI_CERT_TYPE_PKCS7_GUID.
 const PKCS7: Guid = Guid::new(0x4aaf_d29d, 0x68df, 0x49ee, [0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7]);
 const WIN_CERTIFICATE_REVISION: u16 = 0x0200;
@@ -111,6 +112,28 @@ pub fn write(write: &AuthenticatedWrite<'_>, certificate: &Certificate, signer: 
     Ok(bytes)
 }
 
+/// What an `.auth` file writes, whoever signed it.
+///
+/// # Errors
+/// [`Error::Malformed`] for another form.
+pub fn value(bytes: &[u8]) -> Result<&[u8], Error> {
+    parts(bytes).map(|(_, _, value)| value)
+}
+
+/// EFI_VARIABLE_AUTHENTICATION_2 up to its certificate, that, and what is written.
+fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Error> {
+    let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
+    let header = bytes.get(..HEADER).ok_or_else(|| malformed("it is shorter than its header"))?;
+    let length = header[TIME..TIME + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+    let kind = [&WIN_CERTIFICATE_REVISION.to_le_bytes()[..], &WIN_CERTIFICATE_GUID.to_le_bytes(), &PKCS7.0].concat();
+    if header[TIME + 4..] != kind {
+        return Err(malformed("its certificate is no PKCS#7"));
+    }
+    let end = length.checked_add(TIME).filter(|end| (HEADER..=bytes.len()).contains(end));
+    let end = end.ok_or_else(|| malformed("its certificate leaves the file"))?;
+    Ok((header, &bytes[HEADER..end], &bytes[end..]))
+}
+
 impl<'a> AuthenticatedWrite<'a> {
     /// Reads an `.auth` file and verifies that the key of this certificate signed it for this variable.
     ///
@@ -118,23 +141,16 @@ impl<'a> AuthenticatedWrite<'a> {
     /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or kind of write.
     pub fn verify(bytes: &'a [u8], variable: Variable, append: bool, certificate: &Certificate) -> Result<Self, Error> {
         let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
-        let header = bytes.get(..HEADER).ok_or_else(|| malformed("it is shorter than its header"))?;
-        let length = header[TIME..TIME + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
-        let kind = [&WIN_CERTIFICATE_REVISION.to_le_bytes()[..], &WIN_CERTIFICATE_GUID.to_le_bytes(), &PKCS7.0].concat();
-        if header[TIME + 4..] != kind {
-            return Err(malformed("its certificate is no PKCS#7"));
-        }
-        let end = length.checked_add(TIME).filter(|end| (HEADER..=bytes.len()).contains(end));
-        let end = end.ok_or_else(|| malformed("its certificate leaves the file"))?;
+        let (header, signed, value) = parts(bytes)?;
         let year = u16::from_le_bytes([header[0], header[1]]);
         let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| header[at]);
         let time = DateTime::new(year, month, day, hour, minute, second).or_malformed("authenticated write")?;
-        let write = Self { variable, append, time_s: time.unix_duration().as_secs(), value: &bytes[end..] };
+        let write = Self { variable, append, time_s: time.unix_duration().as_secs(), value };
         if efi_time(write.time_s)? != header[..TIME] {
             return Err(malformed("its time has more than seconds"));
         }
         super::parse(write.value)?;
-        pkcs7::verify(&bytes[HEADER..end], &write.content()?, certificate)?;
+        pkcs7::verify(signed, &write.content()?, certificate)?;
         Ok(write)
     }
 }

@@ -11,7 +11,7 @@ use fleeti_pki::attestation::{Challenge, REGISTERS};
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{EventKind, FirmwareLog, Registers};
 use fleeti_pki::measured::phases;
-use fleeti_pki::measured::predicted::after_phases;
+use fleeti_pki::measured::predicted::{Policy, after_phases, register_7};
 use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::tpm::public::{AttestationKey, Public};
@@ -213,6 +213,19 @@ fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
     assert!(!replayed.contains_key(&12), "this version measures no command line of its own there");
     let boot = MeasuredBoot::of(&log).unwrap();
     assert_eq!((boot.secure_boot, boot.programs.len(), boot.authorities.len()), (true, 2, 1));
+
+    // Register 7 is what is computed of the variables and of who vouched, and of nothing else.
+    let policy = Policy { pk: boot.variable("PK"), kek: boot.variable("KEK"), db: boot.variable("db"), dbx: boot.variable("dbx") };
+    let at = policy.db.windows(boot.authorities[0].len()).position(|w| w == boot.authorities[0]).unwrap();
+    let voucher = [&policy.db[at - 16..at], &boot.authorities[0]].concat();
+    assert_eq!(register_7(&policy, &[&voucher]), replayed[&7]);
+    let others = [
+        register_7(&Policy { dbx: policy.db, ..policy }, &[&voucher]),
+        register_7(&Policy { pk: policy.kek, kek: policy.pk, ..policy }, &[&voucher]),
+        register_7(&policy, &[]),
+        register_7(&policy, &[&voucher, &voucher]),
+    ];
+    assert!(others.iter().all(|other| *other != replayed[&7]));
 }
 
 #[test]
@@ -425,6 +438,14 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
     for (at, (wanted, change)) in table.into_iter().enumerate() {
         assert_eq!(meaning(|events| change(events)).map(drop), Err(wanted.to_owned()), "{at}");
     }
+    for register in 0..=6 {
+        let is_separator = |e: &Vec<u8>| Pieces::register(e) == register && e[4..8] == 4u32.to_le_bytes();
+        let at = boot().events.iter().position(is_separator).unwrap();
+        let changes: [&Change<'_>; 3] = [&|e| e.insert(at, e[at].clone()), &|e| drop(e.remove(at)), &|e| e[at][DATA] = 1];
+        for change in changes {
+            assert_eq!(meaning(|events| change(events)).map(drop), Err("log-separator".to_owned()), "register {register}");
+        }
+    }
     let action_of = |register: u32, text: &[u8]| {
         let digest = [&Hash::Sha256.digest(&[text])[..], &[0x0c, 0], &[0; 48]].concat();
         let head = [register.to_le_bytes(), 0x8000_0007u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
@@ -437,6 +458,34 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
     assert_eq!(meaning(|events| events.push(action_of(4, b"MZ, and what follows"))).unwrap_err(), "log-kind");
     meaning(|events| events.push(action_of(4, b"Returning from EFI Application from Boot Option"))).unwrap();
     assert!(FirmwareLog::parse(&boot().log()).unwrap().events().iter().any(|e| e.kind == EventKind::Application));
+}
+
+/// Where the data of an event lies: register, kind, count, a digest of SHA-256 and one of SHA-384, and its length.
+const DATA: usize = 12 + 34 + 50 + 4;
+
+#[test]
+fn lengths_within_a_variable_are_not_believed_though_they_were_measured() {
+    let at = boot().events.iter().position(|e| Pieces::register(e) == 7).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        meaning(|events| {
+            let mut data = events[at].split_off(DATA);
+            change(&mut data);
+            events[at][14..46].copy_from_slice(&Hash::Sha256.digest(&[&data]));
+            events[at][DATA - 4..].copy_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            events[at].extend(data);
+        })
+    };
+    // SecureBoot: a vendor, the lengths of its name and of its value, ten letters, and one byte.
+    with(&|_| {}).unwrap();
+    let lengths: [(usize, u64); 7] = [(16, u64::MAX), (16, 65), (16, 11), (16, 9), (24, u64::MAX), (24, 2), (24, 0)];
+    for (offset, length) in lengths {
+        let refused = with(&|data| data[offset..offset + 8].copy_from_slice(&length.to_le_bytes())).unwrap_err();
+        assert_eq!(refused, "log-event", "{length} at {offset}");
+    }
+    assert_eq!(with(&|data| data.truncate(31)).unwrap_err(), "log-event");
+    assert_eq!(with(&|data| data.push(0)).unwrap_err(), "log-event");
+    // Half of a pair, which is no letter.
+    assert_eq!(with(&|data| data[32..34].copy_from_slice(&0xd800u16.to_le_bytes())).unwrap_err(), "log-event");
 }
 
 #[test]

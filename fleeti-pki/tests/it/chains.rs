@@ -172,3 +172,32 @@ fn a_critical_extension_that_nobody_knows_and_authorities_that_may_not_sign_are_
     let verdict = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchor, &between, now, webpki::KeyUsage::client_auth(), None, None);
     assert!(verdict.is_err());
 }
+
+#[test]
+fn a_certificate_that_does_not_name_exactly_one_device_names_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |names: &str| {
+        let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem", "-out", "c.pem"];
+        let subject = ["-subj", "/CN=dev-a", "-days", "1"];
+        let names = [format!("subjectAltName={names}")];
+        let names: Vec<&str> = if names[0].ends_with('=') { vec![] } else { vec!["-addext", &names[0]] };
+        let (made, said) = run("openssl", &[&new[..], &subject, &names].concat(), dir.path());
+        assert!(made, "{said}");
+        let pem = std::fs::read_to_string(dir.path().join("c.pem")).unwrap();
+        certificate::device_of(&certificate::from_pem(&pem).unwrap()).map(|id| id.to_string()).map_err(|e| e.to_string())
+    };
+    assert_eq!(named("URI:urn:fleeti:device:dev-a").unwrap(), "dev-a");
+    for names in [
+        "",
+        "URI:urn:fleeti:device:dev-a,URI:urn:fleeti:device:dev-b",
+        "URI:urn:fleeti:device:dev-a,URI:urn:fleeti:device:dev-a",
+        "URI:urn:fleeti:device:dev-a,DNS:dev-b",
+        "DNS:dev-a",
+        "URI:dev-a",
+        "URI:urn:fleeti:device:",
+        "URI:urn:fleeti:device:dev-a/dev-b",
+        "email:dev-a@example.org",
+    ] {
+        assert_eq!(named(names).unwrap_err(), "the certificate does not name one device", "{names}");
+    }
+}

@@ -158,6 +158,42 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
 }
 
+#[test]
+fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_has_ended() {
+    let maker = Maker::with_lists().unwrap();
+    let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&maker).unwrap());
+    let der = |maker: &Maker| certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap()).unwrap();
+    let shown = |tpm: &Tpm| {
+        tpm.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
+        (EndorsementKey::new(public(tpm, "rsa.pub")).unwrap(), [endorsement(tpm, "0x1c00002")])
+    };
+    let ((taken, its), (kept, theirs)) = (shown(&tpm), shown(&other));
+    let believed = |lists: &[&[u8]]| {
+        let mut makers = Makers::default();
+        makers.believe(&der(&maker), Kind::Hardware).unwrap();
+        lists.iter().for_each(|list| makers.look_at(list).unwrap());
+        makers
+    };
+    let nobody = maker.list(&[]).unwrap();
+    believed(&[&nobody]).verify(&taken, &its, now_s()).unwrap();
+    let list = maker.list(&its).unwrap();
+    let makers = believed(&[&list]);
+    assert_eq!(makers.verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked);
+    makers.verify(&kept, &theirs, now_s()).unwrap();
+    assert_eq!(makers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(), NotEndorsed::OldList);
+
+    // In the maker's name, by another key: its issuer is not to be told from the maker, and so it counts for neither.
+    let forged = believed(&[&Maker::with_lists().unwrap().list(&[]).unwrap()]);
+    let refused = forged.verify(&kept, &theirs, now_s()).unwrap_err();
+    assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("Signature")), "{refused}");
+    let mut makers = believed(&[]);
+    for (what, list) in [("cut off", &list[..list.len() - 1]), ("bytes behind it", &[&list[..], &[0]].concat()), ("none", &its[0])] {
+        assert!(makers.look_at(list).is_err(), "{what}");
+    }
+    assert_ne!(believed(&[&list]).digest(), believed(&[]).digest());
+    assert_ne!(believed(&[&list]).digest(), believed(&[&nobody]).digest());
+}
+
 /// Certificates by a maker that is believed, for the right key, with one defect each.
 #[test]
 fn a_certificate_with_one_defect_endorses_nothing() {

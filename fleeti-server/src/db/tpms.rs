@@ -14,19 +14,32 @@ pub struct TpmRow {
     pub endorsement_key: String,
     /// TPMT_PUBLIC, base64.
     pub attestation_key: String,
-    /// As in `hardware`.
-    pub maker: Option<String>,
+    /// What it came with: certificates, DER, one behind the other.
+    pub certificates: Vec<u8>,
+    /// What they say of it.
+    #[sqlx(flatten)]
+    pub maker: Maker,
+    bound_s: i64,
+}
+
+/// Who made a TPM, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Maker {
+    /// As in `hardware`; `None` where nobody that is believed vouches for it.
+    #[sqlx(rename = "maker")]
+    pub kind: Option<String>,
     /// What its certificate says, or why it has none that counts.
     pub description: String,
-    bound_s: i64,
+    /// By which makers and lists it was judged: their digest.
+    pub judged_by: String,
 }
 
 impl TpmRow {
     /// One that is bound now.
     #[must_use]
-    pub fn new(ek_sha256: String, keys: (String, String), maker: Option<String>, description: String, now_s: u64) -> Self {
+    pub fn new(ek_sha256: String, keys: (String, String), certificates: Vec<u8>, maker: Maker, now_s: u64) -> Self {
         let (endorsement_key, attestation_key) = keys;
-        Self { ek_sha256, endorsement_key, attestation_key, maker, description, bound_s: seconds(now_s) }
+        Self { ek_sha256, endorsement_key, attestation_key, certificates, maker, bound_s: seconds(now_s) }
     }
 
     /// Since when.
@@ -41,8 +54,36 @@ impl TpmRow {
 /// # Errors
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, AppError> {
-    let sql = "SELECT ek_sha256, endorsement_key, attestation_key, maker, description, bound_s FROM device_tpms WHERE device = $1";
+    let sql = "SELECT * FROM device_tpms WHERE device = $1";
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
+}
+
+/// Devices whose TPMs were judged by other makers and lists than these, and came with certificates.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn judged_by_others(pool: &SqlitePool, than: &str, limit: u32) -> Result<Vec<(DeviceId, TpmRow)>, AppError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        device: String,
+        #[sqlx(flatten)]
+        tpm: TpmRow,
+    }
+    let sql = "SELECT * FROM device_tpms WHERE judged_by < $1 AND certificates <> x'' \
+               UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 AND certificates <> x'' LIMIT $2";
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
+    rows.into_iter().map(|row| Ok((row.device.parse().map_err(AppError::internal)?, row.tpm))).collect()
+}
+
+/// Who made the TPM of a device, judged anew; not if it came with others meanwhile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_maker(tx: &mut Tx<'_>, device: &DeviceId, before: &TpmRow, maker: &Maker) -> Result<(), AppError> {
+    let sql = "UPDATE device_tpms SET maker = $3, description = $4, judged_by = $5 WHERE device = $1 AND certificates = $2";
+    let query = sqlx::query(sql).bind(device.as_str()).bind(&before.certificates).bind(&maker.kind).bind(&maker.description);
+    query.bind(&maker.judged_by).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// What became of a binding.
@@ -78,26 +119,32 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
     sqlx::query(sql).bind(&row.ek_sha256).bind(&row.attestation_key).bind(device.as_str()).execute(&mut **tx).await?;
-    let sql = "INSERT INTO device_tpms (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO device_tpms \
+               (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s, certificates, judged_by) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
     let inserted = sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.endorsement_key)
         .bind(&row.attestation_key)
-        .bind(&row.maker)
-        .bind(&row.description)
+        .bind(&row.maker.kind)
+        .bind(&row.maker.description)
         .bind(row.bound_s)
+        .bind(&row.certificates)
+        .bind(&row.maker.judged_by)
         .execute(&mut **tx)
         .await?;
     // The maker may be believed only since it was bound.
-    let sql = "UPDATE device_tpms SET maker = $4, description = $5 WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
+    let sql = "UPDATE device_tpms SET maker = $4, description = $5, certificates = $6, judged_by = $7 \
+               WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
     let same = sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.attestation_key)
-        .bind(&row.maker)
-        .bind(&row.description)
+        .bind(&row.maker.kind)
+        .bind(&row.maker.description)
+        .bind(&row.certificates)
+        .bind(&row.maker.judged_by)
         .execute(&mut **tx)
         .await?;
     Ok(match (inserted.rows_affected(), same.rows_affected()) {

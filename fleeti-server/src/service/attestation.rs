@@ -130,7 +130,7 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
         level_code: level.code().to_owned(),
         is_fresh: row.as_ref().is_some_and(|r| r.result.is_fresh(now)),
         result: row.map(|r| r.result),
-        tpm: tpm.map(|t| Tpm { bound_s: t.bound_s(), ek_sha256: t.ek_sha256, maker: t.maker, description: t.description }),
+        tpm: tpm.map(|t| Tpm { bound_s: t.bound_s(), ek_sha256: t.ek_sha256, maker: t.maker.kind, description: t.maker.description }),
         registers,
     })
 }

@@ -59,14 +59,13 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
     if acts.is_empty() {
         return Ok(false);
     }
-    // Asked in their order, answered together.
-    for entered in join_all(acts.iter().map(|act| enter(app, act.clone()))).await {
-        entered?;
-    }
-    let ids: Vec<_> = acts.iter().filter_map(|act| act.id.as_deref()).collect();
+    // Asked in their order, answered together; what was entered is not entered again, whatever becomes of the others.
+    let entered = join_all(acts.iter().map(|act| enter(app, act.clone()))).await;
+    let ids: Vec<_> = acts.iter().zip(&entered).filter(|(_, e)| e.is_ok()).filter_map(|(act, _)| act.id.as_deref()).collect();
     let mut tx = app.db.write().await?;
     db::audit::remove(&mut tx, &ids).await?;
     tx.commit().await?;
+    entered.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(true)
 }
 

@@ -1,10 +1,10 @@
 //! TPMs of devices: a TPM is bound to a device once, by a secret that only that TPM gives away (TPM2_ActivateCredential), and
 //! vouches for the keys that it holds.
 
-use crate::app::{App, new_id, now_s};
-use crate::db::tpms::{self, Bound, TpmRow};
+use crate::app::{App, AppRef, new_id, now_s};
+use crate::db::tpms::{self, Bound, Maker, TpmRow};
 use crate::error::AppError;
-use crate::service::intake;
+use crate::service::{intake, policy};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
@@ -16,10 +16,10 @@ use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::Kind;
+use fleeti_pki::tpm::endorsement::{self, Kind};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// TPMs that are proved at once.
@@ -28,6 +28,8 @@ const PROVING_MAX: usize = 1024;
 const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
 /// The alarm of a TPM that is not the device's.
 const REFUSED: &str = "device.tpm-refused";
+/// TPMs whose makers are judged in one transaction.
+const JUDGED_TOGETHER: u32 = 128;
 /// Alarms that are remembered.
 const ALARMS_MAX: usize = 4096;
 
@@ -133,13 +135,64 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
     // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
     let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
-    let (maker, description) = match app.pki.makers.verify(&endorsement, &certificates, now_s()) {
-        Ok(e) => (Some(e.kind), format!("{} {} {}", e.manufacturer, e.model, e.version)),
+    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
+    let maker = maker(app, &endorsement, &certificates);
+    let row = TpmRow::new(ek_sha256, keys, certificates.concat(), maker, now_s());
+    Ok(Shown { endorsement, attestation, row })
+}
+
+fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Maker {
+    let (kind, description) = match app.pki.makers.verify(endorsement, certificates, now_s()) {
+        Ok(e) => (Some(e.kind.as_str().to_owned()), format!("{} {} {}", e.manufacturer, e.model, e.version)),
         Err(e) => (None, e.to_string()),
     };
-    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
-    let row = TpmRow::new(ek_sha256, keys, maker.map(|k| k.as_str().to_owned()), description, now_s());
-    Ok(Shown { endorsement, attestation, row })
+    Maker { kind, description, judged_by: app.pki.makers.digest().to_owned() }
+}
+
+/// Judges anew who made the TPMs of devices, where other makers are believed by now, or other revocation lists are there. What
+/// is known of devices by their TPMs changes with it.
+pub async fn judge_makers_anew(app: AppRef) {
+    loop {
+        match judge_some(&app).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            // They keep the makers that they had, until the next start.
+            Err(e) => return tracing::error!("the makers of TPMs were not looked at anew: {e}"),
+        }
+    }
+}
+
+/// Whether there may be more.
+async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
+    let rows = tpms::judged_by_others(app.db.pool(), app.pki.makers.digest(), JUDGED_TOGETHER).await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let judge = Arc::clone(app);
+    let judged = tokio::task::spawn_blocking(move || {
+        let anew = |(device, row): (DeviceId, TpmRow)| {
+            let certificates: Vec<Vec<u8>> = endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
+            let key = Public::parse(&decoded("endorsement_key", &row.endorsement_key)?).map_err(AppError::internal)?;
+            let maker = maker(&judge, &EndorsementKey::new(key).map_err(AppError::internal)?, &certificates);
+            Ok::<_, AppError>((device, row, maker))
+        };
+        rows.into_iter().map(anew).collect::<Result<Vec<_>, _>>()
+    });
+    let judged = judged.await.map_err(AppError::internal)??;
+    let mut changed = Vec::new();
+    let mut tx = app.db.write().await?;
+    for (device, row, maker) in judged {
+        tpms::set_maker(&mut tx, &device, &row, &maker).await?;
+        if row.maker.kind != maker.kind {
+            let kind = maker.kind.as_deref().unwrap_or("nobody that is believed");
+            app.audit(&mut tx, now_s(), "server", "device.tpm-maker", &format!("{device} {kind}: {}", maker.description)).await?;
+            changed.push(device);
+        }
+    }
+    tx.commit().await?;
+    app.policies.touch();
+    policy::reappraise_all(app, &changed).await;
+    Ok(true)
 }
 
 /// A secret that only the TPM which was shown gives away, and only for that attestation key.
@@ -248,7 +301,7 @@ pub(super) fn proved_enrollment(
 
 /// How far a key in this TPM is protected: a maker's word counts, but for one who makes software.
 pub(super) fn protection(tpm: &TpmRow) -> Protection {
-    let is_real = [Kind::Processor, Kind::Hardware].iter().any(|kind| tpm.maker.as_deref() == Some(kind.as_str()));
+    let is_real = [Kind::Processor, Kind::Hardware].iter().any(|kind| tpm.maker.kind.as_deref() == Some(kind.as_str()));
     if is_real { Protection::CertifiedTpm } else { Protection::Tpm }
 }
 

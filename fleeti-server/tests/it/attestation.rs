@@ -2,6 +2,7 @@
 //! like to be it.
 
 use crate::peer::Peer;
+use crate::trust::until;
 use crate::world::{TestDevice, World, write_keys};
 use base64::Engine;
 use fleeti_core::attestation::{Level, Tier};
@@ -350,6 +351,39 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     let old = world.client.attestation(&device.id).await.unwrap();
     assert_eq!((old.level, old.is_fresh), (Level::Token, false));
     assert!(world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old"));
+}
+
+/// Whoever has the secret of a TPM has no reason to show it once more.
+#[actix_web::test]
+async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm_again() {
+    let maker = Maker::with_lists().unwrap();
+    let world = world_with(&maker, |config| config.trusts_hypervisor = true).await;
+    let device = world.enroll().await;
+    let machine = Machine::new(&maker);
+    machine.bind(&world, &device).await.unwrap();
+    let mut peer = Peer::session(&world, &device).await;
+    let asked = question(&mut peer, &device).await;
+    let answer = machine.answer(&world, &device, &asked).await;
+    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    drop(peer);
+
+    let endorsement = ["0x1c00002", "0x1c00016"].map(|at| {
+        machine.tpm.tool(&format!("tpm2_nvread {at} -o ek.crt")).unwrap();
+        machine.tpm.file("ek.crt").unwrap()
+    });
+    let mut world = world;
+    for (list, expected) in [(maker.list(&[]).unwrap(), Level::ObservedBoot), (maker.list(&endorsement).unwrap(), Level::UnverifiedTpm)] {
+        let before = world.audit().await.matches("device.tpm-maker").count();
+        let World { dir, server, .. } = world;
+        server.stop().await;
+        std::fs::write(dir.path().join("pki/tpm-makers/virtual/list.crl"), list).unwrap();
+        world = World::start(dir, |config| config.trusts_hypervisor = true).await;
+        until("its level follows its maker", async || level(&world, &device).await == expected).await;
+        let entered = world.audit().await.matches("device.tpm-maker").count() - before;
+        assert_eq!(entered, usize::from(expected == Level::UnverifiedTpm));
+    }
+    let known = world.client.attestation(&device.id).await.unwrap().tpm.unwrap();
+    assert!(known.maker.is_none() && known.description.contains("revoked"), "{known:?}");
 }
 
 #[actix_web::test]

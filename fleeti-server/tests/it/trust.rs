@@ -83,13 +83,13 @@ fn switch(purpose: &str, sha256: &str) -> SwitchIssuer {
     SwitchIssuer { purpose: purpose.into(), certificate_sha256: sha256.into(), anyway: false }
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect(what);
 }
 
 #[actix_web::test]

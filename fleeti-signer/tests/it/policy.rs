@@ -88,16 +88,25 @@ fn nobody_writes_the_signers_own_entries() {
 }
 
 #[test]
-fn more_certificates_than_the_limit_are_refused_until_the_next_minute() {
-    let world = World::new();
-    let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
-    let mut keeper = Keeper::open(keys, &world.path("audit"), Limits { certificates_per_minute: 2, ..Limits::default() }).unwrap();
+fn more_than_the_limit_is_refused_until_the_next_minute() {
     let minute = NOW_S / 60 * 60;
-    let requests = |n| (0..n).map(|i| device(&format!("dev-{i}"), DEVICE_S_MIN)).collect();
-    let given = |answers: Vec<Response>| answers.iter().filter(|a| matches!(a, Response::Certificate { .. })).count();
-    assert_eq!(given(keeper.perform(minute, requests(3)).unwrap()), 2);
-    assert_eq!(given(keeper.perform(minute + 59, requests(1)).unwrap()), 0);
-    assert_eq!(given(keeper.perform(minute + 60, requests(1)).unwrap()), 1);
+    let asked: [(Limits, fn(u64) -> Request); 3] = [
+        (Limits { certificates_per_minute: 2, ..Limits::default() }, |i| device(&format!("dev-{i}"), DEVICE_S_MIN)),
+        (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList { revoked: vec![], issuer: None }),
+        (Limits { records_per_minute: 2, ..Limits::default() }, |i| Request::Record {
+            act: Act::new("admin", "session.begin", i.to_string()),
+        }),
+    ];
+    for (limits, request) in asked {
+        let world = World::new();
+        let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
+        let mut keeper = Keeper::open(keys, &world.path("audit"), limits).unwrap();
+        let mut done = |now_s, n| {
+            let answers = keeper.perform(now_s, (0..n).map(request).collect()).unwrap();
+            answers.iter().filter(|a| !matches!(a, Response::Limited { .. })).count()
+        };
+        assert_eq!([done(minute, 3), done(minute + 59, 1), done(minute + 60, 1)], [2, 0, 1], "{limits:?}");
+    }
 }
 
 #[test]

@@ -161,12 +161,13 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
     let database = organisation.world.path("server/fleeti.db");
     let (name, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
     let expected = known.firmware_keys.clone().context("no keys")?;
+    let maker = tpms::Maker { kind: Some("processor".into()), description: "a benchmark".into(), judged_by: String::new() };
     runtime.block_on(async {
         let db = Db::open(&database).await?;
         let mut tx = db.write().await?;
         for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
             let key = STANDARD.encode(tpm.area.to_bytes());
-            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), Some("processor".into()), "a benchmark".into(), now_s());
+            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), vec![], maker.clone(), now_s());
             tpms::bind(&mut tx, &device.id, &row).await?;
             // Of a device that was made with the release, runs it, and should.
             let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };

@@ -38,7 +38,8 @@ impl World {
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.arg("--builds").arg(self.path("server/builds")).arg("--outbox").arg(self.path("server/releases/.staging"));
         if let Some(limit) = self.certificates_per_minute {
-            command.arg("--certificates-per-minute").arg(limit.to_string());
+            // A device that enrolls is an act of the server as well.
+            command.args(["--certificates-per-minute", &limit.to_string(), "--records-per-minute", &limit.to_string()]);
         }
         self.signer = Some(Process(command.spawn().context("fleeti-signer")?));
         Ok(())
