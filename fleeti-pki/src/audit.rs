@@ -11,6 +11,7 @@ use fleeti_core::canonical::{self, sha256_hex};
 use fleeti_core::wire::api::AuditProof;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// Longest entry, bytes.
 pub const ENTRY_MAX: usize = 4096;
@@ -18,6 +19,17 @@ pub const ENTRY_MAX: usize = 4096;
 pub const RELEASE_PUBLISH: &str = "release.publish";
 /// Longest text of a field, bytes.
 const TEXT_MAX: usize = 512;
+
+/// A text as it fits into a field: one that is too long ends in the digest of the whole.
+#[must_use]
+pub fn fitting(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_MAX {
+        return Cow::Borrowed(text);
+    }
+    let end = format!("… (SHA-256 of the whole: {})", canonical::sha256_hex(text.as_bytes()));
+    let kept = text.floor_char_boundary(TEXT_MAX - end.len());
+    Cow::Owned(format!("{}{end}", &text[..kept]))
+}
 
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -423,5 +435,11 @@ mod tests {
         assert!(end.append(1, Act::new("a", "b", "x".repeat(TEXT_MAX + 1)), Stage::Done).is_err());
         assert_eq!(end, End::default());
         end.append(1, Act::new("a", "b", "x".repeat(TEXT_MAX)), Stage::Done).unwrap();
+        for long in ["x".repeat(TEXT_MAX + 1), "ä".repeat(TEXT_MAX)] {
+            let fits = fitting(&long);
+            assert!(fits.ends_with(&format!("{})", canonical::sha256_hex(long.as_bytes()))), "{fits}");
+            end.append(1, Act::new("a", "b", fits), Stage::Done).unwrap();
+        }
+        assert_eq!(fitting("short"), "short");
     }
 }

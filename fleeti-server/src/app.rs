@@ -116,7 +116,7 @@ impl App {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit(&self, tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
-        crate::db::audit::insert(tx, &new_id("audit"), now_s, actor, action, subject).await?;
+        crate::db::audit::insert(tx, &new_id("audit"), now_s, actor, action, &fleeti_pki::audit::fitting(subject)).await?;
         // The transaction holds the write lock, and who is woken waits for that.
         self.audit_waits.notify_one();
         Ok(())

@@ -160,8 +160,10 @@ fn makers(folder: &Path) -> Result<Makers> {
             let at = || path.display().to_string();
             let bytes = fs::read(&path).with_context(at)?;
             if path.extension().is_some_and(|e| e == "crl") {
-                let list = CertificateRevocationListDer::from_pem_slice(&bytes).map_or(bytes, |list| list.to_vec());
-                makers.look_at(&list).with_context(at)?;
+                let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().with_context(at)?;
+                // No PEM, but what makers publish: DER.
+                let lists = if lists.is_empty() { vec![CertificateRevocationListDer::from(bytes)] } else { lists };
+                lists.iter().try_for_each(|list| makers.look_at(list)).with_context(at)?;
                 continue;
             }
             for certificate in certificate::chain_from_pem(std::str::from_utf8(&bytes).with_context(at)?).with_context(at)? {

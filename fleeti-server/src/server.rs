@@ -1,6 +1,6 @@
 //! Starting and stopping.
 
-use crate::app::{App, AppRef};
+use crate::app::{App, AppRef, now_s};
 use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
@@ -200,6 +200,7 @@ async fn renew(app: AppRef) {
     loop {
         tokio::time::sleep(pause).await;
         pause = RENEW_INTERVAL;
+        trust::warnings(&app, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(e) = revocation::publish_list(&app).await {
             tracing::error!("the revocation list was not renewed: {e}");
             pause = RENEW_RETRY;

@@ -128,5 +128,6 @@ fn describe(s: &TrustStatus) -> String {
         0 => "no bundle was published; what `fleeti pki init` made counts".to_owned(),
         v => format!("bundle {v}, taken by {} of {} devices", s.devices_with_it, s.devices),
     };
-    format!("{taken}\n{}", s.intermediates.iter().map(line).collect::<Vec<_>>().join("\n"))
+    let warnings = s.warnings.iter().map(|warning| format!("warning: {warning}"));
+    [taken].into_iter().chain(s.intermediates.iter().map(line)).chain(warnings).collect::<Vec<_>>().join("\n")
 }

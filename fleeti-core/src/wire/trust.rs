@@ -42,6 +42,12 @@ pub struct TrustStatus {
     pub devices: u64,
     /// Those of them that have taken this bundle.
     pub devices_with_it: u64,
+    /// When the revocation list of the root in it ends, Unix seconds; there is none before the first bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_list_ends_s: Option<u64>,
+    /// What ends within a month, and what to do, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// An intermediate that counts.

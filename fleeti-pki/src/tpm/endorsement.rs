@@ -4,13 +4,16 @@
 use super::public::{EndorsementKey, Key};
 use crate::certificate::{self, Parsed};
 use crate::{Error, OrMalformed};
-use const_oid::ObjectIdentifier;
+use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::asn1::Uint;
 use der::{Decode, Reader};
 use fleeti_core::canonical::sha256_hex;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::CertificateList;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 /// tcg-kp-EKCertificate.
 const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
@@ -55,9 +58,27 @@ impl Kind {
 /// Makers whose TPMs are believed, and what they have taken back. Empty is a choice too: nothing is then genuine.
 #[derive(Debug, Default)]
 pub struct Makers {
-    anchors: Vec<(TrustAnchor<'static>, Kind)>,
-    lists: Vec<webpki::CertRevocationList<'static>>,
+    makers: Vec<Maker>,
+    /// The newest first: webpki looks into the first one that is about a certificate.
+    lists: Vec<List>,
     digest: String,
+}
+
+#[derive(Debug)]
+struct Maker {
+    anchor: TrustAnchor<'static>,
+    kind: Kind,
+    /// Issuer and serial number of its own certificate, as webpki has them.
+    named: (Vec<u8>, Vec<u8>),
+}
+
+#[derive(Debug)]
+struct List {
+    issuer: String,
+    /// How new it is: its number, and when it was made, Unix seconds.
+    newness: (Option<Uint>, u64),
+    ends_s: u64,
+    list: webpki::CertRevocationList<'static>,
 }
 
 /// What a certificate says of a TPM that one of the [`Makers`] made.
@@ -120,32 +141,55 @@ impl Makers {
             return Err(Error::Malformed { what: "certificate of a maker", detail: "it is not an authority's".into() });
         }
         let der = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&der).or_malformed("certificate of a maker")?;
-        self.anchors.push((anchor.to_owned(), kind));
+        let anchor = webpki::anchor_from_trusted_cert(&der).or_malformed("certificate of a maker")?.to_owned();
+        let own = webpki::EndEntityCert::try_from(&der).or_malformed("certificate of a maker")?;
+        let named = (own.issuer().to_vec(), own.serial().to_vec());
+        self.makers.push(Maker { anchor, kind, named });
         self.grown(kind.as_str(), &der);
         Ok(())
     }
 
-    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on. Its signature is verified when
-    /// it is of use; where it has ended, nothing that it is about is endorsed.
+    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on; of several by one issuer, at the
+    /// newest. Its signature is verified when it is of use. Where it has ended, nothing that it is about is endorsed.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything but a whole list that says when the next one comes (RFC 5280, 5).
+    /// [`Error::Malformed`] for anything but a list that says when the next one comes (RFC 5280, 5), a part of one or an
+    /// addition to one.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
-        let read = webpki::OwnedCertRevocationList::from_der(list).or_malformed("revocation list of a maker")?;
-        self.lists.push(read.into());
+        const WHAT: &str = "revocation list of a maker";
+        let read = CertificateList::<Rfc5280>::from_der(list).or_malformed(WHAT)?.tbs_cert_list;
+        let ends = read.next_update.ok_or(Error::Refused("the list of a maker does not say when the next one comes"))?;
+        let number = read.crl_extensions.iter().flatten().find(|e| e.extn_id == CrlNumber::OID);
+        let number = number.map(|e| CrlNumber::from_der(e.extn_value.as_bytes())).transpose().or_malformed(WHAT)?.map(|n| n.0);
+        let (since_s, ends_s) = (read.this_update.to_unix_duration().as_secs(), ends.to_unix_duration().as_secs());
+        let owned = webpki::OwnedCertRevocationList::from_der(list).or_malformed(WHAT)?;
+        self.lists.push(List { issuer: read.issuer.to_string(), newness: (number, since_s), ends_s, list: owned.into() });
+        self.lists.sort_by(|a, b| b.newness.cmp(&a.newness));
         self.grown("list", list);
         Ok(())
     }
 
-    /// SHA-256, hexadecimal: another one for other makers and lists, and for the same in another order.
+    /// Whose lists are looked at, and when each ends, Unix seconds.
+    pub fn lists(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.lists.iter().map(|list| (list.issuer.as_str(), list.ends_s))
+    }
+
+    /// SHA-256, hexadecimal, of whom is believed now: another one for other makers and lists, for the same in another order,
+    /// and once a list has ended.
     #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.digest
+    pub fn digest(&self, now_s: u64) -> String {
+        let ended = self.lists.iter().filter(|list| list.ends_s <= now_s).count();
+        sha256_hex(format!("{} {ended}", self.digest).as_bytes())
     }
 
     fn grown(&mut self, what: &str, der: &[u8]) {
         self.digest = sha256_hex(&[self.digest.as_bytes(), what.as_bytes(), der].concat());
+    }
+
+    /// Whether a maker's own certificate is on a list: no certificate leads to it through that one.
+    fn is_revoked(&self, maker: &Maker) -> bool {
+        let (issuer, serial) = &maker.named;
+        self.lists.iter().any(|l| l.list.issuer() == issuer.as_slice() && !matches!(l.list.find_serial(serial), Ok(None)))
     }
 
     /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it and its maker, DER.
@@ -173,13 +217,14 @@ impl Makers {
         };
         let leaf = CertificateDer::from(leaf);
         let end = webpki::EndEntityCert::try_from(&leaf).map_err(chain)?;
-        let anchors: Vec<_> = self.anchors.iter().map(|(anchor, _)| anchor.clone()).collect();
+        let believed: Vec<_> = self.makers.iter().filter(|maker| !self.is_revoked(maker)).collect();
+        let anchors: Vec<_> = believed.iter().map(|maker| maker.anchor.clone()).collect();
         let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
         // Not `required`: the certificates between have no such usage, and need none.
         let usage = webpki::KeyUsage::required_if_present(EK_CERTIFICATE_DER);
-        let lists: Vec<_> = self.lists.iter().collect();
-        // Who publishes none revokes none; a list that is there counts for every certificate of its issuer.
+        let lists: Vec<_> = self.lists.iter().map(|l| &l.list).collect();
+        // Who publishes none revokes none.
         let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_depth(webpki::RevocationCheckDepth::Chain)
@@ -188,8 +233,8 @@ impl Makers {
                 .build()
         });
         let path = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, now, usage, revocation, None).map_err(chain)?;
-        let found = self.anchors.iter().find(|(anchor, _)| anchor == path.anchor());
-        found.map(|(_, kind)| *kind).ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
+        let found = believed.iter().find(|maker| maker.anchor == *path.anchor());
+        found.map(|maker| maker.kind).ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
     }
 }
 

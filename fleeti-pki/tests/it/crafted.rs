@@ -402,6 +402,9 @@ fn a_release_that_only_the_device_names_is_told_from_its_own() {
     let both = Known { not_given: Some((named.clone(), None)), ..own.clone() };
     assert_eq!(started(&both).3, "release");
     // And it counts only as a whole.
+    let image = fleeti_pki::attestation::appraisal::Reference { kernel_image: [7; 32], ..named.clone() };
+    let foreign = Known { boot_loaders: vec![loader], not_given: Some((image, Some(loader))), ..only_named.clone() };
+    assert_eq!(started(&foreign).3, "kernel-image-foreign");
     let other = fleeti_pki::attestation::appraisal::Reference { register_11: [7; 32], ..named };
     let partly = Known { not_given: Some((other, Some(loader))), ..only_named };
     assert_eq!(started(&partly).3, "register-11");

@@ -182,6 +182,12 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     makers.verify(&kept, &theirs, now_s()).unwrap();
     assert_eq!(makers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(), NotEndorsed::OldList);
 
+    for both in [[&list[..], &nobody], [&nobody, &list]] {
+        assert_eq!(believed(&both).verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked, "the newest one counts");
+    }
+    let itself = believed(&[&maker.list(&[der(&maker)]).unwrap()]).verify(&kept, &theirs, now_s());
+    assert!(matches!(itself, Err(NotEndorsed::Chain(_))), "a maker that is itself on a list: {itself:?}");
+
     // In the maker's name, by another key: its issuer is not to be told from the maker, and so it counts for neither.
     let forged = believed(&[&Maker::with_lists().unwrap().list(&[]).unwrap()]);
     let refused = forged.verify(&kept, &theirs, now_s()).unwrap_err();
@@ -190,8 +196,10 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     for (what, list) in [("cut off", &list[..list.len() - 1]), ("bytes behind it", &[&list[..], &[0]].concat()), ("none", &its[0])] {
         assert!(makers.look_at(list).is_err(), "{what}");
     }
-    assert_ne!(believed(&[&list]).digest(), believed(&[]).digest());
-    assert_ne!(believed(&[&list]).digest(), believed(&[&nobody]).digest());
+    let (one, now) = (believed(&[&list]), now_s());
+    assert_ne!(one.digest(now), believed(&[]).digest(now));
+    assert_ne!(one.digest(now), believed(&[&nobody]).digest(now));
+    assert_ne!(one.digest(now), one.digest(now + 2 * 86_400), "it has ended");
 }
 
 /// Certificates by a maker that is believed, for the right key, with one defect each.

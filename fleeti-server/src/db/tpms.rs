@@ -58,7 +58,16 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>,
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
-/// Devices whose TPMs were judged by other makers and lists than these, and came with certificates.
+/// TPMs of before it was kept who judged them were judged by these.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
+    sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''").bind(by).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Devices whose TPMs were judged by other makers and lists than these.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -69,21 +78,20 @@ pub async fn judged_by_others(pool: &SqlitePool, than: &str, limit: u32) -> Resu
         #[sqlx(flatten)]
         tpm: TpmRow,
     }
-    let sql = "SELECT * FROM device_tpms WHERE judged_by < $1 AND certificates <> x'' \
-               UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 AND certificates <> x'' LIMIT $2";
+    let sql = "SELECT * FROM device_tpms WHERE judged_by < $1 \
+               UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 LIMIT $2";
     let rows: Vec<Row> = sqlx::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
     rows.into_iter().map(|row| Ok((row.device.parse().map_err(AppError::internal)?, row.tpm))).collect()
 }
 
-/// Who made the TPM of a device, judged anew; not if it came with others meanwhile.
+/// Who made the TPM of a device, judged anew; `false` when it was judged meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_maker(tx: &mut Tx<'_>, device: &DeviceId, before: &TpmRow, maker: &Maker) -> Result<(), AppError> {
-    let sql = "UPDATE device_tpms SET maker = $3, description = $4, judged_by = $5 WHERE device = $1 AND certificates = $2";
-    let query = sqlx::query(sql).bind(device.as_str()).bind(&before.certificates).bind(&maker.kind).bind(&maker.description);
-    query.bind(&maker.judged_by).execute(&mut **tx).await?;
-    Ok(())
+pub async fn set_maker(tx: &mut Tx<'_>, device: &DeviceId, before: &TpmRow, maker: &Maker) -> Result<bool, AppError> {
+    let sql = "UPDATE device_tpms SET maker = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
+    let query = sqlx::query(sql).bind(device.as_str()).bind(&before.maker.judged_by).bind(&maker.kind).bind(&maker.description);
+    Ok(query.bind(&maker.judged_by).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// What became of a binding.

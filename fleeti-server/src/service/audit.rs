@@ -5,7 +5,8 @@ use crate::db;
 use crate::error::AppError;
 use crate::service::signing;
 use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
-use fleeti_pki::audit::{Act, Entry};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::{Act, Entry, fitting};
 use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};
 use futures::future::join_all;
 use std::collections::HashSet;
@@ -27,7 +28,19 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     db::audit::remove(&mut tx, &known).await?;
     tx.commit().await?;
-    while enter_waiting(app).await? {}
+    loop {
+        match enter_waiting(app).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            // There are more than the signer takes in a minute: they are carried to it beside everything else.
+            Err(e) if e.code() == Code::Unavailable && checkpoint(app).await.is_ok() => {
+                tracing::error!("acts wait for the audit log: {e}");
+                app.audit_waits.notify_one();
+                break;
+            }
+            Err(e) => return Err(e),
+        }
+    }
     super::releases::enter_in_log(app).await
 }
 
@@ -60,13 +73,27 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
         return Ok(false);
     }
     // Asked in their order, answered together; what was entered is not entered again, whatever becomes of the others.
-    let entered = join_all(acts.iter().map(|act| enter(app, act.clone()))).await;
+    let entered = join_all(acts.iter().map(|act| enter_or_say(app, act))).await;
     let ids: Vec<_> = acts.iter().zip(&entered).filter(|(_, e)| e.is_ok()).filter_map(|(act, _)| act.id.as_deref()).collect();
     let mut tx = app.db.write().await?;
     db::audit::remove(&mut tx, &ids).await?;
     tx.commit().await?;
     entered.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(true)
+}
+
+/// What the signer refuses waits no longer, and is not lost: that it was refused is entered.
+const REFUSED: &str = "audit.refused";
+
+async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
+    match enter(app, act.clone()).await {
+        Err(e) if e.code() == Code::Conflict => {
+            tracing::error!("{} {} {} is not in the audit log: {e}", act.actor, act.action, act.subject);
+            let said = format!("{} {} {}: {e}", act.actor, act.action, act.subject);
+            enter(app, Act { id: act.id.clone(), ..Act::new("server", REFUSED, fitting(&said)) }).await
+        }
+        other => other,
+    }
 }
 
 /// Enters an act; gives the number of its entry.

@@ -90,11 +90,12 @@ type Judged = (DeviceId, Subject, AttestationRow);
 async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppError>>, AppError> {
     let ids: Vec<_> = answers.iter().map(|(device, ..)| device).collect();
     let named: Vec<_> = answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
+    // Before anything is read: what changes meanwhile is looked at again.
+    let asked_then = app.policies.changes();
     let mut connection = app.db.pool().acquire().await?;
     let mut subjects = attestations::subjects(&mut connection, &ids).await?;
     let mut logs = attestations::logs(&mut connection, &named).await?;
     drop(connection);
-    let asked_then = app.policies.changes();
     let releases = releases_of(app, subjects.values()).await?;
     let ready: Vec<Result<Ready, AppError>> = answers
         .into_iter()

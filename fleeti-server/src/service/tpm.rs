@@ -30,6 +30,11 @@ const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
 const REFUSED: &str = "device.tpm-refused";
 /// TPMs whose makers are judged in one transaction.
 const JUDGED_TOGETHER: u32 = 128;
+/// How often it is looked whether a list has ended, and how soon after a fault.
+const JUDGED_EVERY: Duration = Duration::from_secs(3600);
+const JUDGED_AGAIN: Duration = Duration::from_secs(60);
+/// Most characters of what is said of a TPM's maker.
+const DESCRIPTION_MAX: usize = 200;
 /// Alarms that are remembered.
 const ALARMS_MAX: usize = 4096;
 
@@ -137,53 +142,62 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
     let maker = maker(app, &endorsement, &certificates);
-    let row = TpmRow::new(ek_sha256, keys, certificates.concat(), maker, now_s());
+    // What does not come apart again as it was put together is no certificates, and endorses nothing.
+    let together = certificates.concat();
+    let together = if endorsement::each_of(&together).eq(certificates.iter().map(Vec::as_slice)) { together } else { vec![] };
+    let row = TpmRow::new(ek_sha256, keys, together, maker, now_s());
     Ok(Shown { endorsement, attestation, row })
 }
 
 fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Maker {
-    let (kind, description) = match app.pki.makers.verify(endorsement, certificates, now_s()) {
+    let now = now_s();
+    let (kind, description) = match app.pki.makers.verify(endorsement, certificates, now) {
         Ok(e) => (Some(e.kind.as_str().to_owned()), format!("{} {} {}", e.manufacturer, e.model, e.version)),
         Err(e) => (None, e.to_string()),
     };
-    Maker { kind, description, judged_by: app.pki.makers.digest().to_owned() }
+    // What a certificate holds is somebody else's word.
+    let description = description.chars().take(DESCRIPTION_MAX).collect();
+    Maker { kind, description, judged_by: app.pki.makers.digest(now) }
 }
 
-/// Judges anew who made the TPMs of devices, where other makers are believed by now, or other revocation lists are there. What
-/// is known of devices by their TPMs changes with it.
+/// Judges anew who made the TPMs of devices, where other makers are believed by now, other revocation lists are there, or one has
+/// ended. What is known of devices by their TPMs changes with it.
 pub async fn judge_makers_anew(app: AppRef) {
     loop {
-        match judge_some(&app).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            // They keep the makers that they had, until the next start.
-            Err(e) => return tracing::error!("the makers of TPMs were not looked at anew: {e}"),
-        }
+        let pause = match judge_some(&app).await {
+            Ok(true) => continue,
+            Ok(false) => JUDGED_EVERY,
+            Err(e) => {
+                tracing::error!("the makers of TPMs were not looked at anew: {e}");
+                JUDGED_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// Whether there may be more.
 async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
-    let rows = tpms::judged_by_others(app.db.pool(), app.pki.makers.digest(), JUDGED_TOGETHER).await?;
+    let by = app.pki.makers.digest(now_s());
+    let rows = tpms::judged_by_others(app.db.pool(), &by, JUDGED_TOGETHER).await?;
     if rows.is_empty() {
         return Ok(false);
     }
+    // Before it was kept, nobody had changed anything that is known of.
+    if rows.iter().any(|(_, row)| row.maker.judged_by.is_empty()) {
+        let mut tx = app.db.write().await?;
+        tpms::set_judged(&mut tx, &by).await?;
+        tx.commit().await?;
+        return Ok(true);
+    }
     let judge = Arc::clone(app);
-    let judged = tokio::task::spawn_blocking(move || {
-        let anew = |(device, row): (DeviceId, TpmRow)| {
-            let certificates: Vec<Vec<u8>> = endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
-            let key = Public::parse(&decoded("endorsement_key", &row.endorsement_key)?).map_err(AppError::internal)?;
-            let maker = maker(&judge, &EndorsementKey::new(key).map_err(AppError::internal)?, &certificates);
-            Ok::<_, AppError>((device, row, maker))
-        };
-        rows.into_iter().map(anew).collect::<Result<Vec<_>, _>>()
-    });
-    let judged = judged.await.map_err(AppError::internal)??;
+    let judged =
+        tokio::task::spawn_blocking(move || rows.into_iter().map(|(device, row)| (anew(&judge, &row), device, row)).collect::<Vec<_>>());
+    let judged = judged.await.map_err(AppError::internal)?;
     let mut changed = Vec::new();
     let mut tx = app.db.write().await?;
-    for (device, row, maker) in judged {
-        tpms::set_maker(&mut tx, &device, &row, &maker).await?;
-        if row.maker.kind != maker.kind {
+    for (maker, device, row) in judged {
+        if tpms::set_maker(&mut tx, &device, &row, &maker).await? && row.maker.kind != maker.kind {
             let kind = maker.kind.as_deref().unwrap_or("nobody that is believed");
             app.audit(&mut tx, now_s(), "server", "device.tpm-maker", &format!("{device} {kind}: {}", maker.description)).await?;
             changed.push(device);
@@ -193,6 +207,19 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     app.policies.touch();
     policy::reappraise_all(app, &changed).await;
     Ok(true)
+}
+
+/// By what the TPM came with. Whoever came before that was kept has to show it again.
+fn anew(app: &App, row: &TpmRow) -> Maker {
+    let certificates: Vec<Vec<u8>> = endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
+    let key = decoded("endorsement_key", &row.endorsement_key).and_then(|area| {
+        let public = Public::parse(&area).map_err(|e| invalid("endorsement_key", e))?;
+        EndorsementKey::new(public).map_err(|e| invalid("endorsement_key", e))
+    });
+    match key {
+        Ok(key) => maker(app, &key, &certificates),
+        Err(e) => Maker { kind: None, description: e.to_string(), judged_by: app.pki.makers.digest(now_s()) },
+    }
 }
 
 /// A secret that only the TPM which was shown gives away, and only for that attestation key.

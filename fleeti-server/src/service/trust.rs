@@ -21,6 +21,10 @@ use x509_cert::Certificate;
 
 /// So many of a hundred devices must have taken a bundle before its new intermediate signs.
 const TAKEN_OF_100: u64 = 99;
+/// What ends within this time is told: a ceremony takes its people, and a rotation its devices.
+const SOON_S: u64 = 30 * 86_400;
+/// The same of the lists of those who make TPMs, which publish new ones by the week.
+const LIST_SOON_S: u64 = 2 * 86_400;
 
 /// An intermediate that counts.
 #[derive(Clone)]
@@ -48,6 +52,7 @@ impl Accepted {
 #[derive(Clone)]
 pub struct Trust {
     version: u64,
+    root_list_ends_s: Option<u64>,
     accepted: Vec<Accepted>,
     device: Accepted,
     server: Accepted,
@@ -58,6 +63,19 @@ impl Trust {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+    /// What ends soon, or has ended, and nothing here can make anew, in words. What only counts may end: that is a rotation's end.
+    fn warnings(&self, now_s: u64) -> Vec<String> {
+        let list = self
+            .root_list_ends_s
+            .and_then(|at| ends(at, now_s, SOON_S))
+            .map(|ends| format!("the root's revocation list {ends}, and no bundle is taken then: hold a ceremony (`fleeti pki root crl`)"));
+        let issuing = [(Purpose::Device, &self.device), (Purpose::Server, &self.server)].into_iter().filter_map(|(purpose, a)| {
+            let ends = ends(certificate::not_after_s(&a.certificate), now_s, SOON_S)?;
+            let name = a.certificate.tbs_certificate().subject();
+            Some(format!("the {} intermediate {name} {ends}: have the root sign another one (`fleeti pki root sign`)", purpose.as_str()))
+        });
+        list.into_iter().chain(issuing).collect()
     }
     /// Signs devices.
     #[must_use]
@@ -75,19 +93,40 @@ impl Trust {
     }
 }
 
+/// When something ends, in words, if that is soon.
+fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
+    match at_s.checked_sub(now_s) {
+        None => Some("has ended".into()),
+        Some(left_s) if left_s < soon_s => Some(format!("ends in {} days", left_s / 86_400)),
+        Some(_) => None,
+    }
+}
+
+/// What ends soon, or has ended, and people have to make anew, in words.
+#[must_use]
+pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
+    let lists = app.pki.makers.lists().filter_map(|(maker, at)| {
+        let ends = ends(at, now_s, LIST_SOON_S)?;
+        Some(format!(
+            "the revocation list of {maker}, who makes TPMs, {ends}, and none of them is believed then: put its newest one into tpm-makers"
+        ))
+    });
+    app.trust.load().warnings(now_s).into_iter().chain(lists).collect()
+}
+
 /// What counts, by the newest bundle, or, before the first, by the `public` folder.
 ///
 /// # Errors
 /// When the bundle in the database is not by the root, or no intermediate of it can sign.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
-    let (version, accepted) = match db::trust::newest(db.pool()).await? {
+    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool()).await? {
         Some(signed) => {
             let bundle = bundle::read(&signed, &pki.root)?;
-            (bundle.version(), accepted(&bundle)?)
+            (bundle.version(), Some(VerifiedList::read(bundle.crl(), &pki.root)?.next_update_s()), accepted(&bundle)?)
         }
         None => {
             let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
-            (0, both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?)
+            (0, None, both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?)
         }
     };
     let chosen = db::trust::issuing(db.pool()).await?;
@@ -99,7 +138,7 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
         found.cloned().ok_or_else(missing)
     };
     let (device, server) = (signs(Purpose::Device)?, signs(Purpose::Server)?);
-    Ok(Trust { version, device, server, accepted })
+    Ok(Trust { version, root_list_ends_s, device, server, accepted })
 }
 
 fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
@@ -249,7 +288,14 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
         is_issuing: [&trust.device.sha256, &trust.server.sha256].contains(&&a.sha256),
         has_key: keys.contains(&a.sha256),
     };
-    Ok(TrustStatus { version: trust.version(), intermediates: trust.accepted.iter().map(shown).collect(), devices, devices_with_it })
+    Ok(TrustStatus {
+        version: trust.version(),
+        intermediates: trust.accepted.iter().map(shown).collect(),
+        devices,
+        devices_with_it,
+        root_list_ends_s: trust.root_list_ends_s,
+        warnings: warnings(app, now_s()),
+    })
 }
 
 /// The newest bundle, for devices.

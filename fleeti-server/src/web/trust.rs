@@ -16,6 +16,8 @@ struct Trust {
     version: u64,
     devices: u64,
     devices_with_it: u64,
+    list_ends: Option<String>,
+    warnings: Vec<String>,
     intermediates: Vec<Row>,
 }
 
@@ -36,7 +38,9 @@ impl From<Intermediate> for Row {
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let TrustStatus { version, intermediates, devices, devices_with_it } = trust::status(&app).await?;
+    let TrustStatus { version, intermediates, devices, devices_with_it, root_list_ends_s, warnings } = trust::status(&app).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
-    show!(request, Trust { page: Page::new("/trust", &request, &["device"]), version, devices, devices_with_it, intermediates })
+    let list_ends = root_list_ends_s.map(shown::time);
+    let page = Page::new("/trust", &request, &["device"]);
+    show!(request, Trust { page, version, devices, devices_with_it, list_ends, warnings, intermediates })
 }

@@ -128,6 +128,14 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let now = world.client.import_bundle(&third).await.unwrap();
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
+    // What people have to make anew is told while there is time.
+    let ends = now.root_list_ends_s.unwrap();
+    let told = |now_s| fleeti_server::service::trust::warnings(&world.server.app, now_s);
+    assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
+    assert!(told(ends - 29 * 86_400)[0].contains("the root's revocation list ends in 29 days"));
+    let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
+    let all = told(issuing().max().unwrap() + 1);
+    assert!(all.len() == 3 && all.iter().all(|warning| warning.contains(" has ended")), "{all:?}");
 
     // The old device never takes it, the agent does; nothing is switched behind the old one's back.
     until("the agent takes the bundle", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
