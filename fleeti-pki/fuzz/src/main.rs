@@ -68,8 +68,11 @@ const READERS: &[(&str, Reader)] = &[
     }),
     ("auth", |data| {
         for variable in [BootVariable::Db, BootVariable::Dbx, BootVariable::Pk] {
-            let _ = AuthenticatedWrite::verify(data, variable, false, &SOMEBODY.certificate);
+            if let Ok(write) = AuthenticatedWrite::verify(data, variable, false, &SOMEBODY.certificate) {
+                assert_eq!(uefi::value(data).ok(), Some(write.value));
+            }
         }
+        let _ = uefi::value(data);
     }),
     ("program", |data| {
         let _ = authenticode::check_uki(data);
@@ -100,6 +103,11 @@ const READERS: &[(&str, Reader)] = &[
     ("crl", |data| {
         let _ = VerifiedList::read(data, &SOMEBODY.certificate);
         let _ = crl::entries(data);
+        let mut makers = Makers::default();
+        if makers.look_at(data).is_ok() {
+            let _ = makers.lists().map(|(maker, ends_s)| maker.len() as u64 + ends_s).max();
+            let _ = makers.verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+        }
     }),
     ("manifest", |data| {
         let _ = BootProof::parse(data);

@@ -3,7 +3,7 @@
 use fleeti_pki::certificate;
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::endorsement::{self, Kind, Makers, NotEndorsed};
 use fleeti_pki::tpm::public::{AttestationKey, DeviceKey, EndorsementKey, Public};
 use fleeti_testkit::tpm::{Maker, Tpm};
 
@@ -112,7 +112,7 @@ fn a_key_of_the_tpm_is_certified_by_its_attestation_key() {
 }
 
 /// Certificates of the endorsement keys, DER, from the TPM's memory.
-fn endorsement(tpm: &Tpm, index: &str) -> Vec<u8> {
+fn certificate_at(tpm: &Tpm, index: &str) -> Vec<u8> {
     tpm.tool(&format!("tpm2_nvread {index} -o certificate")).unwrap();
     tpm.file("certificate").unwrap()
 }
@@ -126,7 +126,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     tpm.tools("tpm2_createek -c ek.ctx -G rsa -u rsa.pub\n tpm2_flushcontext -t\n tpm2_createek -c ek.ctx -G ecc384 -u ecc.pub").unwrap();
     let rsa = EndorsementKey::new(public(&tpm, "rsa.pub")).unwrap();
     let ecc = EndorsementKey::new(public(&tpm, "ecc.pub")).unwrap();
-    let (rsa_certificate, ecc_certificate) = (endorsement(&tpm, "0x1c00002"), endorsement(&tpm, "0x1c00016"));
+    let (rsa_certificate, ecc_certificate) = (certificate_at(&tpm, "0x1c00002"), certificate_at(&tpm, "0x1c00016"));
 
     let nobody = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
     assert!(matches!(nobody, Err(NotEndorsed::Chain(_))), "{nobody:?}: nobody is believed until somebody is");
@@ -154,18 +154,21 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     // Another maker's TPM, whose maker nobody believes.
     other.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
     let theirs = EndorsementKey::new(public(&other, "rsa.pub")).unwrap();
-    assert!(matches!(refused(&theirs, &[endorsement(&other, "0x1c00002"), der(&stranger)]), NotEndorsed::Chain(_)));
+    assert!(matches!(refused(&theirs, &[certificate_at(&other, "0x1c00002"), der(&stranger)]), NotEndorsed::Chain(_)));
     assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
 }
 
 #[test]
 fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_has_ended() {
+    let read = |bytes: &[u8]| endorsement::each_of(bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (sequence, number) = ([0x30, 1, 0], [2, 1, 0]);
+    assert_eq!(read(&[sequence, sequence, number, sequence].concat()), [sequence, sequence], "up to what begins none");
     let maker = Maker::with_lists().unwrap();
     let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&maker).unwrap());
     let der = |maker: &Maker| certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap()).unwrap();
     let shown = |tpm: &Tpm| {
         tpm.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
-        (EndorsementKey::new(public(tpm, "rsa.pub")).unwrap(), [endorsement(tpm, "0x1c00002")])
+        (EndorsementKey::new(public(tpm, "rsa.pub")).unwrap(), [certificate_at(tpm, "0x1c00002")])
     };
     let ((taken, its), (kept, theirs)) = (shown(&tpm), shown(&other));
     let believed = |lists: &[&[u8]]| {
