@@ -13,6 +13,7 @@
 //! ```
 
 use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
 use fleeti_core::wire::attestation::CHALLENGE_S;
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
@@ -117,8 +118,8 @@ pub struct Pki {
     pub release_keys: ReleaseKeys,
     /// Who signs the audit log's statements.
     pub log: LogKey,
-    /// Who makes TPMs that are believed.
-    pub makers: Makers,
+    /// Who makes TPMs that are believed; read again while the server runs.
+    pub makers: ArcSwap<Makers>,
 }
 
 impl Pki {
@@ -143,15 +144,18 @@ impl Pki {
             root,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
             log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
-            makers: makers(&folder.join("tpm-makers"))?,
+            makers: ArcSwap::from_pointee(makers(data)?),
         })
     }
 }
 
 /// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes, and every revocation
 /// list (`*.crl`, DER or PEM) beside them.
-fn makers(folder: &Path) -> Result<Makers> {
-    let mut makers = Makers::default();
+///
+/// # Errors
+/// Names the file that is malformed.
+pub fn makers(data: &Path) -> Result<Makers> {
+    let (folder, mut makers) = (data.join("pki/tpm-makers"), Makers::default());
     for kind in Kind::ALL {
         let Ok(entries) = fs::read_dir(folder.join(kind.as_str())) else { continue };
         let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

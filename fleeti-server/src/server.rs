@@ -175,7 +175,7 @@ impl Server {
             tokio::spawn(renew(Arc::clone(&app))),
             tokio::spawn(intake::run(Arc::clone(&app), applicants)),
             tokio::spawn(evidence::run(Arc::clone(&app), answers)),
-            tokio::spawn(tpm::judge_makers_anew(Arc::clone(&app))),
+            tokio::spawn(tpm::judge_makers(Arc::clone(&app))),
             tokio::spawn(audit::carry(Arc::clone(&app))),
             tokio::spawn(notice::run(Arc::clone(&app))),
         ];

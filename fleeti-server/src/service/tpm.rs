@@ -2,6 +2,7 @@
 //! vouches for the keys that it holds.
 
 use crate::app::{App, AppRef, new_id, now_s};
+use crate::config::makers;
 use crate::db::tpms::{self, Bound, Maker, TpmRow};
 use crate::error::AppError;
 use crate::service::{intake, policy};
@@ -30,7 +31,7 @@ const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
 const REFUSED: &str = "device.tpm-refused";
 /// TPMs whose makers are judged in one transaction.
 const JUDGED_TOGETHER: u32 = 128;
-/// How often it is looked whether a list has ended, and how soon after a fault.
+/// How often makers and lists are read, and how soon after a fault.
 const JUDGED_EVERY: Duration = Duration::from_secs(3600);
 const JUDGED_AGAIN: Duration = Duration::from_secs(60);
 /// Most characters of what is said of a TPM's maker.
@@ -150,35 +151,43 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
 }
 
 fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Maker {
-    let now = now_s();
-    let (kind, description) = match app.pki.makers.verify(endorsement, certificates, now) {
+    let (makers, now) = (app.pki.makers.load(), now_s());
+    let (kind, description) = match makers.verify(endorsement, certificates, now) {
         Ok(e) => (Some(e.kind.as_str().to_owned()), format!("{} {} {}", e.manufacturer, e.model, e.version)),
         Err(e) => (None, e.to_string()),
     };
     // What a certificate holds is somebody else's word.
     let description = description.chars().take(DESCRIPTION_MAX).collect();
-    Maker { kind, description, judged_by: app.pki.makers.digest(now) }
+    Maker { kind, description, judged_by: makers.digest(now) }
 }
 
-/// Judges anew who made the TPMs of devices, where other makers are believed by now, other revocation lists are there, or one has
-/// ended. What is known of devices by their TPMs changes with it.
-pub async fn judge_makers_anew(app: AppRef) {
+/// Judges anew who made the TPMs of devices, now and every hour.
+pub async fn judge_makers(app: AppRef) {
     loop {
-        let pause = match judge_some(&app).await {
-            Ok(true) => continue,
-            Ok(false) => JUDGED_EVERY,
-            Err(e) => {
-                tracing::error!("the makers of TPMs were not looked at anew: {e}");
-                JUDGED_AGAIN
-            }
-        };
-        tokio::time::sleep(pause).await;
+        let judged = judge_makers_anew(&app).await;
+        if let Err(e) = &judged {
+            tracing::error!("the makers of TPMs were not looked at anew: {e}");
+        }
+        tokio::time::sleep(if judged.is_ok() { JUDGED_EVERY } else { JUDGED_AGAIN }).await;
     }
+}
+
+/// Reads anew who is believed, and judges by it the TPMs of devices, where other makers are believed by now, other revocation lists
+/// are there, or one has ended. What is known of devices by their TPMs changes with it.
+///
+/// # Errors
+/// When a file cannot be read: then those count that were read last. When the database does not answer.
+pub async fn judge_makers_anew(app: &AppRef) -> Result<(), AppError> {
+    let data = app.config.data.clone();
+    let read = tokio::task::spawn_blocking(move || makers(&data)).await.map_err(AppError::internal)?;
+    let unread = read.map(|makers| app.pki.makers.store(Arc::new(makers))).map_err(|e| AppError::internal(format!("{e:#}")));
+    while judge_some(app).await? {}
+    unread
 }
 
 /// Whether there may be more.
 async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
-    let by = app.pki.makers.digest(now_s());
+    let by = app.pki.makers.load().digest(now_s());
     let rows = tpms::judged_by_others(app.db.pool(), &by, JUDGED_TOGETHER).await?;
     if rows.is_empty() {
         return Ok(false);
@@ -218,7 +227,7 @@ fn anew(app: &App, row: &TpmRow) -> Maker {
     });
     match key {
         Ok(key) => maker(app, &key, &certificates),
-        Err(e) => Maker { kind: None, description: e.to_string(), judged_by: app.pki.makers.digest(now_s()) },
+        Err(e) => Maker { kind: None, description: e.to_string(), judged_by: app.pki.makers.load().digest(now_s()) },
     }
 }
 

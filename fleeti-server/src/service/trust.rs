@@ -105,7 +105,8 @@ fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
 /// What ends soon, or has ended, and people have to make anew, in words.
 #[must_use]
 pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
-    let lists = app.pki.makers.lists().filter_map(|(maker, at)| {
+    let makers = app.pki.makers.load();
+    let lists = makers.lists().filter_map(|(maker, at)| {
         let ends = ends(at, now_s, LIST_SOON_S)?;
         Some(format!(
             "the revocation list of {maker}, who makes TPMs, {ends}, and none of them is believed then: put its newest one into tpm-makers"

@@ -11,6 +11,7 @@ use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_server::config::Config;
+use fleeti_server::service::tpm::judge_makers_anew;
 use fleeti_testkit::agent::Paths;
 use fleeti_testkit::agent::privileged::measured;
 use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
@@ -400,6 +401,16 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
         assert_eq!(world.audit().await.matches("device.tpm-maker").count(), entered + changed, "{step}");
     }
     assert!(known(&world, &device).await.contains("no maker that is believed"));
+
+    // Neither has the server to start anew, and what cannot be read leaves what was read before.
+    let makers = world.dir.path().join("pki/tpm-makers/virtual");
+    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    std::fs::write(makers.join("list.crl"), nothing).unwrap();
+    judge_makers_anew(&world.server.app).await.unwrap();
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
+    std::fs::write(makers.join("list.crl"), "no list").unwrap();
+    assert!(judge_makers_anew(&world.server.app).await.unwrap_err().to_string().contains("list.crl"));
+    assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }
 
 #[actix_web::test]
