@@ -73,6 +73,8 @@ pub struct Limits {
     pub challenge_ms: u64,
     /// The proof that a TPM that was shown is there, milliseconds.
     pub proving_ms: u64,
+    /// What was found out about the device of an HTTPS connection is good for this long, milliseconds: what it proved grows old.
+    pub known_ms: u64,
     /// From one recovery key of a device to its next, seconds.
     pub recovery_key_s: u64,
 }
@@ -98,6 +100,7 @@ impl Config {
                 handshakes: 256,
                 challenge_ms: CHALLENGE_S * 1000,
                 proving_ms: 600_000,
+                known_ms: 60_000,
                 recovery_key_s: 30,
             },
         }

@@ -153,8 +153,8 @@ impl Makers {
     /// newest. Its signature is verified when it is of use. Where it has ended, nothing that it is about is endorsed.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything but a list that says when the next one comes (RFC 5280, 5), a part of one or an
-    /// addition to one.
+    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a whole list that says when the next one comes (RFC 5280,
+    /// 5): a part of one, and an addition to one, too.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
         const WHAT: &str = "revocation list of a maker";
         let read = CertificateList::<Rfc5280>::from_der(list).or_malformed(WHAT)?.tbs_cert_list;

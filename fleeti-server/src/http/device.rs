@@ -29,9 +29,6 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// How long a connection remembers what its device was granted.
-const KNOWN: Duration = Duration::from_secs(60);
-
 /// The one list of routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -125,7 +122,7 @@ impl FromRequest for AuthenticatedDevice {
             }
             let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
             *peer.known.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Known { epoch, until: Instant::now() + KNOWN, granted: granted.clone() });
+                Some(Known { epoch, until: Instant::now() + Duration::from_millis(app.config.limits.known_ms), granted: granted.clone() });
             Ok(Self { id, granted })
         })
     }

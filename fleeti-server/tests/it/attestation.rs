@@ -10,6 +10,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_core::wire::problem::Code;
 use fleeti_server::config::Config;
 use fleeti_server::service::tpm::judge_makers_anew;
 use fleeti_testkit::agent::Paths;
@@ -290,6 +291,9 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     assert_eq!(put_log(&world, &a, &sha256_hex(b"x"), b"y".to_vec()).await, StatusCode::UNPROCESSABLE_ENTITY);
     let large = put_log(&world, &a, &sha256_hex(b"x"), vec![0; (512 << 10) + 1]).await;
     assert_eq!(large, StatusCode::PAYLOAD_TOO_LARGE);
+    let much = vec![0; (512 << 10) + 1];
+    let kept = fleeti_server::service::attestation::keep_log(&world.server.app, &a.id, &sha256_hex(&much), &much).await;
+    assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "whoever calls it");
 }
 
 #[actix_web::test]

@@ -1,6 +1,6 @@
 //! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
 
-use crate::attestation::{Machine, PHASES, level, put_log, question, send, world};
+use crate::attestation::{Machine, PHASES, level, put_log, question, send, world_with};
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;
 use crate::rollout::{Measured, next_desired, publish_release, publish_release_that_measures, report, report_of, start};
@@ -36,7 +36,9 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
 /// A server that believes the maker of a machine's TPM, the device whose TPM that is, and its session.
 async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, TestDevice, Peer) {
     let maker = Maker::new().unwrap();
-    let (world, machine) = (world(&maker, true).await, machine(&maker));
+    // What an open connection was granted is asked again each time, as it is after a while.
+    let world = world_with(&maker, |config| (config.trusts_hypervisor, config.limits.known_ms) = (true, 0)).await;
+    let machine = machine(&maker);
     let device = world.enroll().await;
     machine.bind(&world, &device).await.unwrap();
     let peer = Peer::session(&world, &device).await;
@@ -79,11 +81,13 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
 
     // It was silent for too long: what it had proved is of no more use, until it proves it again.
+    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
     drop(peer);
     let mut tx = world.server.app.db.write().await.unwrap();
     let sql = "UPDATE attestations SET appraised_s = appraised_s - 3600, result = json_set(result, '$.appraised_s', appraised_s - 3600)";
     sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
+    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over a connection that was open");
     let http = world.https((*device.tls).clone());
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over HTTPS alone");
     let mut peer = Peer::session(&world, &device).await;
