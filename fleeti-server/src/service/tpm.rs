@@ -166,7 +166,7 @@ pub async fn judge_makers(app: AppRef) {
     loop {
         let judged = judge_makers_anew(&app).await;
         if let Err(e) = &judged {
-            tracing::error!("the makers of TPMs were not looked at anew: {e}");
+            tracing::error!("the makers of TPMs were not looked at anew: {e:#}");
         }
         tokio::time::sleep(if judged.is_ok() { JUDGED_EVERY } else { JUDGED_AGAIN }).await;
     }
@@ -177,12 +177,12 @@ pub async fn judge_makers(app: AppRef) {
 ///
 /// # Errors
 /// When a file cannot be read: then those count that were read last. When the database does not answer.
-pub async fn judge_makers_anew(app: &AppRef) -> Result<(), AppError> {
+pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
     let data = app.config.data.clone();
-    let read = tokio::task::spawn_blocking(move || makers(&data)).await.map_err(AppError::internal)?;
-    let unread = read.map(|makers| app.pki.makers.store(Arc::new(makers))).map_err(|e| AppError::internal(format!("{e:#}")));
+    let read = tokio::task::spawn_blocking(move || makers(&data)).await?;
+    let is_read = read.map(|makers| app.pki.makers.store(Arc::new(makers)));
     while judge_some(app).await? {}
-    unread
+    is_read
 }
 
 /// Whether there may be more.

@@ -413,7 +413,8 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
     judge_makers_anew(&world.server.app).await.unwrap();
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     std::fs::write(makers.join("list.crl"), "no list").unwrap();
-    assert!(judge_makers_anew(&world.server.app).await.unwrap_err().to_string().contains("list.crl"));
+    let unread = judge_makers_anew(&world.server.app).await.unwrap_err();
+    assert!(format!("{unread:#}").contains("list.crl"), "{unread:#}");
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }
 
