@@ -168,6 +168,13 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         world.client.accept_firmware(&device.id).await.unwrap();
         let audit = world.audit().await;
         assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.accept-firmware").count()), (1, 1), "{audit}");
+
+        // Who cannot hear is not asked.
+        let refusal = async |device| world.client.challenge_device(device).await.err().map_or(String::new(), |e| e.to_string());
+        assert!(refusal(&"dev-nobody".parse().unwrap()).await.contains("there is no device"));
+        drop(peer);
+        until("the server has noticed that it is gone", async || refusal(&device.id).await.contains("is not connected")).await;
+        assert_eq!(world.client.challenge_fleet(&"demo".parse().unwrap()).await.unwrap(), 0);
     }
 }
 
@@ -179,6 +186,11 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
     let forbidden = Err(StatusCode::FORBIDDEN);
 
+    let mut many = measured::identity(&machine.paths).unwrap().unwrap();
+    many.certificates = vec![many.certificates[0].clone(); 10];
+    let http = world.https(a.tls.as_ref().clone());
+    let refused = http.post(world.url("/tpm")).json(&many).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "more certificates than a chain has");
     // Shown is not proved.
     machine.show(&world, &a).await.unwrap();
     assert!(world.client.attestation(&a.id).await.unwrap().tpm.is_none());
@@ -282,6 +294,15 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     for alarm in ["device.contradicted", "device.tpm-refused"] {
         assert!(audit.lines().any(|l| l.contains(a.id.as_str()) && l.contains(alarm)), "no {alarm}: {audit}");
     }
+    // A register is written in one way.
+    let ways: [fn(&str) -> String; 2] = [|value| format!("0x{value}"), |value| value[2..].to_owned()];
+    for written in ways {
+        world.client.challenge_device(&a.id).await.unwrap();
+        let asked = question(&mut of_a, &a).await;
+        let mut answer = machine.answer(&world, &a, &asked).await;
+        answer.registers.entry(4).and_modify(|value| *value = written(value));
+        assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::PayloadFormatInvalid, "{}", answer.registers[&4]);
+    }
     world.client.challenge_device(&a.id).await.unwrap();
     let asked = question(&mut of_a, &a).await;
     let answer = machine.answer(&world, &a, &asked).await;
@@ -291,6 +312,7 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     assert_eq!(put_log(&world, &a, &sha256_hex(b"x"), b"y".to_vec()).await, StatusCode::UNPROCESSABLE_ENTITY);
     let large = put_log(&world, &a, &sha256_hex(b"x"), vec![0; (512 << 10) + 1]).await;
     assert_eq!(large, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(world.client.attestation(&"dev-nobody".parse().unwrap()).await.unwrap_err().to_string().contains("no device"));
     let much = vec![0; (512 << 10) + 1];
     let kept = fleeti_server::service::attestation::keep_log(&world.server.app, &a.id, &sha256_hex(&much), &much).await;
     assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "whoever calls it");
