@@ -117,11 +117,19 @@ pub fn write(write: &AuthenticatedWrite<'_>, certificate: &Certificate, signer: 
 /// # Errors
 /// [`Error::Malformed`] for another form.
 pub fn value(bytes: &[u8]) -> Result<&[u8], Error> {
-    parts(bytes).map(|(_, _, value)| value)
+    parts(bytes).map(|parts| parts.value)
 }
 
-/// EFI_VARIABLE_AUTHENTICATION_2 up to its certificate, that, and what is written.
-fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Error> {
+struct Parts<'a> {
+    /// EFI_VARIABLE_AUTHENTICATION_2 up to its certificate.
+    header: &'a [u8],
+    /// PKCS#7.
+    signed: &'a [u8],
+    /// What is written.
+    value: &'a [u8],
+}
+
+fn parts(bytes: &[u8]) -> Result<Parts<'_>, Error> {
     let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
     let header = bytes.get(..HEADER).ok_or_else(|| malformed("it is shorter than its header"))?;
     let length = header[TIME..TIME + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
@@ -131,7 +139,7 @@ fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Error> {
     }
     let end = length.checked_add(TIME).filter(|end| (HEADER..=bytes.len()).contains(end));
     let end = end.ok_or_else(|| malformed("its certificate leaves the file"))?;
-    Ok((header, &bytes[HEADER..end], &bytes[end..]))
+    Ok(Parts { header, signed: &bytes[HEADER..end], value: &bytes[end..] })
 }
 
 impl<'a> AuthenticatedWrite<'a> {
@@ -141,7 +149,7 @@ impl<'a> AuthenticatedWrite<'a> {
     /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or kind of write.
     pub fn verify(bytes: &'a [u8], variable: Variable, append: bool, certificate: &Certificate) -> Result<Self, Error> {
         let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
-        let (header, signed, value) = parts(bytes)?;
+        let Parts { header, signed, value } = parts(bytes)?;
         let year = u16::from_le_bytes([header[0], header[1]]);
         let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| header[at]);
         let time = DateTime::new(year, month, day, hour, minute, second).or_malformed("authenticated write")?;

@@ -171,7 +171,8 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
 
         // Who cannot hear is not asked.
         let refusal = async |device| world.client.challenge_device(device).await.err().map_or(String::new(), |e| e.to_string());
-        assert!(refusal(&"dev-nobody".parse().unwrap()).await.contains("there is no device"));
+        let nobody = "dev-nobody".parse().unwrap();
+        assert!(refusal(&nobody).await.contains("there is no device"));
         drop(peer);
         until("the server has noticed that it is gone", async || refusal(&device.id).await.contains("is not connected")).await;
         assert_eq!(world.client.challenge_fleet(&"demo".parse().unwrap()).await.unwrap(), 0);

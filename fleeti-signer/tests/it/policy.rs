@@ -90,7 +90,8 @@ fn nobody_writes_the_signers_own_entries() {
 #[test]
 fn more_than_the_limit_is_refused_until_the_next_minute() {
     let minute = NOW_S / 60 * 60;
-    let asked: [(Limits, fn(u64) -> Request); 3] = [
+    type Asked = fn(u64) -> Request;
+    let asked: [(Limits, Asked); 3] = [
         (Limits { certificates_per_minute: 2, ..Limits::default() }, |i| device(&format!("dev-{i}"), DEVICE_S_MIN)),
         (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList { revoked: vec![], issuer: None }),
         (Limits { records_per_minute: 2, ..Limits::default() }, |i| Request::Record {
