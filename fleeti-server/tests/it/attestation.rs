@@ -179,6 +179,21 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
     }
 }
 
+/// Both were asked while neither had it.
+#[actix_web::test]
+async fn a_tpm_that_two_devices_show_at_once_is_that_of_the_first_to_prove_it() {
+    let maker = Maker::new().unwrap();
+    let world = world(&maker, false).await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let machine = Machine::new(&maker);
+    let of_another_question = TpmProof { id: "tpm-other".into(), ..machine.proof(&machine.show(&world, &a).await.unwrap()) };
+    assert_eq!(prove(&world, &a, &of_another_question).await, Err(StatusCode::FORBIDDEN));
+    let (of_a, of_b) = (machine.show(&world, &a).await.unwrap(), machine.show(&world, &b).await.unwrap());
+    prove(&world, &a, &machine.proof(&of_a)).await.unwrap();
+    assert_eq!(prove(&world, &b, &machine.proof(&of_b)).await, Err(StatusCode::FORBIDDEN));
+    assert!(world.client.attestation(&b.id).await.unwrap().tpm.is_none());
+}
+
 #[actix_web::test]
 async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     let maker = Maker::new().unwrap();
