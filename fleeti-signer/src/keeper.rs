@@ -3,7 +3,7 @@
 
 use crate::boot::{self, BootWork, LastRelease};
 use crate::escrow::{self, EscrowWork};
-use crate::limits::{BY_PEOPLE_PER_MINUTE, Bucket, Exhausted, Limits};
+use crate::limits::{Buckets, Exhausted, Limits};
 use crate::log::{AuditLog, LogError};
 use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
 use crate::wire::{ENTRIES_MAX, Kept, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
@@ -148,13 +148,7 @@ enum Step {
 pub struct Keeper {
     keys: Keys,
     log: AuditLog,
-    issued: Bucket,
-    boots: Bucket,
-    releases: Bucket,
-    secrets: Bucket,
-    lists: Bucket,
-    records: Bucket,
-    by_people: Bucket,
+    left: Buckets,
     release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
@@ -168,15 +162,7 @@ impl Keeper {
     pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
         fast::gather_entropy()?;
         let log = AuditLog::open(log, &keys.log)?;
-        let issued = Bucket::new("--certificates-per-minute", limits.certificates_per_minute);
-        let boots = Bucket::new("--boot-per-minute", limits.boot_per_minute);
-        let releases = Bucket::new("--releases-per-minute", limits.releases_per_minute);
-        let secrets = Bucket::new("--secrets-per-minute", limits.secrets_per_minute);
-        let lists = Bucket::new("--lists-per-minute", limits.lists_per_minute);
-        let records = Bucket::new("--records-per-minute", limits.records_per_minute);
-        let by_people = Bucket::new("fixed", BY_PEOPLE_PER_MINUTE);
-        let release = LastRelease::default();
-        Ok(Self { keys, log, issued, boots, releases, secrets, lists, records, by_people, release, stated: None })
+        Ok(Self { keys, log, left: Buckets::new(limits), release: LastRelease::default(), stated: None })
     }
 
     /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
@@ -270,7 +256,7 @@ impl Keeper {
         if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
             return Ok(Step::Refused(Refusal::Wrong(format!("{} is written by the signer alone", act.action))));
         }
-        if let Err(exhausted) = self.records.take(now_s) {
+        if let Err(exhausted) = self.left.records.take(now_s) {
             return Ok(Step::Refused(exhausted.into()));
         }
         match self.log.append(now_s, act, Stage::Done) {
@@ -294,7 +280,7 @@ impl Keeper {
         }
         find(&self.keys.device, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
-        self.issued.take(now_s)?;
+        self.left.issued.take(now_s)?;
         let act = Act::new("server", "certificate.device", id.as_str()).of(sha256_hex(key.public_key_der()));
         Ok((Work::Device { id, key, valid_s, protection, issuer }, act))
     }
@@ -305,7 +291,7 @@ impl Keeper {
         }
         find(&self.keys.server, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
-        self.issued.take(now_s)?;
+        self.left.issued.take(now_s)?;
         let subject: String = names.join(" ").chars().take(256).collect();
         let act = Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
         Ok((Work::Server { names, key, issuer }, act))
@@ -313,7 +299,7 @@ impl Keeper {
 
     fn plan_list(&mut self, now_s: u64, revoked: Vec<RevokedSerial>, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
         find(&self.keys.device, issuer.as_deref())?;
-        self.lists.take(now_s)?;
+        self.left.lists.take(now_s)?;
         let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
         let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
         Ok((Work::List { revoked, issuer }, act))
@@ -330,7 +316,7 @@ impl Keeper {
             }
             _ => return Err(Refusal::Wrong("this is not about Secure Boot".into())),
         };
-        self.boots.take(now_s)?;
+        self.left.boots.take(now_s)?;
         Ok((Work::Boot(work), act))
     }
 
@@ -343,7 +329,7 @@ impl Keeper {
             Request::GiveSecrets { device, fleet, secrets } => escrow::plan_give(&device, fleet, secrets)?,
             _ => return Err(Refusal::Wrong("this is not about what is kept".into())),
         };
-        if is_by_people { self.by_people.take(now_s) } else { self.secrets.take(now_s) }?;
+        if is_by_people { self.left.by_people.take(now_s) } else { self.left.secrets.take(now_s) }?;
         Ok((Work::Escrow(work), act))
     }
 
@@ -404,7 +390,7 @@ impl Keeper {
             Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
             None => Err(Refusal::Wrong("there are no keys that sign releases here (pki/signing)".into())),
         };
-        let planned = planned.and_then(|job| self.releases.take(now_s).map(|()| job).map_err(Refusal::from));
+        let planned = planned.and_then(|job| self.left.releases.take(now_s).map(|()| job).map_err(Refusal::from));
         let mut job = match planned {
             Ok(job) => job,
             Err(refusal) => return Ok(Err(refusal.response())),

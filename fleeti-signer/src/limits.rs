@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 /// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
-pub(crate) const BY_PEOPLE_PER_MINUTE: u32 = 120;
+const BY_PEOPLE_PER_MINUTE: u32 = 120;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -45,7 +45,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) fn new(option: &'static str, per_minute: u32) -> Self {
+    fn new(option: &'static str, per_minute: u32) -> Self {
         Self { option, per_minute, left: 0, minute: 0 }
     }
     pub(crate) fn take(&mut self, now_s: u64) -> Result<(), Exhausted> {
@@ -57,5 +57,30 @@ impl Bucket {
             .checked_sub(1)
             .ok_or_else(|| Exhausted(format!("more than {} in a minute; the signer's limit is {}", self.per_minute, self.option)))?;
         Ok(())
+    }
+}
+
+/// What is left of each limit.
+pub(crate) struct Buckets {
+    pub(crate) issued: Bucket,
+    pub(crate) boots: Bucket,
+    pub(crate) releases: Bucket,
+    pub(crate) secrets: Bucket,
+    pub(crate) lists: Bucket,
+    pub(crate) records: Bucket,
+    pub(crate) by_people: Bucket,
+}
+
+impl Buckets {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            issued: Bucket::new("--certificates-per-minute", limits.certificates_per_minute),
+            boots: Bucket::new("--boot-per-minute", limits.boot_per_minute),
+            releases: Bucket::new("--releases-per-minute", limits.releases_per_minute),
+            secrets: Bucket::new("--secrets-per-minute", limits.secrets_per_minute),
+            lists: Bucket::new("--lists-per-minute", limits.lists_per_minute),
+            records: Bucket::new("--records-per-minute", limits.records_per_minute),
+            by_people: Bucket::new("fixed", BY_PEOPLE_PER_MINUTE),
+        }
     }
 }

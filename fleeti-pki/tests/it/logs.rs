@@ -1,11 +1,12 @@
 //! What logs may look like, and what they say in words: each limit and each field by itself.
 
-use crate::attestation::boot;
+use crate::attestation::{DATA, Pieces, boot, meaning};
 use crate::crafted::{ACTION, IPL, event_of};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::measured::explained;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::phases::{self, Measurement};
+use fleeti_pki::tpm::Hash;
 use fleeti_testkit::tpm::phases_log;
 use std::collections::BTreeMap;
 
@@ -123,4 +124,29 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
     assert_eq!(words, format!("boot loader: loader.cong (by its own word: {digest})"));
     assert_eq!(told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(), ["user space: ready"]);
     assert_eq!(told(15), ["user space: volume"]);
+}
+
+#[test]
+fn lengths_within_a_variable_are_not_believed_though_they_were_measured() {
+    let at = boot().events.iter().position(|e| Pieces::register(e) == 7).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        meaning(|events| {
+            let mut data = events[at].split_off(DATA);
+            change(&mut data);
+            events[at][14..46].copy_from_slice(&Hash::Sha256.digest(&[&data]));
+            events[at][DATA - 4..].copy_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            events[at].extend(data);
+        })
+    };
+    // SecureBoot: a vendor, the lengths of its name and of its value, ten letters, and one byte.
+    with(&|_| {}).unwrap();
+    let lengths: [(usize, u64); 7] = [(16, u64::MAX), (16, 65), (16, 11), (16, 9), (24, u64::MAX), (24, 2), (24, 0)];
+    for (offset, length) in lengths {
+        let refused = with(&|data| data[offset..offset + 8].copy_from_slice(&length.to_le_bytes())).unwrap_err();
+        assert_eq!(refused, "log-event", "{length} at {offset}");
+    }
+    assert_eq!(with(&|data| data.truncate(31)).unwrap_err(), "log-event");
+    assert_eq!(with(&|data| data.push(0)).unwrap_err(), "log-event");
+    // Half of a pair, which is no letter.
+    assert_eq!(with(&|data| data[32..34].copy_from_slice(&0xd800u16.to_le_bytes())).unwrap_err(), "log-event");
 }

@@ -125,6 +125,14 @@ pub async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> 
     }
 }
 
+/// Answers the next question of a session; what is sent may be changed before.
+pub async fn prove_start(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl FnOnce(&mut Evidence)) {
+    let asked = question(peer, device).await;
+    let mut evidence = machine.answer(world, device, &asked).await;
+    change(&mut evidence);
+    assert_eq!(send(peer, device, &evidence).await, PubAckReason::Success);
+}
+
 pub async fn level(world: &World, device: &TestDevice) -> Level {
     world.client.attestation(&device.id).await.unwrap().level
 }
@@ -342,17 +350,13 @@ async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_re
     let mut machine = Machine::new(&maker);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
-    let asked = question(&mut peer, &device).await;
-    let answer = machine.answer(&world, &device, &asked).await;
-    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     drop(peer);
     machine.tpm.cut_power().unwrap();
     machine.tpm.measure(&captured_log(), &PHASES[..3]).unwrap();
     machine.paths = machine.tpm.paths(&captured_log(), &phases_log(&PHASES)).unwrap();
     let mut peer = Peer::session(&world, &device).await;
-    let asked = question(&mut peer, &device).await;
-    let answer = machine.answer(&world, &device, &asked).await;
-    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(wrong(&world, &device).await, ["log-replay"], "its log tells of more than it did");
 }
 
@@ -369,9 +373,7 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     let machine = Machine::new(&maker);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
-    let asked = question(&mut peer, &device).await;
-    let answer = machine.answer(&world, &device, &asked).await;
-    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     drop(peer);
     let World { dir, server, .. } = world;
@@ -382,9 +384,7 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     // Firmware's registers stand still while a system runs, also for a server that has just started.
     machine.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
     let mut peer = Peer::session(&world, &device).await;
-    let asked = question(&mut peer, &device).await;
-    let answer = machine.answer(&world, &device, &asked).await;
-    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(wrong(&world, &device).await, ["registers-moved"]);
 
     let mut tx = world.server.app.db.write().await.unwrap();
@@ -410,9 +410,7 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
     let machine = Machine::new(&maker);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
-    let asked = question(&mut peer, &device).await;
-    let answer = machine.answer(&world, &device, &asked).await;
-    assert_eq!(send(&mut peer, &device, &answer).await, PubAckReason::Success);
+    prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     drop(peer);
 
     let endorsement = ["0x1c00002", "0x1c00016"].map(|at| {

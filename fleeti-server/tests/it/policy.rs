@@ -1,6 +1,6 @@
 //! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
 
-use crate::attestation::{Machine, PHASES, level, put_log, question, send, world_with};
+use crate::attestation::{Machine, PHASES, level, prove_start as prove, put_log, question, world_with};
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;
 use crate::rollout::{Measured, next_desired, publish_release, publish_release_that_measures, report, report_of, start};
@@ -11,7 +11,6 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::attestation::Evidence;
 use fleeti_core::wire::mqtt::Up;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::FirmwareLog;
@@ -43,13 +42,6 @@ async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, Test
     machine.bind(&world, &device).await.unwrap();
     let peer = Peer::session(&world, &device).await;
     (world, machine, device, peer)
-}
-
-async fn prove(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl FnOnce(&mut Evidence)) {
-    let asked = question(peer, device).await;
-    let mut evidence = machine.answer(world, device, &asked).await;
-    change(&mut evidence);
-    assert_eq!(send(peer, device, &evidence).await, PubAckReason::Success);
 }
 
 #[actix_web::test]
