@@ -15,7 +15,7 @@
 //! assert_eq!(finding.line, 5);
 //! ```
 //!
-//! Code map: [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
+//! Code map: [`foreign`] (text that somebody else wrote, made safe to show) · [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
 //! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
 //! machines) · [`secure_boot`] (whether firmware holds what was enrolled) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
 
@@ -24,6 +24,7 @@
 pub mod attestation;
 pub mod boot_proof;
 pub mod canonical;
+pub mod foreign;
 pub mod id;
 pub mod manifest;
 pub mod profile;

@@ -1,0 +1,90 @@
+//! Text that somebody else wrote, on its way to a terminal or into a log.
+//!
+//! A device, a server and a build record choose text freely: a line feed forges a log line, an escape sequence repaints a
+//! terminal, and a bidirectional override shows a name in another order. This module is the one place that makes such text
+//! harmless, so `cargo xtask tidy` can hold other code to it.
+
+use std::fmt::{self, Display, Write};
+
+/// Characters of foreign text that a log line shows unless the caller says otherwise.
+pub const LOG_CHARS_MAX: usize = 200;
+
+/// Foreign text as it may be shown: control characters, line separators and invisible or direction-changing characters
+/// are written as `\u{..}`, a backslash as `\\`, and text beyond `chars_max` characters is cut with `…`.
+///
+/// ```
+/// use fleeti_core::foreign::Foreign;
+/// assert_eq!(Foreign::new("kiosk\n\u{1b}[2J", 20).to_string(), "kiosk\\n\\u{1b}[2J");
+/// assert_eq!(Foreign::new("abcdef", 3).to_string(), "abc…");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Foreign<'a> {
+    text: &'a str,
+    chars_max: usize,
+}
+
+impl<'a> Foreign<'a> {
+    /// At most `chars_max` characters of `text`, before escaping.
+    #[must_use]
+    pub const fn new(text: &'a str, chars_max: usize) -> Self {
+        Self { text, chars_max }
+    }
+
+    /// For a log line: at most [`LOG_CHARS_MAX`] characters.
+    #[must_use]
+    pub const fn log(text: &'a str) -> Self {
+        Self::new(text, LOG_CHARS_MAX)
+    }
+}
+
+impl Display for Foreign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, c) in self.text.chars().enumerate() {
+            if at == self.chars_max {
+                return f.write_char('…');
+            }
+            match c {
+                '\\' => f.write_str("\\\\")?,
+                '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default())?,
+                c if is_hidden(c) => write!(f, "{}", c.escape_unicode())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Characters that a reader does not see, or that change how other characters are shown: controls (Unicode category Cc),
+/// line and paragraph separators, format characters (the zero-width and bidirectional ones of UAX #9), tags, and
+/// variation selectors.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_begin_a_line_or_move_the_cursor() {
+        for c in (0..=0x9f).filter_map(char::from_u32).filter(|c| c.is_control()).chain(['\u{2028}', '\u{202e}', '\u{200b}', '\u{e0041}']) {
+            let shown = Foreign::log(&format!("a{c}b")).to_string();
+            assert!(!shown.contains(c) && shown.starts_with("a\\") && shown.ends_with('b'), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn an_escape_that_somebody_wrote_is_told_from_one_that_we_made() {
+        assert_ne!(Foreign::log("\\n").to_string(), Foreign::log("\n").to_string());
+    }
+
+    #[test]
+    fn ordinary_text_stays_as_it_is_and_long_text_is_cut() {
+        assert_eq!(Foreign::log("Zürich, 東京").to_string(), "Zürich, 東京");
+        assert_eq!(Foreign::log(&"x".repeat(LOG_CHARS_MAX + 1)).to_string().chars().count(), LOG_CHARS_MAX + 1);
+    }
+}
