@@ -112,7 +112,7 @@ impl Tpm {
         for (algorithm, index) in ENDORSEMENTS {
             if self.is_there(index)? {
                 let bytes = ek::retrieve_ek_pubcert(&mut self.context, algorithm).context("the endorsement certificate")?;
-                let mut certificates = vec![unpadded(bytes)];
+                let mut certificates = vec![endorsement::unpadded(&bytes).to_vec()];
                 certificates.extend(self.between()?);
                 return Ok((algorithm, certificates));
             }
@@ -287,14 +287,6 @@ fn content(sized: &[u8]) -> Result<Vec<u8>> {
     let (length, bytes) = sized.split_first_chunk::<2>().context("a buffer of two bytes at least")?;
     ensure!(usize::from(u16::from_be_bytes(*length)) == bytes.len(), "a buffer has another length than it says");
     Ok(bytes.to_vec())
-}
-
-/// A certificate without what fills its place in the TPM's memory: DER says how long it is.
-fn unpadded(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let [0x30, 0x82, high, low, ..] = bytes[..] {
-        bytes.truncate(4 + usize::from(u16::from_be_bytes([high, low])));
-    }
-    bytes
 }
 
 /// A signing key, P-256: restricted to what the TPM says itself (TCG "TPM 2.0 Keys for Device Identity and Attestation",

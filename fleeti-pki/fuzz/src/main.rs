@@ -103,6 +103,8 @@ const READERS: &[(&str, Reader)] = &[
     ("crl", |data| {
         let _ = VerifiedList::read(data, &SOMEBODY.certificate);
         let _ = crl::entries(data);
+        let _ = fleeti_pki::tpm::files::certificates(data);
+        let _ = Makers::default().believe(data, fleeti_pki::tpm::endorsement::Kind::Hardware);
         let mut makers = Makers::default();
         if makers.look_at(data).is_ok() {
             let _ = makers.lists().map(|(maker, ends_s)| maker.len() as u64 + ends_s).max();

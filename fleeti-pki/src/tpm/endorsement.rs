@@ -1,29 +1,29 @@
 //! Who made a TPM: the certificate of its endorsement key, up to a maker that an operator chose to believe (TCG "EK
 //! Credential Profile for TPM Family 2.0", version 2.5, 3.2).
 
+use super::path::names::{self, Attribute, DIRECTORY};
+use super::path::{self, Certificate, List, Lists, Refused, Search};
 use super::public::{EndorsementKey, Key};
-use crate::certificate::{self, Parsed};
-use crate::{Error, OrMalformed};
-use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::asn1::Uint;
-use der::{Decode, Reader};
+use crate::Error;
 use fleeti_core::canonical::sha256_hex;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use std::time::Duration;
-use x509_cert::certificate::Rfc5280;
-use x509_cert::crl::CertificateList;
-use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
-/// tcg-kp-EKCertificate.
-const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
-/// The same, as webpki takes it: the contents of its DER.
-const EK_CERTIFICATE_DER: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
-const MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
-const MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
-const VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
-/// Some makers name the key's purpose in its algorithm (RFC 4055, 4.1).
-const RSAES_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
+/// tcg-kp-EKCertificate, the contents of its OBJECT IDENTIFIER.
+const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// anyExtendedKeyUsage (RFC 5280, 4.2.1.12).
+const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
+/// Attributes that name a TPM: tpmManufacturer, tpmModel and tpmVersion.
+const MANUFACTURER: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x01];
+const MODEL: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x02];
+const VERSION: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x03];
+/// Of a TPM whose certificate does not say so.
+const NOT_NAMED: &str = "not named";
+/// Most characters of each.
+const NAME_MAX: usize = 64;
+/// keyEncipherment, dataEncipherment and keyAgreement, in the first eight bits of a key usage: any of them is what an
+/// endorsement key does, and which one an issuer names for which algorithm differs.
+const DECRYPTS: u8 = 0x20 | 0x10 | 0x08;
+/// Most certificates of manufacturers.
+pub const MANUFACTURERS_MAX: usize = 1024;
 /// Most certificates between a TPM and its maker.
 pub const INTERMEDIATES_MAX: usize = 8;
 /// Bytes of the largest certificate.
@@ -59,26 +59,16 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Makers {
     makers: Vec<Maker>,
-    /// The newest first: webpki looks into the first one that is about a certificate.
-    lists: Vec<List>,
+    lists: Lists,
+    left_out: Vec<(String, String)>,
     digest: String,
 }
 
 #[derive(Debug)]
 struct Maker {
-    anchor: TrustAnchor<'static>,
+    der: Vec<u8>,
     kind: Kind,
-    /// Issuer and serial number of its own certificate, as webpki has them.
-    named: (Vec<u8>, Vec<u8>),
-}
-
-#[derive(Debug)]
-struct List {
-    issuer: String,
-    /// How new it is: its number, and when it was made, Unix seconds.
-    newness: (Option<Uint>, u64),
-    ends_s: u64,
-    list: webpki::CertRevocationList<'static>,
+    source: String,
 }
 
 /// What a certificate says of a TPM that one of the [`Makers`] made.
@@ -118,34 +108,56 @@ pub enum NotEndorsed {
     Unreadable(String),
 }
 
-/// Certificates (DER) that lie one behind the other, up to the first byte that begins none.
+/// Certificates (DER) that lie one behind the other, up to the first byte that begins none. What fills a TPM's memory behind
+/// one (zeros, or bytes of `ff`) is skipped.
 pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
+        while let [0x00 | 0xff, more @ ..] = rest {
+            rest = more;
+        }
         let mut reader = der::SliceReader::new(rest).ok()?;
-        let one = Some(reader.tlv_bytes().ok()?).filter(|one| one.first() == Some(&0x30))?;
+        let one = Some(der::Reader::tlv_bytes(&mut reader).ok()?).filter(|one| one.first() == Some(&0x30))?;
         rest = rest.get(one.len()..)?;
         Some(one)
     })
+}
+
+/// A certificate without what fills its place in a TPM's memory; anything else as it is.
+#[must_use]
+pub fn unpadded(bytes: &[u8]) -> &[u8] {
+    let one = der::SliceReader::new(bytes).ok().and_then(|mut r| der::Reader::tlv_bytes(&mut r).ok());
+    one.filter(|one| bytes[one.len()..].iter().all(|b| *b == 0) || bytes[one.len()..].iter().all(|b| *b == 0xff)).unwrap_or(bytes)
 }
 
 impl Makers {
     /// Believes the maker whose certificate (DER) this is: a root, or an intermediate that signs endorsement certificates.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything but the certificate of an authority.
+    /// [`Error::Malformed`] for anything but the certificate of an authority; [`Error::Refused`] for more than
+    /// [`MANUFACTURERS_MAX`].
     pub fn believe(&mut self, der: &[u8], kind: Kind) -> Result<(), Error> {
-        let parsed = certificate::from_der(der)?;
-        let constraints = parsed.tbs_certificate().get_extension::<BasicConstraints>().or_malformed("certificate of a maker")?;
-        if !constraints.is_some_and(|(_, c)| c.ca) {
-            return Err(Error::Malformed { what: "certificate of a maker", detail: "it is not an authority's".into() });
+        self.believe_from(der, kind, "")
+    }
+
+    /// The same, of a certificate that is in a file, `source`.
+    ///
+    /// # Errors
+    /// As [`Makers::believe`].
+    pub fn believe_from(&mut self, der: &[u8], kind: Kind, source: &str) -> Result<(), Error> {
+        let wrong = |detail: &str| Error::Malformed { what: "certificate of a TPM manufacturer", detail: detail.into() };
+        if der.len() > CERTIFICATE_MAX {
+            return Err(wrong("it has more than 8 KiB"));
         }
-        let der = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&der).or_malformed("certificate of a maker")?.to_owned();
-        let own = webpki::EndEntityCert::try_from(&der).or_malformed("certificate of a maker")?;
-        let named = (own.issuer().to_vec(), own.serial().to_vec());
-        self.makers.push(Maker { anchor, kind, named });
-        self.grown(kind.as_str(), &der);
+        let certificate = Certificate::read(der).map_err(wrong)?;
+        if !path::is_authority(&certificate).map_err(wrong)? {
+            return Err(wrong("it is not an authority's"));
+        }
+        if self.makers.len() == MANUFACTURERS_MAX {
+            return Err(Error::Refused("there are more than 1024 certificates of TPM manufacturers"));
+        }
+        self.makers.push(Maker { der: der.to_vec(), kind, source: source.to_owned() });
+        self.grown(kind.as_str(), der);
         Ok(())
     }
 
@@ -156,22 +168,45 @@ impl Makers {
     /// [`Error::Malformed`] or [`Error::Refused`] for anything but a whole list that says when the next one comes (RFC 5280,
     /// 5): a part of one, and an addition to one, too.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
-        const WHAT: &str = "revocation list of a maker";
-        let read = CertificateList::<Rfc5280>::from_der(list).or_malformed(WHAT)?.tbs_cert_list;
-        let ends = read.next_update.ok_or(Error::Refused("the list of a maker does not say when the next one comes"))?;
-        let number = read.crl_extensions.iter().flatten().find(|e| e.extn_id == CrlNumber::OID);
-        let number = number.map(|e| CrlNumber::from_der(e.extn_value.as_bytes())).transpose().or_malformed(WHAT)?.map(|n| n.0);
-        let (since_s, ends_s) = (read.this_update.to_unix_duration().as_secs(), ends.to_unix_duration().as_secs());
-        let owned = webpki::OwnedCertRevocationList::from_der(list).or_malformed(WHAT)?;
-        self.lists.push(List { issuer: read.issuer.to_string(), newness: (number, since_s), ends_s, list: owned.into() });
-        self.lists.sort_by(|a, b| b.newness.cmp(&a.newness));
+        self.lists.push(List::read(list)?);
         self.grown("list", list);
         Ok(())
     }
 
     /// Whose lists are looked at, and when each ends, Unix seconds.
-    pub fn lists(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.lists.iter().map(|list| (list.issuer.as_str(), list.ends_s))
+    pub fn lists(&self) -> impl Iterator<Item = (String, u64)> {
+        self.lists.iter().map(|list| (list.issuer_shown(), list.ends_s))
+    }
+
+    /// Who is believed.
+    #[must_use]
+    pub fn all(&self) -> Vec<Believed> {
+        let certificates: Vec<_> = self.makers.iter().filter_map(|m| Some((m, Certificate::read(&m.der).ok()?))).collect();
+        let mut all = Vec::new();
+        for (maker, certificate) in &certificates {
+            all.push(Believed {
+                kind: maker.kind,
+                source: maker.source.clone(),
+                subject: names::shown(certificate.subject),
+                issuer: names::shown(certificate.issuer),
+                chain: path::above(certificate, certificates.iter().map(|(_, c)| c)),
+                not_before_s: certificate.not_before_s,
+                not_after_s: certificate.not_after_s,
+                sha256: sha256_hex(&maker.der),
+            });
+        }
+        all
+    }
+
+    /// Says that a file does not count, and why.
+    pub fn leave_out(&mut self, source: &str, problem: String) {
+        self.left_out.push((source.to_owned(), problem));
+    }
+
+    /// Files that do not count, and why.
+    #[must_use]
+    pub fn left_out(&self) -> &[(String, String)] {
+        &self.left_out
     }
 
     /// SHA-256, hexadecimal, of whom is believed now: another one for other makers and lists, for the same in another order,
@@ -186,12 +221,6 @@ impl Makers {
         self.digest = sha256_hex(&[self.digest.as_bytes(), what.as_bytes(), der].concat());
     }
 
-    /// Whether a maker's own certificate is on a list: no certificate leads to it through that one.
-    fn is_revoked(&self, maker: &Maker) -> bool {
-        let (issuer, serial) = &maker.named;
-        self.lists.iter().any(|l| l.list.issuer() == issuer.as_slice() && !matches!(l.list.find_serial(serial), Ok(None)))
-    }
-
     /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it and its maker, DER.
     ///
     /// # Errors
@@ -201,88 +230,88 @@ impl Makers {
         if between.len() > INTERMEDIATES_MAX || certificates.iter().any(|c| c.len() > CERTIFICATE_MAX) {
             return Err(NotEndorsed::Unreadable(format!("more than {INTERMEDIATES_MAX} between, or one above {CERTIFICATE_MAX} bytes")));
         }
-        let parsed = certificate::from_der(leaf).map_err(|e| NotEndorsed::Unreadable(e.to_string()))?;
-        is_for(&parsed, key)?;
-        is_endorsement(&parsed, key)?;
-        let kind = self.path(leaf, between, now_s)?;
-        let [manufacturer, model, version] = described(&parsed)?;
+        let leaf = Certificate::read(leaf).map_err(unreadable)?;
+        is_for(&leaf, key)?;
+        is_endorsement(&leaf)?;
+        let kind = self.path(&leaf, between, now_s)?;
+        let [manufacturer, model, version] = described(&leaf);
         Ok(Endorsement { kind, manufacturer, model, version })
     }
 
-    fn path(&self, leaf: &[u8], between: &[Vec<u8>], now_s: u64) -> Result<Kind, NotEndorsed> {
-        let chain = |e: webpki::Error| match e {
-            webpki::Error::CertRevoked => NotEndorsed::Revoked,
-            webpki::Error::CrlExpired { .. } => NotEndorsed::OldList,
-            e => NotEndorsed::Chain(e.to_string()),
-        };
-        let leaf = CertificateDer::from(leaf);
-        let end = webpki::EndEntityCert::try_from(&leaf).map_err(chain)?;
-        let believed: Vec<_> = self.makers.iter().filter(|maker| !self.is_revoked(maker)).collect();
-        let anchors: Vec<_> = believed.iter().map(|maker| maker.anchor.clone()).collect();
-        let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
-        // Not `required`: the certificates between have no such usage, and need none.
-        let usage = webpki::KeyUsage::required_if_present(EK_CERTIFICATE_DER);
-        let lists: Vec<_> = self.lists.iter().map(|l| &l.list).collect();
-        // Who publishes none revokes none.
-        let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_depth(webpki::RevocationCheckDepth::Chain)
-                .with_status_policy(webpki::UnknownStatusPolicy::Allow)
-                .with_expiration_policy(webpki::ExpirationPolicy::Enforce)
-                .build()
-        });
-        let path = end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, now, usage, revocation, None).map_err(chain)?;
-        let found = believed.iter().find(|maker| maker.anchor == *path.anchor());
-        found.map(|maker| maker.kind).ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
+    fn path(&self, leaf: &Certificate<'_>, between: &[Vec<u8>], now_s: u64) -> Result<Kind, NotEndorsed> {
+        // What cannot be read leads nowhere.
+        let between: Vec<_> = between.iter().filter_map(|der| Certificate::read(der).ok()).collect();
+        let readable = self.makers.iter().filter_map(|maker| Some((Certificate::read(&maker.der).ok()?, maker.kind)));
+        let (believed, kinds): (Vec<_>, Vec<_>) = readable.filter(|(certificate, _)| !self.lists.names(certificate)).unzip();
+        let purposes: &[&[u8]] = &[EK_CERTIFICATE, ANY_PURPOSE];
+        let search = Search { between: &between, believed: &believed, lists: &self.lists, purposes, now_s };
+        let found = search.from(leaf).map_err(|e| match e {
+            Refused::Revoked => NotEndorsed::Revoked,
+            Refused::OldList => NotEndorsed::OldList,
+            Refused::NoIssuer(words) | Refused::Other(words) => NotEndorsed::Chain(words),
+        })?;
+        kinds.get(found).copied().ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
     }
 }
 
-fn is_for(certificate: &Parsed, key: &EndorsementKey) -> Result<(), NotEndorsed> {
-    let wanted = key.public().to_spki_der().map_err(|_| NotEndorsed::OtherKey)?;
-    let wanted = spki::SubjectPublicKeyInfoOwned::from_der(&wanted).map_err(|_| NotEndorsed::OtherKey)?;
-    let found = certificate.tbs_certificate().subject_public_key_info();
-    let same_kind =
-        found.algorithm == wanted.algorithm || (matches!(key.public().key, Key::Rsa { .. }) && found.algorithm.oid == RSAES_OAEP);
-    if same_kind && found.subject_public_key == wanted.subject_public_key { Ok(()) } else { Err(NotEndorsed::OtherKey) }
+/// A certificate of a manufacturer that is believed, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believed {
+    /// What it makes.
+    pub kind: Kind,
+    /// The file that it is in.
+    pub source: String,
+    /// As in `CN=Root CA 1, O=Somebody`.
+    pub subject: String,
+    /// The same as the subject for a root.
+    pub issuer: String,
+    /// Subjects of those above it that are believed as well.
+    pub chain: Vec<String>,
+    /// Unix seconds.
+    pub not_before_s: u64,
+    /// Unix seconds, the last one included.
+    pub not_after_s: u64,
+    /// SHA-256 of the certificate (DER), hexadecimal.
+    pub sha256: String,
 }
 
-fn is_endorsement(certificate: &Parsed, key: &EndorsementKey) -> Result<(), NotEndorsed> {
-    let tbs = certificate.tbs_certificate();
-    let unreadable = |e: der::Error| NotEndorsed::Unreadable(e.to_string());
-    let usages = tbs.get_extension::<ExtendedKeyUsage>().map_err(unreadable)?;
-    if !usages.is_some_and(|(_, usages)| usages.0.contains(&EK_CERTIFICATE)) {
+fn unreadable(what: &'static str) -> NotEndorsed {
+    NotEndorsed::Unreadable(what.into())
+}
+
+/// The certificate's key is the TPM's: its numbers are, in any of the forms that issuers write.
+fn is_for(certificate: &Certificate<'_>, key: &EndorsementKey) -> Result<(), NotEndorsed> {
+    let wanted = key.public().to_spki_der().map_err(|_| NotEndorsed::OtherKey)?;
+    if path::is_key(&certificate.key, &wanted, matches!(key.public().key, Key::Rsa { .. })) { Ok(()) } else { Err(NotEndorsed::OtherKey) }
+}
+
+/// Whether it says that it is for an endorsement key. A secret that only the TPM gives away proves the rest.
+fn is_endorsement(certificate: &Certificate<'_>) -> Result<(), NotEndorsed> {
+    let purposes = certificate.purposes().map_err(unreadable)?.unwrap_or_default();
+    let says_any = purposes.contains(&ANY_PURPOSE) && attribute(certificate, MANUFACTURER).is_some();
+    if !purposes.contains(&EK_CERTIFICATE) && !says_any {
         return Err(NotEndorsed::NotOne("its extended key usage does not say so"));
     }
-    let constraints = tbs.get_extension::<BasicConstraints>().map_err(unreadable)?;
-    if constraints.is_some_and(|(_, c)| c.ca) {
+    if certificate.authority().map_err(unreadable)?.0 {
         return Err(NotEndorsed::NotOne("it is an authority's"));
     }
-    let usage = tbs.get_extension::<KeyUsage>().map_err(unreadable)?;
-    let fits = usage.is_none_or(|(_, usage)| match key.public().key {
-        Key::Rsa { .. } => usage.key_encipherment(),
-        Key::Ecc { .. } => usage.key_agreement(),
-    });
-    if fits { Ok(()) } else { Err(NotEndorsed::NotOne("its key usage is another")) }
+    let usage = certificate.key_usage().map_err(unreadable)?;
+    if usage.is_some_and(|usage| usage & DECRYPTS == 0) {
+        return Err(NotEndorsed::NotOne("its key usage is another"));
+    }
+    Ok(())
 }
 
 /// Manufacturer, model and version (EK Credential Profile, 3.2.9).
-fn described(certificate: &Parsed) -> Result<[String; 3], NotEndorsed> {
-    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>().map_err(|e| NotEndorsed::Unreadable(e.to_string()))?;
-    let names = names.map(|(_, names)| names.0).unwrap_or_default();
-    let attributes: Vec<_> = names
-        .iter()
-        .filter_map(|name| if let GeneralName::DirectoryName(name) = name { Some(name) } else { None })
-        .flat_map(|name| name.iter())
-        .collect();
-    let found = |oid| {
-        let attribute = attributes.iter().find(|a| a.oid == oid)?;
-        let text = std::str::from_utf8(attribute.value.value()).ok()?;
-        Some(text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(64).collect())
-    };
-    [MANUFACTURER, MODEL, VERSION]
-        .map(|oid| found(oid).ok_or(NotEndorsed::NotOne("it does not name manufacturer, model and version")))
-        .into_iter()
-        .collect::<Result<Vec<String>, _>>()
-        .and_then(|three| three.try_into().map_err(|_| NotEndorsed::NotOne("it names too much")))
+fn described(certificate: &Certificate<'_>) -> [String; 3] {
+    [MANUFACTURER, MODEL, VERSION].map(|kind| attribute(certificate, kind).unwrap_or_else(|| NOT_NAMED.into()))
+}
+
+/// What an attribute of its alternative names, or of its subject, says.
+fn attribute(certificate: &Certificate<'_>, kind: &[u8]) -> Option<String> {
+    let names = certificate.alternative_names().unwrap_or_default();
+    let directories = names.into_iter().filter(|name| name.is(DIRECTORY)).filter_map(|name| names::directory(name).ok());
+    let parts = directories.chain([certificate.subject]).filter_map(|name| names::parts(name).ok());
+    let found = parts.flatten().flatten().find(|a: &Attribute<'_>| a.kind == kind)?.text();
+    Some(found.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(NAME_MAX).collect())
 }

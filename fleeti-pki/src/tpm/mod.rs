@@ -5,11 +5,13 @@
 //! length is bounded, bytes behind a structure are an error, and an algorithm that is not listed is one too.
 //!
 //! [`public`] (keys and their names) · [`attest`] (quotes and certifications) · [`signature`] · [`credential`] (a secret for
-//! one key in one TPM) · [`endorsement`] (who made the TPM).
+//! one key in one TPM) · [`endorsement`] (who made the TPM) · [`files`] (certificates and lists that manufacturers publish).
 
 pub mod attest;
 pub mod credential;
 pub mod endorsement;
+pub mod files;
+mod path;
 pub mod public;
 mod read;
 pub mod signature;

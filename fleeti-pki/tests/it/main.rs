@@ -7,6 +7,8 @@ mod backends;
 mod chains;
 mod crafted;
 mod defects;
+mod field;
+mod issued;
 mod logs;
 mod pcr_policy;
 mod quotes;

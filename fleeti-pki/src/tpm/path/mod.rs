@@ -1,0 +1,217 @@
+//! Paths from the certificate of an endorsement key to a manufacturer that is believed (RFC 5280, 6.1).
+//!
+//! webpki refuses what its certificates for TLS never have, and what manufacturers of TPMs have all the same: critical
+//! certificate policies, constraints of directory names, unique identifiers. Signatures are verified by its algorithms.
+//!
+//! [`read`] (certificates as their bytes) · [`names`] · [`policies`] · [`signed`] · [`lists`].
+
+pub(super) mod lists;
+pub(super) mod names;
+mod policies;
+pub(super) mod read;
+mod signed;
+
+pub(super) use lists::{List, Lists};
+use names::{Subtrees, dotted, shown};
+use policies::Policies;
+pub(super) use read::{Certificate, PublicKey};
+use read::{Elements, Read, SEQUENCE, public_key};
+
+/// Signatures that are looked at for one path.
+const SIGNATURES_MAX: usize = 64;
+/// Most certificates of a path beside the manufacturer's.
+const LENGTH_MAX: usize = super::endorsement::INTERMEDIATES_MAX + 1;
+/// keyCertSign, in the first eight bits of a key usage.
+const KEY_CERT_SIGN: u8 = 0x04;
+/// Extensions that are looked at, or say nothing of which certificates a path may have: 2.5.29.N. Of keys and their names (14,
+/// 35, 18, 9, 16), where to find lists (31, 46), and what is checked.
+const KNOWN: [u8; 16] = [9, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 35, 36, 37, 46, 54];
+/// authorityInfoAccess and subjectInfoAccess: where something is found.
+const ACCESS: [&[u8]; 2] = [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11]];
+
+/// Why there is no path; of several ways that led nowhere, the one that came furthest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Refused {
+    /// No certificate has the name of the issuer.
+    NoIssuer(String),
+    Other(String),
+    OldList,
+    Revoked,
+}
+
+impl From<&'static str> for Refused {
+    fn from(words: &'static str) -> Self {
+        Self::Other(words.into())
+    }
+}
+
+/// What a path is looked for among.
+pub(super) struct Search<'s, 'a> {
+    pub(super) between: &'s [Certificate<'a>],
+    pub(super) believed: &'s [Certificate<'a>],
+    pub(super) lists: &'s Lists,
+    /// Contents of the OBJECT IDENTIFIERs of purposes of which an authority between has one, if it has any.
+    pub(super) purposes: &'s [&'s [u8]],
+    pub(super) now_s: u64,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// Which of those believed a path leads to.
+    pub(super) fn from(&self, leaf: &Certificate<'a>) -> Result<usize, Refused> {
+        self.onwards(&mut vec![leaf.clone()], &mut 0)
+    }
+
+    fn onwards(&self, path: &mut Vec<Certificate<'a>>, signatures: &mut usize) -> Result<usize, Refused> {
+        let Some(head) = path.last().cloned() else { return Err("there is no certificate".into()) };
+        let mut refused = Refused::NoIssuer(format!("no certificate of its issuer is known: {}", shown(head.issuer)));
+        for (at, anchor) in self.believed.iter().enumerate() {
+            if names::are_same(head.issuer, anchor.subject) {
+                match signed(&head, anchor, signatures).and_then(|()| self.judge(path, anchor)) {
+                    Ok(()) => return Ok(at),
+                    Err(e) => refused = refused.max(e),
+                }
+            }
+        }
+        for next in self.between {
+            let is_new = !path.iter().any(|c| c.der == next.der);
+            if is_new && path.len() < LENGTH_MAX && names::are_same(head.issuer, next.subject) {
+                let found = signed(&head, next, signatures).and_then(|()| {
+                    path.push(next.clone());
+                    let found = self.onwards(path, signatures);
+                    path.pop();
+                    found
+                });
+                match found {
+                    Ok(at) => return Ok(at),
+                    Err(e) => refused = refused.max(e),
+                }
+            }
+        }
+        Err(refused)
+    }
+
+    /// A path, from its leaf up, whose signatures are right.
+    fn judge(&self, path: &[Certificate<'a>], anchor: &Certificate<'a>) -> Result<(), Refused> {
+        let mut policies = Policies::new(path.len());
+        let mut constraints = vec![Subtrees::of(anchor)?];
+        let mut authorities_left = u64::MAX;
+        // A believed certificate may sign CRLs whatever its key usage says.
+        let mut issuer = (&anchor.key, None);
+        for (at, certificate) in path.iter().enumerate().rev() {
+            let of = |words: &str| Refused::Other(format!("{}: {words}", whose(certificate)));
+            let is_last = at == 0;
+            self.usual(certificate, is_last).map_err(|e| of(&e))?;
+            self.lists.check(certificate, issuer, self.now_s)?;
+            if is_last || !certificate.is_self_issued() {
+                constraints.iter().try_for_each(|c| c.check(certificate)).map_err(of)?;
+            }
+            policies.follow(certificate, is_last).map_err(of)?;
+            if !is_last {
+                authorities_left = below(certificate, authorities_left).map_err(of)?;
+                constraints.push(Subtrees::of(certificate).map_err(of)?);
+            }
+            issuer = (&certificate.key, certificate.key_usage().map_err(of)?);
+        }
+        Ok(())
+    }
+
+    /// What each certificate is by itself.
+    fn usual(&self, certificate: &Certificate<'_>, is_last: bool) -> Result<(), String> {
+        if self.now_s < certificate.not_before_s {
+            return Err("it is not valid yet".into());
+        }
+        if self.now_s > certificate.not_after_s {
+            return Err("it has expired".into());
+        }
+        let unknown = certificate.extensions().iter().find(|e| e.critical && !is_known(e.id));
+        if let Some(extension) = unknown {
+            return Err(format!("it has a critical extension that is not known: {}", dotted(extension.id)));
+        }
+        let purposes = certificate.purposes()?;
+        if !is_last && purposes.is_some_and(|all| !all.iter().any(|p| self.purposes.contains(p))) {
+            return Err("it certifies no endorsement keys (extended key usage)".into());
+        }
+        Ok(())
+    }
+}
+
+/// What an authority between must be (6.1.4 k to n), and how many may follow it.
+fn below(certificate: &Certificate<'_>, left: u64) -> Read<u64> {
+    let (is_authority, length) = certificate.authority()?;
+    if !is_authority || !certificate.is_version_3 {
+        return Err("it is no authority's");
+    }
+    if certificate.key_usage()?.is_some_and(|usage| usage & KEY_CERT_SIGN == 0) {
+        return Err("it may not sign certificates (key usage)");
+    }
+    let left = if certificate.is_self_issued() { left } else { left.checked_sub(1).ok_or("more authorities than one above it allows")? };
+    Ok(left.min(length.unwrap_or(u64::MAX)))
+}
+
+fn signed(certificate: &Certificate<'_>, issuer: &Certificate<'_>, signatures: &mut usize) -> Result<(), Refused> {
+    *signatures += 1;
+    if *signatures > SIGNATURES_MAX {
+        return Err("it has too many issuers of one name".into());
+    }
+    signed::verify(&certificate.signed, &issuer.key).map_err(|e| Refused::Other(format!("{}: {e}", whose(certificate))))
+}
+
+/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its point, compressed or not,
+/// and its curve by name or by its parameters; of RSA its numbers, for any algorithm of RSA.
+pub(super) fn is_key(key: &PublicKey<'_>, wanted_der: &[u8], is_rsa: bool) -> bool {
+    const RSA: [&[u8]; 3] = [&[1], &[7], &[10]];
+    const EC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    let wanted = Elements::only(wanted_der, SEQUENCE, "").and_then(|e| public_key(e.content));
+    let (Ok(wanted), Some(Ok(id))) = (wanted, Elements::new(key.algorithm).next()) else { return false };
+    if is_rsa {
+        let is_of_rsa = id.content.strip_prefix(signed::PKCS_1).is_some_and(|last| RSA.contains(&last));
+        return is_of_rsa && key.bits == wanted.bits;
+    }
+    let parameters = |of: &PublicKey<'_>| Elements::new(of.algorithm).nth(1).and_then(Result::ok).map(|e| (e.tag, e.whole.to_vec()));
+    let is_curve = match parameters(key) {
+        Some((SEQUENCE, _)) => true,
+        other => other == parameters(&wanted),
+    };
+    id.content == EC_KEY && is_curve && (key.bits == wanted.bits || Some(key.bits) == compressed(wanted.bits).as_deref())
+}
+
+/// The other form of an uncompressed point (SEC 1, 2.3.3).
+fn compressed(point: &[u8]) -> Option<Vec<u8>> {
+    let (form, coordinates) = point.split_first().filter(|(form, _)| **form == 4)?;
+    let (x, y) = coordinates.split_at(coordinates.len() / 2);
+    Some([&[form / 2 + (y.last()? & 1)][..], x].concat())
+}
+
+/// Subjects of those that issued a certificate, one above the other, as far as they are among `all`.
+pub(super) fn above<'a, 'c: 'a>(certificate: &Certificate<'c>, all: impl Iterator<Item = &'a Certificate<'c>> + Clone) -> Vec<String> {
+    let (mut chain, mut head) = (Vec::new(), certificate.clone());
+    while chain.len() < LENGTH_MAX && !head.is_self_issued() {
+        let is_issuer = |c: &&Certificate<'_>| names::are_same(head.issuer, c.subject) && signed::verify(&head.signed, &c.key).is_ok();
+        let Some(issuer) = all.clone().find(is_issuer) else { break };
+        chain.push(shown(issuer.subject));
+        head = issuer.clone();
+    }
+    chain
+}
+
+/// That a certificate signed itself.
+pub(super) fn is_self_signed(certificate: &Certificate<'_>) -> bool {
+    certificate.is_self_issued() && signed::verify(&certificate.signed, &certificate.key).is_ok()
+}
+
+/// Whether a certificate is one of an authority: by its basic constraints or, in the form that has none, because it signed
+/// itself.
+pub(super) fn is_authority(certificate: &Certificate<'_>) -> Read<bool> {
+    Ok(certificate.authority()?.0 || (!certificate.is_version_3 && is_self_signed(certificate)))
+}
+
+fn whose(certificate: &Certificate<'_>) -> String {
+    if certificate.subject.is_empty() { "the endorsement certificate".into() } else { shown(certificate.subject) }
+}
+
+fn is_known(id: &[u8]) -> bool {
+    match id {
+        [0x55, 0x1d, number] => KNOWN.contains(number),
+        _ => ACCESS.contains(&id),
+    }
+}
