@@ -1,7 +1,7 @@
 //! What verified evidence means: claims, each with whose word it is and what would raise it, and the level that they allow.
 
 use super::evidence::VerifiedEvidence;
-use crate::measured::boot::MeasuredBoot;
+use crate::measured::boot::{Finding, FirmwareProgram, MeasuredBoot};
 use crate::measured::log::Registers;
 use crate::tpm::endorsement::Kind;
 use crate::uefi::{self, SignatureList};
@@ -54,15 +54,25 @@ pub struct Known {
 pub struct FirmwareCode {
     /// Registers 0 and 2.
     pub registers: [[u8; 32]; 2],
+    /// What it started or measured into register 4 before it looked for what to boot, in its order.
+    pub programs: Vec<[u8; 32]>,
     /// Whether an operator has accepted it; else it is only what was seen at first.
     pub is_accepted: bool,
 }
 
 impl FirmwareCode {
-    /// What was quoted, not yet accepted.
+    /// Of firmware without programs of its own: what was quoted, not yet accepted.
     #[must_use]
     pub fn seen(registers: &Registers) -> Self {
-        Self { registers: [0, 2].map(|r| registers.get(&r).copied().unwrap_or_default()), is_accepted: false }
+        let registers = [0, 2].map(|r| registers.get(&r).copied().unwrap_or_default());
+        Self { registers, programs: Vec::new(), is_accepted: false }
+    }
+
+    /// The same, of what a device proved.
+    #[must_use]
+    pub fn of(evidence: &VerifiedEvidence) -> Self {
+        let (boot, _) = MeasuredBoot::read(evidence.firmware_log());
+        Self { programs: digests(&boot.firmware_programs), ..Self::seen(evidence.registers()) }
     }
 }
 
@@ -77,6 +87,11 @@ pub struct Appraisal {
     pub release: Option<ReleaseName>,
 }
 
+/// The code of the claim that Secure Boot was off.
+const SECURE_BOOT_OFF: &str = "secure-boot-off";
+/// Most programs of a firmware that a claim names.
+const PROGRAMS_SHOWN_MAX: usize = 4;
+
 /// A claim before its texts are owned: aspect, tier, code, finding, source, what would raise it.
 fn claim(aspect: Aspect, tier: Tier, code: &str, finding: impl Into<String>, source: &str, raise: Option<&str>) -> Claim {
     Claim { aspect, tier, code: code.into(), finding: finding.into(), source: source.into(), raise: raise.map(str::to_owned) }
@@ -85,27 +100,58 @@ fn claim(aspect: Aspect, tier: Tier, code: &str, finding: impl Into<String>, sou
 /// Says what evidence means. Where nothing is expected of a device, nothing is affirmed.
 #[must_use]
 pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
-    let mut claims = vec![identity(), hardware(known), firmware_code(evidence, known)];
-    let mut release = None;
-    match MeasuredBoot::of(evidence.firmware_log()) {
-        Ok(boot) => {
-            claims.push(configuration(&boot, known));
-            let (found, started) = executables(evidence, &boot, known);
-            // One that is not the device's is named in words alone: nobody is to take it for what the device may run.
-            release = found.filter(|_| started.code != RELEASE_NOT_GIVEN).map(|r| r.release.clone());
-            claims.push(started);
-            claims.push(file_system(found));
-        }
-        Err(e) => claims.push(claim(
-            Aspect::Configuration,
-            Tier::Contraindicated,
-            e.code(),
-            format!("firmware's log contradicts itself: {e}"),
-            "firmware's log, replayed to the quote",
-            None,
-        )),
+    let (boot, findings) = MeasuredBoot::read(evidence.firmware_log());
+    let mut claims = vec![identity(), hardware(known), firmware_code(evidence, &boot, known)];
+    if let Some(contradiction) = findings.iter().find(|f| f.is_contradiction()) {
+        claims.push(odd(Aspect::Configuration, contradiction));
+        return Appraisal { level: level(&claims), claims, release: None };
     }
+    let (of_programs, of_policy): (Vec<_>, Vec<_>) = findings.iter().partition(|f| f.is_about_programs());
+    claims.push(lowered(configuration(&boot, known), &of_policy));
+    let (found, started) = executables(evidence, &boot, known);
+    let started = lowered(started, &of_programs);
+    // One that is not the device's is named in words alone: nobody is to take it for what the device may run.
+    let release = found.filter(|_| started.code != RELEASE_NOT_GIVEN).map(|r| r.release.clone());
+    claims.push(started);
+    claims.push(file_system(found));
     Appraisal { level: level(&claims), claims, release }
+}
+
+/// A claim, or what is odd about the log that it was read from, where that lets less be claimed.
+fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
+    // What would be compared with the keys of this device is not there: that is no sign of other keys.
+    let is_blind =
+        |f: &&&Finding| matches!(f, Finding::NotMeasured(names) if names.iter().any(|n| ["SecureBoot", "PK", "KEK"].contains(n)));
+    match (findings.iter().find(is_blind), findings.first()) {
+        (Some(finding), _) if claim.code != SECURE_BOOT_OFF || matches!(finding, Finding::NotMeasured(n) if n.contains(&"SecureBoot")) => {
+            odd(claim.aspect, finding)
+        }
+        (_, Some(finding)) if claim.tier < Tier::Warning => odd(claim.aspect, finding),
+        _ => claim,
+    }
+}
+
+/// What is odd about a log, as a claim.
+fn odd(aspect: Aspect, finding: &Finding) -> Claim {
+    const SOURCE: &str = "firmware's log, replayed to the quote";
+    match finding.is_contradiction() {
+        true => claim(aspect, Tier::Contraindicated, finding.code(), format!("firmware's log contradicts itself: {finding}"), SOURCE, None),
+        false => {
+            let raise = Some("firmware that measures as the TCG's PC Client profile says; a newer version may");
+            claim(aspect, Tier::Warning, finding.code(), finding.to_string(), SOURCE, raise)
+        }
+    }
+}
+
+fn digests(programs: &[FirmwareProgram]) -> Vec<[u8; 32]> {
+    programs.iter().map(|p| p.digest).collect()
+}
+
+/// Programs of the firmware's own, for people: where each lay and its digest.
+fn programs_in_words(programs: &[FirmwareProgram]) -> String {
+    let shown = programs.iter().take(PROGRAMS_SHOWN_MAX).map(|p| format!("{} ({})", p.path, hex::encode(p.digest)));
+    let more = programs.len().saturating_sub(PROGRAMS_SHOWN_MAX);
+    shown.chain((more > 0).then(|| format!("{more} more"))).collect::<Vec<_>>().join(", ")
 }
 
 fn identity() -> Claim {
@@ -145,8 +191,12 @@ fn hardware(known: &Known) -> Claim {
 
 /// A chip can be reset without its processor, and told then whatever it should hold: what it says of what came before the boot
 /// loader is no proof against somebody who opens the machine.
-fn firmware_code(evidence: &VerifiedEvidence, known: &Known) -> Claim {
-    let claim = firmware_registers(evidence, known);
+fn firmware_code(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
+    let mut claim = firmware_registers(evidence, boot, known);
+    if !boot.firmware_programs.is_empty() {
+        claim.finding =
+            format!("{}; programs of its own that it starts first: {}", claim.finding, programs_in_words(&boot.firmware_programs));
+    }
     if known.maker != Some(Kind::Hardware) || claim.tier != Tier::Affirming {
         return claim;
     }
@@ -154,13 +204,21 @@ fn firmware_code(evidence: &VerifiedEvidence, known: &Known) -> Claim {
     Claim { tier: Tier::Warning, code: "firmware-chip".into(), finding, raise: Some("a TPM in the processor".into()), ..claim }
 }
 
-fn firmware_registers(evidence: &VerifiedEvidence, known: &Known) -> Claim {
-    let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, "TPM quote, registers 0 and 2", raise);
+fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
+    const SOURCE: &str = "TPM quote, registers 0, 2 and the beginning of 4";
     const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
-    let found = FirmwareCode::seen(evidence.registers());
+    let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, SOURCE, raise);
+    let found = FirmwareCode { programs: digests(&boot.firmware_programs), ..FirmwareCode::seen(evidence.registers()) };
     if let Firmware::Known { registers } = &known.firmware {
-        let found = found.registers.map(hex::encode);
-        return match registers.contains(&found) {
+        let is_accepted = |code: &FirmwareCode| code.is_accepted && code.programs == found.programs;
+        let hex = found.registers.map(hex::encode);
+        return match registers.contains(&hex) {
+            true if !found.programs.is_empty() && !known.firmware_code.as_ref().is_some_and(is_accepted) => of(
+                Tier::Warning,
+                "firmware-programs",
+                "the firmware's code is one that the fleet's policy names, and it starts programs of its own that nobody accepted",
+                ACCEPT,
+            ),
             true => of(Tier::Affirming, "firmware-known", "the firmware's code is one that the fleet's policy names", None),
             false => of(
                 Tier::Warning,
@@ -171,7 +229,7 @@ fn firmware_registers(evidence: &VerifiedEvidence, known: &Known) -> Claim {
         };
     }
     match &known.firmware_code {
-        Some(code) if code.registers != found.registers => of(
+        Some(code) if code.registers != found.registers || code.programs != found.programs => of(
             Tier::Warning,
             "firmware-changed",
             "the firmware's code is another one than was seen before: it was updated, or replaced",
@@ -193,7 +251,7 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(Tier::None, "keys-none", "no Secure Boot keys were made for this device", raise);
     };
     if !boot.secure_boot {
-        return of(Tier::Contraindicated, "secure-boot-off", "Secure Boot was off when it started", None);
+        return of(Tier::Contraindicated, SECURE_BOOT_OFF, "Secure Boot was off when it started", None);
     }
     let (Some(pk), Some(kek), Some(db)) = (certificates(boot, "PK"), certificates(boot, "KEK"), certificates(boot, "db")) else {
         return of(Tier::Contraindicated, "keys-unusual", "PK, KEK or db hold something else than certificates", None);
@@ -245,6 +303,12 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
         return (None, of(Tier::None, "release-unknown", "this server knows no release that it may run".into(), raise));
     }
     let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
+    let is_of_release =
+        |p: &&FirmwareProgram| known.boot_loaders.contains(&p.digest) || known.references.iter().any(|r| r.kernel_image == p.digest);
+    if let Some(program) = boot.firmware_programs.iter().find(is_of_release) {
+        let digest = hex::encode(program.digest);
+        return wrong("programs", format!("a program of a release was started before firmware looked for what to boot: {digest}"));
+    }
     let [boot_loader, kernel_image] = boot.programs.as_slice() else {
         return wrong("programs", format!("{} programs were started, not a boot loader and a kernel image", boot.programs.len()));
     };
@@ -285,6 +349,15 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     if reference.is_revoked {
         let finding = format!("{} was started, which is revoked", reference.release);
         return (Some(reference), of(Tier::Warning, RELEASE_REVOKED, finding, Some("an update to a release that is not")));
+    }
+    // Whoever may write a firmware's variables may have it start a program first: one that is new needs somebody's word.
+    let is_new = |code: &FirmwareCode| code.programs != digests(&boot.firmware_programs);
+    if !boot.firmware_programs.is_empty() && known.firmware_code.as_ref().is_some_and(is_new) {
+        let programs = programs_in_words(&boot.firmware_programs);
+        let finding =
+            format!("{} was started, after programs of the firmware's own that were not seen before: {programs}", reference.release);
+        let raise = Some("an operator's word that this firmware is the right one");
+        return (Some(reference), of(Tier::Warning, "firmware-programs-changed", finding, raise));
     }
     // On its way, or gone back: it is one that is allowed, and whoever waits for another one compares.
     if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {

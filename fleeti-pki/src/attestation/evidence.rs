@@ -167,7 +167,7 @@ pub fn verify(
     }
     let firmware_log = FirmwareLog::parse(evidence.firmware_log).map_err(Refused::FirmwareLog)?;
     let phases = phases::parse(evidence.phases_log).map_err(Refused::PhasesLog)?;
-    let mut replayed = firmware_log.replay();
+    let mut replayed = firmware_log.replay_to(evidence.registers.get(&0).unwrap_or(&[0; 32]));
     phases::replay(&mut replayed, &phases);
     let differs = evidence.registers.iter().find(|(register, value)| replayed.get(register).unwrap_or(&[0; 32]) != *value);
     if let Some((register, _)) = differs {

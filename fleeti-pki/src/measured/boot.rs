@@ -3,8 +3,12 @@
 //!
 //! An event's type is nobody's word: it is not what is measured, so a log with other types replays as well. Therefore the
 //! registers that decide are read strictly: every event there is of a kind that belongs there, in its order, and of the
-//! bytes that its digest says. What does not fit is an error, and never skipped.
+//! bytes that its digest says. What does not fit is a [`Finding`], and never skipped. Some firmware measures what nobody here
+//! knows: that is a reason to claim less. That an event shows other bytes than were measured is a contradiction.
 
+pub use super::finding::{Finding, POLICY_REGISTER, PROGRAMS_REGISTER};
+
+use super::device_path;
 use super::log::{Event, EventKind, FirmwareLog, sha_256};
 use crate::tpm::{Reader, Unreadable};
 use crate::uefi::{GLOBAL, Guid, SECURITY_DATABASE as SECURITY};
@@ -14,68 +18,43 @@ use std::collections::BTreeMap;
 const POLICY: [(&str, Guid); 5] = [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
 /// Firmware's registers, each with one separator.
 const SEPARATED: std::ops::RangeInclusive<u8> = 0..=7;
-/// Variables that some firmware measures behind them, where it has them.
+/// Variables that some firmware measures beside them, where it has them.
 const POLICY_MORE: [(&str, Guid); 2] = [("dbt", SECURITY), ("dbr", SECURITY)];
+/// Modes of Secure Boot (UEFI, 32.3), where firmware measures them, and what it means that one is on.
+const MODES: [(&str, Option<&str>); 3] = [
+    ("SetupMode", Some("it is in setup mode, in which anybody changes its keys")),
+    ("AuditMode", Some("it is in audit mode, in which it starts what nobody vouched for")),
+    ("DeployedMode", None),
+];
+/// Most findings of a log.
+const FINDINGS_MAX: usize = 16;
 /// Separators that say that nothing failed (10.4.1).
 const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
 /// All that firmware says of itself in the register of programs. Nothing else is skipped: what a digest is of may be
 /// shown, and is no action for that.
 const ACTIONS: [&[u8]; 2] = [b"Calling EFI Application from Boot Option", b"Returning from EFI Application from Boot Option"];
 const OMITTED: &[u8] = b"BOOT ATTEMPTS OMITTED";
-/// The register of the Secure Boot policy.
-pub const POLICY_REGISTER: u8 = 7;
-/// The register of the programs that were started.
-pub const PROGRAMS_REGISTER: u8 = 4;
-
 /// What a log means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MeasuredBoot {
     /// Whether firmware refused what nobody vouched for.
     pub secure_boot: bool,
     variables: BTreeMap<&'static str, Vec<u8>>,
     /// What vouched for what was started: EFI_SIGNATURE_DATA without its owner, so a certificate (DER).
     pub authorities: Vec<Vec<u8>>,
-    /// Authenticode digests (SHA-256) of the programs that were started, in their order.
+    /// What firmware started, or measured, before it looked for what to boot: its own.
+    pub firmware_programs: Vec<FirmwareProgram>,
+    /// Authenticode digests (SHA-256) of the programs that were started then, in their order.
     pub programs: Vec<[u8; 32]>,
 }
 
-/// Why a log has no meaning that counts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Meaningless {
-    /// A register has no separator, two, or one that says that something failed.
-    #[error("register {0} has no one separator that says that all went well")]
-    Separator(u8),
-    /// An event's digest is of other bytes than the event shows.
-    #[error("event {1} of register {0} shows other bytes than were measured")]
-    Digest(u8, usize),
-    /// An event of a kind that has no place there.
-    #[error("event {1} of register {0} is of a kind that has no place there")]
-    Kind(u8, usize),
-    /// The variables of the policy are not each there once, in their order, before anything was started.
-    #[error("the Secure Boot variables are not each measured once, in their order (at event {0})")]
-    Policy(usize),
-    /// Firmware says that something holds that takes away what Secure Boot promises.
-    #[error("firmware says: {0}")]
-    Weakened(&'static str),
-    /// An event cannot be read.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-}
-
-impl Meaningless {
-    /// A stable name of the check that failed.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Separator(_) => "log-separator",
-            Self::Digest(..) => "log-digest",
-            Self::Kind(..) => "log-kind",
-            Self::Policy(_) => "log-policy",
-            Self::Weakened(_) => "log-weakened",
-            Self::Unreadable(_) => "log-event",
-        }
-    }
+/// A program of the firmware's own, or something else that it measured beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareProgram {
+    /// What was measured: of a program its Authenticode digest.
+    pub digest: [u8; 32],
+    /// Where it lay, by the log's own word.
+    pub path: String,
 }
 
 /// UEFI_VARIABLE_DATA (10.2.6).
@@ -108,18 +87,24 @@ fn is_of_its_data(event: &Event) -> bool {
 }
 
 impl MeasuredBoot {
-    /// Reads what a log means.
+    /// Reads what a log means, if nothing about it is odd.
     ///
     /// # Errors
-    /// [`Meaningless`].
-    pub fn of(log: &FirmwareLog) -> Result<Self, Meaningless> {
-        for register in SEPARATED {
-            separator(log, register)?;
-        }
-        let mut boot = Self { secure_boot: false, variables: BTreeMap::new(), authorities: Vec::new(), programs: Vec::new() };
-        boot.read_policy(log)?;
-        boot.read_programs(log)?;
-        Ok(boot)
+    /// The first [`Finding`].
+    pub fn of(log: &FirmwareLog) -> Result<Self, Finding> {
+        let (boot, findings) = Self::read(log);
+        findings.into_iter().next().map_or(Ok(boot), Err)
+    }
+
+    /// Reads what a log means, and what is odd about it.
+    #[must_use]
+    pub fn read(log: &FirmwareLog) -> (Self, Vec<Finding>) {
+        let mut boot = Self::default();
+        let mut findings: Vec<Finding> = SEPARATED.filter_map(|register| separator(log, register).err()).collect();
+        boot.read_policy(log, &mut findings);
+        boot.read_programs(log, &mut findings);
+        findings.truncate(FINDINGS_MAX);
+        (boot, findings)
     }
 
     /// What a variable of the policy held when the system started; EFI_SIGNATURE_LISTs.
@@ -128,75 +113,127 @@ impl MeasuredBoot {
         self.variables.get(name).map_or(&[], Vec::as_slice)
     }
 
-    fn read_policy(&mut self, log: &FirmwareLog) -> Result<(), Meaningless> {
-        let (mut wanted, mut more) = (POLICY.iter(), POLICY_MORE.iter());
+    fn read_policy(&mut self, log: &FirmwareLog, findings: &mut Vec<Finding>) {
         let mut is_started = false;
         for (at, event) in log.of(POLICY_REGISTER).enumerate() {
-            if !is_of_its_data(event) {
-                return Err(Meaningless::Digest(POLICY_REGISTER, at));
-            }
-            match event.kind {
-                EventKind::VariableDriverConfig if !is_started => {
-                    let variable = Variable::read(&event.data)?;
-                    let Some((name, vendor)) = wanted.next().or_else(|| more.find(|(name, _)| *name == variable.name)) else {
-                        return Err(Meaningless::Policy(at));
-                    };
-                    if variable.name != *name || variable.vendor != *vendor {
-                        return Err(Meaningless::Policy(at));
-                    }
-                    self.variables.insert(name, variable.value.to_vec());
-                }
-                EventKind::VariableDriverConfig => return Err(Meaningless::Policy(at)),
-                EventKind::Separator => is_started = true,
-                EventKind::VariableAuthority if is_started => {
-                    let variable = Variable::read(&event.data)?;
-                    let certificate = variable.value.get(16..).filter(|_| variable.vendor == SECURITY && variable.name == "db");
-                    self.authorities.push(certificate.ok_or(Meaningless::Policy(at))?.to_vec());
-                }
-                EventKind::Action => return Err(weakened(event, at)),
-                _ => return Err(Meaningless::Kind(POLICY_REGISTER, at)),
+            is_started |= event.kind == EventKind::Separator;
+            if let Err(finding) = self.policy_event(at, event, is_started) {
+                findings.push(finding);
             }
         }
-        if wanted.next().is_some() {
-            return Err(Meaningless::Policy(log.of(POLICY_REGISTER).count()));
+        let missing: Vec<_> = POLICY.iter().map(|(name, _)| *name).filter(|name| !self.variables.contains_key(name)).collect();
+        if !missing.is_empty() {
+            findings.push(Finding::NotMeasured(missing));
         }
-        self.secure_boot = match self.variable("SecureBoot") {
-            [1] => true,
-            [0] | [] => false,
-            _ => return Err(Meaningless::Policy(0)),
-        };
-        Ok(())
+        match self.variable("SecureBoot") {
+            [1] => self.secure_boot = true,
+            [0] | [] => {}
+            _ => findings.push(Finding::Policy(0)),
+        }
     }
 
-    fn read_programs(&mut self, log: &FirmwareLog) -> Result<(), Meaningless> {
+    fn policy_event(&mut self, at: usize, event: &Event, is_started: bool) -> Result<(), Finding> {
+        let is_known =
+            matches!(event.kind, EventKind::VariableDriverConfig | EventKind::VariableAuthority | EventKind::Separator | EventKind::Action);
+        if !is_of_its_data(event) {
+            return Err(if is_known { Finding::Digest(POLICY_REGISTER, at) } else { Finding::Unknown(POLICY_REGISTER, at) });
+        }
+        match event.kind {
+            EventKind::VariableDriverConfig => self.policy_variable(at, &Variable::read(&event.data)?, is_started),
+            // Also before the separator: of code of cards, and of what firmware starts itself.
+            EventKind::VariableAuthority => {
+                let variable = Variable::read(&event.data)?;
+                let certificate = variable.value.get(16..).filter(|_| variable.vendor == SECURITY && variable.name == "db");
+                self.authorities.push(certificate.ok_or(Finding::Authority(at, variable.name))?.to_vec());
+                Ok(())
+            }
+            EventKind::Separator | EventKind::DevicePolicy => Ok(()),
+            EventKind::Action => Err(action(event, at)),
+            // What says that it is something else, and is a variable that decides.
+            _ if is_of_policy(&event.data) => Err(Finding::Kind(POLICY_REGISTER, at)),
+            _ => Err(Finding::Unknown(POLICY_REGISTER, at)),
+        }
+    }
+
+    fn policy_variable(&mut self, at: usize, variable: &Variable<'_>, is_started: bool) -> Result<(), Finding> {
+        let is_this = |(name, vendor): &(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
+        let mode = MODES.iter().find(|(name, _)| *name == variable.name && variable.vendor == GLOBAL);
+        if let Some((_, meaning)) = mode {
+            let weakened = meaning.filter(|_| variable.value != [0]);
+            return weakened.map_or(Ok(()), |meaning| Err(Finding::Weakened(meaning)));
+        }
+        let Some((name, _)) = POLICY.iter().chain(&POLICY_MORE).find(|v| is_this(v)) else {
+            return Err(Finding::Variable(at, variable.name.clone()));
+        };
+        if is_started {
+            return Err(Finding::Policy(at));
+        }
+        match self.variables.get(name) {
+            Some(value) if value == variable.value => return Err(Finding::Repeated(at)),
+            Some(_) => return Err(Finding::Policy(at)),
+            None => self.variables.insert(name, variable.value.to_vec()),
+        };
+        let place = |name: &str| POLICY.iter().position(|(other, _)| *other == name);
+        let is_late = place(name).is_some_and(|own| self.variables.keys().filter_map(|other| place(other)).any(|other| other > own));
+        if is_late { Err(Finding::Order(at)) } else { Ok(()) }
+    }
+
+    fn read_programs(&mut self, log: &FirmwareLog, findings: &mut Vec<Finding>) {
+        let is_separator = |e: &Event| e.kind == EventKind::Separator;
+        let separated = log.of(PROGRAMS_REGISTER).position(is_separator);
         for (at, event) in log.of(PROGRAMS_REGISTER).enumerate() {
+            let is_firmwares = separated.is_some_and(|separator| at < separator);
             match event.kind {
-                // Of the program: its data says where it lay, and is no part of what was measured.
-                EventKind::Application => self.programs.push(event.digest),
+                // Their data says where a program lay, and is no part of what was measured.
+                EventKind::Application | EventKind::Driver if !is_firmwares => self.programs.push(event.digest),
                 EventKind::Action | EventKind::Separator | EventKind::OmitBootDevice if !is_of_its_data(event) => {
-                    return Err(Meaningless::Digest(PROGRAMS_REGISTER, at));
+                    findings.push(Finding::Digest(PROGRAMS_REGISTER, at));
                 }
                 EventKind::Separator => {}
                 EventKind::Action if ACTIONS.contains(&event.data.as_slice()) => {}
                 EventKind::OmitBootDevice if event.data == OMITTED => {}
-                _ => return Err(Meaningless::Kind(PROGRAMS_REGISTER, at)),
+                _ if is_firmwares => self.firmware_programs.push(FirmwareProgram { digest: event.digest, path: path(event) }),
+                _ if device_path::of_image(&event.data).is_some() => findings.push(Finding::Kind(PROGRAMS_REGISTER, at)),
+                _ => findings.push(Finding::Unknown(PROGRAMS_REGISTER, at)),
             }
         }
-        Ok(())
     }
 }
 
-fn separator(log: &FirmwareLog, register: u8) -> Result<(), Meaningless> {
-    let mut found = log.of(register).filter(|e| e.kind == EventKind::Separator);
-    let is_right = found.next().is_some_and(|e| SEPARATORS.iter().any(|s| e.data == s) && is_of_its_data(e)) && found.next().is_none();
-    if is_right { Ok(()) } else { Err(Meaningless::Separator(register)) }
+/// Where a program of the firmware lay, or what it says of itself.
+fn path(event: &Event) -> String {
+    let path = device_path::of_image(&event.data).map(device_path::in_words).filter(|words| !words.is_empty());
+    path.unwrap_or_else(|| device_path::shown(&event.data))
 }
 
-fn weakened(event: &Event, at: usize) -> Meaningless {
+fn is_of_policy(data: &[u8]) -> bool {
+    let of = |variable: Variable<'_>| {
+        let is_this = |(name, vendor): &&(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
+        POLICY.iter().chain(&POLICY_MORE).any(|v| is_this(&v)) || MODES.iter().any(|(name, _)| *name == variable.name)
+    };
+    Variable::read(data).is_ok_and(of)
+}
+
+/// That a register has one separator, which says that all went well.
+fn separator(log: &FirmwareLog, register: u8) -> Result<(), Finding> {
+    let is_called_otherwise = |e: &Event| e.kind != EventKind::Separator && SEPARATORS.iter().any(|s| e.digest == sha_256(&[s]));
+    let mut found = log.of(register).filter(|e| e.kind == EventKind::Separator);
+    let (first, second) = (found.next(), found.next());
+    match first {
+        None if log.of(register).any(is_called_otherwise) => Err(Finding::Separator(register)),
+        None => Err(Finding::NoSeparator(register)),
+        Some(event) if !is_of_its_data(event) => Err(Finding::Separator(register)),
+        Some(_) if second.is_some() => Err(Finding::Separators(register)),
+        Some(event) if SEPARATORS.iter().any(|s| event.data == s) => Ok(()),
+        Some(_) => Err(Finding::Failed(register)),
+    }
+}
+
+fn action(event: &Event, at: usize) -> Finding {
     // Texts of 10.4.4, table 17.
     match event.data.as_slice() {
-        b"UEFI Debug Mode" => Meaningless::Weakened("a debugger may be attached"),
-        b"DMA Protection Disabled" => Meaningless::Weakened("devices may write all memory while it starts"),
-        _ => Meaningless::Kind(POLICY_REGISTER, at),
+        b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
+        b"DMA Protection Disabled" => Finding::Weakened("devices may write all memory while it starts"),
+        _ => Finding::Unknown(POLICY_REGISTER, at),
     }
 }

@@ -1,5 +1,6 @@
 //! Registers and events in words, for people. Nothing is decided by them.
 
+use super::device_path::{self, TEXT_MAX, shown};
 use super::log::{Event, EventKind, FirmwareLog};
 use super::phases::Measurement;
 use sha2::{Digest, Sha256};
@@ -7,8 +8,6 @@ use std::collections::BTreeMap;
 
 /// Most events of a register that are told.
 const EVENTS_MAX: usize = 64;
-/// Most characters of what an event says of itself.
-const TEXT_MAX: usize = 80;
 
 /// What belongs into a register (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM PCR Registry").
 #[must_use]
@@ -65,10 +64,15 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
     match event.kind {
         EventKind::Application | EventKind::Driver => match programs.get(&event.digest) {
             Some(name) => name.clone(),
-            None => format!("a program that no release has: {}", short(&event.digest)),
+            None => match device_path::of_image(&event.data).map(device_path::in_words).filter(|path| !path.is_empty()) {
+                Some(path) => format!("a program that no release has: {}, at {path}", short(&event.digest)),
+                None => format!("a program that no release has: {}", short(&event.digest)),
+            },
         },
         EventKind::Separator => "firmware is done".into(),
         EventKind::Action => format!("firmware: {}", shown(&event.data)),
+        EventKind::Hcrtm => format!("measured before the processor started: {}", short(&event.digest)),
+        EventKind::DevicePolicy => format!("which devices authenticate themselves: {}", short(&event.digest)),
         EventKind::VariableDriverConfig | EventKind::VariableBoot | EventKind::VariableAuthority => {
             let (name, length) = variable(&event.data);
             match (event.kind, name.as_str(), event.data.last()) {
@@ -97,9 +101,4 @@ fn variable(data: &[u8]) -> (String, usize) {
 
 fn short(digest: &[u8; 32]) -> String {
     hex::encode(&digest[..8])
-}
-
-/// What can be read of bytes, be they UTF-8 or UTF-16.
-fn shown(bytes: &[u8]) -> String {
-    bytes.iter().filter(|b| **b == b' ' || b.is_ascii_graphic()).take(TEXT_MAX).map(|b| char::from(*b)).collect()
 }

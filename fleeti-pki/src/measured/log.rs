@@ -16,8 +16,20 @@ const EVENTS_MAX: usize = 4096;
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 /// Names an event of locality (10.4.5.3).
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
-/// Registers that begin with zeros and are not reset while a system runs.
-const REGISTERS: u32 = 16;
+/// Registers of a PC Client TPM. Those from 16 on are reset while a system runs, are not quoted, and are replayed by nobody.
+const REGISTERS: u32 = 24;
+const REPLAYED: u8 = 16;
+/// Most banks of a log, and digests of an event.
+const BANKS_MAX: u32 = 8;
+/// Longest digest.
+const DIGEST_MAX: usize = 64;
+/// Zeros from so many bytes on are room that firmware left: no event begins with them. Bytes of `ff` are it always.
+const ROOM_MIN: usize = 5;
+/// What register 0 begins with where the TPM was started after an H-CRTM (Part 1, 34.3; "PC Client Platform Firmware Profile",
+/// 1.06, 3.3.4.1).
+const AFTER_HCRTM: u8 = 4;
+/// Localities from which a TPM is started.
+const LOCALITIES: [u8; 3] = [0, 3, AFTER_HCRTM];
 
 /// What an event is (10.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +40,8 @@ pub enum EventKind {
     Separator,
     /// Something was done.
     Action,
+    /// What was measured before the processor started (an H-CRTM).
+    Hcrtm,
     /// By a boot loader or stub.
     Ipl,
     /// Tagged by an operating system's loader.
@@ -40,8 +54,10 @@ pub enum EventKind {
     VariableAuthority,
     /// A program was started.
     Application,
-    /// A driver that a boot service loads.
+    /// A driver was loaded.
     Driver,
+    /// Which parts of the machine authenticate themselves (SPDM), and by which keys.
+    DevicePolicy,
     /// A device was left out when firmware looked for what to boot.
     OmitBootDevice,
     /// Any other one.
@@ -59,9 +75,11 @@ impl EventKind {
             0x8000_0001 => Self::VariableDriverConfig,
             0x8000_0002 | 0x8000_000c => Self::VariableBoot,
             0x8000_0003 => Self::Application,
-            0x8000_0004 => Self::Driver,
+            0x8000_0004 | 0x8000_0005 => Self::Driver,
             0x8000_0007 => Self::Action,
+            0x8000_0010 => Self::Hcrtm,
             0x8000_00e0 => Self::VariableAuthority,
+            0x8000_00e3 | 0x8000_00e4 => Self::DevicePolicy,
             other => Self::Other(other),
         }
     }
@@ -84,8 +102,8 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareLog {
     events: Vec<Event>,
-    /// What register 0 begins with: the locality of TPM2_Startup (0, 3, or 4 after an H-CRTM).
-    locality: u8,
+    /// What register 0 begins with: the locality of TPM2_Startup, where the log says it.
+    locality: Option<u8>,
 }
 
 /// Registers by number.
@@ -115,16 +133,14 @@ impl FirmwareLog {
         }
         let mut r = Reader::new(WHAT, bytes);
         let banks = header(&mut r)?;
-        let mut log = Self { events: Vec::new(), locality: 0 };
-        while !r.is_empty() {
+        let mut log = Self { events: Vec::new(), locality: None };
+        while !r.is_empty() && !is_room(r.left()) {
             if log.events.len() == EVENTS_MAX {
                 return Err(Unreadable::TooLong { what: WHAT, length: EVENTS_MAX + 1, max: EVENTS_MAX });
             }
-            let event = event(&mut r, &banks)?;
-            if event.kind == EventKind::NoAction {
-                log.no_action(&event)?;
-            } else {
-                log.events.push(event);
+            match event(&mut r, &banks)? {
+                event if event.kind == EventKind::NoAction => log.no_action(&event)?,
+                event => log.events.push(event),
             }
         }
         Ok(log)
@@ -135,7 +151,7 @@ impl FirmwareLog {
         let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
         let is_first = !self.events.iter().any(|e| e.register == 0);
         match locality {
-            [locality @ (0 | 3 | 4)] if is_first && event.register == 0 => self.locality = *locality,
+            [locality] if is_first && event.register == 0 && LOCALITIES.contains(locality) => self.locality = Some(*locality),
             _ => return Err(Unreadable::Wrong { what: WHAT, detail: "StartupLocality is not 0, 3 or 4, or comes late" }),
         }
         Ok(())
@@ -155,17 +171,41 @@ impl FirmwareLog {
     /// What the registers hold after all of it. A register without an event is not in it.
     #[must_use]
     pub fn replay(&self) -> Registers {
+        self.replay_from(self.startup())
+    }
+
+    /// The same, whatever the log says of the locality from which the TPM was started, where another one leads to `register_0`:
+    /// what says it is not measured, some firmware leaves it out, and no other start than these is possible.
+    #[must_use]
+    pub fn replay_to(&self, register_0: &[u8; 32]) -> Registers {
+        let starts = [self.startup()].into_iter().chain(LOCALITIES);
+        let mut replayed = starts.map(|locality| self.replay_from(locality));
+        replayed.find(|registers| registers.get(&0) == Some(register_0)).unwrap_or_else(|| self.replay())
+    }
+
+    /// The locality from which the TPM was started.
+    fn startup(&self) -> u8 {
+        let is_hcrtm = |e: &Event| e.kind == EventKind::Hcrtm;
+        self.locality.unwrap_or(if self.of(0).any(is_hcrtm) { AFTER_HCRTM } else { 0 })
+    }
+
+    fn replay_from(&self, locality: u8) -> Registers {
         let mut registers = Registers::new();
-        for event in &self.events {
+        for event in self.events.iter().filter(|e| e.register < REPLAYED) {
             let mut start = [0; 32];
             if event.register == 0 {
-                start[31] = self.locality;
+                start[31] = locality;
             }
             let register = registers.entry(event.register).or_insert(start);
             *register = extended(register, &event.digest);
         }
         registers
     }
+}
+
+/// Whether the rest of a log is room for events that nobody measured.
+fn is_room(rest: &[u8]) -> bool {
+    rest.iter().all(|byte| *byte == 0xff) || (rest.len() >= ROOM_MIN && rest.iter().all(|byte| *byte == 0))
 }
 
 /// The banks of the log, in their order, and how long their digests are.
@@ -186,14 +226,15 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
         return wrong("it is of another family than TPM 2.0");
     }
     let count = inner.u32_le()?;
-    if !(1..=8).contains(&count) {
+    if !(1..=BANKS_MAX).contains(&count) {
         return wrong("it has no bank, or more than eight");
     }
     let banks = (0..count).map(|_| Ok((inner.u16_le()?, usize::from(inner.u16_le()?)))).collect::<Result<Vec<_>, _>>()?;
     let vendor = inner.u8()?;
     inner.take(usize::from(vendor))?;
     inner.end()?;
-    let is_right = |(id, length): &(u16, usize)| Hash::from_id(*id).is_none_or(|hash| hash.length() == *length) && *length <= 64;
+    // Of other banks than SHA-256 nothing is looked at but their length, which the log says.
+    let is_right = |(id, length): &(u16, usize)| (*id != Hash::Sha256.id() || *length == Hash::Sha256.length()) && *length <= DIGEST_MAX;
     let is_twice = banks.iter().enumerate().any(|(i, (id, _))| banks[..i].iter().any(|(other, _)| other == id));
     if !banks.iter().all(is_right) || is_twice || !banks.iter().any(|(id, _)| *id == Hash::Sha256.id()) {
         return wrong("it has no SHA-256 bank, one of a wrong length, or one twice");
@@ -203,26 +244,43 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
 
 fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable> {
     let (register, kind, count) = (r.u32_le()?, EventKind::of(r.u32_le()?), r.u32_le()?);
-    // Registers behind are of dynamic launches, which nothing here makes.
-    if register >= REGISTERS {
+    let is_measured = kind != EventKind::NoAction;
+    if is_measured && register >= REGISTERS {
         return r.unknown("register", register);
     }
-    if count as usize != banks.len() {
+    if count > BANKS_MAX {
         return r.unknown("count of digests", count);
     }
-    let mut sha_256 = [0; 32];
-    for (wanted, length) in banks {
+    let mut sha_256 = None;
+    for _ in 0..count {
         let id = r.u16_le()?;
-        if id != *wanted {
+        let Some(length) = banks.iter().find(|(bank, _)| *bank == id).map(|(_, length)| *length).or_else(|| length_of(id)) else {
             return r.unknown("algorithm of a digest", id.into());
-        }
-        let digest = r.take(*length)?;
-        if id == Hash::Sha256.id() {
-            sha_256.copy_from_slice(digest);
+        };
+        let digest = r.take(length)?;
+        if id == Hash::Sha256.id() && sha_256.replace(digest).is_some() {
+            return Err(Unreadable::Wrong { what: WHAT, detail: "an event has two SHA-256 digests" });
         }
     }
     let length = r.u32_le()? as usize;
     let data = r.take(length)?.to_vec();
-    // INVARIANT: less than REGISTERS.
-    Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest: sha_256, data })
+    let digest = match sha_256 {
+        Some(digest) => digest.try_into().map_err(|_| Unreadable::Truncated { what: WHAT })?,
+        None if is_measured => return Err(Unreadable::Wrong { what: WHAT, detail: "an event has no SHA-256 digest" }),
+        None => [0; 32],
+    };
+    // INVARIANT: less than REGISTERS, where it is measured.
+    Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest, data })
+}
+
+/// Bytes of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm Registry").
+const fn length_of(id: u16) -> Option<usize> {
+    match id {
+        0x0004 => Some(20),
+        // SHA-256, SM3 and SHA3-256; SHA-384 and SHA3-384; SHA-512 and SHA3-512.
+        0x000b | 0x0012 | 0x0027 => Some(32),
+        0x000c | 0x0028 => Some(48),
+        0x000d | 0x0029 => Some(64),
+        _ => None,
+    }
 }

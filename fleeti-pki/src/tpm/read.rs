@@ -75,6 +75,10 @@ impl<'a> Reader<'a> {
         if self.left.is_empty() { Ok(()) } else { Err(Unreadable::Trailing { what: self.what, length: self.left.len() }) }
     }
 
+    pub(crate) const fn left(&self) -> &'a [u8] {
+        self.left
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.left.is_empty()
     }

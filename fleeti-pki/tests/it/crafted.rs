@@ -23,10 +23,10 @@ const SHA_256: u16 = 0x000b;
 const SHA_384: u16 = 0x000c;
 
 /// What a device sends.
-struct Sent {
+pub struct Sent {
     quote: Vec<u8>,
     signature: Vec<u8>,
-    registers: Registers,
+    pub registers: Registers,
     firmware: Vec<u8>,
     phases: Vec<u8>,
 }
@@ -38,7 +38,7 @@ fn registers_of(firmware: &[u8], phases_log: &[u8]) -> Registers {
     REGISTERS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect()
 }
 
-fn sent(tpm: &SoftTpm, firmware: Vec<u8>, phases: Vec<u8>) -> Sent {
+pub fn sent(tpm: &SoftTpm, firmware: Vec<u8>, phases: Vec<u8>) -> Sent {
     let registers = registers_of(&firmware, &phases);
     let asked = challenge(1).qualifying_data(&firmware, &phases);
     let quote = tpm.good_quote(&asked, Challenge::selection(), registers.values());
@@ -49,7 +49,7 @@ fn good(tpm: &SoftTpm) -> Sent {
     sent(tpm, boot().log(), phases_log(&PHASES))
 }
 
-fn check(tpm: &SoftTpm, sent: &Sent, before: Option<&Before>) -> Result<VerifiedEvidence, &'static str> {
+pub fn check(tpm: &SoftTpm, sent: &Sent, before: Option<&Before>) -> Result<VerifiedEvidence, &'static str> {
     let evidence = Evidence {
         quote: &sent.quote,
         signature: &sent.signature,
@@ -219,7 +219,7 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
 }
 
 /// An event of a log with two banks; `digest` is SHA-256.
-fn event(register: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
+pub fn event(register: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
     let head = [register.to_le_bytes(), kind.to_le_bytes(), 2u32.to_le_bytes()].concat();
     let digests = [&[0x0b, 0][..], digest, &[0x0c, 0], &[0; 48]].concat();
     [&head[..], &digests, &u32::try_from(data.len()).unwrap().to_le_bytes(), data].concat()
@@ -230,8 +230,8 @@ pub fn event_of(register: u32, kind: u32, data: &[u8]) -> Vec<u8> {
 }
 
 pub const ACTION: u32 = 0x8000_0007;
-const SEPARATOR: u32 = 0x0000_0004;
-const NO_ACTION: u32 = 0x0000_0003;
+pub const SEPARATOR: u32 = 0x0000_0004;
+pub const NO_ACTION: u32 = 0x0000_0003;
 pub const IPL: u32 = 0x0000_000d;
 pub const DRIVER_CONFIG: u32 = 0x8000_0001;
 pub const AUTHORITY: u32 = 0x8000_00e0;
@@ -245,7 +245,7 @@ pub fn at(pieces: &Pieces, register: u32) -> Vec<usize> {
     (0..pieces.events.len()).filter(|i| Pieces::register(&pieces.events[*i]) == register).collect()
 }
 
-fn meaning(pieces: &Pieces) -> Result<MeasuredBoot, &'static str> {
+pub fn meaning(pieces: &Pieces) -> Result<MeasuredBoot, &'static str> {
     MeasuredBoot::of(&FirmwareLog::parse(&pieces.log()).unwrap()).map_err(|e| e.code())
 }
 
@@ -375,7 +375,7 @@ fn register_0_begins_with_the_locality_that_started_the_tpm() {
 }
 
 /// Codes of what contradicts, of a device of which all this is known.
-fn contradictions(tpm: &SoftTpm, pieces: &Pieces, phases: &[&str], known: &Known) -> (Level, Vec<String>) {
+pub fn contradictions(tpm: &SoftTpm, pieces: &Pieces, phases: &[&str], known: &Known) -> (Level, Vec<String>) {
     let sent = sent(tpm, pieces.log(), phases_log(phases));
     let result = appraise(&check(tpm, &sent, None).unwrap(), known);
     let wrong = result.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code);

@@ -14,7 +14,7 @@ const SHA_256: (u16, u16) = (0x000b, 32);
 const SHA_384: (u16, u16) = (0x000c, 48);
 
 /// A first event and nothing behind it.
-fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
+pub fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
     let count = u32::try_from(banks.len()).unwrap().to_le_bytes();
     let banks: Vec<u8> = banks.iter().flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat()).collect();
     let inner = [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks, behind].concat();

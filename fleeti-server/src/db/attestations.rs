@@ -156,6 +156,9 @@ pub struct Accepted {
 pub struct FirmwareCodeRow {
     /// Hexadecimal.
     pub registers: [String; 2],
+    /// Digests of what firmware starts of its own before it looks for what to boot, hexadecimal.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// By an operator.
     pub is_accepted: bool,
 }

@@ -15,6 +15,7 @@ use fleeti_core::wire::api::Release;
 use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredRegister, Tpm};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::appraisal::Reference;
+use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
 use fleeti_pki::measured::{explained, phases};
 use std::collections::BTreeMap;
@@ -179,8 +180,14 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
     let accepted = accepted.ok_or_else(|| {
         AppError::new(Code::Conflict, "its last evidence does not hold, or is old").hint("ask it again with `fleeti attest now`")
     })?;
+    let log = attestations::logs(&mut *app.db.pool().acquire().await?, &[(device, row.evidence.firmware_log.as_str())]).await?;
+    let log = log.get(device).and_then(|bytes| FirmwareLog::parse(bytes).ok()).ok_or_else(|| {
+        AppError::new(Code::Conflict, "what its firmware measured is not here any more").hint("ask it again with `fleeti attest now`")
+    })?;
+    let (boot, _) = MeasuredBoot::read(&log);
+    let programs = boot.firmware_programs.iter().map(|p| hex::encode(p.digest)).collect();
     let register = |n: u8| accepted.registers.get(&n).cloned().unwrap_or_default();
-    let code = FirmwareCodeRow { registers: [register(0), register(2)], is_accepted: true };
+    let code = FirmwareCodeRow { registers: [register(0), register(2)], programs, is_accepted: true };
     let mut tx = app.db.write().await?;
     if !attestations::accept_firmware(&mut tx, device, &row.result, &code).await? {
         return Err(AppError::new(Code::Conflict, "it has answered meanwhile").hint("look at the new answer first"));

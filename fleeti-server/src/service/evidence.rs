@@ -339,8 +339,9 @@ fn judged(
         Ok(verified) => {
             let known = known(subject, releases, (firmware, trusts_hypervisor))?;
             // What is seen first is remembered; what changes later needs an operator's word.
-            let code = known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::seen(verified.registers()));
-            let code = FirmwareCodeRow { registers: code.registers.map(hex::encode), is_accepted: code.is_accepted };
+            let code = known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(&verified));
+            let programs = code.programs.iter().map(hex::encode).collect();
+            let code = FirmwareCodeRow { registers: code.registers.map(hex::encode), programs, is_accepted: code.is_accepted };
             (appraise(&verified, &known), Some(accepted_now(&verified)), Some(code))
         }
         Err(refused) => {
@@ -388,5 +389,6 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
 }
 
 fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
-    Ok(FirmwareCode { registers: [register(&row.registers[0])?, register(&row.registers[1])?], is_accepted: row.is_accepted })
+    let programs = row.programs.iter().map(|program| register(program)).collect::<Result<_, _>>()?;
+    Ok(FirmwareCode { registers: [register(&row.registers[0])?, register(&row.registers[1])?], programs, is_accepted: row.is_accepted })
 }
