@@ -1,9 +1,9 @@
 //! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession count.
 
-use crate::signer::{Signer, Verify, X509Signer, der_of, verify};
+use crate::signer::{Signer, Verify, X509Signer, check_form, verify};
 use crate::{Error, OrMalformed};
 use der::pem::PemLabel;
-use der::{Decode, EncodePem};
+use der::{Decode, EncodePem, Header, Reader, SliceReader};
 use std::str::FromStr;
 use x509_cert::builder::Builder;
 use x509_cert::name::Name;
@@ -40,12 +40,20 @@ impl ProvedKey {
 /// The key that a request is about, DER, before anybody has proved anything: to look a request up, not to trust it.
 ///
 /// # Errors
-/// [`Error::Malformed`].
+/// [`Error::Malformed`], also for a key in another form than [`check`] takes.
 pub fn claimed_key(pem: &str) -> Result<Vec<u8>, Error> {
-    der_of(&read(pem)?.info.public_key, "public key")
+    Ok(read(pem)?.public_key_der)
 }
 
-fn read(pem: &str) -> Result<CertReq, Error> {
+/// A request as its own bytes: what is encoded again may be other bytes than were signed.
+struct Request {
+    /// CertificationRequestInfo.
+    message: Vec<u8>,
+    public_key_der: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+fn read(pem: &str) -> Result<Request, Error> {
     if pem.len() > PEM_MAX {
         return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
     }
@@ -54,7 +62,22 @@ fn read(pem: &str) -> Result<CertReq, Error> {
     if label != CertReq::PEM_LABEL {
         return Err(Error::Malformed { what: "request", detail: format!("it is a {label}") });
     }
-    CertReq::from_der(&der).or_malformed("request")
+    let request = CertReq::from_der(&der).or_malformed("request")?;
+    let signature = request.signature.as_bytes().ok_or(Error::Refused("the request's signature is not whole bytes"))?;
+    let (message, public_key_der) = parts(&der).or_malformed("request")?;
+    check_form(public_key_der)?;
+    Ok(Request { message: message.to_vec(), public_key_der: public_key_der.to_vec(), signature: signature.to_vec() })
+}
+
+/// CertificationRequestInfo and the SubjectPublicKeyInfo in it, of a CertificationRequest (RFC 2986, 4).
+fn parts(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
+    let mut outer = SliceReader::new(der)?;
+    Header::decode(&mut outer)?;
+    let message = outer.tlv_bytes()?;
+    let mut fields = SliceReader::new(message)?;
+    Header::decode(&mut fields)?;
+    let (_version, _subject) = (fields.tlv_bytes()?, fields.tlv_bytes()?);
+    Ok((message, fields.tlv_bytes()?))
 }
 
 /// Reads a request and checks its proof of possession. Subject, extensions and attributes are ignored.
@@ -70,10 +93,8 @@ pub fn check(pem: &str) -> Result<ProvedKey, Error> {
 /// # Errors
 /// As [`check`].
 pub fn check_with(pem: &str, verify: Verify) -> Result<ProvedKey, Error> {
-    let request = read(pem)?;
-    let public_key_der = der_of(&request.info.public_key, "public key")?;
-    let signature = request.signature.as_bytes().ok_or(Error::Refused("the request's signature is not whole bytes"))?;
-    verify(&public_key_der, &der_of(&request.info, "request")?, signature)?;
+    let Request { message, public_key_der, signature } = read(pem)?;
+    verify(&public_key_der, &message, &signature)?;
     Ok(ProvedKey { public_key_der })
 }
 

@@ -78,8 +78,7 @@ impl Signer for FastKey {
 /// # Errors
 /// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind of key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
-    let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key_der)
-        .or_else(|_| ParsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, public_key_der))
-        .or_malformed("public key (P-256 or P-384)")?;
+    let algorithm = if super::check_form(public_key_der)? == Algorithm::P384 { &ECDSA_P384_SHA384_ASN1 } else { &ECDSA_P256_SHA256_ASN1 };
+    let key = ParsedPublicKey::new(algorithm, public_key_der).or_malformed("public key (P-256 or P-384)")?;
     key.verify_sig(message, signature).map_err(|_| super::NOT_BY_THIS_KEY)
 }

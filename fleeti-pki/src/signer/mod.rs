@@ -262,15 +262,42 @@ pub fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> Resul
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
 }
 
-/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo.
+/// What a SubjectPublicKeyInfo of an elliptic curve begins with in the one form that is taken: `id-ecPublicKey`, the curve by
+/// its name, and a point that is not compressed (RFC 5480, 2; SEC 1, 2.3.3). Behind it are both coordinates.
+const FORMS: [(Algorithm, usize, &[u8]); 2] = [
+    (Algorithm::P256, 64, b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04"),
+    (Algorithm::P384, 96, b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04"),
+];
+
+/// That a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the one form that is taken: libraries differ in which others they
+/// read, and a key that one of them reads and another does not is two answers to one question. The curve.
 ///
 /// # Errors
-/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind of key.
+/// [`Error::Malformed`] for any other form or kind of key, and for a point beside its curve.
+pub fn check_form(public_key_der: &[u8]) -> Result<Algorithm, Error> {
+    use p256::pkcs8::DecodePublicKey;
+    const WHAT: &str = "public key (P-256 or P-384)";
+    let is_of = |(_, length, begin): &&(Algorithm, usize, &[u8])| {
+        public_key_der.strip_prefix(*begin).is_some_and(|coordinates| coordinates.len() == *length)
+    };
+    let detail = "it is not written as a named curve with an uncompressed point (RFC 5480)";
+    let (curve, ..) = FORMS.iter().find(is_of).ok_or_else(|| Error::Malformed { what: WHAT, detail: detail.into() })?;
+    let is_on_curve = match curve {
+        Algorithm::P384 => p384::PublicKey::from_public_key_der(public_key_der).is_ok(),
+        Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => p256::PublicKey::from_public_key_der(public_key_der).is_ok(),
+    };
+    if is_on_curve { Ok(*curve) } else { Err(Error::Malformed { what: WHAT, detail: "its point is not on its curve".into() }) }
+}
+
+/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo in the form of [`check_form`].
+///
+/// # Errors
+/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind or form of key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     use p256::pkcs8::DecodePublicKey;
     use signature::Verifier;
-    // Parsed by the curve's own library, which checks that the point is on it.
-    if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der) {
+    if check_form(public_key_der)? == Algorithm::P384 {
+        let key = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
         let s = p384::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
         return key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY);
     }

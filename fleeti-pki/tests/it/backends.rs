@@ -101,3 +101,89 @@ fn no_backend_takes_another_kind_of_key() {
     }
     assert!(FastKey::from_pkcs8_der(&rsa.to_pkcs8_der().unwrap()).is_err());
 }
+
+/// What both backends say of a request, which has to be the same.
+fn both_say(request: &str, what: &str) -> Result<Vec<u8>, String> {
+    let said = BACKENDS.map(|(_, verify)| {
+        let proved = fleeti_pki::csr::check_with(request, verify);
+        proved.map(|key| key.public_key_der().to_vec()).map_err(|e| e.to_string())
+    });
+    assert_eq!(said[0], said[1], "{what}");
+    said[0].clone()
+}
+
+#[test]
+fn a_request_has_its_key_in_one_form_and_both_backends_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let openssl = |line: &str| {
+        let (good, said) = run("openssl", &line.split(' ').collect::<Vec<_>>(), dir.path());
+        assert!(good, "openssl {line}: {said}");
+    };
+    for curve in ["prime256v1", "secp384r1"] {
+        for (encoding, form, is_taken) in [
+            ("named_curve", "uncompressed", true),
+            ("named_curve", "compressed", false),
+            ("named_curve", "hybrid", false),
+            ("explicit", "uncompressed", false),
+            ("explicit", "compressed", false),
+            ("explicit", "hybrid", false),
+        ] {
+            openssl(&format!("ecparam -name {curve} -genkey -noout -param_enc {encoding} -conv_form {form} -out key.pem"));
+            openssl("req -new -key key.pem -subj /CN=device -out request.pem");
+            let what = format!("{curve} {encoding} {form}");
+            let request = std::fs::read_to_string(dir.path().join("request.pem")).unwrap();
+            let said = both_say(&request, &what);
+            assert_eq!(said.is_ok(), is_taken, "{what}: {said:?}");
+            assert_eq!(fleeti_pki::csr::claimed_key(&request).map_err(|e| e.to_string()), said, "{what}");
+            assert!(is_taken || said.unwrap_err().contains("named curve with an uncompressed point"), "{what}");
+        }
+    }
+    for other in ["secp256k1", "secp521r1", "prime192v1"] {
+        openssl(&format!("ecparam -name {other} -genkey -noout -out key.pem"));
+        openssl("req -new -key key.pem -subj /CN=device -out request.pem");
+        assert!(both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other).is_err());
+    }
+    for other in ["RSA -pkeyopt rsa_keygen_bits:2048", "ED25519"] {
+        openssl(&format!("genpkey -algorithm {other} -out key.pem"));
+        openssl("req -new -key key.pem -subj /CN=device -out request.pem");
+        assert!(both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other).is_err());
+    }
+}
+
+#[test]
+fn whatever_is_changed_in_a_key_both_backends_say_the_same() {
+    for algorithm in [Algorithm::P256, Algorithm::P384] {
+        let key = SoftKey::generate(algorithm).unwrap();
+        let signature = key.sign(b"message").unwrap();
+        let good = key.public_key_der();
+        let say = |changed: &[u8]| BACKENDS.map(|(_, verify)| verify(changed, b"message", &signature).map_err(|e| e.to_string()));
+        assert_eq!(say(good), [Ok(()), Ok(())]);
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut changed = good.to_vec();
+                changed[at] ^= 1 << bit;
+                let [first, second] = say(&changed);
+                assert!(first.is_err() && first == second, "{at}.{bit}: {first:?}, {second:?}");
+            }
+            let [first, second] = say(&good[..at]);
+            assert!(first.is_err() && first == second, "cut at {at}");
+        }
+        let [first, second] = say(&[good, &[0]].concat());
+        assert!(first.is_err() && first == second, "a byte behind it");
+    }
+}
+
+#[test]
+fn a_request_is_what_was_signed_whatever_the_order_of_its_attributes() {
+    use crate::issued::{common_name, oid, sequence, tlv};
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let attribute = |id: &str, text: &[u8]| sequence(&[&oid(id), &tlv(0x31, &tlv(0x0c, text))]);
+    let (short, long) = (attribute("1.2.840.113549.1.9.2", b"a"), attribute("1.2.840.113549.1.9.7", b"something longer"));
+    for attributes in [[&short[..], &long].concat(), [&long[..], &short].concat()] {
+        let message = sequence(&[&[2, 1, 0], &common_name("device"), key.public_key_der(), &tlv(0xa0, &attributes)]);
+        let signature = tlv(3, &[&[0][..], &key.sign(&message).unwrap()].concat());
+        let request = sequence(&[&message, &sequence(&[&oid("1.2.840.10045.4.3.2")]), &signature]);
+        let request = pem("CERTIFICATE REQUEST", &request);
+        assert_eq!(both_say(&request, "attributes").as_deref(), Ok(key.public_key_der()));
+    }
+}
