@@ -3,7 +3,7 @@
 use crate::{Client, Result};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::attestation::{AskedFleet, Attestation};
+use fleeti_core::wire::attestation::{AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers};
 use reqwest::Method;
 
 impl Client {
@@ -56,5 +56,29 @@ impl Client {
     pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
         let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
         Ok(Self::send(request).await?.json().await?)
+    }
+    /// Which manufacturers of TPMs are believed.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn tpm_manufacturers(&self) -> Result<TpmManufacturers> {
+        self.get("tpm-manufacturers").await
+    }
+    /// Believes the manufacturers of a file; those that are new.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn add_tpm_manufacturers(&self, request: &AddTpmManufacturers) -> Result<Vec<TpmManufacturer>> {
+        self.post("tpm-manufacturers", request).await
+    }
+    /// Believes a manufacturer no more.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_tpm_manufacturer(&self, id: &str) -> Result<TpmManufacturer> {
+        let mut path = String::from("tpm-manufacturers/");
+        // As fingerprints are written elsewhere: in capitals, with colons.
+        path.extend(id.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()));
+        Ok(Self::send(self.request(Method::DELETE, &path)).await?.json().await?)
     }
 }

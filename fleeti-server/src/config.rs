@@ -18,13 +18,12 @@ use fleeti_core::wire::attestation::CHALLENGE_S;
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::tpm::endorsement::{Kind, Makers};
+use fleeti_pki::tpm::files;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
-use rustls_pki_types::CertificateRevocationListDer;
-use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -32,6 +31,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_cert::Certificate;
+
+/// Bytes of the largest file of a maker of TPMs: their revocation lists have megabytes.
+const MAKER_FILE_MAX: u64 = 16 << 20;
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -147,38 +149,55 @@ impl Pki {
             root,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
             log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
-            makers: ArcSwap::from_pointee(makers(data)?),
+            makers: ArcSwap::from_pointee(makers(data)),
         })
     }
 }
 
 /// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes, and every revocation
-/// list (`*.crl`, DER or PEM) beside them.
-///
-/// # Errors
-/// Names the file that is malformed.
-pub fn makers(data: &Path) -> Result<Makers> {
-    let (folder, mut makers) = (data.join("pki/tpm-makers"), Makers::default());
+/// list (`*.crl`, DER or PEM) beside them. A file that cannot be read is left out, and named.
+#[must_use]
+pub fn makers(data: &Path) -> Makers {
+    let (folder, mut makers) = (makers_folder(data), Makers::default());
     for kind in Kind::ALL {
-        let Ok(entries) = fs::read_dir(folder.join(kind.as_str())) else { continue };
-        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        paths.sort();
-        for path in paths {
-            let at = || path.display().to_string();
-            let bytes = fs::read(&path).with_context(at)?;
-            if path.extension().is_some_and(|e| e == "crl") {
-                let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().with_context(at)?;
-                // No PEM, but what makers publish: DER.
-                let lists = if lists.is_empty() { vec![CertificateRevocationListDer::from(bytes)] } else { lists };
-                lists.iter().try_for_each(|list| makers.look_at(list)).with_context(at)?;
-                continue;
-            }
-            for certificate in certificate::chain_from_pem(std::str::from_utf8(&bytes).with_context(at)?).with_context(at)? {
-                makers.believe(&certificate::to_der(&certificate)?, kind).with_context(at)?;
+        for (source, path) in maker_files(&folder, kind.as_str()) {
+            if let Err(e) = read_maker(&mut makers, &source, &path, kind) {
+                makers.leave_out(&source, format!("{e:#}"));
             }
         }
     }
-    Ok(makers)
+    makers
+}
+
+/// Where makers of TPMs are.
+#[must_use]
+pub fn makers_folder(data: &Path) -> PathBuf {
+    data.join("pki/tpm-makers")
+}
+
+/// Files of one kind: each by its name below the folder, and its path. Hidden ones are somebody's half-written ones.
+#[must_use]
+pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(folder.join(kind)) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let named = paths.into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        (!name.starts_with('.') && !path.is_dir()).then(|| (format!("{kind}/{name}"), path))
+    });
+    named.collect()
+}
+
+fn read_maker(makers: &mut Makers, source: &str, path: &Path, kind: Kind) -> Result<()> {
+    let length = fs::metadata(path)?.len();
+    if length > MAKER_FILE_MAX {
+        bail!("it has {length} bytes, {MAKER_FILE_MAX} at the most");
+    }
+    let bytes = fs::read(path)?;
+    if path.extension().is_some_and(|e| e == "crl") {
+        return Ok(files::lists(&bytes)?.iter().try_for_each(|list| makers.look_at(list))?);
+    }
+    Ok(files::certificates(&bytes)?.iter().try_for_each(|certificate| makers.believe_from(certificate, kind, source))?)
 }
 
 /// The signer of this server: behind its socket, or, for development, in this very process.

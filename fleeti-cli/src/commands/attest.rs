@@ -75,6 +75,9 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Manufacturers of TPMs that are believed: list, add or remove them.
+    #[command(subcommand)]
+    Manufacturers(super::manufacturers::Command),
     /// Accept the firmware that a device has now: after its first start, or an update that was meant.
     AcceptFirmware {
         /// The device.
@@ -90,6 +93,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let found = block_on(async { server.client()?.ear(&device).await.map_err(refused) })?;
             output.data(&found, |ear| serde_json::to_string_pretty(ear).unwrap_or_default());
         }
+        Command::Manufacturers(command) => return super::manufacturers::run(command, output),
         Command::Fleet { fleet, server } => {
             let asked = block_on(async { server.client()?.challenge_fleet(&fleet).await.map_err(refused) })?;
             output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));

@@ -6,6 +6,7 @@ pub mod build;
 pub mod bundle;
 pub mod device;
 pub mod keys;
+pub mod manufacturers;
 pub mod pki;
 pub mod profile;
 pub mod release;

@@ -15,6 +15,97 @@ pub const INTERVAL_S: u64 = 900;
 /// How long a result counts: a device that is silent for longer is what it was before it proved anything.
 pub const FRESH_S: u64 = 4 * INTERVAL_S;
 
+/// Bytes of the largest file of certificates that is added at once.
+pub const MANUFACTURERS_FILE_MAX: usize = 512 * 1024;
+
+/// What kind of TPM a manufacturer makes, which is an operator's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TpmKind {
+    /// In a processor (fTPM, PTT).
+    Processor,
+    /// A chip beside it.
+    Hardware,
+    /// Software: whoever runs its host has its keys.
+    Virtual,
+}
+
+impl TpmKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Processor, Self::Hardware, Self::Virtual];
+
+    /// As in `hardware`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processor => "processor",
+            Self::Hardware => "hardware",
+            Self::Virtual => "virtual",
+        }
+    }
+}
+
+/// Text that is no [`TpmKind`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of TPM: processor, hardware or virtual")]
+pub struct NoTpmKind(String);
+
+impl std::str::FromStr for TpmKind {
+    type Err = NoTpmKind;
+    fn from_str(text: &str) -> Result<Self, NoTpmKind> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| NoTpmKind(text.to_owned()))
+    }
+}
+
+/// `POST /tpm-manufacturers`: certificates of manufacturers that are to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddTpmManufacturers {
+    /// What they make.
+    pub kind: TpmKind,
+    /// A file as the manufacturer publishes it: PEM, DER or PKCS#7, base64; [`MANUFACTURERS_FILE_MAX`] bytes at the most.
+    pub file: String,
+}
+
+/// A certificate of a manufacturer of TPMs that is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TpmManufacturer {
+    /// SHA-256 of the certificate (DER), hexadecimal.
+    pub id: String,
+    /// What kind of TPM it makes.
+    pub kind: TpmKind,
+    /// As in `CN=Root CA 1, O=Somebody`.
+    pub subject: String,
+    /// The same as the subject for a root.
+    pub issuer: String,
+    /// Subjects of those above it that are believed as well, up to a root.
+    pub chain: Vec<String>,
+    /// Unix seconds.
+    pub not_before_s: u64,
+    /// Unix seconds. What is believed does not end by itself.
+    pub not_after_s: u64,
+    /// Where it is, below `DATA/pki/tpm-makers`.
+    pub file: String,
+}
+
+/// A file that does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LeftOut {
+    /// Where it is, below `DATA/pki/tpm-makers`.
+    pub file: String,
+    /// Why.
+    pub problem: String,
+}
+
+/// `GET /tpm-manufacturers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TpmManufacturers {
+    /// Who is believed.
+    pub manufacturers: Vec<TpmManufacturer>,
+    /// Files that cannot be read.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// A text that nobody is to see in a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

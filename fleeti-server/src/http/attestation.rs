@@ -2,12 +2,12 @@
 
 use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{attestation, policy};
+use crate::service::{attestation, manufacturers, policy};
 use actix_web::web::{Data, Json, Path};
-use actix_web::{HttpResponse, Responder, get, post, put};
+use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::attestation::{AskedFleet, Attestation};
+use fleeti_core::wire::attestation::{AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers};
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -61,4 +61,29 @@ pub async fn challenge_fleet(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<
 pub async fn accept_firmware(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     attestation::accept_firmware(&app, &device).await?;
     Ok(Json(attestation::get(&app, &device).await?))
+}
+
+/// Which manufacturers of TPMs are believed, and which files of them cannot be read.
+#[utoipa::path(tag = "attestation", responses((status = 200, description = "Certificates", body = TpmManufacturers)))]
+#[get("/tpm-manufacturers")]
+pub async fn list_manufacturers(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(manufacturers::list(&app)))
+}
+
+/// Believes the manufacturers of a file. The TPMs of devices are judged again.
+#[utoipa::path(tag = "attestation", request_body = AddTpmManufacturers, responses((status = 201, description = "Those that are new", body = Vec<TpmManufacturer>)))]
+#[post("/tpm-manufacturers")]
+pub async fn add_manufacturers(app: Data<AppRef>, body: Json<AddTpmManufacturers>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(manufacturers::add(&app, &body).await?))
+}
+
+/// Believes a manufacturer no more. The TPMs of devices are judged again.
+#[utoipa::path(
+    tag = "attestation",
+    params(("id" = String, Path, description = "SHA-256 of its certificate, or the first 8 digits of it or more")),
+    responses((status = 200, description = "The one that was believed", body = TpmManufacturer))
+)]
+#[delete("/tpm-manufacturers/{id}")]
+pub async fn remove_manufacturer(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(manufacturers::remove(&app, &id).await?))
 }

@@ -13,6 +13,7 @@ pub mod enrollment;
 pub mod evidence;
 pub mod intake;
 pub mod logs;
+pub mod manufacturers;
 pub mod notice;
 pub mod overview;
 pub mod pairing;

@@ -17,9 +17,10 @@ use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{self, Kind};
+use fleeti_pki::tpm::endorsement::{self, Kind, Makers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -138,7 +139,8 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     let key = |what: &'static str, text: &str| Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e));
     let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
     let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
-    let certificates = shown.certificates.iter().map(|c| decoded("certificates", c)).collect::<Result<Vec<_>, _>>()?;
+    let certificate = |text: &String| decoded("certificates", text).map(|bytes| fleeti_pki::tpm::endorsement::unpadded(&bytes).to_vec());
+    let certificates = shown.certificates.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
     // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
     let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
@@ -161,13 +163,16 @@ fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> M
     Maker { kind, description, judged_by: makers.digest(now) }
 }
 
-/// Judges anew who made the TPMs of devices, now and every hour.
+/// Judges anew who made the TPMs of devices, now and every hour; what cannot be read is said once.
 pub async fn judge_makers(app: AppRef) {
+    let mut said = None;
     loop {
         let judged = judge_makers_anew(&app).await;
-        if let Err(e) = &judged {
-            tracing::error!("the makers of TPMs were not looked at anew: {e:#}");
+        let problem = judged.as_ref().err().map(|e| format!("{e:#}"));
+        if let Some(problem) = problem.as_ref().filter(|_| problem != said) {
+            tracing::error!("the makers of TPMs were not all looked at anew: {problem}");
         }
+        said = problem;
         tokio::time::sleep(if judged.is_ok() { JUDGED_EVERY } else { JUDGED_AGAIN }).await;
     }
 }
@@ -176,13 +181,39 @@ pub async fn judge_makers(app: AppRef) {
 /// are there, or one has ended. What is known of devices by their TPMs changes with it.
 ///
 /// # Errors
-/// When a file cannot be read: then those count that were read last. When the database does not answer.
+/// Names the files that cannot be read, and are left out; where a revocation list is among them, those count that were read last,
+/// for nobody knows whom it revokes. When the database does not answer.
 pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
+    let read = read_makers(app).await?;
+    let left_out: Vec<String> = read.left_out().iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
+    if !read.left_out().iter().any(|(file, _)| is_list(file)) {
+        app.pki.makers.store(Arc::new(read));
+    }
+    judge_all(app).await?;
+    anyhow::ensure!(left_out.is_empty(), "left out: {}", left_out.join("; "));
+    Ok(())
+}
+
+fn is_list(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|e| e == "crl")
+}
+
+/// Who is believed by the files of the data folder.
+///
+/// # Errors
+/// When the task ends.
+pub(super) async fn read_makers(app: &AppRef) -> Result<Makers, AppError> {
     let data = app.config.data.clone();
-    let read = tokio::task::spawn_blocking(move || makers(&data)).await?;
-    let is_read = read.map(|makers| app.pki.makers.store(Arc::new(makers)));
+    tokio::task::spawn_blocking(move || makers(&data)).await.map_err(AppError::internal)
+}
+
+/// Judges every TPM that others judged than are believed now.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn judge_all(app: &AppRef) -> Result<(), AppError> {
     while judge_some(app).await? {}
-    is_read
+    Ok(())
 }
 
 /// Whether there may be more.

@@ -112,7 +112,8 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
             "the revocation list of {maker}, who makes TPMs, {ends}, and none of them is believed then: put its newest one into tpm-makers"
         ))
     });
-    app.trust.load().warnings(now_s).into_iter().chain(lists).collect()
+    let left_out = makers.left_out().iter().map(|(file, problem)| format!("tpm-makers/{file} cannot be read and is left out: {problem}"));
+    app.trust.load().warnings(now_s).into_iter().chain(lists).chain(left_out).collect()
 }
 
 /// What counts, by the newest bundle, or, before the first, by the `public` folder.

@@ -9,6 +9,7 @@ mod boot_proof;
 mod builds;
 mod device_port;
 mod gateway;
+mod manufacturers;
 mod pairing;
 mod peer;
 mod policy;
