@@ -17,6 +17,7 @@ use std::process::ExitCode;
 ///   fleeti profile check examples/profiles/kiosk.toml
 ///   fleeti build run examples/profiles/kiosk.toml --version 1 --trust pki/public --out build/1
 ///   fleeti release create build/1 --pki pki --out releases/1
+///   fleeti login https://SERVER:8080 --fingerprint sha256:... --token-file admin.token
 ///   fleeti release publish releases/1
 ///   fleeti rollout start --release kiosk@1 --fleet demo --wait
 #[derive(Parser)]
@@ -31,12 +32,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Login(commands::login::Login),
+    /// Forget the server that `fleeti login` keeps, and its token.
+    Logout,
     /// Profiles: the declared system.
     #[command(subcommand)]
     Profile(commands::profile::Command),
     /// Builds: from a profile to an unsigned image, with Nix.
     #[command(subcommand)]
     Build(commands::build::Command),
+    /// Build workers: who may take builds.
+    #[command(subcommand)]
+    Worker(commands::worker::Command),
     /// Keys and certificates.
     #[command(subcommand)]
     Pki(commands::pki::Command),
@@ -64,8 +71,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.output);
     let result = match arguments.command {
+        Command::Login(login) => commands::login::run(&login, &output),
+        Command::Logout => commands::login::forget(&output),
         Command::Profile(command) => commands::profile::run(command, &output),
         Command::Build(command) => commands::build::run(command, &output),
+        Command::Worker(command) => commands::worker::run(command, &output),
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),

@@ -11,12 +11,18 @@
 //! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
 //! ```
 //!
-//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream.
+//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream; [`Pin`] knows a server by its key;
+//! [`WorkerClient`] is a build worker's side.
 
 #![warn(missing_docs)]
 
 mod attestation;
+mod pin;
 mod vault;
+mod worker;
+
+pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
+pub use worker::WorkerClient;
 
 use bytes::{Bytes, BytesMut};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
@@ -29,12 +35,12 @@ use fleeti_core::wire::api::{
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Once;
 use tokio_util::io::ReaderStream;
 
@@ -50,7 +56,16 @@ pub enum ClientError {
     Refused(Problem),
     /// The server could not be reached, or its answer could not be read.
     #[error("{0}")]
-    Transport(#[from] reqwest::Error),
+    Transport(#[source] reqwest::Error),
+    /// The server has another key than the one that is pinned.
+    #[error(transparent)]
+    OtherKey(OtherKey),
+    /// A fingerprint says something about TLS only.
+    #[error("{0} is no https:// address, and a fingerprint is one of a TLS key")]
+    NotHttps(String),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(#[source] rustls::Error),
     /// A file could not be read.
     #[error("{path}: {source}")]
     Io {
@@ -71,12 +86,34 @@ impl ClientError {
         match self {
             Self::Refused(problem) => problem.hint.clone(),
             Self::Transport(e) if e.is_connect() => Some("is the server running, and is --server right?".to_owned()),
-            Self::Transport(_) | Self::Io { .. } | Self::StreamEnded => None,
+            Self::OtherKey(_) => Some(
+                "compare with what the server prints when it starts, and with DIR/pki/admin/fingerprint there; if its key was replaced, \
+                 log in again with `fleeti login URL --fingerprint sha256:...`"
+                    .to_owned(),
+            ),
+            Self::NotHttps(_) => Some("write the address as https://HOST:PORT".to_owned()),
+            Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
         }
     }
 }
 
+impl From<reqwest::Error> for ClientError {
+    fn from(e: reqwest::Error) -> Self {
+        OtherKey::of(&e).map_or_else(|| Self::Transport(e), Self::OtherKey)
+    }
+}
+
 type Result<T> = std::result::Result<T, ClientError>;
+
+/// What every HTTP client here has in common.
+fn http_client() -> reqwest::ClientBuilder {
+    static PROVIDER: Once = Once::new();
+    // Another part of the program may have chosen a provider already: that one stays.
+    PROVIDER.call_once(|| {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    });
+    reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE)
+}
 
 /// A client of one server.
 #[derive(Debug, Clone)]
@@ -92,13 +129,11 @@ impl Client {
     /// # Errors
     /// [`ClientError::Transport`] when TLS cannot be set up.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        static PROVIDER: Once = Once::new();
-        // Another part of the program may have chosen a provider already: that one stays.
-        PROVIDER.call_once(|| {
-            rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        });
-        let http = reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE).build()?;
-        Ok(Self { http, base: format!("{}/api/v1", url.trim_end_matches('/')), token: token.to_owned() })
+        Ok(Self::with(http_client().build()?, url, token))
+    }
+
+    fn with(http: reqwest::Client, url: &str, token: &str) -> Self {
+        Self { http, base: format!("{}/api/v1", url.trim_end_matches('/')), token: token.to_owned() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -451,7 +486,7 @@ impl Events {
 
 /// The event stream (server-sent events).
 pub struct Events {
-    stream: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    stream: BoxStream<'static, reqwest::Result<Bytes>>,
     buffer: BytesMut,
 }
 

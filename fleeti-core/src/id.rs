@@ -64,6 +64,7 @@ macro_rules! text_schema {
 
 text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(SecretName, "The name of a secret: of a file in /run/fleeti-secrets.", "^[a-z0-9][a-z0-9._-]*$", ID_MAX);
 text_schema!(Line, "One image's sequence of versions: the name of its profile.", "^[a-z][a-z0-9-]*$", LINE_MAX);
 text_schema!(Version, "Numbers without leading zeros, joined by dots.", "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", VERSION_MAX);
@@ -108,6 +109,10 @@ text_type!(
 text_type!(
     /// The id of a fleet.
     FleetId, Id, |s| is_word(s, ID_MAX)
+);
+text_type!(
+    /// The name of a build worker.
+    WorkerName, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
     /// The name of a secret of a fleet: of a file in `/run/fleeti-secrets`.

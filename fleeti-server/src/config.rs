@@ -9,9 +9,11 @@
 //! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, where the signer is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
+//! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API's port, where the server issues its certificate itself
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
+use crate::admin_tls::ApiTls;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use fleeti_core::wire::attestation::CHALLENGE_S;
@@ -42,6 +44,8 @@ pub struct Config {
     pub data: PathBuf,
     /// API and web.
     pub api: SocketAddr,
+    /// How that port is protected.
+    pub api_tls: ApiTls,
     /// Device port.
     pub https: SocketAddr,
     /// MQTT port.
@@ -50,6 +54,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// The agent that goes into images; beside the server's program by default.
     pub agent: Option<PathBuf>,
+    /// Whether this process builds, as its own user. Otherwise workers do, which ask for builds over the API.
+    pub local_worker: bool,
     /// The signer's socket; without it the keys are in this process.
     pub signer: Option<PathBuf>,
     /// Limits of a signer in this process.
@@ -88,10 +94,12 @@ impl Config {
         Self {
             data: data.into(),
             api: any,
+            api_tls: ApiTls::Loopback,
             https: any,
             mqtt: any,
             names: vec!["localhost".into(), "127.0.0.1".into()],
             agent: None,
+            local_worker: true,
             signer: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,

@@ -1,13 +1,17 @@
 //! `fleeti-server --data DIR`.
 
-use anyhow::Result;
-use clap::Parser;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use fleeti_client::{Pin, WorkerClient};
+use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
+use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The control plane of Fleeti: API and web, device port, MQTT, builds.
@@ -16,13 +20,29 @@ use tokio::signal::unix::{SignalKind, signal};
 /// DIR/passphrase). The administrator's token is in DIR/admin.token after the first start.
 #[derive(Parser)]
 #[command(version)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The data folder.
-    #[arg(long, env = "FLEETI_DATA")]
-    data: PathBuf,
-    /// Where API and web listen. Without TLS, so keep it on loopback or behind a proxy.
+    #[arg(long, env = "FLEETI_DATA", required = true)]
+    data: Option<PathBuf>,
+    /// Where API and web listen. Plain HTTP on a loopback address, TLS on every other one: with a certificate that the server
+    /// issues to itself unless --api-cert names another one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     api: SocketAddr,
+    /// Certificate chain of the API, PEM, leaf first. Read again when it changes, as --api-key is.
+    #[arg(long, requires = "api_key")]
+    api_cert: Option<PathBuf>,
+    /// Private key of the API, PEM.
+    #[arg(long, requires = "api_cert")]
+    api_key: Option<PathBuf>,
+    /// TLS also on a loopback address, with a certificate that the server issues to itself (DIR/pki/admin).
+    #[arg(long, conflicts_with = "api_cert")]
+    api_tls: bool,
+    /// Plain HTTP on an address that others can reach: tokens and sessions can be read on the way.
+    #[arg(long, conflicts_with_all = ["api_cert", "api_tls"])]
+    insecure_http: bool,
     /// Where the device port listens.
     #[arg(long, default_value = "0.0.0.0:8443")]
     https: SocketAddr,
@@ -42,11 +62,57 @@ struct Arguments {
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
+    /// Build images in this process, as the server's user, with the Nix of this machine: for development. Without it builds wait
+    /// for `fleeti-server worker`, here or on another machine.
+    #[arg(long)]
+    local_worker: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build images for a server, which then needs no Nix. `fleeti worker add NAME` makes the token.
+    Worker(WorkerArguments),
+}
+
+#[derive(Args)]
+struct WorkerArguments {
+    /// The server's API.
+    #[arg(long, env = "FLEETI_SERVER")]
+    server: String,
+    /// SHA-256 of the public key that the server must have, `sha256:...`; without it its certificate must be trusted here.
+    #[arg(long, env = "FLEETI_FINGERPRINT")]
+    fingerprint: Option<Pin>,
+    /// File with the worker's token.
+    #[arg(long)]
+    token_file: PathBuf,
+    /// Where builds are made.
+    #[arg(long, default_value = "/var/lib/fleeti-worker/builds")]
+    work: PathBuf,
+    /// The agent's program that goes into images; beside this program by default.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+    /// Send the token over plain HTTP to another machine: it can be read on the way.
+    #[arg(long)]
+    insecure_http: bool,
+}
+
+/// What the arguments say about TLS of the API.
+fn asked(a: &Arguments) -> Option<ApiTls> {
+    match (&a.api_cert, &a.api_key) {
+        (Some(certificate), Some(key)) => Some(ApiTls::Files { certificate: certificate.clone(), key: key.clone() }),
+        _ if a.api_tls => Some(ApiTls::SelfIssued),
+        _ if a.insecure_http => Some(ApiTls::Insecure),
+        _ => None,
+    }
 }
 
 fn main() -> Result<()> {
     with_few_arenas();
-    serve()
+    let mut arguments = begin();
+    match arguments.command.take() {
+        Some(Command::Worker(worker)) => work(worker),
+        None => serve(arguments),
+    }
 }
 
 /// Starts this program anew, as the same process, so that glibc keeps what was freed in two arenas and not in one for each
@@ -59,31 +125,62 @@ fn with_few_arenas() {
     }
     let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else { return };
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
-    let failed = Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
+    let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
     eprintln!("fleeti-server goes on with more memory than it needs: {failed}");
 }
 
-#[actix_web::main]
-async fn serve() -> Result<()> {
+fn begin() -> Arguments {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let a = Arguments::parse();
+    Arguments::parse()
+}
+
+/// `fleeti-server worker`.
+#[actix_web::main]
+async fn work(a: WorkerArguments) -> Result<()> {
+    let is_local =
+        a.server.starts_with("http://127.0.0.1:") || a.server.starts_with("http://[::1]:") || a.server.starts_with("http://localhost:");
+    let is_local = is_local && !a.server.contains('@');
+    if !a.server.starts_with("https://") && !is_local && !a.insecure_http {
+        bail!("{} is not https://, so the token could be read on the way; use TLS, or say --insecure-http", a.server);
+    }
+    let token = std::fs::read_to_string(&a.token_file).with_context(|| a.token_file.display().to_string())?;
+    let client = WorkerClient::new(&a.server, token.trim(), a.fingerprint.as_ref())?;
+    let agent = match a.agent {
+        Some(agent) => agent,
+        None => std::env::current_exe()?.with_file_name("fleeti-agent"),
+    };
+    tracing::info!("building for {}", a.server);
+    let worker = RemoteWorker { client, work: a.work, agent, builder: Arc::new(Nix) };
+    match worker.run().await {}
+}
+
+#[actix_web::main]
+async fn serve(a: Arguments) -> Result<()> {
+    let api_tls = ApiTls::of(a.api, asked(&a));
+    let data = a.data.context("--data is missing")?;
     let config = Config {
         api: a.api,
+        api_tls,
         https: a.https,
         mqtt: a.mqtt,
         names: a.names,
         agent: a.agent,
         signer: a.signer,
         trusts_hypervisor: a.trust_virtual_tpms,
-        ..Config::new(a.data)
+        local_worker: a.local_worker,
+        ..Config::new(data)
     };
     // Before anybody can read where it listens, and ends it.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let scheme = config.api_tls.scheme();
     let server = Server::start(config).await?;
     let at = server.addresses;
-    tracing::info!("API http://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
+    tracing::info!("API {scheme}://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
+    if let Some(fingerprint) = &server.api_fingerprint {
+        tracing::info!("the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it");
+    }
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     tracing::info!("stopping");
     server.stop().await;

@@ -1,5 +1,6 @@
 //! Starting and stopping.
 
+use crate::admin_tls::{self, AdminTls};
 use crate::app::{App, AppRef, now_s};
 use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
@@ -11,6 +12,7 @@ use crate::service::vault::Vault;
 use crate::service::{audit, evidence, intake, notice, releases, revocation, signing, tpm};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Condition, DefaultHeaders};
 use actix_web::web::Data;
 use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
@@ -51,6 +53,8 @@ pub struct Addresses {
 pub struct Server {
     /// Where it listens.
     pub addresses: Addresses,
+    /// What clients of the API pin; `None` where it speaks plain HTTP.
+    pub api_fingerprint: Option<String>,
     /// What its parts share.
     pub app: AppRef,
     http: Vec<ServerHandle>,
@@ -82,6 +86,7 @@ impl Server {
         let pki = Pki::open(&config.data)?;
         let db = Db::open(&config.data.join("fleeti.db")).await?;
         let admin_token = admin_token(&config.data)?;
+        let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names).context("TLS of the API")?;
         let bind = |what: &str, address: SocketAddr| {
             let listener = TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
             listener.set_nonblocking(true)?;
@@ -92,7 +97,7 @@ impl Server {
         let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
         let name = config.names.first().map_or("localhost", String::as_str);
-        let signer = config::signer(&config, format!("http://{name}:{}/pki/{{issuer}}.crl", api_address.port()))?;
+        let signer = config::signer(&config, format!("{}://{name}:{}/pki/{{issuer}}.crl", config.api_tls.scheme(), api_address.port()))?;
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
         let vault = Vault::load(&db).await?;
@@ -135,23 +140,32 @@ impl Server {
         notice::renew(&app).await.context("the notice to devices")?;
 
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
+        let is_tls = admin_tls.is_some();
         let api_server = HttpServer::new({
             let shared = shared.clone();
             move || {
                 WebApp::new()
+                    .wrap(Condition::new(is_tls, DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT)))
                     .app_data(shared.0.clone())
                     .app_data(shared.1.clone())
                     .into_utoipa_app()
                     .configure(http::api::routes)
                     .into_app()
+                    .configure(http::worker::routes)
                     .configure(web::routes)
             }
         })
         .keep_alive(HTTP_KEEP_ALIVE)
+        .tls_handshake_timeout(admin_tls::HANDSHAKE)
+        .max_connection_rate(admin_tls::HANDSHAKES_MAX)
         .workers(1)
-        .disable_signals()
-        .listen(api)?
-        .run();
+        .disable_signals();
+        let api_server = match &admin_tls {
+            Some(tls) => api_server.listen_rustls_0_23(api, tls.config()?)?,
+            None => api_server.listen(api)?,
+        };
+        let api_server = api_server.run();
+        let api_fingerprint = admin_tls.as_ref().map(AdminTls::fingerprint);
         let device_server = HttpServer::new(move || WebApp::new().app_data(shared.0.clone()).configure(http::device::routes))
             .on_connect(http::device::on_connect)
             .keep_alive(HTTP_KEEP_ALIVE)
@@ -163,7 +177,7 @@ impl Server {
             .run();
         let handles = vec![api_server.handle(), device_server.handle()];
         let mqtt = tokio::net::TcpListener::from_std(mqtt)?;
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(async move { drop(api_server.await) }),
             tokio::spawn(async move { drop(device_server.await) }),
             tokio::spawn(gateway::run(Arc::clone(&app), mqtt)),
@@ -179,7 +193,8 @@ impl Server {
             tokio::spawn(audit::carry(Arc::clone(&app))),
             tokio::spawn(notice::run(Arc::clone(&app))),
         ];
-        Ok(Self { addresses, app, http: handles, tasks })
+        tasks.extend(admin_tls.map(|tls| tokio::spawn(tls.run())));
+        Ok(Self { addresses, api_fingerprint, app, http: handles, tasks })
     }
 
     /// Ends every session, lets requests finish for a moment, and stops.

@@ -1,7 +1,9 @@
-//! The build worker: takes rows by lease and runs them through `fleeti-build`.
+//! The worker in the server's process: has builds signed and, where there is no other worker, takes them by lease and runs them
+//! through `fleeti-build`.
 
-use crate::app::{AppRef, now_s};
+use crate::app::{AppRef, new_id, now_s};
 use crate::db;
+use crate::db::builds::{Ended, Lease};
 use crate::service::releases;
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
@@ -24,7 +26,8 @@ const LOG_INTERVAL: Duration = Duration::from_millis(300);
 pub async fn run(app: AppRef) {
     loop {
         // Signatures first: somebody has just asked for one, and a build takes longer. Neither may stop the other.
-        let results = [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, claim_and_run(&app).await];
+        let built = async { if app.config.local_worker { claim_and_run(&app).await } else { Ok(false) } };
+        let results = [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, built.await];
         let worked = results.iter().any(|r| matches!(r, Ok(true)));
         let failed = results.iter().any(Result::is_err);
         for e in results.into_iter().filter_map(Result::err) {
@@ -50,23 +53,30 @@ async fn give_up(app: &AppRef) -> Result<()> {
 }
 
 async fn claim_and_run(app: &AppRef) -> Result<bool> {
+    let lease = new_id("lease");
     let mut tx = app.db.write().await?;
-    let claimed = db::builds::claim(&mut tx, now_s(), LEASE_S).await?;
+    let claimed = db::builds::claim(&mut tx, now_s(), local(&lease)).await?;
     tx.commit().await?;
-    let Some((id, revision, request)) = claimed else { return Ok(false) };
+    let Some(db::builds::Claimed { id, revision, request }) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: id.clone() });
     let directory = app.config.data.join("builds").join(&id);
-    let result = build_with_lease(app, &id, revision, &request, directory.clone()).await;
+    let result = build_with_lease(app, (&id, &lease), revision, &request, directory.clone()).await;
     let pool = app.db.writer();
-    match result {
-        Ok(()) => {
-            let text = directory.display().to_string();
-            db::builds::finish(pool, &id, BuildPhase::Succeeded, "done", Some(&text)).await?;
-        }
-        Err(e) => db::builds::finish(pool, &id, BuildPhase::Failed, &format!("{e:#}"), None).await?,
+    let (text, failure) = (directory.display().to_string(), result.err().map(|e| format!("{e:#}")));
+    let ended = match &failure {
+        None => Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&text) },
+        Some(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
+    };
+    if !db::builds::finish(pool, &id, local(&lease), ended).await? {
+        tracing::warn!("{id}: the lease was lost, and what was built is not used");
     }
     app.publish(Event::Build { id });
     Ok(true)
+}
+
+/// The lease of this process.
+fn local(id: &str) -> Lease<'_> {
+    Lease { worker: "", id, until_s: now_s() + LEASE_S }
 }
 
 async fn claim_and_sign(app: &AppRef) -> Result<bool> {
@@ -104,7 +114,7 @@ async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
     }
 }
 
-async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
+async fn build_with_lease(app: &AppRef, (id, lease): (&str, &str), revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
     let agent = match &app.config.agent {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),
@@ -149,7 +159,7 @@ async fn build_with_lease(app: &AppRef, id: &str, revision: u32, request: &Creat
             }
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Err(e) = db::builds::renew(app.db.writer(), id, now_s() + LEASE_S, &line).await {
+                if let Err(e) = db::builds::renew(app.db.writer(), id, local(lease), Some(&line)).await {
                     tracing::warn!("{id}: the lease was not renewed: {e}");
                 }
                 if line != told {

@@ -12,7 +12,7 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence) · [`liar`] (a machine that somebody took over) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
+//! (steps with their evidence) · [`liar`] (a machine that somebody took over) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`units`] (server and signer started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
 //! (figures beside peers).
 
 pub use fleeti_agent as agent;
@@ -29,6 +29,7 @@ pub mod story;
 pub mod synthetic;
 pub mod token;
 pub mod tpm;
+pub mod units;
 mod vault;
 pub mod vm;
 pub mod world;

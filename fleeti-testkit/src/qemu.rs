@@ -45,6 +45,16 @@ impl Tree {
         Self::ensure(cache, "disks", &["cryptsetup-bin", "fdisk", "base-files", "coreutils"])
     }
 
+    /// A Debian system that systemd starts, without packages' scripts having run.
+    ///
+    /// # Errors
+    /// When the packages cannot be had.
+    pub fn system(cache: &Cache) -> Result<Self> {
+        let packages =
+            ["systemd", "linux-image-cloud-amd64", "base-files", "base-passwd", "coreutils", "bash", "util-linux", "mount", "sed", "grep"];
+        Self::ensure(cache, "system", &packages)
+    }
+
     /// What systemd starts machines with.
     ///
     /// # Errors

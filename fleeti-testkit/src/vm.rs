@@ -121,7 +121,7 @@ struct Console {
 /// A running machine; killed when dropped.
 pub struct Vm {
     qemu: Child,
-    swtpm: Child,
+    swtpm: Option<Child>,
     console: Arc<(Mutex<Console>, Condvar)>,
     started: Instant,
     log: PathBuf,
@@ -180,7 +180,33 @@ impl Vm {
             let console = Arc::clone(&console);
             move || read_console(stdout, file, started, &console)
         });
-        Ok(Self { qemu, swtpm, console, started, log })
+        Ok(Self { qemu, swtpm: Some(swtpm), console, started, log })
+    }
+
+    /// Starts a kernel with a system in memory: no firmware, no TPM, no disk, no network card.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start_kernel(tree: &Tree, dir: &Path, kernel: &Path, initramfs: &Path, accelerator: Accelerator) -> Result<Self> {
+        let dir = fs::canonicalize(dir).context("the machine's folder")?;
+        let files = [fs::canonicalize(kernel)?, fs::canonicalize(initramfs)?];
+        let folders: Vec<&Path> = files.iter().filter_map(|f| f.parent()).collect();
+        let mut command = tree.command("qemu-system-x86_64", &[&folders[..], &[&dir]].concat());
+        command.args(["-machine", "q35", "-smp", "2", "-m", "3072", "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args(accelerator.arguments()).arg("-kernel").arg(&files[0]).arg("-initrd").arg(&files[1]);
+        command.args(["-append", "console=ttyS0 panic=-1 quiet systemd.show_status=0", "-serial", "stdio"]);
+        let log = dir.join("serial.log");
+        let errors = Stdio::from(fs::File::create(dir.join("qemu.log"))?);
+        let mut qemu = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().context("starting qemu")?;
+        let console = Arc::new((Mutex::new(Console::default()), Condvar::new()));
+        let stdout = qemu.stdout.take().context("qemu's stdout")?;
+        let started = Instant::now();
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        std::thread::spawn({
+            let console = Arc::clone(&console);
+            move || read_console(stdout, file, started, &console)
+        });
+        Ok(Self { qemu, swtpm: None, console, started, log })
     }
 
     /// Waits until a line that holds `text` has come, counted from `from` lines on; gives its number and text.
@@ -223,7 +249,7 @@ impl Vm {
 
     /// Pulls the plug.
     pub fn power_off(&mut self) {
-        for child in [&mut self.qemu, &mut self.swtpm] {
+        for child in std::iter::once(&mut self.qemu).chain(&mut self.swtpm) {
             child.kill().ok();
             child.wait().ok();
         }

@@ -1,16 +1,20 @@
 //! Which server a command talks to.
 
+use super::login::Target;
 use crate::output::Failure;
-use fleeti_client::{Client, ClientError};
+use fleeti_client::{Client, ClientError, Pin};
 use std::path::PathBuf;
 
 /// The server and its token.
 #[derive(clap::Args)]
 pub struct Server {
-    /// The server's API.
-    #[arg(long, env = "FLEETI_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
-    /// File with the API token, such as DIR/admin.token of the server.
+    /// The server's API; the one of `fleeti login` by default, or http://127.0.0.1:8080.
+    #[arg(long, env = "FLEETI_SERVER")]
+    server: Option<String>,
+    /// SHA-256 of the public key that the server must have, `sha256:...`.
+    #[arg(long, env = "FLEETI_FINGERPRINT")]
+    fingerprint: Option<Pin>,
+    /// File with the API token, such as DIR/admin.token of the server; the token of `fleeti login` by default.
     #[arg(long, env = "FLEETI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
@@ -18,11 +22,7 @@ pub struct Server {
 impl Server {
     /// A client.
     pub fn client(&self) -> Result<Client, Failure> {
-        let path = self.token_file.as_ref().ok_or_else(|| {
-            Failure::new("there is no API token", Some("set --token-file or FLEETI_TOKEN_FILE to the server's DIR/admin.token"))
-        })?;
-        let token = std::fs::read_to_string(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-        Client::new(&self.server, token.trim()).map_err(refused)
+        Target::choose(self.server.as_deref(), self.fingerprint.as_ref(), self.token_file.as_deref())?.client()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is said on the wire, once for server, agent, client, CLI and Python.
 //!
 //! [`mqtt`] is the table of topics and their payloads, [`device`] what a device and the server tell each
-//! other, [`api`] the HTTP API for people and automation ([`trust`]: what counts and who agrees), [`attestation`] what a TPM says and what it means, [`vault`] secrets and recovery keys, [`problem`] its errors (RFC 9457).
+//! other, [`api`] the HTTP API for people and automation ([`trust`]: what counts and who agrees), [`attestation`] what a TPM says and what it means, [`vault`] secrets and recovery keys, [`worker`] build workers, [`problem`] its errors (RFC 9457).
 
 pub mod api;
 pub mod attestation;
@@ -10,6 +10,7 @@ pub mod mqtt;
 pub mod problem;
 pub mod trust;
 pub mod vault;
+pub mod worker;
 
 use std::time::Duration;
 

@@ -100,52 +100,104 @@ pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppErro
     Ok(ids)
 }
 
+/// A lease of a build.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease<'a> {
+    /// Who holds it.
+    pub worker: &'a str,
+    /// What tells it from every other lease.
+    pub id: &'a str,
+    /// Until when, Unix seconds.
+    pub until_s: u64,
+}
+
+/// A build that was taken.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Its id.
+    pub id: String,
+    /// Number of the profile's revision.
+    pub revision: u32,
+    /// What to build.
+    pub request: CreateBuild,
+}
+
+impl Claimed {
+    fn of(row: Option<(String, i64, String)>) -> Result<Option<Self>, AppError> {
+        let Some((id, revision, request)) = row else { return Ok(None) };
+        Ok(Some(Self { id, revision: u32::try_from(revision).map_err(AppError::internal)?, request: serde_json::from_str(&request)? }))
+    }
+}
+
+/// What is held by a lease: asked again, a worker whose answer was lost gets the same build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn held(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Option<Claimed>, AppError> {
+    let row = sqlx::query_as(
+        "UPDATE builds SET lease_until_s = $2 WHERE phase = 'running' AND worker = $3 AND lease = $4 AND lease_until_s >= $1 \
+         RETURNING id, revision, request",
+    )
+    .bind(seconds(now_s))
+    .bind(seconds(lease.until_s))
+    .bind(lease.worker)
+    .bind(lease.id)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Claimed::of(row)
+}
+
 /// Takes the oldest build that waits, or whose worker has lost its lease.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<(String, u32, CreateBuild)>, AppError> {
-    let row: Option<(String, i64, String)> = sqlx::query_as(
-        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1 WHERE id = \
-         (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
+pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Option<Claimed>, AppError> {
+    let row = sqlx::query_as(
+        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1, worker = $4, lease = $5 \
+         WHERE id = (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
           ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
     )
     .bind(seconds(now_s))
-    .bind(seconds(now_s + lease_s))
+    .bind(seconds(lease.until_s))
     .bind(ATTEMPTS_MAX)
+    .bind(lease.worker)
+    .bind(lease.id)
     .fetch_optional(&mut **tx)
     .await?;
-    row.map(|(id, revision, request)| Ok((id, u32::try_from(revision).map_err(AppError::internal)?, serde_json::from_str(&request)?)))
-        .transpose()
+    Claimed::of(row)
 }
 
-/// Keeps the lease and says what the worker does.
+/// Keeps the lease and, where `detail` is given, says what the worker does; `false` when the lease is another's by now.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn renew(pool: &SqlitePool, id: &str, until_s: u64, detail: &str) -> Result<(), AppError> {
-    sqlx::query("UPDATE builds SET lease_until_s = $2, detail = $3 WHERE id = $1 AND phase = 'running'")
-        .bind(id)
-        .bind(seconds(until_s))
-        .bind(detail)
-        .execute(pool)
-        .await?;
-    Ok(())
+pub async fn renew(pool: &SqlitePool, id: &str, lease: Lease<'_>, detail: Option<&str>) -> Result<bool, AppError> {
+    let sql = "UPDATE builds SET lease_until_s = $2, detail = COALESCE($3, detail) \
+         WHERE id = $1 AND phase = 'running' AND worker = $4 AND lease = $5";
+    let done = sqlx::query(sql).bind(id).bind(seconds(lease.until_s)).bind(detail).bind(lease.worker).bind(lease.id).execute(pool).await?;
+    Ok(done.rows_affected() == 1)
 }
 
-/// Ends a build.
+/// How a build ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// Succeeded or failed.
+    pub phase: BuildPhase,
+    /// Why, in words.
+    pub detail: &'a str,
+    /// Where `build.json` is.
+    pub directory: Option<&'a str>,
+}
+
+/// Ends a build; `false` when the lease is another's by now.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn finish(pool: &SqlitePool, id: &str, phase: BuildPhase, detail: &str, directory: Option<&str>) -> Result<(), AppError> {
-    sqlx::query("UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1")
-        .bind(id)
-        .bind(phase_text(phase))
-        .bind(detail)
-        .bind(directory)
-        .execute(pool)
-        .await?;
-    Ok(())
+pub async fn finish(pool: &SqlitePool, id: &str, lease: Lease<'_>, ended: Ended<'_>) -> Result<bool, AppError> {
+    let sql =
+        "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
+    let query = sqlx::query(sql).bind(id).bind(phase_text(ended.phase)).bind(ended.detail).bind(ended.directory);
+    Ok(query.bind(lease.worker).bind(lease.id).execute(pool).await?.rows_affected() == 1)
 }
 
 /// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked for already.
@@ -190,6 +242,16 @@ pub async fn signing(pool: &SqlitePool, id: &str, phase: BuildPhase, until_s: u6
         .execute(pool)
         .await?;
     Ok(())
+}
+
+/// What a build makes: the number of the profile's revision, and the profile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateBuild)>, AppError> {
+    let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
+    let row = sqlx::query_as(sql).bind(id).fetch_optional(pool).await?;
+    Ok(Claimed::of(row)?.map(|c| (c.revision, c.request)))
 }
 
 /// One build.

@@ -16,6 +16,7 @@ pub mod sessions;
 pub mod tpms;
 pub mod trust;
 pub mod vault;
+pub mod workers;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

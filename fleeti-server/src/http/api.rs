@@ -1,7 +1,7 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
-use super::{attestation, audit, vault};
+use super::{attestation, audit, vault, worker};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
@@ -109,6 +109,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(vault::list_secrets)
                 .service(vault::set_secret)
                 .service(vault::remove_secret)
+                .service(worker::list_workers)
+                .service(worker::add_worker)
+                .service(worker::remove_worker)
                 .service(audit::list_entries)
                 .service(audit::get_proof)
                 .service(audit::get_checkpoint)

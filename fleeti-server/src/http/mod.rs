@@ -1,4 +1,4 @@
-//! HTTP: [`api`] for people and automation, [`device`] for devices. Handlers extract, call one service, map.
+//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers. Handlers extract, call one service, map.
 
 pub mod api;
 pub mod attestation;
@@ -7,3 +7,4 @@ pub mod device;
 mod file_body;
 pub mod openapi;
 mod vault;
+pub mod worker;

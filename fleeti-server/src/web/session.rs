@@ -16,7 +16,11 @@ use askama::Template;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 
+/// Over plain HTTP, which is for loopback.
 const COOKIE: &str = "fleeti_session";
+/// Over TLS. A browser takes it only with `Secure`, `Path=/` and no domain, so no other host and no plain-HTTP answer can set it
+/// (RFC 6265bis, 4.1.3.2).
+const HOST_COOKIE: &str = "__Host-fleeti_session";
 
 #[derive(Template)]
 #[template(path = "signin.html")]
@@ -30,13 +34,27 @@ pub struct Credentials {
     token: String,
 }
 
-fn cookie(value: &str, age_s: u64) -> Cookie<'_> {
-    Cookie::build(COOKIE, value)
+fn cookie<'a>(request: &HttpRequest, value: &'a str, age_s: u64) -> Cookie<'a> {
+    let is_secure = is_over_tls(request);
+    Cookie::build(if is_secure { HOST_COOKIE } else { COOKIE }, value)
         .path("/")
+        .secure(is_secure)
         .http_only(true)
         .same_site(SameSite::Strict)
         .max_age(Duration::seconds(i64::try_from(age_s).unwrap_or(0)))
         .finish()
+}
+
+/// Whether the browser speaks TLS: with this server, or with a proxy before it, which the origin of a form tells.
+fn is_over_tls(request: &HttpRequest) -> bool {
+    let origin = request.headers().get(header::ORIGIN).and_then(|v| v.to_str().ok());
+    request.app_config().secure() || origin.is_some_and(|o| o.starts_with("https://")) || request.cookie(HOST_COOKIE).is_some()
+}
+
+/// The session's cookie. Over TLS only the one that nobody else can have set; the other one as well where a proxy may be.
+fn presented(request: &HttpRequest) -> Option<Cookie<'static>> {
+    let plain = || if request.app_config().secure() { None } else { request.cookie(COOKIE) };
+    request.cookie(HOST_COOKIE).or_else(plain)
 }
 
 /// `GET /signin`.
@@ -45,11 +63,11 @@ pub async fn ask() -> HttpResponse {
 }
 
 /// `POST /signin`.
-pub async fn begin(app: Data<AppRef>, form: Form<Credentials>) -> Result<HttpResponse> {
+pub async fn begin(app: Data<AppRef>, request: HttpRequest, form: Form<Credentials>) -> Result<HttpResponse> {
     match sessions::begin(&app, &form.token).await {
         Ok(session) => {
             let mut response = see("/");
-            response.add_cookie(&cookie(&session, SESSION_S)).map_err(AppError::internal)?;
+            response.add_cookie(&cookie(&request, &session, SESSION_S)).map_err(AppError::internal)?;
             Ok(response)
         }
         Err(e) if e.code() == Code::Unauthenticated => {
@@ -63,17 +81,17 @@ pub async fn begin(app: Data<AppRef>, form: Form<Credentials>) -> Result<HttpRes
 
 /// `POST /signout`.
 pub async fn end(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    if let Some(session) = request.cookie(COOKIE) {
+    if let Some(session) = presented(&request) {
         sessions::end(&app, session.value()).await?;
     }
     let mut response = see("/signin");
-    response.add_cookie(&cookie("", 0)).map_err(AppError::internal)?;
+    response.add_cookie(&cookie(&request, "", 0)).map_err(AppError::internal)?;
     Ok(response)
 }
 
 /// The session's token of a request that was let through.
 pub fn of(request: &HttpRequest) -> String {
-    request.cookie(COOKIE).map_or_else(String::new, |c| c.value().to_owned())
+    presented(request).map_or_else(String::new, |c| c.value().to_owned())
 }
 
 /// Lets a request through that has a live session, and sends everybody else to sign in.
@@ -81,7 +99,7 @@ pub async fn signed_in(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let live = match (request.app_data::<Data<AppRef>>(), request.cookie(COOKIE)) {
+    let live = match (request.app_data::<Data<AppRef>>(), presented(request.request())) {
         (Some(app), Some(cookie)) => sessions::is_live(app, cookie.value()).await?,
         _ => false,
     };
@@ -118,7 +136,8 @@ fn is_same_origin(request: &ServiceRequest) -> bool {
         None => {
             let host = text(header::HOST.as_str());
             let origin = text(header::ORIGIN.as_str()).and_then(|o| o.split_once("://"));
-            origin.is_some_and(|(_, at)| Some(at) == host)
+            let is_scheme = |scheme: &str| scheme == "https" || (scheme == "http" && !request.app_config().secure());
+            origin.is_some_and(|(scheme, at)| is_scheme(scheme) && Some(at) == host)
         }
     }
 }

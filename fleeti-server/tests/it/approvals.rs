@@ -38,8 +38,12 @@ async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let request = CreateBuild { profile: fleeti_core::profile::check(text).unwrap(), version: "2".parse().unwrap() };
     let mut tx = db.write().await.unwrap();
     db::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
+    let lease = db::builds::Lease { worker: "", id: "lease-1", until_s: 100 };
+    assert!(db::builds::claim(&mut tx, 1, lease).await.unwrap().is_some());
     tx.commit().await.unwrap();
-    db::builds::finish(db.writer(), ID, BuildPhase::Succeeded, "done", Some(&folder.display().to_string())).await.unwrap();
+    let directory = folder.display().to_string();
+    let ended = db::builds::Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&directory) };
+    assert!(db::builds::finish(db.writer(), ID, lease, ended).await.unwrap());
     db.close().await;
     (World::start(dir, |_| {}).await, people)
 }

@@ -3,11 +3,16 @@
 use crate::world::World;
 use fleeti_client::ClientError;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild};
+use fleeti_server::db::builds::{Ended, Lease};
 use fleeti_server::db::{self, Db};
 
-fn request(motd: &str) -> CreateBuild {
+pub fn request(motd: &str) -> CreateBuild {
     let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{motd}\"\n");
     CreateBuild { profile: fleeti_core::profile::check(&text).unwrap(), version: "1".parse().unwrap() }
+}
+
+fn lease(now_s: u64) -> Lease<'static> {
+    Lease { worker: "", id: "lease-1", until_s: now_s + 60 }
 }
 
 #[actix_web::test]
@@ -18,9 +23,9 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
         let db = db.clone();
         async move {
             let mut tx = db.write().await.unwrap();
-            let claimed = db::builds::claim(&mut tx, now_s, 60).await.unwrap();
+            let claimed = db::builds::claim(&mut tx, now_s, lease(now_s)).await.unwrap();
             tx.commit().await.unwrap();
-            claimed.map(|(id, ..)| id)
+            claimed.map(|c| c.id)
         }
     };
     let mut tx = db.write().await.unwrap();
@@ -28,7 +33,7 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
     tx.commit().await.unwrap();
     assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
     assert_eq!(claim(1059).await, None, "its worker holds the lease");
-    db::builds::renew(db.writer(), "build-1", 1200, "still at it").await.unwrap();
+    assert!(db::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it")).await.unwrap());
     assert_eq!(claim(1100).await, None);
     // The worker was killed: nobody renews.
     assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
@@ -42,10 +47,10 @@ async fn a_build_that_kills_its_worker_is_given_up() {
     db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
     for attempt in 1..=3 {
         assert_eq!(db::builds::give_up(&mut tx, attempt * 100).await.unwrap(), Vec::<String>::new());
-        assert!(db::builds::claim(&mut tx, attempt * 100, 60).await.unwrap().is_some(), "attempt {attempt}");
+        assert!(db::builds::claim(&mut tx, attempt * 100, lease(attempt * 100)).await.unwrap().is_some(), "attempt {attempt}");
     }
     assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
-    assert!(db::builds::claim(&mut tx, 400, 60).await.unwrap().is_none());
+    assert!(db::builds::claim(&mut tx, 400, lease(400)).await.unwrap().is_none());
     tx.commit().await.unwrap();
     let build = db::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
     assert_eq!(build.phase, BuildPhase::Failed);
@@ -59,7 +64,12 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
     db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
     assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
     tx.commit().await.unwrap();
-    db::builds::finish(db.writer(), "build-1", BuildPhase::Succeeded, "done", Some("/nowhere")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    assert!(db::builds::claim(&mut tx, 1, lease(1)).await.unwrap().is_some());
+    tx.commit().await.unwrap();
+    let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/nowhere") };
+    assert!(!db::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended).await.unwrap());
+    assert!(db::builds::finish(db.writer(), "build-1", lease(1), ended).await.unwrap());
     let mut tx = db.write().await.unwrap();
     for _ in 0..2 {
         assert!(db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());

@@ -1,6 +1,7 @@
 //! The real server, driven over its three ports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admin_tls;
 mod approvals;
 mod attestation;
 mod audit;
@@ -18,6 +19,8 @@ mod rollout;
 mod strangers;
 mod tpm;
 mod trust;
+mod units;
 mod vault;
 mod web;
+mod workers;
 mod world;

@@ -73,7 +73,11 @@ impl World {
         change(&mut config);
         let server = Server::start(config).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("admin.token")).unwrap();
-        let client = Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
+        let client = match &server.api_fingerprint {
+            Some(pin) => Client::pinned(&format!("https://{}", server.addresses.api), token.trim(), &pin.parse().unwrap()),
+            None => Client::new(&format!("http://{}", server.addresses.api), token.trim()),
+        };
+        let client = client.unwrap();
         Self { dir, server, client }
     }
 
@@ -98,6 +102,14 @@ impl World {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
         roots
+    }
+
+    /// TLS of a client that has added the API's certificate.
+    pub fn trusting_admin(&self) -> ClientConfig {
+        let pem = std::fs::read(self.dir.path().join("pki/admin/certificate.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
     }
 
     pub fn anonymous(&self) -> ClientConfig {

@@ -10,6 +10,7 @@ use fleeti_core::rollout::{self, DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateRollout};
 use fleeti_core::wire::device::{BootSummary, Report, Slot, Verity};
+use fleeti_server::db::builds::{Ended, Lease};
 use fleeti_server::db::{self, Db};
 use std::fs;
 use std::path::Path;
@@ -17,6 +18,8 @@ use std::time::Instant;
 
 const DEVICES: usize = 1000;
 const LOOKS: usize = 50;
+/// Of the worker that built them.
+const LEASE: Lease<'static> = Lease { worker: "", id: "lease", until_s: 1 << 40 };
 /// Builds, revisions and rollouts of the past.
 const HISTORY: u64 = 100;
 const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts"];
@@ -73,13 +76,15 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         let number = db::revisions::number(&mut tx, &profile, i).await?;
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
         db::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
+        db::builds::claim(&mut tx, i, LEASE).await?;
         let devices = ids.iter().map(|id| (id.clone(), DevicePhase::Succeeded)).collect();
         let state = rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
         db::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i).await?;
     }
     tx.commit().await?;
     for i in 0..HISTORY {
-        db::builds::finish(db.writer(), &format!("build-{i}"), BuildPhase::Failed, "long ago", None).await?;
+        let ended = Ended { phase: BuildPhase::Failed, detail: "long ago", directory: None };
+        ensure!(db::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?, "the lease of build-{i} is over");
     }
     db.close().await;
     Ok(())

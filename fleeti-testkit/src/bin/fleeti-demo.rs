@@ -13,7 +13,7 @@ use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::story::Story;
 use fleeti_testkit::world::{BOOT, FLEET, SOON, World};
-use fleeti_testkit::{firmware, liar};
+use fleeti_testkit::{firmware, liar, units};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +44,9 @@ struct Arguments {
     /// see which check finds it out.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
+    /// Instead of all that start server and signer from their units, in a virtual machine with systemd.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
+    units: bool,
 }
 
 fn main() -> ExitCode {
@@ -113,6 +116,9 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.make_keys()?);
         Ok(())
     })?;
+    if arguments.units {
+        return units::tell(world, story, &cache);
+    }
     story.step("server: API, device port and MQTT; its keys are in a process of their own", |e| {
         e.push(world.start_server()?);
         Ok(())

@@ -94,6 +94,12 @@ impl World {
         self.dir.join(name)
     }
 
+    /// One of the programs that are beside this one.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Where the API is.
     #[must_use]
     pub fn api(&self) -> &str {

@@ -80,7 +80,7 @@ impl World {
             .arg("--signer")
             .arg(self.path("signer/socket"))
             .args(["--api", api, "--https", &https, "--mqtt", &mqtt])
-            .arg("--trust-virtual-tpms")
+            .args(["--trust-virtual-tpms", "--local-worker"])
             .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")

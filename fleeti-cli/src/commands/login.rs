@@ -1,0 +1,305 @@
+//! `fleeti login` and `fleeti logout`: which server later commands talk to, by which key it is known, and the token.
+
+use super::server::{block_on, refused};
+use crate::CommandResult;
+use crate::output::{Failure, Output};
+use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The server of a machine that nobody logged in on.
+const LOCAL: &str = "http://127.0.0.1:8080";
+/// Longest token file, bytes.
+const TOKEN_MAX: u64 = 4096;
+
+/// Log in to a server, so that later commands need neither its address nor the token.
+///
+/// The token comes from --token-file, or from standard input: a terminal is asked for it without showing it.
+#[derive(clap::Args)]
+pub struct Login {
+    /// The server's API, https://HOST:PORT.
+    url: String,
+    /// SHA-256 of the server's public key, `sha256:...`: the server prints it when it starts, and has it in
+    /// DIR/pki/admin/fingerprint. Without it the certificate must be one that this machine trusts, or a person compares.
+    #[arg(long)]
+    fingerprint: Option<Pin>,
+    /// File with the API token, such as DIR/admin.token of the server; standard input without it.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+}
+
+/// What is kept of a login.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    token: String,
+}
+
+/// What a login says.
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    server: &'a str,
+    fingerprint: Option<String>,
+    file: String,
+}
+
+/// Whom a command talks to.
+pub struct Target {
+    /// The API's address.
+    pub server: String,
+    /// The key that the server must have.
+    pub pin: Option<Pin>,
+    /// The token.
+    pub token: String,
+}
+
+impl Target {
+    /// What flags and variables name; what they leave open comes from the login, but its key and token are for its own server only.
+    pub fn choose(server: Option<&str>, pin: Option<&Pin>, token_file: Option<&Path>) -> Result<Self, Failure> {
+        Self::choose_in(&file(), server, pin, token_file)
+    }
+
+    fn choose_in(file: &Option<PathBuf>, server: Option<&str>, pin: Option<&Pin>, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let server = server.map(|s| s.trim_end_matches('/'));
+        // A login that is not needed is not read: it may be broken.
+        let is_needed = server.is_none() || pin.is_none() || token_file.is_none();
+        let kept = if is_needed { file.as_deref().map(read).transpose()?.flatten() } else { None };
+        let kept = kept.filter(|kept| server.is_none_or(|s| s == kept.server));
+        let kept_pin = kept.as_ref().and_then(|k| k.fingerprint.as_deref()).map(str::parse).transpose().map_err(Failure::plain)?;
+        let token = match (token_file, &kept) {
+            (Some(path), _) => token_from(path)?,
+            (None, Some(kept)) => kept.token.clone(),
+            (None, None) => {
+                let hint = "run `fleeti login`, or set --token-file or FLEETI_TOKEN_FILE to the server's DIR/admin.token";
+                return Err(Failure::new("there is no API token", Some(hint)));
+            }
+        };
+        let server = server.map(str::to_owned).or_else(|| kept.map(|k| k.server)).unwrap_or_else(|| LOCAL.to_owned());
+        Ok(Self { server, pin: pin.cloned().or(kept_pin), token })
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Result<Client, Failure> {
+        match &self.pin {
+            Some(pin) => Client::pinned(&self.server, &self.token, pin),
+            None => Client::new(&self.server, &self.token),
+        }
+        .map_err(refused)
+    }
+}
+
+/// Logs in: settles the key, then shows the token, then keeps both.
+pub fn run(login: &Login, output: &Output) -> CommandResult {
+    let server = login.url.trim_end_matches('/').to_owned();
+    let path = file().ok_or_else(|| Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no place for a login"))?;
+    let pin = if is_plain_loopback(&server) && login.fingerprint.is_none() {
+        None
+    } else {
+        block_on(async { settle(&server, login.fingerprint.as_ref()).await })?
+    };
+    let token = match &login.token_file {
+        Some(path) => token_from(path)?,
+        None => token_from_person()?,
+    };
+    let target = Target { server, pin, token };
+    let client = target.client()?;
+    block_on(async { client.fleets().await.map_err(refused) })?;
+    let fingerprint = target.pin.as_ref().map(ToString::to_string);
+    write(&path, &Kept { server: target.server.clone(), fingerprint: fingerprint.clone(), token: target.token })?;
+    let done = LoggedIn { server: &target.server, fingerprint, file: path.display().to_string() };
+    output.data(&done, |d| match &d.fingerprint {
+        Some(pin) => format!("logged in to {}, whose key has the fingerprint {pin}", d.server),
+        None => format!("logged in to {}", d.server),
+    });
+    Ok(())
+}
+
+/// Forgets server, key and token.
+pub fn forget(output: &Output) -> CommandResult {
+    let path = file().ok_or_else(|| Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no login"))?;
+    let was = match fs::remove_file(&path) {
+        Ok(()) => true,
+        Err(e) if e.kind() == ErrorKind::NotFound => false,
+        Err(e) => return Err(Failure::plain(format!("{}: {e}", path.display()))),
+    };
+    output.data(&serde_json::json!({ "logged_out": was }), |_| {
+        if was { format!("logged out; {} is removed", path.display()) } else { "nobody was logged in".to_owned() }
+    });
+    Ok(())
+}
+
+/// Whether an address is plain HTTP to this very machine.
+fn is_plain_loopback(server: &str) -> bool {
+    let Some(rest) = server.strip_prefix("http://") else { return false };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return false;
+    }
+    let host =
+        if let Some(v6) = host.strip_prefix('[') { v6.split(']').next() } else { host.rsplit_once(':').map(|(h, _)| h).or(Some(host)) };
+    host.is_some_and(|h| h == "localhost" || h.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+/// The key that the server is to have from now on; `None` where this machine trusts its certificate anyway.
+async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failure> {
+    if let Some(pin) = given {
+        return Ok(Some(pin.clone()));
+    }
+    if !server.starts_with("https://") {
+        return Err(Failure::new(format!("{server} is not https://, so the token could be read on the way"), Some("log in over TLS")));
+    }
+    if is_trusted(server).await.map_err(refused)? {
+        return Ok(None);
+    }
+    let found = fingerprint_of(server).await.map_err(refused)?;
+    let hint = format!(
+        "compare it with what the server printed when it started, or with DIR/pki/admin/fingerprint there; then --fingerprint {found}"
+    );
+    let unknown = format!("this machine does not trust the certificate of {server}; its key has the fingerprint {found}");
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(unknown, Some(hint)));
+    }
+    eprintln!("{unknown}.");
+    eprint!("The server prints its fingerprint when it starts, and has it in DIR/pki/admin/fingerprint. Is it this one? Type yes: ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::plain)?;
+    if answer.trim() == "yes" { Ok(Some(found)) } else { Err(Failure::new("nothing was kept", Some(hint))) }
+}
+
+fn token_from(path: &Path) -> Result<String, Failure> {
+    let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+    token_in(fs::File::open(path).map_err(at)?).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+}
+
+fn token_from_person() -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Ok(rpassword::prompt_password("API token: ").map_err(Failure::plain)?.trim().to_owned());
+    }
+    token_in(std::io::stdin().lock()).map_err(|e| Failure::plain(format!("the token on standard input: {e}")))
+}
+
+fn token_in(reader: impl Read) -> Result<String, String> {
+    let mut text = String::new();
+    reader.take(TOKEN_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        _ if text.len() as u64 > TOKEN_MAX => Err(format!("it is longer than {TOKEN_MAX} bytes")),
+        token => Ok(token.to_owned()),
+    }
+}
+
+/// Where a login is kept (XDG Base Directory Specification).
+fn file() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let config = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("fleeti/login.json"))
+}
+
+fn read(path: &Path) -> Result<Option<Kept>, Failure> {
+    let at = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()), Some("log in again with `fleeti login`"));
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) => return Err(at(&e)),
+    };
+    let mode = fs::metadata(path).map_err(|e| at(&e))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::new(
+            format!("others can read {}, which has a token", path.display()),
+            Some(format!("replace the token at the server, and run `chmod 600 {}`", path.display())),
+        ));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(|e| at(&e))
+}
+
+fn write(path: &Path, kept: &Kept) -> Result<(), Failure> {
+    let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at)?;
+    }
+    let new = path.with_extension(format!("new.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(at)?;
+    let written = serde_json::to_vec_pretty(kept).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
+    let done = written.and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    done.map_err(|e| {
+        fs::remove_file(&new).ok();
+        at(e)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn pin(digit: &str) -> Pin {
+        format!("sha256:{}", digit.repeat(64)).parse().unwrap()
+    }
+
+    fn login(dir: &Path) -> Option<PathBuf> {
+        let path = dir.join("fleeti/login.json");
+        let kept = Kept { server: "https://a.test:1".into(), fingerprint: Some(pin("a").to_string()), token: "of the login".into() };
+        write(&path, &kept).unwrap();
+        Some(path)
+    }
+
+    #[test]
+    fn a_login_is_used_where_nothing_else_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::choose_in(&login(dir.path()), None, None, None).unwrap();
+        assert_eq!((target.server.as_str(), target.pin, target.token.as_str()), ("https://a.test:1", Some(pin("a")), "of the login"));
+        let same = Target::choose_in(&login(dir.path()), Some("https://a.test:1/"), None, None).unwrap();
+        assert_eq!(same.pin, Some(pin("a")));
+    }
+
+    #[test]
+    fn flags_win_over_a_login() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("token");
+        fs::write(&other, "of the file\n").unwrap();
+        let target = Target::choose_in(&login(dir.path()), None, Some(&pin("b")), Some(&other)).unwrap();
+        assert_eq!((target.pin, target.token.as_str()), (Some(pin("b")), "of the file"));
+    }
+
+    #[test]
+    fn the_token_of_a_login_goes_to_no_other_server() {
+        let dir = tempfile::tempdir().unwrap();
+        for server in ["https://b.test:1", "http://a.test:1", "https://a.test:2", LOCAL] {
+            let refused = Target::choose_in(&login(dir.path()), Some(server), None, None);
+            assert!(refused.is_err(), "{server}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_others_can_read_is_refused_and_a_new_one_is_for_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = login(dir.path());
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(path.as_deref().unwrap()), mode(&dir.path().join("fleeti"))), (0o600, 0o700));
+        fs::set_permissions(path.as_deref().unwrap(), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(Target::choose_in(&path, None, None, None).is_err());
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        for good in ["http://127.0.0.1:8080", "http://localhost", "http://localhost:1", "http://[::1]:8080", "http://127.8.9.1:1"] {
+            assert!(is_plain_loopback(good), "{good}");
+        }
+        for bad in [
+            "https://127.0.0.1:1",
+            "http://10.0.0.1:8080",
+            "http://localhost.evil.test",
+            "http://localhost@evil.test",
+            "http://127.0.0.1:80@evil.test",
+            "http://[::1]@evil.test",
+            "http://[::2]:1",
+        ] {
+            assert!(!is_plain_loopback(bad), "{bad}");
+        }
+    }
+}

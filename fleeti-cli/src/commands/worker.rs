@@ -1,0 +1,74 @@
+//! `fleeti worker`: who may take builds.
+
+use super::server::{Server, block_on, refused};
+use crate::CommandResult;
+use crate::output::{Failure, Output, rows, when};
+use fleeti_core::id::WorkerName;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// Build workers.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List build workers, and when each asked for a build last.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Add a build worker: its token lets it take builds, and nothing else.
+    ///
+    /// The worker runs `fleeti-server worker --server URL --token-file FILE` on the machine that has Nix.
+    Add {
+        /// Its name, which builds and the audit log show.
+        name: WorkerName,
+        /// Where the token is written, readable by nobody else; to standard output without it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Remove a build worker: its token opens nothing any more.
+    Remove {
+        /// Its name.
+        name: WorkerName,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Runs it.
+pub fn run(command: Command, output: &Output) -> CommandResult {
+    block_on(async {
+        match command {
+            Command::List { server } => {
+                let workers = server.client()?.workers().await.map_err(refused)?;
+                output.data(&workers, |workers| rows(workers, "no workers; add one with `fleeti worker add NAME`", line));
+            }
+            Command::Add { name, out, server } => {
+                let created = server.client()?.add_worker(&name).await.map_err(refused)?;
+                match out {
+                    Some(path) => {
+                        let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+                        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(at)?;
+                        file.write_all(format!("{}\n", created.token.expose()).as_bytes()).map_err(at)?;
+                        output.data(&serde_json::json!({ "name": name, "token_file": path }), |_| {
+                            format!("added {name}; its token is in {}", path.display())
+                        });
+                    }
+                    None => output.data(&created, |c| c.token.expose().to_owned()),
+                }
+            }
+            Command::Remove { name, server } => {
+                let left = server.client()?.remove_worker(&name).await.map_err(refused)?;
+                output.data(&left, |_| format!("removed {name}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn line(worker: &fleeti_core::wire::worker::Worker) -> String {
+    let seen = worker.seen_s.map_or_else(|| "never".to_owned(), when);
+    format!("{:<24}  added {}  asked for a build {seen}", worker.name, when(worker.created_s))
+}

@@ -1,0 +1,106 @@
+//! Build workers: an administrator's routes, and a worker's own.
+
+use crate::pin::{Pin, pinned};
+use crate::{Client, Result, http_client};
+use fleeti_core::id::WorkerName;
+use fleeti_core::wire::worker::{CLAIM_WAIT_S, Claim, CreateWorker, CreatedWorker, Finish, Job, Renew, Worker};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Serialize;
+use std::time::Duration;
+
+/// An answer that needs no work of the server.
+const SOON: Duration = Duration::from_secs(60);
+/// A claim is answered late on purpose.
+const CLAIM: Duration = Duration::from_secs(CLAIM_WAIT_S + 30);
+/// The server reads every file of a build before it answers.
+const FINISH: Duration = Duration::from_secs(1800);
+
+impl Client {
+    /// Every build worker.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn workers(&self) -> Result<Vec<Worker>> {
+        self.get("workers").await
+    }
+    /// Adds a build worker; its token is in the answer only.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn add_worker(&self, name: &WorkerName) -> Result<CreatedWorker> {
+        self.post("workers", &CreateWorker { name: name.clone() }).await
+    }
+    /// Removes a build worker.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_worker(&self, name: &WorkerName) -> Result<Vec<Worker>> {
+        let request = self.request(Method::DELETE, &format!("workers/{name}"));
+        Ok(Self::send(request).await?.json().await?)
+    }
+}
+
+/// A build worker's side of its server.
+#[derive(Debug, Clone)]
+pub struct WorkerClient(Client);
+
+impl WorkerClient {
+    /// A worker of the server at `url`, with its token, and the key that the server must have.
+    ///
+    /// # Errors
+    /// [`ClientError::NotHttps`](crate::ClientError::NotHttps) for a pin of plain HTTP.
+    pub fn new(url: &str, token: &str, pin: Option<&Pin>) -> Result<Self> {
+        let http = match pin {
+            Some(pin) => pinned(url, pin)?,
+            None => http_client().build()?,
+        };
+        let base = format!("{}/worker/v1", url.trim_end_matches('/'));
+        Ok(Self(Client { http, base, token: token.to_owned() }))
+    }
+
+    fn post<B: Serialize>(&self, path: &str, body: &B, patience: Duration) -> RequestBuilder {
+        self.0.request(Method::POST, path).timeout(patience).json(body)
+    }
+
+    /// Asks for a build; `None` when there is none for a while.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn claim(&self, lease: &str) -> Result<Option<Job>> {
+        let answer = Client::send(self.post("claim", &Claim { lease: lease.to_owned() }, CLAIM)).await?;
+        if answer.status() == StatusCode::NO_CONTENT { Ok(None) } else { Ok(Some(answer.json().await?)) }
+    }
+    /// Keeps a lease.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn renew(&self, build: &str, renew: &Renew) -> Result<()> {
+        Client::send(self.post(&format!("builds/{build}/renew"), renew, SOON)).await.map(drop)
+    }
+    /// Appends to the log, from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn append_log(&self, build: &str, lease: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+        self.put(&format!("builds/{build}/log"), lease, offset, bytes).await
+    }
+    /// Uploads a part of a file, from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn put_file(&self, build: &str, lease: &str, name: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+        self.put(&format!("builds/{build}/files/{name}"), lease, offset, bytes).await
+    }
+    /// Ends a build.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError); refused when a file is not what the record says.
+    pub async fn finish(&self, build: &str, finish: &Finish) -> Result<()> {
+        Client::send(self.post(&format!("builds/{build}/finish"), finish, FINISH)).await.map(drop)
+    }
+
+    async fn put(&self, path: &str, lease: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+        let path = format!("{path}?lease={lease}&offset={offset}");
+        Client::send(self.0.request(Method::PUT, &path).timeout(SOON).body(bytes)).await.map(drop)
+    }
+}

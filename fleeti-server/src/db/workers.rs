@@ -1,0 +1,58 @@
+//! Build workers, by the digest of their token.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::WorkerName;
+use fleeti_core::wire::worker::Worker;
+use sqlx::sqlite::SqlitePool;
+
+/// Adds a worker; `false` when there is one of this name.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn insert(tx: &mut Tx<'_>, name: &WorkerName, token_sha256: &str, now_s: u64) -> Result<bool, AppError> {
+    let sql = "INSERT INTO workers (name, token_sha256, created_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
+    let done = sqlx::query(sql).bind(name.as_str()).bind(token_sha256).bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Removes a worker; `false` when there is none of this name.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError> {
+    Ok(sqlx::query("DELETE FROM workers WHERE name = $1").bind(name.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Every worker, by name.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
+    let sql = "SELECT name, created_s, seen_s FROM workers ORDER BY name";
+    let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let worker = |(name, created_s, seen_s): (String, i64, Option<i64>)| {
+        let name = name.parse().map_err(AppError::internal)?;
+        Ok(Worker { name, created_s: from_seconds(created_s), seen_s: seen_s.map(from_seconds) })
+    };
+    rows.into_iter().map(worker).collect()
+}
+
+/// Whose token this is.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_token(pool: &SqlitePool, token_sha256: &str) -> Result<Option<WorkerName>, AppError> {
+    let sql = "SELECT name FROM workers WHERE token_sha256 = $1";
+    let name: Option<String> = sqlx::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
+    name.map(|n| n.parse().map_err(AppError::internal)).transpose()
+}
+
+/// Notes that a worker asked for a build.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), AppError> {
+    sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1").bind(name.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
+    Ok(())
+}

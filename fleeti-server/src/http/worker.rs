@@ -1,0 +1,130 @@
+//! Build workers: what an administrator does with them under `/api/v1`, and what they say under `/worker/v1`.
+
+use crate::app::AppRef;
+use crate::error::AppError;
+use crate::service::jobs::{self, Piece};
+use crate::service::workers;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Bytes, Data, Json, Path, Query, ReqData, ServiceConfig};
+use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post, put};
+use fleeti_core::id::WorkerName;
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::worker::{CHUNK_MAX, Claim, CreateWorker, CreatedWorker, Finish, Renew, Worker};
+use serde::Deserialize;
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// Largest JSON body: a record, and what JSON makes of its quotes.
+const JSON_MAX: usize = 4 << 20;
+
+/// Every build worker.
+#[utoipa::path(tag = "workers", responses((status = 200, description = "Workers, by name", body = Vec<Worker>)))]
+#[get("/workers")]
+pub async fn list_workers(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(workers::list(&app).await?))
+}
+
+/// Adds a build worker. Its token is in this answer only.
+#[utoipa::path(tag = "workers", responses((status = 201, description = "Its token", body = CreatedWorker)))]
+#[post("/workers")]
+pub async fn add_worker(app: Data<AppRef>, body: Json<CreateWorker>) -> Result<impl Responder> {
+    let created = workers::add(&app, &body).await?;
+    Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(created))
+}
+
+/// Removes a build worker: its token opens nothing any more.
+#[utoipa::path(tag = "workers", responses((status = 200, description = "The others", body = Vec<Worker>)))]
+#[delete("/workers/{worker}")]
+pub async fn remove_worker(app: Data<AppRef>, worker: Path<WorkerName>) -> Result<impl Responder> {
+    workers::remove(&app, &worker).await?;
+    Ok(Json(workers::list(&app).await?))
+}
+
+/// The routes of workers. A worker's token opens these, and only these; no other token does.
+pub fn routes(config: &mut ServiceConfig) {
+    let invalid = |detail: String| AppError::new(Code::Invalid, detail);
+    config.service(
+        web::scope("/worker/v1")
+            .app_data(web::PayloadConfig::new(CHUNK_MAX))
+            .app_data(web::JsonConfig::default().limit(JSON_MAX).error_handler(move |e: JsonPayloadError, _| invalid(e.to_string()).into()))
+            .app_data(web::PathConfig::default().error_handler(move |e: PathError, _| invalid(e.to_string()).into()))
+            .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
+            .service(claim)
+            .service(renew)
+            .service(append_log)
+            .service(put_file)
+            .service(finish)
+            .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
+            .wrap(from_fn(authenticate)),
+    );
+}
+
+async fn authenticate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let app = request.app_data::<Data<AppRef>>().cloned().ok_or_else(|| AppError::internal("a route without a server"))?;
+    let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
+    let worker = workers::authenticate(&app, given).await?;
+    request.extensions_mut().insert(worker);
+    next.call(request).await
+}
+
+#[post("/claim")]
+async fn claim(app: Data<AppRef>, worker: ReqData<WorkerName>, body: Json<Claim>) -> Result<impl Responder> {
+    let job = jobs::claim(&app, &worker, &body).await?;
+    Ok(job.map_or_else(|| HttpResponse::NoContent().finish(), |job| HttpResponse::Ok().json(job)))
+}
+
+#[post("/builds/{build}/renew")]
+async fn renew(app: Data<AppRef>, worker: ReqData<WorkerName>, id: Path<String>, body: Json<Renew>) -> Result<impl Responder> {
+    jobs::renew(&app, &worker, &id, &body).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// Where a piece belongs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct At {
+    lease: String,
+    offset: u64,
+}
+
+impl At {
+    fn piece(self, bytes: Bytes) -> Piece {
+        Piece { lease: self.lease, offset: self.offset, bytes }
+    }
+}
+
+#[put("/builds/{build}/log")]
+async fn append_log(
+    app: Data<AppRef>,
+    worker: ReqData<WorkerName>,
+    id: Path<String>,
+    at: Query<At>,
+    body: Bytes,
+) -> Result<impl Responder> {
+    jobs::append_log(&app, &worker, &id, at.into_inner().piece(body)).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+#[put("/builds/{build}/files/{name}")]
+async fn put_file(
+    app: Data<AppRef>,
+    worker: ReqData<WorkerName>,
+    path: Path<(String, String)>,
+    at: Query<At>,
+    body: Bytes,
+) -> Result<impl Responder> {
+    jobs::put(&app, &worker, &path.0, &path.1, at.into_inner().piece(body)).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+#[post("/builds/{build}/finish")]
+async fn finish(app: Data<AppRef>, worker: ReqData<WorkerName>, id: Path<String>, body: Json<Finish>) -> Result<impl Responder> {
+    jobs::finish(&app, &worker, &id, &body).await?;
+    Ok(HttpResponse::NoContent())
+}

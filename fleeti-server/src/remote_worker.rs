@@ -1,0 +1,352 @@
+//! `fleeti-server worker`: builds for a server that may be another machine, which then needs no Nix.
+//!
+//! It asks for a build, builds it under its own user, sends the log while it grows, uploads the files, and finishes. Whoever kills
+//! it loses nothing: the lease ends, and another worker takes the build.
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fleeti_build::build::{self, BuildRecord, Request};
+use fleeti_build::cache::Cache;
+use fleeti_client::{ClientError, WorkerClient};
+use fleeti_core::foreign::Foreign;
+use fleeti_core::wire::worker::{ARTIFACTS, CHUNK_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew};
+use std::convert::Infallible;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
+
+/// New lines of a log are sent this often.
+const TELL: Duration = Duration::from_secs(1);
+/// A lease is renewed this often, also when there is nothing to tell.
+const RENEW: Duration = Duration::from_secs(LEASE_S / 4);
+/// Longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Tries of one request whose server is away: about ten minutes.
+const TRIES_MAX: u32 = 24;
+/// Most bytes of a log in one request.
+const LOG_PIECE: usize = 256 * 1024;
+/// Largest file of public keys, bytes.
+const TRUST_FILE_MAX: usize = 1 << 20;
+
+/// What builds: Nix, or what a test has instead.
+pub trait Builder: Send + Sync + 'static {
+    /// Builds into `request.out`; lines of the log go to `line` as they come.
+    ///
+    /// # Errors
+    /// Why there is no build, in words for people.
+    fn build(&self, request: &Request, line: &mut dyn FnMut(&str)) -> Result<(), String>;
+}
+
+/// The Nix of this machine.
+#[derive(Debug)]
+pub struct Nix;
+
+impl Builder for Nix {
+    fn build(&self, request: &Request, line: &mut dyn FnMut(&str)) -> Result<(), String> {
+        let cache = Cache::discover().map_err(|e| e.to_string())?;
+        build::run(request, &cache, line).map(drop).map_err(|e| {
+            let hint = e.hint().map(|h| format!(" (hint: {h})")).unwrap_or_default();
+            format!("{e}{hint}")
+        })
+    }
+}
+
+/// A worker.
+pub struct RemoteWorker {
+    /// Its server.
+    pub client: WorkerClient,
+    /// Where it builds.
+    pub work: PathBuf,
+    /// The agent that goes into images.
+    pub agent: PathBuf,
+    /// What builds.
+    pub builder: Arc<dyn Builder>,
+}
+
+/// What is known of a build that runs.
+#[derive(Default)]
+struct Progress {
+    log: Vec<u8>,
+    last: String,
+    /// Bytes of the log so far, with what others wrote before.
+    logged: u64,
+    /// How many of them the server has.
+    sent: u64,
+}
+
+impl Progress {
+    fn add(&mut self, line: &str) {
+        line.clone_into(&mut self.last);
+        let size = line.len() as u64 + 1;
+        if self.logged + size <= LOG_MAX {
+            self.logged += size;
+            self.log.extend_from_slice(line.as_bytes());
+            self.log.push(b'\n');
+        }
+    }
+}
+
+/// A build that this worker holds.
+struct Held<'a> {
+    worker: &'a RemoteWorker,
+    job: &'a Job,
+    lease: &'a str,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl RemoteWorker {
+    /// Builds for ever.
+    pub async fn run(&self) -> Infallible {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match self.one().await {
+                Ok(_) => pause = Duration::from_secs(1),
+                Err(e) => {
+                    tracing::warn!("{}; asking again in {} s", Foreign::new(&format!("{e:#}"), 500), pause.as_secs());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Takes a build and ends it; `false` when there was none.
+    ///
+    /// # Errors
+    /// When the server is away, or the lease was lost.
+    pub async fn one(&self) -> Result<bool> {
+        let lease = hex::encode(rand::random::<[u8; 16]>());
+        // The same lease: an answer that was lost is given again.
+        let Some(job) = patiently(|| self.client.claim(&lease)).await? else { return Ok(false) };
+        tracing::info!("{}: {}@{}", Foreign::log(&job.build), job.request.profile.name, job.request.version);
+        let logged = job.log_size;
+        let held = Held {
+            worker: self,
+            job: &job,
+            lease: &lease,
+            progress: Arc::new(Mutex::new(Progress { logged, sent: logged, ..Progress::default() })),
+        };
+        let folder = self.folder(&job.build)?;
+        let outcome = match held.build(&folder).await? {
+            Ok(()) => tokio::select! {
+                uploaded = held.upload(&folder) => Outcome::Succeeded { record: uploaded? },
+                lost = held.keep() => return Err(lost),
+            },
+            Err(detail) => Outcome::Failed { detail },
+        };
+        let finish = Finish { lease: lease.clone(), outcome };
+        let finished = patiently(|| self.client.finish(&job.build, &finish)).await;
+        // The server has it, or will not take it: either way it is not needed here any more.
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        finished?;
+        tracing::info!("{}: ended", Foreign::log(&job.build));
+        Ok(true)
+    }
+
+    /// Where a build is made, anew.
+    fn folder(&self, id: &str) -> Result<PathBuf> {
+        let is_plain = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !is_plain {
+            bail!("the server calls a build {}", Foreign::log(id));
+        }
+        let folder = self.work.join(id);
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(|| folder.display().to_string()),
+            _ => {}
+        }
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+}
+
+impl Held<'_> {
+    /// Builds, and tells the server how far it is. `Err` of the inner result is why there is no build.
+    async fn build(&self, folder: &Path) -> Result<std::result::Result<(), String>> {
+        let trust = folder.join("trust");
+        write_trust(&trust, self.job)?;
+        let request = Request {
+            profile: self.job.request.profile.clone(),
+            revision: self.job.revision,
+            version: self.job.request.version.clone(),
+            minimum_version: None,
+            trust,
+            lock: None,
+            agent: self.worker.agent.clone(),
+            out: folder.to_owned(),
+        };
+        let (builder, progress) = (Arc::clone(&self.worker.builder), Arc::clone(&self.progress));
+        let mut building = tokio::task::spawn_blocking(move || {
+            builder.build(&request, &mut |line| progress.lock().unwrap_or_else(PoisonError::into_inner).add(line))
+        });
+        let mut teller = Teller::new(self);
+        let mut clock = tokio::time::interval(TELL);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let built = loop {
+            tokio::select! {
+                done = &mut building => break done.context("the build ended abruptly")?,
+                _ = clock.tick() => if let Err(e) = teller.tell().await {
+                    // It cannot be stopped in the middle, and another one must not begin beside it.
+                    building.await.ok();
+                    return Err(e);
+                }
+            }
+        };
+        patiently_told(&mut teller).await?;
+        Ok(built)
+    }
+
+    /// Renews until that is refused.
+    async fn keep(&self) -> anyhow::Error {
+        let mut teller = Teller::new(self);
+        let mut clock = tokio::time::interval(TELL);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            if let Err(e) = teller.tell().await {
+                return e;
+            }
+        }
+    }
+
+    /// Uploads every file; gives the record.
+    async fn upload(&self, folder: &Path) -> Result<String> {
+        let record = String::from_utf8(BuildRecord::bytes(folder)?).context("build.json")?;
+        for name in ARTIFACTS {
+            self.progress.lock().unwrap_or_else(PoisonError::into_inner).last = format!("uploading {name}");
+            let path = folder.join(name);
+            let file = Arc::new(fs::File::open(&path).with_context(|| path.display().to_string())?);
+            let size = file.metadata()?.len();
+            let mut offset = 0;
+            while offset < size {
+                let bytes = read(&file, offset, size).await.with_context(|| path.display().to_string())?;
+                let length = bytes.len() as u64;
+                // What is not uploaded is zero at the server.
+                if bytes.iter().any(|b| *b != 0) {
+                    patiently(|| self.worker.client.put_file(&self.job.build, self.lease, name, offset, bytes.clone())).await?;
+                }
+                offset += length;
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// The next part of a file.
+async fn read(file: &Arc<fs::File>, offset: u64, size: u64) -> Result<Vec<u8>> {
+    let file = Arc::clone(file);
+    let length = usize::try_from((size - offset).min(CHUNK_MAX as u64))?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+    });
+    Ok(read.await??)
+}
+
+fn write_trust(folder: &Path, job: &Job) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, content) in &job.trust {
+        let is_plain = !name.starts_with('.')
+            && !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        if !is_plain || content.len() > TRUST_FILE_MAX {
+            bail!("the server sends a public key in {}", Foreign::log(name));
+        }
+        fs::write(folder.join(name), STANDARD.decode(content).with_context(|| format!("the server's {name}"))?)?;
+    }
+    Ok(())
+}
+
+/// Tells the server what is new.
+struct Teller<'a> {
+    held: &'a Held<'a>,
+    told: String,
+    renewed: Option<Instant>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(held: &'a Held<'a>) -> Self {
+        Self { held, told: String::new(), renewed: None }
+    }
+
+    /// Sends what is new of the log, and renews the lease when it is time.
+    ///
+    /// # Errors
+    /// When the lease is lost. What cannot be sent now is sent the next time.
+    async fn tell(&mut self) -> Result<()> {
+        match self.try_to_tell().await {
+            Ok(()) => Ok(()),
+            Err(e) if is_final(&e) => Err(e.into()),
+            Err(e) => {
+                tracing::warn!("{}", Foreign::log(&e.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_to_tell(&mut self) -> std::result::Result<(), ClientError> {
+        let Held { worker, job, lease, progress } = self.held;
+        let (client, build) = (&worker.client, job.build.as_str());
+        loop {
+            let (offset, piece) = {
+                let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                (progress.sent, progress.log[..progress.log.len().min(LOG_PIECE)].to_vec())
+            };
+            if piece.is_empty() {
+                break;
+            }
+            let length = piece.len();
+            client.append_log(build, lease, offset, piece).await?;
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.log.drain(..length);
+            progress.sent += length as u64;
+        }
+        let last = progress.lock().unwrap_or_else(PoisonError::into_inner).last.clone();
+        if last != self.told || self.renewed.is_none_or(|at| at.elapsed() >= RENEW) {
+            client.renew(build, &Renew { lease: (*lease).to_owned(), detail: last.clone() }).await?;
+            (self.told, self.renewed) = (last, Some(Instant::now()));
+        }
+        Ok(())
+    }
+}
+
+/// The end of a log is worth waiting for.
+async fn patiently_told(teller: &mut Teller<'_>) -> Result<()> {
+    let mut pause = Duration::from_secs(1);
+    for _ in 0..TRIES_MAX {
+        match teller.try_to_tell().await {
+            Ok(()) => return Ok(()),
+            Err(e) if is_final(&e) => return Err(e.into()),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    bail!("the server is away")
+}
+
+/// Whether the same request would be refused again.
+fn is_final(e: &ClientError) -> bool {
+    match e {
+        ClientError::Refused(problem) => problem.status < 500 && problem.status != 429,
+        ClientError::Transport(_) => false,
+        _ => true,
+    }
+}
+
+/// Asks again while the server is away.
+async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+    let mut pause = Duration::from_secs(1);
+    for _ in 1..TRIES_MAX {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(e) if is_final(&e) => return Err(e.into()),
+            Err(e) => tracing::warn!("{}; asking again in {} s", Foreign::log(&e.to_string()), pause.as_secs()),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    Ok(ask().await?)
+}

@@ -1,0 +1,74 @@
+//! Build workers: who may take builds, and by which token.
+
+use crate::app::{App, now_s};
+use crate::db;
+use crate::error::AppError;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::WorkerName;
+use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::worker::{CreateWorker, CreatedWorker, WORKERS_MAX, Worker};
+
+/// Somebody asked for builds with a token that no worker has.
+const REFUSED: &str = "worker.refused";
+
+/// Adds a worker. The answer is the only place where its token can be seen.
+///
+/// # Errors
+/// [`Code::Conflict`] for a name that is taken, and when there are [`WORKERS_MAX`].
+pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, AppError> {
+    if list(app).await?.len() >= WORKERS_MAX {
+        return Err(AppError::new(Code::Conflict, format!("there are {WORKERS_MAX} workers already")).hint("remove one"));
+    }
+    let token = hex::encode(rand::random::<[u8; 32]>());
+    let mut tx = app.db.write().await?;
+    if !db::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s()).await? {
+        let e = AppError::new(Code::Conflict, format!("there is a worker {:?} already", request.name.as_str()));
+        return Err(e.hint("choose another name, or remove that one"));
+    }
+    app.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
+    tx.commit().await?;
+    Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
+}
+
+/// Every worker.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
+    db::workers::all(app.db.pool()).await
+}
+
+/// Removes a worker: its token opens nothing any more, and a build that it holds goes to another one.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    if !db::workers::delete(&mut tx, name).await? {
+        return Err(AppError::not_found("worker", name.as_str()));
+    }
+    app.audit(&mut tx, now_s(), "admin", "worker.remove", name.as_str()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Whose token this is.
+///
+/// # Errors
+/// [`Code::Unauthenticated`].
+pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, AppError> {
+    // The digest is looked up, so the time says nothing about the token.
+    let found = match token {
+        Some(token) => db::workers::by_token(app.db.pool(), &sha256_hex(token.as_bytes())).await?,
+        None => None,
+    };
+    if let Some(name) = found {
+        return Ok(name);
+    }
+    if app.alarms.is_new(REFUSED, "worker") {
+        let mut tx = app.db.write().await?;
+        app.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
+        tx.commit().await?;
+    }
+    Err(AppError::new(Code::Unauthenticated, "a worker's token is needed").hint("`fleeti worker add NAME` makes one"))
+}

@@ -1,0 +1,59 @@
+//! The units that a server is started by, as systemd judges them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Exposure of a unit, times ten, that `systemd-analyze security` may find at the most: below 2.5.
+const EXPOSURE_MAX: &str = "24";
+
+fn is_below(unit: &Path) -> (bool, String) {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--offline=yes", "--no-pager", "--threshold", EXPOSURE_MAX]).arg(unit);
+    let output = command.output().expect("systemd-analyze is part of Debian's systemd");
+    (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+fn unit(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+#[test]
+fn server_and_signer_are_confined_and_systemd_says_so() {
+    for path in ["fleeti-server/fleeti-server.service", "fleeti-signer/fleeti-signer.service"] {
+        let (good, said) = is_below(&unit(path));
+        assert!(good && said.contains("Overall exposure level"), "{path}:\n{said}");
+    }
+}
+
+#[test]
+fn a_unit_that_is_not_confined_would_be_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["fleeti-server/fleeti-server.service", "fleeti-signer/fleeti-signer.service"] {
+        let text = std::fs::read_to_string(unit(path)).unwrap();
+        let kept = |line: &&str| !["Protect", "Restrict", "Private", "SystemCall", "Capability"].iter().any(|p| line.starts_with(p));
+        let weak = dir.path().join(Path::new(path).file_name().unwrap());
+        std::fs::write(&weak, text.lines().filter(kept).collect::<Vec<_>>().join("\n")).unwrap();
+        assert!(!is_below(&weak).0, "{path}");
+    }
+}
+
+#[test]
+fn every_unit_has_a_user_of_its_own_limits_and_comes_back_after_a_failure() {
+    let users = std::fs::read_to_string(unit("fleeti-server/fleeti.sysusers")).unwrap();
+    for (path, user) in [
+        ("fleeti-server/fleeti-server.service", "fleeti"),
+        ("fleeti-server/fleeti-worker.service", "fleeti-worker"),
+        ("fleeti-server/fleeti-worker.service", "fleeti-worker"),
+        ("fleeti-signer/fleeti-signer.service", "fleeti-signer"),
+    ] {
+        let text = std::fs::read_to_string(unit(path)).unwrap();
+        let value =
+            |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_else(|| panic!("{path}: {key}"));
+        assert_eq!(value("User"), user);
+        assert!(users.lines().any(|l| l.split_whitespace().take(2).eq(["u", user])), "{user}");
+        assert_eq!((value("UMask"), value("Restart"), value("StartLimitIntervalSec")), ("0077", "on-failure", "0"));
+        for key in ["LimitNOFILE", "MemoryMax", "TasksMax", "StateDirectory", "SystemCallFilter", "NoNewPrivileges"] {
+            assert!(!value(key).is_empty(), "{path}: {key}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Server and signer started by systemd from the units that are shipped, in a virtual machine of Debian's packages.
+//!
+//! The machine has no disk and no network card: its whole system is an initramfs that is copied into memory once, so that systemd
+//! may put services into namespaces of their own.
+
+use crate::qemu::{Accelerator, Tree};
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::world::{SOON, World};
+use anyhow::{Context, Result, bail, ensure};
+use fleeti_build::cache::Cache;
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What a step of the machine's script says when it holds.
+const HELD: &str = "fleeti-units: held: ";
+/// Every step of the script.
+const STEPS: &[&str] = &[
+    "signer and server run",
+    "each runs as a user of its own, without privileges, with seccomp",
+    "limits are those of the units",
+    "somebody logs in by the fingerprint, and the API answers",
+    "nobody else reads keys, token or database",
+    "a server that is killed is started again",
+    "a signer that is killed is started again, and the server finds it",
+    "ten failures in a row leave nothing dead",
+];
+
+/// From power-on to the end of the init script.
+const INIT: &str = r#"#!/bin/sh
+set -e
+mount -t devtmpfs dev /dev || true
+mkdir -p /new
+mount -t tmpfs -o size=90%,mode=0755 root /new
+for d in bin sbin lib lib64 usr etc var root opt srv; do
+    if [ -e "/$d" ] || [ -L "/$d" ]; then cp -a "/$d" /new/; fi
+done
+mkdir -p /new/dev /new/proc /new/sys /new/run /new/tmp /new/home
+exec switch_root /new /usr/lib/systemd/systemd
+"#;
+
+/// What a person does who installs the units, once.
+const INSTALL: &str = r#"#!/bin/sh
+set -e
+systemd-sysusers
+cp -a /root/signer-pki/. /var/lib/fleeti-signer-pki.new
+cp -a /root/server-pki/. /var/lib/fleeti-pki.new
+systemd-tmpfiles --create /etc/tmpfiles.d/fleeti.conf
+mv /var/lib/fleeti-signer-pki.new/* /var/lib/fleeti-signer/pki/
+mv /var/lib/fleeti-pki.new/* /var/lib/fleeti/pki/
+chown -R fleeti-signer:fleeti-signer /var/lib/fleeti-signer
+chown -R fleeti:fleeti /var/lib/fleeti
+systemd-creds encrypt --with-key=host --name=fleeti-passphrase /root/passphrase /etc/fleeti/passphrase.cred
+rm /root/passphrase
+echo "SERVER_UID=$(id -u fleeti)" > /etc/fleeti/signer.conf
+echo "CRL_URL=http://127.0.0.1/{issuer}.crl" >> /etc/fleeti/signer.conf
+echo "FLEETI_OPTIONS=--api 0.0.0.0:8080 --name fleet.test --name 127.0.0.1" > /etc/fleeti/server.conf
+"#;
+
+/// Looks at what systemd made of the units. Every step ends with its line, or the script ends.
+const CHECK: &str = r#"#!/bin/bash
+export HOME=/root XDG_CONFIG_HOME=/root/.config NO_COLOR=1
+held() { echo "fleeti-units: held: $1"; }
+failed() {
+    echo "fleeti-units: failed: $1"
+    systemctl --no-pager --full status fleeti-signer.service fleeti-server.service
+    journalctl --no-pager -b -o cat -u fleeti-signer.service -u fleeti-server.service | tail -40
+    exit 1
+}
+pid() { systemctl show -p MainPID --value "$1"; }
+until_true() { for _ in $(seq 600); do "$@" > /dev/null 2>&1 && return 0; sleep 0.2; done; return 1; }
+serves() { fleeti device list; }
+field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid "$1")/status"; }
+
+until_true systemctl is-active fleeti-signer.service || failed "the signer does not run"
+until_true test -s /var/lib/fleeti/pki/admin/fingerprint || failed "the server has no fingerprint"
+until_true systemctl is-active fleeti-server.service || failed "the server does not run"
+held "signer and server run"
+
+for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti; do
+    service=${unit%%:*}.service user=${unit##*:}
+    [ "$(field $service Uid | cut -f1)" = "$(id -u $user)" ] || failed "$service runs as $(field $service Uid)"
+    [ "$(field $service Uid | cut -f1)" != 0 ] || failed "$service runs as root"
+    [ "$(field $service CapBnd)" = 0000000000000000 ] || failed "$service has capabilities $(field $service CapBnd)"
+    [ "$(field $service NoNewPrivs)" = 1 ] || failed "$service may get privileges"
+    [ "$(field $service Seccomp)" = 2 ] || failed "$service has no seccomp filter"
+    [ "$(field $service Umask)" = 0077 ] || failed "$service has the umask $(field $service Umask)"
+done
+held "each runs as a user of its own, without privileges, with seccomp"
+
+grep -q "Max open files *65536 *65536" "/proc/$(pid fleeti-server.service)/limits" || failed "LimitNOFILE of the server"
+for service in fleeti-signer fleeti-server; do
+    [ "$(cat /sys/fs/cgroup/system.slice/$service.service/memory.max)" != max ] || failed "MemoryMax of $service"
+    [ "$(cat /sys/fs/cgroup/system.slice/$service.service/pids.max)" != max ] || failed "TasksMax of $service"
+done
+held "limits are those of the units"
+
+until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
+    --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
+    --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" --token-file /var/lib/fleeti/admin.token 2>&1)"
+serves || failed "the API"
+fleeti login https://127.0.0.1:8080 --fingerprint "sha256:$(printf '0%.0s' $(seq 64))" --token-file /var/lib/fleeti/admin.token \
+    && failed "another key was believed"
+held "somebody logs in by the fingerprint, and the API answers"
+
+for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit; do
+    setpriv --reuid 65534 --regid 65534 --clear-groups test -r "$file" && failed "nobody reads $file"
+done
+setpriv --reuid "$(id -u fleeti)" --regid "$(id -g fleeti)" --init-groups ls /var/lib/fleeti-signer/pki && failed "the server reads the keys"
+held "nobody else reads keys, token or database"
+
+killed=$(pid fleeti-server.service); kill -KILL "$killed"
+is_new() { [ "$(pid fleeti-server.service)" != "$killed" ] && serves; }
+until_true is_new || failed "the server was not started again"
+held "a server that is killed is started again"
+
+killed=$(pid fleeti-signer.service); kill -KILL "$killed"
+is_new() { [ "$(pid fleeti-signer.service)" != "$killed" ] && systemctl is-active fleeti-signer.service && serves && signs; }
+signs() { fleeti audit verify --key /var/lib/fleeti/pki/public/audit.pub; }
+until_true is_new || failed "the signer was not started again"
+held "a signer that is killed is started again, and the server finds it"
+
+for n in $(seq 10); do
+    killed=$(pid fleeti-signer.service)
+    [ "$killed" != 0 ] && kill -KILL "$killed"
+    is_next() { p=$(pid fleeti-signer.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
+    until_true is_next || failed "the signer is dead after $n failures"
+done
+until_true serves || failed "the server does not answer after that"
+held "ten failures in a row leave nothing dead"
+echo "fleeti-units: every step held"
+"#;
+
+const INSTALL_UNIT: &str = "[Unit]\nBefore=fleeti-signer.service fleeti-server.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+    ExecStart=/root/install\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
+const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.service fleeti-install.service\n[Service]\nType=oneshot\n\
+    ExecStart=/root/check\nTimeoutStartSec=infinity\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
+
+/// Makes the machine, starts it, and waits for every step.
+///
+/// # Errors
+/// What the machine said.
+pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
+    let system = Tree::system(cache)?;
+    let image = world.path("units.cpio");
+    let kernel = story.step("a machine of Debian's packages with the programs, the units, and the keys", |e| {
+        let kernel = kernel(&system)?;
+        let mut archive = Archive::create(&image)?;
+        archive.tree(system.root(), Path::new(""))?;
+        install(world, &system, &mut archive)?;
+        archive.end()?;
+        e.push(format!("{} MiB in memory", fs::metadata(&image)?.len() >> 20));
+        Ok(kernel)
+    })?;
+    let tree = Tree::qemu(cache)?;
+    let accelerator = Accelerator::probe(&tree);
+    let folder = world.path("units");
+    fs::create_dir_all(&folder)?;
+    let vm = story.step("systemd starts it", |e| {
+        let vm = Vm::start_kernel(&tree, &folder, &kernel, &image, accelerator)?;
+        e.push(format!("QEMU with {accelerator:?}"));
+        Ok(vm)
+    })?;
+    let mut seen = 0;
+    for step in STEPS {
+        story.step(step, |_| {
+            let (line, said) = vm.wait_for("fleeti-units: ", seen, SOON)?;
+            seen = line + 1;
+            if said.contains(&format!("{HELD}{step}")) {
+                return Ok(());
+            }
+            // What comes after it says why.
+            let why = vm.wait_for("there is no such line", seen, std::time::Duration::from_secs(10)).err();
+            bail!("{said}\n{}", why.map(|e| e.to_string()).unwrap_or_default())
+        })?;
+    }
+    vm.wait_for("fleeti-units: every step held", seen, SOON).map(drop)
+}
+
+fn kernel(system: &Tree) -> Result<PathBuf> {
+    let found = fs::read_dir(system.root().join("boot"))?.filter_map(|e| Some(e.ok()?.path()));
+    let kernel = found.into_iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")));
+    kernel.context("the packages have no kernel")
+}
+
+fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read(repository.join(path)).with_context(|| path.to_owned());
+    archive.file("init", 0o755, INIT.as_bytes())?;
+    for name in ["passwd", "group"] {
+        let master = system.root().join(format!("usr/share/base-passwd/{name}.master"));
+        archive.file(&format!("etc/{name}"), 0o644, &fs::read(&master).with_context(|| master.display().to_string())?)?;
+    }
+    archive.file("etc/shadow", 0o600, b"root:!:::::::\n")?;
+    archive.file("etc/machine-id", 0o444, format!("{}\n", hex::encode(rand::random::<[u8; 16]>())).as_bytes())?;
+    if fs::symlink_metadata(system.root().join("usr/bin/sh")).is_err() {
+        archive.link("usr/bin/sh", "bash")?;
+    }
+    for program in ["fleeti-server", "fleeti-signer", "fleeti"] {
+        archive.file(&format!("usr/local/bin/{program}"), 0o755, &fs::read(world.program(program)).context(program)?)?;
+    }
+    archive.file("etc/systemd/system/fleeti-server.service", 0o644, &read("fleeti-server/fleeti-server.service")?)?;
+    archive.file("etc/systemd/system/fleeti-signer.service", 0o644, &read("fleeti-signer/fleeti-signer.service")?)?;
+    archive.file("etc/sysusers.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.sysusers")?)?;
+    archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
+    archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
+    archive.file("etc/systemd/system/fleeti-check.service", 0o644, CHECK_UNIT.as_bytes())?;
+    // Nobody signs in: the console belongs to the check.
+    archive.link("etc/systemd/system/serial-getty@ttyS0.service", "/dev/null")?;
+    for unit in ["fleeti-install", "fleeti-signer", "fleeti-server", "fleeti-check"] {
+        let to = format!("/etc/systemd/system/{unit}.service");
+        archive.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}.service"), &to)?;
+    }
+    archive.link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
+    archive.file("root/install", 0o755, INSTALL.as_bytes())?;
+    archive.file("root/check", 0o755, CHECK.as_bytes())?;
+    archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
+    archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
+    archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
+}
+
+/// Parts of Debian's packages that this machine has no use for.
+const UNUSED: &[&str] =
+    &["boot", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/modules", "usr/lib/firmware", "usr/share/i18n"];
+
+/// An initramfs (cpio, "newc").
+struct Archive {
+    out: BufWriter<fs::File>,
+    written: u64,
+    inode: u32,
+    folders: std::collections::BTreeSet<String>,
+}
+
+impl Archive {
+    fn create(path: &Path) -> Result<Self> {
+        Ok(Self { out: BufWriter::new(fs::File::create(path)?), written: 0, inode: 0, folders: std::collections::BTreeSet::new() })
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.inode += 1;
+        let size = u32::try_from(content.len()).with_context(|| format!("{name} is too large"))?;
+        let length = u32::try_from(name.len() + 1)?;
+        let mut header = String::from("070701");
+        for field in [self.inode, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, length, 0] {
+            header.push_str(&format!("{field:08x}"));
+        }
+        self.put(header.as_bytes())?;
+        self.put(name.as_bytes())?;
+        self.put(&[0])?;
+        self.pad()?;
+        self.put(content)?;
+        self.pad()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len() as u64;
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    fn pad(&mut self) -> Result<()> {
+        let missing = usize::try_from(self.written.next_multiple_of(4) - self.written)?;
+        self.put(&[0; 3][..missing])
+    }
+
+    /// The folders above a path, which the kernel does not make by itself.
+    fn above(&mut self, name: &str) -> Result<()> {
+        let folders: Vec<String> = Path::new(name).ancestors().skip(1).map(|p| p.display().to_string()).filter(|p| !p.is_empty()).collect();
+        for folder in folders.into_iter().rev() {
+            self.folder(&folder, 0o755)?;
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, name: &str, mode: u32) -> Result<()> {
+        if self.folders.insert(name.to_owned()) { self.entry(name, 0o040_000 | mode, &[]) } else { Ok(()) }
+    }
+
+    fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.above(name)?;
+        self.entry(name, 0o100_000 | mode, content)
+    }
+
+    fn link(&mut self, name: &str, to: &str) -> Result<()> {
+        self.above(name)?;
+        self.entry(name, 0o120_777, to.as_bytes())
+    }
+
+    fn tree(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let mut entries = fs::read_dir(from).with_context(|| from.display().to_string())?.collect::<std::io::Result<Vec<_>>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (path, name) = (entry.path(), to.join(entry.file_name()).display().to_string());
+            let metadata = fs::symlink_metadata(&path)?;
+            let mode = metadata.permissions().mode() & 0o7777;
+            if UNUSED.contains(&name.as_str()) {
+                continue;
+            }
+            if metadata.is_symlink() {
+                // Folders of its name may be there already: packages ship links for them.
+                self.link(&name, &fs::read_link(&path)?.display().to_string())?;
+            } else if metadata.is_dir() {
+                self.above(&name)?;
+                self.folder(&name, mode)?;
+                self.tree(&path, Path::new(&name))?;
+            } else if metadata.is_file() {
+                ensure!(metadata.size() < 1 << 30, "{name} is too large");
+                self.file(&name, mode, &fs::read(&path)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.inode = 0;
+        self.entry("TRAILER!!!", 0, &[])?;
+        Ok(self.out.flush()?)
+    }
+}
