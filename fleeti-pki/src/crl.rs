@@ -4,16 +4,16 @@ use crate::certificate::{Authority, public_key_der};
 use crate::signer::{X509Signer, der_of, verify};
 use crate::{Error, OrMalformed};
 use const_oid::AssociatedOid;
-use der::Decode;
-use der::asn1::BitString;
+use der::asn1::{BitString, OctetString};
 use der::referenced::OwnedToRef;
+use der::{Decode, Encode, Header, Length, Tag, TagNumber};
 use fleeti_core::wire::api::RevocationReason;
 use spki::DynSignatureAlgorithmIdentifier;
 use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
-use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
-use x509_cert::ext::ToExtension;
+use x509_cert::crl::{CertificateList, RevokedCert};
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber, CrlReason};
+use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
@@ -41,27 +41,75 @@ fn reason_code(reason: RevocationReason) -> Option<CrlReason> {
     }
 }
 
+/// Most certificates on one list.
+pub const ENTRIES_MAX: usize = 500_000;
+
+/// What is to be on a list, as it lies in one: DER, one entry behind the other. About 50 bytes for each certificate, so that a
+/// large list is made of parts, and signing it is little more than one pass of a hash.
+#[derive(Debug, Default, Clone)]
+pub struct Entries {
+    der: Vec<u8>,
+    count: usize,
+}
+
+impl Entries {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds certificates.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for a serial that is none; [`Error::Refused`] for more than [`ENTRIES_MAX`] in all. Then nothing of
+    /// what is here is to be used.
+    pub fn extend(&mut self, revoked: &[Revoked]) -> Result<(), Error> {
+        if self.count + revoked.len() > ENTRIES_MAX {
+            return Err(Error::Refused("a revocation list has 500000 certificates at the most"));
+        }
+        for r in revoked {
+            let serial = hex::decode(&r.serial).or_malformed("serial")?;
+            let entry = RevokedCert::<x509_cert::certificate::Rfc5280> {
+                serial_number: SerialNumber::new(&serial).or_malformed("serial")?,
+                revocation_date: time(r.revoked_s)?,
+                crl_entry_extensions: match reason_code(r.reason) {
+                    Some(code) => Some(vec![reason_extension(code)?]),
+                    None => None,
+                },
+            };
+            entry.encode_to_vec(&mut self.der).or_malformed("entry of a revocation list")?;
+        }
+        self.count += revoked.len();
+        Ok(())
+    }
+}
+
+fn time(s: u64) -> Result<Time, Error> {
+    Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("time")
+}
+
+fn reason_extension(code: CrlReason) -> Result<Extension, Error> {
+    let extn_value = OctetString::new(der_of(&code, "reason")?).or_malformed("reason")?;
+    Ok(Extension { extn_id: CrlReason::OID, critical: false, extn_value })
+}
+
 /// A signed list, DER. `number` must grow with every list of this authority.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a serial that is none; [`Error::Backend`] when the key cannot sign.
 pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s: u64, valid_s: u64) -> Result<Vec<u8>, Error> {
-    let time = |s: u64| Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("time");
+    let mut entries = Entries::default();
+    entries.extend(revoked)?;
+    create_of(authority, &entries, number, now_s, valid_s)
+}
+
+/// As [`create`], of entries that were made before.
+///
+/// # Errors
+/// [`Error::Backend`] when the key cannot sign.
+pub fn create_of(authority: &Authority<'_>, entries: &Entries, number: u64, now_s: u64, valid_s: u64) -> Result<Vec<u8>, Error> {
     let issuer = authority.certificate.tbs_certificate().subject().clone();
-    let entries = revoked
-        .iter()
-        .map(|r| {
-            let serial = hex::decode(&r.serial).or_malformed("serial")?;
-            Ok(RevokedCert::<x509_cert::certificate::Rfc5280> {
-                serial_number: SerialNumber::new(&serial).or_malformed("serial")?,
-                revocation_date: time(r.revoked_s)?,
-                crl_entry_extensions: match reason_code(r.reason) {
-                    Some(code) => Some(vec![code.to_extension(&issuer, &[]).or_malformed("reason")?]),
-                    None => None,
-                },
-            })
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
     // Not x509-cert's CrlBuilder: it copies the authority's own authorityKeyIdentifier, which names the
     // key above an intermediate instead of the intermediate's.
     let key = authority.certificate.tbs_certificate().subject_public_key_info().owned_to_ref();
@@ -72,20 +120,33 @@ pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s
     extensions.push(identifier.to_extension(&issuer, &extensions).or_malformed("authority key identifier")?);
     let signer = X509Signer::new(authority.signer);
     let algorithm = signer.signature_algorithm_identifier().or_malformed("algorithm")?;
-    let tbs = TbsCertList {
-        version: Version::V2,
-        signature: algorithm.clone(),
-        issuer,
-        this_update: time(now_s)?,
-        next_update: Some(time(now_s + valid_s)?),
-        // An empty list must be absent, not an empty sequence (RFC 5280, 5.1.2.6).
-        revoked_certificates: (!entries.is_empty()).then_some(entries),
-        crl_extensions: Some(extensions),
-    };
-    let signature = authority.signer.sign(&der_of(&tbs, "CRL")?)?;
+    let mut head = der_of(&Version::V2, "CRL")?;
+    head.extend(der_of(&algorithm, "CRL")?);
+    head.extend(der_of(&issuer, "CRL")?);
+    head.extend(der_of(&time(now_s)?, "CRL")?);
+    head.extend(der_of(&time(now_s + valid_s)?, "CRL")?);
+    // An empty list must be absent, not an empty sequence (RFC 5280, 5.1.2.6).
+    let list_header = if entries.count == 0 { vec![] } else { header(Tag::Sequence, entries.der.len())? };
+    let extensions = der_of(&extensions, "CRL")?;
+    let tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
+    let extensions_header = header(tag, extensions.len())?;
+    // Put together by hand: the entries are DER already, and there may be very many.
+    let tbs = sequence(&[&head, &list_header, &entries.der, &extensions_header, &extensions])?;
+    let signature = authority.signer.sign(&tbs)?;
     let signature = BitString::from_bytes(&signature).or_malformed("signature")?;
-    let list = CertificateList { tbs_cert_list: tbs, signature_algorithm: algorithm, signature };
-    der_of(&list, "CRL")
+    sequence(&[&tbs, &der_of(&algorithm, "CRL")?, &der_of(&signature, "CRL")?])
+}
+
+fn header(tag: Tag, length: usize) -> Result<Vec<u8>, Error> {
+    der_of(&Header::new(tag, Length::try_from(length).or_malformed("CRL")?), "CRL")
+}
+
+fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut whole = header(Tag::Sequence, length)?;
+    whole.reserve_exact(length);
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    Ok(whole)
 }
 
 /// What is on a list: serial, when, why. The list is not checked.
@@ -188,11 +249,12 @@ impl VerifiedList {
         if *tbs.issuer() != self.issuer {
             return Err(Refusal::OtherIssuer);
         }
-        if now_s >= self.next_update_s {
-            return Err(Refusal::Stale { next_update_s: self.next_update_s });
-        }
+        // What it says stays true when it is old: a revoked certificate does not become a good one by that.
         if self.serials.contains(tbs.serial_number().as_bytes()) {
             return Err(Refusal::Revoked);
+        }
+        if now_s >= self.next_update_s {
+            return Err(Refusal::Stale { next_update_s: self.next_update_s });
         }
         Ok(())
     }
@@ -240,6 +302,7 @@ mod tests {
         assert_eq!(list.check(&good, NOW_S + 3599), Ok(()));
         assert_eq!(list.check(&bad, NOW_S), Err(Refusal::Revoked));
         assert_eq!(list.check(&good, NOW_S + 3600), Err(Refusal::Stale { next_update_s: NOW_S + 3600 }));
+        assert_eq!(list.check(&bad, NOW_S + 3600), Err(Refusal::Revoked), "an old list takes nothing back");
         let server = Issuer::new(Purpose::Server);
         assert_eq!(list.check(&server.device("good"), NOW_S), Err(Refusal::OtherIssuer));
     }
@@ -255,6 +318,31 @@ mod tests {
             list[at] ^= 1;
             assert!(VerifiedList::read(&list, &issuer.certificate).is_err(), "byte {at}");
         }
+    }
+
+    /// The parts that a list is put together of are what x509-cert makes of the same list.
+    #[test]
+    fn a_list_in_parts_is_the_list_in_one_and_reads_as_it_was_written() {
+        let issuer = Issuer::new(Purpose::Device);
+        let revoked: Vec<_> = (1..=300u32)
+            .map(|i| Revoked {
+                serial: hex::encode([&[0x7f], &i.to_be_bytes()[..]].concat()),
+                revoked_s: NOW_S - u64::from(i),
+                reason: RevocationReason::ALL[i as usize % RevocationReason::ALL.len()],
+            })
+            .collect();
+        let mut entries = Entries::default();
+        revoked.chunks(7).for_each(|some| entries.extend(some).unwrap());
+        assert_eq!(entries.count(), 300);
+        let list = create_of(&issuer.authority(), &entries, 7, NOW_S, 3600).unwrap();
+        let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&list).unwrap();
+        assert_eq!(der_of(&parsed, "CRL").unwrap(), list, "there is one encoding of it");
+        let read = super::entries(&list).unwrap();
+        let wanted: Vec<_> = revoked.iter().map(|r| (r.serial.clone(), r.revoked_s, r.reason)).collect();
+        assert_eq!(read, wanted);
+        VerifiedList::read(&list, &issuer.certificate).unwrap();
+        let too_many = vec![revoked[0].clone(); ENTRIES_MAX - 299];
+        assert!(matches!(entries.extend(&too_many), Err(Error::Refused(_))));
     }
 
     #[test]

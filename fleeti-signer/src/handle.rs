@@ -42,10 +42,19 @@ impl SignerHandle {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn embedded(mut keeper: Keeper) -> std::io::Result<Self> {
+    pub fn embedded(keeper: Keeper) -> std::io::Result<Self> {
+        Self::embedded_at(keeper, now_s)
+    }
+
+    /// As [`Self::embedded`], by a clock that tells Unix seconds.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn embedded_at(mut keeper: Keeper, now_s: impl Fn() -> u64 + Send + Sync + 'static) -> std::io::Result<Self> {
+        let now_s: Clock = Arc::new(now_s);
         keeper.record_policy(now_s()).map_err(std::io::Error::other)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new().name("signer".into()).spawn(move || work(keeper, receiver))?;
+        std::thread::Builder::new().name("signer".into()).spawn(move || work(keeper, receiver, &now_s))?;
         Ok(Self { queue })
     }
 
@@ -81,17 +90,21 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
+/// Tells Unix seconds.
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
     // Shared with the one thread that signs a release, which takes longer than anybody else should wait.
     let keeper = Arc::new(Mutex::new(keeper));
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
+    let mut said = 0;
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let (mut requests, mut waiting) = (Vec::new(), Vec::new());
         // Nothing is signed for somebody who has gone away.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
             match ReleaseOrder::of(request) {
-                Ok(order) => begin_release(&keeper, &is_busy, order, answer),
+                Ok(order) => begin_release((&keeper, &is_busy), now_s, order, answer),
                 Err(request) => {
                     requests.push(*request);
                     waiting.push(answer);
@@ -101,10 +114,15 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>) {
         let performed = keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
         match performed {
             Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(answer))),
-            // Whoever waits hears that nobody answers; what is on the disk is known after a new start.
+            // Nothing was given out. Whoever waits may come again: the log goes on by itself once it can be written.
             Err(e) => {
-                tracing::error!("the signer stops: {e}");
-                return;
+                let minute = now_s() / 60;
+                if said != minute {
+                    tracing::error!("nothing is signed: {e}");
+                    said = minute;
+                }
+                let reason = format!("the audit log cannot be written: {e}");
+                waiting.into_iter().for_each(|w| drop(w.send(Response::Limited { reason: reason.clone() })));
             }
         }
     }
@@ -119,14 +137,18 @@ impl Drop for Idle<'_> {
     }
 }
 
-/// Signs a release beside everything else, one at a time. A log that cannot be written stays broken, so the next batch
-/// ends the signer.
-fn begin_release(keeper: &Arc<Mutex<Keeper>>, is_busy: &Arc<AtomicBool>, order: ReleaseOrder, answer: oneshot::Sender<Response>) {
+/// Signs a release beside everything else, one at a time.
+fn begin_release(
+    (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
+    now_s: &Clock,
+    order: ReleaseOrder,
+    answer: oneshot::Sender<Response>,
+) {
     if is_busy.swap(true, Ordering::SeqCst) {
         answer.send(Response::Limited { reason: "another release is being signed".into() }).ok();
         return;
     }
-    let (keeper, busy) = (Arc::clone(keeper), Arc::clone(is_busy));
+    let (keeper, busy, now_s) = (Arc::clone(keeper), Arc::clone(is_busy), Arc::clone(now_s));
     let sign = move || {
         let idle = Idle(&busy);
         let locked = || keeper.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +167,10 @@ fn begin_release(keeper: &Arc<Mutex<Keeper>>, is_busy: &Arc<AtomicBool>, order: 
         drop(idle);
         match ended {
             Ok(response) => drop(answer.send(response)),
-            Err(e) => tracing::error!("a release was not signed: {e}"),
+            Err(e) => {
+                tracing::error!("a release was not signed: {e}");
+                answer.send(Response::Limited { reason: format!("the audit log cannot be written: {e}") }).ok();
+            }
         }
     };
     if let Err(e) = std::thread::Builder::new().name("release".into()).spawn(sign) {

@@ -4,6 +4,7 @@
 use crate::boot::{self, BootWork, LastRelease};
 use crate::escrow::{self, EscrowWork};
 use crate::limits::{Buckets, Exhausted, Limits};
+use crate::lists::{self, Lists};
 use crate::log::{AuditLog, LogError};
 use crate::release::{ReleaseJob, ReleaseOrder, ServerRelease};
 use crate::wire::{ENTRIES_MAX, Kept, NAMES_MAX, Occasion, Request, Response, RevokedSerial};
@@ -14,7 +15,7 @@ use fleeti_pki::audit::{Act, Stage};
 use fleeti_pki::base64_text;
 use fleeti_pki::bundle;
 use fleeti_pki::certificate::{self, Authority, Extras, Period, Role};
-use fleeti_pki::crl::{self, Revoked};
+use fleeti_pki::crl::{self, Entries, Revoked};
 use fleeti_pki::csr::{self, ProvedKey};
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::signer::{Signer, fast, key_id};
@@ -28,9 +29,9 @@ use x509_cert::Certificate;
 pub const DEVICE_S_MAX: u64 = 30 * 86_400;
 /// Shortest.
 pub const DEVICE_S_MIN: u64 = 7 * 86_400;
-/// Validity of a server's certificate. Nobody looks for it in a list: for so long a stolen one is good, and it is made again
-/// many times before.
-pub const SERVER_S: u64 = 7 * 86_400;
+/// Validity of a server's certificate. Nobody looks for it in a list, so a stolen one is good for so long. It is made again
+/// every six hours, and has to outlast a signer that is dead for two weeks and the people who mend it.
+pub const SERVER_S: u64 = 21 * 86_400;
 /// Validity of a revocation list; it is made again well before.
 pub const LIST_S: u64 = 24 * 3600;
 /// A statement that is not older is given again while nothing is added.
@@ -129,7 +130,7 @@ impl<E: std::error::Error> From<E> for Refusal {
 enum Work {
     Device { id: DeviceId, key: ProvedKey, valid_s: u64, protection: certificate::Protection, issuer: Option<String> },
     Server { names: Vec<String>, key: ProvedKey, issuer: Option<String> },
-    List { revoked: Vec<Revoked>, issuer: Option<String> },
+    List { staged: Entries, revoked: Vec<Revoked>, issuer: Option<String>, name: Option<String> },
     Boot(BootWork),
     Escrow(EscrowWork),
 }
@@ -139,6 +140,8 @@ enum Step {
     Work(Work, Act, u64),
     /// An entry's number.
     Recorded(u64),
+    /// Nothing is signed for it, and nothing written.
+    Answered(Response),
     /// To be read once everything is on the disk.
     Read(Request),
     Refused(Refusal),
@@ -149,6 +152,7 @@ pub struct Keeper {
     keys: Keys,
     log: AuditLog,
     left: Buckets,
+    lists: Lists,
     release: LastRelease,
     /// The last statement: entries, when, note.
     stated: Option<(u64, u64, String)>,
@@ -162,7 +166,7 @@ impl Keeper {
     pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
         fast::gather_entropy()?;
         let log = AuditLog::open(log, &keys.log)?;
-        Ok(Self { keys, log, left: Buckets::new(limits), release: LastRelease::default(), stated: None })
+        Ok(Self { keys, log, left: Buckets::new(limits), lists: Lists::default(), release: LastRelease::default(), stated: None })
     }
 
     /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
@@ -187,7 +191,7 @@ impl Keeper {
     /// Carries out requests, all of them with the same two flushes. One answer for each, in their order.
     ///
     /// # Errors
-    /// When the log cannot be written; then nothing was given out, and nothing will be until a new start.
+    /// When the log cannot be written; then nothing was given out. It may be asked again once there is room.
     pub fn perform(&mut self, now_s: u64, requests: Vec<Request>) -> Result<Vec<Response>, LogError> {
         let mut steps = Vec::with_capacity(requests.len());
         for request in requests {
@@ -200,6 +204,7 @@ impl Keeper {
             answers.push(match step {
                 Step::Work(work, act, intent) => self.carry_out(now_s, work, act, intent)?,
                 Step::Recorded(number) => Response::Recorded { number },
+                Step::Answered(response) => response,
                 Step::Refused(refusal) => refusal.response(),
                 Step::Read(request) => {
                     reads.push((at, request));
@@ -227,7 +232,9 @@ impl Keeper {
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
             Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
-            Request::RevocationList { revoked, issuer } => self.plan_list(now_s, revoked, issuer),
+            Request::StageRevoked { list, revoked } => return Ok(Step::Answered(self.lists.stage(list, revoked))),
+            part @ Request::ListPart { .. } => return Ok(Step::Answered(self.lists.part(&part))),
+            Request::RevocationList { revoked, issuer, staged } => self.plan_list(now_s, revoked, issuer, staged),
             boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
             escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => {
                 self.plan_escrow(now_s, escrow)
@@ -291,18 +298,26 @@ impl Keeper {
         }
         find(&self.keys.server, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
-        self.left.issued.take(now_s)?;
+        // A bucket of its own: whatever devices ask for, the server has a certificate.
+        self.left.servers.take(now_s)?;
         let subject: String = names.join(" ").chars().take(256).collect();
         let act = Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
         Ok((Work::Server { names, key, issuer }, act))
     }
 
-    fn plan_list(&mut self, now_s: u64, revoked: Vec<RevokedSerial>, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
+    fn plan_list(
+        &mut self,
+        now_s: u64,
+        revoked: Vec<RevokedSerial>,
+        issuer: Option<String>,
+        staged: Option<String>,
+    ) -> Result<(Work, Act), Refusal> {
         find(&self.keys.device, issuer.as_deref())?;
         self.left.lists.take(now_s)?;
-        let act = Act::new("server", "revocation-list.sign", format!("{} certificates", revoked.len()));
-        let revoked = revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect();
-        Ok((Work::List { revoked, issuer }, act))
+        let (name, staged) = (staged.clone(), self.lists.take(staged.as_deref())?);
+        let revoked = lists::entries(revoked);
+        let act = Act::new("server", "revocation-list.sign", format!("{} certificates", staged.count() + revoked.len()));
+        Ok((Work::List { staged, revoked, issuer, name }, act))
     }
 
     fn plan_boot(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
@@ -352,7 +367,7 @@ impl Keeper {
     }
 
     /// The digest of what was signed, for the log, and the answer.
-    fn sign(&self, now_s: u64, work: Work, intent: u64) -> Result<(String, Response), fleeti_pki::Error> {
+    fn sign(&mut self, now_s: u64, work: Work, intent: u64) -> Result<(String, Response), fleeti_pki::Error> {
         let certificate = |der: Vec<u8>| (sha256_hex(&der), Response::Certificate { der: base64_text(&der) });
         Ok(match work {
             Work::Device { id, key, valid_s, protection, issuer } => {
@@ -371,9 +386,10 @@ impl Keeper {
                 certificate(certificate::to_der(&issued)?)
             }
             // The entry's number grows with every list, and is never given twice.
-            Work::List { revoked, issuer } => {
-                let der = crl::create(&find(&self.keys.device, issuer.as_deref())?.authority(), &revoked, intent + 1, now_s, LIST_S)?;
-                (sha256_hex(&der), Response::RevocationList { der: base64_text(&der) })
+            Work::List { mut staged, revoked, issuer, name } => {
+                staged.extend(&revoked)?;
+                let der = crl::create_of(&find(&self.keys.device, issuer.as_deref())?.authority(), &staged, intent + 1, now_s, LIST_S)?;
+                (sha256_hex(&der), self.lists.hand_out(name, der))
             }
             Work::Boot(work) => boot::sign(work, now_s, self.wrap_key()?)?,
             Work::Escrow(work) => escrow::carry_out(work, self.wrap_key()?)?,
@@ -445,6 +461,8 @@ impl Keeper {
             Request::CertifyDevice { .. }
             | Request::CertifyServer { .. }
             | Request::RevocationList { .. }
+            | Request::StageRevoked { .. }
+            | Request::ListPart { .. }
             | Request::MakeBootKeys { .. }
             | Request::SignBoot { .. }
             | Request::ChangeBoot { .. }
@@ -459,6 +477,8 @@ impl Keeper {
         match found {
             // Of a key that does not answer, say; the log is as it was.
             Err(LogError::Pki(e)) => Ok(Response::Refused { reason: e.to_string() }),
+            // The log is as it was, and whoever asks may come again.
+            Err(e @ LogError::Io { .. }) => Ok(Response::Limited { reason: e.to_string() }),
             Err(LogError::NoEntry { number, size }) => Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() }),
             other => other,
         }

@@ -11,7 +11,7 @@
 //! assert!(serde_json::from_str::<Request>(r#"{"type":"sign","bytes":"AA=="}"#).is_err());
 //! ```
 //!
-//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`, what is kept for others in `escrow`) · [`limits`] (how much of it in a minute) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
+//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`, what is kept for others in `escrow`) · [`limits`] (how much of it in a minute) · `lists` (revocation lists in parts) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
 //! [`release`] (releases by a server's own keys, once enough people agree) ·
 //! [`handle`] (a signer in this process or behind a socket; many requests are one flush) · [`socket`] (the process).
 
@@ -21,8 +21,10 @@ pub mod handle;
 pub mod keeper;
 pub mod keys;
 pub mod limits;
+mod lists;
 pub mod log;
 mod outbox;
 pub mod release;
+mod reserve;
 pub mod socket;
 pub mod wire;

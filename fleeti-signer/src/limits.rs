@@ -3,7 +3,7 @@
 /// How much is done in a minute.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Certificates in a minute.
+    /// Certificates of devices in a minute.
     pub certificates_per_minute: u32,
     /// Secure Boot keys made, variables changed and programs signed in a minute.
     pub boot_per_minute: u32,
@@ -19,6 +19,8 @@ pub struct Limits {
 
 /// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
 const BY_PEOPLE_PER_MINUTE: u32 = 120;
+/// Certificates of servers in a minute: one every six hours is what a server asks for, and nothing that a device does draws on it.
+const SERVERS_PER_MINUTE: u32 = 60;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -63,6 +65,7 @@ impl Bucket {
 /// What is left of each limit.
 pub(crate) struct Buckets {
     pub(crate) issued: Bucket,
+    pub(crate) servers: Bucket,
     pub(crate) boots: Bucket,
     pub(crate) releases: Bucket,
     pub(crate) secrets: Bucket,
@@ -75,6 +78,7 @@ impl Buckets {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             issued: Bucket::new("--certificates-per-minute", limits.certificates_per_minute),
+            servers: Bucket::new("fixed", SERVERS_PER_MINUTE),
             boots: Bucket::new("--boot-per-minute", limits.boot_per_minute),
             releases: Bucket::new("--releases-per-minute", limits.releases_per_minute),
             secrets: Bucket::new("--secrets-per-minute", limits.secrets_per_minute),

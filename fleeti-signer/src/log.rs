@@ -5,12 +5,14 @@
 //! DIR/checkpoint     the last statement that was signed
 //! DIR/offsets        where each line begins, 8 bytes little-endian
 //! DIR/level-NN       hashes of complete subtrees, 32 bytes each
+//! DIR/reserve        room for some ten thousand entries, given free when the disk is full
 //! ```
 //!
 //! The last two are made of the first, and are made again when they do not lead to the checkpoint. What
 //! [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write to each file, one flush,
 //! however many entries.
 
+use crate::reserve::Reserve;
 use fleeti_pki::audit::{Act, Defect, End, Stage};
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use fleeti_pki::transparency::tree::{self, Hash, Nodes, leaf_hash};
@@ -47,9 +49,6 @@ pub enum LogError {
     /// An entry or a checkpoint that cannot be.
     #[error(transparent)]
     Pki(#[from] fleeti_pki::Error),
-    /// An earlier write failed; what is on the disk is only known after a new start.
-    #[error("an earlier write to the audit log failed; start anew when there is room")]
-    Broken,
     /// There is no such entry.
     #[error("the audit log has {size} entries, none of them is {number}")]
     NoEntry {
@@ -147,7 +146,11 @@ pub struct AuditLog {
     bytes: u64,
     /// What was appended and is not on the disk yet.
     pending: Vec<u8>,
-    is_broken: bool,
+    /// Where the log ends on the disk: what [`AuditLog::commit`] has returned for.
+    kept: End,
+    /// A write failed: what follows `kept` is cut off before anything is added.
+    is_torn: bool,
+    reserve: Reserve,
 }
 
 fn open(path: &Path) -> Result<File, LogError> {
@@ -171,7 +174,9 @@ impl AuditLog {
             end: End::default(),
             bytes: 0,
             pending: Vec::new(),
-            is_broken: false,
+            kept: End::default(),
+            is_torn: false,
+            reserve: Reserve::new(folder),
         };
         let checkpoint = log.stored_checkpoint(key)?;
         if !log.resume(checkpoint.as_ref()).unwrap_or(false) {
@@ -185,6 +190,8 @@ impl AuditLog {
         // Only now: a log that was tampered with stays as it is.
         log.log.set_len(log.bytes).map_err(io(&folder.join("log")))?;
         File::open(folder).and_then(|f| f.sync_all()).map_err(io(folder))?;
+        log.kept = log.end.clone();
+        log.reserve.hold();
         Ok(log)
     }
 
@@ -264,11 +271,9 @@ impl AuditLog {
     /// Adds an entry; gives its number. It is nothing before [`Self::commit`].
     ///
     /// # Errors
-    /// [`LogError::Pki`] for a text that is too long; nothing was added then.
+    /// [`LogError::Pki`] for a text that is too long; nothing was added then. I/O: nothing of what was not committed is left then.
     pub fn append(&mut self, now_s: u64, act: Act, stage: Stage) -> Result<u64, LogError> {
-        if self.is_broken {
-            return Err(LogError::Broken);
-        }
+        self.mend()?;
         let number = self.end.size();
         let mut line = self.end.append(now_s, act, stage)?;
         let hash = leaf_hash(&line);
@@ -276,29 +281,62 @@ impl AuditLog {
         let at = self.bytes + self.pending.len() as u64;
         self.pending.extend_from_slice(&line);
         let pushed = self.offsets.push(at.to_le_bytes()).and_then(|()| self.nodes.push(number, hash)).map_err(io(&self.folder));
-        self.is_broken = pushed.is_err();
+        self.is_torn = pushed.is_err();
         pushed.map(|()| number)
     }
 
-    /// Makes everything that was added last.
+    /// Cuts off what a failed write has left behind what is kept. Nobody has heard of it.
+    fn mend(&mut self) -> Result<(), LogError> {
+        if !self.is_torn {
+            return Ok(());
+        }
+        self.forget();
+        self.log.set_len(self.bytes).and_then(|()| self.log.sync_data()).map_err(io(&self.folder.join("log")))?;
+        let size = self.end.size();
+        self.offsets.truncate(size).and_then(|()| self.nodes.truncate(size)).map_err(io(&self.folder))?;
+        self.is_torn = false;
+        tracing::info!("the audit log is written again, from entry {size} on");
+        Ok(())
+    }
+
+    /// Nothing was added since the last commit.
+    fn forget(&mut self) {
+        self.end = self.kept.clone();
+        self.pending.clear();
+    }
+
+    /// Makes everything that was added last. Where the disk is full, room that was reserved for this is given free first.
     ///
     /// # Errors
-    /// I/O; the log refuses everything from then on.
+    /// I/O; then nothing of what was added since the last commit is in the log, and nobody may hear of it. The log goes on by itself
+    /// as soon as it can be written.
     pub fn commit(&mut self) -> Result<(), LogError> {
-        if self.is_broken {
-            return Err(LogError::Broken);
-        }
+        self.mend()?;
         if self.pending.is_empty() {
             return Ok(());
         }
-        let written = self.log.write_all_at(&self.pending, self.bytes).and_then(|()| self.log.sync_data());
-        self.is_broken = written.is_err();
-        written.map_err(io(&self.folder.join("log")))?;
+        let mut written = self.write_pending();
+        if written.is_err() && self.reserve.give_free() {
+            written = self.write_pending();
+        }
+        if let Err(e) = written {
+            self.is_torn = true;
+            self.forget();
+            // As soon as possible: half a line is nothing that anybody should find.
+            self.mend().ok();
+            return Err(e);
+        }
         self.bytes += self.pending.len() as u64;
         self.pending.clear();
-        let written = self.write_derived();
-        self.is_broken = written.is_err();
-        written
+        self.kept = self.end.clone();
+        self.reserve.hold();
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<(), LogError> {
+        let written = self.log.write_all_at(&self.pending, self.bytes).and_then(|()| self.log.sync_data());
+        written.map_err(io(&self.folder.join("log")))?;
+        self.write_derived()
     }
 
     /// Hands to the kernel what is made of the log.

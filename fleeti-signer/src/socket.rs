@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
@@ -15,6 +15,8 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 /// Calls of one connection that wait for their answers.
 const WAITING_MAX: usize = 4096;
+/// That the signer is away is said again after this time.
+const SAID_AGAIN: Duration = Duration::from_secs(600);
 /// Between two tries to reach the signer.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -119,11 +121,20 @@ pub fn connect(path: PathBuf) -> SignerHandle {
 }
 
 async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
+    let mut said: Option<Instant> = None;
     loop {
         let stream = match UnixStream::connect(&path).await {
-            Ok(stream) => stream,
+            Ok(stream) => {
+                if said.take().is_some() {
+                    tracing::info!("the signer at {} is there", path.display());
+                }
+                stream
+            }
             Err(e) => {
-                tracing::warn!("the signer at {}: {e}", path.display());
+                if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+                    tracing::warn!("the signer at {}: {e}", path.display());
+                    said = Some(Instant::now());
+                }
                 tokio::time::sleep(RETRY).await;
                 if queue.is_closed() {
                     return;

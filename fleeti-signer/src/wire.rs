@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Largest message, bytes.
 pub const MESSAGE_MAX: usize = 4 << 20;
+/// Certificates of a revocation list in one message; more come in parts.
+pub const REVOKED_AT_ONCE: usize = 10_000;
 /// Most entries of one answer.
 pub const ENTRIES_MAX: u64 = 1000;
 /// Most names of a server.
@@ -112,13 +114,30 @@ pub enum Request {
         #[serde(default)]
         issuer: Option<String>,
     },
+    /// Certificates that are to be on a list that is asked for later: a message holds [`REVOKED_AT_ONCE`] or so of them.
+    StageRevoked {
+        /// The list's name, minted by who asks.
+        list: String,
+        /// Some of the certificates on it.
+        revoked: Vec<RevokedSerial>,
+    },
     /// A revocation list of a device intermediate.
     RevocationList {
-        /// Every certificate on it.
+        /// Every certificate on it that was not staged.
         revoked: Vec<RevokedSerial>,
         /// SHA-256 of the intermediate; the first one otherwise.
         #[serde(default)]
         issuer: Option<String>,
+        /// The name under which others were staged.
+        #[serde(default)]
+        staged: Option<String>,
+    },
+    /// A part of a list that was too large for one message.
+    ListPart {
+        /// Its name.
+        list: String,
+        /// Bytes of it that are known.
+        from: u64,
     },
     /// Which intermediates the signer has keys for.
     Issuers,
@@ -234,6 +253,23 @@ pub enum Response {
     RevocationList {
         /// DER, base64.
         der: String,
+    },
+    /// A revocation list that is fetched in parts.
+    LargeList {
+        /// Its name.
+        list: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A part of a revocation list.
+    ListPart {
+        /// DER, base64.
+        der: String,
+    },
+    /// They were taken.
+    Staged {
+        /// Certificates of the list so far.
+        entries: u64,
     },
     /// A device's Secure Boot keys, and the writes that bring its variables there, in their order.
     Boot {

@@ -1,6 +1,7 @@
 //! What the signer does, and what it refuses to whoever asks.
 
 use crate::{NOW_S, World, csr, device, one, refusal};
+use base64::Engine;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
@@ -8,7 +9,7 @@ use fleeti_pki::crl::VerifiedList;
 use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
-use fleeti_signer::wire::{Occasion, Request, Response, RevokedSerial};
+use fleeti_signer::wire::{MESSAGE_MAX, Occasion, REVOKED_AT_ONCE, Request, Response, RevokedSerial};
 
 const DAY_S: u64 = 86_400;
 
@@ -19,7 +20,6 @@ fn entries(keeper: &mut Keeper) -> Vec<Entry> {
     }
 }
 fn der(response: &Response) -> Vec<u8> {
-    use base64::Engine;
     let (Response::Certificate { der } | Response::RevocationList { der }) = response else { panic!("{response:?}") };
     base64::engine::general_purpose::STANDARD.decode(der).unwrap()
 }
@@ -93,7 +93,7 @@ fn more_than_the_limit_is_refused_until_the_next_minute() {
     type Asked = fn(u64) -> Request;
     let asked: [(Limits, Asked); 3] = [
         (Limits { certificates_per_minute: 2, ..Limits::default() }, |i| device(&format!("dev-{i}"), DEVICE_S_MIN)),
-        (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList { revoked: vec![], issuer: None }),
+        (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList { revoked: vec![], issuer: None, staged: None }),
         (Limits { records_per_minute: 2, ..Limits::default() }, |i| Request::Record {
             act: Act::new("admin", "session.begin", i.to_string()),
         }),
@@ -115,7 +115,7 @@ fn a_signature_that_cannot_be_made_is_in_the_log_as_well() {
     let world = World::new();
     let mut keeper = world.keeper();
     let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S, reason: RevocationReason::default() }];
-    refusal(&mut keeper, Request::RevocationList { revoked, issuer: None });
+    refusal(&mut keeper, Request::RevocationList { revoked, issuer: None, staged: None });
     let log = entries(&mut keeper);
     assert_eq!(log[0].stage, Stage::Intent);
     assert!(matches!(&log[1].stage, Stage::Failed { intent: 0, .. }));
@@ -127,9 +127,9 @@ fn lists_grow_in_number_and_hold_what_they_were_given() {
     let mut keeper = world.keeper();
     let bad = certificate::from_der(&der(&one(&mut keeper, device("bad", DEVICE_S_MIN)))).unwrap();
     let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
-    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![], issuer: None }));
+    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![], issuer: None, staged: None }));
     let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S, reason: RevocationReason::default() }];
-    let second = der(&one(&mut keeper, Request::RevocationList { revoked, issuer: None }));
+    let second = der(&one(&mut keeper, Request::RevocationList { revoked, issuer: None, staged: None }));
     let (first, second) = (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
     assert!(second.follows(&first) && !first.follows(&second));
     assert!(first.check(&bad, NOW_S).is_ok() && second.check(&bad, NOW_S).is_err());
@@ -186,4 +186,58 @@ fn a_request_that_asks_for_more_gets_what_every_device_gets() {
     {
         assert!(!text.contains(lacks), "{lacks}: {text}");
     }
+}
+
+/// A list that no message holds: it comes in parts and goes in parts, and half of one is never signed.
+#[test]
+fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
+    const MANY: usize = 100_000;
+    let world = World::new();
+    let mut keeper = world.keeper();
+    let all: Vec<RevokedSerial> = (0..MANY as u64)
+        .map(|i| RevokedSerial {
+            serial: hex::encode([&[0x5a; 11][..], &i.to_be_bytes()].concat()),
+            revoked_s: NOW_S,
+            reason: RevocationReason::KeyCompromise,
+        })
+        .collect();
+    for (n, some) in all.chunks(REVOKED_AT_ONCE).enumerate() {
+        let request = Request::StageRevoked { list: "list-1".into(), revoked: some.to_vec() };
+        assert!(serde_json::to_vec(&request).unwrap().len() < MESSAGE_MAX);
+        let entries = ((n + 1) * REVOKED_AT_ONCE) as u64;
+        assert_eq!(one(&mut keeper, request), Response::Staged { entries });
+    }
+    let sign = |staged: &str| Request::RevocationList { revoked: vec![], issuer: None, staged: Some(staged.into()) };
+    refusal(&mut keeper, sign("list-2"));
+    let Response::LargeList { list, bytes } = one(&mut keeper, sign("list-1")) else { panic!("it is a large one") };
+    refusal(&mut keeper, sign("list-1"));
+    let mut whole = Vec::new();
+    while (whole.len() as u64) < bytes {
+        let Response::ListPart { der } = one(&mut keeper, Request::ListPart { list: list.clone(), from: whole.len() as u64 }) else {
+            panic!("a part is missing")
+        };
+        assert!(der.len() < MESSAGE_MAX);
+        whole.extend(base64::engine::general_purpose::STANDARD.decode(der).unwrap());
+    }
+    refusal(&mut keeper, Request::ListPart { list, from: 0 });
+    assert_eq!(fleeti_pki::crl::entries(&whole).unwrap().len(), MANY);
+    let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
+    VerifiedList::read(&whole, &ca).unwrap();
+    // A part that is refused takes the others along.
+    let bad = RevokedSerial { serial: "no serial".into(), ..all[0].clone() };
+    one(&mut keeper, Request::StageRevoked { list: "list-3".into(), revoked: all[..10].to_vec() });
+    refusal(&mut keeper, Request::StageRevoked { list: "list-3".into(), revoked: vec![bad] });
+    refusal(&mut keeper, sign("list-3"));
+}
+
+#[test]
+fn what_devices_ask_for_leaves_the_servers_certificate_alone() {
+    let world = World::new();
+    let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
+    let limits = Limits { certificates_per_minute: 1, ..Limits::default() };
+    let mut keeper = Keeper::open(keys, &world.path("audit"), limits).unwrap();
+    one(&mut keeper, device("dev-a", DEVICE_S_MIN));
+    assert!(matches!(one(&mut keeper, device("dev-b", DEVICE_S_MIN)), Response::Limited { .. }));
+    let server = Request::CertifyServer { names: vec!["localhost".into()], csr_pem: csr(), issuer: None };
+    assert!(matches!(one(&mut keeper, server), Response::Certificate { .. }));
 }

@@ -1,0 +1,68 @@
+//! Room on the disk that is held for the day it is full: an audit log that cannot be written signs nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Bytes that are held, and bytes that must be free beside them before they are.
+const HELD: u64 = 8 << 20;
+
+/// A file that is there to be deleted.
+pub(crate) struct Reserve {
+    path: PathBuf,
+    is_held: bool,
+    tried: Option<Instant>,
+}
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(60);
+
+impl Reserve {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { path: folder.join("reserve"), is_held: false, tried: None }
+    }
+
+    /// Holds room, where there is enough.
+    pub(crate) fn hold(&mut self) {
+        if self.is_held || self.tried.is_some_and(|at| at.elapsed() < AGAIN) {
+            return;
+        }
+        self.tried = Some(Instant::now());
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let found = rustix::fs::statvfs(folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        let is_there = fs::metadata(&self.path).is_ok_and(|m| m.len() == HELD);
+        if !is_there {
+            if !found.is_ok_and(|free| free >= HELD * 2) {
+                return;
+            }
+            let allocate = || -> std::io::Result<()> {
+                let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+                Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD)?)
+            };
+            if let Err(e) = allocate() {
+                tracing::debug!("{}: no room is held: {e}", self.path.display());
+                fs::remove_file(&self.path).ok();
+                return;
+            }
+        }
+        self.is_held = true;
+    }
+
+    /// Gives the room free; `false` when there was none.
+    pub(crate) fn give_free(&mut self) -> bool {
+        self.is_held = false;
+        match fs::remove_file(&self.path) {
+            Ok(()) => {
+                tracing::error!("the disk is full: the audit log takes the room that was held for it; make room soon");
+                true
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => false,
+            Err(e) => {
+                tracing::error!("{}: {e}", self.path.display());
+                false
+            }
+        }
+    }
+}

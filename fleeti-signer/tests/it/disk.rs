@@ -1,0 +1,94 @@
+//! A disk that is full: nothing is signed, nothing acknowledged is lost, and it goes on by itself once there is room.
+
+use crate::{World, device};
+use fleeti_pki::audit::Entry;
+use fleeti_signer::handle::{SignerError, SignerHandle};
+use fleeti_signer::keeper::{DEVICE_S_MIN, Keeper};
+use fleeti_signer::keys;
+use fleeti_signer::limits::Limits;
+use fleeti_signer::wire::{Request, Response};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, mib: u32) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(at).status();
+        if mounted.is_ok_and(|s| s.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        eprintln!("SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root");
+        None
+    }
+    /// To the last byte.
+    fn fill(&self) {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.0.join("filling")).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![7; size]).is_ok() {}
+        }
+    }
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filling")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
+    let world = World::new();
+    let audit = world.path("audit");
+    std::fs::create_dir(&audit).unwrap();
+    let Some(disk) = SmallDisk::mount(&audit, 48) else { return };
+    let open = || {
+        let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
+        Keeper::open(keys, &audit, Limits::default()).unwrap()
+    };
+    let signer = SignerHandle::embedded(open()).unwrap();
+    let certify = |id: &str| signer.ask(device(id, DEVICE_S_MIN));
+    assert!(certify("dev-1").await.is_ok());
+    assert!(audit.join("reserve").exists(), "room is held");
+    // The room that was held is taken first.
+    disk.fill();
+    assert!(certify("dev-2").await.is_ok());
+    assert!(!audit.join("reserve").exists());
+    disk.fill();
+    let mut acknowledged = vec!["dev-1".to_owned(), "dev-2".to_owned()];
+    let mut refused = 0;
+    for n in 3..40 {
+        let id = format!("dev-{n}");
+        match certify(&id).await {
+            Ok(Response::Certificate { .. }) => acknowledged.push(id),
+            Err(SignerError::Limited(reason)) => {
+                assert!(reason.contains("audit log cannot be written"), "{reason}");
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0, "the disk was not full");
+    // What only reads is answered.
+    assert!(signer.ask(Request::Issuers).await.is_ok());
+    disk.make_room();
+    for n in 40..45 {
+        let id = format!("dev-{n}");
+        assert!(certify(&id).await.is_ok(), "no hand is needed");
+        acknowledged.push(id);
+    }
+    assert!(signer.ask(Request::Checkpoint).await.is_ok());
+    drop(signer);
+    let log = std::fs::read_to_string(audit.join("log")).unwrap();
+    let entries: Vec<_> = log.lines().map(|line| Entry::parse(line.as_bytes()).unwrap()).collect();
+    for id in acknowledged {
+        assert!(entries.iter().any(|e| e.act.subject == id && e.act.sha256.is_some()), "{id}");
+    }
+    // Every line leads to the one before it, and to the checkpoint.
+    let mut keeper = open();
+    assert!(matches!(crate::one(&mut keeper, Request::Checkpoint), Response::Checkpoint { .. }));
+}
