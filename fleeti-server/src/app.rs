@@ -2,20 +2,24 @@
 
 use crate::config::{Config, Pki};
 use crate::db::{Db, Tx};
+use crate::error::AppError;
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
 use crate::service::evidence::{Answer, FactCache};
+use crate::service::health::Health;
 use crate::service::intake::Applicant;
 use crate::service::pairing::Pairing;
 use crate::service::policy::Policies;
 use crate::service::releases::DocumentCache;
+use crate::service::revocation::Lists;
 use crate::service::tpm::{Alarms, Proving};
 use crate::service::trust::Trust;
 use crate::service::vault::Vault;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fleeti_core::wire::api::Event;
+use fleeti_core::wire::problem::Code;
 use fleeti_signer::handle::SignerHandle;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,8 +60,10 @@ pub struct App {
     pub admin_token: String,
     /// What changed, for watchers.
     pub events: broadcast::Sender<Event>,
-    /// Held while a revocation list is signed and swapped in.
-    pub list: Mutex<()>,
+    /// Revocation lists on their way.
+    pub lists: Lists,
+    /// What the server lacks.
+    pub health: Health,
     /// Which devices hold a persistent MQTT session.
     pub sessions: Sessions,
     /// When what devices may fetch has changed.
@@ -101,6 +107,11 @@ impl Grants {
 pub type AppRef = Arc<App>;
 
 impl App {
+    /// Unix seconds by this server's clock.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.config.clock.now_s()
+    }
     /// Where releases lie.
     #[must_use]
     pub fn releases(&self) -> PathBuf {
@@ -114,8 +125,12 @@ impl App {
     /// An entry for the audit log, in the transaction of what it is about.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn audit(&self, tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
+    /// When the database does not answer; [`Code::Unavailable`] when too many acts wait already: what cannot be entered is not done.
+    pub async fn audit(&self, tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), AppError> {
+        if crate::db::audit::is_full(tx).await? {
+            let text = "too many acts wait for the audit log, and what cannot be entered is not done";
+            return Err(AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or look into its log"));
+        }
         crate::db::audit::insert(tx, &new_id("audit"), now_s, actor, action, &fleeti_pki::audit::fitting(subject)).await?;
         // The transaction holds the write lock, and who is woken waits for that.
         self.audit_waits.notify_one();

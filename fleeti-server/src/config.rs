@@ -10,10 +10,13 @@
 //! DIR/audit/                                 the audit log, where the signer is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
 //! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API's port, where the server issues its certificate itself
+//! DIR/standby/                               what the server starts with when the signer does not answer, mode 0600
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
 use crate::admin_tls::ApiTls;
+use crate::clock::Clock;
+use crate::service::retention::Retention;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use fleeti_core::wire::attestation::CHALLENGE_S;
@@ -64,6 +67,13 @@ pub struct Config {
     pub limits: Limits,
     /// Whether a TPM in software of a maker that is believed counts as much as a chip.
     pub trusts_hypervisor: bool,
+    /// Bytes that are kept free on the disk of the data folder: below them no build and no upload is taken. 5 % of the disk, 512 MiB
+    /// at the most, where nobody says otherwise.
+    pub disk_floor: Option<u64>,
+    /// How much of what builds and uploads leave is kept.
+    pub retention: Retention,
+    /// The time by which devices may connect.
+    pub clock: Clock,
 }
 
 /// Limits of the MQTT port, and of what is asked over it.
@@ -103,6 +113,9 @@ impl Config {
             signer: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
+            disk_floor: None,
+            retention: Retention::default(),
+            clock: Clock::default(),
             limits: Limits {
                 handshake_ms: 30_000,
                 write_ms: 10_000,
@@ -230,7 +243,8 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     }
     keys.releases = signing.map(Arc::new);
     let keeper = Keeper::open(keys, &config.data.join("audit"), config.signer_limits)?;
-    Ok(SignerHandle::embedded(keeper)?)
+    let clock = config.clock.clone();
+    Ok(SignerHandle::embedded_at(keeper, move || clock.now_s())?)
 }
 
 /// The administrator's token; made at the first start.

@@ -1,6 +1,6 @@
 //! What a service refuses. The one place that knows HTTP status codes.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use fleeti_core::wire::problem::{Code, FieldError, Problem, TYPE_PREFIX};
 
@@ -12,12 +12,17 @@ pub struct AppError {
     detail: String,
     hint: Option<&'static str>,
     errors: Vec<FieldError>,
+    retry_after_s: u64,
+    ends_connection: bool,
 }
+
+/// When a client that met a limit may come again, unless the limit says otherwise; seconds.
+pub const RETRY_AFTER_S: u64 = 5;
 
 impl AppError {
     /// A refusal with a stable code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: None, errors: vec![] }
+        Self { code, detail: detail.into(), hint: None, errors: vec![], retry_after_s: RETRY_AFTER_S, ends_connection: false }
     }
     /// What to do about it.
     #[must_use]
@@ -30,6 +35,29 @@ impl AppError {
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
+    }
+    /// When to come again, for a limit; seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = seconds;
+        self
+    }
+    /// Nothing that comes over this connection will be answered otherwise: it is closed.
+    #[must_use]
+    pub fn and_close(mut self) -> Self {
+        self.ends_connection = true;
+        self
+    }
+    /// As it is told.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        Problem {
+            kind: format!("{TYPE_PREFIX}{}", self.code.as_str()),
+            status: self.status_code().as_u16(),
+            detail: self.detail.clone(),
+            hint: self.hint.map(str::to_owned),
+            errors: self.errors.clone(),
+        }
     }
     /// What to do about it.
     #[must_use]
@@ -70,6 +98,9 @@ impl From<fleeti_pki::Error> for AppError {
 }
 impl From<std::io::Error> for AppError {
     fn from(e: std::io::Error) -> Self {
+        if e.kind() == std::io::ErrorKind::StorageFull {
+            return Self::new(Code::Full, "the server's disk is full").hint("make room, and try again");
+        }
         Self::internal(e)
     }
 }
@@ -85,18 +116,20 @@ impl ResponseError for AppError {
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Code::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Code::Full => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
     fn error_response(&self) -> HttpResponse {
-        let status = self.status_code();
-        let problem = Problem {
-            kind: format!("{TYPE_PREFIX}{}", self.code.as_str()),
-            status: status.as_u16(),
-            detail: self.detail.clone(),
-            hint: self.hint.map(str::to_owned),
-            errors: self.errors.clone(),
-        };
-        HttpResponse::build(status).content_type("application/problem+json").json(problem)
+        let mut response = HttpResponse::build(self.status_code());
+        if matches!(self.code, Code::Unavailable | Code::TooMany) {
+            response.insert_header((header::RETRY_AFTER, self.retry_after_s));
+        }
+        if self.ends_connection {
+            response.force_close();
+        }
+        response.content_type("application/problem+json").json(self.problem())
     }
 }

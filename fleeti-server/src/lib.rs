@@ -1,7 +1,7 @@
 //! The control plane: actix-web, an MQTT gateway and sqlx around the crates. Decides nothing that `core`
 //! decides.
 //!
-//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) · [`db`] (all SQL)
+//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) · [`clock`] (the time that decides who may connect) · [`db`] (all SQL)
 //! · [`service`] (one call for each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`]
 //! (the API on 8080, the device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883) · [`worker`] (builds in this process, and signatures) · [`remote_worker`] (builds for a server elsewhere) ·
 //! [`admin_tls`] (TLS of the API's port) · [`server`] (starting and stopping).
@@ -24,6 +24,7 @@
 
 pub mod admin_tls;
 pub mod app;
+pub mod clock;
 pub mod config;
 pub mod db;
 pub mod error;

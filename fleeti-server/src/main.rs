@@ -7,6 +7,7 @@ use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
 use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
+use fleeti_server::service::retention::Retention;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -59,6 +60,16 @@ struct Arguments {
     /// hosts of such devices is then believed.
     #[arg(long)]
     trust_virtual_tpms: bool,
+    /// MiB that are kept free on the disk of the data folder: below them no build and no upload is taken, and twice as many are a
+    /// warning. 5 % of the disk by default, 512 at the most.
+    #[arg(long)]
+    disk_floor_mib: Option<u64>,
+    /// Builds whose files are kept, beside those that a release was made of.
+    #[arg(long, default_value_t = Retention::default().builds)]
+    keep_builds: u32,
+    /// Days after which an upload that nobody goes on with is removed.
+    #[arg(long, default_value_t = Retention::default().upload_s / 86_400)]
+    keep_uploads_days: u64,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -170,6 +181,8 @@ async fn serve(a: Arguments) -> Result<()> {
         signer: a.signer,
         trusts_hypervisor: a.trust_virtual_tpms,
         local_worker: a.local_worker,
+        disk_floor: a.disk_floor_mib.map(|mib| mib << 20),
+        retention: Retention { builds: a.keep_builds, upload_s: a.keep_uploads_days.saturating_mul(86_400) },
         ..Config::new(data)
     };
     // Before anybody can read where it listens, and ends it.

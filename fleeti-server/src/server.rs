@@ -5,11 +5,13 @@ use crate::app::{App, AppRef, now_s};
 use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::hub::Hub;
-use crate::gateway::tls::{ServerIdentity, TlsState, https_config};
+use crate::gateway::tls::{CheckedLists, ServerIdentity, TlsState, https_config};
+use crate::service::health::{self, Health};
 use crate::service::policy::Policies;
+use crate::service::standby::Standby;
 use crate::service::trust::{self, Trust};
 use crate::service::vault::Vault;
-use crate::service::{audit, evidence, intake, notice, releases, revocation, signing, tpm};
+use crate::service::{audit, evidence, intake, notice, releases, retention, revocation, signing, tpm};
 use crate::{gateway, http, web, worker};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Condition, DefaultHeaders};
@@ -18,6 +20,7 @@ use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use fleeti_core::wire::HTTP_KEEP_ALIVE;
+use fleeti_core::wire::problem::Code;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{certificate, csr};
 use fleeti_signer::handle::SignerHandle;
@@ -61,9 +64,43 @@ pub struct Server {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// A new key and a certificate for it.
-pub(crate) async fn identity(app: &App) -> Result<ServerIdentity> {
-    new_identity(&app.signer, &app.trust.load_full(), &app.config.names).await
+/// A new key and a certificate for it, from now on, and for a start without the signer.
+pub(crate) async fn renew_identity(app: &App) -> Result<()> {
+    let identity = new_identity(&app.signer, &app.trust.load_full(), &app.config.names).await?;
+    Standby::of(&app.config.data).keep_identity(&identity);
+    app.tls.renew(identity)
+}
+
+/// What the server shows to devices, and which of them are revoked: new from the signer, or, while that does not answer, as they were
+/// kept last.
+async fn credentials(config: &Config, db: &Db, signer: &SignerHandle, trust: &Trust) -> Result<(ServerIdentity, CheckedLists, bool)> {
+    let standby = Standby::of(&config.data);
+    let new = async {
+        // One question says whether it is there.
+        signing::ask(signer, Request::Issuers).await?;
+        let lists = revocation::lists(db, signer, trust, config.clock.now_s()).await?;
+        anyhow::Ok((new_identity(signer, trust, &config.names).await?, lists))
+    };
+    match new.await {
+        Ok((identity, lists)) => {
+            standby.keep_identity(&identity);
+            standby.keep_lists(&lists);
+            Ok((identity, CheckedLists::read(lists)?, true))
+        }
+        Err(e) => {
+            let none = "the signer gives no certificate and no revocation list, and none are kept of an earlier start";
+            let kept = standby.identity().and_then(|identity| Ok((identity, CheckedLists::read(standby.lists(trust)?)?)));
+            let (identity, lists) = match kept {
+                Ok(kept) => kept,
+                Err(missing) => return Err(e.context(format!("{none}: {missing:#}"))),
+            };
+            tracing::error!("{e:#}");
+            tracing::error!(
+                "the server starts without its signer, with the certificate and the revocation lists that it kept: devices are served"
+            );
+            Ok((identity, lists, false))
+        }
+    }
 }
 
 async fn new_identity(signer: &SignerHandle, trust: &Trust, names: &[String]) -> Result<ServerIdentity> {
@@ -101,8 +138,8 @@ impl Server {
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
         let vault = Vault::load(&db).await?;
-        let lists = revocation::lists(&db, &signer, &trust).await?;
-        let tls = TlsState::new(new_identity(&signer, &trust, &config.names).await?, &lists)?;
+        let (identity, lists, has_signer) = credentials(&config, &db, &signer, &trust).await?;
+        let tls = TlsState::new(identity, lists, config.clock.clone())?;
         let (events, _) = broadcast::channel(1024);
         let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
         let (evidence, answers) = mpsc::channel(evidence::QUEUE_MAX);
@@ -122,7 +159,8 @@ impl Server {
             tls,
             admin_token,
             events,
-            list: Mutex::new(()),
+            lists: revocation::Lists::default(),
+            health: Health::default(),
             sessions: gateway::sessions::Sessions::default(),
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
@@ -134,9 +172,11 @@ impl Server {
             vault,
             build_queued: Notify::new(),
         });
-        // Everybody who is on the list is cut off before the first connection.
-        revocation::publish_list(&app).await?;
-        audit::settle(&app).await.context("the audit log")?;
+        app.health.signer(has_signer, app.now_s());
+        app.health.disk.look(&app.config);
+        // Everybody who is revoked is cut off before the first connection.
+        revocation::load_revoked(&app).await?;
+        let is_settled = has_signer && settled(&app).await?;
         notice::renew(&app).await.context("the notice to devices")?;
 
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
@@ -186,11 +226,14 @@ impl Server {
                 let app = Arc::clone(&app);
                 async move { gateway::sessions::run(&app).await }
             }),
-            tokio::spawn(renew(Arc::clone(&app))),
+            tokio::spawn(renew(Arc::clone(&app), has_signer)),
+            tokio::spawn(health::watch(Arc::clone(&app))),
+            tokio::spawn(revocation::prune(Arc::clone(&app))),
+            tokio::spawn(retention::run(Arc::clone(&app))),
             tokio::spawn(intake::run(Arc::clone(&app), applicants)),
             tokio::spawn(evidence::run(Arc::clone(&app), answers)),
             tokio::spawn(tpm::judge_makers(Arc::clone(&app))),
-            tokio::spawn(audit::carry(Arc::clone(&app))),
+            tokio::spawn(audit::carry(Arc::clone(&app), is_settled)),
             tokio::spawn(notice::run(Arc::clone(&app))),
         ];
         tasks.extend(admin_tls.map(|tls| tokio::spawn(tls.run())));
@@ -210,18 +253,31 @@ impl Server {
     }
 }
 
-async fn renew(app: AppRef) {
-    let mut pause = RENEW_INTERVAL;
+/// Whether everything that was done before is in the audit log, or on its way there.
+async fn settled(app: &App) -> Result<bool> {
+    match audit::settle(app).await {
+        Ok(()) => Ok(true),
+        // It was there a moment ago, and may be back in another one.
+        Err(e) if e.code() == Code::Unavailable => Ok(false),
+        Err(e) => Err(e).context("the audit log"),
+    }
+}
+
+async fn renew(app: AppRef, has_signer: bool) {
+    let mut pause = if has_signer { RENEW_INTERVAL } else { RENEW_RETRY };
     loop {
-        tokio::time::sleep(pause).await;
+        if tokio::time::timeout(pause, app.lists.retry.notified()).await.is_ok() {
+            tokio::time::sleep(RENEW_RETRY).await;
+        }
         pause = RENEW_INTERVAL;
         trust::warnings(&app, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(e) = revocation::publish_list(&app).await {
             tracing::error!("the revocation list was not renewed: {e}");
             pause = RENEW_RETRY;
+            // It has nothing else to give either.
+            continue;
         }
-        let renewed = identity(&app).await;
-        if let Err(e) = renewed.and_then(|identity| app.tls.renew(identity)) {
+        if let Err(e) = renew_identity(&app).await {
             tracing::error!("the server's certificate was not renewed: {e:#}");
             pause = RENEW_RETRY;
         }

@@ -53,6 +53,10 @@ async fn give_up(app: &AppRef) -> Result<()> {
 }
 
 async fn claim_and_run(app: &AppRef) -> Result<bool> {
+    // It waits, and goes on by itself once there is room.
+    if app.health.disk.admit(&app.config, "build").is_err() {
+        return Ok(false);
+    }
     let lease = new_id("lease");
     let mut tx = app.db.write().await?;
     let claimed = db::builds::claim(&mut tx, now_s(), local(&lease)).await?;

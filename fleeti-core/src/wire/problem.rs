@@ -24,6 +24,12 @@ pub enum Code {
     TooLarge,
     /// A signature or digest is wrong.
     Untrusted,
+    /// The request did not arrive in time.
+    Timeout,
+    /// This client asks for too much at once. Come back later.
+    TooMany,
+    /// The server's disk has no room for it.
+    Full,
     /// Not now: too much is asked at once, or a part of the server is away. Come back later.
     Unavailable,
     /// A fault of the server; the log has more.
@@ -42,6 +48,9 @@ impl Code {
             Self::Conflict => "conflict",
             Self::TooLarge => "too_large",
             Self::Untrusted => "untrusted",
+            Self::Timeout => "timeout",
+            Self::TooMany => "too_many",
+            Self::Full => "full",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }

@@ -2,10 +2,33 @@
 
 use super::{Tx, seconds};
 use fleeti_pki::audit::Act;
+use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 
 /// Most acts that are entered at once.
 pub const AT_ONCE: u32 = 256;
+
+/// Most acts that wait, about 20 MB: a signer that is dead for weeks is not a reason to lose one, nor to fill the disk.
+pub const WAITING_MAX: u64 = 100_000;
+
+/// Whether no more acts may wait. Their numbers say it without counting them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT COALESCE((SELECT MAX(sequence) FROM audit_outbox) - (SELECT MIN(sequence) FROM audit_outbox) + 1, 0)";
+    let span: i64 = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
+    Ok(super::from_seconds(span) >= WAITING_MAX)
+}
+
+/// How many acts wait.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
+    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
+    Ok(super::from_seconds(found))
+}
 
 /// Adds an act, in the transaction of what it is about.
 ///

@@ -272,3 +272,27 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppErro
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Build::try_from).collect()
 }
+
+/// Builds that have ended and whose files are there, beyond the newest ones. Not those that a release is of, whose signature is on
+/// its way, or was asked for.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppError> {
+    let sql = "SELECT id FROM builds b WHERE phase IN ('succeeded', 'failed') AND has_files = 1 \
+               AND COALESCE(signing, '') NOT IN ('queued', 'running') \
+               AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.name = b.release_name) \
+               AND NOT EXISTS (SELECT 1 FROM signature_requests s WHERE s.build = b.id) \
+               ORDER BY created_s DESC, id DESC LIMIT -1 OFFSET $1";
+    Ok(sqlx::query_scalar(sql).bind(i64::from(newest)).fetch_all(pool).await?)
+}
+
+/// The files of a build are gone.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), AppError> {
+    let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
+    sqlx::query(sql).bind(id).execute(pool).await?;
+    Ok(())
+}

@@ -34,26 +34,38 @@ pub async fn insert(tx: &mut Tx<'_>, device: &DeviceId, command: &Command, now_s
     Ok(())
 }
 
-/// Commands that the device has not acknowledged, oldest first.
+/// Commands that the device has not acknowledged and that are still to be carried out, oldest first.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pending(pool: &SqlitePool, device: &DeviceId) -> Result<Vec<Command>, AppError> {
-    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' \
+pub async fn pending(pool: &SqlitePool, device: &DeviceId, now_s: u64) -> Result<Vec<Command>, AppError> {
+    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
                ORDER BY created_s, id LIMIT $2";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).fetch_all(pool).await?;
+    let query = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
+    let rows = query.fetch_all(pool).await?;
     rows.into_iter()
         .map(|r| Ok(Command { id: r.id, order: serde_json::from_str(&r.orders)?, deadline_s: from_seconds(r.deadline_s) }))
         .collect()
 }
 
-/// How many commands wait for a device.
+/// How many commands wait for a device. Those whose deadline has passed wait no longer: they are expired from now on.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pending_count(tx: &mut Tx<'_>, device: &DeviceId) -> Result<i64, AppError> {
+pub async fn pending_count(tx: &mut Tx<'_>, device: &DeviceId, now_s: u64) -> Result<i64, AppError> {
+    let sql = "UPDATE commands SET status = 'expired' WHERE device = $1 AND status = 'pending' AND deadline_s < $2";
+    sqlx::query(sql).bind(device.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await?)
+}
+
+/// Commands whose deadline has passed are expired; how many there were.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
+    let sql = "UPDATE commands SET status = 'expired' WHERE status = 'pending' AND deadline_s < $1";
+    Ok(sqlx::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
 }
 
 /// Whether a device was ordered to do something since then, and it waits or was done.
@@ -89,8 +101,13 @@ pub async fn acknowledge(tx: &mut Tx<'_>, device: &DeviceId, id: &str, outcome: 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<CommandStatus>, AppError> {
+pub async fn get(pool: &SqlitePool, id: &str, now_s: u64) -> Result<Option<CommandStatus>, AppError> {
     let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE id = $1";
     let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
-    row.map(|r| Ok(CommandStatus { id: r.id, order: serde_json::from_str(&r.orders)?, status: r.status })).transpose()
+    row.map(|r| {
+        let is_late = r.status == "pending" && from_seconds(r.deadline_s) < now_s;
+        let status = if is_late { "expired".to_owned() } else { r.status };
+        Ok(CommandStatus { id: r.id, order: serde_json::from_str(&r.orders)?, status })
+    })
+    .transpose()
 }

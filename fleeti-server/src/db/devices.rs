@@ -25,20 +25,21 @@ struct Row {
     desired_release: Option<String>,
     trust_bundle: i64,
     alarm: Option<String>,
+    clone_alarm: Option<String>,
     contradiction: Option<String>,
     #[sqlx(flatten)]
     keys: super::boot::JoinedRow,
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release, trust_bundle, alarm, contradiction, k.epoch, k.expected, k.change_number \
+     update_state, progress, telemetry, desired_release, trust_bundle, alarm, clone_alarm, contradiction, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
 }
 
-fn reason(text: &str) -> Result<RevocationReason, AppError> {
+pub(super) fn reason(text: &str) -> Result<RevocationReason, AppError> {
     let known = RevocationReason::ALL.into_iter().find(|r| r.as_str() == text);
     known.ok_or_else(|| AppError::internal(format!("revocation reason {text:?}")))
 }
@@ -63,7 +64,8 @@ impl TryFrom<Row> for Device {
             certificate_not_after_s: from_seconds(row.certificate_not_after_s),
             telemetry: json(row.telemetry)?,
             trust_bundle: from_seconds(row.trust_bundle),
-            alarm: row.alarm,
+            // What the server has seen goes before what the device says.
+            alarm: row.clone_alarm.or(row.alarm),
             contradiction: row.contradiction,
         })
     }
@@ -92,6 +94,9 @@ pub struct Certified {
 /// # Errors
 /// When the database does not answer.
 pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified)], now_s: u64) -> Result<(), AppError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s, \
          is_in_tpm) ",
@@ -105,18 +110,27 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
          certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
-         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
+         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END, \
+         successors = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN 0 ELSE devices.successors END",
     );
     query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) ");
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) ");
     query.push_values(devices, |mut row, (id, _, c)| {
         row.push_bind(&c.serial)
             .push_bind(id.as_str())
             .push_bind(&c.certificate_sha256)
             .push_bind(seconds(c.not_after_s))
             .push_bind(&c.pem)
-            .push_bind(&c.issuer);
+            .push_bind(&c.issuer)
+            .push_bind(&c.key_sha256);
     });
+    query.build().execute(&mut **tx).await?;
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO device_keys (key_sha256, device) ");
+    query.push_values(devices, |mut row, (id, _, c)| {
+        row.push_bind(&c.key_sha256).push_bind(id.as_str());
+    });
+    // INVARIANT: a key is one device's. Who calls has looked; this is for the day it has not.
+    query.push(" ON CONFLICT (key_sha256) DO UPDATE SET device = CASE WHEN device_keys.device = excluded.device THEN excluded.device END");
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
@@ -139,16 +153,6 @@ pub async fn standing(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashMap<Stri
     Ok(rows.into_iter().map(|(id, key, revoked_s)| (id, (key, revoked_s.is_some()))).collect())
 }
 
-/// Whether a key of the device was in its TPM once.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
-    Ok(found == Some(1))
-}
-
 /// One device.
 ///
 /// # Errors
@@ -156,15 +160,6 @@ pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, Ap
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
-}
-
-/// A device's certificate, PEM.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn certificate(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
-    let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
-    Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
@@ -190,7 +185,8 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
 /// When the database does not answer.
 pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
     let sql = format!(
-        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR contradiction IS NOT NULL) AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
+        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR clone_alarm IS NOT NULL OR contradiction IS NOT NULL) \
+         AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Device::try_from).collect()
@@ -217,7 +213,7 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
-    let sql = "SELECT CASE WHEN alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
+    let sql = "SELECT CASE WHEN alarm IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
@@ -253,14 +249,23 @@ pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppErr
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// The next key of a device was used: it is the device's key from now on.
+/// The next key of a device was used: it is the device's key from now on, and nobody else takes turns with it. `false` when it
+/// was that already.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
-    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm) \
-               WHERE id = $1 AND next_key_sha256 = $2";
-    sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?;
+pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm), \
+               successors = 0, clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
+    Ok(sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Remembers that clients take turns with a device's certificate.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), AppError> {
+    sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1").bind(id.as_str()).bind(text).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -281,20 +286,6 @@ pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<F
 pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL").fetch_all(pool).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
-}
-
-/// A certificate of a revoked device: serial, when, why.
-pub type RevokedCertificate = (String, u64, RevocationReason);
-
-/// Every certificate of a revoked device that has not ended and is by this intermediate.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn revoked_certificates(pool: &SqlitePool, issuer: &str, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
-    let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
-               WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 AND i.issuer IN ($2, '') ORDER BY d.revoked_s, i.serial";
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
-    rows.into_iter().map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?))).collect()
 }
 
 /// Keeps a report; `None` when it is not newer than the last one, else the device's fleet and the generation of

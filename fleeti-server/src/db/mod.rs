@@ -5,6 +5,7 @@ pub mod attestations;
 pub mod audit;
 pub mod boot;
 pub mod builds;
+pub mod certificates;
 pub mod commands;
 pub mod devices;
 pub mod enrollments;
@@ -109,7 +110,7 @@ pub fn from_seconds(s: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{Db, MIGRATIONS};
-    use crate::db::{attestations, devices, enrollments};
+    use crate::db::{attestations, certificates, devices, enrollments};
     use anyhow::{Context, Result};
     use fleeti_core::attestation::Level;
     use sqlx::Connection;
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
         let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
         assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
-        assert_eq!(devices::certificate(db.pool(), &device).await?.as_deref(), Some("PEM"));
+        assert_eq!(certificates::newest(db.pool(), &device).await?.as_deref(), Some("PEM"));
         assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, std::slice::from_ref(&device));
         // What it ran, proved, was made with and was ever to run is what it may run.
         assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));

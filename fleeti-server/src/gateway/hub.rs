@@ -1,12 +1,13 @@
 //! Live sessions by device. A star: whoever has committed news for a device hands it to its session, or has it look
 //! into the mailbox.
 
+use crate::service::devices::TURNS_S;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,7 @@ pub struct Arrived {
 pub struct Hub {
     sessions: Mutex<HashMap<DeviceId, Handle>>,
     counter: AtomicU64,
+    turns: Mutex<HashMap<DeviceId, Turns>>,
 }
 
 /// Removes the session from the hub when it ends, however it ends.
@@ -70,6 +72,18 @@ pub struct Registration<'a> {
     device: DeviceId,
     /// The session's own handle.
     pub handle: Handle,
+    /// How many sessions of the device were ended by another one of it within [`TURNS_S`], with the one that this session ended; 0
+    /// when it ended none.
+    pub turns: u32,
+}
+
+/// Devices whose turns are counted at once.
+const TURNS_COUNTED_MAX: usize = 4096;
+
+/// How often a session of a device was ended by another one of it, since when.
+struct Turns {
+    began: Instant,
+    count: u32,
 }
 
 impl Drop for Registration<'_> {
@@ -93,13 +107,32 @@ impl Hub {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, mail: Arc::default(), kicked: CancellationToken::new(), ended: CancellationToken::new() };
         let old = self.lock().insert(device.clone(), handle.clone());
-        let registration = Registration { hub: self, device: device.clone(), handle };
+        let is_turn = old.as_ref().is_some_and(|old| !old.kicked.is_cancelled());
+        let turns = if is_turn { self.count_turn(device) } else { 0 };
+        let registration = Registration { hub: self, device: device.clone(), handle, turns };
         if let Some(old) = old {
             old.kicked.cancel();
             // Every write of a session has a deadline, so it ends; the limit is for the day it does not.
             tokio::time::timeout(Duration::from_secs(15), old.ended.cancelled()).await.ok();
         }
         registration
+    }
+
+    fn count_turn(&self, device: &DeviceId) -> u32 {
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |t: &Turns| t.began.elapsed() >= Duration::from_secs(TURNS_S);
+        if all.len() >= TURNS_COUNTED_MAX {
+            all.retain(|_, t| !is_old(t));
+        }
+        if all.len() >= TURNS_COUNTED_MAX {
+            all.clear();
+        }
+        let turns = all.entry(device.clone()).or_insert_with(|| Turns { began: Instant::now(), count: 0 });
+        if is_old(turns) {
+            *turns = Turns { began: Instant::now(), count: 0 };
+        }
+        turns.count += 1;
+        turns.count
     }
 
     /// Hands a desired state that was committed to the device's session, if there is one. A newer one replaces it.

@@ -119,6 +119,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
     if app.tls.is_revoked(&session.device) {
         bail!("revoked");
     }
+    devices::taken_over(app, &session.device, registration.turns).await?;
     policy::came_back(app, &session.device).await?;
     session.begin(&connect, known).await?;
     app.publish(Event::Device { id: session.device.clone() });

@@ -1,6 +1,8 @@
 //! Who may connect: one verifier for both device ports, swapped at every revocation.
 
+use crate::clock::Clock;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::certificate;
 use fleeti_pki::crl::{Refusal, VerifiedList};
@@ -11,7 +13,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use x509_cert::Certificate;
 
@@ -43,8 +45,8 @@ impl ResolvesServerCert for CurrentCertificate {
 struct Swapped {
     mqtt: Arc<ServerConfig>,
     verifier: Arc<DeviceVerifier>,
-    /// The lists as they are published.
-    lists: Vec<IssuerList>,
+    /// The lists as they are published, by the ids of their issuers' keys.
+    published: Vec<(String, Bytes)>,
 }
 
 /// A device intermediate with its revocation list.
@@ -58,36 +60,74 @@ pub struct IssuerList {
     pub list: Vec<u8>,
 }
 
-/// webpki checks the certificate, and the list of now whether it is revoked. The list's own signature was checked when
-/// it was swapped in, and not for every handshake as webpki does.
+/// webpki checks the certificate; the list of now, and what the database says, whether it is revoked. The list's own signature
+/// was checked when it was swapped in, and not for every handshake as webpki does.
+///
+/// INVARIANT: either of both can revoke. A list that is old still revokes, and its end refuses nobody: the database is asked at every
+/// CONNECT and request, and a signer that is dead must not take a fleet offline.
 #[derive(Debug)]
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     /// One of each issuer; they have different names.
     lists: Vec<VerifiedList>,
+    revoked: Arc<RwLock<Revoked>>,
 }
 
 impl DeviceVerifier {
     /// That the issuer's list does not have the certificate.
     fn check(&self, leaf: &Certificate, now_s: u64) -> Result<(), Refusal> {
         let of_another = |r: &Result<(), Refusal>| matches!(r, Err(Refusal::OtherIssuer));
-        self.lists.iter().map(|list| list.check(leaf, now_s)).find(|r| !of_another(r)).unwrap_or(Err(Refusal::OtherIssuer))
+        let by_list = self.lists.iter().map(|list| list.check(leaf, now_s)).find(|r| !of_another(r)).unwrap_or(Err(Refusal::OtherIssuer));
+        if let Ok(device) = certificate::device_of(leaf)
+            && self.revoked.read().unwrap_or_else(PoisonError::into_inner).devices.contains(&device)
+        {
+            return Err(Refusal::Revoked);
+        }
+        match by_list {
+            Err(Refusal::Stale { .. }) => Ok(()),
+            other => other,
+        }
     }
 }
 
 /// Who is revoked, and how many have been since the start.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Revoked {
     devices: HashSet<DeviceId>,
     count: u64,
+    /// SHA-256 of keys that others replaced since the start: what was begun with them is broken off.
+    replaced: HashSet<String>,
+    /// The same, the oldest first.
+    in_order: VecDeque<String>,
 }
+
+/// Replaced keys that are remembered; a connection that outlives so many is ended by the database at its next request.
+const REPLACED_MAX: usize = 4096;
 
 /// TLS of the device ports.
 pub struct TlsState {
     certificate: Arc<CurrentCertificate>,
     provider: Arc<CryptoProvider>,
     swapped: ArcSwap<Swapped>,
-    revoked: RwLock<Revoked>,
+    revoked: Arc<RwLock<Revoked>>,
+    clock: Clock,
+}
+
+/// Lists whose signatures were checked, which takes its time where they are large.
+pub struct CheckedLists {
+    lists: Vec<IssuerList>,
+    verified: Vec<VerifiedList>,
+}
+
+impl CheckedLists {
+    /// Reads lists and checks their signatures.
+    ///
+    /// # Errors
+    /// When a list is not by its issuer.
+    pub fn read(lists: Vec<IssuerList>) -> anyhow::Result<Self> {
+        let verified = lists.iter().map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?)).collect::<anyhow::Result<_>>()?;
+        Ok(Self { lists, verified })
+    }
 }
 
 impl TlsState {
@@ -95,11 +135,12 @@ impl TlsState {
     ///
     /// # Errors
     /// When rustls refuses certificate, key or list.
-    pub fn new(identity: ServerIdentity, lists: &[IssuerList]) -> anyhow::Result<Self> {
+    pub fn new(identity: ServerIdentity, lists: CheckedLists, clock: Clock) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
-        let first = build(&certificate, &provider, verified(lists)?, lists)?;
-        Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked: RwLock::default() })
+        let revoked = Arc::default();
+        let first = build((&certificate, &provider, &clock), &revoked, lists)?;
+        Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked, clock })
     }
 
     /// Swaps new lists in, with a new session store. Only devices of their issuers may come.
@@ -107,11 +148,18 @@ impl TlsState {
     /// # Errors
     /// When a list is not by its issuer, or older than the one of now; then everything stays.
     pub fn swap(&self, lists: &[IssuerList]) -> anyhow::Result<()> {
-        let verified = verified(lists)?;
+        self.swap_checked(CheckedLists::read(lists.to_vec())?)
+    }
+
+    /// As [`Self::swap`], with lists whose signatures were checked elsewhere, which takes its time where they are large.
+    ///
+    /// # Errors
+    /// When a list is older than the one of now; then everything stays.
+    pub fn swap_checked(&self, lists: CheckedLists) -> anyhow::Result<()> {
         let now = self.swapped.load();
         let is_older = |list: &VerifiedList| now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n));
-        anyhow::ensure!(!verified.iter().any(is_older), "a revocation list is older than the one of now");
-        self.swapped.store(Arc::new(build(&self.certificate, &self.provider, verified, lists)?));
+        anyhow::ensure!(!lists.verified.iter().any(is_older), "a revocation list is older than the one of now");
+        self.swapped.store(Arc::new(build((&self.certificate, &self.provider, &self.clock), &self.revoked, lists)?));
         Ok(())
     }
 
@@ -124,7 +172,14 @@ impl TlsState {
         Ok(())
     }
 
-    /// When the first of the lists is not good any more, and no device of its issuer can connect, Unix seconds.
+    /// When the server's own certificate ends, Unix seconds.
+    #[must_use]
+    pub fn identity_ends_s(&self) -> u64 {
+        let chain = self.certificate.0.load();
+        chain.cert.first().and_then(|leaf| certificate::from_der(leaf).ok()).map_or(0, |leaf| certificate::not_after_s(&leaf))
+    }
+
+    /// When the first of the lists should have been followed by another one, Unix seconds.
     #[must_use]
     pub fn list_ends_s(&self) -> u64 {
         self.swapped.load().verifier.lists.iter().map(VerifiedList::next_update_s).min().unwrap_or(0)
@@ -132,8 +187,8 @@ impl TlsState {
 
     /// The list of an issuer, DER, by the id of its key.
     #[must_use]
-    pub fn revocation_list(&self, key_id: &str) -> Option<Vec<u8>> {
-        self.swapped.load().lists.iter().find(|l| l.key_id == key_id).map(|l| l.list.clone())
+    pub fn revocation_list(&self, key_id: &str) -> Option<Bytes> {
+        self.swapped.load().published.iter().find(|(id, _)| id == key_id).map(|(_, list)| list.clone())
     }
 
     /// The MQTT port's configuration now.
@@ -163,6 +218,22 @@ impl TlsState {
             revoked.devices.extend(devices);
         }
     }
+    /// Another key has replaced this one.
+    pub fn replace_key(&self, key_sha256: String) {
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        if revoked.in_order.len() >= REPLACED_MAX
+            && let Some(oldest) = revoked.in_order.pop_front()
+        {
+            revoked.replaced.remove(&oldest);
+        }
+        revoked.in_order.push_back(key_sha256.clone());
+        revoked.replaced.insert(key_sha256);
+    }
+    /// Whether another key has replaced this one lately.
+    #[must_use]
+    pub fn is_replaced(&self, key_sha256: &str) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).replaced.contains(key_sha256)
+    }
     /// Whether a device was revoked.
     #[must_use]
     pub fn is_revoked(&self, device: &DeviceId) -> bool {
@@ -170,28 +241,24 @@ impl TlsState {
     }
 }
 
-fn verified(lists: &[IssuerList]) -> anyhow::Result<Vec<VerifiedList>> {
-    lists.iter().map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?)).collect()
-}
-
 /// The device intermediates are the anchors: a shorter chain, and nobody else's certificates.
 fn build(
-    certificate: &Arc<CurrentCertificate>,
-    provider: &Arc<CryptoProvider>,
-    verified: Vec<VerifiedList>,
-    lists: &[IssuerList],
+    (certificate, provider, clock): (&Arc<CurrentCertificate>, &Arc<CryptoProvider>, &Clock),
+    revoked: &Arc<RwLock<Revoked>>,
+    CheckedLists { lists, verified }: CheckedLists,
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
-    for list in lists {
+    for list in &lists {
         roots.add(certificate::to_der(&list.issuer)?.into())?;
     }
     let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
-    let verifier = Arc::new(DeviceVerifier { chain, lists: verified });
-    let mqtt = ServerConfig::builder_with_provider(Arc::clone(provider))
+    let verifier = Arc::new(DeviceVerifier { chain, lists: verified, revoked: Arc::clone(revoked) });
+    let published = lists.into_iter().map(|l| (l.key_id, Bytes::from(l.list))).collect();
+    let mqtt = ServerConfig::builder_with_details(Arc::clone(provider), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
         .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
-    Ok(Swapped { mqtt: Arc::new(mqtt), verifier, lists: lists.to_vec() })
+    Ok(Swapped { mqtt: Arc::new(mqtt), verifier, published })
 }
 
 impl ClientCertVerifier for DeviceVerifier {
@@ -209,7 +276,6 @@ impl ClientCertVerifier for DeviceVerifier {
         match self.check(&leaf, now.as_secs()) {
             Ok(()) => Ok(verified),
             Err(Refusal::Revoked) => Err(CertificateError::Revoked.into()),
-            Err(Refusal::Stale { .. }) => Err(CertificateError::ExpiredRevocationList.into()),
             Err(_) => Err(CertificateError::UnknownRevocationStatus.into()),
         }
     }
@@ -243,7 +309,7 @@ pub fn https_config(app: &crate::app::AppRef) -> anyhow::Result<ServerConfig> {
     let tls = &app.tls;
     let hints = tls.swapped.load().verifier.root_hint_subjects().to_vec();
     let verifier = Arc::new(CurrentVerifier { app: Arc::clone(app), hints });
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&tls.provider))
+    let mut config = ServerConfig::builder_with_details(Arc::clone(&tls.provider), Arc::new(tls.clock.clone()))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::clone(&tls.certificate) as Arc<dyn ResolvesServerCert>);

@@ -49,6 +49,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::PathConfig::default().error_handler(move |e: PathError, _| invalid(e.to_string()).into()))
         .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
         .route("/livez", web::get().to(|| async { "ok\n" }))
+        .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(readyz))
         .route("/pki/{issuer}.crl", web::get().to(revocation_list))
         .route("/api/v1/openapi.json", web::get().to(super::openapi::serve))
@@ -135,6 +136,13 @@ async fn authenticate(
     next.call(request).await
 }
 
+/// That devices are served.
+async fn healthz(app: Data<AppRef>) -> Result<&'static str> {
+    overview::healthy(&app).await?;
+    Ok("ok\n")
+}
+
+/// That nothing is missing; else what, in words.
 async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     overview::ready(&app).await?;
     Ok("ok\n")

@@ -97,6 +97,7 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
 /// A device that is known, not revoked, and speaks with the key that it enrolled with. The only place that makes one.
 pub struct AuthenticatedDevice {
     id: DeviceId,
+    key_sha256: String,
     granted: Option<ReleaseName>,
 }
 
@@ -112,18 +113,19 @@ impl FromRequest for AuthenticatedDevice {
             };
             let id = peer.device.clone();
             if app.tls.is_revoked(&id) {
-                return Err(AppError::new(Code::Forbidden, "this device is revoked"));
+                return Err(AppError::new(Code::Forbidden, "this device is revoked").and_close());
             }
+            let key_sha256 = peer.key_sha256.clone();
             // The epoch first: what changes while the database is asked makes the answer stale.
             let epoch = app.grants.epoch();
             let known = peer.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(known) = known.filter(|k| k.epoch == epoch && Instant::now() < k.until) {
-                return Ok(Self { id, granted: known.granted });
+                return Ok(Self { id, key_sha256, granted: known.granted });
             }
             let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
             *peer.known.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(Known { epoch, until: Instant::now() + Duration::from_millis(app.config.limits.known_ms), granted: granted.clone() });
-            Ok(Self { id, granted })
+            Ok(Self { id, key_sha256, granted })
         })
     }
 }
@@ -264,5 +266,5 @@ async fn artifact(
 ) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
     let name = granted(&device, &line, &version)?;
-    Ok(super::file_body::respond(&app, device.id, releases::file(&app, &name, &file).await?, &request)?)
+    Ok(super::file_body::respond(&app, (device.id, device.key_sha256), releases::file(&app, &name, &file).await?, &request)?)
 }

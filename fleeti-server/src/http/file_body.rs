@@ -1,4 +1,4 @@
-//! A file on its way to a device: read in small pieces, and broken off when its device is revoked.
+//! A file on its way to a device: read in small pieces, and broken off when its device is revoked or its key replaced.
 
 use crate::app::AppRef;
 use actix_files::NamedFile;
@@ -18,7 +18,12 @@ use tokio::task::JoinHandle;
 ///
 /// # Errors
 /// I/O.
-pub fn respond(app: &AppRef, device: DeviceId, file: NamedFile, request: &HttpRequest) -> std::io::Result<HttpResponse> {
+pub fn respond(
+    app: &AppRef,
+    (device, key_sha256): (DeviceId, String),
+    file: NamedFile,
+    request: &HttpRequest,
+) -> std::io::Result<HttpResponse> {
     let content = Arc::new(file.file().try_clone()?);
     let response = file.use_last_modified(false).disable_content_disposition().into_response(request);
     let app = Arc::clone(app);
@@ -28,7 +33,7 @@ pub fn respond(app: &AppRef, device: DeviceId, file: NamedFile, request: &HttpRe
         BodySize::Sized(size) if is_head => BoxBody::new(SizedStream::new(size, futures::stream::empty::<std::io::Result<Bytes>>())),
         BodySize::Sized(size) if size > 0 => {
             let at = first_byte(head.headers().get(header::CONTENT_RANGE));
-            BoxBody::new(FileBody { app, device, content, at, end: at + size, reading: None })
+            BoxBody::new(FileBody { app, device, key_sha256, content, at, end: at + size, reading: None })
         }
         _ => body,
     }))
@@ -47,6 +52,7 @@ const READ: u64 = 256 * 1024;
 struct FileBody {
     app: AppRef,
     device: DeviceId,
+    key_sha256: String,
     content: Arc<std::fs::File>,
     at: u64,
     end: u64,
@@ -59,8 +65,8 @@ impl MessageBody for FileBody {
         BodySize::Sized(self.end - self.at)
     }
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
-        if self.app.tls.is_revoked(&self.device) {
-            return Poll::Ready(Some(Err("revoked".into())));
+        if self.app.tls.is_revoked(&self.device) || self.app.tls.is_replaced(&self.key_sha256) {
+            return Poll::Ready(Some(Err("revoked, or its key was replaced".into())));
         }
         if self.at == self.end {
             return Poll::Ready(None);

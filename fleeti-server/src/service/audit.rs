@@ -12,8 +12,9 @@ use futures::future::join_all;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Between two tries to reach the signer.
+/// Between two tries to reach the signer, first and at the most.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// Takes out of the outbox what is in the log already: a server that was killed may have entered acts without knowing.
 /// Then the rest is entered. To be called before anything else works here.
@@ -44,17 +45,28 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
     super::releases::enter_in_log(app).await
 }
 
-/// Carries acts to the log until the task is ended.
-pub async fn carry(app: AppRef) {
+/// Carries acts to the log until the task is ended; first [`settle`], where that was not done yet because the signer was away.
+pub async fn carry(app: AppRef, mut is_settled: bool) {
+    while !is_settled {
+        tokio::time::sleep(RETRY_MAX).await;
+        match settle(&app).await {
+            Ok(()) => is_settled = true,
+            Err(e) => tracing::debug!("acts wait for the audit log: {e}"),
+        }
+    }
+    let mut pause = RETRY;
     loop {
         app.audit_waits.notified().await;
         loop {
             match enter_waiting(&app).await {
-                Ok(true) => {}
+                Ok(true) => pause = RETRY,
                 Ok(false) => break,
                 Err(e) => {
-                    tracing::error!("acts wait for the audit log: {e}");
-                    tokio::time::sleep(RETRY).await;
+                    if pause == RETRY {
+                        tracing::error!("acts wait for the audit log: {e}");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
                 }
             }
         }

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 /// Queues a build.
 ///
 /// # Errors
-/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule.
+/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule;
+/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) where the disk has no room for what it makes.
 pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError> {
     revisions::check(&request.profile)?;
+    app.health.disk.admit(&app.config, "build")?;
     let id = new_id("build");
     let mut tx = app.db.write().await?;
     let revision = db::revisions::number(&mut tx, &request.profile, now_s()).await?;

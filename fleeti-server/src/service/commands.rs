@@ -1,6 +1,6 @@
 //! One-shot commands.
 
-use crate::app::{App, new_id, now_s};
+use crate::app::{App, new_id};
 use crate::db::commands::PENDING_MAX;
 use crate::db::{self, Tx};
 use crate::error::AppError;
@@ -18,7 +18,7 @@ const VALID_S_MAX: u32 = 30 * 86_400;
 /// When the database does not answer.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
     vault::order_new_recovery_key(app, device).await?;
-    db::commands::pending(app.db.pool(), device).await
+    db::commands::pending(app.db.pool(), device, app.now_s()).await
 }
 
 /// What became of a command.
@@ -26,18 +26,16 @@ pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppEr
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
-    db::commands::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("command", id))
+    db::commands::get(app.db.pool(), id, app.now_s()).await?.ok_or_else(|| AppError::not_found("command", id))
 }
 
 /// Puts a command into a device's mailbox; it is delivered now or when the device is back.
 ///
 /// # Errors
-/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox.
+/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox, or a device that is revoked.
 pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
-    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
-        return Err(AppError::not_found("device", device.as_str()));
-    }
     let mut tx = app.db.write().await?;
+    super::devices::in_service(&mut tx, device).await?;
     let status = put(app, &mut tx, device, request).await?;
     tx.commit().await?;
     app.hub.commands_wait(device);
@@ -49,9 +47,9 @@ pub(super) async fn put(app: &App, tx: &mut Tx<'_>, device: &DeviceId, request: 
     if !(1..=VALID_S_MAX).contains(&request.valid_s) {
         return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s)));
     }
-    let now = now_s();
+    let now = app.now_s();
     let command = Command { id: new_id("cmd"), order: request.order, deadline_s: now + u64::from(request.valid_s) };
-    if db::commands::pending_count(tx, device).await? >= PENDING_MAX {
+    if db::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
         return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
     }
     db::commands::insert(tx, device, &command, now).await?;

@@ -1,7 +1,7 @@
 //! What devices say, and what is shown of them.
 
 use crate::app::{App, now_s};
-use crate::db;
+use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{policy, rollouts};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
@@ -39,7 +39,7 @@ pub enum Filter<'a> {
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
-    db::devices::certificate(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id.as_str()))
+    db::certificates::newest(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id.as_str()))
 }
 
 /// A page of devices after an id.
@@ -148,9 +148,13 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
     if is_next {
         // Its first use: the old key is good for nothing from now on, wherever it is used.
         let mut tx = app.db.write().await?;
-        db::devices::promote_key(&mut tx, device, key_sha256).await?;
+        let is_first = db::devices::promote_key(&mut tx, device, key_sha256).await?;
         tx.commit().await?;
         app.grants.changed();
+        if is_first {
+            app.tls.replace_key(found.key_sha256);
+            app.hub.kick(device);
+        }
     }
     Ok(Some(app.sessions.holds(device, found.mqtt_session == 1)))
 }
@@ -161,7 +165,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
 /// [`Code::Forbidden`] for a device that is revoked or came with another key.
 pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<ReleaseName>, AppError> {
     if admit(app, device, key_sha256).await?.is_none() {
-        return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced"));
+        return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced").and_close());
     }
     let release = desired(app, device).await?.release;
     // What was granted to it when it had proved more is not handed out by what it was.
@@ -189,12 +193,56 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
     db::devices::desired(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
 
+/// That a device is known and not revoked: nothing is kept for one that never comes again.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Conflict`] for a revoked one.
+pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
+    match db::devices::standing(tx, &[device]).await?.get(device.as_str()) {
+        None => Err(AppError::not_found("device", device.as_str())),
+        Some((_, true)) => {
+            Err(AppError::new(Code::Conflict, format!("{device} is revoked")).hint("end the hold, or enroll the device anew, first"))
+        }
+        Some((_, false)) => Ok(()),
+    }
+}
+
+/// Client that take turns with one certificate: so many of these changes within [`TURNS_S`] are no bad network any more.
+pub const TURNS_MAX: u32 = 6;
+/// Seconds.
+pub const TURNS_S: u64 = 600;
+const CLONED: &str = "device.taken-over";
+
+/// A session of a device was ended by another one of it, so often lately: from [`TURNS_MAX`] on two clients take turns with its
+/// certificate, and one of them is not the device.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), AppError> {
+    if turns < TURNS_MAX || !app.alarms.is_new(CLONED, device.as_str()) {
+        return Ok(());
+    }
+    let minutes = TURNS_S / 60;
+    let text = format!(
+        "two clients take turns with this device's certificate: {turns} sessions within {minutes} minutes were ended by another one; if \
+         it is no bad network, revoke the device and enroll it anew"
+    );
+    tracing::warn!("{device}: {text}");
+    let mut tx = app.db.write().await?;
+    db::devices::set_clone_alarm(&mut tx, device, &text).await?;
+    app.audit(&mut tx, now_s(), "server", CLONED, &format!("{device} {turns} sessions in {minutes} minutes")).await?;
+    tx.commit().await?;
+    app.publish(Event::Device { id: device.clone() });
+    Ok(())
+}
+
 /// Lets a device try a version again that was rolled back on it.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`]; [`Code::Conflict`] for a device that is revoked.
 pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
+    in_service(&mut tx, device).await?;
     let Some(desired) = db::devices::forgive(&mut tx, device, version).await? else {
         return Err(AppError::not_found("device", device.as_str()));
     };

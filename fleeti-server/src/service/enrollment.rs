@@ -5,6 +5,7 @@ use crate::db::devices::Certified;
 use crate::db::{self, Tx, tpms};
 use crate::error::AppError;
 use crate::server::Addresses;
+use crate::service::renewal::{self, Begun};
 use crate::service::{signing, tpm};
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::id::{DeviceId, FleetId};
@@ -14,6 +15,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
+use fleeti_pki::signer::fast;
 use fleeti_signer::wire::{Occasion, Request};
 
 /// Validity of a device's certificate.
@@ -78,7 +80,7 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
 /// by says over this connection that it holds the key.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none.
+/// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none; [`Code::TooMany`] before it is due.
 pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Channel) -> Result<RenewResponse, AppError> {
     claimed_key_sha256(&request.csr_pem)?;
     // One answer for every reason: a guesser learns no ids.
@@ -99,7 +101,8 @@ pub type Channel = Option<[u8; CHANNEL_BYTES]>;
 /// A new certificate for a device that still has a good one, over a new key or the same.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM where the last one was in it.
+/// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM where the last one was in it;
+/// [`Code::TooMany`] before it is due.
 pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel: Channel) -> Result<RenewResponse, AppError> {
     claimed_key_sha256(&request.csr_pem)?;
     let protection = match &request.key {
@@ -114,28 +117,46 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel
     issue_next(app, device, &request.csr_pem, protection).await
 }
 
-/// The next certificate of a device that is known.
+/// The next certificate of a device that is known; the one that it has where none is due.
 async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, protection: Protection) -> Result<RenewResponse, AppError> {
-    let known = db::devices::get(app.db.pool(), device.as_str()).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
     // Whoever is root on a device would else take its identity along in a file.
-    if protection == Protection::Software && db::devices::has_key_in_tpm(app.db.pool(), device).await? {
-        return Err(AppError::new(Code::Forbidden, "the key of this device is in its TPM, and so is the next one")
-            .hint("send what the TPM says of the key, or revoke the device and provision it anew"));
+    let refused = || {
+        AppError::new(Code::Forbidden, "the key of this device is in its TPM, and so is the next one")
+            .hint("send what the TPM says of the key, or revoke the device and provision it anew")
+    };
+    if protection == Protection::Software && db::certificates::has_key_in_tpm(app.db.pool(), device).await? {
+        return Err(refused());
     }
-    let certified = certify(app, device, csr_pem, (Occasion::Renewal, protection)).await.map_err(bad_request)?;
-    let mut tx = app.db.write().await?;
-    if db::devices::standing(&mut tx, &[device]).await?.values().any(|(_, is_revoked)| *is_revoked) {
-        return Err(AppError::new(Code::Forbidden, "this device is revoked"));
+    let standing = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?).await? {
+        Begun::Again(certified) => return Ok(renewed(app, &certified)),
+        Begun::New(standing) => standing,
+    };
+    let next = async {
+        let certified = certify(app, device, csr_pem, (Occasion::Renewal, protection)).await.map_err(bad_request)?;
+        renewal::keep(app, device, &certified).await?;
+        Ok::<_, AppError>(certified)
+    };
+    match next.await {
+        Ok(certified) => {
+            app.publish(Event::Device { id: device.clone() });
+            Ok(renewed(app, &certified))
+        }
+        Err(e) => {
+            renewal::give_back(app, device, &standing).await;
+            Err(e)
+        }
     }
-    db::devices::upsert(&mut tx, &[(device, &known.fleet, &certified)], now_s()).await?;
-    tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
-    Ok(RenewResponse { certificate_chain_pem: chain_pem(app, &certified), renewal: window(&certified) })
 }
 
-/// When a certificate is to be renewed: from the middle of its validity to two thirds of it.
-pub(super) fn window(certified: &Certified) -> RenewalWindow {
-    let start_s = certified.not_after_s.saturating_sub(CERTIFICATE_S / 2);
+fn renewed(app: &App, certified: &Certified) -> RenewResponse {
+    RenewResponse { certificate_chain_pem: chain_pem(app, certified), renewal: window_of(certified.not_after_s) }
+}
+
+/// When a certificate with this end is to be renewed: from a third of its validity to half of it. Whoever comes last has 15 days
+/// left, so that a signer which is dead for two weeks takes no device offline.
+#[must_use]
+pub fn window_of(not_after_s: u64) -> RenewalWindow {
+    let start_s = not_after_s.saturating_sub(CERTIFICATE_S / 3 * 2);
     RenewalWindow { start_s, end_s: start_s + CERTIFICATE_S / 6 }
 }
 
@@ -148,6 +169,12 @@ pub(super) fn bad_request(e: AppError) -> AppError {
 pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
     let key = csr::claimed_key(csr_pem).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     Ok(sha256_hex(&key))
+}
+
+/// The key of a request whose proof holds: for what is answered without the signer.
+pub(super) fn proved_key_sha256(csr_pem: &str) -> Result<String, AppError> {
+    let key = csr::check_with(csr_pem, fast::verify).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+    Ok(sha256_hex(key.public_key_der()))
 }
 
 /// Has a device's certificate signed.

@@ -7,7 +7,8 @@ use crate::db::enrollments::EnrollmentRow;
 use crate::db::tpms::Bound;
 use crate::db::{self, from_seconds, tpms};
 use crate::error::AppError;
-use crate::service::enrollment::{Channel, bad_request, certify, chain_pem, claimed_key_sha256, window};
+use crate::service::enrollment::{Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256, window_of};
+use crate::service::renewal;
 use crate::service::tpm::{self, ProvedTpm};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -136,27 +137,54 @@ fn admission(row: Option<&EnrollmentRow>, applicant: &Applicant, now: u64, minte
 
 /// One result for each applicant.
 async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
-    let now = now_s();
+    let now = app.now_s();
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
     // On the connection that keeps them afterwards, which need not read them twice.
     let known = db::enrollments::find(&mut *app.db.writer().acquire().await?, &tokens).await?;
+    let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
+    let owners = db::certificates::owners(&mut *app.db.pool().acquire().await?, &keys).await?;
     // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.
     let mut seen = HashSet::new();
     let signed = join_all(applicants.iter().map(|a| {
-        let is_first = seen.insert(a.token_sha256.as_str());
-        let row = known.get(&a.token_sha256);
+        // One token of one key in a batch: the second one comes again and finds what became of the first.
+        let is_first = seen.insert(a.token_sha256.as_str()) & seen.insert(a.key_sha256.as_str());
+        let (row, owner) = (known.get(&a.token_sha256), owners.get(&a.key_sha256));
         async move {
             let minted = new_id("dev").parse().map_err(AppError::internal)?;
-            // Twice in one batch: the second one comes again and finds what became of the first.
             let admitted = if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
+            if owner.is_some_and(|owner| owner != admitted.device.as_str()) {
+                return Err(renewal::foreign_key());
+            }
+            // Its answer was lost: nothing is signed, and nothing grows, however often it asks.
+            if owner.is_some()
+                && let Some(certified) = again(app, &admitted.device, a, now).await?
+            {
+                return Ok(Signed { device: admitted.device, certified, is_new: false });
+            }
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
             let occasion = (Occasion::Enrollment, protection);
             let certified = certify(app, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
-            Ok((admitted.device, certified))
+            Ok(Signed { device: admitted.device, certified, is_new: true })
         }
     }))
     .await;
     keep(app, applicants, known, signed, now).await
+}
+
+/// A certificate for an applicant.
+struct Signed {
+    device: DeviceId,
+    certified: Certified,
+    /// It was not kept yet.
+    is_new: bool,
+}
+
+/// The certificate that an applicant has already.
+async fn again(app: &App, device: &DeviceId, applicant: &Applicant, now: u64) -> Result<Option<Certified>, AppError> {
+    if proved_key_sha256(&applicant.csr_pem)? != applicant.key_sha256 {
+        return Err(refused());
+    }
+    db::certificates::of_key(&mut *app.db.pool().acquire().await?, device, &applicant.key_sha256, now).await
 }
 
 /// Keeps what was signed, unless its token was used or its device revoked meanwhile.
@@ -164,51 +192,56 @@ async fn keep(
     app: &App,
     applicants: &[Applicant],
     mut known: HashMap<String, EnrollmentRow>,
-    signed: Vec<Result<(DeviceId, Certified), AppError>>,
+    signed: Vec<Result<Signed, AppError>>,
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
     // Nothing else of a token changes.
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(db::enrollments::used(&mut tx, &tokens).await?);
-    let ids: Vec<_> = signed.iter().flatten().map(|(id, _)| id).collect();
+    let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();
     let standing = db::devices::standing(&mut tx, &ids).await?;
+    let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
+    let owners = db::certificates::owners(&mut tx, &keys).await?;
     let mut shown = HashSet::new();
-    let mut good: Vec<Result<(Admission, Certified), AppError>> = applicants
+    let mut good: Vec<Result<(Admission, Certified, bool), AppError>> = applicants
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
-            let (device, certified) = signed?;
+            let Signed { device, certified, is_new } = signed?;
             let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
             // A device that has renewed its key since does not come back with the old one and its token.
             let may_repeat = standing.get(device.as_str()).is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
             if admitted.device != device || !may_repeat {
                 return Err(refused());
             }
-            Ok((admitted, certified))
+            if owners.get(&a.key_sha256).is_some_and(|owner| owner != device.as_str()) {
+                return Err(renewal::foreign_key());
+            }
+            Ok((admitted, certified, is_new))
         })
         .collect();
     // The transaction holds the write lock, so nobody else binds one of these TPMs meanwhile.
     let mut taken = Vec::new();
     for (applicant, result) in applicants.iter().zip(&mut good) {
-        let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, &result) else { continue };
+        let (Some(tpm), Ok((admitted, ..))) = (&applicant.tpm, &result) else { continue };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
         if is_twice || tpms::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
             taken.push((format!("token {}", &applicant.token_sha256[..16]), &tpm.row));
             *result = Err(tpm::other());
         }
     }
-    let kept: Vec<_> = good.iter().flatten().map(|(a, c)| (&a.device, &a.fleet, c)).collect();
-    if !kept.is_empty() {
-        db::devices::upsert(&mut tx, &kept, now).await?;
+    if good.iter().any(Result::is_ok) {
+        let new: Vec<_> = good.iter().flatten().filter(|(_, _, is_new)| *is_new).map(|(a, c, _)| (&a.device, &a.fleet, c)).collect();
+        db::devices::upsert(&mut tx, &new, now).await?;
         let uses: Vec<_> = applicants
             .iter()
             .zip(&good)
-            .filter_map(|(a, g)| g.as_ref().ok().map(|(admitted, _)| (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())))
+            .filter_map(|(a, g)| g.as_ref().ok().map(|(admitted, ..)| (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())))
             .collect();
         db::enrollments::consume(&mut tx, &uses).await?;
         for (applicant, result) in applicants.iter().zip(&good) {
-            let (Some(tpm), Ok((admitted, _))) = (&applicant.tpm, result) else { continue };
+            let (Some(tpm), Ok((admitted, ..))) = (&applicant.tpm, result) else { continue };
             match tpms::bind(&mut tx, &admitted.device, &tpm.row).await? {
                 Bound::New => app.audit(&mut tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256).await?,
                 Bound::Same => {}
@@ -222,8 +255,8 @@ async fn keep(
     for (who, tpm) in taken {
         tpm::alarm(app, &who, tpm).await?;
     }
-    let answer = |(admitted, certified): (Admission, Certified)| {
-        let (certificate_chain_pem, renewal) = (chain_pem(app, &certified), window(&certified));
+    let answer = |(admitted, certified, _): (Admission, Certified, bool)| {
+        let (certificate_chain_pem, renewal) = (chain_pem(app, &certified), window_of(certified.not_after_s));
         Ok(EnrollResponse { device: admitted.device, fleet: admitted.fleet, certificate_chain_pem, renewal })
     };
     Ok(good.into_iter().map(|g| g.and_then(answer)).collect())

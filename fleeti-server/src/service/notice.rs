@@ -14,12 +14,19 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(60);
 
 async fn make(app: &App) -> Result<Bytes, AppError> {
+    // What was revoked is told without the signer as well.
+    let checkpoint = if app.health.is_signer_away() { None } else { audit::checkpoint(app).await.map_err(said).ok() };
     let notice = Notice {
         trust_bundle: app.trust.load().version(),
-        checkpoint: Some(audit::checkpoint(app).await?),
+        checkpoint,
         revoked_releases: db::releases::revoked(app.db.pool(), REVOKED_MAX).await?,
     };
     Ok(serde_json::to_vec(&notice)?.into())
+}
+
+fn said(e: AppError) -> AppError {
+    tracing::warn!("devices get no new checkpoint of the audit log: {e}");
+    e
 }
 
 /// Makes the notice anew and pushes it.
@@ -29,8 +36,11 @@ async fn make(app: &App) -> Result<Bytes, AppError> {
 pub async fn renew(app: &App) -> Result<(), AppError> {
     // One at a time, or an older one could replace a newer one.
     let _alone = app.notices.lock().await;
-    app.notice.store(std::sync::Arc::new(make(app).await?));
-    app.hub.notice_all();
+    let notice = make(app).await?;
+    if **app.notice.load() != notice {
+        app.notice.store(std::sync::Arc::new(notice));
+        app.hub.notice_all();
+    }
     Ok(())
 }
 
@@ -45,7 +55,7 @@ pub async fn tell(app: &App) {
 pub async fn run(app: AppRef) {
     loop {
         match renew(&app).await {
-            Ok(()) => tokio::time::sleep(INTERVAL).await,
+            Ok(()) => tokio::time::sleep(if app.health.is_signer_away() { RETRY } else { INTERVAL }).await,
             Err(e) => {
                 tracing::error!("devices get no new statement of the audit log: {e}");
                 tokio::time::sleep(RETRY).await;

@@ -1,8 +1,8 @@
 //! Everything at one glance.
 
 use super::devices::{self, Counts, Filter};
-use super::{builds, releases, rollouts};
-use crate::app::{App, now_s};
+use super::{builds, health, releases, rollouts};
+use crate::app::App;
 use crate::db;
 use crate::error::AppError;
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
@@ -46,20 +46,24 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
     })
 }
 
-/// A list that ends within this time was not made again as it should have been.
-const LIST_S_MIN: u64 = 12 * 3600;
-
-/// That the server can work, and goes on to.
+/// That the server lacks nothing: what it goes on without is said as well, so that somebody hears of it. Devices are served all the
+/// same, so nothing is to be taken out of their way because of it.
 ///
 /// # Errors
-/// When the database does not answer; [`Code::Unavailable`] when the revocation list is about to end: no device can
-/// connect then.
+/// When the database does not answer; [`Code::Unavailable`] with every reason.
 pub async fn ready(app: &App) -> Result<(), AppError> {
     db::releases::newest(app.db.pool(), 1).await?;
-    let left_s = app.tls.list_ends_s().saturating_sub(now_s());
-    if left_s < LIST_S_MIN {
-        let text = format!("the devices' revocation list ends in {} min and was not made again", left_s / 60);
-        return Err(AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or look into its log"));
+    let missing = health::warnings(app);
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(AppError::new(Code::Unavailable, missing.join("; ")))
+}
+
+/// That the server lives.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn healthy(app: &App) -> Result<(), AppError> {
+    db::releases::newest(app.db.pool(), 1).await.map(drop)
 }

@@ -23,6 +23,8 @@ use tokio::io::AsyncWriteExt;
 
 /// Largest artifact.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
+/// Bytes of an upload between two looks at the disk.
+const LOOK_EVERY: u64 = 16 << 20;
 
 fn staging(app: &App, name: &ReleaseName) -> PathBuf {
     app.releases().join(".staging").join(name.to_string())
@@ -53,13 +55,14 @@ where
     if db::releases::get(app.db.pool(), name).await?.is_some() {
         return Err(AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("publish a higher version"));
     }
+    app.health.disk.admit(&app.config, "upload")?;
     let target = staging(app, name).join(path);
     let folder = target.parent().ok_or_else(|| AppError::internal("a path without a folder"))?;
     tokio::fs::create_dir_all(folder).await?;
     let part = target.with_extension("part");
     let mut file = tokio::fs::File::create(&part).await?;
     let limit = if is_artifact_path(path) { ARTIFACT_MAX } else { BYTES_MAX as u64 };
-    let mut size = 0u64;
+    let (mut size, mut looked_at) = (0u64, 0u64);
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|e| AppError::new(Code::Invalid, format!("the upload broke off: {e}")))?;
         size += chunk.len() as u64;
@@ -67,7 +70,18 @@ where
             tokio::fs::remove_file(&part).await.ok();
             return Err(AppError::new(Code::TooLarge, format!("{path} has more than {limit} bytes")));
         }
-        file.write_all(&chunk).await?;
+        looked_at += chunk.len() as u64;
+        if looked_at >= LOOK_EVERY {
+            looked_at = 0;
+            if let Err(full) = app.health.disk.admit(&app.config, "upload") {
+                tokio::fs::remove_file(&part).await.ok();
+                return Err(full);
+            }
+        }
+        if let Err(e) = file.write_all(&chunk).await {
+            tokio::fs::remove_file(&part).await.ok();
+            return Err(e.into());
+        }
     }
     file.sync_all().await?;
     Ok(tokio::fs::rename(&part, &target).await?)
@@ -275,6 +289,7 @@ pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
         let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?).map_err(AppError::internal)?;
         return if record.made(&manifest) { commit(app, name, &published).await } else { Err(taken()) };
     }
+    app.health.disk.admit(&app.config, "release")?;
     tokio::fs::create_dir_all(app.outbox()).await?;
     let out = new_id("signing");
     approvals::have_signed(app, build, &out).await?;

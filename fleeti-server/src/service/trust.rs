@@ -6,8 +6,9 @@ use crate::app::{App, AppRef, now_s};
 use crate::config::Pki;
 use crate::db::{self, Db};
 use crate::error::AppError;
-use crate::service::{notice, revocation, signing};
+use crate::service::{health, notice, revocation, signing};
 use base64::Engine;
+use bytes::Bytes;
 use fleeti_core::wire::api::{ImportBundle, Intermediate, SwitchIssuer, TrustStatus};
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_core::wire::problem::Code;
@@ -113,7 +114,8 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
         ))
     });
     let left_out = makers.left_out().iter().map(|(file, problem)| format!("tpm-makers/{file} cannot be read and is left out: {problem}"));
-    app.trust.load().warnings(now_s).into_iter().chain(lists).chain(left_out).collect()
+    let missing = health::warnings(app).into_iter();
+    missing.chain(app.trust.load().warnings(now_s)).chain(lists).chain(left_out).collect()
 }
 
 /// What counts, by the newest bundle, or, before the first, by the `public` folder.
@@ -171,7 +173,7 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
     if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
         return Err(AppError::new(Code::Conflict, "the root's revocation list has ended").hint("make a new one: `fleeti pki root crl`"));
     }
-    let _alone = app.list.lock().await;
+    let _alone = app.lists.alone.lock().await;
     if db::trust::newest(app.db.pool()).await?.is_some_and(|newest| newest == import.bundle) {
         take_up(app).await?;
         return status(app).await;
@@ -234,7 +236,7 @@ pub async fn switch(app: &AppRef, order: &SwitchIssuer) -> Result<TrustStatus, A
 }
 
 async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
-    let _alone = app.list.lock().await;
+    let _alone = app.lists.alone.lock().await;
     let trust = app.trust.load_full();
     let found = trust.accepted.iter().find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
     let hint = "`fleeti pki bundle show` has them";
@@ -260,8 +262,7 @@ async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus
 async fn take_up(app: &App) -> Result<(), AppError> {
     app.trust.store(Arc::new(load(&app.db, &app.pki).await?));
     revocation::swap_lists(app).await?;
-    let identity = crate::server::identity(app).await.map_err(AppError::internal)?;
-    app.tls.renew(identity).map_err(AppError::internal)?;
+    crate::server::renew_identity(app).await.map_err(AppError::internal)?;
     notice::tell(app).await;
     Ok(())
 }
@@ -274,13 +275,20 @@ async fn keys(app: &App) -> Result<Vec<String>, AppError> {
     }
 }
 
+async fn keys_or_none(app: &App) -> Vec<String> {
+    let found = keys(app).await;
+    app.health.signer(found.is_ok(), app.now_s());
+    found.unwrap_or_default()
+}
+
 /// Which intermediates count, and who knows.
 ///
 /// # Errors
-/// When the database or the signer does not answer.
+/// When the database does not answer.
 pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
     let trust = app.trust.load_full();
-    let keys = keys(app).await?;
+    // What is known is shown without the signer as well; that it is away is among the warnings.
+    let keys = if app.health.is_signer_away() { vec![] } else { keys_or_none(app).await };
     let (devices, devices_with_it) = db::trust::taken(app.db.pool(), trust.version()).await?;
     let shown = |a: &Accepted| Intermediate {
         purpose: a.purpose.as_str().to_owned(),
@@ -311,7 +319,7 @@ pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
 /// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first one, which had no other
 /// name once.
 #[must_use]
-pub fn revocation_list(app: &App, issuer: &str) -> Option<Vec<u8>> {
+pub fn revocation_list(app: &App, issuer: &str) -> Option<Bytes> {
     if issuer == "device" {
         return app.tls.revocation_list(&bundle::names(&app.pki.device_ca).ok()?.1);
     }

@@ -39,7 +39,14 @@ pub struct Vault {
     tickets: Mutex<HashMap<DeviceId, Ticket>>,
     /// Whose recovery key somebody has seen: they are told to make another one.
     shown: Mutex<HashSet<DeviceId>>,
+    /// Since when, and how often a device was given secrets.
+    given: Mutex<HashMap<DeviceId, (Instant, u32)>>,
 }
+
+/// So often a device is given secrets within [`GIVEN_S`]: once a boot is what it needs, and each time is in the audit log.
+const GIVEN_MAX: u32 = 5;
+/// Seconds.
+const GIVEN_S: u64 = 600;
 
 type Ticket = (String, Instant);
 
@@ -53,6 +60,7 @@ impl Vault {
             versions: ArcSwap::from_pointee(db::vault::versions(db.pool()).await?),
             tickets: Mutex::default(),
             shown: Mutex::new(db::vault::shown(db.pool()).await?),
+            given: Mutex::default(),
         })
     }
 
@@ -82,6 +90,25 @@ impl Vault {
     /// Nothing was given for it: it is good again, unless there is a newer one.
     fn put_back(&self, device: &DeviceId, ticket: Ticket) {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_insert(ticket);
+    }
+
+    /// Counts that a device is given secrets.
+    fn count(&self, device: &DeviceId) -> Result<(), AppError> {
+        let mut all = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_s = |began: Instant| GIVEN_S.saturating_sub(began.elapsed().as_secs());
+        if all.len() >= TICKETS_MAX {
+            all.retain(|_, (began, _)| left_s(*began) > 0);
+        }
+        let (began, count) = all.entry(device.clone()).or_insert_with(|| (Instant::now(), 0));
+        if left_s(*began) == 0 {
+            (*began, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        if *count > GIVEN_MAX {
+            let text = format!("the secrets of its fleet were given to this device {GIVEN_MAX} times in {} minutes", GIVEN_S / 60);
+            return Err(AppError::new(Code::TooMany, text).retry_after(left_s(*began)));
+        }
+        Ok(())
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, HashSet<DeviceId>> {
@@ -192,7 +219,7 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
     let Some(shown_s) = row.and_then(|r| r.status.shown_s) else { return Ok(()) };
     let mut tx = app.db.write().await?;
     let is_ordered = commands::is_ordered(&mut tx, device, Order::NewRecoveryKey, shown_s).await?;
-    if is_ordered || commands::pending_count(&mut tx, device).await? >= commands::PENDING_MAX {
+    if is_ordered || commands::pending_count(&mut tx, device, now_s()).await? >= commands::PENDING_MAX {
         return Ok(());
     }
     super::commands::put(app, &mut tx, device, &CreateCommand { order: Order::NewRecoveryKey, valid_s: ORDER_S }).await?;
@@ -294,7 +321,8 @@ pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket
 /// The secrets of a device's fleet, for its ticket.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a ticket that is none, or a device that has not proved enough.
+/// [`Code::Forbidden`] for a ticket that is none, or a device that has not proved enough; [`Code::TooMany`] for one that wants them
+/// again and again.
 pub async fn give(app: &App, device: &DeviceId, ticket: &Secret) -> Result<Secrets, AppError> {
     let taken = app.vault.redeem(device, ticket).ok_or_else(no_ticket)?;
     let given = given(app, device).await;
@@ -311,6 +339,7 @@ fn no_ticket() -> AppError {
 async fn given(app: &App, device: &DeviceId) -> Result<Secrets, AppError> {
     // Looked at again: what is asked may have changed since the ticket was made.
     let fleet = admitted(app, device).await?.ok_or_else(no_ticket)?;
+    app.vault.count(device)?;
     let (version, secrets) = db::vault::wrapped_secrets(app.db.pool(), &fleet).await?;
     let asked = Request::GiveSecrets { device: device.clone(), fleet, secrets };
     match signing::ask(&app.signer, asked).await? {

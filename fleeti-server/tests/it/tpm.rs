@@ -1,7 +1,7 @@
 //! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and everybody who would like
 //! a certificate in their name.
 
-use crate::attestation::{Machine, world};
+use crate::attestation::{Machine, world, world_with};
 use crate::world::World;
 use fleeti_agent_parts::*;
 use fleeti_core::canonical::sha256_hex;
@@ -12,8 +12,11 @@ use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, ProvedRenewReques
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_server::app::now_s;
+use fleeti_server::clock::Clock;
 use fleeti_testkit::tpm::{Maker, serve_helper};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What these tests need of the agent.
 mod fleeti_agent_parts {
@@ -226,14 +229,17 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
 #[actix_web::test]
 async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate() {
     let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
+    let ahead = Arc::new(AtomicU64::new(0));
+    let moved = Arc::clone(&ahead);
+    let world = world_with(&maker, |config| config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))).await;
     let (mine, other) = (machine(&maker), machine(&maker));
     let key = Key::new(&mine);
     let enrolled = enroll(&world, &mine, &key, &world.token().await).await.unwrap();
     let device = &enrolled.device;
     let theirs = enroll(&world, &other, &Key::new(&other), &world.token().await).await.unwrap();
 
-    // Root on the device would like a key that it can take along.
+    // Its certificate is to be renewed by now. Root on the device would like a key that it can take along.
+    ahead.store(15 * 86_400, Ordering::SeqCst);
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
     let mut with_certificate = Channel::open(&world.url(""), tls(&world, &enrolled, &key)).await.unwrap();
     let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: None };

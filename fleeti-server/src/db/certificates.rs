@@ -1,0 +1,199 @@
+//! Certificates of devices, and the keys that they are over.
+
+use super::devices::{Certified, reason};
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::api::RevocationReason;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{QueryBuilder, Sqlite};
+use std::collections::HashMap;
+
+/// A device's certificate, PEM.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
+    let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
+    Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
+}
+
+/// Whether a key of the device was in its TPM once.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
+    Ok(found == Some(1))
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    key_sha256: String,
+    serial: String,
+    pem: String,
+    sha256: String,
+    not_after_s: i64,
+    issuer: String,
+}
+
+impl From<Row> for Certified {
+    fn from(row: Row) -> Self {
+        Self {
+            key_sha256: row.key_sha256,
+            serial: row.serial,
+            pem: row.pem,
+            certificate_sha256: row.sha256,
+            not_after_s: from_seconds(row.not_after_s),
+            issuer: row.issuer,
+            // It is kept with the device.
+            is_in_tpm: false,
+        }
+    }
+}
+
+/// The newest certificate of a device over a key, if it has not ended.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_key(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+    key_sha256: &str,
+    now_s: u64,
+) -> Result<Option<Certified>, AppError> {
+    let sql = "SELECT key_sha256, serial, pem, sha256, not_after_s, issuer FROM issued \
+               WHERE device = $1 AND key_sha256 = $2 AND not_after_s > $3 ORDER BY not_after_s DESC LIMIT 1";
+    let query = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(key_sha256).bind(seconds(now_s));
+    Ok(query.fetch_optional(connection).await?.map(Certified::from))
+}
+
+/// Where a device stands with its certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// Whether it is revoked.
+    pub is_revoked: bool,
+    /// SHA-256 of the key that it uses.
+    pub key_sha256: String,
+    /// SHA-256 of a key that a renewal brought, and that was not used yet.
+    pub next_key_sha256: Option<String>,
+    /// End of its newest certificate, Unix seconds.
+    pub not_after_s: u64,
+    /// Certificates that were given out since it used its key first.
+    pub successors: u32,
+    /// When the last of them was, Unix seconds.
+    pub successor_s: u64,
+}
+
+/// Where a device stands with its certificates.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Standing>, AppError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        fleet: String,
+        revoked_s: Option<i64>,
+        key_sha256: String,
+        next_key_sha256: Option<String>,
+        certificate_not_after_s: i64,
+        successors: i64,
+        successor_s: i64,
+    }
+    let sql = "SELECT fleet, revoked_s, key_sha256, next_key_sha256, certificate_not_after_s, successors, successor_s \
+               FROM devices WHERE id = $1";
+    let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
+    row.map(|row| {
+        Ok(Standing {
+            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            is_revoked: row.revoked_s.is_some(),
+            key_sha256: row.key_sha256,
+            next_key_sha256: row.next_key_sha256,
+            not_after_s: from_seconds(row.certificate_not_after_s),
+            successors: u32::try_from(row.successors).unwrap_or(u32::MAX),
+            successor_s: from_seconds(row.successor_s),
+        })
+    })
+    .transpose()
+}
+
+/// Sets how many certificates were given out since the device used its key first, and when the last one was.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_successors(tx: &mut Tx<'_>, device: &DeviceId, successors: u32, at_s: u64) -> Result<(), AppError> {
+    let sql = "UPDATE devices SET successors = $2, successor_s = $3 WHERE id = $1";
+    sqlx::query(sql).bind(device.as_str()).bind(successors).bind(seconds(at_s)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Takes back a certificate that nobody has used, because another one replaces it: its key is nobody's any more.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn supersede(tx: &mut Tx<'_>, device: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
+    for sql in [
+        "INSERT OR IGNORE INTO superseded (device, not_after_s, serial, issuer) \
+         SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2",
+        "DELETE FROM issued WHERE device = $1 AND key_sha256 = $2",
+        "DELETE FROM device_keys WHERE device = $1 AND key_sha256 = $2",
+    ] {
+        sqlx::query(sql).bind(device.as_str()).bind(key_sha256).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// The devices that keys belong to, by the key's SHA-256.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn owners(connection: &mut SqliteConnection, keys: &[&str]) -> Result<HashMap<String, String>, AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT key_sha256, device FROM device_keys WHERE key_sha256 IN (");
+    let mut list = query.separated(", ");
+    for key in keys {
+        list.push_bind(*key);
+    }
+    query.push(")");
+    let rows: Vec<(String, String)> = query.build_query_as().fetch_all(connection).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// A certificate of a revoked device: serial, when, why.
+pub type RevokedCertificate = (String, u64, RevocationReason);
+
+/// Every certificate of a revoked device that has not ended and is by this intermediate.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoked(pool: &SqlitePool, issuer: &str, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
+    let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
+               WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 AND i.issuer IN ($2, '') \
+               UNION ALL SELECT s.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN superseded s ON s.device = d.id \
+               WHERE d.revoked_s IS NOT NULL AND s.not_after_s >= $1 AND s.issuer IN ($2, '') ORDER BY 2, 1";
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
+    rows.into_iter().map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?))).collect()
+}
+
+/// Deletes some of what has ended: certificates, but the newest of each device, and the keys of those that are gone, but of revoked
+/// devices. Gives how many rows went.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, AppError> {
+    let mut gone = 0;
+    for sql in [
+        "DELETE FROM device_keys WHERE key_sha256 IN (SELECT i.key_sha256 FROM issued i JOIN devices d ON d.id = i.device \
+         WHERE i.not_after_s < $1 AND i.serial <> d.serial AND d.revoked_s IS NULL \
+         AND i.key_sha256 NOT IN (d.key_sha256, COALESCE(d.next_key_sha256, '')) ORDER BY i.not_after_s LIMIT $2)",
+        "DELETE FROM issued WHERE rowid IN (SELECT i.rowid FROM issued i JOIN devices d ON d.id = i.device \
+         WHERE i.not_after_s < $1 AND i.serial <> d.serial ORDER BY i.not_after_s LIMIT $2)",
+        "DELETE FROM superseded WHERE (device, not_after_s, serial) IN \
+         (SELECT device, not_after_s, serial FROM superseded WHERE not_after_s < $1 LIMIT $2)",
+    ] {
+        gone += sqlx::query(sql).bind(seconds(now_s)).bind(limit).execute(&mut **tx).await?.rows_affected();
+    }
+    Ok(gone)
+}

@@ -1,0 +1,167 @@
+//! When a device's certificate is renewed, and how often: a certificate is given out once in the window of the one in use, and a few
+//! times more, because answers are lost and devices lose what they have just made. So whoever holds a certificate and asks without
+//! end gets the same one, or is told when to come back, and nothing grows by it.
+
+use crate::app::App;
+use crate::db::certificates::{self, Standing};
+use crate::db::devices::Certified;
+use crate::error::AppError;
+use crate::service::enrollment::window_of;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::problem::Code;
+
+/// Certificates at once for one window: the renewal, and two whose answers were lost together with their keys.
+pub const SUCCESSORS_MAX: u32 = 3;
+/// After that, one in this time.
+pub const AGAIN_S: u64 = 86_400;
+
+/// What a device gets that asks for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// The certificate that it has over this key.
+    Again,
+    /// A new one.
+    New,
+    /// Nothing before this moment, Unix seconds.
+    From(u64),
+}
+
+impl Standing {
+    /// What the device gets for a key, now.
+    #[must_use]
+    pub fn due(&self, key_sha256: &str, now_s: u64) -> Due {
+        let newest = self.next_key_sha256.as_deref().unwrap_or(&self.key_sha256);
+        let start_s = window_of(self.not_after_s).start_s;
+        if newest == key_sha256 && now_s < start_s {
+            return Due::Again;
+        }
+        // The newest one is in use, and good for a while.
+        if self.next_key_sha256.is_none() && now_s < start_s {
+            return Due::From(start_s);
+        }
+        let again_s = self.successor_s.saturating_add(AGAIN_S);
+        if self.successors < SUCCESSORS_MAX || now_s >= again_s { Due::New } else { Due::From(again_s) }
+    }
+}
+
+/// What [`begin`] found.
+pub enum Begun {
+    /// The certificate that there is.
+    Again(Certified),
+    /// One may be signed; [`give_back`] when it is not.
+    New(Standing),
+}
+
+/// Looks whether a device may have a certificate over a key, and counts it before anything is signed: many may ask at once.
+///
+/// # Errors
+/// [`Code::TooMany`] before it is due; [`Code::Forbidden`] for a revoked device, or a key of another one; [`Code::NotFound`].
+pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Begun, AppError> {
+    let now_s = app.now_s();
+    let mut tx = app.db.write().await?;
+    let found = certificates::standing(&mut tx, device).await?;
+    let standing = found.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    if standing.is_revoked {
+        return Err(AppError::new(Code::Forbidden, "this device is revoked"));
+    }
+    if certificates::owners(&mut tx, &[key_sha256]).await?.get(key_sha256).is_some_and(|owner| owner != device.as_str()) {
+        return Err(foreign_key());
+    }
+    match standing.due(key_sha256, now_s) {
+        Due::From(at_s) => return Err(early(device, at_s, now_s)),
+        Due::Again => {
+            if let Some(certified) = certificates::of_key(&mut tx, device, key_sha256, now_s).await? {
+                return Ok(Begun::Again(certified));
+            }
+        }
+        Due::New => {}
+    }
+    certificates::set_successors(&mut tx, device, standing.successors.saturating_add(1), now_s).await?;
+    tx.commit().await?;
+    Ok(Begun::New(standing))
+}
+
+/// Nothing came of it: it does not count.
+pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
+    let given = async {
+        let mut tx = app.db.write().await?;
+        certificates::set_successors(&mut tx, device, standing.successors, standing.successor_s).await?;
+        Ok::<_, AppError>(tx.commit().await?)
+    };
+    if let Err(e) = given.await {
+        tracing::warn!("{device}: a renewal that failed counts: {e}");
+    }
+}
+
+/// Keeps a new certificate. One that it replaces before anybody has used it is taken back.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a device that was revoked meanwhile, or a key that became another one's.
+pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result<(), AppError> {
+    let mut tx = app.db.write().await?;
+    let standing = certificates::standing(&mut tx, device).await?.filter(|s| !s.is_revoked);
+    let standing = standing.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
+    let key = certified.key_sha256.as_str();
+    if certificates::owners(&mut tx, &[key]).await?.get(key).is_some_and(|owner| owner != device.as_str()) {
+        return Err(foreign_key());
+    }
+    if let Some(unused) = standing.next_key_sha256.as_deref().filter(|unused| *unused != key) {
+        certificates::supersede(&mut tx, device, unused).await?;
+    }
+    crate::db::devices::upsert(&mut tx, &[(device, &standing.fleet, certified)], app.now_s()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What whoever comes with another device's key is told.
+pub(super) fn foreign_key() -> AppError {
+    AppError::new(Code::Forbidden, "this key is another device's, or was")
+        .hint("make a new key: a device's key is never used for a second device")
+}
+
+fn early(device: &DeviceId, at_s: u64, now_s: u64) -> AppError {
+    let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    let at = at.map_or_else(|| format!("{at_s} (Unix seconds)"), |at| at.to_string());
+    AppError::new(Code::TooMany, format!("the certificate of {device} is not due: the next one is given out from {at} on"))
+        .hint("keep the certificate that the device has, or ask with the same key again")
+        .retry_after(at_s.saturating_sub(now_s))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1_800_000_000;
+    const DAY_S: u64 = 86_400;
+
+    fn standing(age_days: u64, next: Option<&str>, successors: u32) -> Standing {
+        Standing {
+            fleet: "demo".parse().unwrap(),
+            is_revoked: false,
+            key_sha256: "first".into(),
+            next_key_sha256: next.map(str::to_owned),
+            not_after_s: NOW_S + (30 - age_days) * DAY_S,
+            successors,
+            successor_s: NOW_S,
+        }
+    }
+
+    #[test]
+    fn a_fresh_certificate_is_given_again_for_its_key_and_another_key_waits() {
+        let fresh = standing(0, None, 0);
+        assert_eq!(fresh.due("first", NOW_S), Due::Again);
+        assert_eq!(fresh.due("other", NOW_S), Due::From(NOW_S + 10 * DAY_S));
+        assert_eq!(fresh.due("other", NOW_S + 10 * DAY_S), Due::New);
+        assert_eq!(fresh.due("first", NOW_S + 10 * DAY_S), Due::New);
+        assert_eq!(fresh.due("other", NOW_S + 400 * DAY_S), Due::New, "out of the drawer");
+    }
+
+    #[test]
+    fn a_few_answers_may_be_lost_and_then_one_a_day() {
+        let lost = |n| standing(0, Some("next"), n);
+        assert_eq!(lost(1).due("next", NOW_S), Due::Again);
+        assert_eq!([lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)], [Due::New, Due::New]);
+        assert_eq!(lost(3).due("other", NOW_S), Due::From(NOW_S + AGAIN_S));
+        assert_eq!(lost(3).due("other", NOW_S + AGAIN_S), Due::New);
+        assert_eq!(lost(u32::MAX).due("other", NOW_S + AGAIN_S), Due::New);
+    }
+}

@@ -1,0 +1,96 @@
+//! What builds and uploads leave on the disk is kept for a while, and then makes room: the newest builds, those that a release was
+//! made of, and uploads that somebody is still at.
+
+use crate::app::{App, AppRef};
+use crate::db;
+use crate::error::AppError;
+use fleeti_core::wire::api::Event;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Builds whose files are kept beside those that a release was made of: the newest.
+    pub builds: u32,
+    /// An upload that nobody has touched for so long, seconds, is given up.
+    pub upload_s: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { builds: 20, upload_s: 7 * 86_400 }
+    }
+}
+
+/// Makes room every hour until the task is ended.
+pub async fn run(app: AppRef) {
+    loop {
+        if let Err(e) = make_room(&app).await {
+            tracing::warn!("old builds and uploads were not removed: {e}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Removes what is not kept any more; how many builds and uploads went.
+///
+/// # Errors
+/// When the database does not answer, or a folder cannot be removed.
+pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
+    let kept = app.config.retention;
+    let old = db::builds::beyond(app.db.pool(), kept.builds).await?;
+    for id in &old {
+        let folder = app.config.data.join("builds").join(id);
+        remove(folder).await?;
+        db::builds::files_removed(app.db.writer(), id).await?;
+        tracing::info!("{id}: its files are removed; {} newer builds are kept", kept.builds);
+        app.publish(Event::Build { id: id.clone() });
+    }
+    let staging = app.outbox();
+    let given_up = tokio::task::spawn_blocking(move || uploads_since(&staging, kept.upload_s)).await.map_err(AppError::internal)??;
+    for folder in &given_up {
+        tracing::info!("{}: nobody goes on with this upload, and it is removed", folder.display());
+        remove(folder.clone()).await?;
+    }
+    Ok((old.len(), given_up.len()))
+}
+
+async fn remove(folder: PathBuf) -> Result<(), AppError> {
+    match tokio::fs::remove_dir_all(&folder).await {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Uploads that nobody has touched for so long. What the signer leaves there is swept elsewhere.
+fn uploads_since(staging: &Path, s: u64) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(staging) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries?,
+    };
+    let mut old = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let is_upload = path.file_name().is_some_and(|name| name.to_string_lossy().contains('@'));
+        if is_upload && touched(&path)?.elapsed().is_ok_and(|age| age.as_secs() >= s) {
+            old.push(path);
+        }
+    }
+    Ok(old)
+}
+
+/// When something in a folder was written last.
+fn touched(folder: &Path) -> std::io::Result<SystemTime> {
+    let mut last = std::fs::symlink_metadata(folder)?.modified()?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_folder = entry.file_type()?.is_dir();
+        last = last.max(if is_folder { touched(&entry.path())? } else { entry.metadata()?.modified()? });
+    }
+    Ok(last)
+}
