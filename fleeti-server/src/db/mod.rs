@@ -81,7 +81,15 @@ impl Db {
     /// # Errors
     /// When the database does not answer.
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+        match self.writer.begin_with("BEGIN IMMEDIATE").await {
+            // SQLite rolls back by itself when the disk is full, and the driver takes that for a broken connection, for ever. There is
+            // one connection that writes, so it is opened again.
+            Err(sqlx::Error::WorkerCrashed | sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.close().await.ok();
+                self.writer.begin_with("BEGIN IMMEDIATE").await
+            }
+            begun => begun,
+        }
     }
     /// For a statement that writes and is a transaction of its own.
     #[must_use]

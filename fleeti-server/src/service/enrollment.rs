@@ -59,7 +59,7 @@ pub(super) async fn issue(
         return Err(AppError::new(Code::Invalid, format!("ek_sha256 is {ek:?}, not 64 lower-case hexadecimal digits")));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
-    let expires_s = now_s() + u64::from(valid_s);
+    let expires_s = app.now_s() + u64::from(valid_s);
     let reserved = reservation.map(|r| (r.device, r.ek_sha256));
     db::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved).await?;
     Ok(Enrollment { record: record(app, addresses, token), expires_s })

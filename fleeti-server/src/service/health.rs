@@ -104,6 +104,10 @@ pub async fn look(app: &App) {
         app.health.acts.store(acts, Ordering::SeqCst);
     }
     app.health.disk.look(&app.config);
+    // A connection that a full disk has broken is opened again, also where nobody else writes.
+    if let Err(e) = app.db.write().await {
+        tracing::warn!("the database takes no changes: {e}");
+    }
 }
 
 /// Looks again and again until the task is ended, and says what it finds: at once what is new, and the rest every hour.

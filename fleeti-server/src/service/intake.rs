@@ -1,7 +1,7 @@
 //! Devices that come with a token. Those that come while others are served are served together: one look at the database,
 //! one batch for the signer, one commit.
 
-use crate::app::{App, AppRef, new_id, now_s};
+use crate::app::{App, AppRef, new_id};
 use crate::db::devices::Certified;
 use crate::db::enrollments::EnrollmentRow;
 use crate::db::tpms::Bound;
@@ -78,7 +78,7 @@ pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppErro
     }
     let sha256 = sha256_hex(token.as_bytes());
     let found = db::enrollments::find(&mut *app.db.pool().acquire().await?, &[&sha256]).await?;
-    if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < now_s()) {
+    if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < app.now_s()) {
         return Err(refused());
     }
     Ok(sha256)
@@ -143,22 +143,30 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
     let known = db::enrollments::find(&mut *app.db.writer().acquire().await?, &tokens).await?;
     let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
     let owners = db::certificates::owners(&mut *app.db.pool().acquire().await?, &keys).await?;
+    let mut seen_keys = HashSet::new();
+    let has_foreign_key: Vec<_> = applicants
+        .iter()
+        .map(|a| {
+            let own = known.get(&a.token_sha256).and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
+            let is_anothers = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
+            // Of two with one key the second one is too late.
+            is_anothers | !seen_keys.insert(a.key_sha256.as_str())
+        })
+        .collect();
     // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.
     let mut seen = HashSet::new();
-    let signed = join_all(applicants.iter().map(|a| {
-        // One token of one key in a batch: the second one comes again and finds what became of the first.
-        let is_first = seen.insert(a.token_sha256.as_str()) & seen.insert(a.key_sha256.as_str());
-        let (row, owner) = (known.get(&a.token_sha256), owners.get(&a.key_sha256));
+    let signed = join_all(applicants.iter().zip(&has_foreign_key).map(|(a, has_foreign_key)| {
+        let is_first = seen.insert(a.token_sha256.as_str());
+        let (row, is_known) = (known.get(&a.token_sha256), owners.contains_key(&a.key_sha256));
         async move {
             let minted = new_id("dev").parse().map_err(AppError::internal)?;
+            // Twice in one batch: the second one comes again and finds what became of the first.
             let admitted = if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
-            if owner.is_some_and(|owner| owner != admitted.device.as_str()) {
+            if *has_foreign_key {
                 return Err(renewal::foreign_key());
             }
             // Its answer was lost: nothing is signed, and nothing grows, however often it asks.
-            if owner.is_some()
-                && let Some(certified) = again(app, &admitted.device, a, now).await?
-            {
+            if is_known && let Some(certified) = again(app, &admitted.device, a, now).await? {
                 return Ok(Signed { device: admitted.device, certified, is_new: false });
             }
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
@@ -168,7 +176,7 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         }
     }))
     .await;
-    keep(app, applicants, known, signed, now).await
+    keep(app, applicants, known, (signed, &has_foreign_key), now).await
 }
 
 /// A certificate for an applicant.
@@ -192,7 +200,7 @@ async fn keep(
     app: &App,
     applicants: &[Applicant],
     mut known: HashMap<String, EnrollmentRow>,
-    signed: Vec<Result<Signed, AppError>>,
+    (signed, has_foreign_key): (Vec<Result<Signed, AppError>>, &[bool]),
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
@@ -223,10 +231,16 @@ async fn keep(
         .collect();
     // The transaction holds the write lock, so nobody else binds one of these TPMs meanwhile.
     let mut taken = Vec::new();
-    for (applicant, result) in applicants.iter().zip(&mut good) {
-        let (Some(tpm), Ok((admitted, ..))) = (&applicant.tpm, &result) else { continue };
+    for ((applicant, result), has_foreign_key) in applicants.iter().zip(&mut good).zip(has_foreign_key) {
+        let Some(tpm) = &applicant.tpm else { continue };
+        // A key that another device has, in a TPM that another device has, is one alarm more.
+        let device = match &result {
+            Ok((admitted, ..)) => admitted.device.clone(),
+            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(AppError::internal)?,
+            Err(_) => continue,
+        };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
-        if is_twice || tpms::is_taken(&mut tx, &admitted.device, &tpm.row).await? {
+        if is_twice || tpms::is_taken(&mut tx, &device, &tpm.row).await? {
             taken.push((format!("token {}", &applicant.token_sha256[..16]), &tpm.row));
             *result = Err(tpm::other());
         }
