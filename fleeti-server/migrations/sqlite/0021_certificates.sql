@@ -25,7 +25,7 @@ INSERT OR IGNORE INTO device_keys (key_sha256, device) SELECT key_sha256, id FRO
 INSERT OR IGNORE INTO device_keys (key_sha256, device)
     SELECT next_key_sha256, id FROM devices WHERE next_key_sha256 IS NOT NULL ORDER BY created_s, id;
 
--- Certificates that were given out since the key in use was used first, and when the last one was.
+-- New certificates that renewals brought lately, and when the last one was.
 ALTER TABLE devices ADD COLUMN successors BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE devices ADD COLUMN successor_s BIGINT NOT NULL DEFAULT 0;
 -- What the server has noticed of clients that take turns with the device's certificate, in words.

@@ -82,7 +82,7 @@ pub struct Standing {
     pub next_key_sha256: Option<String>,
     /// End of its newest certificate, Unix seconds.
     pub not_after_s: u64,
-    /// Certificates that were given out since it used its key first.
+    /// New certificates that were given out lately.
     pub successors: u32,
     /// When the last of them was, Unix seconds.
     pub successor_s: u64,
@@ -120,7 +120,7 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
     .transpose()
 }
 
-/// Sets how many certificates were given out since the device used its key first, and when the last one was.
+/// Sets how many new certificates were given out lately, and when the last one was.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -110,8 +110,7 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
          certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
-         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END, \
-         successors = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN 0 ELSE devices.successors END",
+         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
     let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) ");
@@ -256,7 +255,7 @@ pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppErr
 /// When the database does not answer.
 pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm), \
-               successors = 0, clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
+               clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
     Ok(sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?.rows_affected() == 1)
 }
 

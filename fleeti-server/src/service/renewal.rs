@@ -10,9 +10,9 @@ use crate::service::enrollment::window_of;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 
-/// Certificates at once for one window: the renewal, and two whose answers were lost together with their keys.
+/// Certificates for one device within [`AGAIN_S`]: the renewal, and two whose answers were lost together with their keys.
 pub const SUCCESSORS_MAX: u32 = 3;
-/// After that, one in this time.
+/// Seconds.
 pub const AGAIN_S: u64 = 86_400;
 
 /// What a device gets that asks for a certificate.
@@ -76,7 +76,9 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Beg
         }
         Due::New => {}
     }
-    certificates::set_successors(&mut tx, device, standing.successors.saturating_add(1), now_s).await?;
+    let is_first = now_s >= standing.successor_s.saturating_add(AGAIN_S);
+    let count = if is_first { 1 } else { standing.successors.saturating_add(1) };
+    certificates::set_successors(&mut tx, device, count, now_s).await?;
     tx.commit().await?;
     Ok(Begun::New(standing))
 }
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_answers_may_be_lost_and_then_one_a_day() {
+    fn a_few_answers_may_be_lost_in_a_day() {
         let lost = |n| standing(0, Some("next"), n);
         assert_eq!(lost(1).due("next", NOW_S), Due::Again);
         assert_eq!([lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)], [Due::New, Due::New]);
