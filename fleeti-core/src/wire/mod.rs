@@ -1,12 +1,15 @@
 //! What is said on the wire, once for server, agent, client, CLI and Python.
 //!
-//! [`mqtt`] is the table of topics and their payloads, [`device`] what a device and the server tell each
-//! other, [`api`] the HTTP API for people and automation ([`trust`]: what counts and who agrees), [`attestation`] what a TPM says and what it means, [`vault`] secrets and recovery keys, [`worker`] build workers, [`problem`] its errors (RFC 9457).
+//! [`mqtt`] is the table of topics and their payloads, [`packet`] reads and writes MQTT itself, [`device`] what a device and the
+//! server tell each other, [`api`] the HTTP API for people and automation ([`trust`]: what counts and who agrees), [`attestation`]
+//! what a TPM says and what it means, [`vault`] secrets and recovery keys, [`worker`] build workers, [`problem`] its errors
+//! (RFC 9457).
 
 pub mod api;
 pub mod attestation;
 pub mod device;
 pub mod mqtt;
+pub mod packet;
 pub mod problem;
 pub mod trust;
 pub mod vault;

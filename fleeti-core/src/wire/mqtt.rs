@@ -37,6 +37,10 @@ pub const PAYLOAD_MAX: usize = 64 * 1024;
 /// Largest MQTT packet in either direction, bytes.
 pub const PACKET_MAX: usize = PAYLOAD_MAX + 1024;
 
+/// MQTT's name in TLS ALPN (RFC 7301; the IANA registry of ALPN protocol ids). A client that offers it on the HTTPS device port
+/// speaks MQTT there, so that a network has to let one port through only.
+pub const ALPN_MQTT: &[u8] = b"mqtt";
+
 const PREFIX: &str = "fleeti/v1/";
 
 impl Up {
@@ -58,8 +62,14 @@ impl Up {
     /// Which of this device's topics `topic` is; `None` for everything else, whosever it is.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.topic(device) == topic)
+        let leaf = own(topic, device)?.strip_prefix("up/")?;
+        Self::ALL.into_iter().find(|t| t.leaf() == leaf)
     }
+}
+
+/// What follows `fleeti/v1/{device}/`, without a copy: every message comes by here.
+fn own<'a>(topic: &'a str, device: &DeviceId) -> Option<&'a str> {
+    topic.strip_prefix(PREFIX)?.strip_prefix(device.as_str())?.strip_prefix('/')
 }
 
 impl Down {
@@ -87,7 +97,8 @@ impl Down {
     /// Which of this device's topics `topic` is; `None` for everything else, wildcards included.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.topic(device) == topic)
+        let leaf = own(topic, device)?.strip_prefix("down/")?;
+        Self::ALL.into_iter().find(|t| t.leaf() == leaf)
     }
 }
 
