@@ -3,6 +3,7 @@
 use crate::config::{Config, Pki};
 use crate::db::{Db, Tx};
 use crate::error::AppError;
+use crate::gateway::conduct::Conducts;
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
@@ -64,8 +65,10 @@ pub struct App {
     pub lists: Lists,
     /// What the server lacks.
     pub health: Health,
-    /// Which devices hold a persistent MQTT session.
+    /// What outlasts MQTT connections.
     pub sessions: Sessions,
+    /// What devices did lately that has limits.
+    pub conducts: Conducts,
     /// When what devices may fetch has changed.
     pub grants: Grants,
     /// Manifests and signatures of releases that are asked for.

@@ -55,6 +55,8 @@ pub struct Config {
     pub mqtt: SocketAddr,
     /// DNS names and addresses that devices call the server by; the first is what enrollment records name.
     pub names: Vec<String>,
+    /// An HTTP proxy through which devices reach the server, as in `http://proxy.example:3128`, for enrollment records.
+    pub device_proxy: Option<String>,
     /// The agent that goes into images; beside the server's program by default.
     pub agent: Option<PathBuf>,
     /// Whether this process builds, as its own user. Otherwise workers do, which ask for builds over the API.
@@ -95,6 +97,15 @@ pub struct Limits {
     pub known_ms: u64,
     /// From one recovery key of a device to its next, seconds.
     pub recovery_key_s: u64,
+    /// MQTT packets of one device at once; beyond them it is read more slowly.
+    pub messages_burst: u32,
+    /// One more of them after this time, milliseconds.
+    pub message_interval_ms: u64,
+    /// Payloads of one device that are not what their topic says, at once; one more each half minute. The next one ends its
+    /// session (0x99).
+    pub invalid_messages: u32,
+    /// How long a device whose session was ended for that waits for the next one, milliseconds.
+    pub penalty_ms: u64,
 }
 
 impl Config {
@@ -108,6 +119,7 @@ impl Config {
             https: any,
             mqtt: any,
             names: vec!["localhost".into(), "127.0.0.1".into()],
+            device_proxy: None,
             agent: None,
             local_worker: true,
             signer: None,
@@ -125,6 +137,10 @@ impl Config {
                 proving_ms: 600_000,
                 known_ms: 60_000,
                 recovery_key_s: 30,
+                messages_burst: 200,
+                message_interval_ms: 200,
+                invalid_messages: 20,
+                penalty_ms: 10_000,
             },
         }
     }

@@ -162,6 +162,7 @@ impl Server {
             lists: revocation::Lists::default(),
             health: Health::default(),
             sessions: gateway::sessions::Sessions::default(),
+            conducts: gateway::conduct::Conducts::default(),
             grants: crate::app::Grants::default(),
             documents: crate::service::releases::DocumentCache::default(),
             facts: evidence::FactCache::default(),
@@ -242,12 +243,15 @@ impl Server {
 
     /// Ends every session, lets requests finish for a moment, and stops.
     pub async fn stop(self) {
-        self.app.hub.kick_all();
+        self.app.hub.close().await;
         for handle in &self.http {
             tokio::time::timeout(Duration::from_secs(5), handle.stop(true)).await.ok();
         }
         for task in self.tasks {
             task.abort();
+        }
+        if let Err(e) = gateway::sessions::flush(&self.app).await {
+            tracing::warn!("sessions: {e}");
         }
         self.app.db.close().await;
     }

@@ -14,6 +14,33 @@ use std::collections::BTreeMap;
 /// Longest text that a device may put into one field.
 pub const TEXT_MAX: usize = 4096;
 
+/// The longest text in JSON, bytes of UTF-8: no shorter than it is, and at most three times as long where it has escapes. Looks at
+/// every text, whatever field it is in, names of fields as well.
+///
+/// ```
+/// use fleeti_core::wire::device::longest_text;
+/// assert_eq!(longest_text(br#"{"detail": "a \" b", "n": 123456}"#), 6);
+/// ```
+#[must_use]
+pub fn longest_text(json: &[u8]) -> usize {
+    let (mut longest, mut bytes) = (0, json.iter());
+    while bytes.any(|b| *b == b'"') {
+        let mut length = 0;
+        while let Some(byte) = bytes.next() {
+            length += match byte {
+                b'"' => break,
+                b'\\' if bytes.next() == Some(&b'u') => {
+                    bytes.nth(3);
+                    3
+                }
+                _ => 1,
+            };
+        }
+        longest = longest.max(length);
+    }
+    longest
+}
+
 /// What a device is told at provisioning: where its server is and how to prove that it may enroll. One
 /// SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
 /// `/fleeti/enrollment.json`.
@@ -27,6 +54,9 @@ pub struct EnrollmentRecord {
     pub root_sha256: String,
     /// One-time token; a secret. Empty for a device that shows a code and waits until somebody enters it.
     pub token: String,
+    /// An HTTP proxy through which alone the device reaches the server, as in `http://proxy.example:3128`. It resolves names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 impl std::fmt::Debug for EnrollmentRecord {
@@ -479,8 +509,25 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_text_is_found_wherever_it_is() {
+        let long = "ä".repeat(3000);
+        for json in [json!({ "a": [{ "b": long }] }), json!({ long.as_str(): 1 }), json!(["x", long, "y"])] {
+            assert_eq!(longest_text(json.to_string().as_bytes()), 6000);
+        }
+        assert_eq!(longest_text(br#"["\\", "\u0041\u0042", 1234567890]"#), 6);
+        assert_eq!(longest_text(br#""not ended"#), 9);
+        assert_eq!((longest_text(b""), longest_text(b"1")), (0, 0));
+    }
+
+    #[test]
     fn the_token_is_not_in_the_debug_output_of_a_record() {
-        let record = EnrollmentRecord { https_url: "u".into(), mqtt_address: "m".into(), root_sha256: "r".into(), token: "s3cret".into() };
+        let record = EnrollmentRecord {
+            https_url: "u".into(),
+            mqtt_address: "m".into(),
+            root_sha256: "r".into(),
+            token: "s3cret".into(),
+            proxy: None,
+        };
         assert!(!format!("{record:?}").contains("s3cret"));
     }
 }

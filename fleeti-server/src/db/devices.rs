@@ -1,6 +1,7 @@
 //! Devices.
 
 use super::{Tx, from_seconds, seconds};
+use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
@@ -455,8 +456,18 @@ pub struct Admission {
     pub next_key_sha256: Option<String>,
     /// When it was revoked.
     pub revoked_s: Option<i64>,
-    /// 1 when it holds a persistent session.
-    pub mqtt_session: i64,
+    /// Until when its session lasts, Unix seconds; 0 without one.
+    pub mqtt_until_s: i64,
+    /// What the session has subscribed, as in [`Subscriptions::to_bits`].
+    pub mqtt_subscriptions: i64,
+}
+
+impl Admission {
+    /// What is kept of its MQTT session.
+    #[must_use]
+    pub fn session(&self) -> Stored {
+        Stored { until_s: from_seconds(self.mqtt_until_s), subscriptions: Subscriptions::from_bits(self.mqtt_subscriptions) }
+    }
 }
 
 /// What decides whether a device's MQTT session begins, and how.
@@ -464,16 +475,6 @@ pub struct Admission {
 /// # Errors
 /// When the database does not answer.
 pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
-    let sql = "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_session FROM devices WHERE id = $1";
+    let sql = "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions FROM devices WHERE id = $1";
     Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
-}
-
-/// Remembers whether the device holds a persistent MQTT session.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn set_session(tx: &mut Tx<'_>, id: &DeviceId, present: bool) -> Result<(), AppError> {
-    let sql = "UPDATE devices SET mqtt_session = $2 WHERE id = $1";
-    sqlx::query(sql).bind(id.as_str()).bind(i64::from(present)).execute(&mut **tx).await?;
-    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod commands;
 pub mod devices;
 pub mod enrollments;
+pub mod mqtt_sessions;
 pub mod pairings;
 pub mod releases;
 pub mod revisions;

@@ -4,9 +4,10 @@
 use crate::service::devices::TURNS_S;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
+use fleeti_core::wire::packet::Reason;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,22 @@ pub struct Handle {
     pub mail: Arc<Mail>,
     /// The session must end.
     pub kicked: CancellationToken,
+    reason: Arc<OnceLock<Reason>>,
     ended: CancellationToken,
+}
+
+impl Handle {
+    /// The first reason counts.
+    fn kick(&self, reason: Reason) {
+        self.reason.get_or_init(|| reason);
+        self.kicked.cancel();
+    }
+
+    /// Why the session was kicked.
+    #[must_use]
+    pub fn reason(&self, is_revoked: bool) -> Reason {
+        if is_revoked { Reason::NotAuthorized } else { self.reason.get().copied().unwrap_or(Reason::UnspecifiedError) }
+    }
 }
 
 /// What has come for a device since its session looked last.
@@ -64,6 +80,8 @@ pub struct Hub {
     sessions: Mutex<HashMap<DeviceId, Handle>>,
     counter: AtomicU64,
     turns: Mutex<HashMap<DeviceId, Turns>>,
+    is_closing: AtomicBool,
+    is_empty: Notify,
 }
 
 /// Removes the session from the hub when it ends, however it ends.
@@ -92,6 +110,9 @@ impl Drop for Registration<'_> {
         if sessions.get(&self.device).is_some_and(|h| h.number == self.handle.number) {
             sessions.remove(&self.device);
         }
+        if sessions.is_empty() {
+            self.hub.is_empty.notify_waiters();
+        }
         drop(sessions);
         self.handle.ended.cancel();
     }
@@ -102,17 +123,27 @@ impl Hub {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a session. The device's old one is kicked, and awaited, before the new one begins.
+    /// Registers a session. The device's old one is kicked, and awaited, before the new one begins. A kicked session waits for no
+    /// peer, so this takes as long as the database takes for what it was about to write.
     pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
-        let handle = Handle { number, mail: Arc::default(), kicked: CancellationToken::new(), ended: CancellationToken::new() };
+        let handle = Handle {
+            number,
+            mail: Arc::default(),
+            kicked: CancellationToken::new(),
+            reason: Arc::default(),
+            ended: CancellationToken::new(),
+        };
         let old = self.lock().insert(device.clone(), handle.clone());
+        if self.is_closing() {
+            handle.kick(Reason::ServerShuttingDown);
+        }
         let is_turn = old.as_ref().is_some_and(|old| !old.kicked.is_cancelled());
         let turns = if is_turn { self.count_turn(device) } else { 0 };
         let registration = Registration { hub: self, device: device.clone(), handle, turns };
         if let Some(old) = old {
-            old.kicked.cancel();
-            // Every write of a session has a deadline, so it ends; the limit is for the day it does not.
+            old.kick(Reason::SessionTakenOver);
+            // The limit is for the day a session does not end.
             tokio::time::timeout(Duration::from_secs(15), old.ended.cancelled()).await.ok();
         }
         registration
@@ -174,15 +205,29 @@ impl Hub {
     /// Ends a device's session, if there is one.
     pub fn kick(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
-            handle.kicked.cancel();
+            handle.kick(Reason::AdministrativeAction);
         }
     }
 
-    /// Ends every session.
-    pub fn kick_all(&self) {
-        for handle in self.lock().values() {
-            handle.kicked.cancel();
+    /// Ends every session, and each that is about to begin, and waits until they have ended.
+    pub async fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let is_empty = self.is_empty.notified();
+        tokio::pin!(is_empty);
+        is_empty.as_mut().enable();
+        let handles: Vec<_> = self.lock().values().cloned().collect();
+        for handle in &handles {
+            handle.kick(Reason::ServerShuttingDown);
         }
+        if !handles.is_empty() {
+            tokio::time::timeout(Duration::from_secs(5), is_empty).await.ok();
+        }
+    }
+
+    /// Whether no session begins any more.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
     }
 
     /// How many devices hold a session.

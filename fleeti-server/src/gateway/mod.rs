@@ -4,7 +4,11 @@
 //! topics, and nothing else exists here: no wills, no retained messages, no wildcards, no other clients. The
 //! database is the mailbox; a session only delivers what lies there.
 
+pub mod conduct;
+mod connection;
 pub mod hub;
+mod inbound;
+mod outbound;
 mod session;
 pub mod sessions;
 pub mod tls;

@@ -1,69 +1,77 @@
-//! One MQTT 5 session of one device.
+//! One MQTT 5 session of one device: how it begins, waits, and ends.
 
-use crate::app::App;
-use crate::gateway::hub::Handle;
-use crate::service::attestation::{self, Asked};
-use crate::service::{commands, devices, policy, vault};
-use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use super::conduct::{Bucket, Rate};
+use super::connection::{Connection, Ended};
+use super::hub::Handle;
+use super::outbound::{IN_FLIGHT_MAX, Window};
+use super::sessions::Kept;
+use crate::app::{App, now_s};
+use crate::db::mqtt_sessions::{Stored, Subscriptions};
+use crate::service::attestation::Asked;
+use crate::service::{devices, policy};
+use anyhow::{Context, Result, bail};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::INTERVAL_S;
 use fleeti_core::wire::device::DesiredState;
-use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
-use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::mqtt::{Down, PACKET_MAX};
+use fleeti_core::wire::packet::{self, Connect, Packet, Reason, write};
 use fleeti_pki::certificate;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectProperties, DisconnectReasonCode, Packet, PubAck,
-    PubAckReason, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
-};
-use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-/// Longest keep alive that is granted, seconds.
+/// Longest keep alive, seconds.
 const KEEP_ALIVE_S_MAX: u16 = 300;
-/// Messages to a device that it has not acknowledged yet.
-const IN_FLIGHT_MAX: usize = 16;
-/// Most filters of one SUBSCRIBE.
-const FILTERS_MAX: usize = 8;
+/// QoS 1 messages that are taken without an answer. Each is answered before the next is read.
+const RECEIVE_MAX: u16 = 16;
+/// What there is no date for.
+const FAR: Duration = Duration::from_secs(86_400 * 365);
 
-struct Session<'a> {
-    app: &'a App,
-    device: DeviceId,
-    stream: TlsStream<TcpStream>,
-    input: BytesMut,
-    write_limit: Duration,
+pub(super) struct Session<'a> {
+    pub app: &'a App,
+    pub device: DeviceId,
+    pub connection: Connection,
     keep_alive: Duration,
-    next_id: u16,
-    in_flight: HashSet<u16>,
-    subscribed: HashSet<Down>,
-    sent_generation: Option<u64>,
-    sent_commands: HashSet<String>,
+    /// When the last packet of the device came; what the server sends does not count (MQTT-3.1.2-22).
+    heard_at: Instant,
+    /// When the certificate of the handshake ends.
+    certificate_ends: Instant,
+    /// How long the session outlasts the connection, seconds.
+    pub session_expiry_s: u32,
+    /// What is kept of the session.
+    stored: Stored,
+    pub subscriptions: Subscriptions,
+    pub window: Window,
+    /// Messages that the device takes without having acknowledged them.
+    pub receive_max: usize,
+    messages: Bucket,
+    pub invalid: Bucket,
+    pub sent_generation: Option<u64>,
+    pub sent_commands: HashSet<String>,
     /// To be sent, if it is newer than what was.
-    desired: Option<DesiredState>,
+    pub desired: Option<DesiredState>,
     /// Commands may wait in the database.
-    commands: bool,
+    pub commands: bool,
     /// A new notice to every device has not been sent.
-    notice: bool,
+    pub notice: bool,
     /// The device's TPM is to be asked.
-    challenge: bool,
+    pub challenge: bool,
     /// What it was asked last and has not answered.
-    asked: Option<Asked>,
+    pub asked: Option<Asked>,
     /// It was asked because its session began.
-    was_asked: bool,
+    pub was_asked: bool,
     /// The log of firmware that it has named in this session.
-    heard_log: Option<String>,
+    pub heard_log: Option<String>,
     /// Its TPM has just answered: what it earned by that was not sent yet.
-    has_proved: bool,
+    pub has_proved: bool,
     /// When it is asked again.
     ask_at: Instant,
-    /// More lies in the mailbox than may be on its way at once.
-    held_back: bool,
+    /// More waits than may be on its way at once.
+    pub is_held_back: bool,
 }
 
 /// When a device's TPM is asked again: not all at once.
@@ -73,397 +81,274 @@ fn next_time() -> Instant {
 
 /// Serves a connection whose TLS handshake is done.
 pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
-    let (_, connection) = stream.get_ref();
-    let leaf = connection.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
+    let (_, tls) = stream.get_ref();
+    let leaf = tls.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
     let leaf = certificate::from_der(leaf)?;
     let (device, key_sha256) = (certificate::device_of(&leaf)?, certificate::key_sha256(&leaf)?);
+    let left = Duration::from_secs(certificate::not_after_s(&leaf).saturating_sub(now_s())).min(FAR);
+    let certificate_ends = Instant::now() + left;
     let limits = app.config.limits;
-    let handshake = Duration::from_millis(limits.handshake_ms);
-    let mut session = Session {
-        app,
-        device,
-        stream,
-        input: BytesMut::new(),
-        write_limit: Duration::from_millis(limits.write_ms),
-        keep_alive: handshake,
-        next_id: 0,
-        in_flight: HashSet::new(),
-        subscribed: HashSet::new(),
-        sent_generation: None,
-        sent_commands: HashSet::new(),
-        desired: None,
-        commands: false,
-        notice: false,
-        challenge: false,
-        asked: None,
-        was_asked: false,
-        heard_log: None,
-        has_proved: false,
-        ask_at: next_time(),
-        held_back: false,
+    let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));
+
+    let first = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), connection.next()).await.context("no CONNECT in time")?;
+    let admitted = match &first {
+        // Only CONNECT is answered by CONNACK; anything else is no MQTT client (MQTT-3.1.0-1).
+        Ok(bytes) => match packet::read(bytes) {
+            Ok(Packet::Connect(connect)) => admit(app, &device, &key_sha256, &connect).await.map(|stored| (connect, stored)),
+            Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
+            Ok(_) | Err(_) => bail!("the first packet is no CONNECT"),
+        },
+        Err(Ended::Closed { reason, .. }) if connection.begins_with_connect() => Err(*reason),
+        Err(ended) => bail!("before CONNECT: {ended}"),
     };
-    let (connect, has_will) = match tokio::time::timeout(handshake, session.read()).await.context("no CONNECT in time")?? {
-        Packet::Connect(connect, will, _) => (connect, will.is_some()),
-        _ => bail!("the first packet is no CONNECT"),
-    };
-    let known = match session.admit(&connect, has_will, &key_sha256).await {
-        Ok(known) => known,
-        Err(code) => {
-            let refusal = ConnAck { session_present: false, code, properties: None };
-            session.write(&Packet::ConnAck(refusal)).await?;
-            bail!("refused: {code:?}");
+    let (connect, stored) = match admitted {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            connection.end(Some(write::refused(reason))).await;
+            bail!("refused: {reason:?}");
         }
     };
-    let registration = app.hub.register(&session.device).await;
+    connection.packet_max = connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    let registration = app.hub.register(&device).await;
+    connection.kicked = registration.handle.kicked.clone();
     // Checked again: a revocation may have come between the first look and the registration.
-    if app.tls.is_revoked(&session.device) {
+    if app.tls.is_revoked(&device) {
+        connection.end(Some(write::refused(Reason::NotAuthorized))).await;
         bail!("revoked");
     }
-    devices::taken_over(app, &session.device, registration.turns).await?;
-    policy::came_back(app, &session.device).await?;
-    session.begin(&connect, known).await?;
-    app.publish(Event::Device { id: session.device.clone() });
-    let result = session.serve(&registration.handle).await;
-    if let Err(Closed { reason, .. }) = &result {
-        session.say_goodbye(*reason).await;
+    devices::taken_over(app, &device, registration.turns).await?;
+    if let Err(e) = policy::came_back(app, &device).await {
+        connection.end(Some(write::refused(Reason::ServerUnavailable))).await;
+        return Err(e.into());
     }
-    let device = session.device.clone();
+    let mut session = Session::new(app, device.clone(), connection, certificate_ends);
+    session.begin(&connect, stored);
+    app.publish(Event::Device { id: device.clone() });
+    let ended = session.serve(&registration.handle).await;
+    session.leave();
+    let reason = match &ended {
+        Ended::Left | Ended::Gone(_) => None,
+        Ended::Kicked => Some(registration.handle.reason(app.tls.is_revoked(&device))),
+        Ended::Closed { reason, .. } => Some(*reason),
+    };
+    // Another connection of the device waits for the end of this one, and not for what it does not read.
+    let is_taken_over = reason == Some(Reason::SessionTakenOver);
+    let registration = (!is_taken_over).then_some(registration);
+    session.connection.end(reason.map(write::disconnect)).await;
     drop(registration);
     app.publish(Event::Device { id: device });
-    result.map_err(|c| anyhow::anyhow!("{:?}: {}", c.reason, c.detail))
-}
-
-/// Why the server ends a session.
-struct Closed {
-    reason: DisconnectReasonCode,
-    detail: String,
-}
-
-fn close<T>(reason: DisconnectReasonCode, detail: impl Into<String>) -> Result<T, Closed> {
-    Err(Closed { reason, detail: detail.into() })
-}
-
-impl From<anyhow::Error> for Closed {
-    fn from(e: anyhow::Error) -> Self {
-        Self { reason: DisconnectReasonCode::UnspecifiedError, detail: format!("{e:#}") }
+    match ended {
+        Ended::Left => Ok(()),
+        ended => bail!("{ended}"),
     }
 }
 
-impl Session<'_> {
-    async fn read(&mut self) -> Result<Packet> {
-        let limit = u32::try_from(PACKET_MAX).ok();
-        loop {
-            // This codec knows no DISCONNECT without a reason, the usual goodbye (MQTT 5, 3.14.2.1).
-            if self.input.starts_with(&[0xe0, 0x00]) {
-                return Ok(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)));
-            }
-            let before = self.input.len();
-            match Packet::read(&mut self.input, limit) {
-                Ok(packet) => return Ok(packet),
-                // The codec takes a whole packet out before it reads it: more bytes would not mend that one.
-                Err(CodecError::InsufficientBytes(_)) if self.input.len() == before => {
-                    ensure!(self.input.len() <= PACKET_MAX, "a packet is too large");
-                }
-                Err(e) => bail!("malformed packet: {e}"),
-            }
-            ensure!(self.stream.read_buf(&mut self.input).await? > 0, "the device closed the connection");
+/// Whether the device may begin a session; gives what is kept of its last one.
+async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect<'_>) -> Result<Stored, Reason> {
+    if connect.authentication_method.is_some() {
+        return Err(Reason::BadAuthenticationMethod);
+    }
+    if connect.client_id != device.as_str() {
+        return Err(Reason::ClientIdentifierNotValid);
+    }
+    match connect.will {
+        Some(will) if will.qos > 1 => return Err(Reason::QosNotSupported),
+        Some(will) if will.retain => return Err(Reason::RetainNotSupported),
+        // Presence comes from the connection itself.
+        Some(_) => return Err(Reason::NotAuthorized),
+        None => {}
+    }
+    if app.hub.is_closing() {
+        return Err(Reason::ServerUnavailable);
+    }
+    match app.conducts.penalty(device, Instant::now()) {
+        Ok(Some(waiting)) => tokio::time::sleep_until(waiting.until).await,
+        Ok(None) => {}
+        Err(()) => return Err(Reason::QuotaExceeded),
+    }
+    match devices::admit(app, device, key_sha256).await {
+        Ok(Some(stored)) => Ok(stored),
+        Ok(None) => Err(Reason::NotAuthorized),
+        Err(_) => Err(Reason::ServerUnavailable),
+    }
+}
+
+impl<'a> Session<'a> {
+    fn new(app: &'a App, device: DeviceId, connection: Connection, certificate_ends: Instant) -> Self {
+        let (messages, invalid) = app.conducts.quota(&device, Instant::now());
+        Self {
+            app,
+            device,
+            connection,
+            keep_alive: Duration::ZERO,
+            heard_at: Instant::now(),
+            certificate_ends,
+            session_expiry_s: 0,
+            stored: Stored::default(),
+            subscriptions: Subscriptions::default(),
+            window: Window::default(),
+            receive_max: IN_FLIGHT_MAX,
+            messages,
+            invalid,
+            sent_generation: None,
+            sent_commands: HashSet::new(),
+            desired: None,
+            commands: false,
+            notice: false,
+            challenge: false,
+            asked: None,
+            was_asked: false,
+            heard_log: None,
+            has_proved: false,
+            ask_at: next_time(),
+            is_held_back: false,
         }
     }
 
-    /// Ends the session with a reason that the device gets to read.
-    async fn say_goodbye(&mut self, reason_code: DisconnectReasonCode) {
-        // With a text, because this codec writes a packet without properties, or with empty ones, wrongly.
-        let properties = DisconnectProperties {
-            session_expiry_interval: None,
-            reason_string: Some(format!("{reason_code:?}")),
-            user_properties: vec![],
-            server_reference: None,
-        };
-        self.write(&Packet::Disconnect(Disconnect { reason_code, properties: Some(properties) })).await.ok();
-        tokio::time::timeout(self.write_limit, self.stream.shutdown()).await.ok();
-    }
-
-    async fn write(&mut self, packet: &Packet) -> Result<()> {
-        let mut out = BytesMut::new();
-        packet.write(&mut out, None)?;
-        // A peer that does not read must not hold a session, or a takeover would wait for it.
-        let write = async {
-            self.stream.write_all(&out).await?;
-            self.stream.flush().await
-        };
-        Ok(tokio::time::timeout(self.write_limit, write).await.context("the device does not read")??)
-    }
-
-    /// Whether the device may begin a session; gives whether it holds one already.
-    async fn admit(&self, connect: &Connect, has_will: bool, key_sha256: &str) -> Result<bool, ConnectReturnCode> {
-        if connect.client_id != self.device.as_str() {
-            return Err(ConnectReturnCode::ClientIdentifierNotValid);
-        }
-        if has_will {
-            // Presence comes from the connection itself.
-            return Err(ConnectReturnCode::NotAuthorized);
-        }
-        match devices::admit(self.app, &self.device, key_sha256).await {
-            Ok(Some(holds)) => Ok(holds),
-            Ok(None) => Err(ConnectReturnCode::NotAuthorized),
-            Err(_) => Err(ConnectReturnCode::ServerUnavailable),
-        }
-    }
-
-    async fn begin(&mut self, connect: &Connect, known: bool) -> Result<()> {
-        let granted = if connect.keep_alive == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive.min(KEEP_ALIVE_S_MAX) };
-        self.keep_alive = Duration::from_secs(u64::from(granted) * 3 / 2);
-        let session_present = !connect.clean_start && known;
-        let expiry = connect.properties.as_ref().and_then(|p| p.session_expiry_interval).unwrap_or(0);
-        // Written only when it changes: most devices come back as they went.
-        if known != (expiry > 0) {
-            self.app.sessions.set(&self.device, expiry > 0);
-        }
+    /// Takes up the device's session, or begins a new one, and says which (3.1.2.4, 3.2.2.1.1).
+    fn begin(&mut self, connect: &Connect<'_>, stored: Stored) {
+        let keep_alive_s = if connect.keep_alive_s == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive_s.min(KEEP_ALIVE_S_MAX) };
+        self.keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1500);
+        self.session_expiry_s = connect.session_expiry_s;
+        self.receive_max = usize::from(connect.receive_max).min(IN_FLIGHT_MAX);
+        let (stored, in_flight) = self.app.sessions.take(&self.device, stored);
+        self.stored = stored;
+        let session_present = !connect.clean_start && stored.until_s > now_s();
         if session_present {
-            self.subscribed = Down::ALL.into_iter().collect();
+            self.subscriptions = stored.subscriptions;
+            self.window = Window::resumed(in_flight);
         }
-        let properties = ConnAckProperties {
-            session_expiry_interval: None,
-            receive_max: Some(16),
-            max_qos: Some(1),
-            retain_available: Some(0),
-            max_packet_size: u32::try_from(PACKET_MAX).ok(),
-            assigned_client_identifier: None,
-            topic_alias_max: Some(0),
-            reason_string: None,
-            user_properties: vec![],
-            wildcard_subscription_available: Some(0),
-            subscription_identifiers_available: Some(0),
-            shared_subscription_available: Some(0),
-            server_keep_alive: Some(granted),
-            response_information: None,
-            server_reference: None,
-            authentication_method: None,
-            authentication_data: None,
-        };
-        let ack = ConnAck { session_present, code: ConnectReturnCode::Success, properties: Some(properties) };
-        self.write(&Packet::ConnAck(ack)).await
+        self.connection.queue(write::connack(&write::Announced {
+            session_present,
+            receive_max: RECEIVE_MAX,
+            packet_max: u32::try_from(PACKET_MAX).unwrap_or(u32::MAX),
+            keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+            session_expiry_s: None,
+        }));
+        self.redeliver();
+        self.remember();
     }
 
-    async fn serve(&mut self, handle: &Handle) -> Result<(), Closed> {
-        if !self.subscribed.is_empty() {
+    /// Keeps what outlasts the server, when it has changed: most devices come back as they went.
+    pub fn remember(&mut self) {
+        let until_s = match self.session_expiry_s {
+            0 => 0,
+            u32::MAX => i64::MAX.unsigned_abs(),
+            expiry => now_s() + u64::from(expiry),
+        };
+        let now = Stored { until_s, subscriptions: self.subscriptions };
+        // A hundredth of the time that was asked for is not worth a write.
+        let is_near =
+            (until_s > 0) == (self.stored.until_s > 0) && until_s.abs_diff(self.stored.until_s) <= u64::from(self.session_expiry_s / 100);
+        if !is_near || self.stored.subscriptions != now.subscriptions {
+            self.stored = now;
+            self.app.sessions.keep(&self.device, Kept { stored: now, in_flight: Vec::new() });
+        }
+    }
+
+    /// Keeps what the next connection takes up.
+    fn leave(&mut self) {
+        self.app.conducts.keep(&self.device, (self.messages, self.invalid), Instant::now());
+        self.remember();
+        let mut in_flight = std::mem::take(&mut self.window.in_flight);
+        // Questions and tickets are for one connection; the next one begins with its own.
+        in_flight.retain(|m| !matches!(m.kind, Down::Challenge | Down::Secrets));
+        if self.session_expiry_s > 0 && !in_flight.is_empty() {
+            self.app.sessions.keep(&self.device, Kept { stored: self.stored, in_flight });
+        }
+    }
+
+    async fn serve(&mut self, handle: &Handle) -> Ended {
+        match self.served(handle).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn served(&mut self, handle: &Handle) -> Result<std::convert::Infallible, Ended> {
+        if !self.subscriptions.is_empty() {
             self.look_into_the_mailbox().await?;
             self.deliver().await?;
         }
+        let mut clock = pin!(tokio::time::sleep_until(self.next_date()));
         loop {
+            self.connection.flush().await?;
+            let ready_at = self.messages.ready_at(self.rate());
+            let next = async {
+                // Beyond its quota, the device is not read.
+                let waited = ready_at.filter(|at| *at > Instant::now());
+                if let Some(at) = waited {
+                    tokio::time::sleep_until(at).await;
+                }
+                self.connection.next().await
+            };
             tokio::select! {
                 biased;
-                () = handle.kicked.cancelled() => {
-                    let revoked = self.app.tls.is_revoked(&self.device);
-                    let reason = if revoked { DisconnectReasonCode::NotAuthorized } else { DisconnectReasonCode::SessionTakenOver };
-                    return close(reason, "kicked");
-                }
-                () = handle.mail.arrived.notified() => {
-                    let arrived = handle.mail.take();
-                    // Commits may be handed out in another order than they were made in.
-                    if let Some(desired) = arrived.desired
-                        && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
-                    {
-                        self.desired = Some(desired);
+                () = handle.kicked.cancelled() => return Err(Ended::Kicked),
+                () = handle.mail.arrived.notified() => self.arrived(handle).await?,
+                bytes = next => {
+                    let bytes = bytes?;
+                    self.heard_at = Instant::now();
+                    if bytes.first().is_some_and(|b| b >> 4 == 1) {
+                        return Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)");
                     }
-                    self.commands |= arrived.commands;
-                    self.notice |= arrived.notice;
-                    self.challenge |= arrived.challenge;
-                    self.deliver().await?;
-                }
-                () = tokio::time::sleep_until(self.ask_at) => {
-                    self.ask_at = next_time();
-                    self.challenge = true;
-                    self.deliver().await?;
-                }
-                packet = tokio::time::timeout(self.keep_alive, self.read()) => {
-                    let Ok(packet) = packet else { return close(DisconnectReasonCode::KeepAliveTimeout, "silent") };
-                    let packet = packet.map_err(|e| Closed { reason: DisconnectReasonCode::MalformedPacket, detail: format!("{e:#}") })?;
-                    if !self.handle(packet).await? {
-                        return Ok(());
+                    let packet = packet::read(&bytes)?;
+                    // What acknowledges was sent by the server, and is as much as that.
+                    if !matches!(packet, Packet::PubAck { .. }) {
+                        let rate = self.rate();
+                        self.messages.take(rate, self.heard_at);
                     }
+                    self.handle(packet).await?;
+                }
+                () = &mut clock => {
+                    self.look_at_the_clock(ready_at).await?;
+                    clock.as_mut().reset(self.next_date());
                 }
             }
         }
     }
 
-    /// `false` when the device said goodbye.
-    async fn handle(&mut self, packet: Packet) -> Result<bool, Closed> {
-        match packet {
-            Packet::Publish(publish) => self.published(publish).await?,
-            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await?,
-            Packet::Unsubscribe(unsubscribe) => {
-                let mut reasons = Vec::new();
-                for filter in &unsubscribe.filters {
-                    let known = Down::of(filter, &self.device).is_some_and(|d| self.subscribed.remove(&d));
-                    reasons.push(if known { UnsubAckReason::Success } else { UnsubAckReason::NoSubscriptionExisted });
-                }
-                self.write(&Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None })).await?;
-            }
-            Packet::PubAck(ack) => {
-                if !self.in_flight.remove(&ack.pkid) {
-                    return close(DisconnectReasonCode::ProtocolError, format!("PUBACK {} of nothing", ack.pkid));
-                }
-                if self.held_back {
-                    self.deliver().await?;
-                }
-            }
-            Packet::PingReq(_) => self.write(&Packet::PingResp(rumqttc::v5::mqttbytes::v5::PingResp)).await?,
-            Packet::Disconnect(_) => return Ok(false),
-            Packet::Auth(_)
-            | Packet::Connect(..)
-            | Packet::ConnAck(_)
-            | Packet::PingResp(_)
-            | Packet::SubAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::UnsubAck(_) => return close(DisconnectReasonCode::ProtocolError, "a packet that has no place here"),
-        }
-        Ok(true)
+    fn rate(&self) -> Rate {
+        let limits = &self.app.config.limits;
+        Rate { interval: Duration::from_millis(limits.message_interval_ms), burst: limits.messages_burst }
     }
 
-    async fn published(&mut self, publish: Publish) -> Result<(), Closed> {
-        if publish.qos == QoS::ExactlyOnce {
-            return close(DisconnectReasonCode::QoSNotSupported, "QoS 2");
+    async fn arrived(&mut self, handle: &Handle) -> Result<(), Ended> {
+        let arrived = handle.mail.take();
+        // Commits may be handed out in another order than they were made in.
+        if let Some(desired) = arrived.desired
+            && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
+        {
+            self.desired = Some(desired);
         }
-        if publish.retain {
-            return close(DisconnectReasonCode::RetainNotSupported, "retained message");
+        self.commands |= arrived.commands;
+        self.notice |= arrived.notice;
+        self.challenge |= arrived.challenge;
+        self.deliver().await
+    }
+
+    /// The next moment at which something is due. One timer for all, and only set again when it rings.
+    fn next_date(&self) -> Instant {
+        (self.heard_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
+    }
+
+    async fn look_at_the_clock(&mut self, ready_at: Option<Instant>) -> Result<(), Ended> {
+        let now = Instant::now();
+        if self.certificate_ends <= now {
+            return Ended::closed(Reason::NotAuthorized, "its certificate has ended");
         }
-        // None was granted (MQTT 5, 3.2.2.3.8).
-        if publish.properties.as_ref().is_some_and(|p| p.topic_alias.is_some()) {
-            return close(DisconnectReasonCode::TopicAliasInvalid, "topic alias");
+        if ready_at.is_some_and(|at| at > self.heard_at + self.keep_alive) {
+            // It was the server that did not read.
+            self.heard_at = now;
         }
-        let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
-        let Some(kind) = Up::of(topic, &self.device) else {
-            return close(DisconnectReasonCode::NotAuthorized, format!("publish to {topic:?}"));
-        };
-        let received = match kind {
-            // The question belongs to this session, and is answered once.
-            Up::Evidence => {
-                let received = attestation::received(self.app, &self.device, &mut self.asked, &publish.payload).await;
-                received.map(|log| {
-                    self.heard_log = Some(log);
-                    self.has_proved = self.subscribed.contains(&Down::Secrets);
-                })
-            }
-            Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, &publish.payload).await,
-        };
-        let reason = match received {
-            Ok(()) => PubAckReason::Success,
-            // Acknowledged with the reason: a device that cannot be understood must not send it for ever.
-            Err(e) if e.code() == Code::Invalid => {
-                tracing::warn!("{}: {e}", self.device);
-                PubAckReason::PayloadFormatInvalid
-            }
-            // Not acknowledged: the device keeps it and sends it again.
-            Err(e) => return close(DisconnectReasonCode::UnspecifiedError, e.to_string()),
-        };
-        if publish.qos == QoS::AtLeastOnce {
-            self.write(&Packet::PubAck(PubAck { pkid: publish.pkid, reason, properties: None })).await?;
+        if self.heard_at + self.keep_alive <= now {
+            return Ended::closed(Reason::KeepAliveTimeout, "silent");
         }
-        if self.has_proved {
+        if self.ask_at <= now {
+            self.ask_at = next_time();
+            self.challenge = true;
             self.deliver().await?;
         }
         Ok(())
-    }
-
-    async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Closed> {
-        if subscribe.filters.len() > FILTERS_MAX {
-            return close(DisconnectReasonCode::QuotaExceeded, "too many filters");
-        }
-        let mut codes = Vec::new();
-        for filter in &subscribe.filters {
-            codes.push(match Down::of(&filter.path, &self.device) {
-                Some(kind) => {
-                    self.subscribed.insert(kind);
-                    SubscribeReasonCode::Success(QoS::AtLeastOnce)
-                }
-                None => SubscribeReasonCode::NotAuthorized,
-            });
-        }
-        // What a newer agent may know of its own is refused, and no reason to end the session.
-        let own = Down::prefix(&self.device);
-        let is_foreign = |path: &str| path.strip_prefix(&own).is_none_or(|leaf| !leaf.bytes().all(|b| b.is_ascii_lowercase()));
-        let refused = subscribe.filters.iter().any(|f| Down::of(&f.path, &self.device).is_none() && is_foreign(&f.path));
-        self.write(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None })).await?;
-        if refused {
-            return close(DisconnectReasonCode::NotAuthorized, "subscribed what is not its own");
-        }
-        self.look_into_the_mailbox().await?;
-        self.deliver().await.map_err(Into::into)
-    }
-
-    /// What lies in the database: everything that was not pushed to this very session.
-    async fn look_into_the_mailbox(&mut self) -> Result<()> {
-        self.desired = Some(devices::desired(self.app, &self.device).await?);
-        self.commands = true;
-        self.notice = true;
-        // Asked at the start of a session, and not again because the device subscribes again.
-        self.challenge |= !std::mem::replace(&mut self.was_asked, true);
-        Ok(())
-    }
-
-    /// Sends what has come and was not sent in this session yet.
-    async fn deliver(&mut self) -> Result<()> {
-        self.held_back = self.in_flight.len() >= IN_FLIGHT_MAX;
-        if self.subscribed.contains(&Down::Desired)
-            && !self.held_back
-            && let Some(desired) = self.desired.take()
-            && self.sent_generation.is_none_or(|sent| sent < desired.generation)
-        {
-            self.sent_generation = Some(desired.generation);
-            self.send(Down::Desired, &serde_json::to_vec(&desired)?).await?;
-        }
-        if self.subscribed.contains(&Down::Notice) && self.notice && self.in_flight.len() < IN_FLIGHT_MAX {
-            self.notice = false;
-            let notice = self.app.notice.load_full();
-            self.send(Down::Notice, &notice).await?;
-        }
-        self.held_back |= self.notice && self.subscribed.contains(&Down::Notice);
-        if self.subscribed.contains(&Down::Challenge) && self.challenge && self.in_flight.len() < IN_FLIGHT_MAX {
-            self.challenge = false;
-            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await? {
-                self.asked = Some(asked);
-                self.send(Down::Challenge, &serde_json::to_vec(&challenge)?).await?;
-            }
-        }
-        self.held_back |= self.challenge && self.subscribed.contains(&Down::Challenge);
-        if self.has_proved && self.in_flight.len() < IN_FLIGHT_MAX {
-            self.has_proved = false;
-            if let Some(ticket) = vault::ticket(self.app, &self.device).await? {
-                self.send(Down::Secrets, &serde_json::to_vec(&ticket)?).await?;
-            }
-        }
-        self.held_back |= self.has_proved;
-        if self.subscribed.contains(&Down::Command) && self.commands {
-            self.commands = false;
-            for command in commands::pending(self.app, &self.device).await? {
-                if self.in_flight.len() >= IN_FLIGHT_MAX {
-                    self.held_back = true;
-                    self.commands = true;
-                    break;
-                }
-                if self.sent_commands.insert(command.id.clone()) {
-                    self.send(Down::Command, &serde_json::to_vec(&command)?).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, kind: Down, payload: &[u8]) -> Result<()> {
-        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        let publish = Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            topic: Bytes::from(kind.topic(&self.device)),
-            pkid: self.next_id,
-            payload: Bytes::copy_from_slice(payload),
-            properties: None,
-        };
-        self.in_flight.insert(self.next_id);
-        self.write(&Packet::Publish(publish)).await
     }
 }

@@ -1,12 +1,13 @@
 //! What devices say, and what is shown of them.
 
 use crate::app::{App, now_s};
+use crate::db::mqtt_sessions::Stored;
 use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{policy, rollouts};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Event, Fleet};
-use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, Telemetry};
+use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
 use std::collections::HashMap;
@@ -98,6 +99,10 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
     if app.tls.is_revoked(device) {
         return Err(AppError::new(Code::Forbidden, format!("{device} is revoked")));
     }
+    let longest = longest_text(payload);
+    if longest > TEXT_MAX {
+        return Err(AppError::new(Code::Invalid, format!("{kind:?}: a text of {longest} bytes, {TEXT_MAX} at the most")));
+    }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Evidence => Err(AppError::new(Code::Invalid, "evidence answers a question of its session")),
@@ -135,11 +140,11 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
 }
 
 /// Whether a device may come with this key: known, not revoked, and the key is the one that it enrolled or renewed with.
-/// Gives whether it holds an MQTT session already; `None` when it may not. The one place that decides, on both ports.
+/// Gives what is kept of its MQTT session; `None` when it may not. The one place that decides, on both ports.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<bool>, AppError> {
+pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<Stored>, AppError> {
     let Some(found) = db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()) else { return Ok(None) };
     let is_next = found.next_key_sha256.as_deref() == Some(key_sha256);
     if !is_next && found.key_sha256 != key_sha256 {
@@ -156,7 +161,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
             app.hub.kick(device);
         }
     }
-    Ok(Some(app.sessions.holds(device, found.mqtt_session == 1)))
+    Ok(Some(found.session()))
 }
 
 /// What a device may fetch that comes with this key.
@@ -173,14 +178,17 @@ pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<O
     Ok(release.filter(|_| may_have))
 }
 
-/// Remembers which devices hold a persistent MQTT session.
+/// Keeps what outlasts the MQTT connections of devices.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, bool>) -> Result<(), AppError> {
+pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
     let mut tx = app.db.write().await?;
-    for (device, holds) in sessions {
-        db::devices::set_session(&mut tx, device, *holds).await?;
+    for (device, stored) in sessions {
+        db::mqtt_sessions::set(&mut tx, device, *stored).await?;
     }
     Ok(tx.commit().await?)
 }

@@ -1,0 +1,85 @@
+//! What outlasts the MQTT connections of devices.
+
+use crate::db::{Tx, seconds};
+use crate::error::AppError;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::mqtt::Down;
+
+/// QoS of what a session has subscribed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subscriptions([Option<u8>; Down::ALL.len()]);
+
+impl Subscriptions {
+    fn place(kind: Down) -> usize {
+        Down::ALL.iter().position(|k| *k == kind).unwrap_or(0)
+    }
+    /// QoS 0 or 1; `None` for what is not subscribed.
+    #[must_use]
+    pub fn get(&self, kind: Down) -> Option<u8> {
+        self.0[Self::place(kind)]
+    }
+    /// Sets it; gives what it was.
+    pub fn set(&mut self, kind: Down, qos: Option<u8>) -> Option<u8> {
+        std::mem::replace(&mut self.0[Self::place(kind)], qos)
+    }
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+    /// Two bits for each of [`Down::ALL`], the first the lowest: 0 for none, else QoS and 1.
+    #[must_use]
+    pub fn to_bits(self) -> i64 {
+        self.0.iter().rev().fold(0, |bits, qos| bits << 2 | qos.map_or(0, |q| i64::from(q) + 1))
+    }
+    /// Of [`Self::to_bits`].
+    #[must_use]
+    pub fn from_bits(bits: i64) -> Self {
+        let mut read = Self::default();
+        for (at, qos) in read.0.iter_mut().enumerate() {
+            *qos = match bits >> (2 * at) & 3 {
+                1 => Some(0),
+                2 => Some(1),
+                _ => None,
+            };
+        }
+        read
+    }
+}
+
+/// What the database keeps of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Unix seconds; 0 without a session.
+    pub until_s: u64,
+    /// What it has subscribed.
+    pub subscriptions: Subscriptions,
+}
+
+/// Keeps it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set(tx: &mut Tx<'_>, id: &DeviceId, stored: Stored) -> Result<(), AppError> {
+    let sql = "UPDATE devices SET mqtt_until_s = $2, mqtt_subscriptions = $3 WHERE id = $1";
+    let query = sqlx::query(sql).bind(id.as_str()).bind(seconds(stored.until_s)).bind(stored.subscriptions.to_bits());
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_are_kept_as_a_number() {
+        let mut some = Subscriptions::default();
+        assert!(some.is_empty());
+        assert_eq!(some.set(Down::Command, Some(0)), None);
+        assert_eq!(some.set(Down::Secrets, Some(1)), None);
+        assert_eq!(Subscriptions::from_bits(some.to_bits()), some);
+        assert_eq!(some.to_bits(), 1 << 2 | 2 << 8);
+        assert_eq!(some.set(Down::Command, None), Some(0));
+        assert_eq!(Subscriptions::from_bits(0), Subscriptions::default());
+    }
+}

@@ -1,0 +1,214 @@
+//! What one device may cost: how many messages, how many of them may be nonsense, and how much of the log.
+//!
+//! A device beyond its quota is read more slowly (TCP pushes back); nothing of it is dropped. What is counted here outlasts a
+//! session, so a device gains nothing by connecting again.
+
+use fleeti_core::foreign::Foreign;
+use fleeti_core::id::DeviceId;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Devices that are remembered because of what they did lately.
+const REMEMBERED_MAX: usize = 10_000;
+/// A device has one line in the log within this time.
+const LINE: Duration = Duration::from_secs(60);
+/// Connections of a device that may wait for the end of its penalty; more are refused.
+const WAITING_MAX: u8 = 2;
+
+/// A rate and what may come at once (GCRA, as in ITU-T I.371): one more each `interval`, and at most `burst` together.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// One more after this time.
+    pub interval: Duration,
+    /// At most these together.
+    pub burst: u32,
+}
+
+/// How far a rate is used up: the time at which nothing of it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket(Instant);
+
+impl Bucket {
+    pub const fn full(now: Instant) -> Self {
+        Self(now)
+    }
+
+    /// When the next one may come.
+    pub fn ready_at(&self, rate: Rate) -> Option<Instant> {
+        self.0.checked_sub(rate.interval.saturating_mul(rate.burst.saturating_sub(1)))
+    }
+
+    /// Counts one; `false` when it came too early.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let is_in_time = self.ready_at(rate).is_none_or(|at| at <= now);
+        self.0 = self.0.max(now) + rate.interval;
+        is_in_time
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.0 <= now
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Conduct {
+    messages: Bucket,
+    invalid: Bucket,
+    penalty: Instant,
+    waiting: u8,
+    line: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Conduct {
+    fn is_forgettable(&self, now: Instant) -> bool {
+        let is_quiet = self.line.is_none_or(|at| at + LINE <= now);
+        self.messages.is_full(now) && self.invalid.is_full(now) && self.penalty <= now && self.waiting == 0 && is_quiet
+    }
+}
+
+/// What devices did lately.
+#[derive(Default)]
+pub struct Conducts(Mutex<HashMap<DeviceId, Conduct>>);
+
+/// A device that waits for the end of its penalty.
+pub(super) struct Waiting<'a> {
+    conducts: &'a Conducts,
+    device: DeviceId,
+    /// When it ends.
+    pub until: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(conduct) = self.conducts.lock().get_mut(&self.device) {
+            conduct.waiting = conduct.waiting.saturating_sub(1);
+        }
+    }
+}
+
+impl Conducts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Conduct>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, device: &DeviceId, now: Instant, change: impl FnOnce(&mut Conduct) -> T) -> Option<T> {
+        let mut all = self.lock();
+        if let Some(conduct) = all.get_mut(device) {
+            return Some(change(conduct));
+        }
+        if all.len() >= REMEMBERED_MAX {
+            all.retain(|_, conduct| !conduct.is_forgettable(now));
+        }
+        if all.len() >= REMEMBERED_MAX {
+            return None;
+        }
+        let new = Conduct { messages: Bucket(now), invalid: Bucket(now), penalty: now, waiting: 0, line: None, unsaid: 0 };
+        Some(change(all.entry(device.clone()).or_insert(new)))
+    }
+
+    /// What is left of a device's quota, of messages and of invalid ones.
+    pub(super) fn quota(&self, device: &DeviceId, now: Instant) -> (Bucket, Bucket) {
+        self.lock().get(device).map_or((Bucket::full(now), Bucket::full(now)), |c| (c.messages, c.invalid))
+    }
+
+    /// Keeps what a session leaves of it.
+    pub(super) fn keep(&self, device: &DeviceId, (messages, invalid): (Bucket, Bucket), now: Instant) {
+        if !messages.is_full(now) || !invalid.is_full(now) {
+            self.change(device, now, |conduct| (conduct.messages, conduct.invalid) = (messages, invalid));
+        }
+    }
+
+    /// A device has to wait before its next session.
+    pub fn punish(&self, device: &DeviceId, penalty: Duration, now: Instant) {
+        self.change(device, now, |conduct| conduct.penalty = now + penalty);
+    }
+
+    /// The penalty that a device has to wait for, `None` without one.
+    ///
+    /// # Errors
+    /// When enough of its connections wait already.
+    pub(super) fn penalty(&self, device: &DeviceId, now: Instant) -> Result<Option<Waiting<'_>>, ()> {
+        let mut all = self.lock();
+        let Some(conduct) = all.get_mut(device).filter(|c| c.penalty > now) else { return Ok(None) };
+        if conduct.waiting >= WAITING_MAX {
+            return Err(());
+        }
+        conduct.waiting += 1;
+        Ok(Some(Waiting { conducts: self, device: device.clone(), until: conduct.penalty }))
+    }
+
+    /// Writes what is wrong with a device to the log, once a minute; the others are counted.
+    pub fn say(&self, device: &DeviceId, detail: &str, now: Instant) {
+        let unsaid = self.change(device, now, |conduct| {
+            if conduct.line.is_some_and(|at| now < at + LINE) {
+                conduct.unsaid += 1;
+                return None;
+            }
+            conduct.line = Some(now);
+            Some(std::mem::take(&mut conduct.unsaid))
+        });
+        match unsaid.flatten() {
+            Some(0) => tracing::warn!("{device}: {}", Foreign::log(detail)),
+            Some(more) => tracing::warn!("{device}: {} ({more} more like it were not logged)", Foreign::log(detail)),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { interval: Duration::from_secs(1), burst: 3 };
+
+    #[test]
+    fn a_burst_is_taken_at_once_and_then_one_at_a_time() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        for n in 0..3 {
+            assert!(bucket.take(RATE, start), "{n}");
+        }
+        assert_eq!(bucket.ready_at(RATE), Some(start + Duration::from_secs(1)));
+        assert!(bucket.take(RATE, start + Duration::from_secs(1)));
+        assert!(!bucket.take(RATE, start + Duration::from_millis(1999)));
+    }
+
+    #[test]
+    fn a_new_session_begins_with_what_the_last_one_left() {
+        let (conducts, device): (_, DeviceId) = (Conducts::default(), "dev-a".parse().unwrap());
+        let now = Instant::now();
+        let (mut messages, invalid) = conducts.quota(&device, now);
+        (0..3).for_each(|_| assert!(messages.take(RATE, now)));
+        conducts.keep(&device, (messages, invalid), now);
+        assert!(!conducts.quota(&device, now).0.take(RATE, now));
+        assert!(conducts.quota(&"dev-b".parse().unwrap(), now).0.take(RATE, now));
+    }
+
+    #[test]
+    fn a_penalty_is_waited_for_by_few_and_ends() {
+        let (conducts, device): (_, DeviceId) = (Conducts::default(), "dev-a".parse().unwrap());
+        let now = Instant::now();
+        assert!(conducts.penalty(&device, now).is_ok_and(|p| p.is_none()));
+        conducts.punish(&device, Duration::from_secs(10), now);
+        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| conducts.penalty(&device, now).unwrap().unwrap()).collect();
+        assert!(conducts.penalty(&device, now).is_err());
+        drop(waiting);
+        assert!(conducts.penalty(&device, now).is_ok_and(|p| p.is_some()));
+        let later = now + Duration::from_secs(11);
+        assert!(conducts.penalty(&device, later).is_ok_and(|p| p.is_none()));
+    }
+
+    #[test]
+    fn many_devices_do_not_fill_the_memory() {
+        let (conducts, now) = (Conducts::default(), Instant::now());
+        for n in 0..REMEMBERED_MAX + 100 {
+            conducts.punish(&format!("dev-{n}").parse().unwrap(), Duration::from_secs(1), now);
+        }
+        assert_eq!(conducts.lock().len(), REMEMBERED_MAX);
+        conducts.punish(&"dev-new".parse().unwrap(), Duration::from_secs(1), now + Duration::from_secs(2));
+        assert_eq!(conducts.lock().len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a session takes from its device.
+
+use super::conduct::Rate;
+use super::connection::Ended;
+use super::session::Session;
+use crate::service::{attestation, devices};
+use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_core::wire::packet::{Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write};
+use fleeti_core::wire::problem::Code;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most filters of one SUBSCRIBE or UNSUBSCRIBE.
+const FILTERS_MAX: usize = 8;
+/// An older server does not understand all that a newer agent says: as much as this ends no session.
+const INVALID_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Session<'_> {
+    pub(super) async fn handle(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
+        match packet {
+            Packet::Publish(publish) => self.published(publish).await,
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe).await,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
+            Packet::PubAck { id, .. } => {
+                if !self.window.acknowledged(id) {
+                    return Ended::closed(Reason::ProtocolError, format!("PUBACK {id} of nothing"));
+                }
+                if self.is_held_back { self.deliver().await } else { Ok(()) }
+            }
+            Packet::PingReq => {
+                self.connection.queue(write::pingresp());
+                Ok(())
+            }
+            Packet::Disconnect { session_expiry_s, .. } => {
+                match session_expiry_s {
+                    Some(1..) if self.session_expiry_s == 0 => {
+                        return Ended::closed(Reason::ProtocolError, "DISCONNECT keeps a session that was to end (3.14.2.2.2)");
+                    }
+                    Some(expiry) => self.session_expiry_s = expiry,
+                    None => {}
+                }
+                Err(Ended::Left)
+            }
+            Packet::Connect(_) => Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)"),
+        }
+    }
+
+    async fn published(&mut self, publish: Publish<'_>) -> Result<(), Ended> {
+        if publish.qos > 1 {
+            return Ended::closed(Reason::QosNotSupported, "QoS 2 (MQTT-3.2.2-11)");
+        }
+        if publish.retain {
+            return Ended::closed(Reason::RetainNotSupported, "a retained message (MQTT-3.2.2-14)");
+        }
+        let Some(kind) = Up::of(publish.topic, &self.device) else {
+            return Ended::closed(Reason::NotAuthorized, format!("publish to {}", publish.topic));
+        };
+        let received = match kind {
+            // The question belongs to this connection, and is answered once.
+            Up::Evidence => {
+                let received = attestation::received(self.app, &self.device, &mut self.asked, publish.payload).await;
+                received.map(|log| {
+                    self.heard_log = Some(log);
+                    self.has_proved = self.subscriptions.get(Down::Secrets).is_some();
+                })
+            }
+            Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, publish.payload).await,
+        };
+        let reason = match received {
+            Ok(()) => Reason::Success,
+            // Acknowledged with the reason: a device that cannot be understood must not send it for ever.
+            Err(e) if e.code() == Code::Invalid => {
+                let now = Instant::now();
+                self.app.conducts.say(&self.device, &e.to_string(), now);
+                let rate = Rate { interval: INVALID_INTERVAL, burst: self.app.config.limits.invalid_messages };
+                if !self.invalid.take(rate, now) {
+                    self.app.conducts.punish(&self.device, Duration::from_millis(self.app.config.limits.penalty_ms), now);
+                    return Ended::closed(Reason::PayloadFormatInvalid, "too many invalid messages");
+                }
+                Reason::PayloadFormatInvalid
+            }
+            // Not acknowledged: the device keeps it and sends it again.
+            Err(e) => return Err(e.into()),
+        };
+        if publish.qos == 1 {
+            self.connection.queue(write::puback(publish.id, reason));
+        }
+        if self.has_proved { self.deliver().await } else { Ok(()) }
+    }
+
+    async fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), Ended> {
+        if subscribe.subscriptions.len() > FILTERS_MAX {
+            return Ended::closed(Reason::QuotaExceeded, "too many filters");
+        }
+        if subscribe.has_subscription_id {
+            return Ended::closed(Reason::SubscriptionIdentifiersNotSupported, "a subscription identifier (3.2.2.3.12)");
+        }
+        let is = |kind| subscribe.subscriptions.iter().any(|s| s.kind == kind);
+        if is(Kind::Shared) {
+            return Ended::closed(Reason::SharedSubscriptionsNotSupported, "a shared subscription (3.2.2.3.13)");
+        }
+        if is(Kind::Wildcard) {
+            return Ended::closed(Reason::WildcardSubscriptionsNotSupported, "a wildcard (3.2.2.3.11)");
+        }
+        let reasons: Vec<_> = subscribe.subscriptions.iter().map(|s| self.subscribe_one(*s)).collect();
+        self.connection.queue(write::suback(subscribe.id, &reasons));
+        // What a newer agent may know of its own is refused, and no reason to end the session.
+        let own = Down::prefix(&self.device);
+        let is_foreign =
+            |s: &&Subscription<'_>| s.filter.strip_prefix(&own).is_none_or(|leaf| !leaf.bytes().all(|b| b.is_ascii_lowercase()));
+        if let Some(foreign) = subscribe.subscriptions.iter().find(is_foreign) {
+            return Ended::closed(Reason::NotAuthorized, format!("subscribed {}", foreign.filter));
+        }
+        self.remember();
+        self.look_into_the_mailbox().await?;
+        self.deliver().await
+    }
+
+    fn subscribe_one(&mut self, subscription: Subscription<'_>) -> Reason {
+        let Some(kind) = Down::of(subscription.filter, &self.device) else { return Reason::NotAuthorized };
+        self.subscriptions.set(kind, Some(subscription.qos.min(1)));
+        if subscription.qos == 0 { Reason::Success } else { Reason::GrantedQos1 }
+    }
+
+    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), Ended> {
+        if unsubscribe.filters.len() > FILTERS_MAX {
+            return Ended::closed(Reason::QuotaExceeded, "too many filters");
+        }
+        let mut reasons = Vec::new();
+        for filter in &unsubscribe.filters {
+            let known = Down::of(filter, &self.device).is_some_and(|kind| self.subscriptions.set(kind, None).is_some());
+            reasons.push(if known { Reason::Success } else { Reason::NoSubscriptionExisted });
+        }
+        self.connection.queue(write::unsuback(unsubscribe.id, &reasons));
+        self.remember();
+        Ok(())
+    }
+}

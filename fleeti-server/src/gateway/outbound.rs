@@ -1,0 +1,154 @@
+//! What a session sends: news out of the mailbox, and what the device has not acknowledged.
+
+use super::connection::Ended;
+use super::session::Session;
+use super::sessions::{InFlight, Sent};
+use crate::service::{attestation, commands, devices, vault};
+use bytes::Bytes;
+use fleeti_core::wire::mqtt::Down;
+use fleeti_core::wire::packet::write;
+
+/// Messages to a device that it has not acknowledged yet, where it takes as many.
+pub(super) const IN_FLIGHT_MAX: usize = 16;
+
+/// Packet identifiers: none is used twice as long as it is not acknowledged (MQTT-2.2.1-4).
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    last: u16,
+    /// In the order in which they were sent.
+    pub in_flight: Vec<InFlight>,
+}
+
+impl Window {
+    /// What another connection left unacknowledged.
+    pub fn resumed(in_flight: Vec<InFlight>) -> Self {
+        Self { last: in_flight.last().map_or(0, |m| m.id), in_flight }
+    }
+
+    /// An identifier that is free.
+    fn free(&mut self) -> u16 {
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if self.in_flight.iter().all(|m| m.id != self.last) {
+                return self.last;
+            }
+        }
+    }
+
+    /// `false` when nothing has this identifier.
+    pub fn acknowledged(&mut self, id: u16) -> bool {
+        let found = self.in_flight.iter().position(|m| m.id == id);
+        found.map(|at| self.in_flight.remove(at)).is_some()
+    }
+}
+
+impl Session<'_> {
+    /// What lies in the database: everything that was not pushed to this very session.
+    pub(super) async fn look_into_the_mailbox(&mut self) -> Result<(), Ended> {
+        self.desired = Some(devices::desired(self.app, &self.device).await?);
+        self.commands = true;
+        self.notice = true;
+        // Asked at the start of a session, and not again because the device subscribes again.
+        self.challenge |= !std::mem::replace(&mut self.was_asked, true);
+        Ok(())
+    }
+
+    /// What was sent over another connection and not acknowledged there, in its order (MQTT-4.4.0-1, MQTT-4.6.0-1).
+    pub(super) fn redeliver(&mut self) {
+        for message in std::mem::take(&mut self.window.in_flight) {
+            let topic = message.kind.topic(&self.device);
+            match &message.sent {
+                Sent::Generation(generation) => self.sent_generation = Some(*generation),
+                Sent::Command(id) => drop(self.sent_commands.insert(id.clone())),
+                Sent::Other => {}
+            }
+            if self.connection.queue(write::publish(&topic, Some(message.id), true, &message.payload)) {
+                self.window.in_flight.push(message);
+            }
+        }
+    }
+
+    /// Sends what has come and was not sent in this session yet.
+    pub(super) async fn deliver(&mut self) -> Result<(), Ended> {
+        self.is_held_back = false;
+        if self.may_send(Down::Desired, self.desired.is_some())
+            && let Some(desired) = self.desired.take()
+            && self.sent_generation.is_none_or(|sent| sent < desired.generation)
+        {
+            self.sent_generation = Some(desired.generation);
+            self.send(Down::Desired, serde_json::to_vec(&desired)?.into(), Sent::Generation(desired.generation));
+        }
+        if self.may_send(Down::Notice, self.notice) {
+            self.notice = false;
+            let notice = Bytes::clone(&self.app.notice.load());
+            self.send(Down::Notice, notice, Sent::Other);
+        }
+        if self.may_send(Down::Challenge, self.challenge) {
+            self.challenge = false;
+            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await? {
+                self.asked = Some(asked);
+                self.send(Down::Challenge, serde_json::to_vec(&challenge)?.into(), Sent::Other);
+            }
+        }
+        if self.may_send(Down::Secrets, self.has_proved) {
+            self.has_proved = false;
+            if let Some(ticket) = vault::ticket(self.app, &self.device).await? {
+                self.send(Down::Secrets, serde_json::to_vec(&ticket)?.into(), Sent::Other);
+            }
+        }
+        if self.may_send(Down::Command, self.commands) {
+            self.commands = false;
+            for command in commands::pending(self.app, &self.device).await? {
+                if !self.may_send(Down::Command, true) {
+                    self.commands = true;
+                    break;
+                }
+                if self.sent_commands.insert(command.id.clone()) {
+                    self.send(Down::Command, serde_json::to_vec(&command)?.into(), Sent::Command(command.id));
+                }
+                if self.connection.is_full() {
+                    self.connection.flush().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something that waits may go: it is subscribed, and there is room among what is not acknowledged.
+    fn may_send(&mut self, kind: Down, waits: bool) -> bool {
+        let Some(qos) = self.subscriptions.get(kind).filter(|_| waits) else { return false };
+        let has_room = qos == 0 || self.window.in_flight.len() < self.receive_max;
+        self.is_held_back |= !has_room;
+        has_room
+    }
+
+    fn send(&mut self, kind: Down, payload: Bytes, sent: Sent) {
+        let topic = kind.topic(&self.device);
+        if self.subscriptions.get(kind) == Some(0) {
+            self.connection.queue(write::publish(&topic, None, false, &payload));
+            return;
+        }
+        let id = self.window.free();
+        if self.connection.queue(write::publish(&topic, Some(id), false, &payload)) {
+            self.window.in_flight.push(InFlight { id, kind, payload, sent });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_that_is_not_acknowledged_is_not_used_again_after_all_others_were() {
+        let message = |id| InFlight { id, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
+        let mut window = Window::resumed(vec![message(3), message(u16::MAX)]);
+        assert_eq!(window.free(), 1);
+        for _ in 0..3 * usize::from(u16::MAX) {
+            let id = window.free();
+            assert!(![0, 3, u16::MAX].contains(&id));
+        }
+        assert!(window.acknowledged(3) && !window.acknowledged(3));
+        assert!((0..usize::from(u16::MAX)).any(|_| window.free() == 3));
+    }
+}
