@@ -58,7 +58,7 @@ fn occasion(token: &str) -> Occasion {
 }
 
 async fn channel(world: &World) -> Channel {
-    Channel::open(&world.url(""), world.anonymous()).await.unwrap()
+    Channel::open(&world.url(""), world.anonymous(), None).await.unwrap()
 }
 
 /// What the TPM gave away.
@@ -241,7 +241,7 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     // Its certificate is to be renewed by now. Root on the device would like a key that it can take along.
     ahead.store(15 * 86_400, Ordering::SeqCst);
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
-    let mut with_certificate = Channel::open(&world.url(""), tls(&world, &enrolled, &key)).await.unwrap();
+    let mut with_certificate = Channel::open(&world.url(""), tls(&world, &enrolled, &key), None).await.unwrap();
     let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: None };
     let refused = with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
     assert!(refused.contains("in its TPM"), "{refused}");
