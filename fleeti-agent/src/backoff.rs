@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A connection that lived this long was a good one.
+pub const STABLE: Duration = Duration::from_secs(60);
+
 /// Exponential backoff with full jitter.
 #[derive(Debug, Default)]
 pub struct Backoff {
@@ -18,12 +21,44 @@ impl Backoff {
     pub const MAX: Duration = Duration::from_secs(300);
     /// Waits, longer after each failure.
     pub async fn wait(&mut self) {
+        tokio::time::sleep(self.ceiling().mul_f64(rand::random_range(0.3..1.0))).await;
+    }
+    /// The longest that the next wait may be; each is twice the one before it, up to [`Self::MAX`].
+    fn ceiling(&mut self) -> Duration {
         let ceiling = Duration::from_secs(1 << self.failures.min(9)).min(Self::MAX);
         self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.3..1.0))).await;
+        ceiling
     }
     /// The next failure is the first again.
     pub fn reset(&mut self) {
         self.failures = 0;
+    }
+    /// A connection has ended after this time. If it was [`STABLE`], the next failure is the first again; a server that takes
+    /// connections and ends them at once is waited for like one that takes none.
+    pub fn lived(&mut self, time: Duration) {
+        if time >= STABLE {
+            self.reset();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_thrown_out_at_once_fifty_times_waits_longer_and_longer() {
+        let mut backoff = Backoff::default();
+        let mut waits = Vec::new();
+        for _ in 0..50 {
+            backoff.lived(Duration::from_secs(1));
+            waits.push(backoff.ceiling());
+        }
+        assert!(waits.is_sorted() && waits[0] == Duration::from_secs(1) && waits[8] == Duration::from_secs(256));
+        assert_eq!(waits[49], Backoff::MAX);
+        backoff.lived(STABLE - Duration::from_millis(1));
+        assert_eq!(backoff.ceiling(), Backoff::MAX);
+        backoff.lived(STABLE);
+        assert_eq!(backoff.ceiling(), Duration::from_secs(1));
     }
 }

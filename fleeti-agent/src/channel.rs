@@ -2,6 +2,7 @@
 //! for nobody on another one.
 
 use crate::http::RESPONSE_MAX;
+use crate::reach::{self, Proxy};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use fleeti_core::wire::problem::Problem;
@@ -16,7 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -38,17 +38,16 @@ impl Drop for Channel {
 }
 
 impl Channel {
-    /// Connects to `https://HOST:PORT`.
+    /// Connects to `https://HOST:PORT`, through a proxy where there is one.
     ///
     /// # Errors
     /// When the server is not there, or is another one.
-    pub async fn open(url: &str, tls: ClientConfig) -> Result<Self> {
-        let authority = url.strip_prefix("https://").context("the server's URL is not https")?.to_owned();
-        let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+    pub async fn open(url: &str, tls: ClientConfig, proxy: Option<&Proxy>) -> Result<Self> {
+        let (host, port) = reach::authority(url)?;
+        let authority = url.trim_start_matches("https://").to_owned();
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).context("the server's name")?;
-        let address = if host.len() == authority.len() { format!("{authority}:443") } else { authority.clone() };
         let connecting = async {
-            let stream = TcpStream::connect(&address).await.with_context(|| address.clone())?;
+            let stream = reach::connect(&host, port, proxy).await?;
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS")
         };
         let stream = tokio::time::timeout(PATIENCE, connecting).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;

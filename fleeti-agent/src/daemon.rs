@@ -35,7 +35,11 @@ pub async fn run(paths: Paths) -> Result<()> {
     helper.set_hostname(identity.device.clone()).await.ok();
     helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
     let tls = identity.tls(&paths)?;
-    let http = http::client(tls.clone()).connect_timeout(Duration::from_secs(20)).read_timeout(Duration::from_secs(30)).build()?;
+    let proxy = identity.server.proxy()?;
+    let http = http::client(tls.clone(), proxy.as_ref())?
+        .connect_timeout(Duration::from_secs(20))
+        .read_timeout(Duration::from_secs(30))
+        .build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
     let heard = Arc::new(Heard::open(&paths)?);

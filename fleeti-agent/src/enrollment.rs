@@ -111,7 +111,7 @@ struct Pairing {
 }
 
 async fn anonymous(paths: &Paths, server: &Server) -> Result<Channel> {
-    Channel::open(&server.https_url, identity::anonymous_tls(paths)?).await
+    Channel::open(&server.https_url, identity::anonymous_tls(paths)?, server.proxy()?.as_ref()).await
 }
 
 fn csr(key: &KeptKey, paths: &Paths) -> Result<String> {
@@ -181,7 +181,8 @@ pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Resul
             tracing::info!("the next key is in a file: {e:#}");
             let next = identity::next_key(paths, helper, false).await?;
             let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };
-            let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?).await?;
+            let proxy = identity.server.proxy()?;
+            let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?, proxy.as_ref()).await?;
             let response = channel.post("/renew", &request).await?;
             identity.store_renewed(paths, next, response)
         }
@@ -193,10 +194,10 @@ async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Re
     let next = identity::next_key(paths, helper, true).await?;
     let seed = next.seed()?.context("a key in the TPM")?;
     let csr_pem = csr(&next, paths)?;
-    let url = &identity.server.https_url;
+    let (url, proxy) = (&identity.server.https_url, identity.server.proxy()?);
     let certified = async |channel: &Channel| helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await;
     let by_certificate = async {
-        let mut channel = Channel::open(url, identity.tls(paths)?).await?;
+        let mut channel = Channel::open(url, identity.tls(paths)?, proxy.as_ref()).await?;
         let key = Some(certified(&channel).await?);
         channel.post("/renew", &RenewRequest { csr_pem: csr_pem.clone(), key }).await
     };
@@ -204,7 +205,7 @@ async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Re
         Ok(response) => response,
         Err(e) => {
             tracing::warn!("the certificate renews nothing: {e:#}; the TPM is asked");
-            let mut channel = Channel::open(url, identity::anonymous_tls(paths)?).await?;
+            let mut channel = Channel::open(url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
             let key = certified(&channel).await?;
             let request = ProvedRenewRequest { device: identity.device.clone(), csr_pem: csr_pem.clone(), key };
             channel.post("/renew/proved", &request).await?

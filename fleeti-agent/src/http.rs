@@ -1,5 +1,6 @@
 //! Speaking HTTP to the server.
 
+use crate::reach::Proxy;
 use anyhow::Result;
 use fleeti_core::wire::HTTP_IDLE;
 use rustls::ClientConfig;
@@ -7,9 +8,16 @@ use rustls::ClientConfig;
 /// Largest answer that is read of what is no file.
 pub const RESPONSE_MAX: usize = 64 * 1024;
 
-/// A client of the server over such TLS.
-pub fn client(tls: ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE)
+/// A client of the server over such TLS, and through a proxy where there is one.
+///
+/// # Errors
+/// When the proxy's address is none.
+pub fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<reqwest::ClientBuilder> {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE);
+    Ok(match proxy {
+        Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.url())?),
+        None => client,
+    })
 }
 
 /// A body of at most `max` bytes, never more of it in memory.

@@ -2,6 +2,7 @@
 
 use crate::device_key::{KeptKey, TlsKey};
 use crate::privileged::Helper;
+use crate::reach::Proxy;
 use crate::{Paths, heard, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
@@ -26,6 +27,9 @@ pub struct Server {
     pub mqtt_host: String,
     /// Port of the MQTT broker.
     pub mqtt_port: u16,
+    /// What both are reached through, as in `http://proxy.example:3128`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 impl Server {
@@ -37,7 +41,17 @@ impl Server {
         let (host, port) = record.mqtt_address.rsplit_once(':').context("the MQTT address has no port")?;
         let https_url = record.https_url.trim_end_matches('/').to_owned();
         ensure!(https_url.starts_with("https://"), "the server's URL is not https");
-        Ok(Self { https_url, mqtt_host: host.to_owned(), mqtt_port: port.parse().context("the MQTT port")? })
+        record.proxy.as_deref().map(Proxy::parse).transpose()?;
+        let mqtt_port = port.parse().context("the MQTT port")?;
+        Ok(Self { https_url, mqtt_host: host.to_owned(), mqtt_port, proxy: record.proxy.clone() })
+    }
+
+    /// What the server is reached through.
+    ///
+    /// # Errors
+    /// When it is no `http://HOST:PORT`.
+    pub fn proxy(&self) -> Result<Option<Proxy>> {
+        self.proxy.as_deref().map(Proxy::parse).transpose()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper with
 //! fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
 //!
-//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`channel`] (one connection, and what is bound to it) · [`session`]
+//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
 //! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
@@ -31,6 +31,7 @@ pub mod outbox;
 pub mod privileged;
 pub mod program;
 pub mod proxy;
+pub mod reach;
 pub mod release_log;
 pub mod secure_boot;
 pub mod session;

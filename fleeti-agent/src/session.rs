@@ -1,20 +1,27 @@
 //! The MQTT session: what comes down goes to the daemon and is acknowledged when it was dealt with; what goes
 //! up comes from the outbox, one message at a time, and leaves it when the server has acknowledged it.
+//!
+//! One at a time is also what keeps the client library out of its own trap: with more in flight, a packet identifier can come
+//! round before it is acknowledged, the publish that wants it is set aside, and an acknowledgement with an error never takes it
+//! up again (rumqttc 0.25). Whatever else may keep an acknowledgement away, a session in which nothing moves is ended.
 
 use crate::attestation;
 use crate::backoff::Backoff;
 use crate::identity::Identity;
 use crate::outbox::{Message, Outbox};
+use crate::reach::{self, Proxy};
 use anyhow::{Context, Result, bail};
-use fleeti_core::wire::mqtt::{Down, PACKET_MAX, Up};
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::mqtt::{ALPN_MQTT, Down, PACKET_MAX, Up};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use rumqttc::{Outgoing, ProxyAuth, ProxyType, TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The server keeps the mailbox; the session only says that there is one.
@@ -27,6 +34,9 @@ const REQUESTS_MAX: usize = 128;
 /// One message is on its way at a time. Without a limit the client keeps room for 65,535 of them: 13 MiB.
 const IN_FLIGHT_MAX: u16 = 16;
 
+/// A message that is not acknowledged within this time ends the session: the next one sends it again.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+
 /// A message from the server, and how to say that it was dealt with.
 #[derive(Debug)]
 pub struct Incoming {
@@ -38,18 +48,72 @@ pub struct Incoming {
     pub dealt_with: oneshot::Sender<()>,
 }
 
+/// Where MQTT is spoken. Where only one port is open, MQTT goes over the HTTPS one: the server knows it by its ALPN name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Mqtt,
+    Https,
+}
+
+impl Door {
+    /// To be tried after one that let nobody in.
+    const fn other(self) -> Self {
+        match self {
+            Self::Mqtt => Self::Https,
+            Self::Https => Self::Mqtt,
+        }
+    }
+}
+
 /// Keeps a session until the process ends.
 pub async fn run(identity: &Identity, tls: Arc<ClientConfig>, outbox: &Outbox, changed: &Notify, incoming: mpsc::Sender<Incoming>) {
-    let mut backoff = Backoff::default();
+    let mut tls = ClientConfig::clone(&tls);
+    tls.alpn_protocols = vec![ALPN_MQTT.to_vec()];
+    let tls = Arc::new(tls);
+    let (mut backoff, mut door) = (Backoff::default(), Door::Mqtt);
     loop {
-        let mut connected = false;
-        let result = session(identity, Arc::clone(&tls), outbox, changed, &incoming, &mut connected).await;
-        if connected {
-            backoff.reset();
+        let mut session = Session {
+            device: &identity.device,
+            outbox,
+            incoming: &incoming,
+            acknowledged_within: ACKNOWLEDGED_WITHIN,
+            connected: None,
+            in_flight: None,
+        };
+        let result = match options(identity, Arc::clone(&tls), door) {
+            Ok(options) => session.run(options, changed).await,
+            Err(e) => Err(e),
+        };
+        match session.connected {
+            Some(at) => backoff.lived(at.elapsed()),
+            None => door = door.other(),
         }
         tracing::warn!("session ended: {:#}", result.err().unwrap_or_else(|| anyhow::anyhow!("closed")));
         backoff.wait().await;
     }
+}
+
+fn options(identity: &Identity, tls: Arc<ClientConfig>, door: Door) -> Result<MqttOptions> {
+    let server = &identity.server;
+    let (host, port) = match door {
+        Door::Mqtt => (server.mqtt_host.clone(), server.mqtt_port),
+        Door::Https => reach::authority(&server.https_url)?,
+    };
+    let mut options = session_options(identity.device.as_str(), &host, port);
+    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+    if let Some(Proxy { host, port }) = server.proxy()? {
+        options.set_proxy(rumqttc::Proxy { ty: ProxyType::Http, auth: ProxyAuth::None, addr: host, port });
+    }
+    Ok(options)
+}
+
+fn session_options(device: &str, host: &str, port: u16) -> MqttOptions {
+    let mut options = MqttOptions::new(device, host, port);
+    options.set_keep_alive(KEEP_ALIVE).set_clean_start(false).set_manual_acks(true);
+    options.set_max_packet_size(u32::try_from(PACKET_MAX).ok());
+    options.set_session_expiry_interval(Some(SESSION_EXPIRY_S));
+    options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
+    options
 }
 
 fn up(leaf: &str) -> Up {
@@ -61,71 +125,167 @@ fn up(leaf: &str) -> Up {
     }
 }
 
-async fn session(
-    identity: &Identity,
-    tls: Arc<ClientConfig>,
-    outbox: &Outbox,
-    changed: &Notify,
-    incoming: &mpsc::Sender<Incoming>,
-    connected: &mut bool,
-) -> Result<()> {
-    let mut options = MqttOptions::new(identity.device.as_str(), identity.server.mqtt_host.clone(), identity.server.mqtt_port);
-    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    options.set_keep_alive(KEEP_ALIVE).set_clean_start(false).set_manual_acks(true);
-    options.set_max_packet_size(u32::try_from(PACKET_MAX).ok());
-    options.set_session_expiry_interval(Some(SESSION_EXPIRY_S));
-    options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
-    let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
-    // A new client for every connection: what waits lies in the outbox and nowhere else.
-    let mut in_flight: Option<(Message, Option<u16>)> = None;
-    loop {
-        tokio::select! {
-            event = events.poll() => match event.context("MQTT")? {
-                Event::Incoming(Packet::ConnAck(ack)) => {
-                    if ack.code != ConnectReturnCode::Success {
-                        bail!("the server refused the session: {:?}", ack.code);
-                    }
-                    *connected = true;
-                    // What answers a question of another session is nobody's any more.
-                    outbox.forget(attestation::LEAF)?;
-                    let filters = Down::ALL.map(|d| Filter::new(d.topic(&identity.device), QoS::AtLeastOnce));
-                    client.try_subscribe_many(filters)?;
-                    send_next(identity, &client, outbox, &mut in_flight)?;
+/// The message that is on its way.
+struct InFlight {
+    message: Message,
+    /// Its packet identifier, once it is known.
+    id: Option<u16>,
+    until: Instant,
+}
+
+/// One connection. A new client for every one: what waits lies in the outbox and nowhere else.
+struct Session<'a> {
+    device: &'a DeviceId,
+    outbox: &'a Outbox,
+    incoming: &'a mpsc::Sender<Incoming>,
+    acknowledged_within: Duration,
+    /// Since when the server has taken the session.
+    connected: Option<Instant>,
+    in_flight: Option<InFlight>,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, options: MqttOptions, changed: &Notify) -> Result<()> {
+        let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
+        loop {
+            let until = self.in_flight.as_ref().map(|m| m.until);
+            let overdue = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
                 }
-                Event::Incoming(Packet::Publish(publish)) => {
-                    let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                    if let Some(kind) = Down::of(&topic, &identity.device) {
-                        let (dealt_with, wait) = oneshot::channel();
-                        incoming.send(Incoming { kind, payload: publish.payload.to_vec(), dealt_with }).await?;
-                        wait.await.context("the daemon ended")?;
-                    }
-                    client.try_ack(&publish)?;
-                }
-                Event::Outgoing(Outgoing::Publish(id)) => {
-                    if let Some((_, packet)) = &mut in_flight { *packet = Some(id); }
-                }
-                Event::Incoming(Packet::PubAck(ack)) => {
-                    if let Some((message, _)) = in_flight.take_if(|(_, id)| *id == Some(ack.pkid)) {
-                        outbox.done(&message);
-                        send_next(identity, &client, outbox, &mut in_flight)?;
-                    }
-                }
-                Event::Incoming(Packet::Disconnect(d)) => bail!("the server closed the session: {:?}", d.reason_code),
-                _ => {}
-            },
-            () = changed.notified(), if *connected => send_next(identity, &client, outbox, &mut in_flight)?,
+            };
+            tokio::select! {
+                event = events.poll() => self.event(event.context("MQTT")?, &client).await?,
+                () = changed.notified(), if self.connected.is_some() => self.send_next(&client)?,
+                () = overdue => bail!("the server does not acknowledge: nothing for {} s", self.acknowledged_within.as_secs()),
+            }
         }
+    }
+
+    async fn event(&mut self, event: Event, client: &AsyncClient) -> Result<()> {
+        match event {
+            Event::Incoming(Packet::ConnAck(ack)) => {
+                if ack.code != ConnectReturnCode::Success {
+                    bail!("the server refused the session: {:?}", ack.code);
+                }
+                self.connected = Some(Instant::now());
+                // What answers a question of another session is nobody's any more.
+                self.outbox.forget(attestation::LEAF)?;
+                let filters = Down::ALL.map(|d| Filter::new(d.topic(self.device), QoS::AtLeastOnce));
+                client.try_subscribe_many(filters)?;
+                self.send_next(client)?;
+            }
+            Event::Incoming(Packet::Publish(publish)) => {
+                let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                if let Some(kind) = Down::of(&topic, self.device) {
+                    let (dealt_with, wait) = oneshot::channel();
+                    self.incoming.send(Incoming { kind, payload: publish.payload.to_vec(), dealt_with }).await?;
+                    wait.await.context("the daemon ended")?;
+                }
+                client.try_ack(&publish)?;
+            }
+            Event::Outgoing(Outgoing::Publish(id)) => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.id = Some(id);
+                }
+            }
+            Event::Incoming(Packet::PubAck(ack)) => {
+                if let Some(in_flight) = self.in_flight.take_if(|m| m.id == Some(ack.pkid)) {
+                    self.outbox.done(&in_flight.message);
+                    self.send_next(client)?;
+                }
+            }
+            Event::Incoming(Packet::Disconnect(d)) => bail!("the server closed the session: {:?}", d.reason_code),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn send_next(&mut self, client: &AsyncClient) -> Result<()> {
+        if self.in_flight.is_some() {
+            return Ok(());
+        }
+        let Some(message) = self.outbox.first()? else { return Ok(()) };
+        let topic = up(&message.leaf).topic(self.device);
+        let payload = message.payload.clone();
+        self.in_flight = Some(InFlight { message, id: None, until: Instant::now() + self.acknowledged_within });
+        client.try_publish(topic, QoS::AtLeastOnce, false, payload)?;
+        Ok(())
     }
 }
 
-fn send_next(identity: &Identity, client: &AsyncClient, outbox: &Outbox, in_flight: &mut Option<(Message, Option<u16>)>) -> Result<()> {
-    if in_flight.is_some() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleeti_core::wire::packet::{self, Reason, write};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Answers a client until it closes: the first `acknowledged` messages with a reason, the others not at all. Gives the payloads.
+    async fn broker(mut stream: TcpStream, acknowledged: usize, reason: Reason) -> Vec<Vec<u8>> {
+        let (mut input, mut seen) = (Vec::new(), Vec::new());
+        loop {
+            while let Some(length) = packet::frame(&input, PACKET_MAX).unwrap() {
+                let rest = input.split_off(length);
+                let answer = match packet::read(&input).unwrap() {
+                    packet::Packet::Connect(_) => write::connack(&write::Announced {
+                        session_present: false,
+                        receive_max: 16,
+                        packet_max: 65_536,
+                        keep_alive_s: None,
+                        session_expiry_s: None,
+                    }),
+                    packet::Packet::Subscribe(s) => write::suback(s.id, &[Reason::GrantedQos1; Down::ALL.len()]),
+                    packet::Packet::Publish(p) => {
+                        seen.push(p.payload.to_vec());
+                        if seen.len() > acknowledged { vec![] } else { write::puback(p.id, reason) }
+                    }
+                    packet::Packet::PingReq => write::pingresp(),
+                    other => panic!("{other:?}"),
+                };
+                input = rest;
+                stream.write_all(&answer).await.unwrap();
+            }
+            if !matches!(stream.read_buf(&mut input).await, Ok(n) if n > 0) {
+                return seen;
+            }
+        }
     }
-    let Some(message) = outbox.first()? else { return Ok(()) };
-    let topic = up(&message.leaf).topic(&identity.device);
-    let payload = message.payload.clone();
-    *in_flight = Some((message, None));
-    client.try_publish(topic, QoS::AtLeastOnce, false, payload)?;
-    Ok(())
+
+    async fn converse(outbox: &Outbox, acknowledged: usize, reason: Reason) -> (String, Vec<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move { broker(listener.accept().await.unwrap().0, acknowledged, reason).await });
+        let device: DeviceId = "dev-a".parse().unwrap();
+        let (sender, _receiver) = mpsc::channel(8);
+        let mut session = Session {
+            device: &device,
+            outbox,
+            incoming: &sender,
+            acknowledged_within: Duration::from_millis(500),
+            connected: None,
+            in_flight: None,
+        };
+        let ended = session.run(session_options("dev-a", "127.0.0.1", port), &Notify::new()).await.unwrap_err();
+        assert!(session.connected.is_some());
+        (format!("{ended:#}"), server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn refused_messages_strand_none_behind_them_and_a_silent_server_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        // Identifiers come round several times, and each message is answered with an error.
+        let count = 5 * usize::from(IN_FLIGHT_MAX) + 3;
+        for n in 0..count {
+            outbox.push("ack", n.to_string().as_bytes(), false).unwrap();
+        }
+        let (ended, seen) = converse(&outbox, count - 1, Reason::PayloadFormatInvalid).await;
+        assert_eq!(seen, (0..count).map(|n| n.to_string().into_bytes()).collect::<Vec<_>>());
+        assert!(ended.contains("does not acknowledge"), "{ended}");
+        // What was not acknowledged is what the next session begins with.
+        let (_, seen) = converse(&outbox, 0, Reason::Success).await;
+        assert_eq!(seen, [(count - 1).to_string().into_bytes()]);
+    }
 }

@@ -53,6 +53,9 @@ struct Arguments {
     /// DNS name or address that devices call this server by; the first goes into enrollment records.
     #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     names: Vec<String>,
+    /// An HTTP proxy through which devices reach this server, `http://HOST:PORT`; it goes into enrollment records.
+    #[arg(long, value_parser = proxy_url)]
+    device_proxy: Option<String>,
     /// The socket of fleeti-signer. Without it the keys are in this process, which is for development.
     #[arg(long, env = "FLEETI_SIGNER")]
     signer: Option<PathBuf>,
@@ -117,6 +120,15 @@ fn asked(a: &Arguments) -> Option<ApiTls> {
     }
 }
 
+/// What agents take: no TLS to the proxy, no password, no path.
+fn proxy_url(url: &str) -> Result<String, String> {
+    let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
+    match authority {
+        Some((host, port)) if !host.is_empty() && !host.contains(['@', '/']) && port.parse::<u16>().is_ok() => Ok(url.to_owned()),
+        _ => Err("give http://HOST:PORT".to_owned()),
+    }
+}
+
 fn main() -> Result<()> {
     with_few_arenas();
     let mut arguments = begin();
@@ -177,6 +189,7 @@ async fn serve(a: Arguments) -> Result<()> {
         https: a.https,
         mqtt: a.mqtt,
         names: a.names,
+        device_proxy: a.device_proxy,
         agent: a.agent,
         signer: a.signer,
         trusts_hypervisor: a.trust_virtual_tpms,

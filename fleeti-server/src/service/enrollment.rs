@@ -73,6 +73,7 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
         mqtt_address: format!("{name}:{}", addresses.mqtt.port()),
         root_sha256: app.pki.root_sha256.clone(),
         token,
+        proxy: app.config.device_proxy.clone(),
     }
 }
 
