@@ -17,6 +17,8 @@ const READERS: &[(&str, &[&str])] = &[
     ("tpm", &["tpm"]),
     ("log", &["measured"]),
     ("text", &["defects/manifest", "text"]),
+    ("packet", &["mqtt"]),
+    ("body", &["body", "text"]),
 ];
 
 /// What libFuzzer wants to be told of: the edges that were taken, and what was compared.

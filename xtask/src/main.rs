@@ -149,12 +149,18 @@ fn ci() -> Result<()> {
     run("build programs and tests", &mut cargo(&["build", "--workspace", "--all-targets", "--profile", "ci"]))?;
     tools::install()?;
     let (judge_at, judge) = (tools::VIRT_FW_VARS, tools::virt_fw_vars());
+    let (clients_at, clients) = (tools::MQTT_PYTHON, tools::mqtt_python());
     let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if nextest.is_ok_and(|s| s.success()) {
-        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).env(judge_at, judge))?;
+        run(
+            "tests",
+            cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
+                .env(judge_at, judge)
+                .env(clients_at, clients),
+        )?;
         run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
     } else {
-        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env(judge_at, judge))?;
+        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).env(judge_at, judge).env(clients_at, clients))?;
     }
     examples()?;
     python::test()

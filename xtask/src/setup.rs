@@ -24,6 +24,8 @@ const NEEDED: &[Package] = &[
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
+    ("mosquitto", "/usr/sbin/mosquitto", "a broker that rows of MQTT 5 are compared with, in tests and benchmarks"),
+    ("mosquitto-clients", "/usr/bin/mosquitto_sub", "MQTT clients that nobody here wrote, in tests"),
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "moves the server's clock ahead, in tests"),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
@@ -33,11 +35,8 @@ const NEEDED: &[Package] = &[
 ];
 
 /// What benchmarks are run beside; nothing else needs them.
-pub const PEERS: &[Package] = &[
-    ("nginx-light", "/usr/sbin/nginx", "serves files beside us"),
-    ("mosquitto", "/usr/sbin/mosquitto", "speaks MQTT beside us"),
-    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us"),
-];
+pub const PEERS: &[Package] =
+    &[("nginx-light", "/usr/sbin/nginx", "serves files beside us"), ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us")];
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {

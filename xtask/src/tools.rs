@@ -2,6 +2,7 @@
 
 use crate::{python, target};
 use anyhow::Result;
+use std::fs;
 use std::path::PathBuf;
 
 /// What firmware people read variables with.
@@ -15,8 +16,27 @@ pub fn virt_fw_vars() -> PathBuf {
     target().join("tools/virt-firmware/bin/virt-fw-vars")
 }
 
+/// MQTT clients of others.
+const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
+
+/// Tells tests which Python has them.
+pub const MQTT_PYTHON: &str = "FLEETI_MQTT_PYTHON";
+
+/// What [`MQTT_PYTHON`] tells.
+pub fn mqtt_python() -> PathBuf {
+    target().join("tools/mqtt/bin/python")
+}
+
 /// Installs them into `target/tools`.
 pub fn install() -> Result<()> {
+    let clients = target().join("tools/mqtt");
+    // The last file of an installation: what was interrupted is done again.
+    let is_done = clients.join("done");
+    if !is_done.exists() {
+        python::environment(&clients)?;
+        python::install("MQTT clients", &clients, MQTT_CLIENTS)?;
+        fs::write(is_done, "")?;
+    }
     let folder = target().join("tools/virt-firmware");
     if !virt_fw_vars().exists() {
         python::environment(&folder)?;
