@@ -2,6 +2,8 @@
 //! again as it was. Which reader, the environment says: one program is one build.
 #![no_main]
 
+mod wire;
+
 use fleeti_core::boot_proof::BootProof;
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::device::{BootVariable, SignedBundle};
@@ -151,6 +153,8 @@ const READERS: &[(&str, Reader)] = &[
             phases::replay(&mut Registers::new(), &measurements);
         }
     }),
+    ("packet", wire::packets),
+    ("body", wire::bodies),
     ("text", |data| {
         let Ok(text) = std::str::from_utf8(data) else { return };
         if let Ok(intent) = Intent::parse(text) {
