@@ -202,10 +202,10 @@ impl Hub {
         }
     }
 
-    /// Ends a device's session, if there is one.
+    /// Ends a device's session, if there is one: it is revoked, or its next key has taken over.
     pub fn kick(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
-            handle.kick(Reason::AdministrativeAction);
+            handle.kick(Reason::SessionTakenOver);
         }
     }
 

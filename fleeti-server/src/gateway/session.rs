@@ -5,7 +5,7 @@ use super::connection::{Connection, Ended};
 use super::hub::Handle;
 use super::outbound::{IN_FLIGHT_MAX, Window};
 use super::sessions::Kept;
-use crate::app::{App, now_s};
+use crate::app::App;
 use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::service::attestation::Asked;
 use crate::service::{devices, policy};
@@ -85,7 +85,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
     let leaf = tls.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
     let leaf = certificate::from_der(leaf)?;
     let (device, key_sha256) = (certificate::device_of(&leaf)?, certificate::key_sha256(&leaf)?);
-    let left = Duration::from_secs(certificate::not_after_s(&leaf).saturating_sub(now_s())).min(FAR);
+    let left = Duration::from_secs(certificate::not_after_s(&leaf).saturating_sub(app.now_s())).min(FAR);
     let certificate_ends = Instant::now() + left;
     let limits = app.config.limits;
     let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));
@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
         self.receive_max = usize::from(connect.receive_max).min(IN_FLIGHT_MAX);
         let (stored, in_flight) = self.app.sessions.take(&self.device, stored);
         self.stored = stored;
-        let session_present = !connect.clean_start && stored.until_s > now_s();
+        let session_present = !connect.clean_start && stored.until_s > self.app.now_s();
         if session_present {
             self.subscriptions = stored.subscriptions;
             self.window = Window::resumed(in_flight);
@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
         let until_s = match self.session_expiry_s {
             0 => 0,
             u32::MAX => i64::MAX.unsigned_abs(),
-            expiry => now_s() + u64::from(expiry),
+            expiry => self.app.now_s() + u64::from(expiry),
         };
         let now = Stored { until_s, subscriptions: self.subscriptions };
         // A hundredth of the time that was asked for is not worth a write.

@@ -4,7 +4,7 @@
 //! session" (MQTT 5, 3.2.2.1.1) and subscribes again. What is not acknowledged is in memory only: messages are in the database,
 //! and are sent as new ones after a start.
 
-use crate::app::{App, now_s};
+use crate::app::App;
 use crate::db::mqtt_sessions::Stored;
 use crate::service::devices;
 use bytes::Bytes;
@@ -107,7 +107,7 @@ impl Sessions {
 pub async fn flush(app: &App) -> Result<(), crate::error::AppError> {
     let some = app.sessions.unwritten();
     devices::keep_sessions(app, &some).await?;
-    app.sessions.written(&some, now_s());
+    app.sessions.written(&some, app.now_s());
     Ok(())
 }
 
