@@ -1,8 +1,8 @@
 //! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Beside nginx on the same files.
 
-use super::Record;
 use super::organisation::{Device, Organisation};
-use super::process::{Peer, cpu_s, free_port};
+use super::process::{Peer, cpu_s, free_port, spent_s};
+use super::{Record, Scale};
 use crate::synthetic;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::ReleaseName;
@@ -22,28 +22,35 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-const SIZE: usize = 256 << 20;
 const CONNECTIONS: usize = 8;
-const WARM_UP: Duration = Duration::from_secs(1);
-const MEASURED: Duration = Duration::from_secs(8);
+
+/// How long a load runs before it is measured, and while it is.
+#[derive(Clone, Copy)]
+struct Times {
+    warm_up: Duration,
+    measured: Duration,
+}
 
 /// Runs the scenario in a folder.
 ///
 /// # Errors
 /// When a server does not start or serve.
-pub fn run(dir: &Path) -> Result<Vec<Record>> {
+pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let size: usize = scale.pick(256 << 20, 1 << 20);
+    let millis = |ms| Duration::from_millis(ms);
+    let times = Times { warm_up: millis(scale.pick(1000, 50)), measured: millis(scale.pick(8000, 400)) };
     let mut organisation = Organisation::found(dir)?;
     let device = organisation.devices("bench", 1)?.remove(0);
     let ports = organisation.start_server()?;
     let name: ReleaseName = "kiosk@1".parse()?;
     let release = organisation.world.path("releases/1");
-    synthetic::release(&release, &name, &organisation.release_key()?, SIZE)?;
+    synthetic::release(&release, &name, &organisation.release_key()?, size)?;
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let request = CreateRollout { release: name.clone(), fleet: "bench".parse()? };
     runtime.block_on(organisation.world.client()?.start_rollout(&request))?;
     let ours = organisation.world.server_id()?;
-    let mut records = measure(&runtime, &device, ports.https, ours, "fleeti")?;
+    let mut records = measure(&runtime, &device, &Target { port: ports.https, id: ours, who: "fleeti" }, times)?;
 
     let port = free_port()?;
     let (certificate, key, authorities) = organisation.peer_files()?;
@@ -67,17 +74,25 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
     fs::write(&file, config)?;
     let arguments = ["-p", &root.display().to_string(), "-c", &file.display().to_string()];
     let nginx = Peer::start("/usr/sbin/nginx", &arguments, port, &root.join("log"))?;
-    records.extend(measure(&runtime, &device, port, nginx.id(), "nginx")?);
+    records.extend(measure(&runtime, &device, &Target { port, id: nginx.id(), who: "nginx" }, times)?);
     Ok(records)
 }
 
-fn measure(runtime: &tokio::runtime::Runtime, device: &Device, port: SocketAddr, id: u32, who: &'static str) -> Result<Vec<Record>> {
+/// A server that is measured.
+struct Target {
+    port: SocketAddr,
+    /// Of its process.
+    id: u32,
+    who: &'static str,
+}
+
+fn measure(runtime: &tokio::runtime::Runtime, device: &Device, target: &Target, times: Times) -> Result<Vec<Record>> {
     let artifact = "/releases/kiosk/1/raw/kiosk_1.root";
-    let (_, bytes, cpu) = runtime.block_on(load(device, port, artifact, id))?;
-    let (requests, _, manifest_cpu) = runtime.block_on(load(device, port, "/releases/kiosk/1/manifest.json", id))?;
+    let (_, bytes, cpu) = runtime.block_on(load(device, target, artifact, times))?;
+    let (requests, _, manifest_cpu) = runtime.block_on(load(device, target, "/releases/kiosk/1/manifest.json", times))?;
     Ok(vec![
-        Record::new("artifact_gb_per_cpu_s", bytes / 1e9 / cpu, "GB/CPU-s", who),
-        Record::new("manifest_requests_per_cpu_s", requests / manifest_cpu, "1/CPU-s", who),
+        Record::new("artifact_gb_per_cpu_s", bytes / 1e9 / cpu, "GB/CPU-s", target.who),
+        Record::new("manifest_requests_per_cpu_s", requests / manifest_cpu, "1/CPU-s", target.who),
     ])
 }
 
@@ -90,23 +105,23 @@ struct Counters {
 
 /// Requests and bytes that were served, and the server's CPU seconds for them.
 #[allow(clippy::cast_precision_loss)]
-async fn load(device: &Device, port: SocketAddr, path: &'static str, id: u32) -> Result<(f64, f64, f64)> {
+async fn load(device: &Device, target: &Target, path: &'static str, times: Times) -> Result<(f64, f64, f64)> {
     let counters = Arc::new(Counters::default());
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
-        let connection = connect(device, port).await?;
+        let connection = connect(device, target.port).await?;
         tasks.push(tokio::spawn(drive(connection, path, Arc::clone(&counters))));
     }
-    tokio::time::sleep(WARM_UP).await;
+    tokio::time::sleep(times.warm_up).await;
     let read = || (counters.requests.load(Ordering::Relaxed) as f64, counters.bytes.load(Ordering::Relaxed) as f64);
-    let (before, cpu_before) = (read(), cpu_s(id)?);
-    tokio::time::sleep(MEASURED).await;
-    let (after, cpu_after) = (read(), cpu_s(id)?);
+    let (before, cpu_before) = (read(), cpu_s(target.id)?);
+    tokio::time::sleep(times.measured).await;
+    let (after, cpu_after) = (read(), cpu_s(target.id)?);
     counters.stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await??;
     }
-    Ok((after.0 - before.0, after.1 - before.1, cpu_after - cpu_before))
+    Ok((after.0 - before.0, after.1 - before.1, spent_s(cpu_before, cpu_after)))
 }
 
 async fn connect(device: &Device, port: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {

@@ -1,10 +1,10 @@
 //! What a TPM's answer costs: verified and appraised alone, and through the whole path (question, answer over MQTT, verdict,
 //! durable row). And how long an agent takes to have swtpm quote.
 
-use super::Record;
 use super::channel::Session;
 use super::organisation::{Device, Organisation};
-use super::process::cpu_s;
+use super::process::{cpu_s, spent_s};
+use super::{Record, Scale};
 use crate::soft_tpm::SoftTpm;
 use crate::synthetic::{self, Measures};
 use crate::tpm::{Maker, Tpm, phases_log};
@@ -40,14 +40,10 @@ use tokio::sync::{Semaphore, mpsc};
 /// What firmware and systemd 257 measured in QEMU.
 const FIRMWARE_LOG: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
 const PHASES_LOG: &str = include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
-/// Of one round.
-const APPRAISALS: u32 = 4000;
-const DEVICES: usize = 1000;
 const ROUNDS: usize = 10;
 /// How often every device is asked in a round: the kernel counts in hundredths of a second.
 const ASKED: usize = 3;
 const AT_ONCE: usize = 16;
-const QUOTES: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(120);
 const FLEET: &str = "bench";
 
@@ -55,11 +51,11 @@ const FLEET: &str = "bench";
 ///
 /// # Errors
 /// When something is not verified, or a server does not answer.
-pub fn run(dir: &Path) -> Result<Vec<Record>> {
-    let mut records = vec![Record::new("appraisals_per_s", appraisals()?, "1/s", "fleeti")];
-    records.extend(quotes()?);
+pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let mut records = vec![Record::new("appraisals_per_s", appraisals(scale.pick(4000, 20))?, "1/s", "fleeti")];
+    records.extend(quotes(scale.pick(50, 3))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    records.extend(attestations(dir, &runtime)?);
+    records.extend(attestations(dir, &runtime, scale)?);
     Ok(records)
 }
 
@@ -101,7 +97,7 @@ fn known() -> Result<Known> {
 }
 
 /// On one core: signature, challenge, registers, both logs replayed, their meaning, the policy.
-fn appraisals() -> Result<f64> {
+fn appraisals(of_one_round: u32) -> Result<f64> {
     let tpm = SoftTpm::new(Algorithm::P256)?;
     let question = Question { nonce: [7; 32], device: "dev-1".parse()? };
     let (registers, known, key) = (registers()?, known()?, tpm.attestation_key()?);
@@ -120,23 +116,23 @@ fn appraisals() -> Result<f64> {
     let mut fastest = Duration::MAX;
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        for _ in 0..APPRAISALS {
+        for _ in 0..of_one_round {
             let verified = verify(&sent, &question, &key, None)?;
             let result = appraise(&verified, &known);
             ensure!(result.level == Level::VerifiedFirmware, "{:?}", result.claims);
         }
         fastest = fastest.min(started.elapsed());
     }
-    Ok(f64::from(APPRAISALS) / fastest.as_secs_f64())
+    Ok(f64::from(of_one_round) / fastest.as_secs_f64())
 }
 
 /// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it quote, reads the registers.
-fn quotes() -> Result<[Record; 2]> {
+fn quotes(count: usize) -> Result<[Record; 2]> {
     let tpm = Tpm::new(&Maker::new()?)?;
     let paths = tpm.paths(FIRMWARE_LOG, &phases_log(&["ready"]))?;
     let device = "dev-1".parse()?;
-    let mut took = Vec::with_capacity(QUOTES);
-    for nonce in 0..QUOTES {
+    let mut took = Vec::with_capacity(count);
+    for nonce in 0..count {
         let started = Instant::now();
         measured::evidence(&paths, &format!("{nonce:064x}"), &device)?;
         took.push(started.elapsed().as_secs_f64() * 1000.0);
@@ -154,9 +150,10 @@ fn now_s() -> u64 {
 }
 
 /// The server as a process; its devices answer from memory.
-fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record; 2]> {
+fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime, scale: Scale) -> Result<[Record; 2]> {
+    let (count, rounds) = scale.pick((1000, ROUNDS), (20, 2));
     let mut organisation = Organisation::found(dir)?;
-    let devices = organisation.devices(FLEET, DEVICES)?;
+    let devices = organisation.devices(FLEET, count)?;
     let tpms = devices.iter().map(|_| SoftTpm::new(Algorithm::P256)).collect::<Result<Vec<_>>>()?;
     let database = organisation.world.path("server/fleeti.db");
     let (name, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
@@ -209,23 +206,23 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<[Record
             task.await??;
         }
         // Of the beginning of their sessions.
-        wait(&mut answered, DEVICES).await?;
-        let mut rates = Vec::with_capacity(ROUNDS);
-        for _ in 0..ROUNDS {
+        wait(&mut answered, count).await?;
+        let mut rates = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
             let (cpu, started) = (cpu_s(id)?, Instant::now());
             for _ in 0..ASKED {
-                ensure!(client.challenge_fleet(&fleet).await? == DEVICES as u64, "not every device is there");
-                wait(&mut answered, DEVICES).await?;
+                ensure!(client.challenge_fleet(&fleet).await? == count as u64, "not every device is there");
+                wait(&mut answered, count).await?;
             }
             #[allow(clippy::cast_precision_loss)]
-            let answers = (ASKED * DEVICES) as f64;
-            rates.push([answers / (cpu_s(id)? - cpu), answers / started.elapsed().as_secs_f64()]);
+            let answers = (ASKED * count) as f64;
+            rates.push([answers / spent_s(cpu, cpu_s(id)?), answers / started.elapsed().as_secs_f64()]);
         }
         let found = client.attestation(&first).await?;
         ensure!(found.level == Level::VerifiedBoot, "{:#?}", found.result);
         // Others on the machine only ever slow.
         rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        let [slowest, median, [per_cpu_s, per_s]] = [0, ROUNDS / 2, ROUNDS - 1].map(|i| rates[i]);
+        let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
         eprintln!("    rounds: {:.0} to {per_cpu_s:.0}, {:.0} at the median", slowest[0], median[0]);
         Ok([
             Record::new("attestations_per_cpu_s", per_cpu_s, "1/CPU-s", "fleeti"),

@@ -1,7 +1,7 @@
 //! Secure Boot of a fleet: what one release costs whose devices each start it by a signature of their own.
 
-use super::Record;
 use super::organisation::Organisation;
+use super::{Record, Scale};
 use crate::synthetic;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, FleetId, ReleaseName};
@@ -13,14 +13,13 @@ use fleeti_server::db::Db;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const DEVICES: usize = 1000;
-
 /// Runs the scenario in a folder: server and signer, each a process, as in the field.
 ///
 /// # Errors
 /// When a server does not start or sign.
 #[allow(clippy::cast_precision_loss)]
-pub fn run(dir: &Path) -> Result<Vec<Record>> {
+pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let count = scale.pick(1000, 4);
     let mut organisation = Organisation::found(dir)?;
     let ports = organisation.start_server()?;
     let fleet: FleetId = "bench".parse()?;
@@ -37,7 +36,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
     let made = Instant::now();
     runtime.block_on(async {
         let request = Provision { valid_s: 3600, release: None, ek_sha256: None, fleet_keys: false };
-        for _ in 0..DEVICES {
+        for _ in 0..count {
             let token = client.provision(&fleet, &request).await?.record.token;
             let csr_pem = csr::create(&SoftKey::generate(Algorithm::P256)?)?;
             let body = EnrollRequest { token, csr_pem, architecture: Architecture::X86_64, running: names[0].clone(), tpm: None };
@@ -46,7 +45,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
         }
         anyhow::Ok(())
     })?;
-    let provisioned = DEVICES as f64 / made.elapsed().as_secs_f64();
+    let provisioned = f64::from(count) / made.elapsed().as_secs_f64();
     let signed = runtime.block_on(async {
         let db = Db::open(&organisation.world.path("server/fleeti.db")).await?;
         let started = Instant::now();

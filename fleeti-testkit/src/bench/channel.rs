@@ -1,9 +1,9 @@
 //! MQTT sessions: what a connect costs, what an idle one holds, and how fast news reaches everybody. Beside mosquitto
 //! and rumqttd, with the same certificates.
 
-use super::Record;
 use super::organisation::{Device, Organisation};
-use super::process::{Peer, cpu_s, free_port, resident_kib};
+use super::process::{Peer, cpu_s, free_port, resident_kib, spent_s};
+use super::{Record, Scale};
 use crate::synthetic;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
@@ -26,7 +26,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-const DEVICES: usize = 5000;
 /// Handshakes at once, and messages of a publisher that wait for their acknowledgement.
 const AT_ONCE: usize = 16;
 const WINDOW: usize = 50;
@@ -39,9 +38,9 @@ const PUBLISHER: &str = "bench-publisher";
 ///
 /// # Errors
 /// When a server does not start or deliver.
-pub fn run(dir: &Path, rumqttd: Option<&Path>) -> Result<Vec<Record>> {
+pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Record>> {
     let mut organisation = Organisation::found(dir)?;
-    let devices = organisation.devices("bench", DEVICES)?;
+    let devices = organisation.devices("bench", scale.pick(5000, 20))?;
     let ports = organisation.start_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut records = Vec::new();
@@ -171,7 +170,7 @@ async fn measure(devices: &[Device], port: SocketAddr, id: u32, news: impl Futur
         task.await??;
     }
     tokio::time::sleep(SETTLE).await;
-    let connect_cpu_ms = (cpu_s(id)? - cpu) * 1000.0 / devices.len() as f64;
+    let connect_cpu_ms = spent_s(cpu, cpu_s(id)?) * 1000.0 / devices.len() as f64;
     let kib_per_device = (resident_kib(id)? - memory) / devices.len() as f64;
     // A desired state is sent at once after subscribing: that is not what is measured.
     while heard.try_recv().is_ok() {}
@@ -188,7 +187,7 @@ async fn measure(devices: &[Device], port: SocketAddr, id: u32, news: impl Futur
     };
     let both = async { tokio::try_join!(news, arrived) };
     tokio::time::timeout(PATIENCE, both).await.context("not every device got the news")??;
-    let fanout_cpu_us = (cpu_s(id)? - cpu_before) * 1e6 / devices.len() as f64;
+    let fanout_cpu_us = spent_s(cpu_before, cpu_s(id)?) * 1e6 / devices.len() as f64;
     latencies.sort_by(f64::total_cmp);
     let last = latencies.last().copied().unwrap_or_default();
     let p99_ms = latencies[latencies.len() * 99 / 100];

@@ -14,7 +14,42 @@ pub mod pages;
 pub mod process;
 pub mod trust;
 
+use anyhow::{Result, ensure};
 use serde::Serialize;
+
+/// How much of a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Enough for figures that mean something.
+    Full,
+    /// A few seconds: shows that the scenario still works and that every answer in it is a success. Its figures mean nothing.
+    Tiny,
+}
+
+impl Scale {
+    /// A size by scale.
+    pub fn pick<T>(self, full: T, tiny: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Tiny => tiny,
+        }
+    }
+}
+
+/// Whether every figure was measured.
+///
+/// # Errors
+/// Names a record that is not a positive number, or says that there is none.
+pub fn check(records: &[Record], scale: Scale) -> Result<()> {
+    ensure!(!records.is_empty(), "the scenario measured nothing");
+    for r in records {
+        // A few sessions may fit into memory that the server already had.
+        let is_growth_of_little = scale == Scale::Tiny && r.unit == "KiB";
+        let is_measured = r.value.is_finite() && (r.value > 0.0 || is_growth_of_little);
+        ensure!(is_measured, "{} of {} is {} {}, which is no measurement", r.name, r.against, r.value, r.unit);
+    }
+    Ok(())
+}
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]

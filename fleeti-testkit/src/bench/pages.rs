@@ -1,7 +1,7 @@
 //! How long a person waits for a page, with a thousand devices in the database.
 
-use super::Record;
 use super::organisation::Organisation;
+use super::{Record, Scale};
 use crate::synthetic;
 use anyhow::{Result, bail, ensure};
 use fleeti_core::id::{DeviceId, ReleaseName};
@@ -16,8 +16,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-const DEVICES: usize = 1000;
-const LOOKS: usize = 50;
 /// Of the worker that built them.
 const LEASE: Lease<'static> = Lease { worker: "", id: "lease", until_s: 1 << 40 };
 /// Builds, revisions and rollouts of the past.
@@ -28,9 +26,9 @@ const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds
 ///
 /// # Errors
 /// When the server does not start or serve.
-pub fn run(dir: &Path) -> Result<Vec<Record>> {
+pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let mut organisation = Organisation::found(dir)?;
-    let devices = organisation.devices("bench", DEVICES)?;
+    let devices = organisation.devices("bench", scale.pick(1000, 20))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let database = organisation.world.path("server/fleeti.db");
     let ids: Vec<DeviceId> = devices.into_iter().map(|d| d.id).collect();
@@ -40,7 +38,7 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
     let release = organisation.world.path("releases/1");
     synthetic::release(&release, &name, &organisation.release_key()?, 4096)?;
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
-    runtime.block_on(look(&organisation, &name, &ids[0]))
+    runtime.block_on(look(&organisation, &name, &ids[0], scale.pick(50, 2)))
 }
 
 /// As after a year: every device has reported, many builds and revisions, and rollouts to everybody.
@@ -90,7 +88,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     Ok(())
 }
 
-async fn look(organisation: &Organisation, release: &ReleaseName, device: &DeviceId) -> Result<Vec<Record>> {
+async fn look(organisation: &Organisation, release: &ReleaseName, device: &DeviceId, looks: usize) -> Result<Vec<Record>> {
     let rollout = organisation.world.client()?.start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? }).await?;
     let details = [
         format!("/devices/{device}"),
@@ -114,8 +112,8 @@ async fn look(organisation: &Organisation, release: &ReleaseName, device: &Devic
     let cookie = cookie.split(';').next().unwrap_or_default();
     let mut worst = (0.0f64, 0.0f64);
     for page in pages {
-        let mut times = Vec::with_capacity(LOOKS);
-        for _ in 0..LOOKS {
+        let mut times = Vec::with_capacity(looks);
+        for _ in 0..looks {
             let started = Instant::now();
             let response = http.get(format!("{api}{page}")).header("cookie", cookie).send().await?;
             times.push(started.elapsed().as_secs_f64() * 1000.0);
@@ -123,8 +121,8 @@ async fn look(organisation: &Organisation, release: &ReleaseName, device: &Devic
             response.bytes().await?;
         }
         times.sort_by(f64::total_cmp);
-        eprintln!("    {page:<40} median {:.1} ms, slowest {:.1} ms", times[LOOKS / 2], times[LOOKS - 1]);
-        worst = (worst.0.max(times[LOOKS / 2]), worst.1.max(times[LOOKS - 1]));
+        eprintln!("    {page:<40} median {:.1} ms, slowest {:.1} ms", times[looks / 2], times[looks - 1]);
+        worst = (worst.0.max(times[looks / 2]), worst.1.max(times[looks - 1]));
     }
     Ok(vec![
         Record::new("page_first_byte_median_ms", worst.0, "ms", "fleeti"),

@@ -89,6 +89,13 @@ pub fn children_cpu_s() -> Result<f64> {
     Ok((ticks(13)? + ticks(14)?) / TICKS)
 }
 
+/// Seconds of CPU between two readings. The kernel counts in ticks, so less than one tick is taken for one: a rate over it is
+/// too low, never infinite.
+#[must_use]
+pub fn spent_s(before: f64, after: f64) -> f64 {
+    (after - before).max(1.0 / TICKS)
+}
+
 /// Resident memory of a process, KiB.
 ///
 /// # Errors

@@ -2,13 +2,13 @@
 //! beside cfssl, which keeps nothing, and `openssl ca`, which keeps a text file. And the audit log: what an entry costs,
 //! and a proof among a million.
 
-use super::Record;
 use super::organisation::Organisation;
-use super::process::{Peer, children_cpu_s, cpu_s, free_port};
-use anyhow::{Context, Result, ensure};
+use super::process::{Peer, children_cpu_s, cpu_s, free_port, spent_s};
+use super::{Record, Scale};
+use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::EnrollRequest;
-use fleeti_pki::audit::Act;
+use fleeti_pki::audit::{Act, verify_proof};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::db::{self, Db};
@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,14 +34,9 @@ use tokio_rustls::TlsConnector;
 
 /// Rounds, in each of which everybody has a turn: others on the machine slow who is just measured, and only ever slow.
 const ROUNDS: usize = 5;
-/// Certificates of one turn.
-const CERTIFICATES: usize = 1500;
-/// Certificates of one turn of `openssl ca`.
-const BY_OPENSSL: usize = 300;
 const CONNECTIONS: usize = 96;
-const APPENDS: usize = 1000;
-const ENTRIES: u64 = 1_000_000;
-const PROOFS: u64 = 1000;
+/// Entries of the audit log in one request to the signer.
+const BATCH: u64 = 10_000;
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
@@ -50,10 +46,10 @@ fn now_s() -> u64 {
 ///
 /// # Errors
 /// When a server does not start or sign.
-pub fn run(dir: &Path) -> Result<Vec<Record>> {
-    let mut records = certificates(dir)?;
-    records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"))?);
-    records.extend(super::boot::run(&dir.join("boot"))?);
+pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let mut records = certificates(dir, scale)?;
+    records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"), scale)?);
+    records.extend(super::boot::run(&dir.join("boot"), scale)?);
     Ok(records)
 }
 
@@ -61,8 +57,9 @@ pub fn run(dir: &Path) -> Result<Vec<Record>> {
 ///
 /// # Errors
 /// When a server does not start or sign.
-pub fn certificates(dir: &Path) -> Result<Vec<Record>> {
-    let requests = requests()?;
+pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let (of_one_turn, by_openssl) = scale.pick((1500, 300), (20, 3));
+    let requests = requests(of_one_turn)?;
     let mut records = Vec::new();
     for (name, algorithm) in [("certificates_p384_per_cpu_s", Algorithm::P384), ("certificates_p256_per_cpu_s", Algorithm::P256)] {
         let folder = dir.join(name);
@@ -72,10 +69,10 @@ pub fn certificates(dir: &Path) -> Result<Vec<Record>> {
         let cfssl = Cfssl::start(&organisation, &folder)?;
         let openssl = Openssl::new(&organisation, &folder)?;
         let mut rates = [const { Vec::new() }; 3];
-        for requests in requests.chunks(CERTIFICATES) {
+        for requests in requests.chunks(of_one_turn) {
             rates[0].push(ours.sign(requests)?);
             rates[1].push(cfssl.sign(requests)?);
-            rates[2].push(openssl.sign(&requests[..BY_OPENSSL])?);
+            rates[2].push(openssl.sign(&requests[..by_openssl])?);
         }
         for (mut rates, by) in rates.into_iter().zip(["fleeti", "cfssl", "openssl ca"]) {
             rates.sort_by(f64::total_cmp);
@@ -87,8 +84,8 @@ pub fn certificates(dir: &Path) -> Result<Vec<Record>> {
 }
 
 /// Requests of devices, each by a key of its own.
-fn requests() -> Result<Vec<String>> {
-    (0..ROUNDS * CERTIFICATES).map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?)).collect()
+fn requests(of_one_turn: usize) -> Result<Vec<String>> {
+    (0..ROUNDS * of_one_turn).map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?)).collect()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -150,7 +147,7 @@ impl Ours {
         let senders = self.runtime.block_on(connect(self.port, Some(&self.tls)))?;
         let before = self.cpu_s()?;
         self.runtime.block_on(post_all(senders, "/enroll", bodies))?;
-        Ok(requests.len() as f64 / (self.cpu_s()? - before))
+        Ok(requests.len() as f64 / spent_s(before, self.cpu_s()?))
     }
 }
 
@@ -188,7 +185,7 @@ impl Cfssl {
         let senders = runtime.block_on(connect(self.port, None))?;
         let before = cpu_s(self.peer.id())?;
         runtime.block_on(post_all(senders, "/api/v1/cfssl/sign", bodies))?;
-        Ok(requests.len() as f64 / (cpu_s(self.peer.id())? - before))
+        Ok(requests.len() as f64 / spent_s(before, cpu_s(self.peer.id())?))
     }
 }
 
@@ -230,7 +227,7 @@ impl Openssl {
         let before = children_cpu_s()?;
         let output = command.stdin(Stdio::null()).output().context("openssl")?;
         ensure!(output.status.success(), "openssl ca: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(requests.len() as f64 / (children_cpu_s()? - before))
+        Ok(requests.len() as f64 / spent_s(before, children_cpu_s()?))
     }
 }
 
@@ -299,33 +296,51 @@ async fn post(sender: &mut Sender, path: &str, body: Vec<u8>) -> Result<()> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn audit(organisation: &Path, log: &Path) -> Result<Vec<Record>> {
+fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
+    let (appends, entries, proofs) = scale.pick((1000, 1_000_000, 1000), (20, 2000, 20));
     let keys = fleeti_signer::keys::open(&organisation.join("signer/pki"), &fs::read(organisation.join("passphrase"))?, None)?;
-    let mut keeper = Keeper::open(keys, log, Limits::default())?;
-    let record = |i: u64| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) };
+    let key = keys.log.clone();
+    // The clock of the benchmark stands still, so one minute's limit has to hold all of it.
+    let limits = Limits { records_per_minute: u32::try_from(entries)?, ..Limits::default() };
+    let mut keeper = Keeper::open(keys, log, limits)?;
+    let now_s = now_s();
     // One at a time: each pays its own flush.
     let started = Instant::now();
-    for i in 0..APPENDS as u64 {
-        keeper.perform(now_s(), vec![record(i)])?;
+    for i in 0..appends {
+        record(&mut keeper, now_s, i..i + 1)?;
     }
-    let append_ms = started.elapsed().as_secs_f64() * 1000.0 / APPENDS as f64;
-    let mut next = APPENDS as u64;
-    while next < ENTRIES {
-        let end = ENTRIES.min(next + 10_000);
-        keeper.perform(now_s(), (next..end).map(record).collect())?;
+    let append_ms = started.elapsed().as_secs_f64() * 1000.0 / appends as f64;
+    let mut next = appends;
+    while next < entries {
+        let end = entries.min(next + BATCH);
+        record(&mut keeper, now_s, next..end)?;
         next = end;
     }
-    keeper.perform(now_s(), vec![Request::Checkpoint])?;
-    let mut slowest = 0.0f64;
-    let started = Instant::now();
-    for i in 0..PROOFS {
-        let one = Instant::now();
-        let number = i * 7919 % ENTRIES;
-        let answers = keeper.perform(now_s(), vec![Request::Prove { number }])?;
-        ensure!(matches!(answers.first(), Some(Response::Proof { .. })), "no proof of {number}");
-        slowest = slowest.max(one.elapsed().as_secs_f64() * 1000.0);
+    let answers = keeper.perform(now_s, vec![Request::Checkpoint])?;
+    ensure!(matches!(answers[..], [Response::Checkpoint { .. }]), "no checkpoint: {answers:?}");
+    let mut times = Vec::with_capacity(usize::try_from(proofs)?);
+    for i in 0..proofs {
+        let started = Instant::now();
+        let number = i * 7919 % entries;
+        let mut answers = keeper.perform(now_s, vec![Request::Prove { number }])?;
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+        let Some(Response::Proof { proof }) = answers.pop() else { bail!("no proof of entry {number}: {answers:?}") };
+        let proved = verify_proof(&proof, &key)?;
+        let subject = &proved.entry().act.subject;
+        ensure!(*subject == format!("subject {number}"), "the proof of entry {number} is about {subject:?}");
     }
-    let proof_ms = started.elapsed().as_secs_f64() * 1000.0 / PROOFS as f64;
-    eprintln!("    the slowest of {PROOFS} proofs took {slowest:.3} ms");
+    let (proof_ms, slowest) = (times.iter().sum::<f64>() / proofs as f64, times.iter().copied().fold(0.0, f64::max));
+    eprintln!("    the slowest of {proofs} proofs took {slowest:.3} ms");
     Ok(vec![Record::new("audit_append_ms", append_ms, "ms", "fleeti"), Record::new("inclusion_proof_1m_ms", proof_ms, "ms", "fleeti")])
+}
+
+/// Enters acts in one batch. An answer that is not their entry's number is an error.
+fn record(keeper: &mut Keeper, now_s: u64, numbers: Range<u64>) -> Result<()> {
+    let acts = numbers.clone().map(|i| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) });
+    let answers = keeper.perform(now_s, acts.collect())?;
+    ensure!(answers.len() as u64 == numbers.end - numbers.start, "{} answers for {numbers:?}", answers.len());
+    for (expected, answer) in numbers.zip(answers) {
+        ensure!(matches!(answer, Response::Recorded { number } if number == expected), "entry {expected}: {answer:?}");
+    }
+    Ok(())
 }

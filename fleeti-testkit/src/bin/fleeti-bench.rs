@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{Record, artifacts, attestation, boot, channel, pages, trust};
+use fleeti_testkit::bench::{self, Record, Scale, artifacts, attestation, boot, channel, pages, trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +16,9 @@ struct Arguments {
     /// rumqttd's program, to be measured as well.
     #[arg(long)]
     rumqttd: Option<PathBuf>,
+    /// A few seconds instead of minutes: whether the scenario still works. Its figures mean nothing.
+    #[arg(long)]
+    tiny: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,15 +52,17 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let dir = tempfile::tempdir()?;
+    let scale = if arguments.tiny { Scale::Tiny } else { Scale::Full };
     let records: Vec<Record> = match arguments.scenario {
-        Scenario::Artifacts => artifacts::run(dir.path())?,
-        Scenario::Pages => pages::run(dir.path())?,
-        Scenario::Trust => trust::run(dir.path())?,
-        Scenario::Certificates => trust::certificates(dir.path())?,
-        Scenario::Attestation => attestation::run(dir.path())?,
-        Scenario::Boot => boot::run(dir.path())?,
-        Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref())?,
+        Scenario::Artifacts => artifacts::run(dir.path(), scale)?,
+        Scenario::Pages => pages::run(dir.path(), scale)?,
+        Scenario::Trust => trust::run(dir.path(), scale)?,
+        Scenario::Certificates => trust::certificates(dir.path(), scale)?,
+        Scenario::Attestation => attestation::run(dir.path(), scale)?,
+        Scenario::Boot => boot::run(dir.path(), scale)?,
+        Scenario::Channel => channel::run(dir.path(), arguments.rumqttd.as_deref(), scale)?,
     };
+    bench::check(&records, scale)?;
     let text = serde_json::to_string_pretty(&records)?;
     match &arguments.json {
         Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
