@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
 
-use crate::{cargo, root, run, run_aside, target};
+use crate::{aside, cargo, root, run, target};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs;
@@ -35,9 +35,9 @@ const COVERAGE: &[&str] = &[
 /// How long each reader is tried.
 #[derive(Debug, Clone, Copy)]
 pub enum Effort {
-    /// A million inputs, the same each time: what a gate finds must not depend on chance. What it says goes to files, and it
+    /// So many inputs, the same each time: what a gate finds must not depend on chance. Its output goes to files, and it
     /// gives way to whatever else runs.
-    Aside,
+    Aside(u32),
     /// So many seconds, with inputs that nobody tried before; what is found is kept for the next time.
     Search(u64),
     /// So many inputs, likewise.
@@ -61,12 +61,12 @@ pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
     let fuzzer = folder.join(&host).join("debug/fleeti-pki-fuzz");
     for (reader, seeds) in READERS.iter().filter(|(reader, _)| named.is_empty() || named.contains(reader)) {
         let (corpus, limits) = match effort {
-            Effort::Aside => ("corpus-short", ["-runs=1000000".to_owned(), "-seed=1".into(), "-max_len=8192".into()].to_vec()),
+            Effort::Aside(inputs) => ("corpus-short", vec![format!("-runs={inputs}"), "-seed=1".into(), "-max_len=8192".into()]),
             Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}"), "-max_len=65536".into()]),
             Effort::Inputs(inputs) => ("corpus", vec![format!("-runs={inputs}"), "-max_len=4096".into()]),
         };
         let corpus = folder.join(corpus).join(reader);
-        if matches!(effort, Effort::Aside) {
+        if matches!(effort, Effort::Aside(_)) {
             fs::remove_dir_all(&corpus).ok();
         }
         fs::create_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
@@ -88,7 +88,7 @@ pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
 
 fn program(effort: Effort, program: impl AsRef<OsStr>) -> Command {
     match effort {
-        Effort::Aside => {
+        Effort::Aside(_) => {
             let mut command = Command::new("nice");
             command.arg("-n10").arg(program);
             command
@@ -98,10 +98,10 @@ fn program(effort: Effort, program: impl AsRef<OsStr>) -> Command {
 }
 
 fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> Result<()> {
-    if !matches!(effort, Effort::Aside) {
+    if !matches!(effort, Effort::Aside(_)) {
         return run(title, command);
     }
-    let said = run_aside(name, title, command)?;
+    let said = aside::start(name, title, command)?.finish()?;
     if let Some(tried) = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")) {
         println!("    aside: {title}: {} inputs", tried.trim());
     }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 const VIRT_FIRMWARE: &str = "virt-firmware==26.10";
 
 /// Tells tests where the first of them is.
-pub const VIRT_FW_VARS: &str = "FLEETI_VIRT_FW_VARS";
+const VIRT_FW_VARS: &str = "FLEETI_VIRT_FW_VARS";
 
 /// What [`VIRT_FW_VARS`] tells.
-pub fn virt_fw_vars() -> PathBuf {
+fn virt_fw_vars() -> PathBuf {
     target().join("tools/virt-firmware/bin/virt-fw-vars")
 }
 
@@ -20,11 +20,16 @@ pub fn virt_fw_vars() -> PathBuf {
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
 
 /// Tells tests which Python has them.
-pub const MQTT_PYTHON: &str = "FLEETI_MQTT_PYTHON";
+const MQTT_PYTHON: &str = "FLEETI_MQTT_PYTHON";
 
 /// What [`MQTT_PYTHON`] tells.
-pub fn mqtt_python() -> PathBuf {
+fn mqtt_python() -> PathBuf {
     target().join("tools/mqtt/bin/python")
+}
+
+/// What tells tests where all of these are.
+pub fn judges() -> [(&'static str, PathBuf); 2] {
+    [(VIRT_FW_VARS, virt_fw_vars()), (MQTT_PYTHON, mqtt_python())]
 }
 
 /// Installs them into `target/tools`.

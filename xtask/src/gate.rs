@@ -1,0 +1,125 @@
+//! `cargo xtask ci` and `cargo xtask test`: what has to pass.
+
+use crate::fuzz::{self, Effort};
+use crate::{aside, build_all, cargo, checks, python, root, run, setup, target, tools};
+use anyhow::Result;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// How much of the tests runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// What a change has to pass.
+    Gate,
+    /// That, and everything that takes too long for each change.
+    Long,
+}
+
+/// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the images of its devices, with
+/// their disks and Nix's store.
+const COMPILED: u64 = 6;
+const IMAGES: u64 = 8;
+
+/// Inputs for each reader of foreign bytes.
+const FUZZ_GATE: u32 = 100_000;
+const FUZZ_LONG: u32 = 1_000_000;
+
+/// The one chain of updates in a virtual machine that every change passes.
+const CHAIN: (&str, &[&str]) = ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
+
+/// The other stories in virtual machines.
+const STORIES: &[(&str, &[&str])] =
+    &[("Secure Boot keys that change in a virtual machine", &["--firmware"]), ("a machine that lies about what it runs", &["--liar"])];
+
+/// Scenarios of benchmarks, each of which has to work.
+const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation"];
+
+/// The fast gate.
+pub fn ci() -> Result<()> {
+    rules()?;
+    build_all()?;
+    lints()?;
+    tests()
+}
+
+/// What `.ci/run` runs.
+pub fn test(length: Length) -> Result<()> {
+    let started = Instant::now();
+    setup::room(&std::env::temp_dir(), IMAGES)?;
+    setup::room(Path::new("/nix/store"), IMAGES)?;
+    if !target().join("ci").exists() {
+        setup::room(&target(), COMPILED + IMAGES)?;
+    }
+    setup::run()?;
+    setup::install(setup::PEERS)?;
+    rules()?;
+    build_all()?;
+    // A virtual machine without KVM uses one core, so its chain runs beside everything else.
+    let (title, arguments) = CHAIN;
+    let chain = aside::start("chain", title, &mut story(arguments))?;
+    lints()?;
+    tests()?;
+    benchmarks()?;
+    run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
+    fuzz::fuzz(Effort::Aside(if length == Length::Long { FUZZ_LONG } else { FUZZ_GATE }), &[])?;
+    print!("{}", chain.finish()?);
+    if length == Length::Long {
+        for (title, arguments) in STORIES {
+            run(title, &mut story(arguments))?;
+        }
+    }
+    println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn story(arguments: &[&str]) -> Command {
+    let mut command = Command::new(target().join("ci/fleeti-demo"));
+    command.arg("--exit").args(arguments);
+    command
+}
+
+fn rules() -> Result<()> {
+    run("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
+    println!("==> deps and tidy");
+    checks::deps(&root())?;
+    checks::tidy(&root())
+}
+
+fn lints() -> Result<()> {
+    run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--profile", "ci", "--", "-D", "warnings"]))?;
+    run("docs", cargo(&["doc", "--workspace", "--no-deps", "--profile", "ci"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn tests() -> Result<()> {
+    tools::install()?;
+    let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if nextest.is_ok_and(|s| s.success()) {
+        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).envs(tools::judges()))?;
+        run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
+    } else {
+        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).envs(tools::judges()))?;
+    }
+    examples()?;
+    python::test()
+}
+
+/// Every example, as its first lines say.
+fn examples() -> Result<()> {
+    for (name, arguments) in
+        [("verify_release", &[][..]), ("embed_server", &["--exit"]), ("fake_fleet", &["--devices", "30", "--unhealthy", "3"])]
+    {
+        run(&format!("example {name}"), Command::new(target().join("ci").join(name)).args(arguments))?;
+    }
+    Ok(())
+}
+
+/// Every scenario, for a few seconds: a benchmark that nobody runs stops working unseen.
+fn benchmarks() -> Result<()> {
+    for scenario in SCENARIOS {
+        let json = target().join(format!("bench-{scenario}.json"));
+        let mut command = Command::new(target().join("ci/fleeti-bench"));
+        run(&format!("benchmark {scenario} in its tiny form"), command.args([scenario, "--tiny", "--json"]).arg(json))?;
+    }
+    Ok(())
+}
