@@ -1,7 +1,7 @@
 //! Embeds the whole control plane in a program: keys, server, a client, and a watcher of its events.
 //!
-//!     cargo run -p fleeti-examples --bin embed_server            # until Ctrl-C
-//!     cargo run -p fleeti-examples --bin embed_server -- --exit  # ends by itself
+//!     cargo xtask example embed_server            # until Ctrl-C
+//!     cargo xtask example embed_server --exit     # ends by itself
 
 use anyhow::Result;
 use fleeti_core::wire::api::Event;

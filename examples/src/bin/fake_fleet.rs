@@ -1,7 +1,7 @@
 //! Simulated devices: the real agent, many times, on hosts in memory. They enroll, take a rollout and run it.
 //!
-//!     cargo run -p fleeti-examples --bin fake_fleet -- --devices 100
-//!     cargo run -p fleeti-examples --bin fake_fleet -- --devices 5 --stay   # then open the page that it names
+//!     cargo xtask example fake_fleet --devices 100
+//!     cargo xtask example fake_fleet --devices 5 --stay   # then open the page that it names
 //!     fake_fleet --devices 5 --server http://127.0.0.1:8080 --token-file DIR/admin.token --public DIR/pki/public
 //!
 //! With --server the devices join a server that runs already, and stay until Ctrl-C.

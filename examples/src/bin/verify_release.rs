@@ -1,6 +1,6 @@
 //! Verifies a release directory as a device does: the manifest's signature first, then every file.
 //!
-//!     cargo run -p fleeti-examples --bin verify_release -- RELEASE TRUST
+//!     cargo xtask example verify_release RELEASE TRUST
 //!
 //! RELEASE is a directory of `fleeti release create`, TRUST the `public` folder of `fleeti pki init`. Without them
 //! it makes a release of its own, verifies it, then changes one byte and shows the refusal; `--make DIR` makes one to
