@@ -191,11 +191,7 @@ impl Tests {
         if let Some(number) = deleted {
             command.env(SWITCH, number.to_string());
         }
-        command
-            .env(tools::VIRT_FW_VARS, tools::virt_fw_vars())
-            .env(tools::MQTT_PYTHON, tools::mqtt_python())
-            .current_dir(&self.tree)
-            .stdin(Stdio::null());
+        command.envs(tools::judges()).current_dir(&self.tree).stdin(Stdio::null());
         let output = command.output().context("cargo-nextest")?;
         let said = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
