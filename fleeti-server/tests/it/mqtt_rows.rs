@@ -259,7 +259,7 @@ fn subscriptions(n: &Names) -> Vec<Row> {
         (MALFORMED, ("4.7.3-1", "an empty filter", subscribe(1, "", 0), Ends)),
         (MALFORMED, ("4.7.3-2", "a filter with U+0000", subscribe(1, "a\0", 0), Ends)),
         (MALFORMED, ("3.8.3-1", "a filter that is not UTF-8", packet(0x82, &[&[0, 1, 0, 0, 1, 0xff, 0]]), Ends)),
-        (MALFORMED, ("4.8.2-1", "no share name", subscribe(1, "$share//t", 0), Ends)),
+        (MALFORMED, ("4.8.2-1", "no share name", subscribe(1, "$share//t", 0), Apart)),
         (MALFORMED, ("4.8.2-2", "a share name with a wildcard", subscribe(1, "$share/a+/t", 0), Ends)),
         (MALFORMED, ("3.8.3", "a filter without options", packet(0x82, &[&[0, 1, 0], &text(&n.down)]), Ends)),
         (MALFORMED, ("2.2.2.2", "a property of PUBLISH", packet(0x82, &[&[0, 1, 2, 1, 1], &text(&n.down), &[0]]), Ends)),
