@@ -3,7 +3,7 @@
 //! Pure: from a profile, a release name and the public halves to the document. The same in, the same out.
 
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, Service};
+use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, ServerContact, Service};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -137,6 +137,9 @@ pub struct ImageFacts {
     pub health_checks: Vec<HealthCheck>,
     /// Of the profile.
     pub release_log: ReleaseLog,
+    /// Of the profile.
+    #[serde(default)]
+    pub server_contact: ServerContact,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -253,6 +256,7 @@ impl Overlay {
             hostname: profile.hostname.clone(),
             health_checks: profile.health_checks.clone(),
             release_log: profile.release_log,
+            server_contact: profile.server_contact,
         };
         self.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
         self.text(&format!("{LIB}/trust/root.pem"), 0o644, trust.root_pem.clone());

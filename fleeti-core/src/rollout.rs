@@ -56,6 +56,8 @@ pub enum DevicePhase {
     Rebooting,
     /// Runs it, health not yet known.
     Trying,
+    /// Ran it and did not reach the server; its old version tries it again.
+    Unconfirmed,
     /// Runs it and is healthy by its own word; what its TPM says is waited for.
     Proving,
     /// Runs it and is healthy.
@@ -82,7 +84,14 @@ impl DevicePhase {
     pub fn is_finished(&self) -> bool {
         match self {
             Self::Succeeded | Self::Contradicted | Self::RolledBack { .. } | Self::Revoked | Self::Failed { .. } => true,
-            Self::Held | Self::Granted | Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => false,
+            Self::Held
+            | Self::Granted
+            | Self::Staging
+            | Self::Staged
+            | Self::Rebooting
+            | Self::Trying
+            | Self::Unconfirmed
+            | Self::Proving => false,
         }
     }
 }
@@ -223,7 +232,8 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
         (Phase::Running, Event::Reported { device, running, update, heard, standing }) => {
             let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
             // Levels grow old without an event: it is held from the next thing that it says.
-            let is_held = !standing.may_update && matches!(before, DevicePhase::Granted | DevicePhase::Staging | DevicePhase::Staged);
+            let is_held = !standing.may_update
+                && matches!(before, DevicePhase::Granted | DevicePhase::Staging | DevicePhase::Staged | DevicePhase::Unconfirmed);
             let before = if is_held { &DevicePhase::Held } else { before };
             let after = reported(state, before, (&running, &update, heard), &standing.proof);
             Ok(moved(state, vec![(device, after)]))
@@ -283,7 +293,7 @@ fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec
         let before = state.devices.get(&device)?;
         let after = match (before, standing.proof) {
             (P::Held, _) if standing.may_update => P::Granted,
-            (P::Granted | P::Staging | P::Staged, _) if !standing.may_update => P::Held,
+            (P::Granted | P::Staging | P::Staged | P::Unconfirmed, _) if !standing.may_update => P::Held,
             (P::Proving, Proof::NotAsked) => P::Succeeded,
             (P::Proving, Proof::Of(release)) if release == state.release => P::Succeeded,
             (P::Proving, Proof::Contradicted) => P::Contradicted,
@@ -339,16 +349,25 @@ fn reported(
         },
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
         // It goes on until it hears that it is held, and what it cannot fetch then is no failure of its own.
-        U::Staging { .. } | U::Staged { .. } | U::Failed { .. } if *before == DevicePhase::Held => DevicePhase::Held,
+        U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. } if *before == DevicePhase::Held => {
+            DevicePhase::Held
+        }
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,
         U::Armed { .. } if ours => DevicePhase::Rebooting,
+        // Neither a success nor an error: an outage is not the release's fault.
+        U::Unconfirmed { .. } if ours => DevicePhase::Unconfirmed,
         U::RolledBack { reason, .. } if ours && heard => DevicePhase::RolledBack { reason: reason.clone() },
         // Another image line shows as a refusal of the version that was asked for.
         U::Failed { code, target } if heard && *target == state.release.version => DevicePhase::Failed { code: *code },
-        U::Idle | U::Trying { .. } | U::Staging { .. } | U::Staged { .. } | U::Armed { .. } | U::RolledBack { .. } | U::Failed { .. } => {
-            before.clone()
-        }
+        U::Idle
+        | U::Trying { .. }
+        | U::Staging { .. }
+        | U::Staged { .. }
+        | U::Armed { .. }
+        | U::Unconfirmed { .. }
+        | U::RolledBack { .. }
+        | U::Failed { .. } => before.clone(),
     }
 }
 

@@ -14,13 +14,17 @@ use serde::{Deserialize, Serialize};
 pub const STAGE_ATTEMPTS_MAX: u8 = 5;
 /// Most tries to arm one version.
 pub const ARM_ATTEMPTS_MAX: u8 = 3;
+/// So many times the old version reaches the server where the target had not; then the target is to blame. Once may be the
+/// end of an outage.
+pub const UNREACHED_MAX: u8 = 3;
 
 /// Where the update of a device stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = UpdateState)]
 pub enum State {
     /// Runs what it should run.
+    #[default]
     Idle,
     /// systemd-sysupdate writes the other slot.
     Staging {
@@ -46,6 +50,16 @@ pub enum State {
         /// What runs.
         target: Version,
     },
+    /// The target ran and did not reach the server in time; the device runs its old version again. An outage is nobody's
+    /// fault: the target is tried again once the server was reached.
+    Unconfirmed {
+        /// What was not kept.
+        target: Version,
+        /// How often the old version reached the server at once where the target had not.
+        trials: u8,
+        /// Whether the old version reaches it.
+        contact: Contact,
+    },
     /// The target did not become healthy and the device runs its old version again.
     RolledBack {
         /// What failed.
@@ -62,6 +76,18 @@ pub enum State {
     },
 }
 
+/// Whether the version that a device fell back to reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Contact {
+    /// Not known yet.
+    Waiting,
+    /// Not in the time that the target had either: an outage.
+    Silent,
+    /// It does.
+    Reached,
+}
+
 /// Why a boot of the target did not last, from what it left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -74,6 +100,11 @@ pub enum RollbackReason {
     /// A health check failed.
     Health {
         /// The check and its output.
+        evidence: String,
+    },
+    /// It did not reach the server in time.
+    ServerUnreachable {
+        /// How long it tried.
         evidence: String,
     },
     /// The boot loader ran out of tries and the target never reached user space.
@@ -151,6 +182,10 @@ pub enum Event {
     Booted(Option<RollbackReason>),
     /// `boot-complete.target` was reached and the boot entry was blessed.
     HealthConfirmed,
+    /// A session with the server began.
+    ServerReached,
+    /// No session with the server began in the time that the target had.
+    ServerSilent,
     /// An operator allows a version that was rolled back.
     Forgiven(Version),
 }
@@ -177,6 +212,8 @@ pub struct Context<'a> {
     pub floor: &'a Version,
     /// Versions that were rolled back on this device.
     pub rolled_back: &'a [Version],
+    /// How often the old version has reached the server where the target had not, so far.
+    pub trials: u8,
 }
 
 /// An event that has no place in a state: nothing changes.
@@ -199,6 +236,7 @@ impl State {
             Self::Staged { .. } => "staged",
             Self::Armed { .. } => "armed",
             Self::Trying { .. } => "trying",
+            Self::Unconfirmed { .. } => "unconfirmed",
             Self::RolledBack { .. } => "rolled_back",
             Self::Failed { .. } => "failed",
         }
@@ -212,6 +250,7 @@ impl State {
             | Self::Staged { target, .. }
             | Self::Armed { target }
             | Self::Trying { target }
+            | Self::Unconfirmed { target, .. }
             | Self::RolledBack { target, .. }
             | Self::Failed { target, .. } => Some(target),
         }
@@ -231,6 +270,8 @@ impl Event {
             Self::ArmFailed => "arm_failed",
             Self::Booted(_) => "booted",
             Self::HealthConfirmed => "health_confirmed",
+            Self::ServerReached => "server_reached",
+            Self::ServerSilent => "server_silent",
             Self::Forgiven(_) => "forgiven",
         }
     }
@@ -248,7 +289,9 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
     match event {
         Event::Desired(v) => desired(state, v, ctx),
         Event::Refused(target, code) => match state {
-            S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((S::Failed { target, code }, vec![Effect::Report])),
+            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Ok((S::Failed { target, code }, vec![Effect::Report]))
+            }
             // What the device is on its way to has turned out to be nothing for it.
             S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. } if *on_its_way == target => {
                 Ok((S::Failed { target, code }, vec![Effect::Report]))
@@ -258,7 +301,7 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
         Event::Booted(reason) => booted(state, reason, ctx),
         Event::Resumed => match state {
             S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Stage(target.clone())])),
-            S::Staged { .. } | S::Idle | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+            S::Staged { .. } | S::Idle | S::Trying { .. } | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
                 Ok((state.clone(), vec![Effect::Report]))
             }
             // The entry is armed and the reboot was lost.
@@ -266,46 +309,98 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
         },
         Event::StageSucceeded => match state {
             S::Staging { target, .. } => Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report])),
-            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
+            S::Idle
+            | S::Staged { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
         },
         Event::StageFailed(code) => match state {
             S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => {
                 Ok((S::Staging { target: target.clone(), attempt: attempt + 1 }, vec![Effect::Report, Effect::Stage(target.clone())]))
             }
             S::Staging { target, .. } => Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report])),
-            S::Idle | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
+            S::Idle
+            | S::Staged { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
         },
         Event::MayActivate => match state {
             S::Staged { target, .. } => Ok((state.clone(), vec![Effect::Arm(target.clone())])),
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
+            S::Idle
+            | S::Staging { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
         },
         Event::ArmSucceeded => match state {
             S::Staged { target, .. } => Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot])),
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
+            S::Idle
+            | S::Staging { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
         },
         Event::ArmFailed => match state {
             S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => {
                 Ok((S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 }, vec![Effect::Report]))
             }
             S::Staged { target, .. } => Ok((S::Failed { target: target.clone(), code: FailureCode::ArmFailed }, vec![Effect::Report])),
-            S::Idle | S::Staging { .. } | S::Armed { .. } | S::Trying { .. } | S::RolledBack { .. } | S::Failed { .. } => Err(rejected),
+            S::Idle
+            | S::Staging { .. }
+            | S::Armed { .. }
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Err(rejected),
         },
         Event::HealthConfirmed => match state {
             S::Trying { .. } => Ok((S::Idle, vec![Effect::Report])),
-            S::Idle | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![])),
+            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![])),
             S::Staging { .. } | S::Staged { .. } | S::Armed { .. } => Ok((state.clone(), vec![])),
         },
+        Event::ServerReached | Event::ServerSilent => Ok(contact(state, &event)),
         Event::Forgiven(v) => match state {
-            S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => Ok((S::Idle, vec![Effect::Report])),
+            S::Unconfirmed { target, .. } | S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => {
+                Ok((S::Idle, vec![Effect::Report]))
+            }
             S::Idle
             | S::Staging { .. }
             | S::Staged { .. }
             | S::Armed { .. }
             | S::Trying { .. }
+            | S::Unconfirmed { .. }
             | S::RolledBack { .. }
             | S::Failed { .. } => Err(rejected),
         },
     }
+}
+
+/// What the old version makes of the server says whom to blame: an outage, or the target.
+fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
+    let State::Unconfirmed { target, trials, contact } = state else { return (state.clone(), vec![]) };
+    let is_reached = *event == Event::ServerReached;
+    let (trials, contact) = match (contact, is_reached) {
+        (Contact::Waiting, true) => (trials.saturating_add(1), Contact::Reached),
+        (Contact::Silent, true) => (*trials, Contact::Reached),
+        (Contact::Waiting, false) => (*trials, Contact::Silent),
+        (Contact::Silent, false) | (Contact::Reached, _) => return (state.clone(), vec![]),
+    };
+    if trials >= UNREACHED_MAX {
+        let evidence = format!("it did not reach the server in {trials} trials, and the version before it reached it each time");
+        let reason = RollbackReason::ServerUnreachable { evidence };
+        return (State::RolledBack { target: target.clone(), reason }, vec![Effect::Report]);
+    }
+    (State::Unconfirmed { target: target.clone(), trials, contact }, vec![Effect::Report])
 }
 
 fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
@@ -318,8 +413,10 @@ fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
         S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
         S::RolledBack { target, .. } if *target == v => told,
         S::Failed { target, code } if *target == v && !code.is_retryable() => told,
+        // Before the server was reached nobody knows whom to blame.
+        S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. } if *target == v => told,
         S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => told,
-        S::Idle | S::Staged { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+        S::Idle | S::Staged { .. } | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
             if v == *ctx.running {
                 return Ok((S::Idle, vec![Effect::Report]));
             }
@@ -341,6 +438,10 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> S
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _) if target == ctx.running => {
             Ok((S::Trying { target: target.clone() }, vec![Effect::Report]))
         }
+        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(RollbackReason::ServerUnreachable { .. })) => {
+            let state = S::Unconfirmed { target: target.clone(), trials: ctx.trials, contact: Contact::Waiting };
+            Ok((state, vec![Effect::Report]))
+        }
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(reason)) => {
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
@@ -350,7 +451,9 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> S
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
         (S::Staging { target, .. }, _) => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
-        (S::Staged { .. }, None) | (S::Idle | S::RolledBack { .. } | S::Failed { .. }, _) => Ok((state.clone(), vec![Effect::Report])),
+        (S::Staged { .. }, None) | (S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. }, _) => {
+            Ok((state.clone(), vec![Effect::Report]))
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
 //! [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
-//! several people open) · [`bundle`] (the intermediates that count) · [`manifest`], [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
+//! several people open) · [`bundle`] (the intermediates that count) · [`transition`] (which anchor follows which) · [`readmission`] (a device whose certificate has ended) · [`manifest`], [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
 //! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
 //! [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) · [`transparency`] (a log
 //! that cannot be rewritten unseen).
@@ -37,9 +37,11 @@ pub mod openpgp;
 pub mod pcr_policy;
 pub mod pe;
 mod pkcs7;
+pub mod readmission;
 pub mod sealed;
 pub mod signer;
 pub mod tpm;
+pub mod transition;
 pub mod transparency;
 pub mod uefi;
 pub mod wrap;

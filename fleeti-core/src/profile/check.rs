@@ -161,7 +161,8 @@ mod tests {
             "{GOOD}hostname = \"a b\"\nkernel_arguments = [\"init=/bin/sh\", \"a b\"]\npackages = [\"Bash\", \"jq\", \"jq\"]\n\
              [[users]]\nname = \"root\"\npassword_hash = \"hunter2\"\nssh_keys = [\"ssh-rsa\"]\nshell = \"bash\"\n\
              [[services]]\nname = \"x\"\n[[files]]\npath = \"/etc/../root\"\ncontent = \"\"\nmode = \"4755\"\n\
-             [[health_checks]]\nname = \"h\"\ncommand = []\ntimeout_s = 0\n[release_log]\nage_days_max = 0\n"
+             [[health_checks]]\nname = \"h\"\ncommand = []\ntimeout_s = 0\n[release_log]\nage_days_max = 0\n\
+             [server_contact]\ndeadline_s = 5\n"
         );
         let findings = check(&text).unwrap_err();
         let found: Vec<_> = findings.iter().map(|f| f.path.as_str()).collect();
@@ -181,6 +182,7 @@ mod tests {
             "health_checks[0].command",
             "health_checks[0].timeout_s",
             "release_log.age_days_max",
+            "server_contact.deadline_s",
         ] {
             assert!(found.contains(&want), "{want} in {found:?}");
         }

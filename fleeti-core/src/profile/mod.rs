@@ -57,6 +57,38 @@ pub struct Profile {
     /// How the device looks at the audit log before it installs a release.
     #[serde(default, skip_serializing_if = "ReleaseLog::is_default")]
     pub release_log: ReleaseLog,
+    /// Whether a new image is kept only once the server was reached with it.
+    #[serde(default, skip_serializing_if = "ServerContact::is_default")]
+    pub server_contact: ServerContact,
+}
+
+/// Whether a new image is kept only once the server was reached with it. Where it is not in time, the device goes back to
+/// the image before, and tries the new one again once that one has reached the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerContact {
+    /// Whether an image is kept as well that has not reached the server.
+    #[serde(default)]
+    pub optional: bool,
+    /// Seconds from the health checks' start until it must be reached.
+    #[serde(default = "default_deadline_s")]
+    pub deadline_s: u32,
+}
+
+fn default_deadline_s() -> u32 {
+    600
+}
+
+impl Default for ServerContact {
+    fn default() -> Self {
+        Self { optional: false, deadline_s: default_deadline_s() }
+    }
+}
+
+impl ServerContact {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a device looks at the audit log before it installs a release.

@@ -9,6 +9,8 @@ type Broken = (String, String, String);
 
 /// Longest time that a device may go without a fresh statement of the audit log, days.
 const AGE_DAYS_MAX: u32 = 365;
+/// Seconds that a boot on trial may have until the server is reached; the health checks' unit has a little more.
+const DEADLINE_S: std::ops::RangeInclusive<u32> = 60..=800;
 
 /// Kernel arguments that a profile may not set: they decide what is booted and verified, who gets a
 /// shell, or where configuration from outside comes in. Fleeti sets them itself.
@@ -104,6 +106,10 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     }
     for i in duplicates(profile.files.iter().map(|f| &f.path)) {
         say(format!("files[{i}].path"), "is written twice", "keep one content for a path");
+    }
+    if !DEADLINE_S.contains(&profile.server_contact.deadline_s) {
+        let message = format!("{} seconds cannot be", profile.server_contact.deadline_s);
+        say("server_contact.deadline_s".to_owned(), &message, &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()));
     }
     if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
         let message = format!("{} days cannot be", profile.release_log.age_days_max);

@@ -40,7 +40,9 @@ pub(super) static PROFILE: Shape = Shape::Table(&[
     field("files", false, &Shape::List(&FILE)),
     field("health_checks", false, &Shape::List(&HEALTH_CHECK)),
     field("release_log", false, &RELEASE_LOG),
+    field("server_contact", false, &SERVER_CONTACT),
 ]);
+static SERVER_CONTACT: Shape = Shape::Table(&[field("optional", false, &Shape::Flag), field("deadline_s", false, &Shape::Integer)]);
 static RELEASE_LOG: Shape = Shape::Table(&[field("optional", false, &Shape::Flag), field("age_days_max", false, &Shape::Integer)]);
 static USER: Shape = Shape::Table(&[
     field("name", true, &Shape::Text),

@@ -14,6 +14,10 @@ fn states() -> Vec<State> {
         State::Staged { target: v("2"), arm_attempts: ARM_ATTEMPTS_MAX - 1 },
         State::Armed { target: v("2") },
         State::Trying { target: v("2") },
+        State::Unconfirmed { target: v("2"), trials: 0, contact: Contact::Waiting },
+        State::Unconfirmed { target: v("2"), trials: UNREACHED_MAX - 1, contact: Contact::Waiting },
+        State::Unconfirmed { target: v("2"), trials: UNREACHED_MAX - 1, contact: Contact::Silent },
+        State::Unconfirmed { target: v("2"), trials: 1, contact: Contact::Reached },
         State::RolledBack { target: v("2"), reason: RollbackReason::Health { evidence: "x".into() } },
         State::Failed { target: v("2"), code: FailureCode::StageFailed },
     ]
@@ -35,7 +39,10 @@ fn events() -> Vec<Event> {
         Event::ArmFailed,
         Event::Booted(None),
         Event::Booted(Some(RollbackReason::Verity { evidence: "e".into() })),
+        Event::Booted(Some(RollbackReason::ServerUnreachable { evidence: "e".into() })),
         Event::HealthConfirmed,
+        Event::ServerReached,
+        Event::ServerSilent,
         Event::Forgiven(v("2")),
     ]
 }
@@ -44,7 +51,7 @@ fn events() -> Vec<Event> {
 #[test]
 fn the_transition_table_is_the_diagram() {
     let (one, rolled_back) = (v("1"), vec![]);
-    let ctx = Context { running: &one, floor: &one, rolled_back: &rolled_back };
+    let ctx = Context { running: &one, floor: &one, rolled_back: &rolled_back, trials: 0 };
     let mut table = String::from("running version 1, floor 1\n");
     for state in states() {
         for event in events() {
@@ -65,6 +72,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(None),
         Just(Some(RollbackReason::Verity { evidence: "e".into() })),
         Just(Some(RollbackReason::Health { evidence: "e".into() })),
+        Just(Some(RollbackReason::ServerUnreachable { evidence: "e".into() })),
     ];
     prop_oneof![
         version.clone().prop_map(Event::Desired),
@@ -77,6 +85,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::ArmFailed),
         reason.prop_map(Event::Booted),
         Just(Event::HealthConfirmed),
+        Just(Event::ServerReached),
+        Just(Event::ServerSilent),
         version.prop_map(Event::Forgiven),
     ]
 }
@@ -87,7 +97,7 @@ proptest! {
         events in prop::collection::vec(any_event(), 0..60)
     ) {
         let (running, floor, rolled_back) = (v("1"), v("1"), vec![v("4")]);
-        let ctx = Context { running: &running, floor: &floor, rolled_back: &rolled_back };
+        let ctx = Context { running: &running, floor: &floor, rolled_back: &rolled_back, trials: 0 };
         let mut state = State::Idle;
         for event in events {
             let Ok((next, effects)) = step(&state, event, &ctx) else { continue };
@@ -111,10 +121,34 @@ proptest! {
         }
     }
 
+    /// Whatever happens to a wave: while the old version does not reach the server either, nothing is blamed.
+    #[test]
+    fn an_outage_never_rolls_back(events in prop::collection::vec(any_event(), 0..120)) {
+        let (running, floor) = (v("1"), v("1"));
+        let mut state = State::Idle;
+        let mut trials: u8 = 0;
+        for event in events {
+            // Each trial ends without the server, and so does the old version's time.
+            let event = match event {
+                Event::Booted(_) => Event::Booted(Some(RollbackReason::ServerUnreachable { evidence: "e".into() })),
+                Event::ServerReached if matches!(state, State::Unconfirmed { contact: Contact::Waiting, .. }) => Event::ServerSilent,
+                other => other,
+            };
+            let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials };
+            let Ok((next, _)) = step(&state, event, &ctx) else { continue };
+            prop_assert!(!matches!(next, State::RolledBack { .. }), "{state:?} -> {next:?}");
+            if let State::Unconfirmed { trials: counted, .. } = &next {
+                trials = *counted;
+            }
+            state = next;
+        }
+        prop_assert_eq!(trials, 0);
+    }
+
     #[test]
     fn a_replayed_wish_is_harmless(events in prop::collection::vec(any_event(), 0..40), n in 0u8..5) {
         let (running, floor) = (v("1"), v("1"));
-        let ctx = Context { running: &running, floor: &floor, rolled_back: &[] };
+        let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
         let mut state = State::Idle;
         for event in events {
             if let Ok((next, _)) = step(&state, event, &ctx) { state = next; }
@@ -131,7 +165,7 @@ proptest! {
 #[test]
 fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
     let (running, floor) = (v("1"), v("1"));
-    let ctx = Context { running: &running, floor: &floor, rolled_back: &[] };
+    let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
     let state = State::RolledBack { target: v("2"), reason: RollbackReason::Verity { evidence: String::new() } };
     assert_eq!(step(&state, Event::Desired(v("2")), &ctx).unwrap(), (state.clone(), vec![Effect::Report]));
     let known = Context { rolled_back: &[v("2")], ..ctx.clone() };
@@ -146,10 +180,50 @@ fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
 fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
     let staged = State::Staged { target: v("2"), arm_attempts: 0 };
     let (one, two) = (v("1"), v("2"));
-    let on = |running| Context { running, floor: &one, rolled_back: &[] };
+    let on = |running| Context { running, floor: &one, rolled_back: &[], trials: 0 };
     assert_eq!(step(&staged, Event::Booted(None), &on(&two)).unwrap().0, State::Trying { target: v("2") });
     let reason = RollbackReason::Health { evidence: "x".into() };
     let fell_back = step(&staged, Event::Booted(Some(reason.clone())), &on(&one)).unwrap().0;
     assert_eq!(fell_back, State::RolledBack { target: v("2"), reason });
     assert_eq!(step(&staged, Event::Booted(None), &on(&one)).unwrap().0, staged);
+}
+
+/// Runs a trial that does not reach the server, as the driver counts it; then the old version does, or does not in time.
+fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
+    let one = v("1");
+    let on = |trials| Context { running: &one, floor: &one, rolled_back: &[], trials };
+    let mut state = step(state, Event::Desired(v("2")), &on(*trials)).unwrap().0;
+    let reason = RollbackReason::ServerUnreachable { evidence: "e".into() };
+    for event in [Event::StageSucceeded, Event::ArmSucceeded, Event::Booted(Some(reason))] {
+        state = step(&state, event, &on(*trials)).unwrap().0;
+    }
+    // Until the server is reached, its wish changes nothing.
+    assert_eq!(step(&state, Event::Desired(v("2")), &on(*trials)).unwrap().0, state);
+    let events = if is_outage { vec![Event::ServerSilent, Event::ServerReached] } else { vec![Event::ServerReached] };
+    for event in events {
+        state = step(&state, event, &on(*trials)).unwrap().0;
+    }
+    if let State::Unconfirmed { trials: counted, .. } = &state {
+        *trials = *counted;
+    }
+    state
+}
+
+#[test]
+fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and_outages_do_not_count() {
+    let (mut state, mut trials) = (State::Idle, 0);
+    for _ in 0..10 {
+        state = trial(&state, &mut trials, true);
+        assert_eq!(state, State::Unconfirmed { target: v("2"), trials: 0, contact: Contact::Reached });
+    }
+    for n in 1..UNREACHED_MAX {
+        state = trial(&state, &mut trials, false);
+        assert_eq!(state, State::Unconfirmed { target: v("2"), trials: n, contact: Contact::Reached });
+        // The server comes and goes: it was counted.
+        let one = v("1");
+        let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials };
+        assert_eq!(step(&state, Event::ServerReached, &ctx).unwrap().0, state);
+    }
+    state = trial(&state, &mut trials, false);
+    assert!(matches!(state, State::RolledBack { reason: RollbackReason::ServerUnreachable { .. }, .. }), "{state:?}");
 }

@@ -13,6 +13,21 @@ use std::collections::BTreeMap;
 
 /// Longest text that a device may put into one field.
 pub const TEXT_MAX: usize = 4096;
+/// Largest number that a device may report: every JSON reader and every database keeps it whole (RFC 8259, 6).
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+/// How far the sequence of reports may jump within one epoch.
+pub const SEQUENCE_JUMP_MAX: u64 = 1 << 20;
+/// Longest name of an epoch.
+pub const EPOCH_MAX: usize = 64;
+
+/// A number of at most [`NUMBER_MAX`]: a larger one would be kept as another one.
+fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number > NUMBER_MAX {
+        return Err(serde::de::Error::custom(format_args!("{number} is above {NUMBER_MAX}")));
+    }
+    Ok(number)
+}
 
 /// The longest text in JSON, bytes of UTF-8: no shorter than it is, and at most three times as long where it has escapes. Looks at
 /// every text, whatever field it is in, names of fields as well.
@@ -131,6 +146,21 @@ pub struct ProvedRenewRequest {
     pub csr_pem: String,
     /// That the key is in the TPM that the device is known by.
     pub key: KeyProof,
+}
+
+/// `POST /renew/readmitted`: a new certificate for a device whose old one has ended and whose key is a file, while an operator
+/// lets devices of its fleet in again. Anonymous: the old key stands for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadmitRequest {
+    /// Who.
+    pub device: DeviceId,
+    /// PKCS#10 request, PEM, by the key that is to be certified.
+    pub csr_pem: String,
+    /// The key of the ended certificate: SubjectPublicKeyInfo, DER, base64.
+    pub public_key: String,
+    /// By that key, over device, request and connection: ECDSA, DER, base64.
+    pub signature: String,
 }
 
 /// `POST /pair`: a device without a token asks for a code to show. Anonymous.
@@ -383,6 +413,21 @@ pub struct Notice {
     /// whoever offers it.
     #[serde(default)]
     pub revoked_releases: Vec<ReleaseName>,
+    /// SHA-256 of the root that the server's bundle is by, DER, hexadecimal: bundles of two roots are counted apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_sha256: Option<String>,
+    /// SHA-256 of the list of transitions that the server has, hexadecimal; the device asks for it when it has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<String>,
+}
+
+/// `GET /transitions.json`, anonymous: a list of what old anchors say of new ones, see `fleeti_pki::transition`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SignedTransition {
+    /// Canonical JSON, as it was signed.
+    pub transition: String,
+    /// Key id and signature (ECDSA, DER, base64) of each signer.
+    pub signatures: Vec<(String, String)>,
 }
 
 /// Most revoked releases of a [`Notice`], and that a device remembers.
@@ -407,16 +452,25 @@ pub struct SignedBundle {
 /// `up/report`: sent at connect and whenever something changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Grows on the device; an older one is ignored.
+    /// Grows on the device within an epoch; one that is not newer is ignored. At most [`NUMBER_MAX`], and no jump above
+    /// [`SEQUENCE_JUMP_MAX`].
+    #[serde(deserialize_with = "number")]
     pub sequence: u64,
+    /// Another one with each start of the agent: the sequence begins with it, whatever became of what was kept. Without one,
+    /// the boot id stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
     /// Generation of the desired state that the device has heard last.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     pub generation: u64,
     /// What runs.
     pub boot: BootSummary,
     /// Version of the trust bundle that the device has taken; 0 for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     pub trust_bundle: u64,
+    /// Seconds by which the device's clock is wrong, where it cannot be right; negative where it is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_wrong_by_s: Option<i64>,
     /// What the device has noticed of the server that should not be, in words: another history of the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
@@ -494,10 +548,10 @@ mod tests {
             "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {
-                sequence: 1, generation: 3, boot, trust_bundle: 4, alarm: None, progress: Some(Progress { done: 1, total: 2 }), detail: None,
+                sequence: 1, epoch: Some("e".into()), generation: 3, boot, trust_bundle: 4, clock_wrong_by_s: None, alarm: None, progress: Some(Progress { done: 1, total: 2 }), detail: None,
                 update: update::State::RolledBack { target: two, reason },
             },
-            "notice": Notice { trust_bundle: 4, checkpoint: Some("note".into()), revoked_releases: vec!["kiosk@2".parse().unwrap()] },
+            "notice": Notice { trust_bundle: 4, checkpoint: Some("note".into()), revoked_releases: vec!["kiosk@2".parse().unwrap()], root_sha256: Some("ab".into()), transitions: None },
             "telemetry": Telemetry { uptime_s: 1, load_milli: 2, memory_used_kib: 3, memory_total_kib: 4, agent_memory_kib: 7, data_used_kib: 5, data_total_kib: 6 },
         }));
     }
@@ -517,6 +571,24 @@ mod tests {
         assert_eq!(longest_text(br#"["\\", "\u0041\u0042", 1234567890]"#), 6);
         assert_eq!(longest_text(br#""not ended"#), 9);
         assert_eq!((longest_text(b""), longest_text(b"1")), (0, 0));
+    }
+
+    #[test]
+    fn a_number_that_no_database_keeps_is_refused_and_not_kept_as_another_one() {
+        let report = |sequence: u64| {
+            json!({"sequence": sequence, "update": {"type": "idle"}, "boot": {"boot_id": "b", "running": "kiosk@1", "slot": "a",
+                "verity": "verified", "secure_boot": true, "pcr11": null}})
+        };
+        assert_eq!(serde_json::from_value::<Report>(report(NUMBER_MAX)).unwrap().sequence, NUMBER_MAX);
+        for above in [NUMBER_MAX + 1, 1 << 63, u64::MAX] {
+            let refused = serde_json::from_value::<Report>(report(above)).unwrap_err().to_string();
+            assert_eq!(refused, format!("{above} is above {NUMBER_MAX}"));
+        }
+        for field in ["generation", "trust_bundle"] {
+            let mut bad = report(1);
+            bad[field] = u64::MAX.into();
+            assert!(serde_json::from_value::<Report>(bad).is_err(), "{field}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`mqtt`] is the table of topics and their payloads, [`packet`] reads and writes MQTT itself, [`device`] what a device and the
 //! server tell each other, [`api`] the HTTP API for people and automation ([`trust`]: what counts and who agrees), [`attestation`]
-//! what a TPM says and what it means, [`vault`] secrets and recovery keys, [`worker`] build workers, [`problem`] its errors
+//! what a TPM says and what it means, [`readmission`] devices whose certificates have ended, [`vault`] secrets and recovery keys, [`worker`] build workers, [`problem`] its errors
 //! (RFC 9457).
 
 pub mod api;
@@ -11,6 +11,7 @@ pub mod device;
 pub mod mqtt;
 pub mod packet;
 pub mod problem;
+pub mod readmission;
 pub mod trust;
 pub mod vault;
 pub mod worker;
