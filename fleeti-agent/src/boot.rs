@@ -113,6 +113,9 @@ pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<Option
 
 fn armed_and_failed(paths: &Paths, line: &str, version: &Version) -> Result<RollbackReason> {
     if let Some(record) = HealthRecord::read(paths, version).filter(|r| !r.healthy) {
+        if record.is_unreachable {
+            return Ok(RollbackReason::ServerUnreachable { evidence: shortened(&record.detail) });
+        }
         return Ok(RollbackReason::Health { evidence: shortened(&record.detail) });
     }
     if let Some(evidence) = verity_panic(Path::new(PSTORE)) {
@@ -193,13 +196,22 @@ mod tests {
     fn a_health_record_of_another_version_is_not_taken_for_this_one() {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
-        let record = HealthRecord { version: "2".parse().unwrap(), boot_id: "b".into(), healthy: false, detail: "check x".into() };
+        let record = HealthRecord {
+            version: "2".parse().unwrap(),
+            boot_id: "b".into(),
+            healthy: false,
+            detail: "check x".into(),
+            is_unreachable: false,
+        };
         record.write(&paths).unwrap();
         // The version that the device fell back to runs its own checks before anybody asks.
-        HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record }.write(&paths).unwrap();
+        HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record.clone() }.write(&paths).unwrap();
         let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap().unwrap();
         assert_eq!(of("2"), RollbackReason::Health { evidence: "check x".into() });
         assert!(matches!(of("3"), RollbackReason::BootRefused { .. }));
+        let unreachable = HealthRecord { version: "4".parse().unwrap(), healthy: false, is_unreachable: true, ..record.clone() };
+        unreachable.write(&paths).unwrap();
+        assert_eq!(of("4"), RollbackReason::ServerUnreachable { evidence: "check x".into() });
     }
 
     #[test]

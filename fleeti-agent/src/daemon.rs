@@ -3,16 +3,16 @@
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
 use crate::heard::Heard;
+use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::session::{self, Incoming};
 use crate::vault::Vault;
-use crate::{Paths, enrollment, http, now_s, telemetry, write_durably};
+use crate::{Paths, clock, enrollment, http, kept, search, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
 use std::collections::VecDeque;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,6 +30,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// When the device cannot enroll for good, or its state cannot be kept.
 pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
+    paths.clock.raise(clock::image_s(&paths.lib)?);
     let boot = helper.boot_summary().await?;
     let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
     helper.set_hostname(identity.device.clone()).await.ok();
@@ -67,8 +68,9 @@ pub async fn run(paths: Paths) -> Result<()> {
     let escrow = vault.escrow();
     tokio::pin!(escrow);
     let mut is_escrowed = false;
-    driver.started().await?;
     let mut commands = Commands::load(&paths);
+    report_broken(&paths, &heard, &helper).await?;
+    driver.started().await?;
     let (notices, noticed) = watch::channel(None);
     let listening = heard.run(noticed, &http, &identity.server.https_url);
     tokio::pin!(listening);
@@ -79,6 +81,13 @@ pub async fn run(paths: Paths) -> Result<()> {
     let mut is_blessed = false;
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
     let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
+    let mut reached = false;
+    // As long as a boot on trial has for it: what the version before then reached, and what not, is compared.
+    let patience = Duration::from_secs(ImageFacts::read(&paths)?.server_contact.deadline_s.into());
+    let mut silent = Box::pin(tokio::time::sleep(patience));
+    let mut is_silent = false;
+    let search = search::run(&paths, &identity, &helper, patience);
+    tokio::pin!(search);
     loop {
         tokio::select! {
             () = &mut session => {}
@@ -86,12 +95,26 @@ pub async fn run(paths: Paths) -> Result<()> {
             () = &mut introduction, if !is_introduced => is_introduced = true,
             () = &mut escrow, if !is_escrowed => is_escrowed = true,
             () = heard.changed.notified() => driver.heard().await?,
+            () = heard.stated.notified() => {
+                if let Some(note) = heard.newest_statement() {
+                    helper.signed_time(note).await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
+                }
+            }
             () = heard.bundle_changed.notified() => {
                 // Reported first; a new start sets TLS up by the new bundle.
                 driver.report()?;
                 return Ok(());
             }
+            () = &mut silent, if !reached && !is_silent => {
+                is_silent = true;
+                driver.silent().await?;
+            }
+            // Something has changed that a new start takes up.
+            () = &mut search, if !reached => return Ok(()),
             Some(message) = incoming.recv() => {
+                if !std::mem::replace(&mut reached, true) {
+                    driver.reached().await?;
+                }
                 handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&heard, &attester, &vault), message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
@@ -105,7 +128,7 @@ pub async fn run(paths: Paths) -> Result<()> {
             }
             // On trial nothing is written that the image before could not read.
             _ = renewal.tick(), if is_blessed => {
-                if identity.is_due(now_s())? {
+                if identity.is_due(paths.clock.now_s())? {
                     match enrollment::renew(&paths, &identity, &helper).await {
                         Ok(()) => return Ok(()),
                         Err(e) => tracing::warn!("the certificate was not renewed: {e:#}"),
@@ -118,6 +141,20 @@ pub async fn run(paths: Paths) -> Result<()> {
             }
         }
     }
+}
+
+/// What could not be read is told, of both halves; once it is kept as an alarm, nobody need tell it again.
+async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<()> {
+    let folders = [paths.state.clone(), paths.state.join("outbox")];
+    let own = folders.iter().flat_map(|folder| kept::unreported(folder));
+    let of_helper = helper.set_aside().await.unwrap_or_else(|e| {
+        tracing::warn!("{e:#}");
+        vec![]
+    });
+    heard.report_broken(&own.chain(of_helper).collect::<Vec<_>>())?;
+    folders.iter().for_each(|folder| kept::reported(folder));
+    helper.set_aside_reported().await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
+    Ok(())
 }
 
 /// Answers a question beside everything else: a TPM takes its time.
@@ -180,7 +217,7 @@ async fn carry_out(
     (changed, heard): (&Notify, &Heard),
     command: Command,
 ) -> Result<()> {
-    let outcome = if now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+    let outcome = if driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
     let boot_id = driver.boot_id().to_owned();
     if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
         match command.order {
@@ -211,7 +248,7 @@ struct Commands {
 impl Commands {
     fn load(paths: &Paths) -> Self {
         let path = paths.state.join("commands.json");
-        let done = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let done = kept::read(&path, kept::json).unwrap_or_default();
         Self { path, done }
     }
     /// A reboot is done once the device has booted again; anything else once it is remembered.

@@ -2,7 +2,7 @@
 
 use crate::privileged::Helper;
 use crate::tpm::KeySeed;
-use crate::{Paths, write_durably};
+use crate::{Paths, kept, write_durably};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,6 @@ use rustls::sign::SigningKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ impl KeptKey {
     /// # Errors
     /// When the TPM does not answer, or there is none; nothing is kept then.
     pub async fn in_tpm(path: &Path, helper: &Helper) -> Result<Self> {
-        if let Some(kept) = Self::read(path)? {
+        if let Some(kept) = Self::kept(path) {
             return Ok(kept);
         }
         let seed: KeySeed = rand::random();
@@ -51,9 +50,9 @@ impl KeptKey {
     /// The key in this file; made anew where there is none.
     ///
     /// # Errors
-    /// I/O, or a file that holds no key.
+    /// I/O.
     pub fn in_file(path: &Path) -> Result<Self> {
-        if let Some(kept) = Self::read(path)? {
+        if let Some(kept) = Self::kept(path) {
             return Ok(kept);
         }
         let key = SoftKey::generate(Algorithm::P256)?;
@@ -73,19 +72,23 @@ impl KeptKey {
         Ok(self)
     }
 
-    /// The key in this file, if there is one.
-    ///
-    /// # Errors
-    /// I/O, or a file that holds no key.
-    pub fn read(path: &Path) -> Result<Option<Self>> {
-        let bytes = match fs::read(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.with_context(|| path.display().to_string())?,
-        };
-        if SoftKey::from_pkcs8_der(&bytes).is_ok() {
-            return Ok(Some(Self::File(STANDARD.encode(bytes))));
-        }
-        serde_json::from_slice(&bytes).map(Some).with_context(|| path.display().to_string())
+    /// The key in this file, if there is one; a file that holds none is set aside.
+    #[must_use]
+    pub fn kept(path: &Path) -> Option<Self> {
+        kept::read(path, |bytes| {
+            if SoftKey::from_pkcs8_der(bytes).is_ok() {
+                return Ok(Self::File(STANDARD.encode(bytes)));
+            }
+            let key: Self = kept::json(bytes)?;
+            match &key {
+                Self::File(_) => anyhow::bail!("it holds no key"),
+                Self::Tpm { seed, public } => {
+                    read_seed(seed)?;
+                    Public::parse(&STANDARD.decode(public)?)?;
+                }
+            }
+            Ok(key)
+        })
     }
 
     /// Whether it is in the TPM.

@@ -7,19 +7,22 @@ use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::staging::Staging;
-use crate::{Paths, write_durably};
+use crate::{Paths, kept, write_durably};
 use anyhow::{Context as _, Result};
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::update::{self, Context, Effect, Event, FailureCode, State};
-use fleeti_core::wire::device::{BootChange, BootSummary, DesiredState, Forgiveness, Progress, Report, TEXT_MAX};
+use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
+use fleeti_core::wire::device::{BootChange, BootSummary, DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
+/// The first wait before a version is tried again that did not reach the server: as after so many failures, 16 seconds.
+const RETRY_AFTER: u32 = 3;
+
 /// What is kept on the data partition.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     state: State,
     generation: u64,
@@ -32,6 +35,19 @@ struct Kept {
     /// Number of the last change of the Secure Boot variables that is wanted.
     #[serde(default)]
     boot_change: u64,
+    /// The version that ran last and did not reach the server.
+    #[serde(default)]
+    unreached: Option<Unreached>,
+}
+
+/// A version that ran and did not reach the server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Unreached {
+    version: Version,
+    /// How often the old version reached the server where it had not: what counts against it.
+    trials: u8,
+    /// How often it ran, outages included: what the next try waits for.
+    tries: u32,
 }
 
 /// The update driver.
@@ -46,6 +62,8 @@ pub struct Driver {
     heard: Arc<Heard>,
     floor: Version,
     kept: Kept,
+    /// Of the reports since this start: whatever becomes of what is kept, they are newer than those before.
+    epoch: String,
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
@@ -102,13 +120,10 @@ impl Driver {
     /// # Errors
     /// When the image or the kept state cannot be read.
     pub fn new(parts: Parts) -> Result<(Self, Jobs)> {
-        let path = parts.paths.state.join("update.json");
-        let kept = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).context("update.json")?,
-            Err(_) => {
-                Kept { state: State::Idle, generation: 0, sequence: 0, rolled_back: vec![], wish: None, forgiveness: None, boot_change: 0 }
-            }
-        };
+        let kept = kept::read(&parts.paths.state.join("update.json"), kept::json).unwrap_or_default();
+        // Reported with the next report, before anything is sent.
+        parts.heard.report_broken(&kept::unreported(&parts.paths.state))?;
+        kept::reported(&parts.paths.state);
         let (results, receiver) = mpsc::channel(8);
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
@@ -125,6 +140,7 @@ impl Driver {
             heard,
             floor,
             kept,
+            epoch: hex::encode(rand::random::<[u8; 8]>()),
             detail: None,
             progress,
             results,
@@ -177,6 +193,7 @@ impl Driver {
         {
             self.kept.forgiveness = Some(number);
             self.kept.rolled_back.retain(|v| *v != version);
+            self.kept.unreached.take_if(|u| u.version == version);
             // An operator's word on it, which is newer than that it was revoked.
             self.heard.forgive(&ReleaseName { line: self.boot.running.line.clone(), version: version.clone() })?;
             self.step(Event::Forgiven(version)).await?;
@@ -197,6 +214,31 @@ impl Driver {
                 self.go_on().await
             }
         }
+    }
+
+    /// A session with the server began in this boot.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn reached(&mut self) -> Result<()> {
+        // The health checks of a boot on trial wait for it.
+        self.helper.reached().await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
+        self.step(Event::ServerReached).await?;
+        self.go_on().await
+    }
+
+    /// No session began in the time that a boot on trial has for it.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    pub async fn silent(&mut self) -> Result<()> {
+        self.step(Event::ServerSilent).await
+    }
+
+    /// The time, as far as this device knows it, Unix seconds.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.paths.clock.now_s()
     }
 
     /// There is news for every device: a release may have been revoked that this one is on its way to.
@@ -234,6 +276,10 @@ impl Driver {
             // Windows and locks come with rollout policies; until then an update that is still wanted may always be activated.
             (State::Staged { target, .. }, Some(wish)) if target == wish => self.step(Event::MayActivate).await,
             (State::Idle, Some(wish)) if *wish != self.boot.running.version => {
+                let wish = wish.clone();
+                self.step(Event::Desired(wish)).await
+            }
+            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(wish)) if *wish != self.boot.running.version => {
                 let wish = wish.clone();
                 self.step(Event::Desired(wish)).await
             }
@@ -282,13 +328,16 @@ impl Driver {
     /// # Errors
     /// I/O.
     pub fn report(&mut self) -> Result<()> {
-        self.kept.sequence += 1;
+        // A number that is no sequence begins anew with the epoch.
+        self.kept.sequence = if self.kept.sequence < NUMBER_MAX { self.kept.sequence + 1 } else { 1 };
         self.keep()?;
         let (trust_bundle, alarm) = self.heard.report();
         let report = Report {
             trust_bundle,
             alarm,
             sequence: self.kept.sequence,
+            epoch: Some(self.epoch.clone()),
+            clock_wrong_by_s: self.paths.clock.wrong_by_s(),
             generation: self.kept.generation,
             boot: self.boot.clone(),
             update: self.kept.state.clone(),
@@ -305,7 +354,9 @@ impl Driver {
     }
 
     async fn step(&mut self, event: Event) -> Result<()> {
-        let ctx = Context { running: &self.boot.running.version, floor: &self.floor, rolled_back: &self.kept.rolled_back };
+        let target = self.kept.state.target();
+        let trials = self.kept.unreached.as_ref().filter(|u| Some(&u.version) == target).map_or(0, |u| u.trials);
+        let ctx = Context { running: &self.boot.running.version, floor: &self.floor, rolled_back: &self.kept.rolled_back, trials };
         let (state, effects) = match update::step(&self.kept.state, event, &ctx) {
             Ok(next) => next,
             Err(rejected) => {
@@ -317,6 +368,12 @@ impl Driver {
             && !self.kept.rolled_back.contains(target)
         {
             self.kept.rolled_back.push(target.clone());
+        }
+        if let State::Unconfirmed { target, trials, .. } = &state {
+            let before = self.kept.unreached.take().filter(|u| u.version == *target);
+            let is_new = !matches!(self.kept.state, State::Unconfirmed { .. });
+            let tries = before.map_or(0, |u| u.tries).saturating_add(u32::from(is_new));
+            self.kept.unreached = Some(Unreached { version: target.clone(), trials: *trials, tries });
         }
         if state != self.kept.state {
             self.helper.say(&format!("fleeti: update {}", describe(&state))).await.ok();
@@ -409,9 +466,13 @@ impl Driver {
             progress: self.progress.clone(),
         };
         let results = self.results.clone();
+        let tries = self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
         tokio::spawn(async move {
             if attempt > 1 {
                 Backoff::after(attempt.into()).wait().await;
+            } else if tries > 0 {
+                // It ran already and did not reach the server, which has just come back.
+                Backoff::after(tries + RETRY_AFTER).wait().await;
             }
             let result = match job.run().await {
                 Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
@@ -475,12 +536,18 @@ fn describe(state: &State) -> String {
             let (why, evidence) = match reason {
                 update::RollbackReason::Verity { evidence } => ("verity", evidence),
                 update::RollbackReason::Health { evidence } => ("health", evidence),
+                update::RollbackReason::ServerUnreachable { evidence } => ("server-unreachable", evidence),
                 update::RollbackReason::BootRefused { evidence } => ("boot-refused", evidence),
             };
             format!("rolled-back{target} reason={why}: {evidence}")
         }
         State::Failed { code, .. } => format!("failed{target} code={code:?}"),
-        State::Idle | State::Staging { .. } | State::Staged { .. } | State::Armed { .. } | State::Trying { .. } => {
+        State::Idle
+        | State::Staging { .. }
+        | State::Staged { .. }
+        | State::Armed { .. }
+        | State::Trying { .. }
+        | State::Unconfirmed { .. } => {
             format!("{}{target}", state.name())
         }
     }

@@ -7,7 +7,7 @@ use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
 use crate::privileged::{Helper, Occasion};
 use crate::tpm::KeySeed;
-use crate::{Paths, now_s, write_durably};
+use crate::{Paths, anchors, kept, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
@@ -16,8 +16,7 @@ use fleeti_core::wire::device::{
     EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, ProvedRenewRequest, RenewRequest,
     RenewResponse,
 };
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use fleeti_pki::{certificate, readmission};
 use serde::{Deserialize, Serialize};
 
 /// The identity of this device; enrolls, as often as it takes, when there is none.
@@ -29,17 +28,30 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
         return Ok(identity);
     }
     let record = helper.enrollment_record().await?.context("this device is not enrolled and has no enrollment record")?;
-    check_root(paths, &record)?;
+    if Identity::is_there(paths) {
+        // The note of where the server is was lost; the record says it as well.
+        Identity::keep_server(paths, &Server::of(&record)?)?;
+        if let Some(identity) = Identity::load(paths)? {
+            return Ok(identity);
+        }
+    }
     let mut backoff = Backoff::default();
     loop {
-        let enrolled = match record.token.is_empty() {
-            true => pair_and_enroll(paths, &record, helper).await,
-            false => enroll(paths, &record, helper).await,
+        let enrolled = match (check_root(paths, &record), record.token.is_empty()) {
+            (Err(e), _) => Err(e),
+            (Ok(()), true) => pair_and_enroll(paths, &record, helper).await,
+            (Ok(()), false) => enroll(paths, &record, helper).await,
         };
         match enrolled {
             Ok(identity) => return Ok(identity),
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
+                // An image from the shelf may be older than the server's root.
+                match anchors::ask_anybody(paths, &Server::of(&record)?).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(e) => tracing::warn!("nobody says which anchors follow: {e:#}"),
+                }
                 helper.say(&format!("fleeti: enrollment failed: {e:#}")).await.ok();
                 backoff.wait().await;
             }
@@ -51,8 +63,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
     let (path, by_file) = (paths.state.join("pairing.json"), paths.state.join("pairing-by-file"));
-    let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Pairing>(&bytes).ok());
-    let begun = match kept.filter(|k| now_s() < k.begun.expires_s) {
+    let begun = match kept::read(&path, kept::json::<Pairing>).filter(|k| paths.clock.now_s() < k.begun.expires_s) {
         Some(kept) => kept,
         None => {
             // The token is for the one key: that a TPM does what is wanted is seen before.
@@ -118,12 +129,13 @@ fn csr(key: &KeptKey, paths: &Paths) -> Result<String> {
     Ok(fleeti_pki::csr::create(key.open(paths)?.as_ref())?)
 }
 
-/// The record names the root that the server must chain to; the image brings it.
+/// The record names the root that the server must chain to: the one that the image brings, or one that this has introduced.
 fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
-    let pem = std::fs::read(paths.lib.join("trust/root.pem"))?;
-    let root = CertificateDer::from_pem_slice(&pem).context("the image's root")?;
-    let found = sha256_hex(&root);
-    ensure!(found == record.root_sha256, "the record is for the root {}, the image trusts {found}", record.root_sha256);
+    let image = anchors::of_image(paths)?;
+    let walked = anchors::of_daemon(paths)?;
+    let names = image.roots().iter().chain(walked.roots()).map(certificate::fingerprint).collect::<Result<Vec<_>, _>>()?;
+    let found = names.first().map_or("none", String::as_str);
+    ensure!(names.contains(&record.root_sha256), "the record is for the root {}, the image trusts {found}", record.root_sha256);
     Ok(())
 }
 
@@ -182,8 +194,20 @@ pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Resul
             let next = identity::next_key(paths, helper, false).await?;
             let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };
             let proxy = identity.server.proxy()?;
-            let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?, proxy.as_ref()).await?;
-            let response = channel.post("/renew", &request).await?;
+            let by_certificate = async {
+                let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?, proxy.as_ref()).await?;
+                channel.post("/renew", &request).await
+            };
+            let response: RenewResponse = match by_certificate.await {
+                Ok(response) => response,
+                Err(e) => {
+                    tracing::warn!("the certificate renews nothing: {e:#}; its key is shown");
+                    // An operator may let devices in again whose certificates have ended.
+                    let mut channel = Channel::open(&identity.server.https_url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
+                    let asked = readmission::request(&identity.device, csr(&next, paths)?, identity.signer(), &channel.binding()?)?;
+                    channel.post("/renew/readmitted", &asked).await?
+                }
+            };
             identity.store_renewed(paths, next, response)
         }
         result => result,

@@ -1,5 +1,6 @@
 //! Health checks: a boot that fails them while the boot loader counts its tries is not kept.
 
+use crate::identity::Identity;
 use crate::image::{ImageFacts, running_release};
 use crate::privileged::Helper;
 use crate::{Paths, boot, write_durably};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What the last run of a version's checks found; on the data partition, one file for each version, so that
 /// the version that the device falls back to can tell.
@@ -23,6 +25,9 @@ pub struct HealthRecord {
     pub healthy: bool,
     /// The check that failed and its last words.
     pub detail: String,
+    /// Every check passed, and the server was not reached in time.
+    #[serde(default)]
+    pub is_unreachable: bool,
 }
 
 impl HealthRecord {
@@ -46,21 +51,38 @@ impl HealthRecord {
 /// All checks together; less than the unit's own limit.
 const ALL_CHECKS: Duration = Duration::from_secs(800);
 
-/// Runs every check; keeps and says the result.
+/// Time to ask the helper whether the server was reached, at least.
+const ASKING: Duration = Duration::from_secs(2);
+
+/// Runs every check, and, for a boot on trial, waits until the server was reached; keeps and says the result.
 ///
 /// # Errors
 /// When the image cannot be read.
-pub async fn run(paths: &Paths) -> Result<bool> {
+pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     let facts = ImageFacts::read(paths)?;
-    let failed = match tokio::time::timeout(ALL_CHECKS, run_checks(paths, &facts)).await {
+    let begun = Instant::now();
+    let mut failed = match tokio::time::timeout(ALL_CHECKS, run_checks(paths, &facts)).await {
         Ok(result) => result.err(),
         Err(_) => Some(format!("the health checks took more than {} s", ALL_CHECKS.as_secs())),
     };
+    // A device that has not enrolled yet waits for somebody, and has no image to go back to that had reached the server.
+    let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
+    let is_unreachable = failed.is_none() && must_reach && {
+        let deadline_s = facts.server_contact.deadline_s;
+        boot::say(&format!("fleeti: health waits for the server, {deadline_s} s at the most"));
+        // Checks that took long leave time to ask.
+        let deadline = (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);
+        !is_reached(paths, deadline).await
+    };
+    if is_unreachable {
+        failed = Some(format!("the server was not reached in {} s", facts.server_contact.deadline_s));
+    }
     let record = HealthRecord {
         version: running_release(paths)?.version,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         healthy: failed.is_none(),
         detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),
+        is_unreachable,
     };
     // A full or broken data partition is no reason to lose the verdict.
     if let Err(e) = record.write(paths) {
@@ -69,6 +91,17 @@ pub async fn run(paths: &Paths) -> Result<bool> {
     let verdict = if record.healthy { "healthy" } else { "unhealthy" };
     boot::say(&format!("fleeti: health version={} {verdict}: {}", record.version, record.detail));
     Ok(record.healthy)
+}
+
+/// Whether the daemon begins a session with the server before the deadline.
+async fn is_reached(paths: &Paths, deadline: Instant) -> bool {
+    let reached = async {
+        while let Err(e) = Helper::at(paths.socket()).wait_reached().await {
+            tracing::warn!("{e:#}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout_at(deadline, reached).await.is_ok()
 }
 
 async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {

@@ -2,20 +2,24 @@
 //! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
 
 use crate::http::read_limited;
-use crate::image::{ImageFacts, log_key, running_release};
-use crate::{Paths, now_s, write_durably};
+use crate::image::{ImageFacts, running_release};
+use crate::{Paths, anchors, kept, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
 use fleeti_pki::audit::verify_growth;
 use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
 use fleeti_pki::certificate;
-use fleeti_pki::transparency::note::VerifiedCheckpoint;
+use fleeti_pki::transition::Anchors;
+use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use x509_cert::Certificate;
 
 /// Largest proof that is read.
 const GROWTH_MAX: usize = 64 * 1024;
@@ -25,11 +29,28 @@ const UNPROVED_S_MAX: u64 = 3 * DAY_S;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    /// The newest statement of the audit log that was believed.
+/// Audit logs that are remembered: those of the images of both slots, and some before them.
+const LOGS_MAX: usize = 8;
+
+/// What is remembered of one audit log.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct KeptLog {
+    /// The newest statement that was believed.
     #[serde(default)]
     checkpoint: Option<String>,
+    /// When the last reset was signed that was applied, Unix seconds.
+    #[serde(default)]
+    reset_s: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// Of one log only, before there could be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<String>,
+    /// By the text of the log's key.
+    #[serde(default)]
+    logs: BTreeMap<String, KeptLog>,
     /// Newer than what ran when they were heard of.
     #[serde(default)]
     revoked_releases: Vec<ReleaseName>,
@@ -39,9 +60,6 @@ struct Kept {
     /// Since when the server has not proved what it states, Unix seconds.
     #[serde(default)]
     unproved_since_s: Option<u64>,
-    /// Version of the bundle that is used.
-    #[serde(default)]
-    trust_bundle: u64,
 }
 
 /// Why a statement of the audit log is not taken up.
@@ -69,51 +87,149 @@ pub enum NotTaken {
 pub struct Heard {
     paths: Paths,
     kept: Mutex<Kept>,
+    anchors: Mutex<Anchors>,
+    /// Digest of the list of transitions that was looked at last.
+    transitions: Mutex<Option<String>>,
+    /// Version of the newest root's bundle.
+    trust_bundle: AtomicU64,
     /// Held while a statement is compared with the one that is kept.
     comparing: tokio::sync::Mutex<()>,
     /// There is something to report.
     pub changed: Notify,
+    /// There is a newer statement of the audit log, which says how late it is.
+    pub stated: Notify,
     /// There is a new trust bundle: TLS is to be set up anew.
     pub bundle_changed: Notify,
 }
 
-fn bundle_path(paths: &Paths) -> std::path::PathBuf {
-    paths.state.join("trust-bundle.json")
+/// Bundles of two roots are kept apart: each is numbered by its own ceremony.
+fn bundle_path(paths: &Paths, root_sha256: &str) -> PathBuf {
+    paths.state.join(format!("trust-bundle-{}.json", root_sha256.get(..16).unwrap_or(root_sha256)))
 }
 
-/// The bundle that this device has taken, verified again.
+/// The bundle of this root that the device has taken, verified again.
 ///
 /// # Errors
-/// When it is not by the image's root.
-pub fn bundle(paths: &Paths) -> Result<Option<VerifiedBundle>> {
-    let bytes = match fs::read(bundle_path(paths)) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    read(paths, &bytes).map(Some)
-}
-
-fn read(paths: &Paths, bytes: &[u8]) -> Result<VerifiedBundle> {
-    let root = certificate::from_pem(&fs::read_to_string(paths.lib.join("trust/root.pem"))?)?;
-    let signed: SignedBundle = serde_json::from_slice(bytes).context("the trust bundle")?;
-    Ok(bundle::read(&signed, &root)?)
+/// When the root has no name.
+pub fn bundle_of(paths: &Paths, root: &Certificate) -> Result<Option<VerifiedBundle>> {
+    let path = bundle_path(paths, &certificate::fingerprint(root)?);
+    let found = kept::read(&path, |bytes| Ok(bundle::read(&kept::json(bytes)?, root)?));
+    // Before bundles were named after their root. One of another root is that root's.
+    let unnamed = || kept::read(&paths.state.join("trust-bundle.json"), kept::json::<SignedBundle>);
+    Ok(found.or_else(|| bundle::read(&unnamed()?, root).ok()))
 }
 
 impl Heard {
-    /// What was kept.
+    /// What was kept. What cannot be read is set aside, with an alarm.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the image's anchors cannot be read, or nothing can be kept.
     pub fn open(paths: &Paths) -> Result<Self> {
-        let kept = match fs::read(paths.state.join("heard.json")) {
-            Ok(bytes) => serde_json::from_slice(&bytes).context("heard.json")?,
-            Err(_) => Kept::default(),
+        let kept = kept::read(&paths.state.join("heard.json"), kept::json).unwrap_or_default();
+        let heard = Self {
+            paths: paths.clone(),
+            kept: Mutex::new(kept),
+            anchors: Mutex::new(anchors::of_daemon(paths)?),
+            transitions: Mutex::default(),
+            trust_bundle: AtomicU64::new(0),
+            comparing: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            stated: Notify::new(),
+            bundle_changed: Notify::new(),
         };
-        let trust_bundle = bundle(paths)?.map_or(0, |b| b.version());
-        let kept = Kept { trust_bundle, ..kept };
-        let (changed, bundle_changed) = (Notify::new(), Notify::new());
-        Ok(Self { paths: paths.clone(), kept: Mutex::new(kept), comparing: tokio::sync::Mutex::default(), changed, bundle_changed })
+        heard.take_up_anchors()?;
+        // Also so that a broken one is told of below.
+        heard.look_at_bundles()?;
+        heard.report_broken(&kept::unreported(&paths.state))?;
+        kept::reported(&paths.state);
+        Ok(heard)
+    }
+
+    /// Files that could not be used, of this half or the other one.
+    ///
+    /// # Errors
+    /// When the alarm cannot be kept.
+    pub fn report_broken(&self, reasons: &[String]) -> Result<()> {
+        if reasons.is_empty() { Ok(()) } else { self.raise(reasons.join("; ")) }
+    }
+
+    fn anchors(&self) -> Anchors {
+        self.anchors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn log_key(&self) -> LogKey {
+        self.anchors().log().clone()
+    }
+
+    /// What is reported of bundles is the newest root's, or, where that has none yet, the one before it.
+    fn look_at_bundles(&self) -> Result<()> {
+        let mut version = 0;
+        for root in self.anchors().roots() {
+            version = bundle_of(&self.paths, root)?.map_or(version, |b| b.version());
+        }
+        self.trust_bundle.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What was kept before the log had a name becomes this log's, and a reset that is signed is applied once.
+    fn take_up_anchors(&self) -> Result<()> {
+        let anchors = self.anchors();
+        let (key, name) = (anchors.log(), anchors.log().to_text());
+        // It stays where it was for the agent of an older image.
+        let unnamed = self.lock().checkpoint.clone().filter(|note| key.verify(note).is_ok());
+        if !self.lock().logs.contains_key(&name)
+            && let Some(note) = unnamed
+        {
+            self.change(|kept| drop(kept.logs.insert(name.clone(), KeptLog { checkpoint: Some(note), reset_s: 0 })))?;
+        }
+        let Some(reset) = anchors.reset() else { return Ok(()) };
+        if reset.issued_s <= self.lock().logs.get(&name).map_or(0, |log| log.reset_s) {
+            return Ok(());
+        }
+        tracing::warn!("the audit log goes on from {} entries: this was signed by release keys", reset.checkpoint.checkpoint().size);
+        self.change(|kept| {
+            kept.logs.insert(name, KeptLog { checkpoint: Some(reset.note.clone()), reset_s: reset.issued_s });
+            (kept.alarm, kept.unproved_since_s) = (None, None);
+        })?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Asks for the server's transitions where it has others than those that were looked at.
+    async fn transitions_announced(&self, sha256: &str, http: &reqwest::Client, https_url: &str) -> Result<()> {
+        if self.transitions.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(sha256) {
+            return Ok(());
+        }
+        let given = anchors::fetch(http, https_url).await?;
+        if anchors::take(&self.paths, &self.paths.state, &given)? {
+            let roots = self.anchors().roots().len();
+            let anchors = anchors::of_daemon(&self.paths)?;
+            let has_other_roots = anchors.roots().len() != roots || anchors.roots() != self.anchors().roots();
+            *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
+            self.take_up_anchors()?;
+            self.look_at_bundles()?;
+            if has_other_roots {
+                self.bundle_changed.notify_one();
+            }
+        }
+        *self.transitions.lock().unwrap_or_else(PoisonError::into_inner) = Some(sha256.to_owned());
+        Ok(())
+    }
+
+    fn checkpoint(&self, key: &LogKey) -> Option<String> {
+        self.lock().logs.get(&key.to_text()).and_then(|log| log.checkpoint.clone())
+    }
+
+    fn keep_checkpoint(&self, key: &LogKey, note: &str) -> Result<()> {
+        let name = key.to_text();
+        self.stated.notify_one();
+        self.change(|kept| {
+            kept.logs.entry(name.clone()).or_default().checkpoint = Some(note.to_owned());
+            while kept.logs.len() > LOGS_MAX {
+                let other = kept.logs.keys().find(|k| **k != name).cloned();
+                other.map(|o| kept.logs.remove(&o));
+            }
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -129,8 +245,7 @@ impl Heard {
     /// Version of the trust bundle, and the alarm.
     #[must_use]
     pub fn report(&self) -> (u64, Option<String>) {
-        let kept = self.lock();
-        (kept.trust_bundle, kept.alarm.clone())
+        (self.trust_bundle.load(Ordering::Relaxed), self.lock().alarm.clone())
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<()> {
@@ -186,6 +301,9 @@ impl Heard {
     /// When the server does not answer, or what it answers is not what it announced.
     pub async fn listen(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
         self.revocations(&notice.revoked_releases)?;
+        if let Some(sha256) = &notice.transitions {
+            self.transitions_announced(sha256, http, https_url).await?;
+        }
         let statement = async {
             if let Some(note) = &notice.checkpoint {
                 match self.statement(note, http, https_url).await {
@@ -197,7 +315,7 @@ impl Heard {
             self.freshness()
         };
         let heard = statement.await;
-        self.bundle_announced(notice.trust_bundle, http, https_url).await?;
+        self.bundle_announced(notice, http, https_url).await?;
         heard
     }
 
@@ -222,9 +340,9 @@ impl Heard {
     /// Somebody who withholds every newer statement hides what it tells of.
     fn freshness(&self) -> Result<()> {
         let policy = ImageFacts::read(&self.paths)?.release_log;
-        let remembered = self.lock().checkpoint.clone();
-        let Some(note) = remembered.filter(|_| !policy.optional) else { return Ok(()) };
-        let age_days = now_s().saturating_sub(log_key(&self.paths)?.verify(&note)?.stated_s()) / DAY_S;
+        let key = self.log_key();
+        let Some(note) = self.checkpoint(&key).filter(|_| !policy.optional) else { return Ok(()) };
+        let age_days = self.paths.clock.now_s().saturating_sub(key.verify(&note)?.stated_s()) / DAY_S;
         if age_days > u64::from(policy.age_days_max) {
             let allowed = policy.age_days_max;
             return self.raise(format!("the newest statement of the audit log is {age_days} days old, {allowed} are allowed"));
@@ -240,20 +358,23 @@ impl Heard {
     pub async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<(), NotTaken> {
         // Notices and releases bring them: what one compares with, another does not replace meanwhile.
         let _alone = self.comparing.lock().await;
-        let remembered = self.lock().checkpoint.clone();
+        let key = self.log_key();
+        let remembered = self.checkpoint(&key);
         let policy = ImageFacts::read(&self.paths)?.release_log;
         if remembered.as_deref() == Some(note) || policy.optional {
             return Ok(());
         }
-        let key = log_key(&self.paths)?;
         let stated = key.verify(note).map_err(|e| NotTaken::Forged(e.to_string()))?;
-        let Some(old) = remembered.map(|text| key.verify(&text).context("heard.json")).transpose()? else {
-            return Ok(self.change(|kept| kept.checkpoint = Some(note.to_owned()))?);
-        };
-        let now_s = now_s();
-        if now_s >= old.stated_s() && stated.stated_s() > now_s + DAY_S {
+        let clock = &self.paths.clock;
+        let now_s = clock.now_s();
+        if clock.is_plausible() && stated.stated_s() > now_s + DAY_S {
             return Err(NotTaken::Forged(format!("it is from the future: {}", stated.stated_s())));
         }
+        // What is kept was verified before it was; what does not verify any more is no statement of this log.
+        let Some(old) = remembered.and_then(|text| key.verify(&text).ok()) else {
+            clock.raise(stated.stated_s());
+            return Ok(self.keep_checkpoint(&key, note)?);
+        };
         let older_days = old.stated_s().saturating_sub(stated.stated_s()) / DAY_S;
         if older_days > u64::from(policy.age_days_max) {
             return Err(NotTaken::Old(format!("it is {older_days} days older than one that was heard before")));
@@ -273,12 +394,18 @@ impl Heard {
             self.raise(split.clone())?;
             return Err(NotTaken::Split(split));
         }
-        Ok(self.change(|kept| {
-            kept.unproved_since_s = None;
-            if is >= was {
-                kept.checkpoint = Some(note.to_owned());
-            }
-        })?)
+        clock.raise(stated.stated_s());
+        self.change(|kept| kept.unproved_since_s = None)?;
+        if is >= was {
+            self.keep_checkpoint(&key, note)?;
+        }
+        Ok(())
+    }
+
+    /// The newest statement of the audit log that was believed: the latest time that the log has signed.
+    #[must_use]
+    pub fn newest_statement(&self) -> Option<String> {
+        self.checkpoint(&self.log_key())
     }
 
     /// A server that never proves what it states hides something.
@@ -290,8 +417,15 @@ impl Heard {
         self.change(|_| ())
     }
 
-    async fn bundle_announced(&self, version: u64, http: &reqwest::Client, https_url: &str) -> Result<()> {
-        let known = self.lock().trust_bundle;
+    async fn bundle_announced(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
+        let anchors = self.anchors();
+        let is_named = |root: &&Certificate| {
+            let name = notice.root_sha256.as_ref();
+            name.is_none_or(|name| certificate::fingerprint(root).is_ok_and(|f| f == *name))
+        };
+        // The numbers of another root's bundles are no older or newer than these.
+        let Some(root) = anchors.roots().iter().rev().find(is_named) else { return Ok(()) };
+        let (version, known) = (notice.trust_bundle, bundle_of(&self.paths, root)?.map_or(0, |b| b.version()));
         if version < known {
             return self.raise(format!("the server has trust bundle {version}, this device has {known} already"));
         }
@@ -300,10 +434,11 @@ impl Heard {
         }
         let response = http.get(format!("{https_url}/trust-bundle.json")).timeout(PATIENCE).send().await?.error_for_status()?;
         let bytes = read_limited(response, BYTES_MAX * 2).await?;
-        let bundle = read(&self.paths, &bytes)?;
+        let signed: SignedBundle = serde_json::from_slice(&bytes).context("the trust bundle")?;
+        let bundle = bundle::read(&signed, root)?;
         anyhow::ensure!(bundle.version() > known, "the server announced trust bundle {version} and gave {}", bundle.version());
-        write_durably(&bundle_path(&self.paths), &bytes)?;
-        self.lock().trust_bundle = bundle.version();
+        write_durably(&bundle_path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
+        self.look_at_bundles()?;
         tracing::info!("trust bundle {} is taken", bundle.version());
         self.changed.notify_one();
         self.bundle_changed.notify_one();

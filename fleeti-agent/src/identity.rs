@@ -3,16 +3,16 @@
 use crate::device_key::{KeptKey, TlsKey};
 use crate::privileged::Helper;
 use crate::reach::Proxy;
-use crate::{Paths, heard, write_durably};
+use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
+use fleeti_pki::signer::Signer;
 use rustls::ClientConfig;
-use rustls::client::WebPkiServerVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
@@ -122,24 +122,49 @@ fn forget_waiting(paths: &Paths, what: &str) {
 }
 
 impl Identity {
-    /// The identity, if the device is enrolled.
+    /// The identity, if the device is enrolled. What of it cannot be used is set aside: of a renewed certificate and the
+    /// first one, one is enough.
     ///
     /// # Errors
-    /// When its files contradict each other.
+    /// When the address of the server is gone and there is nothing to take it from.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
-        let (chain, server) = (paths.state.join("device.pem"), paths.state.join("server.json"));
-        if !chain.exists() || !server.exists() {
+        let renewed_path = paths.state.join("renewed.json");
+        let text = |name: &str| kept::read(&paths.state.join(name), |bytes| Ok(String::from_utf8(bytes.to_vec())?));
+        let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>) else {
             return Ok(None);
+        };
+        let renew_at_s = text("renew-at").and_then(|t| t.trim().parse().ok());
+        let enrolled = KeptKey::kept(&first_key_path(paths)).zip(text("device.pem")).and_then(|(key, chain)| {
+            let enrolled = Self::new((paths, &key), chain, server.clone(), renew_at_s);
+            enrolled.map_err(|e| kept::set_aside(&paths.state.join("device.pem"), &format!("{e:#}"))).ok()
+        });
+        let renewed = kept::read(&renewed_path, |bytes| {
+            let renewed: Renewed = kept::json(bytes)?;
+            Self::new((paths, &renewed.key), renewed.chain_pem, server.clone(), Some(renewed.renew_at_s))
+        });
+        let identity = match (enrolled, renewed) {
+            // Of another enrollment: the newer one counts.
+            (Some(enrolled), Some(renewed)) if renewed.device != enrolled.device => Some(enrolled),
+            (enrolled, renewed) => renewed.or(enrolled),
+        };
+        if let Some(identity) = &identity {
+            paths.clock.raise(certificate::not_before_s(&certificate::from_pem(&identity.chain_pem)?));
         }
-        let server = serde_json::from_slice(&fs::read(server)?)?;
-        let renew_at_s = fs::read_to_string(paths.state.join("renew-at")).ok().and_then(|t| t.trim().parse().ok());
-        let key = KeptKey::read(&first_key_path(paths))?.context("the device's key is gone")?;
-        let enrolled = Self::new((paths, &key), fs::read_to_string(chain)?, server, renew_at_s)?;
-        let Ok(bytes) = fs::read(paths.state.join("renewed.json")) else { return Ok(Some(enrolled)) };
-        let renewed: Renewed = serde_json::from_slice(&bytes).context("renewed.json")?;
-        let renewed = Self::new((paths, &renewed.key), renewed.chain_pem, enrolled.server.clone(), Some(renewed.renew_at_s))?;
-        // Of another enrollment: the newer one counts.
-        Ok(Some(if renewed.device == enrolled.device { renewed } else { enrolled }))
+        Ok(identity)
+    }
+
+    /// Keeps where the server is, for a device whose certificate is there and whose note of it is not.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn keep_server(paths: &Paths, server: &Server) -> Result<()> {
+        Ok(write_durably(&paths.state.join("server.json"), &serde_json::to_vec(server)?)?)
+    }
+
+    /// Whether there is a certificate, whatever it is worth.
+    #[must_use]
+    pub fn is_there(paths: &Paths) -> bool {
+        paths.state.join("device.pem").exists() || paths.state.join("renewed.json").exists()
     }
 
     /// Keeps what enrollment gave for a key.
@@ -192,6 +217,12 @@ impl Identity {
         Ok(Self { device, server, is_in_tpm: kept.is_in_tpm(), key: TlsKey(key), chain_pem, renew_at_s })
     }
 
+    /// The key of its certificate.
+    #[must_use]
+    pub fn signer(&self) -> &dyn Signer {
+        self.key.0.as_ref()
+    }
+
     /// TLS with this identity.
     ///
     /// # Errors
@@ -199,30 +230,8 @@ impl Identity {
     pub fn tls(&self, paths: &Paths) -> Result<ClientConfig> {
         let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let certified = CertifiedKey::new(chain, Arc::new(self.key.clone()));
-        Ok(builder(paths)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
+        Ok(server_trust::builder(paths)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
-}
-
-type WantsClientCert = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
-
-/// TLS that trusts the image's root and nothing else, and no intermediate that the root has revoked.
-fn builder(paths: &Paths) -> Result<WantsClientCert> {
-    let path = paths.lib.join("trust/root.pem");
-    let pem = fs::read(&path).with_context(|| path.display().to_string())?;
-    let mut roots = rustls::RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(&pem) {
-        roots.add(root?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    if let Some(bundle) = heard::bundle(paths)? {
-        // The root's list revokes intermediates; whom an intermediate has certified, its own list would say, which devices
-        // do not have. A list that has ended still revokes.
-        let list = CertificateRevocationListDer::from(bundle.crl().to_vec());
-        verifier = verifier.with_crls([list]).allow_unknown_revocation_status();
-    }
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_webpki_verifier(verifier.build()?))
 }
 
 /// TLS without an identity, for enrollment.
@@ -230,5 +239,5 @@ fn builder(paths: &Paths) -> Result<WantsClientCert> {
 /// # Errors
 /// When the image has no root.
 pub fn anonymous_tls(paths: &Paths) -> Result<ClientConfig> {
-    Ok(builder(paths)?.with_no_client_auth())
+    Ok(server_trust::builder(paths)?.with_no_client_auth())
 }

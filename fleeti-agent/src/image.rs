@@ -3,7 +3,7 @@
 use crate::Paths;
 use anyhow::{Context, Result};
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{HealthCheck, ReleaseLog};
+use fleeti_core::profile::{HealthCheck, ReleaseLog, ServerContact};
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::transparency::note::LogKey;
 use serde::Deserialize;
@@ -21,6 +21,9 @@ pub struct ImageFacts {
     /// How the audit log is looked at.
     #[serde(default)]
     pub release_log: ReleaseLog,
+    /// Whether a boot is kept without the server.
+    #[serde(default)]
+    pub server_contact: ServerContact,
 }
 
 impl ImageFacts {

@@ -3,7 +3,7 @@
 //!
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
-//! (what systemd-sysupdate downloads from) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
+//! (what systemd-sysupdate downloads from) · [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`] (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
 //! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
@@ -14,10 +14,12 @@
 //! assert_eq!(outbox.first().unwrap().unwrap().payload, b"{}");
 //! ```
 
+pub mod anchors;
 pub mod attestation;
 pub mod backoff;
 pub mod boot;
 pub mod channel;
+pub mod clock;
 pub mod daemon;
 pub mod device_key;
 pub mod driver;
@@ -27,13 +29,16 @@ pub mod heard;
 pub mod http;
 pub mod identity;
 pub mod image;
+pub mod kept;
 pub mod outbox;
 pub mod privileged;
 pub mod program;
 pub mod proxy;
 pub mod reach;
 pub mod release_log;
+pub mod search;
 pub mod secure_boot;
+pub mod server_trust;
 pub mod session;
 pub mod staging;
 pub mod storage;
@@ -41,15 +46,10 @@ pub mod telemetry;
 pub mod tpm;
 pub mod vault;
 
+use clock::Clock;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Unix seconds.
-pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
 
 /// Where things lie on a device; another root in tests.
 #[derive(Debug, Clone)]
@@ -79,6 +79,10 @@ pub struct Paths {
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
     pub sysupdate: PathBuf,
+    /// What time it is; the daemon's.
+    pub clock: Clock,
+    /// Whether the helper sets the system's clock where that cannot be right.
+    pub may_set_clock: bool,
 }
 
 impl Paths {
@@ -98,6 +102,8 @@ impl Paths {
             secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
+            clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
+            may_set_clock: true,
         }
     }
     /// The same in a folder, for a device that is none.
@@ -116,6 +122,8 @@ impl Paths {
             secrets: folder.join("secrets"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
+            clock: Clock::system(folder.join("agent/time-floor")),
+            may_set_clock: false,
         }
     }
     /// The helper's socket.

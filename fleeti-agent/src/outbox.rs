@@ -1,6 +1,6 @@
 //! What must reach the server: kept on the data partition until the server has acknowledged it.
 
-use crate::write_durably;
+use crate::{kept, write_durably};
 use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,8 @@ impl Outbox {
             .filter_map(|e| {
                 let name = e.file_name().into_string().ok()?;
                 let (number, leaf) = name.split_once('.')?;
-                (leaf != "new").then_some((number.parse().ok()?, leaf.to_owned()))
+                let is_message = !leaf.is_empty() && leaf.bytes().all(|b| b.is_ascii_lowercase()) && !["new", "why"].contains(&leaf);
+                is_message.then_some((number.parse().ok()?, leaf.to_owned()))
             })
             .collect();
         names.sort();
@@ -75,9 +76,14 @@ impl Outbox {
     /// # Errors
     /// I/O.
     pub fn first(&self) -> Result<Option<Message>> {
-        let Some((number, leaf)) = self.names()?.into_iter().next() else { return Ok(None) };
-        let path = self.dir.join(format!("{number:016}.{leaf}"));
-        Ok(Some(Message { number, payload: fs::read(&path)?, leaf, path }))
+        for (number, leaf) in self.names()? {
+            let path = self.dir.join(format!("{number:016}.{leaf}"));
+            // One that cannot be read must not be in the way of the others.
+            if let Some(payload) = kept::read(&path, |bytes| Ok(bytes.to_vec())) {
+                return Ok(Some(Message { number, payload, leaf, path }));
+            }
+        }
+        Ok(None)
     }
 
     /// Forgets every message of a leaf.

@@ -50,7 +50,7 @@ async fn run(command: Command) -> Result<bool> {
         Command::Daemon => daemon::run(paths).await.map(|()| true),
         Command::Helper => privileged::serve(paths, daemon_group()).await.map(|()| true),
         Command::Health => {
-            let healthy = health::run(&paths).await.unwrap_or_else(|e| {
+            let healthy = health::run(&paths, is_on_trial(&paths)).await.unwrap_or_else(|e| {
                 tracing::error!("{e:#}");
                 false
             });

@@ -1,14 +1,16 @@
 //! The audit log as a device sees it: a release that is not in it does not exist; a statement that is old may hide newer
 //! ones; a log that is not the one of last time has two histories.
 
-use crate::image::{ImageFacts, log_key};
-use crate::{Paths, write_durably};
-use anyhow::{Context, Result};
+use crate::image::ImageFacts;
+use crate::{Paths, anchors, kept, write_durably};
+use anyhow::Result;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::audit::{RELEASE_PUBLISH, Stage, verify_growth, verify_proof};
 use fleeti_pki::manifest::Verified;
-use fleeti_pki::transparency::note::VerifiedCheckpoint;
+use fleeti_pki::transition::Anchors;
+use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use std::path::PathBuf;
 
 const DAY_S: u64 = 86_400;
@@ -16,25 +18,44 @@ const DAY_S: u64 = 86_400;
 /// A refusal: its code and its words.
 type Refusal = (FailureCode, String);
 
-fn remembered_path(paths: &Paths) -> PathBuf {
-    paths.helper_state.join("checkpoint")
+/// Named after the log: an image with another log begins to remember that one.
+fn remembered_path(paths: &Paths, key: &LogKey) -> PathBuf {
+    paths.helper_state.join(format!("checkpoint-{}", &sha256_hex(key.to_text().as_bytes())[..16]))
 }
 
-/// The newest statement that this device has believed.
-fn remembered(paths: &Paths) -> Result<Option<VerifiedCheckpoint>> {
-    match std::fs::read_to_string(remembered_path(paths)) {
-        Ok(note) => Ok(Some(log_key(paths)?.verify(&note).context("the remembered checkpoint")?)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e.into()),
+/// When the last reset of this log was signed that was applied.
+fn reset_path(paths: &Paths, key: &LogKey) -> PathBuf {
+    remembered_path(paths, key).with_extension("reset")
+}
+
+/// The newest statement of this log that the device has believed. One that cannot be read is set aside.
+fn remembered(paths: &Paths, key: &LogKey) -> Option<VerifiedCheckpoint> {
+    let text = |bytes: &[u8]| Ok(std::str::from_utf8(bytes)?.to_owned());
+    let found = kept::read(&remembered_path(paths, key), |bytes| Ok(key.verify(&text(bytes)?)?));
+    // Before there could be another log.
+    found.or_else(|| key.verify(&kept::read(&paths.helper_state.join("checkpoint"), text)?).ok())
+}
+
+/// Applies a reset that release keys have signed, once.
+fn take_up_reset(paths: &Paths, anchors: &Anchors) -> Result<()> {
+    let Some(reset) = anchors.reset() else { return Ok(()) };
+    let path = reset_path(paths, anchors.log());
+    let applied_s = kept::read(&path, |bytes| Ok(std::str::from_utf8(bytes)?.trim().parse::<u64>()?)).unwrap_or(0);
+    if reset.issued_s <= applied_s {
+        return Ok(());
     }
+    write_durably(&remembered_path(paths, anchors.log()), reset.note.as_bytes())?;
+    Ok(write_durably(&path, reset.issued_s.to_string().as_bytes())?)
 }
 
 /// Entries of the newest statement that this device has believed; 0 for none.
 ///
 /// # Errors
-/// When it cannot be read, or is not by the log of this image.
+/// When the image's anchors cannot be read.
 pub fn seen(paths: &Paths) -> Result<u64> {
-    Ok(remembered(paths)?.map_or(0, |c| c.checkpoint().size))
+    let anchors = anchors::of_helper(paths)?;
+    take_up_reset(paths, &anchors)?;
+    Ok(remembered(paths, anchors.log()).map_or(0, |c| c.checkpoint().size))
 }
 
 /// That a release is in the audit log, by a statement that is not old, of a log that has only grown. The statement is
@@ -49,17 +70,19 @@ pub fn check(paths: &Paths, release: &Verified, proof: Option<&ReleaseProof>, no
     if policy.optional {
         return Ok(());
     }
-    let key = log_key(paths).map_err(internal)?;
+    let anchors = anchors::of_helper(paths).map_err(internal)?;
+    take_up_reset(paths, &anchors).map_err(internal)?;
+    let key = anchors.log();
     let name = &release.manifest().release;
     let proof = proof.ok_or_else(|| missing(format!("{name} came without a proof that it is in the audit log")))?;
-    let proved = verify_proof(&proof.published, &key).map_err(|e| missing(e.to_string()))?;
+    let proved = verify_proof(&proof.published, key).map_err(|e| missing(e.to_string()))?;
     let (act, is_done) = (&proved.entry().act, proved.entry().stage == Stage::Done);
     let is_this = act.subject == name.to_string() && act.sha256.as_deref() == Some(release.sha256());
     if act.action != RELEASE_PUBLISH || !is_this || !is_done {
         return Err(missing(format!("entry {} of the audit log does not publish this {name}", proved.entry().number)));
     }
     let stated = proved.checkpoint();
-    let old = remembered(paths).map_err(internal)?;
+    let old = remembered(paths, key);
     // A clock that is behind makes nothing young: it is at least as late as when the log said something before.
     let now_s = old.as_ref().map_or(now_s, |old| now_s.max(old.stated_s()));
     let age_s = now_s.saturating_sub(stated.stated_s());
@@ -72,5 +95,5 @@ pub fn check(paths: &Paths, release: &Verified, proof: Option<&ReleaseProof>, no
         verify_growth(&old, stated, &proof.growth)
             .map_err(|e| (FailureCode::LogSplit, format!("the audit log had {was} entries and has {is} now: {e}")))?;
     }
-    write_durably(&remembered_path(paths), proof.published.checkpoint.as_bytes()).map_err(|e| internal(e.into()))
+    write_durably(&remembered_path(paths, key), proof.published.checkpoint.as_bytes()).map_err(|e| internal(e.into()))
 }

@@ -3,8 +3,8 @@
 //! Nothing is armed, and no variable is written, before it is clear that the firmware will start what this device runs
 //! and what it is to run next.
 
-use crate::Paths;
 use crate::image::running_release;
+use crate::{Paths, kept};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -144,13 +144,10 @@ fn last_change(paths: &Paths) -> u64 {
     fs::read_to_string(paths.helper_state.join("boot-change")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Keys of db that this device has been told to trust no more, by the digests of their certificates.
-fn ended(paths: &Paths) -> Result<BTreeSet<String>> {
-    match fs::read(paths.helper_state.join(ENDED)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).context(ENDED),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(e) => Err(e).context(ENDED),
-    }
+/// Keys of db that this device has been told to trust no more, by the digests of their certificates. Where the list cannot
+/// be read, that is an alarm, and a change can be made all the same.
+fn ended(paths: &Paths) -> BTreeSet<String> {
+    kept::read(&paths.helper_state.join(ENDED), kept::json).unwrap_or_default()
 }
 
 fn names(trusted: &Trusted) -> Result<BTreeSet<String>> {
@@ -184,7 +181,7 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
         planned.push(plan(write, &kek, &mut after)?);
     }
     // Whoever has the server could order it with keys that were put back from a backup, after the old one has leaked.
-    let (mut ended, trusted_now, trusted_after) = (ended(paths)?, names(&now)?, names(&after)?);
+    let (mut ended, trusted_now, trusted_after) = (ended(paths), names(&now)?, names(&after)?);
     ensure!(ended.is_disjoint(&trusted_after), "a key of db whose epoch has ended would be trusted again");
     let (running, others) = programs(paths, &now)?;
     // Everything is looked at before anything is written.

@@ -1,11 +1,10 @@
 //! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
 
-use crate::Paths;
 use crate::heard::{Heard, NotTaken};
 use crate::http::read_limited;
-use crate::image::release_keys;
 use crate::privileged::Helper;
 use crate::proxy::Proxy;
+use crate::{Paths, anchors};
 use anyhow::Result;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{Progress, ReleaseProof};
@@ -44,10 +43,12 @@ impl Staging {
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
         let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
         // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
-        let keys = release_keys(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
-        let verified = verify(manifest.as_bytes(), &Signature::all_of(&signatures), &keys).map_err(|e| untrusted(e.to_string()))?;
+        let anchors = anchors::of_daemon(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
+        let verified =
+            verify(manifest.as_bytes(), &Signature::all_of(&signatures), anchors.release_keys()).map_err(|e| untrusted(e.to_string()))?;
+        let transitions = anchors::seen(&self.paths.state);
         // Whether it proves anything is the helper's to say.
-        let seen = self.helper.log_size().await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
+        let seen = self.helper.log_size(transitions.clone()).await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
         let proof: Box<ReleaseProof> = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
         // The helper knows the log of releases before, this half the one that notices told of: they are one, or it is split.
@@ -64,7 +65,7 @@ impl Staging {
         let boot = self.get("boot.json").await.map_err(unreachable)?;
         let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
         let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
-        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone());
+        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone(), transitions);
         tokio::pin!(staging);
         loop {
             tokio::select! {

@@ -14,9 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::identity::Identity;
-use fleeti_agent::image::release_keys;
 use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, secrets};
-use fleeti_agent::{release_log, storage};
+use fleeti_agent::{anchors, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
@@ -27,10 +26,10 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What a device in memory is.
 #[derive(Debug, Clone)]
@@ -54,6 +53,10 @@ struct State {
     staged: Option<Version>,
     armed: Option<Version>,
     rolled_back: Option<Version>,
+    /// What ran on trial and did not reach the server in time.
+    unreached: Option<Version>,
+    /// What runs on trial, and what ran before it.
+    trial: Option<(Version, Version)>,
     boot_change: u64,
 }
 
@@ -61,8 +64,12 @@ struct State {
 pub struct Host {
     paths: Paths,
     setup: Setup,
+    /// How long a boot on trial may take to reach the server; none keeps it at once.
+    deadline: Option<Duration>,
     state: Mutex<State>,
     reboot: Notify,
+    reached: watch::Sender<bool>,
+    held: watch::Sender<bool>,
 }
 
 impl Host {
@@ -71,6 +78,14 @@ impl Host {
     /// # Errors
     /// I/O.
     pub fn new(setup: Setup) -> Result<Arc<Self>> {
+        Self::with_deadline(setup, None)
+    }
+
+    /// The same, whose boots on trial are kept only once the server was reached, and end after so long without it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn with_deadline(setup: Setup, deadline: Option<Duration>) -> Result<Arc<Self>> {
         let paths = Paths::below(&setup.dir);
         for folder in [&paths.state, &paths.helper_state, &paths.run, &paths.lib.join("trust")] {
             fs::create_dir_all(folder)?;
@@ -86,9 +101,19 @@ impl Host {
             let word = |half: &[u8]| half.iter().map(|b| char::from(b'a' + b % 26)).collect::<String>();
             fs::write(waiting, format!("{}-{}", word(&letters[..8]), word(&letters[8..])))?;
         }
-        let state =
-            State { running: setup.running.clone(), slot: Slot::A, boots: 0, staged: None, armed: None, rolled_back: None, boot_change: 0 };
-        Ok(Arc::new(Self { paths, setup, state: Mutex::new(state), reboot: Notify::new() }))
+        let state = State {
+            running: setup.running.clone(),
+            slot: Slot::A,
+            boots: 0,
+            staged: None,
+            armed: None,
+            rolled_back: None,
+            unreached: None,
+            trial: None,
+            boot_change: 0,
+        };
+        let (reached, held) = (watch::channel(false).0, watch::channel(false).0);
+        Ok(Arc::new(Self { paths, setup, deadline, state: Mutex::new(state), reboot: Notify::new(), reached, held }))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -122,25 +147,66 @@ impl Host {
             self.boot()?;
             tokio::select! {
                 // It ends by itself when its certificate was renewed.
-                ended = fleeti_agent::daemon::run(self.paths.clone()) => ended?,
+                ended = self.daemon() => ended?,
                 () = self.reboot.notified() => {}
+                () = self.trial_ends() => {}
             }
         }
+    }
+
+    async fn daemon(&self) -> Result<()> {
+        if self.state().trial.is_some() {
+            self.held.subscribe().wait_for(|held| !held).await?;
+        }
+        fleeti_agent::daemon::run(self.paths.clone()).await
+    }
+
+    /// Whether boots on trial wait before their daemon starts, as on a slow machine.
+    pub fn hold_trials(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// As the health checks and the boot loader would end a boot that does not reach the server.
+    async fn trial_ends(&self) {
+        let (Some(deadline), true) = (self.deadline, self.state().trial.is_some()) else { return std::future::pending().await };
+        self.held.subscribe().wait_for(|held| !held).await.ok();
+        let mut reached = self.reached.subscribe();
+        let is_reached = tokio::time::timeout(deadline, reached.wait_for(|r| *r)).await.is_ok();
+        let trial = self.state().trial.take();
+        if is_reached {
+            return std::future::pending().await;
+        }
+        let mut state = self.state();
+        if let Some((version, before)) = trial {
+            state.running.version = before;
+            state.slot = if state.slot == Slot::A { Slot::B } else { Slot::A };
+            state.unreached = Some(version);
+        }
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn running(&self) -> ReleaseName {
+        self.state().running.clone()
     }
 
     /// What the next boot runs, and what the image then says about itself.
     fn boot(&self) -> Result<()> {
         let mut state = self.state();
+        self.reached.send_replace(false);
         state.boots += 1;
         if let Some(version) = state.armed.take() {
             if self.setup.is_healthy {
-                state.running.version = version;
+                let before = std::mem::replace(&mut state.running.version, version.clone());
+                state.trial = self.deadline.map(|_| (version, before));
                 state.slot = if state.slot == Slot::A { Slot::B } else { Slot::A };
             } else {
                 state.rolled_back = Some(version);
             }
         }
-        let facts = serde_json::json!({"minimum_version": state.running.version, "hostname": "{id}", "health_checks": []});
+        let deadline_s = self.deadline.map_or(600, |d| d.as_secs().max(1));
+        let facts = serde_json::json!({"minimum_version": state.running.version, "hostname": "{id}", "health_checks": [],
+            "server_contact": {"deadline_s": deadline_s}});
         fs::write(self.paths.lib.join("image.json"), facts.to_string())?;
         let text = format!("IMAGE_ID={}\nIMAGE_VERSION={}\n", state.running.line, state.running.version);
         Ok(fs::write(&self.paths.os_release, text)?)
@@ -154,7 +220,8 @@ impl Host {
                 self.state().boot_change = change.number;
                 Response::Done
             }
-            Request::Stage { manifest, signatures, proof, url, .. } => {
+            Request::Stage { manifest, signatures, proof, url, transitions, .. } => {
+                anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
                 match self.stage(&manifest, &signatures, proof.as_deref(), &url).await {
                     Ok(version) => {
                         self.state().staged = Some(version);
@@ -163,7 +230,10 @@ impl Host {
                     Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
                 }
             }
-            Request::LogSize => Response::LogSize { size: release_log::seen(&self.paths)? },
+            Request::LogSize { transitions } => {
+                anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
+                Response::LogSize { size: release_log::seen(&self.paths)? }
+            }
             Request::Arm { version } => {
                 let mut state = self.state();
                 ensure!(state.staged.as_ref() == Some(&version), "{version} is not staged");
@@ -175,9 +245,12 @@ impl Host {
                 Response::Done
             }
             Request::WhyFailed { version } => {
-                let failed = self.state().rolled_back.as_ref() == Some(&version);
+                let state = self.state();
+                let is = |found: &Option<Version>| found.as_ref() == Some(&version);
                 let evidence = "health check \"always fails\": exit status 1".to_owned();
-                Response::Reason { reason: failed.then_some(RollbackReason::Health { evidence }) }
+                let unreachable = || RollbackReason::ServerUnreachable { evidence: "the server was not reached".to_owned() };
+                let reason = is(&state.unreached).then(unreachable);
+                Response::Reason { reason: reason.or_else(|| is(&state.rolled_back).then_some(RollbackReason::Health { evidence })) }
             }
             // A device in memory has no TPM.
             Request::TpmIdentity => Response::Tpm { identity: None },
@@ -199,7 +272,29 @@ impl Host {
                 secrets::put(&self.paths.secrets, &given)?;
                 Response::Done
             }
-            Request::WaitBlessed | Request::BlessedChanged | Request::SetHostname { .. } | Request::Say { .. } => Response::Done,
+            Request::Reached => {
+                self.reached.send_replace(true);
+                Response::Done
+            }
+            Request::WaitReached => {
+                self.reached.subscribe().wait_for(|r| *r).await?;
+                Response::Done
+            }
+            // A boot on trial is kept once the server was reached.
+            Request::WaitBlessed if self.deadline.is_some() => {
+                self.reached.subscribe().wait_for(|r| *r).await?;
+                Response::Done
+            }
+            Request::SetAside => Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) },
+            Request::SetAsideReported => {
+                kept::reported(&self.paths.helper_state);
+                Response::Done
+            }
+            Request::SignedTime { .. }
+            | Request::WaitBlessed
+            | Request::BlessedChanged
+            | Request::SetHostname { .. }
+            | Request::Say { .. } => Response::Done,
         })
     }
 
@@ -224,8 +319,9 @@ impl Host {
             .iter()
             .map(|(key_id, text)| anyhow::Ok(Signature { key_id: key_id.clone(), der: decode(text)? }))
             .collect::<Result<_>>()?;
-        let verified = manifest::verify(manifest.as_bytes(), &signatures, &release_keys(&self.paths)?)?;
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let anchors = anchors::of_helper(&self.paths)?;
+        let verified = manifest::verify(manifest.as_bytes(), &signatures, anchors.release_keys())?;
+        let now_s = self.paths.clock.now_s();
         release_log::check(&self.paths, &verified, proof, now_s).map_err(|(code, detail)| anyhow::anyhow!("{code:?}: {detail}"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
         for artifact in &verified.manifest().artifacts {

@@ -7,7 +7,7 @@ use base64::Engine;
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,8 +87,9 @@ impl Helper {
         proof: Option<Box<ReleaseProof>>,
         boot: BootSignatures,
         url: String,
+        transitions: Vec<SignedTransition>,
     ) -> Result<Result<(), (FailureCode, String)>> {
-        match self.call(&Request::Stage { manifest, signatures, proof, boot, url }).await? {
+        match self.call(&Request::Stage { manifest, signatures, proof, boot, url, transitions }).await? {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),
             other => bail!("the helper answered {other:?}"),
@@ -98,8 +99,8 @@ impl Helper {
     ///
     /// # Errors
     /// When the helper does not answer.
-    pub async fn log_size(&self) -> Result<u64> {
-        match self.call(&Request::LogSize).await? {
+    pub async fn log_size(&self, transitions: Vec<SignedTransition>) -> Result<u64> {
+        match self.call(&Request::LogSize { transitions }).await? {
             Response::LogSize { size } => Ok(size),
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
@@ -249,6 +250,45 @@ impl Helper {
     /// When they cannot be written.
     pub async fn put_secrets(&self, secrets: BTreeMap<String, Secret>) -> Result<()> {
         self.done(&Request::PutSecrets { secrets }).await
+    }
+    /// The server was reached in this boot.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn reached(&self) -> Result<()> {
+        self.done(&Request::Reached).await
+    }
+    /// Returns when the server was reached in this boot.
+    ///
+    /// # Errors
+    /// When the helper goes away.
+    pub async fn wait_reached(&self) -> Result<()> {
+        self.done(&Request::WaitReached).await
+    }
+    /// A statement of the audit log, which says how late it is.
+    ///
+    /// # Errors
+    /// When it is not by the log, or the clock cannot be set.
+    pub async fn signed_time(&self, note: String) -> Result<()> {
+        self.done(&Request::SignedTime { note }).await
+    }
+    /// State of the helper that could not be used and was not reported yet, in words.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn set_aside(&self) -> Result<Vec<String>> {
+        match self.call(&Request::SetAside).await? {
+            Response::SetAside { reasons } => Ok(reasons),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// What was set aside is reported.
+    ///
+    /// # Errors
+    /// When the helper does not answer.
+    pub async fn set_aside_reported(&self) -> Result<()> {
+        self.done(&Request::SetAsideReported).await
     }
     /// Sets the host name.
     ///

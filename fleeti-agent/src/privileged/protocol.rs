@@ -3,7 +3,7 @@
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof};
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,6 +30,9 @@ pub enum Request {
         boot: BootSignatures,
         /// `http://127.0.0.1:...`.
         url: String,
+        /// What leads from this image's anchors to those that signed.
+        #[serde(default)]
+        transitions: Vec<SignedTransition>,
     },
     /// Change the Secure Boot variables.
     ChangeBoot {
@@ -37,7 +40,11 @@ pub enum Request {
         change: BootChange,
     },
     /// How many entries of the audit log this device has seen.
-    LogSize,
+    LogSize {
+        /// What leads from this image's log to the one of today.
+        #[serde(default)]
+        transitions: Vec<SignedTransition>,
+    },
     /// Make the staged version bootable.
     Arm {
         /// Which.
@@ -110,6 +117,19 @@ pub enum Request {
         /// The device's id.
         device: DeviceId,
     },
+    /// The server was reached in this boot: a session with it began.
+    Reached,
+    /// Answers when the server was reached in this boot.
+    WaitReached,
+    /// A statement of the audit log, which says how late it is.
+    SignedTime {
+        /// A checkpoint (C2SP).
+        note: String,
+    },
+    /// State of the helper that could not be used, and was not reported yet.
+    SetAside,
+    /// What was set aside is reported.
+    SetAsideReported,
     /// Write a line on the console.
     Say {
         /// The line.
@@ -133,6 +153,11 @@ pub enum Occasion {
 pub enum Response {
     /// Done.
     Done,
+    /// Of [`Request::SetAside`].
+    SetAside {
+        /// Each in words.
+        reasons: Vec<String>,
+    },
     /// Of [`Request::BootSummary`].
     Boot {
         /// What runs.

@@ -1,8 +1,9 @@
 //! The helper's socket.
 
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
+use crate::clock::Clock;
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, boot, release_log, secure_boot, storage};
+use crate::{Paths, anchors, boot, clock, kept, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::FailureCode;
@@ -21,6 +22,7 @@ const DMI_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 struct State {
     paths: Paths,
     blessed: watch::Sender<bool>,
+    reached: watch::Sender<bool>,
     /// One staging or arming at a time.
     slot: Mutex<()>,
     /// One question to the TPM at a time.
@@ -32,6 +34,10 @@ struct State {
 /// # Errors
 /// When the socket cannot be made, or the image is not one of Fleeti's.
 pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
+    // A floor of its own: the daemon's is the daemon's word.
+    let paths = Paths { clock: Clock::system(paths.helper_state.join("time-floor")), ..paths };
+    paths.clock.raise(clock::image_s(&paths.lib).unwrap_or(0));
+    set_clock(&paths);
     let socket = paths.socket();
     fs::remove_file(&socket).ok();
     let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
@@ -39,7 +45,8 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     std::os::unix::fs::chown(&socket, None, group)?;
     boot::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
-    let state = Arc::new(State { paths, blessed, slot: Mutex::new(()), tpm: Mutex::new(()) });
+    let (reached, _) = watch::channel(false);
+    let state = Arc::new(State { paths, blessed, reached, slot: Mutex::new(()), tpm: Mutex::new(()) });
     ready();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -49,6 +56,17 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
                 tracing::warn!("request failed: {e:#}");
             }
         });
+    }
+}
+
+/// A clock that cannot be right is set to the latest time that somebody has signed; NTP goes on from there.
+fn set_clock(paths: &Paths) {
+    let clock = &paths.clock;
+    let Some(wrong_by_s) = clock.wrong_by_s().filter(|_| paths.may_set_clock) else { return };
+    boot::say(&format!("fleeti: the clock is wrong by {wrong_by_s} s, setting it to {}", clock.floor_s()));
+    let status = std::process::Command::new("/usr/bin/date").args(["--utc", "--set", &format!("@{}", clock.floor_s())]).status();
+    if !status.is_ok_and(|s| s.success()) {
+        tracing::error!("the clock could not be set");
     }
 }
 
@@ -87,15 +105,19 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             secure_boot::change(paths, &change)?;
             Response::Done
         }
-        Request::Stage { manifest, signatures, proof, boot, url } => {
+        Request::Stage { manifest, signatures, proof, boot, url, transitions } => {
             let _one = state.slot.lock().await;
+            anchors::take(paths, &paths.helper_state, &transitions)?;
             staging::keep_signatures(paths, &signatures, &boot)?;
             match staging::stage(paths, &manifest, &signatures, proof.as_deref(), &url).await {
                 Ok(_) => Response::Done,
                 Err((code, detail)) => Response::Failed { code, detail },
             }
         }
-        Request::LogSize => Response::LogSize { size: release_log::seen(paths)? },
+        Request::LogSize { transitions } => {
+            anchors::take(paths, &paths.helper_state, &transitions)?;
+            Response::LogSize { size: release_log::seen(paths)? }
+        }
         Request::Arm { version } => {
             let _one = state.slot.lock().await;
             arm(paths, &version)?;
@@ -119,6 +141,26 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         }
         Request::BlessedChanged => {
             state.blessed.send_replace(is_blessed(paths));
+            Response::Done
+        }
+        Request::Reached => {
+            state.reached.send_replace(true);
+            Response::Done
+        }
+        Request::WaitReached => {
+            let mut reached = state.reached.subscribe();
+            reached.wait_for(|r| *r).await?;
+            Response::Done
+        }
+        Request::SignedTime { note } => {
+            let stated = anchors::of_helper(paths)?.log().verify(&note)?;
+            paths.clock.raise(stated.stated_s());
+            set_clock(paths);
+            Response::Done
+        }
+        Request::SetAside => Response::SetAside { reasons: kept::unreported(&paths.helper_state) },
+        Request::SetAsideReported => {
+            kept::reported(&paths.helper_state);
             Response::Done
         }
         Request::TpmIdentity => Response::Tpm { identity: with_tpm(state, measured::identity).await? },

@@ -2,7 +2,8 @@
 //! systemd-boot ignores; arming checks its digest against the manifest and renames it into a boot entry.
 
 use crate::Paths;
-use crate::image::{ImageFacts, release_keys, running_release};
+use crate::anchors;
+use crate::image::{ImageFacts, running_release};
 use crate::release_log;
 use crate::secure_boot::{self, Trusted};
 use anyhow::{Context, Result, ensure};
@@ -17,7 +18,7 @@ use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::process::Command;
 
 /// A transfer that takes longer is stuck.
@@ -35,9 +36,9 @@ fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal>
 /// Checks everything about a manifest that this device can check.
 pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, String)]) -> Result<Verified, Refusal> {
     let internal = |e: anyhow::Error| (FailureCode::ManifestUntrusted, format!("{e:#}"));
-    let keys = release_keys(paths).map_err(internal)?;
-    let verified =
-        verify(manifest.as_bytes(), &Signature::all_of(signatures), &keys).map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
+    let anchors = anchors::of_helper(paths).map_err(internal)?;
+    let verified = verify(manifest.as_bytes(), &Signature::all_of(signatures), anchors.release_keys())
+        .map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
     let (running, facts) = (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
     let m = verified.manifest();
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {
@@ -62,8 +63,7 @@ pub async fn stage(
     url: &str,
 ) -> Result<Verified, Refusal> {
     let verified = check_manifest(paths, manifest, signatures)?;
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    release_log::check(paths, &verified, proof, now_s)?;
+    release_log::check(paths, &verified, proof, paths.clock.now_s())?;
     if !is_loopback_url(url) {
         return refuse(FailureCode::StageFailed, "the helper downloads from the loopback only");
     }

@@ -12,6 +12,7 @@ use fleeti_core::id::{Architecture, ReleaseName};
 use fleeti_core::manifest::{Artifact, KIND, Manifest, ReferenceValues};
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::ReleaseProof;
+use fleeti_pki::certificate::{self, Period, Role};
 use fleeti_pki::manifest::{self, PublicKey};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -65,6 +66,9 @@ impl Bench {
         let (release, openpgp) =
             (SoftKey::generate(Algorithm::P384).unwrap(), OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap());
         fs::write(path("lib/trust/release.pem"), PublicKey::of(&release).unwrap().to_pem().unwrap()).unwrap();
+        let root = SoftKey::generate(Algorithm::P384).unwrap();
+        let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
+        fs::write(path("lib/trust/root.pem"), certificate::to_pem(&root).unwrap()).unwrap();
         let log = MemoryLog::new().unwrap();
         fs::write(path("lib/trust/audit.pub"), log.key.to_text()).unwrap();
         fs::write(path("lib/image.json"), r#"{"minimum_version":"1","hostname":"x","health_checks":[]}"#).unwrap();

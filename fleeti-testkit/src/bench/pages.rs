@@ -59,6 +59,8 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     for id in ids {
         let report = Report {
             sequence: 1,
+            epoch: None,
+            clock_wrong_by_s: None,
             generation: 0,
             boot: boot.clone(),
             update: State::Idle,

@@ -1,0 +1,102 @@
+//! What this device trusts: what its image brings, and what that has introduced since (`fleeti_pki::transition`).
+//!
+//! Daemon and helper each keep the transitions that they have seen; each applies only what its image's anchors have signed.
+
+use crate::http::{self, read_limited};
+use crate::identity::Server;
+use crate::image::{log_key, release_keys};
+use crate::{Paths, kept, server_trust, write_durably};
+use anyhow::{Context, Result};
+use fleeti_core::wire::device::SignedTransition;
+use fleeti_pki::certificate;
+use fleeti_pki::transition::{Anchors, BYTES_MAX, TRANSITIONS_MAX};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Largest list of transitions, bytes.
+pub const LIST_MAX: usize = TRANSITIONS_MAX * BYTES_MAX;
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("transitions.json")
+}
+
+/// What the image brings.
+///
+/// # Errors
+/// When a file of the image is missing or malformed.
+pub fn of_image(paths: &Paths) -> Result<Anchors> {
+    let path = paths.lib.join("trust/root.pem");
+    let root = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?))
+}
+
+/// What the daemon trusts.
+///
+/// # Errors
+/// When a file of the image is missing or malformed.
+pub fn of_daemon(paths: &Paths) -> Result<Anchors> {
+    Ok(of_image(paths)?.walk(&seen(&paths.state)).0)
+}
+
+/// What the helper trusts. It keeps what it was given in a folder that only root can write.
+///
+/// # Errors
+/// When a file of the image is missing or malformed.
+pub fn of_helper(paths: &Paths) -> Result<Anchors> {
+    Ok(of_image(paths)?.walk(&seen(&paths.helper_state)).0)
+}
+
+/// The transitions that were kept in a folder; nothing about them was checked.
+#[must_use]
+pub fn seen(folder: &Path) -> Vec<SignedTransition> {
+    kept::read(&path(folder), kept::json).unwrap_or_default()
+}
+
+/// Keeps the transitions that lead on from this image; `false` where none of them is new. Those of other images stay: the
+/// device may fall back to one.
+///
+/// # Errors
+/// When the image's anchors cannot be read; I/O.
+pub fn take(paths: &Paths, folder: &Path, given: &[SignedTransition]) -> Result<bool> {
+    let mut all = seen(folder);
+    let (_, applied) = of_image(paths)?.walk(&[&all[..], given].concat());
+    let new: Vec<_> = applied.into_iter().filter(|a| !all.contains(a)).collect();
+    if new.is_empty() {
+        return Ok(false);
+    }
+    let room = TRANSITIONS_MAX.saturating_sub(new.len());
+    if all.len() > room {
+        all.drain(..all.len() - room);
+    }
+    all.extend(new);
+    write_durably(&path(folder), &serde_json::to_vec(&all)?)?;
+    Ok(true)
+}
+
+/// The list of a server.
+///
+/// # Errors
+/// When it does not answer, or with something else.
+pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<SignedTransition>> {
+    let response = http.get(format!("{https_url}/transitions.json")).timeout(PATIENCE).send().await?;
+    // A server from before there were any.
+    if response.status() == reqwest::StatusCode::NOT_FOUND {
+        return Ok(vec![]);
+    }
+    let response = response.error_for_status()?;
+    Ok(serde_json::from_slice(&read_limited(response, LIST_MAX).await?)?)
+}
+
+/// Asks whoever answers at the server's address which anchors follow this image's, because its certificate is by none that
+/// this device knows. It need not be believed: what it says is signed. `true` where that leads on.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn ask_anybody(paths: &Paths, server: &Server) -> Result<bool> {
+    let http = http::client(server_trust::danger::of_anybody()?, server.proxy()?.as_ref())?.build()?;
+    let given = fetch(&http, &server.https_url).await?;
+    take(paths, &paths.state, &given)
+}

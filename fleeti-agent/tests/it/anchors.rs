@@ -1,0 +1,154 @@
+//! What was kept under an image's root and log, when the next image brings others.
+
+use crate::bench::{Bench, now_s};
+use crate::faulty_server::FaultyServer;
+use crate::heard::signed_bundle;
+use fleeti_agent::heard::Heard;
+use fleeti_agent::{anchors, kept, release_log};
+use fleeti_core::update::FailureCode;
+use fleeti_core::wire::device::{LogGrowth, Notice};
+use fleeti_pki::audit::Act;
+use fleeti_pki::certificate::{Period, Role, fingerprint, self_signed, to_pem};
+use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_pki::transition::{self, Change, KIND, Transition};
+use fleeti_testkit::release_log::MemoryLog;
+use std::fs;
+use x509_cert::Certificate;
+
+fn root(bench: &Bench) -> (Certificate, SoftKey) {
+    let key = SoftKey::generate(Algorithm::P384).unwrap();
+    let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+    brings_root(bench, &root);
+    (root, key)
+}
+
+/// The image that runs now has this root.
+fn brings_root(bench: &Bench, root: &Certificate) {
+    fs::write(bench.paths.lib.join("trust/root.pem"), to_pem(root).unwrap()).unwrap();
+}
+
+fn brings_log(bench: &Bench, log: &MemoryLog) {
+    fs::write(bench.paths.lib.join("trust/audit.pub"), log.key.to_text()).unwrap();
+}
+
+/// What a device makes of a bundle of this root.
+async fn hears(bench: &Bench, server: &FaultyServer, version: u64, (root, key): &(Certificate, SoftKey)) -> (u64, Option<String>) {
+    server.put("trust-bundle.json", signed_bundle(version, root, key));
+    let notice = Notice { trust_bundle: version, root_sha256: Some(fingerprint(root).unwrap()), ..Notice::default() };
+    let heard = Heard::open(&bench.paths).unwrap();
+    heard.listen(&notice, &reqwest::Client::new(), &server.url).await.unwrap();
+    heard.report()
+}
+
+#[tokio::test]
+async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() {
+    let (bench, server) = (Bench::new(), FaultyServer::start());
+    let old = root(&bench);
+    assert_eq!(hears(&bench, &server, 3, &old).await, (3, None));
+    // The next image, and a server whose bundles begin anew.
+    let new = root(&bench);
+    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (0, None));
+    fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
+    assert_eq!(hears(&bench, &server, 3, &old).await, (0, None), "a server of the old root tells it nothing");
+    assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is no older one");
+    // It falls back: what it knew is there.
+    brings_root(&bench, &old.0);
+    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
+    // As it was kept before bundles had names.
+    let named = |root: &Certificate| bench.paths.state.join(format!("trust-bundle-{}.json", &fingerprint(root).unwrap()[..16]));
+    fs::rename(named(&old.0), bench.paths.state.join("trust-bundle.json")).unwrap();
+    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
+    brings_root(&bench, &new.0);
+    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (1, None), "it is the old root's");
+    // Torn, and forged.
+    for bad in [&b"{\"bundle\""[..], &signed_bundle(9, &old.0, &old.1)] {
+        fs::write(named(&new.0), bad).unwrap();
+        fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
+        let (version, alarm) = Heard::open(&bench.paths).unwrap().report();
+        assert_eq!(version, 0);
+        assert!(alarm.unwrap().contains("trust-bundle-"), "it says so");
+        assert_eq!(hears(&bench, &server, 1, &new).await.0, 1, "and takes the next one");
+    }
+}
+
+#[tokio::test]
+async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_forgotten() {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    bench.log.enter(Act::new("admin", "test", "x")).unwrap();
+    bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
+    let old = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap());
+    // By the old image's log nothing of the new one is there.
+    let next = bench.publish(&server, "next", "3");
+    let proof = bench.log.proof(next.number, 0, now_s()).unwrap();
+    let (code, _) = bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap_err();
+    assert_eq!(code, FailureCode::NotInLog);
+    // Until the release keys say that it follows.
+    let change = Change::LogKey { from: old.key.to_text(), to: bench.log.key.to_text() };
+    let signed =
+        |key: &SoftKey| transition::sign(&Transition { kind: KIND.into(), issued_s: now_s(), change: change.clone() }, &[key]).unwrap();
+    let mallory = SoftKey::generate(Algorithm::P384).unwrap();
+    assert!(!anchors::take(&bench.paths, &bench.paths.helper_state, &[signed(&mallory)]).unwrap());
+    assert!(anchors::take(&bench.paths, &bench.paths.helper_state, &[signed(&bench.release)]).unwrap());
+    assert_eq!(release_log::seen(&bench.paths).unwrap(), 0, "another log is seen from its beginning");
+    bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap();
+    // An image that brings the new log goes on with it, and needs nobody's word.
+    fs::remove_file(bench.paths.helper_state.join("transitions.json")).unwrap();
+    assert_eq!(release_log::seen(&bench.paths).unwrap(), 2, "the old image remembers the old log");
+    brings_log(&bench, &bench.log);
+    assert_eq!(release_log::seen(&bench.paths).unwrap(), 1);
+    // A note of it that cannot be read stops nobody.
+    let entries = fs::read_dir(&bench.paths.helper_state).unwrap().map(|e| e.unwrap().path());
+    for path in entries.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-")) {
+        fs::write(path, "torn").unwrap();
+    }
+    assert_eq!(release_log::seen(&bench.paths).unwrap(), 0);
+    assert_eq!(kept::unreported(&bench.paths.helper_state).len(), 1);
+}
+
+#[tokio::test]
+async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a_cleared_alarm_is_not_enough() {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let http = reqwest::Client::new();
+    let note = |bench: &Bench, seen: u64| {
+        let proof = bench.log.proof(0, seen, now_s()).unwrap();
+        let size = bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
+        let growth = LogGrowth { hashes: proof.growth };
+        server.put(&format!("log/growth.json?from={seen}&to={size}"), serde_json::to_vec(&growth).unwrap());
+        proof.published.checkpoint
+    };
+    let says = |note: &str| Notice { checkpoint: Some(note.to_owned()), ..Notice::default() };
+    for _ in 0..5 {
+        bench.log.enter(Act::new("admin", "test", "x")).unwrap();
+    }
+    let heard = Heard::open(&bench.paths).unwrap();
+    heard.listen(&says(&note(&bench, 0)), &http, &server.url).await.unwrap();
+    // Restored, and gone on with.
+    bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
+    for _ in 0..7 {
+        bench.log.enter(Act::new("admin", "test", "y")).unwrap();
+    }
+    let restored = note(&bench, 5);
+    heard.listen(&says(&restored), &http, &server.url).await.unwrap();
+    assert!(heard.report().1.is_some());
+    heard.clear_alarm().unwrap();
+    heard.listen(&says(&restored), &http, &server.url).await.unwrap();
+    assert!(heard.report().1.is_some(), "it comes back");
+
+    let change = Change::LogReset { log: bench.log.key.to_text(), checkpoint: restored };
+    let reset = transition::sign(&Transition { kind: KIND.into(), issued_s: 7, change }, &[&bench.release]).unwrap();
+    server.put("transitions.json", serde_json::to_vec(&[reset]).unwrap());
+    bench.log.enter(Act::new("admin", "test", "z")).unwrap();
+    let notice = Notice { transitions: Some("1".into()), ..says(&note(&bench, 7)) };
+    heard.listen(&notice, &http, &server.url).await.unwrap();
+    assert_eq!(heard.report().1, None);
+    let again = Heard::open(&bench.paths).unwrap();
+    assert_eq!(again.newest_statement(), notice.checkpoint, "the reset is applied once, and not with each start");
+    // Another history after it is one again.
+    bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
+    for _ in 0..9 {
+        bench.log.enter(Act::new("mallory", "test", "m")).unwrap();
+    }
+    again.listen(&says(&note(&bench, 8)), &http, &server.url).await.unwrap();
+    assert!(again.report().1.is_some());
+}
