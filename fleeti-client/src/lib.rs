@@ -33,8 +33,9 @@ use fleeti_core::wire::api::{
     RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer,
     TrustStatus,
 };
-use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_core::wire::device::{EnrollmentRecord, SignedTransition};
 use fleeti_core::wire::problem::Problem;
+use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::{Body, Method, RequestBuilder, Response};
@@ -416,6 +417,27 @@ impl Client {
     /// [`ClientError`].
     pub async fn switch_issuer(&self, switch: &SwitchIssuer) -> Result<TrustStatus> {
         self.post("trust-bundle/issuer", switch).await
+    }
+    /// What old anchors say of new ones.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn transitions(&self) -> Result<Vec<SignedTransition>> {
+        self.get("transitions").await
+    }
+    /// Publishes what an old anchor says of a new one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn import_transition(&self, transition: &SignedTransition) -> Result<Vec<SignedTransition>> {
+        self.post("transitions", transition).await
+    }
+    /// Lets devices of a fleet in again whose certificates have ended and whose keys are files.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn readmit(&self, fleet: &FleetId, request: &CreateReadmission) -> Result<Readmission> {
+        self.post(&format!("fleets/{fleet}/readmission"), request).await
     }
     /// Whose word is needed before the server's keys sign a build, and whose is there.
     ///

@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
 use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
+use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use std::path::{Path, PathBuf};
 
@@ -169,6 +170,21 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Let devices of a fleet in again whose certificates have ended and whose keys are files. Those with a TPM come back by
+    /// themselves.
+    Readmit {
+        /// Whose devices.
+        #[arg(long)]
+        fleet: FleetId,
+        /// Why; it stands in the audit log.
+        #[arg(long)]
+        reason: String,
+        /// For how long.
+        #[arg(long, default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=720))]
+        hours: u32,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 /// Why a certificate is revoked (RFC 5280, 5.3.1).
@@ -322,6 +338,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Command::Revoke { device, reason, server } => {
                 let device = server.client()?.revoke_device(&device, reason.into()).await.map_err(refused)?;
                 output.data(&device, |d| format!("{} is revoked", d.id));
+                Ok(())
+            }
+            Command::Readmit { fleet, reason, hours, server } => {
+                let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
+                let opened = server.client()?.readmit(&fleet, &request).await.map_err(refused)?;
+                output.data(&opened, |o| format!("{} is open for {hours} hours; {} devices may come back", o.fleet, o.devices));
                 Ok(())
             }
             Command::ReleaseHold { device, server } => {

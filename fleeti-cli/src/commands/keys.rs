@@ -293,7 +293,7 @@ fn written(key: &Path, file: &[u8], made: &dyn Signer, output: &Output) -> Comma
 }
 
 /// Public keys of a file.
-fn public_keys(path: &Path) -> Result<ReleaseKeys, Failure> {
+pub fn public_keys(path: &Path) -> Result<ReleaseKeys, Failure> {
     let failed = |e: String| Failure::plain(format!("{}: {e}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
     ReleaseKeys::from_pem(&text).map_err(|e| failed(e.to_string()))

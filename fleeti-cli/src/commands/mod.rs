@@ -16,4 +16,5 @@ pub mod root;
 pub mod secret;
 pub mod server;
 pub mod signature;
+pub mod transition;
 pub mod worker;

@@ -1,7 +1,7 @@
 //! `fleeti pki`.
 
 use super::keys::{self, Passphrase};
-use super::{bundle, root};
+use super::{bundle, root, transition};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::Subcommand;
@@ -48,6 +48,9 @@ pub enum Command {
     /// The intermediates that count: what came out of a ceremony, in the field.
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// What old anchors say of new ones: how devices with old images find to today's server without a visit.
+    #[command(subcommand)]
+    Transition(transition::Command),
     #[command(flatten)]
     Keys(keys::Command),
 }
@@ -83,6 +86,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Root(command) => root::run(command, output),
         Command::Request { purpose, pki, uri, passphrase } => bundle::request(&pki, purpose, uri.as_deref(), &passphrase, output),
         Command::Bundle(command) => bundle::run(command, output),
+        Command::Transition(command) => transition::run(command, output),
         Command::Keys(command) => keys::run(command, output),
     }
 }

@@ -92,6 +92,7 @@ fn phase_words(phase: &DevicePhase) -> String {
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
+        DevicePhase::Unconfirmed => "did not reach the server with it; tries it again".into(),
         DevicePhase::Proving => "runs it by its own word; its TPM's is waited for".into(),
         DevicePhase::Succeeded => "succeeded".into(),
         DevicePhase::Contradicted => "contradicted by its TPM (`fleeti attest show`)".into(),

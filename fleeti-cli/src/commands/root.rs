@@ -7,13 +7,14 @@ use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::Subcommand;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::SignedBundle;
+use fleeti_core::wire::device::{SignedBundle, SignedTransition};
 use fleeti_pki::ceremony::{self, Issued, LIST_S, OpenRoot, Transcript};
 use fleeti_pki::certificate::{self, Period, Purpose, Role, from_pem, self_signed, to_pem};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, keyfile};
+use fleeti_pki::transition;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -206,6 +207,17 @@ impl Opened {
 }
 
 /// A share is sealed with its operator's name, the threshold and the root, so that none of them can be exchanged.
+/// Has a root introduce the next one.
+pub fn introduce(folder: &Path, opened: &Opened, next: &Certificate, ends_previous: bool) -> Result<SignedTransition, Failure> {
+    let pem = String::from_utf8(read(&folder.join("root.pem"))?).map_err(Failure::plain)?;
+    let certificate = from_pem(&pem).map_err(Failure::plain)?;
+    let (_, secret) = opened.secret(&certificate)?;
+    let hint = Some("are these the shares of this root, and enough of them?");
+    let key = keyfile::open(&read(&folder.join("root.key"))?, purpose::ROOT, &secret)
+        .map_err(|e| Failure::new(format!("root.key: {e}"), hint))?;
+    transition::root((&certificate, key.as_ref()), next, ends_previous, now_s()).map_err(Failure::plain)
+}
+
 fn share_role(operator: &str, threshold: usize, root_sha256: &str) -> String {
     format!("{}/{operator}/{threshold}/{root_sha256}", purpose::ROOT_SHARE)
 }

@@ -5,7 +5,7 @@ use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
-use fleeti_core::wire::device::{BootSummary, DesiredState, Forgiveness, Report, Telemetry};
+use fleeti_core::wire::device::{BootSummary, DesiredState, EPOCH_MAX, Forgiveness, Report, SEQUENCE_JUMP_MAX, Telemetry};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{HashMap, HashSet};
@@ -33,7 +33,7 @@ struct Row {
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release, trust_bundle, alarm, clone_alarm, contradiction, k.epoch, k.expected, k.change_number \
+     update_state, progress, telemetry, desired_release, trust_bundle, COALESCE(alarm, report_refused) AS alarm, clone_alarm, contradiction, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
@@ -185,7 +185,7 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
 /// When the database does not answer.
 pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
     let sql = format!(
-        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR clone_alarm IS NOT NULL OR contradiction IS NOT NULL) \
+        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR contradiction IS NOT NULL) \
          AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -213,7 +213,7 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
-    let sql = "SELECT CASE WHEN alarm IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
+    let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
@@ -288,17 +288,30 @@ pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Keeps a report; `None` when it is not newer than the last one, else the device's fleet and the generation of
-/// what it should run. The first one says what the device came with, unless it was provisioned with a release.
+/// What became of a report.
+pub enum Taken {
+    /// It was kept: the device's fleet and the generation of what it should run.
+    New(FleetId, u64),
+    /// It was heard before.
+    Again,
+    /// It cannot be, with the sequence that was heard last.
+    Jumped(u64),
+}
+
+/// Keeps a report that is newer than the last one: of another epoch, or with a higher sequence that does not jump. The first
+/// one says what the device came with, unless it was provisioned with a release.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Option<(FleetId, u64)>, AppError> {
+/// When the database does not answer, or does not know the device.
+pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Taken, AppError> {
+    // Without an epoch, each boot is one: a device that has lost its sequence is heard after the next.
+    let epoch: String = report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
     let row: Option<(String, i64)> = sqlx::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9, running = $10, \
+         trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
-         WHERE id = $1 AND report_sequence < $2 RETURNING fleet, desired_generation",
+         WHERE id = $1 AND (report_epoch IS NOT $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
+         RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -308,11 +321,32 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .bind(seconds(now_s))
     .bind(report.update.name())
     .bind(seconds(report.trust_bundle))
-    .bind(report.alarm.as_deref())
+    .bind(alarm_of(report))
     .bind(report.boot.running.to_string())
+    .bind(epoch)
+    .bind(seconds(SEQUENCE_JUMP_MAX))
     .fetch_optional(&mut **tx)
     .await?;
-    row.map(|(fleet, generation)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(generation)))).transpose()
+    if let Some((fleet, generation)) = row {
+        return Ok(Taken::New(fleet.parse().map_err(AppError::internal)?, from_seconds(generation)));
+    }
+    let last: i64 = sqlx::query_scalar("SELECT report_sequence FROM devices WHERE id = $1").bind(id.as_str()).fetch_one(&mut **tx).await?;
+    Ok(if from_seconds(last) < report.sequence { Taken::Jumped(from_seconds(last)) } else { Taken::Again })
+}
+
+/// What the device has noticed, its clock included.
+fn alarm_of(report: &Report) -> Option<String> {
+    let clock = || report.clock_wrong_by_s.map(|s| format!("clock_wrong: the device's clock is off by {s} s; it goes by signed times"));
+    report.alarm.clone().or_else(clock)
+}
+
+/// Notes why a report was refused; `false` when that is noted already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Result<bool, AppError> {
+    let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
+    Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// Keeps the last telemetry.

@@ -11,6 +11,7 @@ pub mod devices;
 pub mod enrollments;
 pub mod mqtt_sessions;
 pub mod pairings;
+pub mod readmissions;
 pub mod releases;
 pub mod revisions;
 pub mod rollouts;

@@ -2,38 +2,64 @@
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::wire::device::SignedBundle;
+use fleeti_core::wire::device::{SignedBundle, SignedTransition};
 use sqlx::sqlite::SqlitePool;
 use std::collections::HashMap;
 
-/// The newest bundle.
+/// The newest bundle of a root, by the SHA-256 of its certificate.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn newest(pool: &SqlitePool) -> Result<Option<SignedBundle>, AppError> {
-    let sql = "SELECT bundle, signature FROM trust_bundles ORDER BY version DESC LIMIT 1";
-    let row: Option<(String, String)> = sqlx::query_as(sql).fetch_optional(pool).await?;
+pub async fn newest(pool: &SqlitePool, root_sha256: &str) -> Result<Option<SignedBundle>, AppError> {
+    let sql = "SELECT bundle, signature FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
+    let row: Option<(String, String)> = sqlx::query_as(sql).bind(root_sha256).fetch_optional(pool).await?;
     Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
 }
 
-/// Keeps a bundle.
+/// Keeps a bundle of a root.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, version: u64, bundle: &SignedBundle, transcript: &str, now_s: u64) -> Result<(), AppError> {
-    let sql = "INSERT INTO trust_bundles (version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5)";
-    let query = sqlx::query(sql).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature).bind(transcript);
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    (root_sha256, version): (&str, u64),
+    bundle: &SignedBundle,
+    transcript: &str,
+    now_s: u64,
+) -> Result<(), AppError> {
+    let sql = "INSERT INTO trust_bundles (root_sha256, version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5, $6)";
+    let query = sqlx::query(sql).bind(root_sha256).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature).bind(transcript);
     query.bind(seconds(now_s)).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// The transcript that came with the newest bundle.
+/// The transcript that came with the newest bundle of a root.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn transcript(pool: &SqlitePool) -> Result<Option<String>, AppError> {
-    let sql = "SELECT transcript FROM trust_bundles ORDER BY version DESC LIMIT 1";
-    Ok(sqlx::query_scalar(sql).fetch_optional(pool).await?)
+pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<String>, AppError> {
+    let sql = "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
+    Ok(sqlx::query_scalar(sql).bind(root_sha256).fetch_optional(pool).await?)
+}
+
+/// Every transition, the oldest first, as it was signed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, AppError> {
+    let rows: Vec<String> = sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256").fetch_all(pool).await?;
+    rows.iter().map(|text| serde_json::from_str(text).map_err(AppError::internal)).collect()
+}
+
+/// Keeps a transition, or the signatures that have come since.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn keep_transition(tx: &mut Tx<'_>, sha256: &str, signed: &SignedTransition, now_s: u64) -> Result<(), AppError> {
+    let sql = "INSERT INTO transitions (sha256, signed, imported_s) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO UPDATE SET signed = $2";
+    let query = sqlx::query(sql).bind(sha256).bind(serde_json::to_string(signed)?).bind(seconds(now_s));
+    query.execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// How many devices that are not revoked have a certificate by this intermediate; certificates of before there was another

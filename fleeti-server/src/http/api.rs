@@ -1,7 +1,7 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
-use super::{attestation, audit, vault, worker};
+use super::{attestation, audit, recovery, vault, worker};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
@@ -84,6 +84,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(get_trust)
                 .service(import_bundle)
                 .service(switch_issuer)
+                .service(recovery::list_transitions)
+                .service(recovery::import_transition)
+                .service(recovery::readmit_fleet)
                 .service(list_releases)
                 .service(get_release)
                 .service(publish_release)

@@ -6,7 +6,9 @@ use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
-use crate::service::{attestation, audit, boot, devices, enrollment, intake, pairing, releases, tpm, trust, vault};
+use crate::service::{
+    attestation, audit, boot, devices, enrollment, intake, pairing, readmission, releases, tpm, transitions, trust, vault,
+};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -14,7 +16,7 @@ use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
-use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, RenewRequest};
+use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, ReadmitRequest, RenewRequest};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey};
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
@@ -38,6 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/enroll/tpm", web::post().to(enroll_tpm))
         .route("/renew", web::post().to(renew))
         .route("/renew/proved", web::post().to(renew_by_proof))
+        .route("/renew/readmitted", web::post().to(renew_readmitted))
         .route("/tpm", web::post().to(show_tpm))
         .route("/tpm/proved", web::post().to(tpm_proved))
         .service(web::resource("/logs/{sha256}").app_data(web::PayloadConfig::new(LOG_MAX)).route(web::put().to(log)))
@@ -47,6 +50,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/secrets", web::post().to(secrets))
         .route("/desired", web::get().to(desired))
         .route("/trust-bundle.json", web::get().to(trust_bundle))
+        .route("/transitions.json", web::get().to(transition_list))
         .route("/log/growth.json", web::get().to(log_growth))
         .route("/boot/change.json", web::get().to(boot_change))
         .route("/releases/{line}/{version}/boot.json", web::get().to(boot_signatures))
@@ -153,6 +157,11 @@ async fn renew_by_proof(request: HttpRequest, app: Data<AppRef>, body: Json<Prov
     Ok(Json(enrollment::renew_by_proof(&app, &body, channel(&request)).await?))
 }
 
+/// Without a certificate: the old one has ended, and its key stands for the device while an operator lets its fleet in again.
+async fn renew_readmitted(request: HttpRequest, app: Data<AppRef>, body: Json<ReadmitRequest>) -> Result<impl Responder> {
+    Ok(Json(readmission::renew(&app, &body, channel(&request)).await?))
+}
+
 /// A device shows its TPM.
 async fn show_tpm(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmIdentity>) -> Result<impl Responder> {
     Ok(Json(tpm::begin(&app, &device.id, &body).await?))
@@ -196,6 +205,12 @@ async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl 
 /// The intermediates that count.
 async fn trust_bundle(app: Data<AppRef>, _: AuthenticatedDevice) -> Result<impl Responder> {
     Ok(Json(trust::newest(&app).await?))
+}
+
+/// What old anchors say of new ones. Anonymous: a device that was away for years has no certificate, and does not believe the
+/// server's.
+async fn transition_list(app: Data<AppRef>) -> Result<impl Responder> {
+    Ok(Json(transitions::all(&app).await?))
 }
 
 /// The proof that the audit log only grew between two statements.

@@ -6,5 +6,6 @@ pub mod audit;
 pub mod device;
 mod file_body;
 pub mod openapi;
+mod recovery;
 mod vault;
 pub mod worker;

@@ -5,6 +5,7 @@ use crate::db::mqtt_sessions::Stored;
 use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{policy, rollouts};
+use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text};
@@ -106,7 +107,10 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Evidence => Err(AppError::new(Code::Invalid, "evidence answers a question of its session")),
-        Up::Report => reported(app, device, &serde_json::from_slice(payload).map_err(invalid)?).await,
+        Up::Report => match serde_json::from_slice(payload).map_err(invalid) {
+            Ok(report) => reported(app, device, &report).await,
+            Err(e) => refuse_report(app, device, e).await,
+        },
         Up::Telemetry => {
             let telemetry: Telemetry = serde_json::from_slice(payload).map_err(invalid)?;
             let mut tx = app.db.write().await?;
@@ -129,14 +133,32 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
 
 async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    let Some((fleet, generation)) = db::devices::report(&mut tx, device, report, now_s()).await? else {
-        return Ok(()); // heard before
+    let (fleet, generation) = match db::devices::report(&mut tx, device, report, now_s()).await? {
+        db::devices::Taken::New(fleet, generation) => (fleet, generation),
+        db::devices::Taken::Again => return Ok(()),
+        db::devices::Taken::Jumped(last) => {
+            drop(tx);
+            let text = format!("report {} jumps: the last one was {last}", report.sequence);
+            return refuse_report(app, device, AppError::new(Code::Invalid, text)).await;
+        }
     };
     let outcome = rollouts::device_reported(app, &mut tx, (&fleet, device), report, report.generation >= generation).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     outcome.hand_out(app);
     Ok(())
+}
+
+/// A refusal is said to the device, by its reason code, and shown as an alarm until a report is taken: a device whose reports
+/// are lost looks as it looked last.
+async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Result<(), AppError> {
+    let reason = format!("its reports are refused: {}", Foreign::log(&refused.to_string()));
+    let mut tx = app.db.write().await?;
+    if db::devices::refuse_report(&mut tx, device, &reason).await? {
+        tx.commit().await?;
+        app.publish(Event::Device { id: device.clone() });
+    }
+    Err(refused)
 }
 
 /// Whether a device may come with this key: known, not revoked, and the key is the one that it enrolled or renewed with.

@@ -5,7 +5,7 @@ use crate::db::devices::Certified;
 use crate::db::{self, Tx, tpms};
 use crate::error::AppError;
 use crate::server::Addresses;
-use crate::service::renewal::{self, Begun};
+use crate::service::renewal::{self, Begun, End};
 use crate::service::{signing, tpm};
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::id::{DeviceId, FleetId};
@@ -93,7 +93,7 @@ pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Ch
         tracing::warn!("{device} does not renew by its TPM: {e}");
         refused()
     })?;
-    issue_next(app, device, &request.csr_pem, tpm::protection(&tpm)).await
+    issue_next(app, device, &request.csr_pem, (tpm::protection(&tpm), End::OfDate)).await
 }
 
 /// What both ends derive of a connection; nothing where it is not TLS 1.3.
@@ -115,11 +115,11 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel
         }
         None => Protection::Software,
     };
-    issue_next(app, device, &request.csr_pem, protection).await
+    issue_next(app, device, &request.csr_pem, (protection, End::OfDate)).await
 }
 
 /// The next certificate of a device that is known; the one that it has where none is due.
-async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, protection: Protection) -> Result<RenewResponse, AppError> {
+pub(super) async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, (protection, end): (Protection, End)) -> Result<RenewResponse, AppError> {
     // Whoever is root on a device would else take its identity along in a file.
     let refused = || {
         AppError::new(Code::Forbidden, "the key of this device is in its TPM, and so is the next one")
@@ -128,7 +128,7 @@ async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, protection: Pro
     if protection == Protection::Software && db::certificates::has_key_in_tpm(app.db.pool(), device).await? {
         return Err(refused());
     }
-    let standing = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?).await? {
+    let standing = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?, end).await? {
         Begun::Again(certified) => return Ok(renewed(app, &certified)),
         Begun::New(standing) => standing,
     };

@@ -3,7 +3,7 @@
 use crate::app::{App, AppRef};
 use crate::db;
 use crate::error::AppError;
-use crate::service::audit;
+use crate::service::{audit, transitions};
 use bytes::Bytes;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
 use std::time::Duration;
@@ -20,6 +20,8 @@ async fn make(app: &App) -> Result<Bytes, AppError> {
         trust_bundle: app.trust.load().version(),
         checkpoint,
         revoked_releases: db::releases::revoked(app.db.pool(), REVOKED_MAX).await?,
+        root_sha256: Some(app.pki.root_sha256.clone()),
+        transitions: transitions::sha256(app).await?,
     };
     Ok(serde_json::to_vec(&notice)?.into())
 }

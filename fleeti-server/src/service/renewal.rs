@@ -44,6 +44,15 @@ impl Standing {
     }
 }
 
+/// When the certificate of now counts as ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At its own end.
+    OfDate,
+    /// Already: an operator lets its device in again, because its intermediate does not count any more.
+    ByOperator,
+}
+
 /// What [`begin`] found.
 pub enum Begun {
     /// The certificate that there is.
@@ -56,7 +65,7 @@ pub enum Begun {
 ///
 /// # Errors
 /// [`Code::TooMany`] before it is due; [`Code::Forbidden`] for a revoked device, or a key of another one; [`Code::NotFound`].
-pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Begun, AppError> {
+pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> Result<Begun, AppError> {
     let now_s = app.now_s();
     let mut tx = app.db.write().await?;
     let found = certificates::standing(&mut tx, device).await?;
@@ -67,7 +76,11 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Beg
     if certificates::owners(&mut tx, &[key_sha256]).await?.get(key_sha256).is_some_and(|owner| owner != device.as_str()) {
         return Err(foreign_key());
     }
-    match standing.due(key_sha256, now_s) {
+    let by_end = match end {
+        End::OfDate => standing.clone(),
+        End::ByOperator => Standing { not_after_s: 0, ..standing.clone() },
+    };
+    match by_end.due(key_sha256, now_s) {
         Due::From(at_s) => return Err(early(device, at_s, now_s)),
         Due::Again => {
             if let Some(certified) = certificates::of_key(&mut tx, device, key_sha256, now_s).await? {

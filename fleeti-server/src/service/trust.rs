@@ -123,7 +123,8 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
 /// # Errors
 /// When the bundle in the database is not by the root, or no intermediate of it can sign.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
-    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool()).await? {
+    // Of this root: one that came under the root before it says nothing of this one's intermediates.
+    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256).await? {
         Some(signed) => {
             let bundle = bundle::read(&signed, &pki.root)?;
             (bundle.version(), Some(VerifiedList::read(bundle.crl(), &pki.root)?.next_update_s()), accepted(&bundle)?)
@@ -174,14 +175,14 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
         return Err(AppError::new(Code::Conflict, "the root's revocation list has ended").hint("make a new one: `fleeti pki root crl`"));
     }
     let _alone = app.lists.alone.lock().await;
-    if db::trust::newest(app.db.pool()).await?.is_some_and(|newest| newest == import.bundle) {
+    if db::trust::newest(app.db.pool(), &app.pki.root_sha256).await?.is_some_and(|newest| newest == import.bundle) {
         take_up(app).await?;
         return status(app).await;
     }
     let next = accepted(&read)?;
     check_successor(app, &read, &next, &transcript, import.anyway).await?;
     let mut tx = app.db.write().await?;
-    db::trust::insert(&mut tx, read.version(), &import.bundle, transcript.text(), now_s()).await?;
+    db::trust::insert(&mut tx, (&app.pki.root_sha256, read.version()), &import.bundle, transcript.text(), now_s()).await?;
     app.audit(&mut tx, now_s(), "admin", "trust-bundle.import", &format!("version {} {}", read.version(), read.sha256())).await?;
     tx.commit().await?;
     take_up(app).await?;
@@ -202,7 +203,7 @@ async fn check_successor(
         let text = format!("bundle {} is here already, this is version {}", now.version(), read.version());
         return conflict(text, "publish what came out of the last ceremony");
     }
-    if let Some(older) = db::trust::transcript(app.db.pool()).await?
+    if let Some(older) = db::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
         && !transcript.follows(&older)
     {
         let hint = "an older copy of the root's folder brings back what was revoked since; go on with the newest copy";
@@ -313,7 +314,9 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
 /// # Errors
 /// [`Code::NotFound`] before the first.
 pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
-    db::trust::newest(app.db.pool()).await?.ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
+    db::trust::newest(app.db.pool(), &app.pki.root_sha256)
+        .await?
+        .ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
 }
 
 /// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first one, which had no other

@@ -54,6 +54,7 @@ pub fn reason(reason: &RollbackReason) -> (&'static str, &str) {
     match reason {
         RollbackReason::Verity { evidence } => ("a block of its root was not what was signed (dm-verity)", evidence),
         RollbackReason::Health { evidence } => ("a health check failed", evidence),
+        RollbackReason::ServerUnreachable { evidence } => ("it did not reach the server, and the version before it did", evidence),
         RollbackReason::BootRefused { evidence } => ("it did not boot", evidence),
     }
 }
@@ -91,6 +92,7 @@ pub fn health(d: &Device) -> Badge {
         (Some(State::Staged { .. }), _) => Badge::new("busy", "staged"),
         (Some(State::Armed { .. }), _) => Badge::new("busy", "rebooting"),
         (Some(State::Trying { .. }), _) => Badge::new("busy", "on trial"),
+        (Some(State::Unconfirmed { .. }), _) => Badge::new("warn", "server unreachable"),
         (Some(State::Idle), true) => Badge::new("good", "healthy"),
         (Some(State::Idle), false) => Badge::new("", "offline"),
         (None, true) => Badge::new("busy", "connected"),
@@ -145,6 +147,7 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         DevicePhase::Staged => Badge::new("busy", "staged"),
         DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
         DevicePhase::Trying => Badge::new("busy", "on trial"),
+        DevicePhase::Unconfirmed => Badge::new("warn", "server unreachable"),
         DevicePhase::Proving => Badge::new("busy", "to be proved"),
         DevicePhase::Succeeded => Badge::new("good", "succeeded"),
         DevicePhase::Contradicted => Badge::new("bad", "contradicted"),
@@ -159,6 +162,7 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         }
         DevicePhase::Failed { code } => format!("{code:?}"),
         DevicePhase::Held => "it is not trusted as far as its fleet asks for an update: look at what it proves".into(),
+        DevicePhase::Unconfirmed => "it ran it and did not reach the server; it tries again once its old version has reached it".into(),
         DevicePhase::Proving => "it says that it runs it; its TPM has not proved that yet".into(),
         DevicePhase::Contradicted => "its TPM says otherwise: look at what it proves".into(),
         _ => String::new(),

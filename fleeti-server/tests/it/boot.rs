@@ -42,8 +42,18 @@ async fn report_running(world: &World, device: &TestDevice, running: &str, firmw
     let boot =
         BootSummary { boot_id: "b".into(), running, slot, verity: Verity::Verified, secure_boot, pcr11: None, firmware, sealed_data: None };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-    let report =
-        Report { sequence, generation: 1_000, boot, update: State::Idle, trust_bundle: 0, alarm: None, progress: None, detail: None };
+    let report = Report {
+        sequence,
+        epoch: None,
+        generation: 1_000,
+        boot,
+        update: State::Idle,
+        trust_bundle: 0,
+        clock_wrong_by_s: None,
+        alarm: None,
+        progress: None,
+        detail: None,
+    };
     let mut peer = Peer::session(world, device).await;
     peer.publish(Up::Report.topic(&device.id), &serde_json::to_vec(&report).unwrap(), 1).await;
     wait_for_ack(&mut peer, 1, PubAckReason::Success).await;

@@ -25,6 +25,7 @@ mod policy;
 mod process;
 mod raw;
 mod reach;
+mod recoveries;
 mod rollout;
 mod strangers;
 mod tpm;

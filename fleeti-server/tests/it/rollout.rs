@@ -106,8 +106,19 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         sealed_data: None,
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-    serde_json::to_vec(&Report { sequence, generation: 1_000, boot, update, trust_bundle: 0, alarm: None, progress: None, detail: None })
-        .unwrap()
+    serde_json::to_vec(&Report {
+        sequence,
+        epoch: None,
+        generation: 1_000,
+        boot,
+        update,
+        trust_bundle: 0,
+        clock_wrong_by_s: None,
+        alarm: None,
+        progress: None,
+        detail: None,
+    })
+    .unwrap()
 }
 
 /// Connects, reports, and waits until the report is acknowledged.

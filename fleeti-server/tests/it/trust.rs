@@ -253,11 +253,11 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let db = fleeti_server::db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, 1, &first.bundle, "", 0).await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, 2, &forged, "", 0).await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 2), &forged, "", 0).await.unwrap();
     tx.commit().await.unwrap();
     assert!(fleeti_server::service::trust::load(&db, &pki).await.is_err());
 }

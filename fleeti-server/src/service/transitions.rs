@@ -1,0 +1,63 @@
+//! What old anchors say of new ones. The server only keeps and serves it: devices believe what their own anchors signed.
+
+use crate::app::{App, now_s};
+use crate::db;
+use crate::error::AppError;
+use crate::service::notice;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::device::SignedTransition;
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
+use std::collections::BTreeMap;
+
+/// Every transition, the oldest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn all(app: &App) -> Result<Vec<SignedTransition>, AppError> {
+    db::trust::transitions(app.db.pool()).await
+}
+
+/// The digest of the list, by which devices see whether they have it; none while it is empty.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sha256(app: &App) -> Result<Option<String>, AppError> {
+    let all = all(app).await?;
+    Ok(if all.is_empty() { None } else { Some(sha256_hex(&serde_json::to_vec(&all)?)) })
+}
+
+/// Keeps a transition for ever and tells devices of it. The same again with other signatures adds those.
+///
+/// # Errors
+/// [`Code::Invalid`] for what is no transition, or has no signature; [`Code::Conflict`] where there are too many.
+pub async fn import(app: &App, signed: &SignedTransition) -> Result<Vec<SignedTransition>, AppError> {
+    let invalid = |text: String| AppError::new(Code::Invalid, text);
+    let read = transition::read(&signed.transition).map_err(|e| invalid(e.to_string()))?;
+    if signed.signatures.is_empty() {
+        return Err(invalid("the transition has no signature".into()));
+    }
+    let sha256 = sha256_hex(signed.transition.as_bytes());
+    let known = all(app).await?;
+    let same = known.iter().find(|k| k.transition == signed.transition);
+    if same.is_none() && known.len() >= TRANSITIONS_MAX {
+        return Err(AppError::new(Code::Conflict, format!("there are {TRANSITIONS_MAX} transitions already")));
+    }
+    let signatures: BTreeMap<_, _> = same.iter().flat_map(|s| &s.signatures).chain(&signed.signatures).cloned().collect();
+    if signatures.len() > SIGNATURES_MAX {
+        return Err(invalid(format!("{} signatures, {SIGNATURES_MAX} at the most", signatures.len())));
+    }
+    let merged = SignedTransition { transition: signed.transition.clone(), signatures: signatures.into_iter().collect() };
+    let what = match read.change {
+        Change::Root { .. } => "root",
+        Change::ReleaseKeys { .. } => "release-keys",
+        Change::LogKey { .. } => "log-key",
+        Change::LogReset { .. } => "log-reset",
+    };
+    let mut tx = app.db.write().await?;
+    db::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;
+    app.audit(&mut tx, now_s(), "admin", "transition.import", &format!("{what} {sha256}")).await?;
+    tx.commit().await?;
+    notice::tell(app).await;
+    all(app).await
+}

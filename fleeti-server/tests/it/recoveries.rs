@@ -1,0 +1,339 @@
+//! What brings devices back without a visit: a real server, and a real agent with what it kept before.
+
+use crate::peer::Peer;
+use crate::rollout::{make_release, publish_release, release_key, report_of, start, upload};
+use crate::trust::until;
+use crate::world::{World, files_of, offline};
+use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::update::State;
+use fleeti_core::wire::device::{NUMBER_MAX, SEQUENCE_JUMP_MAX, SignedTransition};
+use fleeti_core::wire::mqtt::Up;
+use fleeti_core::wire::readmission::CreateReadmission;
+use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, from_pem, issue, to_pem};
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
+use fleeti_pki::sealed;
+use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_pki::transition::{self, Change, KIND, Transition};
+use fleeti_pki::transparency::note::LogKey;
+use fleeti_server::service::devices::received;
+use fleeti_testkit::host::{Host, Setup};
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
+use x509_cert::Certificate;
+
+/// How long a boot on trial has to reach the server.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A device in memory, with the image of the organisation as it is now.
+struct Device {
+    host: Arc<Host>,
+    agent: JoinHandle<anyhow::Result<()>>,
+    home: tempfile::TempDir,
+}
+
+impl Device {
+    async fn enrolls(world: &World) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+        let public = world.dir.path().join("pki/public");
+        let setup = Setup { dir: home.path().into(), public, running: "kiosk@1".parse().unwrap(), record, is_healthy: true };
+        let host = Host::with_deadline(setup, Some(DEADLINE)).unwrap();
+        let agent = Self::run(&host);
+        until("it enrolls and reports", async || world.client.devices().await.unwrap().iter().any(|d| d.online && d.boot.is_some())).await;
+        Self { host, agent, home }
+    }
+    fn run(host: &Arc<Host>) -> JoinHandle<anyhow::Result<()>> {
+        let host = Arc::clone(host);
+        tokio::task::spawn(async move { host.run().await })
+    }
+    /// Switched off, and on again.
+    fn restart(&mut self) {
+        self.agent.abort();
+        self.agent = Self::run(&self.host);
+    }
+    fn kept(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join("agent").join(name)
+    }
+}
+
+/// Stops a server; the same data then goes to another one at the same address.
+async fn stopped(world: World) -> (tempfile::TempDir, [std::net::SocketAddr; 2]) {
+    let World { dir, server, .. } = world;
+    let ports = [server.addresses.https, server.addresses.mqtt];
+    server.stop().await;
+    (dir, ports)
+}
+
+async fn started(dir: tempfile::TempDir, [https, mqtt]: [std::net::SocketAddr; 2]) -> World {
+    World::start(dir, |config| (config.https, config.mqtt) = (https, mqtt)).await
+}
+
+async fn is_online(world: &World) -> bool {
+    world.client.devices().await.unwrap().iter().any(|d| d.online)
+}
+
+async fn alarm(world: &World) -> Option<String> {
+    world.client.devices().await.unwrap()[0].alarm.clone()
+}
+
+/// Rolls a release out, and waits until the device runs it.
+async fn rolls_out(world: &World, release: &str, key: &SoftKey) {
+    let (dir, name) = (tempfile::tempdir().unwrap(), release.parse().unwrap());
+    make_release(dir.path(), &name, key);
+    upload(world, dir.path(), &name).await;
+    world.client.publish(&name).await.unwrap();
+    let rollout = world.client.start_rollout(&start(release)).await.unwrap();
+    let phase = async || world.client.rollout(&rollout.id).await.unwrap().state.phase;
+    until(release, async || phase().await != Phase::Running).await;
+    let ended = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!(ended.state.phase, Phase::Succeeded, "{release}: {:?}", ended.state.devices);
+}
+
+fn signed(change: Change, issued_s: u64, keys: &[&SoftKey]) -> SignedTransition {
+    let signers: Vec<&dyn Signer> = keys.iter().map(|k| *k as &dyn Signer).collect();
+    transition::sign(&Transition { kind: KIND.into(), issued_s, change }, &signers).unwrap()
+}
+
+#[actix_web::test]
+async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let report = |sequence: u64, epoch: Option<&str>, boot: &str| {
+        let mut report: serde_json::Value = serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+        report["sequence"] = sequence.into();
+        report["boot"]["boot_id"] = boot.into();
+        if let Some(epoch) = epoch {
+            report["epoch"] = epoch.into();
+        }
+        report.to_string().into_bytes()
+    };
+    let take = async |sequence, epoch, boot: &str| {
+        received(&world.server.app, &device.id, Up::Report, &report(sequence, epoch, boot)).await.map_err(|e| e.to_string())
+    };
+    let boot = async || world.client.device(&device.id).await.unwrap().boot.unwrap().boot_id;
+    take(7, Some("a"), "1").await.unwrap();
+    // A lost update.json, also while the sequence was as high as it gets.
+    take(1, Some("b"), "2").await.unwrap();
+    take(NUMBER_MAX, Some("c"), "3").await.unwrap();
+    take(1, Some("d"), "4").await.unwrap();
+    assert_eq!(boot().await, "4");
+    // An older agent says no epoch: a boot is one.
+    take(50, None, "5").await.unwrap();
+    take(3, None, "6").await.unwrap();
+    assert_eq!(boot().await, "6");
+    // Heard before is no news and no fault; another boot of the same epoch neither.
+    take(3, None, "6").await.unwrap();
+    assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None);
+
+    take(3 + SEQUENCE_JUMP_MAX, None, "6").await.unwrap();
+    let jumped = take(4 + 2 * SEQUENCE_JUMP_MAX, None, "6").await.unwrap_err();
+    assert!(jumped.contains("jumps: the last one was"), "{jumped}");
+    assert!(world.client.device(&device.id).await.unwrap().alarm.unwrap().contains("its reports are refused"));
+    assert_eq!(world.client.devices().await.unwrap().len(), 1);
+    take(4 + SEQUENCE_JUMP_MAX, None, "6").await.unwrap();
+    assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None, "it is over once a report was taken");
+
+    // A number that SQLite does not keep: answered with a reason, by the session as well.
+    let mut peer = Peer::session(&world, &device).await;
+    for above in [NUMBER_MAX + 1, 1 << 63, u64::MAX] {
+        peer.publish(Up::Report.topic(&device.id), &report(above, Some("e"), "7"), 9).await;
+        crate::gateway::wait_for_ack(&mut peer, 9, PubAckReason::PayloadFormatInvalid).await;
+        let alarm = world.client.device(&device.id).await.unwrap().alarm.unwrap();
+        assert!(alarm.contains(&format!("{above} is above")), "{alarm}");
+    }
+    assert_eq!(boot().await, "6");
+}
+
+/// The device has lost what it kept of its update, and says what it runs all the same.
+#[actix_web::test]
+async fn an_agent_whose_state_does_not_parse_goes_on_and_says_so() {
+    let world = World::new().await;
+    let mut device = Device::enrolls(&world).await;
+    rolls_out(&world, "kiosk@2", &release_key()).await;
+    device.agent.abort();
+    for name in ["update.json", "heard.json", "commands.json", "renew-at", "server.json"] {
+        std::fs::write(device.kept(name), b"\0\0\0\0").unwrap();
+    }
+    let outbox = device.kept("outbox/0000000000000001.report");
+    std::fs::create_dir_all(&outbox).unwrap();
+    device.restart();
+    until("it says so", async || alarm(&world).await.is_some()).await;
+    let alarm = alarm(&world).await.unwrap();
+    for name in ["update.json", "heard.json", "commands.json", "server.json"] {
+        assert!(alarm.contains(&format!("{name} could not be used")), "{name}: {alarm}");
+    }
+    until("it is there", async || is_online(&world).await).await;
+    rolls_out(&world, "kiosk@3", &release_key()).await;
+}
+
+#[actix_web::test]
+async fn an_outage_longer_than_the_deadline_rolls_nothing_back() {
+    let world = World::new().await;
+    let device = Device::enrolls(&world).await;
+    publish_release(&world, "kiosk@2").await;
+    device.host.hold_trials(true);
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    until("it boots it", async || device.host.running().version.as_str() == "2").await;
+    let (dir, ports) = stopped(world).await;
+    device.host.hold_trials(false);
+    until("the trial ends", async || device.host.running().version.as_str() == "1").await;
+    // The version before has as long, and does not reach the server either.
+    until("it knows that this is an outage", async || {
+        std::fs::read_to_string(device.kept("update.json")).is_ok_and(|text| text.contains("\"contact\":\"silent\""))
+    })
+    .await;
+    let world = started(dir, ports).await;
+    let id = world.client.devices().await.unwrap()[0].id.clone();
+    let state = async || world.client.rollout(&rollout.id).await.unwrap().state;
+    until("it is neither a success nor an error", async || state().await.devices[&id] != DevicePhase::Rebooting).await;
+    assert_eq!(state().await.phase, Phase::Running, "{:?}", state().await);
+    until("it is tried again", async || state().await.phase != Phase::Running).await;
+    assert_eq!(state().await.phase, Phase::Succeeded, "{:?}", state().await);
+    assert_eq!(device.host.running().to_string(), "kiosk@2");
+    assert!(!std::fs::read_to_string(device.kept("update.json")).unwrap().contains("\"rolled_back\":[\"2\"]"));
+}
+
+/// A server whose log and database are those of last week.
+#[actix_web::test]
+async fn a_server_that_was_restored_from_a_backup_is_believed_again_by_a_signed_reset() {
+    let world = World::new().await;
+    let device = Device::enrolls(&world).await;
+    let (dir, ports) = stopped(world).await;
+    let backup = tempfile::tempdir().unwrap();
+    copy(dir.path(), backup.path());
+    let world = started(dir, ports).await;
+    rolls_out(&world, "kiosk@2", &release_key()).await;
+    let (gone, ports) = stopped(world).await;
+    drop(gone);
+    let world = started(backup, ports).await;
+    // It goes another way than the one that the device has seen.
+    publish_release(&world, "kiosk@7").await;
+    for _ in 0..40 {
+        world.token().await;
+    }
+    fleeti_server::service::notice::renew(&world.server.app).await.unwrap();
+    until("it raises the alarm", async || alarm(&world).await.is_some_and(|a| a.contains("the audit log had"))).await;
+
+    let log = LogKey::from_text(std::str::from_utf8(&files_of("public/audit.pub")).unwrap()).unwrap().to_text();
+    let checkpoint = world.client.audit_checkpoint().await.unwrap();
+    let reset = |key: &SoftKey| signed(Change::LogReset { log: log.clone(), checkpoint: checkpoint.clone() }, now_s(), &[key]);
+    world.client.import_transition(&reset(&SoftKey::generate(Algorithm::P384).unwrap())).await.unwrap();
+    world.client.import_transition(&reset(&release_key())).await.unwrap();
+    until("the alarm is over", async || alarm(&world).await.is_none()).await;
+    rolls_out(&world, "kiosk@3", &release_key()).await;
+    assert_eq!(alarm(&world).await, None, "and does not come back");
+    assert_eq!(device.host.running().to_string(), "kiosk@3");
+}
+
+#[actix_web::test]
+async fn a_new_key_of_the_audit_log_strands_nobody() {
+    let world = World::new().await;
+    let device = Device::enrolls(&world).await;
+    rolls_out(&world, "kiosk@2", &release_key()).await;
+    let (dir, ports) = stopped(world).await;
+    let key = SoftKey::generate(Algorithm::Ed25519).unwrap();
+    let (old, new) = (String::from_utf8(files_of("public/audit.pub")).unwrap(), LogKey::of("fleeti/second/log", &key).unwrap().to_text());
+    put_key(dir.path(), "audit", purpose::AUDIT, &key);
+    std::fs::write(dir.path().join("pki/public/audit.pub"), &new).unwrap();
+    std::fs::remove_dir_all(dir.path().join("audit")).unwrap();
+    let world = started(dir, ports).await;
+    let change = Change::LogKey { from: LogKey::from_text(&old).unwrap().to_text(), to: new };
+    world.client.import_transition(&signed(change, now_s(), &[&release_key()])).await.unwrap();
+    rolls_out(&world, "kiosk@3", &release_key()).await;
+    assert_eq!(device.host.running().to_string(), "kiosk@3");
+    assert_eq!(alarm(&world).await, None);
+}
+
+/// Today's image, switched on after two roots and two sets of release keys. Its key is a file, and its certificate is by an
+/// intermediate that nobody knows any more.
+#[actix_web::test]
+async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
+    let world = World::new().await;
+    let device = Device::enrolls(&world).await;
+    let id = world.client.devices().await.unwrap()[0].id.clone();
+    device.agent.abort();
+    let (dir, ports) = stopped(world).await;
+    let roots = [(); 2].map(|()| {
+        let key = SoftKey::generate(Algorithm::P384).unwrap();
+        let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+        (root, key)
+    });
+    let releases = [(); 2].map(|()| SoftKey::generate(Algorithm::P384).unwrap());
+    let first = (
+        from_pem(std::str::from_utf8(&files_of("public/root.pem")).unwrap()).unwrap(),
+        SoftKey::from_pkcs8_der(&offline(purpose::ROOT)).unwrap(),
+    );
+    let of = |key: &SoftKey| ReleaseKeys::new(vec![PublicKey::of(key).unwrap()], 1).unwrap();
+    let release = |from: &SoftKey, to: &SoftKey| {
+        let from_sha256 = transition::release_keys_sha256(&of(from)).unwrap();
+        signed(Change::ReleaseKeys { from_sha256, to_pem: of(to).to_pem().unwrap() }, now_s(), &[from])
+    };
+    let chain = [
+        transition::root((&first.0, &first.1), &roots[0].0, true, now_s()).unwrap(),
+        transition::root((&roots[0].0, &roots[0].1), &roots[1].0, true, now_s()).unwrap(),
+        release(&release_key(), &releases[0]),
+        release(&releases[0], &releases[1]),
+    ];
+    below(dir.path(), (&roots[1].0, &roots[1].1));
+    std::fs::write(dir.path().join("pki/public/release.pem"), of(&releases[1]).to_pem().unwrap()).unwrap();
+    let world = started(dir, ports).await;
+    for transition in &chain {
+        world.client.import_transition(transition).await.unwrap();
+    }
+    let agent = Device::run(&device.host);
+    let (taken, renewed) = (device.kept("transitions.json"), device.kept("renewed.json"));
+    until("it walks to the root of today", async || taken.exists()).await;
+    assert!(!renewed.exists(), "nobody has let it in again");
+    let fleet = "demo".parse().unwrap();
+    assert!(world.client.readmit(&fleet, &CreateReadmission { reason: " ".into(), valid_s: 600 }).await.is_err());
+    world.client.readmit(&fleet, &CreateReadmission { reason: "two years in a drawer".into(), valid_s: 600 }).await.unwrap();
+    until("it is there", async || is_online(&world).await).await;
+    rolls_out(&world, "kiosk@2", &releases[1]).await;
+    let log = world.audit().await;
+    assert!(log.contains("fleet.readmit") && log.contains("two years in a drawer") && log.contains("device.readmitted"), "{log}");
+    // A revoked one does not come back that way.
+    agent.abort();
+    world.client.revoke_device(&id, fleeti_core::wire::api::RevocationReason::Unspecified).await.unwrap();
+    let agent = Device::run(&device.host);
+    assert!(!is_online(&world).await);
+    agent.abort();
+}
+
+/// A key of the signer's, in the place of the one that there is.
+fn put_key(data: &Path, name: &str, purpose: &str, key: &SoftKey) {
+    let passphrase = std::fs::read(data.join("passphrase")).unwrap();
+    let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), purpose, &passphrase).unwrap();
+    std::fs::write(data.join(format!("pki/online/{name}.key")), sealed).unwrap();
+}
+
+/// Another root, with intermediates of its own.
+fn below(data: &Path, (root, key): (&Certificate, &SoftKey)) {
+    let authority = Authority { certificate: root, signer: key };
+    std::fs::write(data.join("pki/public/root.pem"), to_pem(root).unwrap()).unwrap();
+    for of in Purpose::ALL {
+        let (name, key) = (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
+        let made = issue(Role::Intermediate { purpose: of }, Period::starting(now_s(), 80_000), key.public_key_der(), &authority).unwrap();
+        put_key(data, name, name, &key);
+        std::fs::write(data.join(format!("pki/public/{name}.pem")), to_pem(&made).unwrap()).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (here, there) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy(&here, &there);
+        } else {
+            std::fs::copy(here, there).unwrap();
+        }
+    }
+}
