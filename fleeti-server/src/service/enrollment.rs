@@ -119,7 +119,12 @@ pub async fn renew(app: &App, device: &DeviceId, request: &RenewRequest, channel
 }
 
 /// The next certificate of a device that is known; the one that it has where none is due.
-pub(super) async fn issue_next(app: &App, device: &DeviceId, csr_pem: &str, (protection, end): (Protection, End)) -> Result<RenewResponse, AppError> {
+pub(super) async fn issue_next(
+    app: &App,
+    device: &DeviceId,
+    csr_pem: &str,
+    (protection, end): (Protection, End),
+) -> Result<RenewResponse, AppError> {
     // Whoever is root on a device would else take its identity along in a file.
     let refused = || {
         AppError::new(Code::Forbidden, "the key of this device is in its TPM, and so is the next one")
