@@ -12,11 +12,12 @@
 //! ```
 //!
 //! Code map: [`Client`] has one method for each route; [`Events`] is the event stream; [`Pin`] knows a server by its key;
-//! [`WorkerClient`] is a build worker's side.
+//! [`WorkerClient`] is a build worker's side; [`danger`] is what weakens a client.
 
 #![warn(missing_docs)]
 
 mod attestation;
+pub mod danger;
 mod pin;
 mod vault;
 mod worker;
@@ -25,6 +26,7 @@ pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
 pub use worker::WorkerClient;
 
 use bytes::{Bytes, BytesMut};
+use danger::PlainHttp;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
@@ -38,6 +40,7 @@ use fleeti_core::wire::problem::Problem;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use reqwest::redirect::Policy;
 use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +78,12 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// The address is no `http:` or `https:` URL.
+    #[error("{0:?} is no http or https address of a server")]
+    Address(String),
+    /// The token would go over the network in clear text.
+    #[error("{0} is not on this machine and has no TLS: everybody on the way would read the API token")]
+    PlainHttp(String),
     /// The event stream ended.
     #[error("the server closed the event stream")]
     StreamEnded,
@@ -93,6 +102,10 @@ impl ClientError {
                     .to_owned(),
             ),
             Self::NotHttps(_) => Some("write the address as https://HOST:PORT".to_owned()),
+            Self::PlainHttp(_) => Some(
+                "use an https address; where the network itself is trusted, say so with --insecure (in Python: insecure=True)".to_owned(),
+            ),
+            Self::Address(_) => Some("an address is like https://fleeti.example:8080".to_owned()),
             Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
         }
     }
@@ -113,7 +126,8 @@ fn http_client() -> reqwest::ClientBuilder {
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     });
-    reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE)
+    // The API never redirects; whoever does would take the token elsewhere.
+    reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE).redirect(Policy::none())
 }
 
 /// A client of one server.
@@ -125,12 +139,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the API at `url`, with a bearer token.
+    /// A client of the API at `url`, with a bearer token. Without TLS only for an address of this machine.
     ///
     /// # Errors
-    /// [`ClientError::Transport`] when TLS cannot be set up.
+    /// [`ClientError::PlainHttp`], [`ClientError::Address`]; [`ClientError::Transport`] when TLS cannot be set up.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        Ok(Self::with(http_client().build()?, url, token))
+        Self::with_plain_http(url, token, PlainHttp::LoopbackOnly)
+    }
+
+    /// As [`Client::new`], for a caller who decides about addresses without TLS.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_plain_http(url: &str, token: &str, plain_http: PlainHttp) -> Result<Self> {
+        let is_plain_loopback = danger::check_address(url, plain_http)?;
+        // A proxy is another machine.
+        let http = if is_plain_loopback { http_client().no_proxy() } else { http_client() };
+        Ok(Self::with(http.build()?, url, token))
     }
 
     fn with(http: reqwest::Client, url: &str, token: &str) -> Self {

@@ -1,6 +1,7 @@
 //! Talking to a server.
 
 use crate::errors;
+use fleeti_client::danger::PlainHttp;
 use fleeti_core::wire::api;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -14,11 +15,13 @@ pub struct Client {
 
 #[pymethods]
 impl Client {
-    /// A client of the API at `url`, as in `http://127.0.0.1:8080`, with a bearer token.
+    /// A client of the API at `url`, as in `http://127.0.0.1:8080`, with a bearer token. An address without TLS that is not
+    /// on this machine needs `insecure`: everybody on the way can read the token.
     #[new]
-    #[pyo3(signature = (url, token))]
-    fn new(python: Python<'_>, url: &str, token: &str) -> PyResult<Self> {
-        let client = fleeti_client::Client::new(url, token).map_err(|e| errors::of_client(python, &e))?;
+    #[pyo3(signature = (url, token, *, insecure = false))]
+    fn new(python: Python<'_>, url: &str, token: &str, insecure: bool) -> PyResult<Self> {
+        let plain_http = if insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
+        let client = fleeti_client::Client::with_plain_http(url, token, plain_http).map_err(|e| errors::of_client(python, &e))?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self { client, runtime })
     }

@@ -30,6 +30,13 @@ def test_a_server_that_is_not_there_is_a_connection_error() -> None:
     assert caught.value.hint is not None and "running" in caught.value.hint
 
 
+def test_a_token_leaves_this_machine_without_tls_only_if_somebody_says_so() -> None:
+    with pytest.raises(fleeti.ConnectionError) as caught:
+        fleeti.Client("http://192.0.2.1:1", "x")
+    assert caught.value.hint is not None and "insecure=True" in caught.value.hint
+    fleeti.Client("http://192.0.2.1:1", "x", insecure=True)
+
+
 def test_the_interpreter_runs_on_while_the_network_is_waited_for(server: Server) -> None:
     # A listener in this very interpreter answers: that would deadlock if the lock were held.
     import socket
