@@ -1,12 +1,14 @@
 //! `fleeti`: define, build, sign, publish and roll out.
 //!
-//! Data goes to stdout, everything else to stderr; `-o json` makes the data JSON. Exit codes: 0 done,
+//! Data goes to stdout, everything else to stderr; `-o json` makes the data one JSON document. Exit codes: 0 done,
 //! 1 failed, 2 wrong usage.
+//!
+//! A library, so that a test can walk the subcommands that [`command`] has and run each of them.
 
 mod commands;
 mod output;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use output::{Failure, Output};
 use std::process::ExitCode;
 
@@ -67,7 +69,15 @@ enum Command {
     Audit(commands::audit::Command),
 }
 
-fn main() -> ExitCode {
+/// What the program accepts: every subcommand with its arguments.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.output);
     let result = match arguments.command {

@@ -16,6 +16,7 @@
 //! (figures beside peers).
 
 pub use fleeti_agent as agent;
+pub use fleeti_server as server;
 
 pub mod bench;
 pub mod firmware;

@@ -1,12 +1,14 @@
 //! Releases whose payloads are bytes of no meaning: as good as any for everything but booting.
 
 use anyhow::Result;
+use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName};
 use fleeti_core::manifest::{Artifact, KIND, Manifest, PHASE_READY, ReferenceValues};
 use fleeti_pki::manifest;
 use fleeti_pki::signer::Signer;
 use sha2::Digest;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -82,4 +84,41 @@ pub fn release_that_measures(dir: &Path, name: &ReleaseName, key: &dyn Signer, s
     fs::write(dir.join("manifest.json"), &document)?;
     fs::write(dir.join(signature.file_name()), &signature.der)?;
     Ok(manifest)
+}
+
+const KERNEL_IMAGE: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
+const BOOT_LOADER: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+
+/// Writes the directory of a build, with programs that can be signed and a file system of no meaning.
+///
+/// # Errors
+/// I/O.
+pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
+    fs::create_dir_all(dir)?;
+    let mut files = BTreeMap::new();
+    let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", KERNEL_IMAGE), ("systemd-boot.efi", BOOT_LOADER)];
+    for (name, bytes) in parts {
+        fs::write(dir.join(name), bytes)?;
+        files.insert(name.to_owned(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) });
+    }
+    let digest = |text: &str| sha256_hex(text.as_bytes());
+    let record = BuildRecord {
+        schema: 1,
+        release: name.clone(),
+        architecture: Architecture::X86_64,
+        minimum_version: "1".parse()?,
+        inputs: RecordedInputs {
+            revision: 1,
+            revision_digest: digest("revision"),
+            lock_digest: digest("lock"),
+            agent_digest: digest("agent"),
+        },
+        derivations: BTreeMap::new(),
+        nix_version: "2.8.0".into(),
+        root_hash: digest("root hash"),
+        reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
+        files,
+    };
+    fs::write(dir.join("build.json"), serde_json::to_vec_pretty(&record)?)?;
+    Ok(record)
 }

@@ -3,8 +3,9 @@
 use super::keys;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, bytes, when};
 use clap::{Subcommand, ValueEnum};
+use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
 use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
@@ -239,120 +240,118 @@ pub enum OrderName {
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
-    block_on(async {
-        match command {
-            Command::List { server } => {
-                let devices = server.client()?.devices().await.map_err(refused)?;
-                output.data(&devices, |d| {
-                    if d.is_empty() {
-                        return "no device yet; make a record with `fleeti device enrollment`".to_owned();
-                    }
-                    d.iter().map(row).collect::<Vec<_>>().join("\n")
-                });
-                Ok(())
-            }
-            Command::Show { device, server } => {
-                let device = server.client()?.device(&device).await.map_err(refused)?;
-                output.data(&device, |d| format!("{}\n{}", row(d), serde_json::to_string_pretty(d).unwrap_or_default()));
-                Ok(())
-            }
-            Command::Pair { code, fleet, server } => {
-                let paired = block_on(async { server.client()?.pair(&Pair { code, fleet }).await.map_err(refused) })?;
-                output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
-                Ok(())
-            }
-            Command::PairingRecord { out, server } => {
-                let record = block_on(async { server.client()?.enrollment_record().await.map_err(refused) })?;
-                keys::write(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
-                output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
-                Ok(())
-            }
-            Command::Enrollment { fleet, hours, out, server } => {
-                let valid_s = hours.saturating_mul(3600);
-                let enrollment = server.client()?.create_enrollment(&fleet, valid_s).await.map_err(refused)?;
-                let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
-                keys::write(&out, &text, true)?;
-                let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
-                output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
-                Ok(())
-            }
-            Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, days, out, server } => {
-                let devices = match &csv {
-                    Some(path) => read_csv(path)?,
-                    None => vec![ek_sha256; count as usize],
-                };
-                let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys };
-                provision(&server.client()?, &fleet, &request, devices, &out, output).await
-            }
-            Command::Smbios { record, out } => {
-                let bytes = keys::read(&record)?;
-                let of_bundle = serde_json::from_slice::<Provisioned>(&bytes).map(|b| b.record);
-                let found = of_bundle.or_else(|_| serde_json::from_slice::<EnrollmentRecord>(&bytes));
-                let hint = Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
-                let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
-                let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
-                keys::write(&out, format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(), true)?;
-                output.data(&serde_json::json!({"smbios": out}), |_| {
-                    format!("wrote {}; start the machine with `-smbios type=11,path={}`", out.display(), out.display())
-                });
-                Ok(())
-            }
-            Command::BootKeys { device, change, release, may_end_fallback, server } => {
-                let order = match (change, release) {
-                    (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
-                    (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
-                    (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
-                    (BootChangeName::Forbid, None) => return Err(Failure::plain("forbid needs --release")),
-                };
-                let request = ChangeBoot { order, may_end_fallback };
-                let device = server.client()?.change_boot(&device, &request).await.map_err(refused)?;
-                output.data(&device, |d| {
-                    let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
-                    format!("{} is told; its newest db key is of epoch {epoch}", d.id)
-                });
-                Ok(())
-            }
-            Command::RecoveryKey { device, reason, previous, server } => {
-                let key = server.client()?.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await.map_err(refused)?;
-                let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
-                output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| format!("{}\n{until}", key.expose()));
-                Ok(())
-            }
-            Command::Order { device, order, minutes, server } => {
-                let order = match order {
-                    OrderName::Report => Order::Report,
-                    OrderName::Reboot => Order::Reboot,
-                    OrderName::ClearAlarm => Order::ClearAlarm,
-                    OrderName::NewRecoveryKey => Order::NewRecoveryKey,
-                };
-                let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
-                let status = server.client()?.create_command(&device, &request).await.map_err(refused)?;
-                output.data(&status, |s| format!("{} {}", s.id, s.status));
-                Ok(())
-            }
-            Command::Forgive { device, version, server } => {
-                let device = server.client()?.forgive_device(&device, &version).await.map_err(refused)?;
-                output.data(&device, |d| format!("{} may try {version} again", d.id));
-                Ok(())
-            }
-            Command::Revoke { device, reason, server } => {
-                let device = server.client()?.revoke_device(&device, reason.into()).await.map_err(refused)?;
-                output.data(&device, |d| format!("{} is revoked", d.id));
-                Ok(())
-            }
-            Command::Readmit { fleet, reason, hours, server } => {
-                let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
-                let opened = server.client()?.readmit(&fleet, &request).await.map_err(refused)?;
-                output.data(&opened, |o| format!("{} is open for {hours} hours; {} devices may come back", o.fleet, o.devices));
-                Ok(())
-            }
-            Command::ReleaseHold { device, server } => {
-                let device = server.client()?.release_hold(&device).await.map_err(refused)?;
-                output.data(&device, |d| format!("{} may come back", d.id));
-                Ok(())
-            }
+    match command {
+        Command::List { server } => {
+            let devices = server.ask(async |c| c.devices().await)?;
+            output.data(&devices, |d| {
+                if d.is_empty() {
+                    return "no device yet; make a record with `fleeti device enrollment`".to_owned();
+                }
+                d.iter().map(row).collect::<Vec<_>>().join("\n")
+            });
+            Ok(())
         }
-    })
+        Command::Show { device, server } => {
+            let device = server.ask(async |c| c.device(&device).await)?;
+            output.data(&device, described);
+            Ok(())
+        }
+        Command::Pair { code, fleet, server } => {
+            let paired = server.ask(async |c| c.pair(&Pair { code, fleet }).await)?;
+            output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
+            Ok(())
+        }
+        Command::PairingRecord { out, server } => {
+            let record = server.ask(async |c| c.enrollment_record().await)?;
+            keys::write(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
+            output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
+            Ok(())
+        }
+        Command::Enrollment { fleet, hours, out, server } => {
+            let valid_s = hours.saturating_mul(3600);
+            let enrollment = server.ask(async |c| c.create_enrollment(&fleet, valid_s).await)?;
+            let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
+            keys::write(&out, &text, true)?;
+            let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
+            output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
+            Ok(())
+        }
+        Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, days, out, server } => {
+            let devices = match &csv {
+                Some(path) => read_csv(path)?,
+                None => vec![ek_sha256; count as usize],
+            };
+            let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys };
+            block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
+        }
+        Command::Smbios { record, out } => {
+            let bytes = keys::read(&record)?;
+            let of_bundle = serde_json::from_slice::<Provisioned>(&bytes).map(|b| b.record);
+            let found = of_bundle.or_else(|_| serde_json::from_slice::<EnrollmentRecord>(&bytes));
+            let hint = Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
+            let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
+            let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
+            keys::write(&out, format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(), true)?;
+            output.data(&serde_json::json!({"smbios": out}), |_| {
+                format!("wrote {}; start the machine with `-smbios type=11,path={}`", out.display(), out.display())
+            });
+            Ok(())
+        }
+        Command::BootKeys { device, change, release, may_end_fallback, server } => {
+            let order = match (change, release) {
+                (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
+                (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
+                (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
+                (BootChangeName::Forbid, None) => return Err(Failure::plain("forbid needs --release")),
+            };
+            let request = ChangeBoot { order, may_end_fallback };
+            let device = server.ask(async |c| c.change_boot(&device, &request).await)?;
+            output.data(&device, |d| {
+                let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
+                format!("{} is told; its newest db key is of epoch {epoch}", d.id)
+            });
+            Ok(())
+        }
+        Command::RecoveryKey { device, reason, previous, server } => {
+            let key = server.ask(async |c| c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await)?;
+            let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
+            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| format!("{}\n{until}", key.expose()));
+            Ok(())
+        }
+        Command::Order { device, order, minutes, server } => {
+            let order = match order {
+                OrderName::Report => Order::Report,
+                OrderName::Reboot => Order::Reboot,
+                OrderName::ClearAlarm => Order::ClearAlarm,
+                OrderName::NewRecoveryKey => Order::NewRecoveryKey,
+            };
+            let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
+            let status = server.ask(async |c| c.create_command(&device, &request).await)?;
+            output.data(&status, |s| format!("{} {}", s.id, s.status));
+            Ok(())
+        }
+        Command::Forgive { device, version, server } => {
+            let device = server.ask(async |c| c.forgive_device(&device, &version).await)?;
+            output.data(&device, |d| format!("{} may try {version} again", d.id));
+            Ok(())
+        }
+        Command::Revoke { device, reason, server } => {
+            let device = server.ask(async |c| c.revoke_device(&device, reason.into()).await)?;
+            output.data(&device, |d| format!("{} is revoked", d.id));
+            Ok(())
+        }
+        Command::Readmit { fleet, reason, hours, server } => {
+            let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
+            let opened = server.ask(async |c| c.readmit(&fleet, &request).await)?;
+            output.data(&opened, |o| format!("{} is open for {hours} hours; {} devices may come back", o.fleet, o.devices));
+            Ok(())
+        }
+        Command::ReleaseHold { device, server } => {
+            let device = server.ask(async |c| c.release_hold(&device).await)?;
+            output.data(&device, |d| format!("{} may come back", d.id));
+            Ok(())
+        }
+    }
 }
 
 /// Provisions one device after the other; what was made is kept, whatever comes after it.
@@ -409,15 +408,57 @@ fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
     Ok(devices)
 }
 
-fn row(d: &Device) -> String {
-    let online = if d.revoked {
+/// Whether a device is there, in a word.
+fn presence(d: &Device) -> &'static str {
+    if d.revoked {
         "revoked"
     } else if d.online {
         "online"
     } else {
         "offline"
-    };
+    }
+}
+
+fn row(d: &Device) -> String {
     let running = d.boot.as_ref().map_or_else(|| "-".to_owned(), |b| b.running.to_string());
     let update = d.update.as_ref().map_or("-", |u| u.name());
-    format!("{:<26} {:<12} {online:<8} {running:<16} {update}", d.id, d.fleet)
+    format!("{:<26} {:<12} {:<8} {running:<16} {update}", d.id, d.fleet, presence(d))
+}
+
+/// One device, a line for each thing that is known of it. What the device chose itself is escaped.
+fn described(d: &Device) -> String {
+    let mut lines = vec![d.id.to_string()];
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
+    line("fleet", d.fleet.to_string());
+    line("state", format!("{}, last heard {}", presence(d), when(d.last_seen_s)));
+    if let Some(reason) = d.revocation_reason {
+        line("revoked for", reason.as_str().to_owned());
+    }
+    if let Some(boot) = &d.boot {
+        line("runs", format!("{} in slot {:?}, Secure Boot {}", boot.running, boot.slot, if boot.secure_boot { "on" } else { "off" }));
+    }
+    if let Some(desired) = &d.desired {
+        line("should run", desired.to_string());
+    }
+    if let Some(update) = &d.update {
+        let progress = d.progress.as_ref().map(|p| format!(", {} of {}", bytes(p.done), bytes(p.total))).unwrap_or_default();
+        line("update", format!("{}{progress}", update.name()));
+    }
+    if let Some(keys) = &d.secure_boot {
+        let pending = if keys.change_pending { ", a change is on its way" } else { "" };
+        line("boot keys", format!("epoch {}{pending}", keys.epoch));
+        for (name, text) in [("refused", &keys.refused), ("problem", &keys.problem)] {
+            if let Some(text) = text {
+                line(name, Foreign::log(text).to_string());
+            }
+        }
+    }
+    for (name, text) in [("alarm", &d.alarm), ("contradiction", &d.contradiction)] {
+        if let Some(text) = text {
+            line(name, Foreign::log(text).to_string());
+        }
+    }
+    line("certificate", format!("{}, until {}", d.certificate_sha256, when(d.certificate_not_after_s)));
+    line("trust bundle", d.trust_bundle.to_string());
+    lines.join("\n")
 }

@@ -3,6 +3,7 @@
 use super::server::{block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output};
+use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -83,11 +84,11 @@ impl Target {
         Ok(Self { server, pin: pin.cloned().or(kept_pin), token })
     }
 
-    /// A client of it.
-    pub fn client(&self) -> Result<Client, Failure> {
+    /// A client of it, which sends the token without TLS where that may be.
+    pub fn client(&self, plain_http: PlainHttp) -> Result<Client, Failure> {
         match &self.pin {
             Some(pin) => Client::pinned(&self.server, &self.token, pin),
-            None => Client::new(&self.server, &self.token),
+            None => Client::with_plain_http(&self.server, &self.token, plain_http),
         }
         .map_err(refused)
     }
@@ -107,7 +108,7 @@ pub fn run(login: &Login, output: &Output) -> CommandResult {
         None => token_from_person()?,
     };
     let target = Target { server, pin, token };
-    let client = target.client()?;
+    let client = target.client(PlainHttp::LoopbackOnly)?;
     block_on(async { client.fleets().await.map_err(refused) })?;
     let fingerprint = target.pin.as_ref().map(ToString::to_string);
     write(&path, &Kept { server: target.server.clone(), fingerprint: fingerprint.clone(), token: target.token })?;

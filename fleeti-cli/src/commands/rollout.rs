@@ -46,34 +46,31 @@ pub enum Command {
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
-    block_on(async {
-        let rollout = match command {
-            Command::List { server } => {
-                let rollouts = server.client()?.rollouts().await.map_err(refused)?;
-                output.data(&rollouts, |list| {
-                    rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
-                        let phase = format!("{:?}", r.phase).to_lowercase();
-                        let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
-                        let finished = r.counts.succeeded + r.counts.failed;
-                        format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {finished}/{}", r.id, r.counts.total)
-                    })
-                });
-                return Ok(());
-            }
-            Command::Start { release, fleet, wait, server } => {
-                let client = server.client()?;
-                let rollout = client.start_rollout(&CreateRollout { release, fleet }).await.map_err(refused)?;
-                if wait { wait_for(&client, rollout).await? } else { rollout }
-            }
-            Command::Show { rollout, server } => server.client()?.rollout(&rollout).await.map_err(refused)?,
-            Command::Abort { rollout, server } => server.client()?.abort_rollout(&rollout).await.map_err(refused)?,
-        };
-        output.data(&rollout, describe);
-        match rollout.state.phase {
-            Phase::Failed => Err(Failure::new("not every device runs the release", Some("the list above says why, device by device"))),
-            Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
+    let rollout = match command {
+        Command::List { server } => {
+            let rollouts = server.ask(async |c| c.rollouts().await)?;
+            output.data(&rollouts, |list| {
+                rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
+                    let phase = format!("{:?}", r.phase).to_lowercase();
+                    let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
+                    let finished = r.counts.succeeded + r.counts.failed;
+                    format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {finished}/{}", r.id, r.counts.total)
+                })
+            });
+            return Ok(());
         }
-    })
+        Command::Start { release, fleet, wait, server } => {
+            let rollout = server.ask(async |c| c.start_rollout(&CreateRollout { release, fleet }).await)?;
+            if wait { block_on(wait_for(&server.client()?, rollout))? } else { rollout }
+        }
+        Command::Show { rollout, server } => server.ask(async |c| c.rollout(&rollout).await)?,
+        Command::Abort { rollout, server } => server.ask(async |c| c.abort_rollout(&rollout).await)?,
+    };
+    output.data(&rollout, describe);
+    match rollout.state.phase {
+        Phase::Failed => Err(Failure::new("not every device runs the release", Some("the list above says why, device by device"))),
+        Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
+    }
 }
 
 fn describe(r: &Rollout) -> String {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ceremony;
+mod every_command;
+mod served;
 
 use std::path::Path;
 use std::process::Command;

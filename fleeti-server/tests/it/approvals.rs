@@ -1,25 +1,20 @@
 //! Releases by a server's own keys: who asks, who agrees, and what a server with every row of its database gets.
 
 use crate::world::{World, files_of, write_keys};
-use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
 use fleeti_client::ClientError;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::Architecture;
-use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy};
 use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::db;
-use std::path::Path;
+use fleeti_testkit::synthetic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 const ID: &str = "build-a";
 
 /// A server with release keys, whose signer wants `approvals`, and a build that has succeeded.
-async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
+pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let signing = dir.path().join("pki/signing");
@@ -32,7 +27,7 @@ async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let approvers = ["alice", "bob", "carol"].into_iter().zip(&people).map(approver).collect();
     std::fs::write(signing.join("policy.toml"), Policy::new(approvals, false, approvers).unwrap().to_text().unwrap()).unwrap();
     let folder = dir.path().join("builds").join(ID);
-    write_build(&folder);
+    synthetic::build(&folder, &"kiosk@2".parse().unwrap()).unwrap();
     let db = db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
     let request = CreateBuild { profile: fleeti_core::profile::check(text).unwrap(), version: "2".parse().unwrap() };
@@ -48,35 +43,7 @@ async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     (World::start(dir, |_| {}).await, people)
 }
 
-fn write_build(folder: &Path) {
-    std::fs::create_dir_all(folder).unwrap();
-    let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", UKI), ("systemd-boot.efi", PROGRAM)];
-    let files = parts.map(|(name, bytes)| {
-        std::fs::write(folder.join(name), bytes).unwrap();
-        (name.to_owned(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) })
-    });
-    let digest = |text: &str| sha256_hex(text.as_bytes());
-    let record = BuildRecord {
-        schema: 1,
-        release: "kiosk@2".parse().unwrap(),
-        architecture: Architecture::X86_64,
-        minimum_version: "1".parse().unwrap(),
-        inputs: RecordedInputs {
-            revision: 1,
-            revision_digest: digest("revision"),
-            lock_digest: digest("lock"),
-            agent_digest: digest("agent"),
-        },
-        derivations: Default::default(),
-        nix_version: "2.8.0".into(),
-        root_hash: digest("root hash"),
-        reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
-        files: files.into_iter().collect(),
-    };
-    std::fs::write(folder.join("build.json"), serde_json::to_vec_pretty(&record).unwrap()).unwrap();
-}
-
-async fn intent(world: &World, requester: &SoftKey) -> Intent {
+pub async fn intent(world: &World, requester: &SoftKey) -> Intent {
     let created_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     Intent {
         kind: KIND.into(),
@@ -89,7 +56,7 @@ async fn intent(world: &World, requester: &SoftKey) -> Intent {
     }
 }
 
-fn request(intent: &Intent, key: &SoftKey) -> RequestSignature {
+pub fn request(intent: &Intent, key: &SoftKey) -> RequestSignature {
     RequestSignature { intent: intent.to_text().unwrap(), by: Word::Request.sign(intent, key).unwrap() }
 }
 

@@ -1,0 +1,234 @@
+//! Every subcommand that clap knows, against a real server: for people and as JSON.
+//!
+//! A row is a command as it is typed. It runs twice, with `{n}` 1 for people and 2 for `-o json`, so that what may be made once
+//! is made twice. A subcommand without a row fails the test.
+
+use crate::served::{Ran, Served};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a command says.
+#[derive(Clone, Copy)]
+enum Says {
+    /// Exit code 0, and this in what people read.
+    Done(&'static str),
+    /// Exit code 1, nothing on stdout, and this in the error.
+    Refused(&'static str),
+}
+
+use Says::{Done, Refused};
+
+/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{device}`, `{fleet}`, `{build}` and `{code}` are
+/// of the run, and `{NAME}` what an earlier row gave (`keeps`).
+struct Row(&'static str, &'static str, Says);
+
+/// By the path of a row: what of its JSON later rows need, and how they call it.
+const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
+
+const ROWS: &[Row] = &[
+    Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is a good profile")),
+    Row("profile save", "examples/profiles/kiosk.toml", Done("kiosk revision")),
+    Row("profile list", "", Done("kiosk")),
+    Row("build start", "examples/profiles/kiosk.toml --version 9.{n}", Done("kiosk@9.")),
+    Row("build list", "", Done("build-1")),
+    // What Nix builds, and disks of that, are made by the demo and its virtual machines.
+    Row("build run", "fleeti-cli/tests/it/bad-profile.toml --version 1 --trust @data/pki/public --out @b{n}", Refused("errors in")),
+    Row("build lock", "fleeti-cli/tests/it/bad-profile.toml", Refused("errors in")),
+    Row("build verify", "@nowhere", Refused("build.json")),
+    Row("build sign", "{build} --key @alice.key", Done("0 of 1 approvals")),
+    Row("build approve", "{build} --key @bob.key", Done("1 of 1 approvals")),
+    Row("release create", "@made/{n} --pki @org --out @release/{n}", Done("signed gate@{n}")),
+    Row("release verify", "@release/{n} --trust @data/pki/public", Done("is signed by a trusted release key")),
+    Row("release sign", "@release/{n} --key @org/offline/release.key", Done("signatures")),
+    Row("release publish", "@release/{n}", Done("published gate@{n}")),
+    Row("release list", "", Done("gate@1")),
+    Row("release disk", "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3", Refused("disk1.raw")),
+    Row("device list", "", Done("online")),
+    Row("device show", "{device}", Done("fleet         fleet-1")),
+    Row("device enrollment", "--fleet spare --out @record{n}.json", Done("good for one device and 24 hours")),
+    Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins spare")),
+    Row("device pairing-record", "--out @pairing{n}.json", Done("wrote")),
+    Row("device provision", "--fleet spare --out @bundles{n}", Done("make a disk with")),
+    Row("device smbios", "@record{n}.json --out @smbios{n}", Done("-smbios type=11")),
+    Row("device boot-keys", "{device} begin-epoch", Refused("no Secure Boot keys")),
+    Row("device command", "{device} report", Done("pending")),
+    Row("device recovery-key", "{device} --reason because", Done("it opens the data partition")),
+    Row("device forgive", "{device} --version 7", Done("may try 7 again")),
+    Row("attest show", "{device}", Done("L1")),
+    Row("attest now", "{device}", Refused("has shown no TPM")),
+    Row("attest fleet", "{fleet}", Done("devices of fleet-1 are asked")),
+    Row("attest policy", "{fleet} --update L5 --secrets none", Done("secrets")),
+    Row("attest accept-firmware", "{device}", Refused("evidence of device")),
+    Row("release prove", "@release/{n} --device {device} --key @org/offline/release.key", Refused("does not prove that it runs")),
+    Row("secret set", "{fleet} wifi.psk --file @passphrase", Done("wifi.psk is set")),
+    Row("secret list", "{fleet}", Done("wifi.psk")),
+    Row("secret remove", "{fleet} wifi.psk", Done("wifi.psk is removed")),
+    // No device of the fleet proves what it asks for, so the rollout waits.
+    Row("rollout start", "--release gate@{n} --fleet {fleet}", Done("gate@1 in fleet-1")),
+    Row("rollout show", "{rollout}", Done("gate@1 in fleet-1")),
+    Row("rollout list", "", Done("gate@1")),
+    Row("rollout abort", "{rollout}", Done("aborted")),
+    Row("release revoke", "gate@{n}", Done("is revoked")),
+    Row("device revoke", "{device} --reason hold", Done("is revoked")),
+    Row("device release-hold", "{device}", Done("may come back")),
+    Row("audit list", "", Done("device.")),
+    Row("audit verify", "--key @data/pki/public/audit.pub --remember @remembered", Done("are as they were written")),
+    Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("it is in the log of")),
+    Row("pki init", "@pki{n}", Done("made")),
+    Row(
+        "pki root create",
+        "@root{n} --operator alice --operator bob --threshold 2 --passphrases @passphrases --adopt @data/pki",
+        Done("2 of 2 operators open"),
+    ),
+    Row("pki request", "device --pki @request{n}", Done("made")),
+    Row(
+        "pki root sign",
+        "@root{n} @request{n}/device-ca.csr --purpose device --out @device-ca-{n}.pem --share @root{n}/shares/alice.share \
+         --share @root{n}/shares/bob.share --passphrases @passphrases",
+        Done("bundle"),
+    ),
+    Row(
+        "pki root crl",
+        "@root{n} --share @root{n}/shares/alice.share --share @root{n}/shares/bob.share --passphrases @passphrases",
+        Done("bundle"),
+    ),
+    Row("pki root transcript", "@root{n}", Done("alice, bob")),
+    Row("pki bundle publish", "@root1", Done("bundle")),
+    Row("pki bundle show", "", Done("taken by")),
+    Row("pki bundle switch", "device 00", Refused("there is no intermediate")),
+    Row("pki release-key", "@release{n}.key", Done("key id")),
+    Row("pki approver-key", "@approver{n}.key", Done("key id")),
+    Row("pki pcr-key", "@pcr{n}.key", Done("key id")),
+    Row("pki token-key", "@token{n}.key --uri pkcs11:token=t;object=release-a?module-path=/nowhere.so", Refused("/nowhere.so")),
+    Row("pki release-keys", "@data/pki/public", Done("1 of 1 release keys must sign")),
+    Row("pki openpgp-key", "@openpgp{n}.key", Done("made")),
+    Row("pki openpgp-keys", "@data/pki/public", Done("SHA256SUMS may be signed by")),
+    Row("pki approvers", "@data/pki/signing", Done("1 must agree, beside who asks")),
+];
+
+/// Paths of all subcommands that have none of their own.
+fn leaves(command: &clap::Command, path: &str, found: &mut BTreeSet<String>) {
+    let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+    if below.is_empty() {
+        found.insert(path.to_owned());
+    }
+    for subcommand in below {
+        leaves(subcommand, format!("{path} {}", subcommand.get_name()).trim_start(), found);
+    }
+}
+
+#[test]
+fn every_subcommand_has_a_row_and_every_row_a_subcommand() {
+    let (mut known, rows) = (BTreeSet::new(), ROWS.iter().map(|r| r.0.to_owned()).collect::<BTreeSet<_>>());
+    leaves(&fleeti_cli::command(), "", &mut known);
+    assert_eq!(known, rows, "left: what clap knows; right: what ROWS runs");
+}
+
+#[test]
+fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
+    let served = Served::start();
+    let devices = [1, 2].map(|n| served.device(&format!("device-{n}"), &format!("fleet-{n}")));
+    for n in [1, 2] {
+        let name = format!("gate@{n}").parse().unwrap();
+        fleeti_testkit::synthetic::build(&served.dir.path().join(format!("made/{n}")), &name).unwrap();
+        for folder in ["online", "public"] {
+            std::fs::create_dir_all(served.path(&format!("request{n}/{folder}"))).unwrap();
+        }
+    }
+    // An image that asks for no key of register 11.
+    served.done("pki init @other");
+    copy(&served.path("data/pki"), &served.path("org"));
+    std::fs::remove_file(served.path("org/offline/pcr.key")).unwrap();
+    let mut kept: [BTreeMap<&str, String>; 2] = Default::default();
+    let mut wrong = Vec::new();
+    for Row(path, arguments, says) in ROWS {
+        for (run, device) in devices.iter().enumerate() {
+            let n = (run + 1).to_string();
+            let mut typed = arguments.replace('@', "\u{1}").replace("{n}", &n).replace("{device}", device);
+            typed = typed.replace("{fleet}", &format!("fleet-{n}")).replace("{build}", &format!("build-{n}"));
+            if typed.contains("{code}") {
+                typed = typed.replace("{code}", &served.code());
+            }
+            for (name, value) in &kept[run] {
+                typed = typed.replace(&format!("{{{name}}}"), value);
+            }
+            // `@` before a path, and not the one of `kiosk@1`.
+            let typed: Vec<String> = typed.split_whitespace().map(|w| in_folder(w, &served.path(""))).collect();
+            let mut words: Vec<&str> = if run == 1 { vec!["-o", "json"] } else { vec![] };
+            words.extend(path.split(' '));
+            words.extend(typed.iter().map(String::as_str));
+            let ran = served.run(&words);
+            if let Err(why) = if run == 0 { for_people(&ran, *says) } else { as_json(&ran, *says) } {
+                wrong.push(format!("fleeti {}: {why}\n{ran:?}", words.join(" ")));
+            }
+            if let Some((_, pointer, name)) = KEPT.iter().find(|(of, ..)| of == path) {
+                let text = if run == 1 { ran.stdout } else { last_as_json(&served, path) };
+                let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                kept[run].insert(name, value.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("none").to_owned());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), ROWS.len() * 2, wrong.join("\n\n"));
+}
+
+/// What a command for people made, by the newest of the list.
+fn last_as_json(served: &Served, path: &str) -> String {
+    let noun = path.split(' ').next().unwrap_or_default();
+    let listed = served.run(&["-o", "json", noun, "list"]).stdout;
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap_or_default();
+    listed.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn in_folder(word: &str, folder: &str) -> String {
+    match word.split_once('\u{1}') {
+        Some(("", path)) => format!("{folder}{path}"),
+        Some((before, after)) => format!("{before}@{after}"),
+        None => word.to_owned(),
+    }
+}
+
+fn copy(from: &str, to: &str) {
+    let status = std::process::Command::new("cp").args(["-r", from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+fn for_people(ran: &Ran, says: Says) -> Result<(), String> {
+    let (code, text, needle) = match says {
+        Done(needle) => (0, &ran.stdout, needle),
+        Refused(needle) => (1, &ran.stderr, needle),
+    };
+    let needle = needle.replace("{n}", "1");
+    check(ran.code == Some(code), "exit code")?;
+    check(text.contains(&needle), &format!("{needle:?} is not said"))?;
+    check(code == 0 || ran.stderr.contains("error: "), "no error is said")?;
+    // For people, and not JSON in disguise.
+    check(code != 0 || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&ran.stdout).is_err(), "that is JSON")?;
+    check(!ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"), "that is not for people")
+}
+
+fn as_json(ran: &Ran, says: Says) -> Result<(), String> {
+    let code = if matches!(says, Done(_)) { 0 } else { 1 };
+    check(ran.code == Some(code), "exit code")?;
+    if matches!(says, Refused(_)) {
+        check(ran.stdout.is_empty(), "there is data beside a refusal")?;
+    } else {
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).map_err(|e| format!("stdout is not one JSON document: {e}"))?;
+    }
+    if code != 0 {
+        let last = ran.stderr.lines().last().unwrap_or_default();
+        let error: serde_json::Value = serde_json::from_str(last).map_err(|e| format!("the error is no JSON: {e}"))?;
+        check(error["error"].is_string(), "the error has no text")?;
+    }
+    Ok(())
+}
+
+fn check(is_so: bool, otherwise: &str) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+#[test]
+fn a_token_is_not_sent_in_clear_text_to_another_machine() {
+    let served = Served::start();
+    let far = ["device", "list", "--server", "http://192.0.2.1:8080"];
+    let ran = served.run(&far);
+    assert!(ran.code == Some(1) && ran.stderr.contains("no TLS") && ran.stderr.contains("--insecure"), "{ran:?}");
+}
