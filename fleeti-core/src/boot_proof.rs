@@ -6,6 +6,7 @@
 use crate::attestation::Level;
 use crate::id::{DeviceId, ReleaseName};
 use crate::manifest::{Manifest, PHASE_READY};
+use crate::strict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -82,7 +83,7 @@ impl BootProof {
         if bytes.len() > BYTES_MAX {
             return Err(NoProof::TooLarge(bytes.len()));
         }
-        let proof: Self = serde_json::from_slice(bytes)?;
+        let proof: Self = strict::from_slice(bytes)?;
         if proof.kind != KIND {
             return Err(NoProof::Kind(proof.kind));
         }

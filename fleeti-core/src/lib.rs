@@ -17,7 +17,7 @@
 //!
 //! Code map: [`foreign`] (text that somebody else wrote, made safe to show) · [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
 //! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
-//! machines) · [`secure_boot`] (whether firmware holds what was enrolled) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
+//! machines) · [`secure_boot`] (whether firmware holds what was enrolled) · [`strict`] (JSON as it is documented and in no other way) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
 
 #![warn(missing_docs)]
 
@@ -30,5 +30,6 @@ pub mod manifest;
 pub mod profile;
 pub mod rollout;
 pub mod secure_boot;
+pub mod strict;
 pub mod update;
 pub mod wire;

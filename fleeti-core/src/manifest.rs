@@ -9,6 +9,7 @@
 //! Reading a manifest does not make it trusted: only `fleeti_pki::manifest::verify` does.
 
 use crate::id::{Architecture, ReleaseName, Version};
+use crate::strict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -123,7 +124,7 @@ impl Manifest {
         if bytes.len() > BYTES_MAX {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let manifest: Self = serde_json::from_slice(bytes)?;
+        let manifest: Self = strict::from_slice(bytes)?;
         if manifest.kind != KIND {
             return Err(ManifestError::Kind(manifest.kind));
         }

@@ -7,6 +7,7 @@ use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
 use fleeti_core::canonical::{self, sha256_hex};
 use fleeti_core::id::ReleaseName;
+use fleeti_core::strict;
 use fleeti_core::wire::api::SignedBy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -224,7 +225,7 @@ impl Policy {
     /// # Errors
     /// [`Error::Malformed`], [`Error::Refused`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let file: PolicyFile = toml::from_str(text).or_malformed("approval policy")?;
+        let file: PolicyFile = strict::from_toml(text).or_malformed("approval policy")?;
         let key = |pem: &str| match crate::manifest::ReleaseKeys::from_pem(pem)?.keys() {
             [key] => Ok(key.clone()),
             _ => Err(Error::Refused("an approver has one public key")),

@@ -55,7 +55,7 @@ pub struct Profile {
     #[serde(default)]
     pub health_checks: Vec<HealthCheck>,
     /// How the device looks at the audit log before it installs a release.
-    #[serde(default, skip_serializing_if = "ReleaseLog::is_default")]
+    #[serde(default, skip_serializing_if = "ReleaseLog::is_default", deserialize_with = "crate::strict::object")]
     pub release_log: ReleaseLog,
     /// Whether a new image is kept only once the server was reached with it.
     #[serde(default, skip_serializing_if = "ServerContact::is_default")]

@@ -219,6 +219,7 @@ pub struct Evidence {
     /// TPMT_SIGNATURE.
     pub signature: String,
     /// What the registers held, by number.
+    #[serde(deserialize_with = "crate::strict::unique")]
     pub registers: BTreeMap<u8, String>,
     /// SHA-256 of firmware's log.
     pub firmware_log: String,

@@ -10,7 +10,9 @@ pub const TYPE_PREFIX: &str = "urn:fleeti:problem:";
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Code {
-    /// The request is malformed, or a value in it is.
+    /// The body is not the JSON that it says it is.
+    Malformed,
+    /// The request has a value that is not allowed, or lacks one.
     Invalid,
     /// No credential, or a wrong one.
     Unauthenticated,
@@ -18,10 +20,18 @@ pub enum Code {
     Forbidden,
     /// There is no such thing.
     NotFound,
+    /// There is such a thing, and this method is none of those that it has; `Allow` lists them.
+    MethodNotAllowed,
     /// It exists already, or its state does not allow this.
     Conflict,
+    /// What the request makes its condition does not hold.
+    PreconditionFailed,
     /// Larger than allowed.
     TooLarge,
+    /// The body is of another media type than the one that is read here.
+    UnsupportedMediaType,
+    /// No byte of the file is in the range that is asked for; `Content-Range` has its size.
+    RangeNotSatisfiable,
     /// A signature or digest is wrong.
     Untrusted,
     /// The request did not arrive in time.
@@ -41,12 +51,17 @@ impl Code {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Malformed => "malformed",
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition_failed",
             Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::Untrusted => "untrusted",
             Self::Timeout => "timeout",
             Self::TooMany => "too_many",

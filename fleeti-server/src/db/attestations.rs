@@ -5,6 +5,7 @@ use crate::error::AppError;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::strict;
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, aged};
 use fleeti_core::wire::device::FirmwareKeys;
 use serde::{Deserialize, Serialize};
@@ -176,7 +177,7 @@ impl SentEvidence {
     /// # Errors
     /// When it is no evidence.
     pub fn read(text: String) -> Result<Self, serde_json::Error> {
-        Ok(Self { evidence: serde_json::from_str(&text)?, text })
+        Ok(Self { evidence: strict::from_message(text.as_bytes())?, text })
     }
 }
 

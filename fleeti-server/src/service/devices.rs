@@ -7,6 +7,7 @@ use crate::error::AppError;
 use crate::service::{policy, rollouts};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::strict;
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text};
 use fleeti_core::wire::mqtt::Up;
@@ -47,12 +48,18 @@ pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
 /// A page of devices after an id.
 ///
 /// # Errors
-/// When the database does not answer.
+/// [`Code::Invalid`] for a limit or an id that is none; when the database does not answer.
 pub async fn page(app: &App, filter: Filter<'_>, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(AppError::new(Code::Invalid, format!("limit is {limit}, 1 to {PAGE_MAX} are allowed")));
+    }
+    if !after.is_empty() && after.parse::<DeviceId>().is_err() {
+        return Err(AppError::new(Code::Invalid, "after is no id of a device").hint("give the last id of the page before"));
+    }
     let devices = match filter {
-        Filter::All => db::devices::page(app.db.pool(), None, after, limit.clamp(1, PAGE_MAX)).await?,
-        Filter::Fleet(fleet) => db::devices::page(app.db.pool(), Some(fleet), after, limit.clamp(1, PAGE_MAX)).await?,
-        Filter::InTrouble => db::devices::in_trouble(app.db.pool(), after, limit.clamp(1, PAGE_MAX)).await?,
+        Filter::All => db::devices::page(app.db.pool(), None, after, limit).await?,
+        Filter::Fleet(fleet) => db::devices::page(app.db.pool(), Some(fleet), after, limit).await?,
+        Filter::InTrouble => db::devices::in_trouble(app.db.pool(), after, limit).await?,
     };
     Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
 }
@@ -107,12 +114,12 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Evidence => Err(AppError::new(Code::Invalid, "evidence answers a question of its session")),
-        Up::Report => match serde_json::from_slice(payload).map_err(invalid) {
+        Up::Report => match strict::from_message(payload).map_err(invalid) {
             Ok(report) => reported(app, device, &report).await,
             Err(e) => refuse_report(app, device, e).await,
         },
         Up::Telemetry => {
-            let telemetry: Telemetry = serde_json::from_slice(payload).map_err(invalid)?;
+            let telemetry: Telemetry = strict::from_message(payload).map_err(invalid)?;
             let mut tx = app.db.write().await?;
             db::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
             tx.commit().await?;
@@ -120,7 +127,7 @@ pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) ->
             Ok(())
         }
         Up::Acknowledgement => {
-            let answer: Acknowledgement = serde_json::from_slice(payload).map_err(invalid)?;
+            let answer: Acknowledgement = strict::from_message(payload).map_err(invalid)?;
             let mut tx = app.db.write().await?;
             db::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;

@@ -1,0 +1,284 @@
+//! JSON and TOML of somebody else, read as they are documented and in no other way.
+//!
+//! serde reads a struct also from a list of its fields in their order, and an enum that is tagged inside likewise: `[null, null]`
+//! is then a policy that asks for nothing. A map takes the last of two entries with one key. Both read something that
+//! no document describes, and that another reader of the same bytes sees differently. So the value that was read is written
+//! again, and what was given must have its shape: an object where it has an object, a list where it has a list.
+
+use crate::foreign::Foreign;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::Serialize;
+use serde_json::{Error, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Reads JSON.
+///
+/// ```
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Point { x: u8, y: u8 }
+/// # use fleeti_core::strict;
+/// assert!(strict::from_slice::<Point>(br#"{"x": 1, "y": 2}"#).is_ok());
+/// assert!(strict::from_slice::<Point>(b"[1, 2]").is_err());
+/// ```
+///
+/// # Errors
+/// What serde says; a list where an object is meant; a key that is there twice.
+pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+    let value: T = serde_json::from_slice(bytes)?;
+    check(&value, &serde_json::from_slice(bytes)?)?;
+    Ok(value)
+}
+
+/// Reads JSON of a type that has no maps, from somebody who sends much of it: without a list in it, there is nothing to compare,
+/// and serde refuses the second of two fields with one name by itself.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn from_message<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+    if bytes.contains(&b'[') { from_slice(bytes) } else { serde_json::from_slice(bytes) }
+}
+
+/// Reads TOML.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn from_toml<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, toml::de::Error> {
+    let value: T = toml::from_str(text)?;
+    check(&value, &toml::from_str(text)?).map_err(toml::de::Error::custom)?;
+    Ok(value)
+}
+
+/// For a field that is left out where it says nothing, so that [`from_slice`] has nothing to compare it with:
+/// `#[serde(deserialize_with = "strict::object")]` reads a struct from an object alone.
+///
+/// # Errors
+/// What serde says; anything but an object.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_map(ObjectVisitor(PhantomData))
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+/// For a map in something that is read by [`from_message`]: `#[serde(deserialize_with = "strict::unique")]` refuses a key that
+/// is there twice.
+///
+/// # Errors
+/// What serde says; a key that is there twice.
+pub fn unique<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    deserializer.deserialize_map(UniqueVisitor(PhantomData))
+}
+
+struct UniqueVisitor<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<K, V> {
+    type Value = BTreeMap<K, V>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BTreeMap<K, V>, A::Error> {
+        let mut read = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry()? {
+            if read.insert(key, value).is_some() {
+                return Err(A::Error::custom("duplicate field in a map"));
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn check(value: &impl Serialize, given: &Shape) -> Result<(), Error> {
+    compare(given, &serde_json::to_value(value)?, &mut String::new()).map_err(Error::custom)
+}
+
+/// What was given, without its values.
+enum Shape {
+    /// Neither a list nor an object.
+    Plain,
+    List(Vec<Self>),
+    Object(BTreeMap<String, Self>),
+}
+
+fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String> {
+    let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
+    match (given, meant) {
+        (Shape::Plain, _) => Ok(()),
+        (Shape::List(given), Value::Array(meant)) => {
+            given.iter().zip(meant).enumerate().try_for_each(|(i, (given, meant))| below(path, &format!("[{i}]"), given, meant))
+        }
+        // What is not written again was left out because it says nothing, or is a field that this reader does not know.
+        (Shape::Object(given), Value::Object(meant)) => given
+            .iter()
+            .filter_map(|(name, given)| Some((name, given, meant.get(name)?)))
+            .try_for_each(|(name, given, meant)| below(path, &format!(".{name}"), given, meant)),
+        (Shape::List(_), Value::Object(_)) => Err(format!("a list where an object is meant{here}")),
+        (Shape::List(_), _) => Err(format!("a list where a plain value is meant{here}")),
+        (Shape::Object(_), _) => Err(format!("an object where none is meant{here}")),
+    }
+}
+
+fn below(path: &mut String, step: &str, given: &Shape, meant: &Value) -> Result<(), String> {
+    let length = path.len();
+    path.push_str(step);
+    let result = compare(given, meant, path);
+    path.truncate(length);
+    result
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Plain)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
+        let mut shapes = Vec::new();
+        while let Some(shape) = list.next_element()? {
+            shapes.push(shape);
+        }
+        Ok(Shape::List(shapes))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        let mut shapes = BTreeMap::new();
+        while let Some((name, shape)) = map.next_entry::<String, Shape>()? {
+            if let Some(name) = shapes.contains_key(&name).then_some(&name) {
+                return Err(A::Error::custom(format_args!("duplicate field `{}`", Foreign::new(name, 64))));
+            }
+            shapes.insert(name, shape);
+        }
+        Ok(Shape::Object(shapes))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        a: Option<u8>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        list: Vec<Inner>,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Tagged {
+        Idle,
+        Moving { to: Inner, by: Vec<(String, u8)> },
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Outer {
+        state: Option<Tagged>,
+        #[serde(default)]
+        map: BTreeMap<String, Inner>,
+    }
+
+    #[test]
+    fn what_is_written_as_documented_is_read() {
+        for good in [
+            r#"{"state": null}"#,
+            r#"{"state": {"type": "idle"}, "unknown": [1, {"b": []}]}"#,
+            r#"{"state": {"type": "moving", "to": {"a": 1}, "by": [["x", 1]]}, "map": {"k": {"a": null, "list": [{"a": 1, "list": []}]}}}"#,
+        ] {
+            from_slice::<Outer>(good.as_bytes()).unwrap();
+            from_message::<Outer>(good.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_struct_wherever_it_is() {
+        for (bad, at) in [
+            ("[null, {}]", "a list where an object is meant"),
+            (r#"{"state": ["idle"]}"#, "at .state"),
+            (r#"{"state": {"type": "moving", "to": [1, []], "by": []}}"#, "at .state.to"),
+            (r#"{"state": null, "map": {"k": [1]}}"#, "at .map.k"),
+            (r#"{"state": null, "map": {"k": {"a": 1, "list": [{"a": 1}, [2, []]]}}}"#, "at .map.k.list[1]"),
+        ] {
+            assert!(serde_json::from_str::<Outer>(bad).is_ok(), "serde reads it: {bad}");
+            for refused in [from_slice::<Outer>(bad.as_bytes()), from_message::<Outer>(bad.as_bytes())] {
+                let said = refused.unwrap_err().to_string();
+                assert!(said.contains(at), "{bad}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_there_once_also_in_a_map() {
+        for twice in [
+            r#"{"state": null, "state": null}"#,
+            r#"{"state": null, "map": {"k": {"a": 1}, "k": {"a": 2}}}"#,
+            r#"{"state": null, "x": {"y": 1, "y": 2}}"#,
+        ] {
+            let said = from_slice::<Outer>(twice.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains("duplicate field"), "{twice}: {said}");
+        }
+    }
+
+    #[test]
+    fn fields_say_of_themselves_that_they_are_objects() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Message {
+            #[serde(deserialize_with = "object")]
+            inner: Inner,
+            #[serde(deserialize_with = "unique")]
+            map: BTreeMap<u8, u8>,
+        }
+        let read = |text: &str| from_message::<Message>(text.as_bytes());
+        assert_eq!(read(r#"{"inner": {"a": 1}, "map": {"1": 2}}"#).unwrap().map[&1], 2);
+        assert!(read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object"));
+        assert!(read(r#"{"inner": {"a": 1}, "map": {"1": 2, "1": 3}}"#).unwrap_err().to_string().contains("duplicate"));
+    }
+
+    #[test]
+    fn toml_is_read_as_strictly() {
+        assert!(from_toml::<Outer>("[state]\ntype = \"idle\"\n[map.k]\na = 1\n").is_ok());
+        let said = from_toml::<Outer>("state = [\"idle\"]\n").unwrap_err().to_string();
+        assert!(said.contains("a list where an object is meant at .state"), "{said}");
+    }
+}
