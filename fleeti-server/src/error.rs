@@ -1,6 +1,7 @@
 //! What a service refuses. The one place that knows HTTP status codes.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use fleeti_core::wire::problem::{Code, FieldError, Problem, TYPE_PREFIX};
 
@@ -14,6 +15,7 @@ pub struct AppError {
     errors: Vec<FieldError>,
     retry_after_s: u64,
     ends_connection: bool,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// When a client that met a limit may come again, unless the limit says otherwise; seconds.
@@ -22,7 +24,15 @@ pub const RETRY_AFTER_S: u64 = 5;
 impl AppError {
     /// A refusal with a stable code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: None, errors: vec![], retry_after_s: RETRY_AFTER_S, ends_connection: false }
+        Self {
+            code,
+            detail: detail.into(),
+            hint: None,
+            errors: vec![],
+            retry_after_s: RETRY_AFTER_S,
+            ends_connection: false,
+            headers: vec![],
+        }
     }
     /// What to do about it.
     #[must_use]
@@ -58,6 +68,12 @@ impl AppError {
             hint: self.hint.map(str::to_owned),
             errors: self.errors.clone(),
         }
+    }
+    /// A header that the answer has beside its body, such as `Allow`.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
     /// What to do about it.
     #[must_use]
@@ -108,10 +124,15 @@ impl From<std::io::Error> for AppError {
 impl ResponseError for AppError {
     fn status_code(&self) -> StatusCode {
         match self.code {
+            Code::Malformed => StatusCode::BAD_REQUEST,
             Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Unauthenticated => StatusCode::UNAUTHORIZED,
             Code::Forbidden => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Code::Conflict => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,
@@ -126,6 +147,9 @@ impl ResponseError for AppError {
         let mut response = HttpResponse::build(self.status_code());
         if matches!(self.code, Code::Unavailable | Code::TooMany) {
             response.insert_header((header::RETRY_AFTER, self.retry_after_s));
+        }
+        for (name, value) in &self.headers {
+            response.insert_header((name.clone(), value.clone()));
         }
         if self.ends_connection {
             response.force_close();

@@ -133,8 +133,7 @@ impl Server {
         let (https_address, https) = bind("device port", config.https)?;
         let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
-        let name = config.names.first().map_or("localhost", String::as_str);
-        let signer = config::signer(&config, format!("{}://{name}:{}/pki/{{issuer}}.crl", config.api_tls.scheme(), api_address.port()))?;
+        let signer = config::signer(&config, config.crl_url(https_address))?;
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
         let vault = Vault::load(&db).await?;
@@ -189,6 +188,7 @@ impl Server {
                     .wrap(Condition::new(is_tls, DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT)))
                     .app_data(shared.0.clone())
                     .app_data(shared.1.clone())
+                    .configure(http::open::routes)
                     .into_utoipa_app()
                     .configure(http::api::routes)
                     .into_app()

@@ -29,6 +29,8 @@ const NEEDED: &[Package] = &[
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "moves the server's clock ahead, in tests"),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
+    ("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
+    ("npm", "/usr/bin/npm", "installs its generator and compiler"),
     ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
     ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
     ("g++", "/usr/bin/g++", "compiles libFuzzer"),

@@ -1,51 +1,65 @@
-//! Tools of others that tests judge by, out of the Python registry.
+//! Tools of others that tests judge by, out of the registries of Python and npm.
 
-use crate::{python, target};
-use anyhow::Result;
+use crate::{python, root, run, target};
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// What firmware people read variables with.
-const VIRT_FIRMWARE: &str = "virt-firmware==26.10";
-
-/// Tells tests where the first of them is.
-const VIRT_FW_VARS: &str = "FLEETI_VIRT_FW_VARS";
-
-/// What [`VIRT_FW_VARS`] tells.
-fn virt_fw_vars() -> PathBuf {
-    target().join("tools/virt-firmware/bin/virt-fw-vars")
-}
-
+const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
 /// MQTT clients of others.
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
-
-/// Tells tests which Python has them.
-const MQTT_PYTHON: &str = "FLEETI_MQTT_PYTHON";
-
-/// What [`MQTT_PYTHON`] tells.
-fn mqtt_python() -> PathBuf {
-    target().join("tools/mqtt/bin/python")
-}
+/// Who says whether a document is OpenAPI, and who tries everything that it describes.
+const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
+/// What generates and compiles a client in TypeScript; its lock file names every package with its digest.
+const TYPESCRIPT: &[&str] = &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
 /// What tells tests where all of these are.
-pub fn judges() -> [(&'static str, PathBuf); 2] {
-    [(VIRT_FW_VARS, virt_fw_vars()), (MQTT_PYTHON, mqtt_python())]
+pub fn judges() -> [(&'static str, PathBuf); 4] {
+    let tools = target().join("tools");
+    [
+        ("FLEETI_VIRT_FW_VARS", tools.join("virt-firmware/bin/virt-fw-vars")),
+        ("FLEETI_MQTT_PYTHON", tools.join("mqtt/bin/python")),
+        ("FLEETI_OPENAPI_TOOLS", tools.join("openapi/bin")),
+        ("FLEETI_OPENAPI_TS", tools.join("openapi-ts")),
+    ]
 }
 
 /// Installs them into `target/tools`.
 pub fn install() -> Result<()> {
-    let clients = target().join("tools/mqtt");
-    // The last file of an installation: what was interrupted is done again.
-    let is_done = clients.join("done");
-    if !is_done.exists() {
-        python::environment(&clients)?;
-        python::install("MQTT clients", &clients, MQTT_CLIENTS)?;
-        fs::write(is_done, "")?;
+    of_python("mqtt", MQTT_CLIENTS)?;
+    of_python("virt-firmware", VIRT_FIRMWARE)?;
+    of_python("openapi", OPENAPI)?;
+    typescript()
+}
+
+/// A virtual environment that has exactly these. The list is written last: what was interrupted is done again.
+fn of_python(name: &str, wanted: &[&str]) -> Result<()> {
+    let folder = target().join("tools").join(name);
+    let (installed, wanted_text) = (folder.join("installed"), wanted.join("\n"));
+    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted_text) {
+        return Ok(());
     }
-    let folder = target().join("tools/virt-firmware");
-    if !virt_fw_vars().exists() {
-        python::environment(&folder)?;
-        python::install("virt-firmware", &folder, &[VIRT_FIRMWARE])?;
+    fs::remove_dir_all(&folder).ok();
+    python::environment(&folder)?;
+    python::install(name, &folder, wanted)?;
+    Ok(fs::write(installed, wanted_text)?)
+}
+
+fn typescript() -> Result<()> {
+    let (from, folder) = (root().join("xtask/openapi-ts"), target().join("tools/openapi-ts"));
+    let lock = folder.join("package-lock.json");
+    let is_installed =
+        folder.join("node_modules/.bin/tsc").exists() && fs::read(&lock).ok() == fs::read(from.join("package-lock.json")).ok();
+    fs::create_dir_all(&folder)?;
+    for name in TYPESCRIPT {
+        fs::copy(from.join(name), folder.join(name)).with_context(|| format!("xtask/openapi-ts/{name}"))?;
     }
-    Ok(())
+    if is_installed {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
+    run("install the generator of a TypeScript client", &mut npm)
 }

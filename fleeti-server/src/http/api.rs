@@ -1,21 +1,22 @@
 //! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
 //! handlers and their types, and served at `/api/v1/openapi.json`.
 
-use super::{attestation, audit, recovery, vault, worker};
+use super::extract::Json;
+use super::extract::{self, BodyMax};
+use super::methods::head_as_get;
+use super::{attestation, audit, openapi, recovery, vault, worker};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
 use crate::service::{
-    approvals, boot, boot_proof, builds, commands, devices, enrollment, overview, pairing, releases, revisions, revocation, rollouts,
-    sessions, trust,
+    approvals, boot, boot_proof, builds, commands, devices, enrollment, pairing, releases, revisions, revocation, rollouts, sessions, trust,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, Data, Json, Path, Payload, Query};
-use actix_web::{HttpResponse, Responder, get, post, put};
+use actix_web::web::{self, Data, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse, Responder, get, post, put};
 use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
@@ -43,86 +44,81 @@ type Result<T> = std::result::Result<T, AppError>;
 
 /// The one list of routes.
 pub fn routes(config: &mut ServiceConfig) {
-    let invalid = |detail: String| AppError::new(Code::Invalid, detail);
-    config
-        .app_data(web::JsonConfig::default().limit(JSON_MAX).error_handler(move |e: JsonPayloadError, _| invalid(e.to_string()).into()))
-        .app_data(web::PathConfig::default().error_handler(move |e: PathError, _| invalid(e.to_string()).into()))
-        .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
-        .route("/livez", web::get().to(|| async { "ok\n" }))
-        .route("/healthz", web::get().to(healthz))
-        .route("/readyz", web::get().to(readyz))
-        .route("/pki/{issuer}.crl", web::get().to(revocation_list))
-        .route("/api/v1/openapi.json", web::get().to(super::openapi::serve))
-        .service(
-            utoipa_actix_web::scope("/api/v1")
-                .service(list_devices)
-                .service(get_device)
-                .service(get_certificate)
-                .service(revoke_device)
-                .service(release_hold)
-                .service(forgive_device)
-                .service(change_boot)
-                .service(create_command)
-                .service(get_command)
-                .service(list_fleets)
-                .service(create_enrollment)
-                .service(provision_device)
-                .service(get_record_without_token)
-                .service(enter_code)
-                .service(list_profiles)
-                .service(save_profile)
-                .service(list_revisions)
-                .service(get_revision)
-                .service(list_builds)
-                .service(create_build)
-                .service(get_build)
-                .service(sign_build)
-                .service(get_record)
-                .service(get_signature)
-                .service(request_signature)
-                .service(approve_signature)
-                .service(get_trust)
-                .service(import_bundle)
-                .service(switch_issuer)
-                .service(recovery::list_transitions)
-                .service(recovery::import_transition)
-                .service(recovery::readmit_fleet)
-                .service(list_releases)
-                .service(get_release)
-                .service(publish_release)
-                .service(prove_release)
-                .service(revoke_release)
-                .service(upload_file)
-                .service(list_rollouts)
-                .service(start_rollout)
-                .service(get_rollout)
-                .service(abort_rollout)
-                .service(events)
-                .service(attestation::get_attestation)
-                .service(attestation::get_ear)
-                .service(attestation::get_policy)
-                .service(attestation::set_policy)
-                .service(attestation::challenge)
-                .service(attestation::challenge_fleet)
-                .service(attestation::accept_firmware)
-                .service(attestation::list_manufacturers)
-                .service(attestation::add_manufacturers)
-                .service(attestation::remove_manufacturer)
-                .service(vault::get_recovery_key)
-                .service(vault::show_recovery_key)
-                .service(vault::list_secrets)
-                .service(vault::set_secret)
-                .service(vault::remove_secret)
-                .service(worker::list_workers)
-                .service(worker::add_worker)
-                .service(worker::remove_worker)
-                .service(audit::list_entries)
-                .service(audit::get_proof)
-                .service(audit::get_checkpoint)
-                .service(audit::get_consistency)
-                .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
-                .wrap(from_fn(authenticate)),
-        );
+    config.app_data(BodyMax(JSON_MAX)).app_data(extract::paths()).app_data(extract::queries()).service(
+        utoipa_actix_web::scope("/api/v1")
+            .service(list_devices)
+            .service(get_device)
+            .service(get_certificate)
+            .service(revoke_device)
+            .service(release_hold)
+            .service(forgive_device)
+            .service(change_boot)
+            .service(create_command)
+            .service(get_command)
+            .service(list_fleets)
+            .service(create_enrollment)
+            .service(provision_device)
+            .service(get_record_without_token)
+            .service(enter_code)
+            .service(list_profiles)
+            .service(save_profile)
+            .service(list_revisions)
+            .service(get_revision)
+            .service(list_builds)
+            .service(create_build)
+            .service(get_build)
+            .service(sign_build)
+            .service(get_record)
+            .service(get_signature)
+            .service(request_signature)
+            .service(approve_signature)
+            .service(get_trust)
+            .service(import_bundle)
+            .service(switch_issuer)
+            .service(recovery::list_transitions)
+            .service(recovery::import_transition)
+            .service(recovery::readmit_fleet)
+            .service(list_releases)
+            .service(get_release)
+            .service(publish_release)
+            .service(prove_release)
+            .service(revoke_release)
+            .service(upload_file)
+            .service(list_rollouts)
+            .service(start_rollout)
+            .service(get_rollout)
+            .service(abort_rollout)
+            .service(events)
+            .service(attestation::get_attestation)
+            .service(attestation::get_ear)
+            .service(attestation::get_policy)
+            .service(attestation::set_policy)
+            .service(attestation::challenge)
+            .service(attestation::challenge_fleet)
+            .service(attestation::accept_firmware)
+            .service(attestation::list_manufacturers)
+            .service(attestation::add_manufacturers)
+            .service(attestation::remove_manufacturer)
+            .service(vault::get_recovery_key)
+            .service(vault::show_recovery_key)
+            .service(vault::list_secrets)
+            .service(vault::set_secret)
+            .service(vault::remove_secret)
+            .service(worker::list_workers)
+            .service(worker::add_worker)
+            .service(worker::remove_worker)
+            .service(audit::list_entries)
+            .service(audit::get_proof)
+            .service(audit::get_checkpoint)
+            .service(audit::get_consistency)
+            .default_service(web::to(nothing_here))
+            .wrap(from_fn(authenticate))
+            .wrap(from_fn(head_as_get)),
+    );
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
+    Err(openapi::METHODS.refuse(&request))
 }
 
 async fn authenticate(
@@ -133,28 +129,13 @@ async fn authenticate(
     let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
     let good = matches!((app, given), (Some(app), Some(given)) if sessions::is_admin_token(app, given));
     if !good {
+        if let (Some(app), Some(_)) = (app, given) {
+            sessions::api_refused(app, request.peer_addr().map(|a| a.ip())).await?;
+        }
         let e = AppError::new(Code::Unauthenticated, "a bearer token is needed").hint("send the token of DIR/admin.token");
         return Err(e.into());
     }
     next.call(request).await
-}
-
-/// That devices are served.
-async fn healthz(app: Data<AppRef>) -> Result<&'static str> {
-    overview::healthy(&app).await?;
-    Ok("ok\n")
-}
-
-/// That nothing is missing; else what, in words.
-async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
-    overview::ready(&app).await?;
-    Ok("ok\n")
-}
-
-/// The revocation list of a device intermediate, DER, by the id of its key: no secret, and what every certificate names.
-async fn revocation_list(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
-    let list = trust::revocation_list(&app, &issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
-    Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 
 /// Which intermediates count, which ones sign, and how many devices know.
@@ -187,6 +168,7 @@ struct Page {
     #[serde(default)]
     after: String,
     /// Most devices of the page, 1 to 500; 100 by default.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// Only devices of this fleet.
     fleet: Option<FleetId>,

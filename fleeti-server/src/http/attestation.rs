@@ -1,9 +1,10 @@
 //! What devices prove, and what fleets ask them to prove.
 
+use super::extract::Json;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::{attestation, manufacturers, policy};
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};

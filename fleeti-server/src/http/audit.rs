@@ -1,9 +1,10 @@
 //! The audit log under `/api/v1/audit`: entries, statements and proofs, as whoever checks them needs them.
 
+use super::extract::Json;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::audit;
-use actix_web::web::{Data, Json, Path, Query};
+use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get};
 use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
 use serde::Deserialize;
@@ -20,6 +21,7 @@ pub struct Range {
     #[serde(default)]
     from: u64,
     /// Most entries, 1000 at the most and by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
 }
 
@@ -27,7 +29,7 @@ pub struct Range {
 #[utoipa::path(tag = "audit", params(Range), responses((status = 200, description = "Entries", body = AuditEntries)))]
 #[get("/audit/entries")]
 pub async fn list_entries(app: Data<AppRef>, range: Query<Range>) -> Result<impl Responder> {
-    Ok(Json(audit::entries(&app, range.from, range.limit.unwrap_or(u64::MAX)).await?))
+    Ok(Json(audit::page(&app, range.from, range.limit).await?))
 }
 
 /// The proof that an entry is in the audit log.

@@ -1,7 +1,8 @@
 //! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal for which a TPM stands may be
-//! anonymous; a device gets only the
-//! release that it was granted.
+//! anonymous, and everybody gets the revocation lists; a device gets only the release that it was granted.
 
+use super::extract::{self, BodyMax, Json, Octets};
+use super::methods::{Methods, head_as_get};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::enrollment::Channel;
@@ -11,9 +12,11 @@ use crate::service::{
 };
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev};
+use actix_web::web::{self, Data, Path, Query, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
 use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, ReadmitRequest, RenewRequest};
@@ -31,35 +34,54 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// The one list of routes.
+/// Largest body of JSON.
+const JSON_MAX: usize = 64 * 1024;
+
+/// The one list of routes. HEAD is answered wherever GET is.
 pub fn routes(config: &mut ServiceConfig) {
-    config
-        .app_data(web::JsonConfig::default().limit(64 * 1024).error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
-        .app_data(web::PathConfig::default().error_handler(|e, _| AppError::new(Code::Invalid, e.to_string()).into()))
-        .route("/enroll", web::post().to(enroll))
-        .route("/enroll/tpm", web::post().to(enroll_tpm))
-        .route("/renew", web::post().to(renew))
-        .route("/renew/proved", web::post().to(renew_by_proof))
-        .route("/renew/readmitted", web::post().to(renew_readmitted))
-        .route("/tpm", web::post().to(show_tpm))
-        .route("/tpm/proved", web::post().to(tpm_proved))
-        .service(web::resource("/logs/{sha256}").app_data(web::PayloadConfig::new(LOG_MAX)).route(web::put().to(log)))
-        .route("/pair", web::post().to(pair))
-        .route("/pair/wait", web::post().to(pair_wait))
-        .route("/recovery-key", web::put().to(recovery_key))
-        .route("/secrets", web::post().to(secrets))
-        .route("/desired", web::get().to(desired))
-        .route("/trust-bundle.json", web::get().to(trust_bundle))
-        .route("/transitions.json", web::get().to(transition_list))
-        .route("/log/growth.json", web::get().to(log_growth))
-        .route("/boot/change.json", web::get().to(boot_change))
-        .route("/releases/{line}/{version}/boot.json", web::get().to(boot_signatures))
-        .route("/releases/{line}/{version}/manifest.json", web::get().to(manifest))
-        .route("/releases/{line}/{version}/signatures.json", web::get().to(signatures))
-        .route("/releases/{line}/{version}/proof.json", web::get().to(proof))
-        .route("/releases/{line}/{version}/{file:.*}", web::get().to(artifact))
-        .route("/releases/{line}/{version}/{file:.*}", web::head().to(artifact))
-        .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }));
+    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
+    config.app_data(BodyMax(JSON_MAX)).app_data(extract::paths()).app_data(extract::queries()).service(
+        web::scope("")
+            .service(at("/enroll", &post, web::to(enroll)))
+            .service(at("/enroll/tpm", &post, web::to(enroll_tpm)))
+            .service(at("/renew", &post, web::to(renew)))
+            .service(at("/renew/proved", &post, web::to(renew_by_proof)))
+            .service(at("/renew/readmitted", &post, web::to(renew_readmitted)))
+            .service(at("/tpm", &post, web::to(show_tpm)))
+            .service(at("/tpm/proved", &post, web::to(tpm_proved)))
+            .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
+            .service(at("/pair", &post, web::to(pair)))
+            .service(at("/pair/wait", &post, web::to(pair_wait)))
+            .service(at("/recovery-key", &put, web::to(recovery_key)))
+            .service(at("/secrets", &post, web::to(secrets)))
+            .service(at("/desired", &get, web::to(desired)))
+            .service(at("/trust-bundle.json", &get, web::to(trust_bundle)))
+            .service(at("/transitions.json", &get, web::to(transition_list)))
+            .service(at("/log/growth.json", &get, web::to(log_growth)))
+            .service(at("/boot/change.json", &get, web::to(boot_change)))
+            .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
+            .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
+            .service(at("/releases/{line}/{version}/signatures.json", &get, web::to(signatures)))
+            .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
+            .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
+            .service(at("/pki/{issuer}.crl", &get, web::to(super::open::revocation_list)))
+            .default_service(web::to(nothing_here))
+            .wrap(from_fn(head_as_get)),
+    );
+}
+
+/// A path with its one method.
+fn at(path: &str, method: &Method, route: Route) -> Resource {
+    let methods = Arc::new(Methods::new([(path.to_owned(), vec![method.clone()])]));
+    let refuse = move |request: HttpRequest| {
+        let refused = methods.refuse(&request);
+        async move { Err::<HttpResponse, _>(refused) }
+    };
+    web::resource(path).route(route.method(method.clone())).default_service(web::to(refuse))
+}
+
+async fn nothing_here() -> Result<HttpResponse> {
+    Err(AppError::new(Code::NotFound, "there is nothing here"))
 }
 
 /// A certificate that TLS has verified, by connection, and what was found out about its device.
@@ -174,8 +196,8 @@ async fn tpm_proved(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<T
 }
 
 /// One of firmware's logs, before evidence names it.
-async fn log(app: Data<AppRef>, device: AuthenticatedDevice, path: Path<String>, body: web::Bytes) -> Result<impl Responder> {
-    attestation::keep_log(&app, &device.id, &path, &body).await?;
+async fn log(app: Data<AppRef>, device: AuthenticatedDevice, path: Path<String>, body: Octets) -> Result<impl Responder> {
+    attestation::keep_log(&app, &device.id, &path, &body.0).await?;
     Ok(HttpResponse::NoContent())
 }
 
@@ -281,5 +303,6 @@ async fn artifact(
 ) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
     let name = granted(&device, &line, &version)?;
-    Ok(super::file_body::respond(&app, (device.id, device.key_sha256), releases::file(&app, &name, &file).await?, &request)?)
+    let file = releases::file(&app, &name, &file).await?;
+    super::file_body::respond(&app, (device.id, device.key_sha256), &file, &request)
 }

@@ -1,48 +1,78 @@
 //! A file on its way to a device: read in small pieces, and broken off when its device is revoked or its key replaced.
 
+use super::range::{self, Range};
 use crate::app::AppRef;
+use crate::error::AppError;
 use actix_files::NamedFile;
-use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
-use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::{self, ETag, EntityTag, Header, HeaderValue, IfMatch, IfNoneMatch};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_core::id::DeviceId;
-use std::os::unix::fs::FileExt;
+use fleeti_core::wire::problem::Code;
+use std::fs::Metadata;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
-/// The answer to a request for a file. Its headers are those of `actix-files`: ETag, Range, conditions.
+/// The answer to a request for a file: the whole, or the part that is asked for (RFC 9110, 13 and 14).
 ///
 /// # Errors
-/// I/O.
-pub fn respond(
-    app: &AppRef,
-    (device, key_sha256): (DeviceId, String),
-    file: NamedFile,
-    request: &HttpRequest,
-) -> std::io::Result<HttpResponse> {
-    let content = Arc::new(file.file().try_clone()?);
-    let response = file.use_last_modified(false).disable_content_disposition().into_response(request);
-    let app = Arc::clone(app);
-    let is_head = request.method() == Method::HEAD;
-    Ok(response.map_body(|head, body| match body.size() {
-        // Only its size: a body that is not sent is read all the same.
-        BodySize::Sized(size) if is_head => BoxBody::new(SizedStream::new(size, futures::stream::empty::<std::io::Result<Bytes>>())),
-        BodySize::Sized(size) if size > 0 => {
-            let at = first_byte(head.headers().get(header::CONTENT_RANGE));
-            BoxBody::new(FileBody { app, device, key_sha256, content, at, end: at + size, reading: None })
-        }
-        _ => body,
-    }))
+/// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
+pub fn respond(app: &AppRef, (device, key_sha256): (DeviceId, String), file: &NamedFile, request: &HttpRequest) -> Result<HttpResponse, AppError> {
+    let (size, etag) = (file.metadata().len(), etag(file.metadata()));
+    if let Ok(IfMatch::Items(wanted)) = IfMatch::parse(request)
+        && request.headers().contains_key(header::IF_MATCH)
+        && !wanted.iter().any(|tag| tag.strong_eq(&etag))
+    {
+        return Err(AppError::new(Code::PreconditionFailed, "the file is another one by now"));
+    }
+    let unchanged = match IfNoneMatch::parse(request) {
+        _ if !request.headers().contains_key(header::IF_NONE_MATCH) => false,
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(known)) => known.iter().any(|tag| tag.weak_eq(&etag)),
+        Err(_) => false,
+    };
+    if unchanged {
+        return Ok(HttpResponse::NotModified().insert_header(ETag(etag)).finish());
+    }
+    let part = match asked(request, &etag).map_or(Range::Whole, |ranges| range::of(ranges, size)) {
+        Range::Whole => None,
+        Range::Part(part) => Some(part),
+        Range::Unsatisfiable => return Err(unsatisfiable(size)),
+    };
+    let mut response = HttpResponse::Ok();
+    if let Some(part) = &part {
+        response.status(StatusCode::PARTIAL_CONTENT);
+        response.insert_header((header::CONTENT_RANGE, format!("bytes {}-{}/{size}", part.start, part.end - 1)));
+    }
+    response.insert_header((header::ACCEPT_RANGES, "bytes")).insert_header(ETag(etag)).content_type(file.content_type().as_ref());
+    let bytes = part.unwrap_or(0..size);
+    let (app, content) = (Arc::clone(app), Arc::new(file.file().try_clone()?));
+    Ok(response.body(FileBody { app, device, key_sha256, content, at: bytes.start, end: bytes.end, reading: None }))
 }
 
-/// Where a part begins, as in `bytes 100-199/300`.
-fn first_byte(content_range: Option<&HeaderValue>) -> u64 {
-    let text = content_range.and_then(|v| v.to_str().ok()?.strip_prefix("bytes "));
-    text.and_then(|t| t.split('-').next()?.parse().ok()).unwrap_or(0)
+/// What `Range` asks for, where it counts: a condition (`If-Range`) holds for this very file, and never for a date, for none is
+/// given (RFC 9110, 13.1.5).
+fn asked<'a>(request: &'a HttpRequest, etag: &EntityTag) -> Option<&'a str> {
+    let text = |name| request.headers().get(name).map(|v: &HeaderValue| v.to_str().unwrap_or_default());
+    let holds = text(header::IF_RANGE).is_none_or(|tag| tag.trim().parse::<EntityTag>().is_ok_and(|tag| tag.strong_eq(etag)));
+    text(header::RANGE).filter(|_| holds && *request.method() == Method::GET)
+}
+
+fn unsatisfiable(size: u64) -> AppError {
+    let content_range = HeaderValue::from_str(&format!("bytes */{size}")).unwrap_or(HeaderValue::from_static("bytes */*"));
+    AppError::new(Code::RangeNotSatisfiable, format!("the file has {size} bytes, and none of them is in the range"))
+        .header(header::CONTENT_RANGE, content_range)
+}
+
+/// Another one for every file and every change of it.
+fn etag(metadata: &Metadata) -> EntityTag {
+    let (inode, size, s, ns) = (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    EntityTag::new_strong(format!("{inode:x}:{size:x}:{s:x}:{ns:x}"))
 }
 
 /// Bytes that are read at once.

@@ -1,11 +1,16 @@
-//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers. Handlers extract, call one service, map.
+//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers. Handlers extract ([`extract`]), call one
+//! service, map.
 
 pub mod api;
 pub mod attestation;
 pub mod audit;
 pub mod device;
+pub mod extract;
 mod file_body;
+mod methods;
+pub mod open;
 pub mod openapi;
+mod range;
 mod recovery;
 mod vault;
 pub mod worker;

@@ -1,14 +1,77 @@
-//! The OpenAPI document, made of the handlers of [`super::api`].
+//! The OpenAPI document, made of the handlers of [`super::api`] and [`super::open`]; and what they do not say themselves: parts of
+//! paths, and how each is refused.
 
-use actix_web::HttpResponse;
+use super::methods::Methods;
+use actix_web::http::{Method, StatusCode};
+use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName};
 use fleeti_core::wire::problem::Problem;
 use std::sync::LazyLock;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
+};
+use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 use utoipa_actix_web::AppExt;
 
+/// The methods of each path of the API, and of what everybody may read.
+pub static METHODS: LazyLock<Methods> = LazyLock::new(|| {
+    Methods::new(document().paths.paths.into_iter().map(|(path, mut item)| {
+        let methods = operations(&mut item).into_iter().map(|(method, _)| method).collect();
+        // The only part of a path that has more than one segment.
+        (path.replace("/files/{path}", "/files/{path:.*}"), methods)
+    }))
+});
+
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_pretty_json().unwrap_or_default());
+
+/// The document as it is served.
+#[must_use]
+pub fn text() -> &'static str {
+    &DOCUMENT
+}
+
+/// How operations are refused, beside what every one has in common with those of its form (see `refusals`).
+const REFUSED: &[(&str, &[u16])] = &[
+    ("abort_rollout", &[404, 409]),
+    ("accept_firmware", &[404, 409]),
+    ("approve_signature", &[404, 409]),
+    ("challenge", &[404, 409]),
+    ("change_boot", &[404, 409]),
+    ("create_command", &[404, 409]),
+    ("enter_code", &[404]),
+    ("get_attestation", &[404]),
+    ("get_build", &[404]),
+    ("get_certificate", &[404]),
+    ("get_command", &[404]),
+    ("get_device", &[404]),
+    ("get_ear", &[404]),
+    ("get_proof", &[404]),
+    ("get_record", &[404, 409]),
+    ("get_recovery_key", &[404]),
+    ("get_release", &[404]),
+    ("get_revision", &[404]),
+    ("get_rollout", &[404]),
+    ("get_signature", &[404]),
+    ("forgive_device", &[404]),
+    ("import_bundle", &[409]),
+    ("prove_release", &[404]),
+    ("provision_device", &[404]),
+    ("publish_release", &[404]),
+    ("release_hold", &[404, 409]),
+    ("remove_secret", &[404]),
+    ("request_signature", &[404, 409]),
+    ("revocation_list", &[404]),
+    ("revoke_device", &[404]),
+    ("revoke_release", &[404]),
+    ("set_secret", &[409]),
+    ("show_recovery_key", &[404]),
+    ("sign_build", &[404, 409]),
+    ("start_rollout", &[404, 409]),
+    ("switch_issuer", &[404, 409]),
+    ("upload_file", &[409, 413]),
+];
 
 /// The document: OpenAPI 3.1.
 #[must_use]
@@ -32,19 +95,84 @@ pub fn document() -> OpenApi {
         .security(Some([SecurityRequirement::new("administrator", Vec::<String>::new())]))
         .build();
     let (_, mut document) = actix_web::App::new().into_utoipa_app().openapi(start).configure(super::api::routes).split_for_parts();
-    let problem = ResponseBuilder::new()
-        .description("A problem")
-        .content("application/problem+json", ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build())
-        .build();
-    for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.put, &mut item.post].into_iter().flatten() {
-            operation.responses.responses.insert("default".to_owned(), problem.clone().into());
+    document.merge(super::open::Documented::openapi());
+    for (path, item) in &mut document.paths.paths {
+        for (_, operation) in operations(item) {
+            let mut parameters: Vec<_> = operation.parameters.take().unwrap_or_default();
+            parameters.retain(|p| !matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Path));
+            let of_path = path.split('{').skip(1).filter_map(|rest| rest.split(['}', ':']).next()).map(part);
+            let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
+            let refused = refusals(operation, &parameters);
+            operation.parameters = Some(parameters).filter(|p| !p.is_empty());
+            operation.responses.responses.extend(refused);
         }
     }
     document
 }
 
-/// `GET /api/v1/openapi.json`: what the API is is no secret.
-pub async fn serve() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
+fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
+    let all =
+        [(Method::GET, &mut item.get), (Method::PUT, &mut item.put), (Method::POST, &mut item.post), (Method::DELETE, &mut item.delete)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+/// A part of a path, by its name.
+fn part(name: &str) -> Parameter {
+    let text = |max: usize, pattern: &str| -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(max)).pattern(Some(pattern)).into()
+    };
+    let number = |format, minimum: u32| -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(format))).minimum(Some(minimum)).into()
+    };
+    let (description, schema) = match name {
+        "device" => ("The id of a device", DeviceId::schema()),
+        "fleet" => ("The name of a fleet", FleetId::schema()),
+        "line" => ("The name of a profile", Line::schema()),
+        "release" => ("The name of a release, as in `kiosk@2`", ReleaseName::schema()),
+        "name" => ("The name of a secret", SecretName::schema()),
+        "number" => ("A number", number(KnownFormat::Int64, 0)),
+        "path" => ("The path of a file within the release, slashes included", text(256, "^[A-Za-z0-9._/-]+$")),
+        "issuer" => ("The id of an intermediate's key, hexadecimal", text(64, "^[0-9a-f]+$")),
+        // What the server has made itself.
+        _ => ("An id", text(64, "^[a-z0-9-]+$")),
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
+
+/// The problems that an operation answers with.
+fn refusals(operation: &Operation, parameters: &[RefOr<Parameter>]) -> Vec<(String, RefOr<Response>)> {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let mut statuses: Vec<u16> = REFUSED.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, statuses)| statuses).to_vec();
+    // Where nothing is asked for, nothing is read that could fail.
+    let is_open = operation.security.as_ref().is_some_and(|s| s.iter().all(|r| *r == SecurityRequirement::default()));
+    if !is_open {
+        statuses.extend([401, 500, 503]);
+    }
+    if operation.request_body.as_ref().is_some_and(|b| matches!(b, RefOr::T(b) if b.content.contains_key("application/json"))) {
+        statuses.extend([400, 413, 415, 422]);
+    }
+    // What the server has made itself has no form that could be wrong: there is no such thing.
+    let is_free = |name: &str| ["build", "command", "rollout", "issuer"].contains(&name);
+    if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
+        statuses.push(422);
+    }
+    if ["readyz", "healthz"].contains(&id) {
+        statuses.push(503);
+    }
+    statuses.iter().map(|status| (status.to_string(), RefOr::T(problem(*status)))).collect()
+}
+
+fn problem(status: u16) -> Response {
+    let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Refused");
+    let schema = Ref::from_schema_name("Problem");
+    ResponseBuilder::new()
+        .description(reason)
+        .content("application/problem+json", ContentBuilder::new().schema(Some(schema)).build())
+        .build()
 }

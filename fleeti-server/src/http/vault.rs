@@ -1,9 +1,10 @@
 //! Secrets of fleets, and recovery keys of devices.
 
+use super::extract::Json;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::vault;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus, SetSecret, ShowRecoveryKey, ShownRecoveryKey};

@@ -141,6 +141,18 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
     }
 }
 
+/// A page of entries, as many as there may be unless less are asked for.
+///
+/// # Errors
+/// [`Code::Invalid`] for a limit that is none; when the signer does not answer.
+pub async fn page(app: &App, from: u64, limit: Option<u64>) -> Result<AuditEntries, AppError> {
+    let limit = limit.unwrap_or(ENTRIES_MAX);
+    if !(1..=ENTRIES_MAX).contains(&limit) {
+        return Err(AppError::new(Code::Invalid, format!("limit is {limit}, 1 to {ENTRIES_MAX} are allowed")));
+    }
+    entries(app, from, limit).await
+}
+
 /// A part of the log, with what its last statement says.
 pub struct Excerpt {
     /// Entries of the whole log.
@@ -168,9 +180,10 @@ pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excer
 /// An entry, with the proof that it is in the log.
 ///
 /// # Errors
-/// When there is no such entry, or the signer does not answer.
+/// [`Code::NotFound`]; when the signer does not answer.
 pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
-    match signing::ask(&app.signer, Request::Prove { number }).await? {
+    let missing = |e: AppError| if e.code() == Code::Conflict { AppError::not_found("audit entry", &number.to_string()) } else { e };
+    match signing::ask(&app.signer, Request::Prove { number }).await.map_err(missing)? {
         Response::Proof { proof } => Ok(proof),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -179,9 +192,11 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
 /// The proof that the log only grew.
 ///
 /// # Errors
-/// When the log never had so many entries, or the signer does not answer.
+/// [`Code::Invalid`] when the log never had so many entries; when the signer does not answer.
 pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
-    match signing::ask(&app.signer, Request::Consistency { old, new }).await? {
+    let invalid =
+        |e: AppError| if e.code() == Code::Conflict { AppError::new(Code::Invalid, format!("old {old}, new {new}: {e}")) } else { e };
+    match signing::ask(&app.signer, Request::Consistency { old, new }).await.map_err(invalid)? {
         Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }

@@ -1,0 +1,74 @@
+//! What everybody may read on the port of the API, without a token.
+
+use super::methods::head_as_get;
+use super::openapi;
+use crate::app::AppRef;
+use crate::error::AppError;
+use crate::service::{overview, trust};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Responder, Route};
+use utoipa::OpenApi;
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// These routes, for the document of the API.
+#[derive(OpenApi)]
+#[openapi(paths(livez, healthz, readyz, revocation_list, document))]
+pub struct Documented;
+
+/// The one list of these routes; before those of the API, whose scope has one of them.
+pub fn routes(config: &mut ServiceConfig) {
+    let mut serve = |path: &str, route: Route| {
+        config.service(web::resource(path).route(route).default_service(web::to(nothing_here)).wrap(from_fn(head_as_get)));
+    };
+    serve("/livez", web::get().to(livez));
+    serve("/healthz", web::get().to(healthz));
+    serve("/readyz", web::get().to(readyz));
+    serve("/pki/{issuer}.crl", web::get().to(revocation_list));
+    serve("/api/v1/openapi.json", web::get().to(document));
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
+    Err(openapi::METHODS.refuse(&request))
+}
+
+/// Whether the server runs.
+#[utoipa::path(get, path = "/livez", tag = "server", security(()), responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether devices are served.
+#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, description = "They are", body = String, content_type = "text/plain")))]
+async fn healthz(app: Data<AppRef>) -> Result<&'static str> {
+    overview::healthy(&app).await?;
+    Ok("ok\n")
+}
+
+/// Whether nothing is missing; else what, in words.
+#[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
+    overview::ready(&app).await?;
+    Ok("ok\n")
+}
+
+/// The revocation list of an intermediate that certifies devices, DER (RFC 5280), by the id of its key: what every certificate
+/// names.
+#[utoipa::path(
+    get,
+    path = "/pki/{issuer}.crl",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The list", body = Vec<u8>, content_type = "application/pkix-crl"))
+)]
+pub(super) async fn revocation_list(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
+    let list = trust::revocation_list(&app, &issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
+    Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
+}
+
+/// This document: what the API is, is no secret.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")))]
+async fn document() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(openapi::text())
+}

@@ -1,0 +1,436 @@
+//! The OpenAPI document against the server: every operation does its work, every error that is documented can be had, and none
+//! that is not. A new operation without a row fails.
+
+use crate::approvals::office;
+use crate::rollout::{make_release, publish_release, release_key};
+use crate::world::World;
+use fleeti_core::wire::problem::Problem;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An operation of the document.
+struct Operation {
+    id: String,
+    method: Method,
+    path: String,
+    node: Value,
+}
+
+impl Operation {
+    fn all() -> Vec<Self> {
+        let document: Value = serde_json::from_str(fleeti_server::http::openapi::text()).unwrap();
+        let mut all = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, node) in item.as_object().unwrap() {
+                let method = method.to_uppercase().parse().unwrap();
+                all.push(Self { id: node["operationId"].as_str().unwrap().to_owned(), method, path: path.clone(), node: node.clone() });
+            }
+        }
+        all
+    }
+    fn statuses(&self) -> BTreeSet<u16> {
+        self.node["responses"].as_object().unwrap().keys().map(|s| s.parse().unwrap()).collect()
+    }
+    fn takes_json(&self) -> bool {
+        self.node["requestBody"]["content"]["application/json"].is_object()
+    }
+    fn is_open(&self) -> bool {
+        self.node["security"] == json!([{}])
+    }
+    /// The path with these values, or with one that no type of it allows.
+    fn with(&self, values: &BTreeMap<&str, String>) -> String {
+        values.iter().fold(self.path.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+    }
+}
+
+/// Operation, what of the path is another one than usual, body, and what comes of it. In their order.
+type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Value>, u16);
+
+/// What every operation does, and how it is refused by the state of things.
+fn rows() -> Vec<Row> {
+    let profile = json!({"schema": 1, "name": "kiosk", "architecture": "x86_64", "users": [{"name": "alice", "ssh_keys": []}]});
+    let other = json!({"schema": 1, "name": "gate", "architecture": "x86_64", "release_log": {"optional": true, "age_days_max": 3}});
+    let policy = json!({"update": "verified_boot", "success": null, "secrets": null,
+        "firmware": {"type": "known", "registers": [["0".repeat(64), "1".repeat(64)]]}});
+    let order = json!({"order": {"type": "report"}, "valid_s": 60});
+    let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
+    let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
+    let signed = json!({"key_id": "0".repeat(16), "signature": "AA=="});
+    vec![
+        ("livez", &[], None, 200),
+        ("readyz", &[], None, 200),
+        ("document", &[], None, 200),
+        ("revocation_list", &[], None, 200),
+        ("revocation_list", &[("issuer", "00")], None, 404),
+        ("list_devices", &[], None, 200),
+        ("get_device", &[], None, 200),
+        ("get_certificate", &[], None, 200),
+        ("list_fleets", &[], None, 200),
+        ("create_enrollment", &[], Some(json!({"valid_s": 60})), 201),
+        ("get_record_without_token", &[], None, 200),
+        ("enter_code", &[], Some(json!({"code": "BBBB-BBBB", "fleet": "demo"})), 404),
+        ("enter_code", &[], Some(json!({"code": "{code}", "fleet": "demo"})), 201),
+        ("provision_device", &[], Some(json!({"valid_s": 60, "release": null, "ek_sha256": null, "fleet_keys": false})), 201),
+        ("provision_device", &[], Some(json!({"valid_s": 60, "release": "nothing@9"})), 404),
+        ("save_profile", &[], Some(profile), 201),
+        ("save_profile", &[], Some(other.clone()), 201),
+        ("list_profiles", &[], None, 200),
+        ("list_revisions", &[], None, 200),
+        ("get_revision", &[("number", "1")], None, 200),
+        ("create_build", &[], Some(json!({"profile": other, "version": "7"})), 201),
+        ("list_builds", &[], None, 200),
+        ("get_build", &[], None, 200),
+        ("get_record", &[], None, 200),
+        ("get_record", &[("build", "{unbuilt}")], None, 409),
+        ("get_signature", &[], None, 200),
+        ("approve_signature", &[], Some(signed.clone()), 409),
+        ("request_signature", &[], Some(json!({"intent": "{}", "by": signed})), 422),
+        ("request_signature", &[("build", "{unbuilt}")], Some(json!({"intent": "{}", "by": signed})), 409),
+        ("request_signature", &[], Some(json!("{intent}")), 201),
+        ("approve_signature", &[], Some(json!("{approval}")), 201),
+        ("sign_build", &[], None, 409),
+        ("get_trust", &[], None, 200),
+        ("import_bundle", &[], Some(bundle), 422),
+        ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "00", "anyway": false})), 404),
+        ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "{issuer-sha256}", "anyway": true})), 200),
+        ("list_releases", &[], None, 200),
+        ("get_release", &[], None, 200),
+        ("upload_file", &[], None, 409),
+        ("upload_file", &[("release", "new@1")], None, 204),
+        ("publish_release", &[], None, 200),
+        ("prove_release", &[], Some(json!({"proof": "{}", "signatures": [["k", "AA=="]]})), 422),
+        ("set_secret", &[], Some(json!({"value": "c2VjcmV0"})), 200),
+        ("list_secrets", &[], None, 200),
+        ("remove_secret", &[], None, 200),
+        ("get_attestation", &[], None, 200),
+        ("get_policy", &[], None, 200),
+        ("set_policy", &[("fleet", "spare")], Some(policy), 200),
+        ("challenge", &[], None, 409),
+        ("challenge_fleet", &[], None, 202),
+        ("accept_firmware", &[], None, 404),
+        ("show_recovery_key", &[], Some(json!({"reason": "because", "previous": false})), 200),
+        ("get_recovery_key", &[], None, 200),
+        ("create_command", &[], Some(order.clone()), 201),
+        ("get_command", &[], None, 200),
+        ("forgive_device", &[], Some(json!({"version": "2"})), 200),
+        ("change_boot", &[], Some(json!({"order": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false})), 409),
+        ("start_rollout", &[], rollout("nothing@9"), 404),
+        ("start_rollout", &[], rollout("kiosk@1"), 201),
+        ("start_rollout", &[], rollout("kiosk@1"), 409),
+        ("list_rollouts", &[], None, 200),
+        ("get_rollout", &[], None, 200),
+        ("abort_rollout", &[], None, 200),
+        ("abort_rollout", &[], None, 409),
+        ("revoke_release", &[], None, 200),
+        ("revoke_device", &[], Some(json!({"reason": "certificate_hold"})), 200),
+        ("release_hold", &[], None, 200),
+        ("release_hold", &[], None, 409),
+        ("list_entries", &[], None, 200),
+        ("get_proof", &[], None, 200),
+        ("get_checkpoint", &[], None, 200),
+        ("get_consistency", &[], None, 200),
+        ("events", &[], None, 200),
+    ]
+}
+
+/// A server with a device, a release, builds, and everything else that the rows name.
+struct Office {
+    world: World,
+    token: String,
+    http: reqwest::Client,
+    /// What stands for `{NAME}` in paths and bodies.
+    values: BTreeMap<&'static str, String>,
+    /// Bodies that are JSON already.
+    bodies: BTreeMap<&'static str, Value>,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let (world, people) = office(2).await;
+        let device = world.enroll().await;
+        let kept =
+            world.https((*device.tls).clone()).put(world.url("/recovery-key")).json(&json!({"key": "abc-def"})).send().await.unwrap();
+        assert!(kept.status().is_success());
+        publish_release(&world, "kiosk@1").await;
+        let trust = world.client.trust().await.unwrap();
+        let issuer = trust.intermediates.iter().find(|i| i.purpose == "device").unwrap();
+        let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
+        let intent = crate::approvals::intent(&world, &people[0]).await;
+        let approval = fleeti_pki::approval::Word::Approve.sign(&intent, &people[1]).unwrap();
+        let bodies = BTreeMap::from([
+            ("{intent}", serde_json::to_value(crate::approvals::request(&intent, &people[0])).unwrap()),
+            ("{approval}", serde_json::to_value(approval).unwrap()),
+        ]);
+        let values = [
+            ("device", device.id.to_string()),
+            ("fleet", "demo".into()),
+            ("line", "kiosk".into()),
+            ("release", "kiosk@1".into()),
+            ("build", "build-a".into()),
+            ("name", "wifi".into()),
+            ("number", "0".into()),
+            ("path", "manifest.json".into()),
+            ("issuer", key_id),
+            ("issuer-sha256", issuer.certificate_sha256.clone()),
+        ];
+        let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap().trim().to_owned();
+        Self { world, token, http: reqwest::Client::new(), values: values.into(), bodies }
+    }
+
+    fn request(&self, operation: &Operation, path: &str) -> reqwest::RequestBuilder {
+        let query = match operation.id.as_str() {
+            "get_consistency" => "?old=1&new=2",
+            _ => "",
+        };
+        self.http.request(operation.method.clone(), format!("http://{}{path}{query}", self.world.server.addresses.api))
+    }
+
+    /// A body with its names replaced.
+    async fn body(&self, body: &Value) -> Value {
+        if let Some(whole) = body.as_str().and_then(|name| self.bodies.get(name)) {
+            return whole.clone();
+        }
+        let mut text = body.to_string().replace("{issuer-sha256}", &self.values["issuer-sha256"]);
+        if text.contains("{code}") {
+            let key = fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
+            let request = json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap(), "running": "kiosk@1"});
+            let pair = self.world.https(self.world.anonymous()).post(self.world.url("/pair")).json(&request);
+            let answer: Value = pair.send().await.unwrap().json().await.unwrap();
+            text = text.replace("{code}", answer["code"].as_str().unwrap());
+        }
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn run(&mut self, operation: &Operation, (id, other, body, status): &Row) -> Result<(), String> {
+        let mut values = self.values.clone();
+        values.extend(other.iter().map(|(name, value)| (*name, value.trim_matches(['{', '}']).to_owned())));
+        if let Some(value) = other.iter().find_map(|(_, v)| self.values.get(v.trim_matches(['{', '}']))) {
+            values.insert("build", value.clone());
+        }
+        let mut request = self.request(operation, &operation.with(&values)).bearer_auth(&self.token);
+        let sent = match body {
+            Some(body) => Some(self.body(body).await),
+            None => None,
+        };
+        if let Some(body) = &sent {
+            request = request.json(body);
+        } else if *id == "upload_file" {
+            request = request.body("{}");
+        }
+        let response = request.send().await.unwrap();
+        let (found, kind) = (response.status().as_u16(), media_type(&response));
+        if *id == "events" {
+            return (found == *status).then_some(()).ok_or(format!("{id}: {found}"));
+        }
+        let text = response.bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
+        if found != *status {
+            return Err(format!("{id} {other:?} {sent:?}: {found} instead of {status}: {}", String::from_utf8_lossy(&text)));
+        }
+        let documented = &operation.node["responses"][status.to_string()];
+        let types: Vec<_> = documented["content"].as_object().map(|c| c.keys().cloned().collect()).unwrap_or_default();
+        if documented.is_null() || (types.is_empty() != kind.is_empty()) || (!types.is_empty() && !types.contains(&kind)) {
+            return Err(format!("{id}: {status} of {kind:?}, documented is {types:?}"));
+        }
+        for (of, name) in [("create_build", "unbuilt"), ("create_command", "command"), ("start_rollout", "rollout")] {
+            if of == *id && *status == 201 {
+                self.values.insert(name, answer["id"].as_str().unwrap().to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn media_type(response: &reqwest::Response) -> String {
+    let text = response.headers().get("content-type").map_or("", |v| v.to_str().unwrap());
+    text.split(';').next().unwrap().to_owned()
+}
+
+/// What is refused by the form of a request alone, of every operation that documents it.
+async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<StatusCode> {
+    let path = operation.with(&office.values);
+    let signed = |path: &str| office.request(operation, path).bearer_auth(&office.token);
+    let json = |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
+    let request = match status {
+        401 => office.request(operation, &path),
+        400 => json("{"),
+        415 => signed(&path).header("content-type", "text/plain").body("{}"),
+        413 if operation.takes_json() => signed(&path).header("content-type", "application/json").body(vec![b' '; (2 << 20) + 1]),
+        413 => signed(&path.replace("kiosk@1", "kiosk@9")).body(vec![b' '; (2 << 20) + 1]),
+        422 if operation.takes_json() => json("[]"),
+        422 if operation.id == "upload_file" => signed(&path.replace("manifest.json", "nothing")),
+        422 if operation.path.contains('{') => {
+            let odd = operation.path.split('/').map(|part| if part.starts_with('{') { "%20" } else { part }).collect::<Vec<_>>().join("/");
+            signed(&odd)
+        }
+        422 => signed(&format!("{path}?limit=-1&old=x")),
+        404 => {
+            let unknown =
+                [("device", "dev-nobody"), ("build", "nothing"), ("command", "nothing"), ("rollout", "nothing"), ("name", "none")];
+            let mut values = office.values.clone();
+            values.extend(unknown.map(|(name, value)| (name, value.to_owned())));
+            values.extend([("release", "nothing@9".to_owned()), ("number", "4000000000".to_owned())]);
+            let request = signed(&operation.with(&values));
+            match rows().into_iter().find(|(id, .., body, status)| *id == operation.id && *status < 300 && body.is_some()) {
+                Some((.., Some(body), _)) => request.json(&office.body(&body).await),
+                _ => request,
+            }
+        }
+        _ => return None,
+    };
+    let response = request.send().await.unwrap();
+    let found = response.status();
+    if found == status {
+        let problem: Problem = response.json().await.unwrap();
+        assert_eq!(problem.status, status, "{}", operation.id);
+    }
+    Some(found)
+}
+
+#[actix_web::test]
+async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_other_way() {
+    let operations = Operation::all();
+    let (mut office, mut wrong) = (Office::open().await, Vec::new());
+    let mut had: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    for row in rows() {
+        let operation = operations.iter().find(|o| o.id == row.0).unwrap_or_else(|| panic!("there is no operation {}", row.0));
+        had.entry(operation.id.clone()).or_default().insert(row.3);
+        if let Err(why) = office.run(operation, &row).await {
+            wrong.push(why);
+        }
+    }
+    // A mailbox and a fleet's secrets are full, in the end.
+    for operation in &operations {
+        let seen = had.entry(operation.id.clone()).or_default();
+        let succeeds = operation.statuses().into_iter().find(|s| *s < 300).unwrap();
+        if !seen.contains(&succeeds) && !ELSEWHERE.contains(&(&operation.id, succeeds)) {
+            wrong.push(format!("{} has no row that succeeds", operation.id));
+        }
+        for status in operation.statuses().into_iter().filter(|s| ![500, 503].contains(s)) {
+            let is_elsewhere = ELSEWHERE.contains(&(&operation.id, status));
+            if is_elsewhere || seen.contains(&status) {
+                continue;
+            }
+            match by_form(&office, operation, status).await {
+                Some(found) if found == status => {}
+                found => wrong.push(format!("{} documents {status}, and gave {found:?}", operation.id)),
+            }
+        }
+        // And none that is not documented.
+        for status in [400, 401, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s)) {
+            if operation.id != "events" && by_form(&office, operation, status).await == StatusCode::from_u16(status).ok() {
+                wrong.push(format!("{} gives {status}, and does not document it", operation.id));
+            }
+        }
+        let documented = operation.statuses();
+        wrong
+            .extend(seen.iter().filter(|s| !documented.contains(s)).map(|s| format!("{} gave {s}, which is not documented", operation.id)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What other tests have shown, because it takes more than a request: a ceremony, a TPM, a mailbox or a fleet that is full.
+const ELSEWHERE: &[(&str, u16)] = &[
+    ("import_bundle", 201),
+    ("import_bundle", 409),
+    ("accept_firmware", 200),
+    ("accept_firmware", 409),
+    ("challenge", 202),
+    ("change_boot", 200),
+    ("get_ear", 200),
+    ("prove_release", 200),
+    ("sign_build", 202),
+    ("switch_issuer", 409),
+    ("create_command", 409),
+    ("set_secret", 409),
+];
+
+#[actix_web::test]
+async fn no_body_is_read_from_a_list_where_an_object_is_meant() {
+    let operations = Operation::all();
+    let office = Office::open().await;
+    let (mut bodies, mut tried) = (BTreeSet::new(), 0);
+    for (id, _, body, _) in rows() {
+        let Some(body) = body else { continue };
+        bodies.insert(id);
+        let operation = operations.iter().find(|o| o.id == id).unwrap();
+        let body = office.body(&body).await;
+        for listed in with_one_object_as_a_list(&body) {
+            let path = operation.with(&office.values).replace("{command}", "x").replace("{rollout}", "x");
+            let response = office.request(operation, &path).bearer_auth(&office.token).json(&listed).send().await.unwrap();
+            assert_eq!(response.status(), 422, "{id}: {listed} is taken for {body}");
+            tried += 1;
+        }
+        // And nothing that is not described.
+        let mut more = body.clone();
+        more["unknown"] = json!([1]);
+        let response = office.request(operation, &operation.with(&office.values)).bearer_auth(&office.token).json(&more).send().await;
+        assert_eq!(response.unwrap().status(), 422, "{id} takes a field that nobody knows");
+    }
+    let documented: BTreeSet<_> = operations.iter().filter(|o| o.takes_json()).map(|o| o.id.as_str()).collect();
+    assert_eq!(documented, bodies, "left: what takes JSON; right: what has a row with a body");
+    assert!(tried >= 30, "{tried}");
+}
+
+/// The same value as often as there are objects in it, each time with another one written as the list of its values.
+fn with_one_object_as_a_list(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Object(map) => {
+            let mut all = vec![Value::Array(map.values().cloned().collect())];
+            for (name, inner) in map {
+                all.extend(with_one_object_as_a_list(inner).into_iter().map(|changed| {
+                    let mut copy = map.clone();
+                    copy.insert(name.clone(), changed);
+                    Value::Object(copy)
+                }));
+            }
+            all
+        }
+        Value::Array(list) => (0..list.len())
+            .flat_map(|i| {
+                with_one_object_as_a_list(&list[i]).into_iter().map(move |changed| {
+                    let mut copy = list.clone();
+                    copy[i] = changed;
+                    Value::Array(copy)
+                })
+            })
+            .collect(),
+        _ => vec![],
+    }
+}
+
+#[actix_web::test]
+async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
+    let world = World::new().await;
+    let guess = fleeti_core::wire::api::Pair { code: "BBBB-BBBB".into(), fleet: "demo".parse().unwrap() };
+    let mut last = 0;
+    for _ in 0..12 {
+        match world.client.pair(&guess).await {
+            Err(fleeti_client::ClientError::Refused(p)) => last = p.status,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(last, 503);
+    world.server.app.db.close().await;
+    match world.client.devices().await {
+        Err(fleeti_client::ClientError::Refused(p)) => {
+            assert_eq!((p.status, p.kind.as_str()), (500, "urn:fleeti:problem:internal"));
+            assert!(!p.detail.to_lowercase().contains("sql") && !p.detail.contains("pool"), "{p:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix_web::test]
+async fn an_upload_that_is_no_release_is_not_published() {
+    let world = World::new().await;
+    let (dir, name) = (tempfile::tempdir().unwrap(), "kiosk@4".parse().unwrap());
+    make_release(dir.path(), &name, &release_key());
+    std::fs::write(dir.path().join("raw/kiosk_4.efi"), "another one").unwrap();
+    crate::rollout::upload(&world, dir.path(), &name).await;
+    match world.client.publish(&name).await {
+        Err(fleeti_client::ClientError::Refused(p)) => assert_eq!((p.status, p.kind.as_str()), (422, "urn:fleeti:problem:untrusted")),
+        other => panic!("{other:?}"),
+    }
+}
