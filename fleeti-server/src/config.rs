@@ -32,7 +32,7 @@ use fleeti_signer::limits::Limits as SignerLimits;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_cert::Certificate;
@@ -63,6 +63,9 @@ pub struct Config {
     pub local_worker: bool,
     /// The signer's socket; without it the keys are in this process.
     pub signer: Option<PathBuf>,
+    /// Where certificates of devices say that their revocation list is, with `{issuer}` for the id of the key that signs it; the
+    /// device port by default. A signer of its own is told by its own `--crl-url`.
+    pub crl_url: Option<String>,
     /// Limits of a signer in this process.
     pub signer_limits: SignerLimits,
     /// How long the parts of a connection may take.
@@ -123,6 +126,7 @@ impl Config {
             agent: None,
             local_worker: true,
             signer: None,
+            crl_url: None,
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
             disk_floor: None,
@@ -143,6 +147,15 @@ impl Config {
                 penalty_ms: 10_000,
             },
         }
+    }
+}
+
+impl Config {
+    /// Where certificates of devices say that their revocation list is, of a server whose device port is there.
+    #[must_use]
+    pub fn crl_url(&self, device_port: SocketAddr) -> String {
+        let name = self.names.first().map_or("localhost", String::as_str);
+        self.crl_url.clone().unwrap_or_else(|| format!("https://{name}:{}/pki/{{issuer}}.crl", device_port.port()))
     }
 }
 
@@ -270,6 +283,8 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
 pub fn admin_token(data: &Path) -> Result<String> {
     let path = data.join("admin.token");
     if let Ok(text) = fs::read_to_string(&path) {
+        // Whoever copied it here may have left it open.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         return Ok(text.trim().to_owned());
     }
     let token = hex::encode(rand::random::<[u8; 32]>());

@@ -59,6 +59,10 @@ struct Arguments {
     /// The socket of fleeti-signer. Without it the keys are in this process, which is for development.
     #[arg(long, env = "FLEETI_SIGNER")]
     signer: Option<PathBuf>,
+    /// Where certificates of devices say that their revocation list is, as in `http://pki.example/{issuer}.crl`; the device port
+    /// by default. With --signer, the signer's own --crl-url counts.
+    #[arg(long)]
+    crl_url: Option<String>,
     /// Let a TPM in software count as much as a chip, if its maker is in DIR/pki/tpm-makers/virtual: whoever runs the
     /// hosts of such devices is then believed.
     #[arg(long)]
@@ -192,6 +196,7 @@ async fn serve(a: Arguments) -> Result<()> {
         device_proxy: a.device_proxy,
         agent: a.agent,
         signer: a.signer,
+        crl_url: a.crl_url,
         trusts_hypervisor: a.trust_virtual_tpms,
         local_worker: a.local_worker,
         disk_floor: a.disk_floor_mib.map(|mib| mib << 20),

@@ -21,9 +21,11 @@ pub mod trust;
 pub mod vault;
 pub mod workers;
 
+use anyhow::Context as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ impl Db {
     /// # Errors
     /// When the file cannot be opened or a migration fails.
     pub async fn open(path: &Path) -> anyhow::Result<Self> {
+        close_to_others(path).with_context(|| path.display().to_string())?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -103,6 +106,22 @@ impl Db {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Makes the file, and what SQLite keeps beside it, readable for the server alone: profiles have password hashes, and rows the
+/// digests of tokens. SQLite gives new files the mode of the database.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    let owner = || std::fs::Permissions::from_mode(0o600);
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::set_permissions(&name, owner()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Unix seconds as the database keeps them.
@@ -170,6 +189,26 @@ mod tests {
         assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));
         let given: Vec<String> = sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1").fetch_all(db.pool()).await?;
         assert_eq!(given, ["kiosk@0", "kiosk@0.5", "kiosk@1", "kiosk@2"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn nobody_else_reads_the_database_nor_what_is_beside_it() -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("fleeti.db");
+        let names = ["fleeti.db", "fleeti.db-wal", "fleeti.db-shm"];
+        let modes = || names.map(|n| std::fs::metadata(dir.path().join(n)).map(|m| m.permissions().mode() & 0o777).unwrap_or_default());
+        let db = Db::open(&path).await?;
+        assert_eq!(modes(), [0o600; 3]);
+        // As an older server left them; what is there stays there.
+        for name in names {
+            std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o644))?;
+        }
+        let again = Db::open(&path).await?;
+        assert_eq!(modes(), [0o600; 3]);
+        db.close().await;
+        again.close().await;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use std::net::IpAddr;
 
 /// Longest session.
 pub const SESSION_S: u64 = 12 * 3600;
@@ -19,6 +20,26 @@ const REFUSED: &str = "session.refused";
 pub fn is_admin_token(app: &App, given: &str) -> bool {
     // Digests are compared, so the time says nothing about the token.
     sha256_hex(given.as_bytes()) == sha256_hex(app.admin_token.as_bytes())
+}
+
+/// Somebody asked the API with another token.
+const API_REFUSED: &str = "api.refused";
+/// Most of these entries until alarms are new again, from however many addresses.
+const API_REFUSED_MAX: usize = 16;
+
+/// Enters that somebody came with a wrong token, once for an address and a while.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppError> {
+    let from = address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_canonical().to_string());
+    let is_counted = || (0..API_REFUSED_MAX).any(|n| app.alarms.is_new("api.refused, of all", &n.to_string()));
+    if app.alarms.is_new(API_REFUSED, &from) && is_counted() {
+        let mut tx = app.db.write().await?;
+        app.audit(&mut tx, now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// What a session is begun with, for its digest alone: it ends when the administrator's token is replaced, and whoever writes
