@@ -130,6 +130,13 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_no_table() {
+        for list in ["release_log = [true, 3]", "users = [[\"a\", []]]", "files = [[\"/a\", \"x\"]]", "health_checks = [[\"a\"]]"] {
+            assert!(check(&format!("{GOOD}{list}\n")).is_err(), "{list}");
+        }
+    }
+
+    #[test]
     fn the_smallest_profile_passes() {
         assert_eq!(check(GOOD).unwrap().hostname, "{id}");
     }
