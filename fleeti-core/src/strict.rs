@@ -27,8 +27,10 @@ use std::marker::PhantomData;
 /// # Errors
 /// What serde says; a list where an object is meant; a key that is there twice.
 pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
-    let value: T = serde_json::from_slice(bytes)?;
-    check(&value, &serde_json::from_slice(bytes)?)?;
+    // The shape first: what is no JSON at all is said to be none.
+    let given = serde_json::from_slice(bytes)?;
+    let value = serde_json::from_slice(bytes)?;
+    check(&value, &given)?;
     Ok(value)
 }
 

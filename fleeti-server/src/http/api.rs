@@ -166,6 +166,7 @@ async fn switch_issuer(app: Data<AppRef>, body: Json<SwitchIssuer>) -> Result<im
 struct Page {
     /// The last id of the page before; empty for the first page.
     #[serde(default)]
+    #[param(max_length = 64, pattern = "^([a-z0-9][a-z0-9-]*)?$")]
     after: String,
     /// Most devices of the page, 1 to 500; 100 by default.
     #[param(minimum = 1, maximum = 500)]
@@ -416,9 +417,12 @@ async fn revoke_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<im
     responses((status = 204, description = "The file is kept"))
 )]
 #[put("/releases/{release}/files/{path:.*}")]
-async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, body: Payload) -> Result<impl Responder> {
-    releases::upload(&app, &path.0, &path.1, body).await?;
-    Ok(HttpResponse::NoContent())
+async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, mut body: Payload) -> Result<impl Responder> {
+    let kept = releases::upload(&app, &path.0, &path.1, &mut body).await;
+    if kept.is_err() {
+        extract::drain(body).await;
+    }
+    kept.map(|()| HttpResponse::NoContent())
 }
 
 /// The newest rollouts.

@@ -13,7 +13,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::strict;
 use fleeti_core::wire::problem::Code;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Deref;
@@ -47,7 +47,11 @@ impl<T: DeserializeOwned + Serialize + 'static> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (is_json, body) = (media_type(request, "application/json"), body(request, payload));
         Box::pin(async move {
-            is_json?;
+            if let Err(refused) = is_json {
+                // Read, so that the refusal is heard.
+                body.await.ok();
+                return Err(refused);
+            }
             strict::from_slice(&body.await?).map(Self).map_err(unreadable)
         })
     }
@@ -86,18 +90,35 @@ fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> 
     Box::pin(async move {
         let too_large = || AppError::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
         if announced.is_some_and(|size| size > limit) {
+            drain(payload).await;
             return Err(too_large());
         }
         let mut bytes = BytesMut::new();
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(broken_off)?;
             if bytes.len() + chunk.len() > limit {
+                drain(payload).await;
                 return Err(too_large());
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
     })
+}
+
+/// Bytes that are thrown away of a body that is refused.
+const DRAINED_MAX: usize = 4 << 20;
+
+/// Throws the rest of a body away, as far as that is cheap: whoever still sends when the connection is closed hears nothing of the
+/// refusal.
+pub async fn drain(mut payload: impl Stream<Item = Result<web::Bytes, PayloadError>> + Unpin) {
+    let mut size = 0;
+    while let Some(Ok(chunk)) = payload.next().await {
+        size += chunk.len();
+        if size > DRAINED_MAX {
+            return;
+        }
+    }
 }
 
 fn broken_off(e: PayloadError) -> AppError {

@@ -7,7 +7,7 @@ use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName};
 use fleeti_core::wire::problem::Problem;
 use std::sync::LazyLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
@@ -100,7 +100,7 @@ pub fn document() -> OpenApi {
         for (_, operation) in operations(item) {
             let mut parameters: Vec<_> = operation.parameters.take().unwrap_or_default();
             parameters.retain(|p| !matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Path));
-            let of_path = path.split('{').skip(1).filter_map(|rest| rest.split(['}', ':']).next()).map(part);
+            let of_path = path.split('{').skip(1).filter_map(|rest| rest.split(['}', ':']).next()).map(|name| part(name, path));
             let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
             let refused = refusals(operation, &parameters);
             operation.parameters = Some(parameters).filter(|p| !p.is_empty());
@@ -116,13 +116,13 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }
 
-/// A part of a path, by its name.
-fn part(name: &str) -> Parameter {
+/// A part of a path, by its name and, of a number, by what it counts.
+fn part(name: &str, path: &str) -> Parameter {
     let text = |max: usize, pattern: &str| -> RefOr<Schema> {
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(max)).pattern(Some(pattern)).into()
     };
-    let number = |format, minimum: u32| -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(format))).minimum(Some(minimum)).into()
+    let number = |maximum: i64| -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(maximum)).into()
     };
     let (description, schema) = match name {
         "device" => ("The id of a device", DeviceId::schema()),
@@ -130,7 +130,8 @@ fn part(name: &str) -> Parameter {
         "line" => ("The name of a profile", Line::schema()),
         "release" => ("The name of a release, as in `kiosk@2`", ReleaseName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
-        "number" => ("A number", number(KnownFormat::Int64, 0)),
+        "number" if path.contains("/revisions/") => ("The number of a revision", number(i64::from(u32::MAX))),
+        "number" => ("The number of an entry", number(i64::MAX)),
         "path" => ("The path of a file within the release, slashes included", text(256, "^[A-Za-z0-9._/-]+$")),
         "issuer" => ("The id of an intermediate's key, hexadecimal", text(64, "^[0-9a-f]+$")),
         // What the server has made itself.

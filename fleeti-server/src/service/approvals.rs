@@ -102,9 +102,10 @@ pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
 /// Has a build signed where nobody has to agree.
 ///
 /// # Errors
-/// [`Code::Conflict`] where somebody has, for a build that has not succeeded or is being signed, or where the keys are
+/// [`Code::NotFound`]; [`Code::Conflict`] where somebody has, for a build that has not succeeded or is being signed, or where the keys are
 /// elsewhere.
 pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
+    builds::get(app, id).await?;
     let needed = needed_policy(app).await?.0.approvals();
     if needed > 0 {
         let hint = "ask them: `fleeti build sign BUILD --key YOUR.key`";
@@ -147,8 +148,9 @@ pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<
 /// A person agrees; with the last one that is needed, the build is signed.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`] when nobody asked.
+/// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`] when nobody asked.
 pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
+    builds::get(app, id).await?;
     let (policy, _) = needed_policy(app).await?;
     // One transaction: of two who agree at the same moment, the second sees the first, and a request that was exchanged
     // meanwhile gets nobody's word for another.

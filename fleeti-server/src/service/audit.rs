@@ -150,6 +150,9 @@ pub async fn page(app: &App, from: u64, limit: Option<u64>) -> Result<AuditEntri
     if !(1..=ENTRIES_MAX).contains(&limit) {
         return Err(AppError::new(Code::Invalid, format!("limit is {limit}, 1 to {ENTRIES_MAX} are allowed")));
     }
+    if i64::try_from(from).is_err() {
+        return Err(AppError::new(Code::Invalid, format!("from is {from}, and no log has so many entries")));
+    }
     entries(app, from, limit).await
 }
 

@@ -75,7 +75,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         (json("api", post.clone(), "/api/v1/rollouts", "{}").header("content-encoding", "gzip"), 415, "unsupported_media_type"),
         (p.device(post.clone(), "/renew").body("{}"), 415, "unsupported_media_type"),
         (
-            json("device", post.clone(), "/renew", "a=b").header(CONTENT_TYPE, "application/x-www-form-urlencoded"),
+            p.device(post.clone(), "/renew").header(CONTENT_TYPE, "application/x-www-form-urlencoded").body("a=b"),
             415,
             "unsupported_media_type",
         ),

@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 /// Tries of each operation and kind of test.
-const EXAMPLES: &str = "12";
+const EXAMPLES: &str = "8";
 /// A test that goes on for ever is a failure.
-const TIME_MAX: Duration = Duration::from_secs(240);
+const TIME_MAX: Duration = Duration::from_secs(400);
 
 fn tools(variable: &str, usual: &str) -> PathBuf {
     let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools").join(usual);
