@@ -1,7 +1,7 @@
 //! Build workers: an administrator's routes, and a worker's own.
 
-use crate::pin::{Pin, pinned};
 use crate::danger::{self, PlainHttp};
+use crate::pin::{Pin, pinned};
 use crate::{Client, Result, http_client};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::worker::{CLAIM_WAIT_S, Claim, CreateWorker, CreatedWorker, Finish, Job, Renew, Worker};

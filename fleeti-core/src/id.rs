@@ -68,7 +68,12 @@ text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", 
 text_schema!(SecretName, "The name of a secret: of a file in /run/fleeti-secrets.", "^[a-z0-9][a-z0-9._-]*$", ID_MAX);
 text_schema!(Line, "One image's sequence of versions: the name of its profile.", "^[a-z][a-z0-9-]*$", LINE_MAX);
 text_schema!(Version, "Numbers without leading zeros, joined by dots.", "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", VERSION_MAX);
-text_schema!(ReleaseName, "A line and a version, as in kiosk@2.", "^[a-z][a-z0-9-]{0,15}@(?=[0-9.]{1,12}$)(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", LINE_MAX + 1 + VERSION_MAX);
+text_schema!(
+    ReleaseName,
+    "A line and a version, as in kiosk@2.",
+    "^[a-z][a-z0-9-]{0,15}@(?=[0-9.]{1,12}$)(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$",
+    LINE_MAX + 1 + VERSION_MAX
+);
 
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {

@@ -1,7 +1,7 @@
 //! What a service refuses. The one place that knows HTTP status codes.
 
-use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use fleeti_core::wire::problem::{Code, FieldError, Problem, TYPE_PREFIX};
 

@@ -17,7 +17,7 @@ enum Says {
 
 use Says::{Done, Refused};
 
-/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{device}`, `{fleet}`, `{build}` and `{code}` are
+/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{api}`, `{device}`, `{fleet}`, `{build}` and `{code}` are
 /// of the run, and `{NAME}` what an earlier row gave (`keeps`).
 struct Row(&'static str, &'static str, Says);
 
@@ -70,6 +70,14 @@ const ROWS: &[Row] = &[
     Row("release revoke", "gate@{n}", Done("is revoked")),
     Row("device revoke", "{device} --reason hold", Done("is revoked")),
     Row("device release-hold", "{device}", Done("may come back")),
+    Row("attest manufacturers list", "", Done("nobody is believed")),
+    Row("attest manufacturers add", "@nowhere --kind virtual", Refused("nowhere")),
+    Row("attest manufacturers remove", "00000000", Refused("there is no TPM manufacturer")),
+    Row("worker add", "builder-{n} --out @worker{n}.token", Done("added builder-1")),
+    Row("worker list", "", Done("builder-1")),
+    Row("worker remove", "builder-{n}", Done("")),
+    Row("login", "{api} --token-file @data/admin.token", Done("logged in to")),
+    Row("logout", "", Done("logged out")),
     Row("audit list", "", Done("device.")),
     Row("audit verify", "--key @data/pki/public/audit.pub --remember @remembered", Done("are as they were written")),
     Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("it is in the log of")),
@@ -145,6 +153,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
             let n = (run + 1).to_string();
             let mut typed = arguments.replace('@', "\u{1}").replace("{n}", &n).replace("{device}", device);
             typed = typed.replace("{fleet}", &format!("fleet-{n}")).replace("{build}", &format!("build-{n}"));
+            typed = typed.replace("{api}", &served.api);
             if typed.contains("{code}") {
                 typed = typed.replace("{code}", &served.code());
             }

@@ -24,7 +24,7 @@ pub struct Ran {
 
 pub struct Served {
     pub dir: tempfile::TempDir,
-    api: String,
+    pub api: String,
     https: String,
     runtime: Runtime,
     /// Ends the server when it is dropped.
@@ -78,7 +78,9 @@ impl Served {
             .env("FLEETI_TOKEN_FILE", self.path("data/admin.token"))
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env_remove("CREDENTIALS_DIRECTORY")
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .env_remove("FLEETI_INSECURE")
+            .env_remove("FLEETI_FINGERPRINT")
             .stdin(Stdio::null())
             .output()
             .unwrap();

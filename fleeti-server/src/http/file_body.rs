@@ -22,7 +22,12 @@ use tokio::task::JoinHandle;
 ///
 /// # Errors
 /// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
-pub fn respond(app: &AppRef, (device, key_sha256): (DeviceId, String), file: &NamedFile, request: &HttpRequest) -> Result<HttpResponse, AppError> {
+pub fn respond(
+    app: &AppRef,
+    (device, key_sha256): (DeviceId, String),
+    file: &NamedFile,
+    request: &HttpRequest,
+) -> Result<HttpResponse, AppError> {
     let (size, etag) = (file.metadata().len(), etag(file.metadata()));
     if let Ok(IfMatch::Items(wanted)) = IfMatch::parse(request)
         && request.headers().contains_key(header::IF_MATCH)

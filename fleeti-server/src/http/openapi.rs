@@ -3,7 +3,7 @@
 
 use super::methods::Methods;
 use actix_web::http::{Method, StatusCode};
-use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName};
+use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName, WorkerName};
 use fleeti_core::wire::problem::Problem;
 use std::sync::LazyLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -36,6 +36,8 @@ pub fn text() -> &'static str {
 const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
+    ("add_manufacturers", &[409]),
+    ("add_worker", &[409]),
     ("approve_signature", &[404, 409]),
     ("challenge", &[404, 409]),
     ("change_boot", &[404, 409]),
@@ -54,13 +56,15 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_revision", &[404]),
     ("get_rollout", &[404]),
     ("get_signature", &[404]),
-    ("forgive_device", &[404]),
+    ("forgive_device", &[404, 409]),
     ("import_bundle", &[409]),
     ("prove_release", &[404]),
     ("provision_device", &[404]),
     ("publish_release", &[404]),
     ("release_hold", &[404, 409]),
+    ("remove_manufacturer", &[404, 409]),
     ("remove_secret", &[404]),
+    ("remove_worker", &[404]),
     ("request_signature", &[404, 409]),
     ("revocation_list", &[404]),
     ("revoke_device", &[404]),
@@ -121,14 +125,14 @@ fn part(name: &str, path: &str) -> Parameter {
     let text = |max: usize, pattern: &str| -> RefOr<Schema> {
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(max)).pattern(Some(pattern)).into()
     };
-    let number = |maximum: i64| -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(maximum)).into()
-    };
+    let number =
+        |maximum: i64| -> RefOr<Schema> { ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(maximum)).into() };
     let (description, schema) = match name {
         "device" => ("The id of a device", DeviceId::schema()),
         "fleet" => ("The name of a fleet", FleetId::schema()),
         "line" => ("The name of a profile", Line::schema()),
         "release" => ("The name of a release, as in `kiosk@2`", ReleaseName::schema()),
+        "worker" => ("The name of a build worker", WorkerName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
         "number" if path.contains("/revisions/") => ("The number of a revision", number(i64::from(u32::MAX))),
         "number" => ("The number of an entry", number(i64::MAX)),
@@ -159,7 +163,7 @@ fn refusals(operation: &Operation, parameters: &[RefOr<Parameter>]) -> Vec<(Stri
         statuses.extend([400, 413, 415, 422]);
     }
     // What the server has made itself has no form that could be wrong: there is no such thing.
-    let is_free = |name: &str| ["build", "command", "rollout", "issuer"].contains(&name);
+    let is_free = |name: &str| ["build", "command", "rollout", "issuer", "id"].contains(&name);
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
         statuses.push(422);
     }

@@ -1,14 +1,14 @@
 //! Build workers: what an administrator does with them under `/api/v1`, and what they say under `/worker/v1`.
 
+use super::extract::{self, BodyMax, Json, Octets};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::jobs::{self, Piece};
 use crate::service::workers;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, Bytes, Data, Json, Path, Query, ReqData, ServiceConfig};
+use actix_web::web::{self, Bytes, Data, Path, Query, ReqData, ServiceConfig};
 use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post, put};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::problem::Code;
@@ -45,13 +45,11 @@ pub async fn remove_worker(app: Data<AppRef>, worker: Path<WorkerName>) -> Resul
 
 /// The routes of workers. A worker's token opens these, and only these; no other token does.
 pub fn routes(config: &mut ServiceConfig) {
-    let invalid = |detail: String| AppError::new(Code::Invalid, detail);
     config.service(
         web::scope("/worker/v1")
-            .app_data(web::PayloadConfig::new(CHUNK_MAX))
-            .app_data(web::JsonConfig::default().limit(JSON_MAX).error_handler(move |e: JsonPayloadError, _| invalid(e.to_string()).into()))
-            .app_data(web::PathConfig::default().error_handler(move |e: PathError, _| invalid(e.to_string()).into()))
-            .app_data(web::QueryConfig::default().error_handler(move |e: QueryPayloadError, _| invalid(e.to_string()).into()))
+            .app_data(BodyMax(JSON_MAX.max(CHUNK_MAX)))
+            .app_data(extract::paths())
+            .app_data(extract::queries())
             .service(claim)
             .service(renew)
             .service(append_log)
@@ -105,9 +103,9 @@ async fn append_log(
     worker: ReqData<WorkerName>,
     id: Path<String>,
     at: Query<At>,
-    body: Bytes,
+    body: Octets,
 ) -> Result<impl Responder> {
-    jobs::append_log(&app, &worker, &id, at.into_inner().piece(body)).await?;
+    jobs::append_log(&app, &worker, &id, at.into_inner().piece(body.0)).await?;
     Ok(HttpResponse::NoContent())
 }
 
@@ -117,9 +115,9 @@ async fn put_file(
     worker: ReqData<WorkerName>,
     path: Path<(String, String)>,
     at: Query<At>,
-    body: Bytes,
+    body: Octets,
 ) -> Result<impl Responder> {
-    jobs::put(&app, &worker, &path.0, &path.1, at.into_inner().piece(body)).await?;
+    jobs::put(&app, &worker, &path.0, &path.1, at.into_inner().piece(body.0)).await?;
     Ok(HttpResponse::NoContent())
 }
 
