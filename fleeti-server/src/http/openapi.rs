@@ -58,6 +58,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_signature", &[404]),
     ("forgive_device", &[404, 409]),
     ("import_bundle", &[409]),
+    ("import_transition", &[409]),
     ("prove_release", &[404]),
     ("provision_device", &[404]),
     ("publish_release", &[404]),

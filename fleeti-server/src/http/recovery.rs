@@ -1,9 +1,10 @@
 //! What brings devices back that were away too long: transitions between anchors, and certificates that have ended.
 
+use super::extract::Json;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::{readmission, transitions};
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::device::SignedTransition;

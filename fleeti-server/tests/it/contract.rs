@@ -92,6 +92,9 @@ fn rows() -> Vec<Row> {
         ("import_bundle", &[], Some(bundle), 422),
         ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "00", "anyway": false})), 404),
         ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "{issuer-sha256}", "anyway": true})), 200),
+        ("list_transitions", &[], None, 200),
+        ("import_transition", &[], Some(json!({"transition": "{}", "signatures": [["k", "AA=="]]})), 422),
+        ("readmit_fleet", &[], Some(json!({"reason": "because", "valid_s": 60})), 201),
         ("list_releases", &[], None, 200),
         ("get_release", &[], None, 200),
         ("upload_file", &[], None, 409),
@@ -351,6 +354,8 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
 const ELSEWHERE: &[(&str, u16)] = &[
     ("import_bundle", 201),
     ("import_bundle", 409),
+    ("import_transition", 201),
+    ("import_transition", 409),
     ("accept_firmware", 200),
     ("accept_firmware", 409),
     ("challenge", 202),
