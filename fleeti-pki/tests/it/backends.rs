@@ -128,7 +128,8 @@ fn a_request_has_its_key_in_one_form_and_both_backends_say_so() {
             ("explicit", "compressed", false),
             ("explicit", "hybrid", false),
         ] {
-            openssl(&format!("ecparam -name {curve} -genkey -noout -param_enc {encoding} -conv_form {form} -out key.pem"));
+            openssl(&format!("ecparam -name {curve} -genkey -noout -out plain.pem"));
+            openssl(&format!("ec -in plain.pem -param_enc {encoding} -conv_form {form} -out key.pem"));
             openssl("req -new -key key.pem -subj /CN=device -out request.pem");
             let what = format!("{curve} {encoding} {form}");
             let request = std::fs::read_to_string(dir.path().join("request.pem")).unwrap();
