@@ -8,6 +8,7 @@ use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
 use crate::wire::api::AuditProof;
 use crate::wire::attestation::{KeyProof, TpmEnrollment};
+pub use crate::wire::readmission::{ReadmitRequest, SignedTransition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -146,21 +147,6 @@ pub struct ProvedRenewRequest {
     pub csr_pem: String,
     /// That the key is in the TPM that the device is known by.
     pub key: KeyProof,
-}
-
-/// `POST /renew/readmitted`: a new certificate for a device whose old one has ended and whose key is a file, while an operator
-/// lets devices of its fleet in again. Anonymous: the old key stands for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReadmitRequest {
-    /// Who.
-    pub device: DeviceId,
-    /// PKCS#10 request, PEM, by the key that is to be certified.
-    pub csr_pem: String,
-    /// The key of the ended certificate: SubjectPublicKeyInfo, DER, base64.
-    pub public_key: String,
-    /// By that key, over device, request and connection: ECDSA, DER, base64.
-    pub signature: String,
 }
 
 /// `POST /pair`: a device without a token asks for a code to show. Anonymous.
@@ -419,15 +405,6 @@ pub struct Notice {
     /// SHA-256 of the list of transitions that the server has, hexadecimal; the device asks for it when it has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<String>,
-}
-
-/// `GET /transitions.json`, anonymous: a list of what old anchors say of new ones, see `fleeti_pki::transition`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct SignedTransition {
-    /// Canonical JSON, as it was signed.
-    pub transition: String,
-    /// Key id and signature (ECDSA, DER, base64) of each signer.
-    pub signatures: Vec<(String, String)>,
 }
 
 /// Most revoked releases of a [`Notice`], and that a device remembers.
