@@ -186,7 +186,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
         tx.commit().await?;
         app.grants.changed();
         if is_first {
-            app.tls.replace_key(found.key_sha256);
+            app.tls.replace_key(found.key_sha256.clone());
             app.hub.kick(device);
         }
     }
