@@ -57,11 +57,12 @@ fn folder(app: &App, id: &str) -> PathBuf {
 /// Takes a build, or waits for one; `None` when there is none in time.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no lease.
+/// [`Code::Invalid`] for what is no lease; [`Code::Full`] where the disk has no room for what it makes.
 pub async fn claim(app: &AppRef, worker: &WorkerName, claim: &Claim) -> Result<Option<Job>, AppError> {
     if !is_lease(&claim.lease) {
         return Err(AppError::new(Code::Invalid, "a lease is 32 hexadecimal digits"));
     }
+    app.health.disk.admit(&app.config, "build")?;
     // Before the first look, so that no build is missed between that and the next one.
     let mut events = app.events.subscribe();
     let end = Instant::now() + Duration::from_secs(CLAIM_WAIT_S);
@@ -203,6 +204,7 @@ pub async fn put(app: &App, worker: &WorkerName, id: &str, name: &str, piece: Pi
         return Err(AppError::new(Code::TooLarge, format!("a file of a build has at most {ARTIFACT_MAX} bytes")));
     }
     keep(app, worker, id, &piece.lease, None).await?;
+    app.health.disk.admit(&app.config, "build")?;
     let path = folder(app, id).join(INCOMING).join(name);
     let written = tokio::task::spawn_blocking(move || open(&path)?.write_all_at(&piece.bytes, piece.offset));
     Ok(written.await.map_err(AppError::internal)??)
