@@ -54,6 +54,27 @@ impl Display for Foreign<'_> {
     }
 }
 
+/// A JSON document as a terminal may show it: hidden characters, which JSON allows in its strings, are written as `\\uXXXX`.
+/// It means the same as before. Line feeds stay: in a document they stand between values only.
+///
+/// ```
+/// use fleeti_core::foreign::json;
+/// assert_eq!(json("{\"name\": \"a\u{9b}1A\"}"), "{\"name\": \"a\\u009b1A\"}");
+/// ```
+#[must_use]
+pub fn json(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for c in document.chars() {
+        if c == '\n' || !is_hidden(c) {
+            shown.push(c);
+        } else {
+            let mut units = [0; 2];
+            shown.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    shown
+}
+
 /// Characters that a reader does not see, or that change how other characters are shown: controls (Unicode category Cc),
 /// line and paragraph separators, format characters (the zero-width and bidirectional ones of UAX #9), tags, and
 /// variation selectors.
@@ -80,6 +101,14 @@ mod tests {
     #[test]
     fn an_escape_that_somebody_wrote_is_told_from_one_that_we_made() {
         assert_ne!(Foreign::log("\\n").to_string(), Foreign::log("\n").to_string());
+    }
+
+    #[test]
+    fn a_json_document_hides_nothing_and_means_the_same() {
+        let value = serde_json::json!({"name\u{202e}": "a\u{9b}\u{7f}\u{e0041}\n\u{1b}b", "n": [1, "東京"]});
+        let shown = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!shown.chars().any(|c| c != '\n' && is_hidden(c)), "{shown:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -88,6 +88,7 @@ pub fn tidy(root: &Path) -> Result<()> {
             if past_services && line.contains("db::") && !line.starts_with("use crate::db::") {
                 wrong.push(format!("{name}:{}: the database behind the services' back", i + 1));
             }
+            wrong.extend(foreign_text(name, line).map(|why| format!("{name}:{}: {why}", i + 1)));
             let topic = line.contains("fleeti/v1/") && !name.starts_with("fleeti-core/src/wire/mqtt") && !name.contains("/tests/");
             if topic && !name.starts_with("xtask/") {
                 wrong.push(format!("{name}:{}: an MQTT topic outside core::wire::mqtt", i + 1));
@@ -95,6 +96,22 @@ pub fn tidy(root: &Path) -> Result<()> {
         }
     }
     report("tidy", wrong)
+}
+
+/// What a line does with text of others on its way to a person that only one place may do: escaping is
+/// `fleeti_core::foreign`'s, and printing in the command line is `output.rs`'s, which goes through it.
+fn foreign_text(file: &str, line: &str) -> Option<&'static str> {
+    let has = |marks: &[&str]| marks.iter().any(|mark| line.contains(mark));
+    if has(&["escape_debug(", "escape_default(", "escape_unicode("]) && file != "fleeti-core/src/foreign.rs" && !file.starts_with("xtask/")
+    {
+        return Some("an escape of its own: text of others is shown by fleeti_core::foreign");
+    }
+    let prints =
+        ["print!(", "println!(", "set_message(", "set_prefix(", "finish_with_message(", ".suspend(", "stdout()", "stderr()", "ProgressBar"];
+    if file.starts_with("fleeti-cli/src/") && file != "fleeti-cli/src/output.rs" && has(&prints) {
+        return Some("a print past output.rs: text of others would reach the terminal as it is");
+    }
+    None
 }
 
 /// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]: where they begin,
@@ -119,4 +136,54 @@ fn report(what: &str, wrong: Vec<String>) -> Result<()> {
         return Ok(());
     }
     bail!("{what}:\n  {}", wrong.join("\n  "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_print_past_the_place_that_escapes_is_found() {
+        for line in [
+            "eprintln!(\"{}\", problem.detail);",
+            "    print!(\"{name}\");",
+            "bar.set_message(build.detail);",
+            "write!(io::stdout(), \"{e}\")?;",
+        ] {
+            assert!(foreign_text("fleeti-cli/src/commands/build.rs", line).is_some(), "{line}");
+            assert!(foreign_text("fleeti-cli/src/output.rs", line).is_none(), "{line}");
+            assert!(foreign_text("fleeti-server/src/main.rs", line).is_none(), "{line}");
+        }
+        assert!(foreign_text("fleeti-cli/src/commands/build.rs", "output.note(shown);").is_none());
+    }
+
+    #[test]
+    fn an_escape_of_ones_own_is_found_wherever_it_is() {
+        for file in ["fleeti-cli/src/output.rs", "fleeti-server/src/gateway/mod.rs", "fleeti-agent/src/main.rs"] {
+            assert!(foreign_text(file, "let shown = text.escape_debug().to_string();").is_some(), "{file}");
+        }
+        assert!(foreign_text("fleeti-core/src/foreign.rs", "c.escape_unicode()").is_none());
+    }
+
+    /// A repository with this file in it.
+    fn planted(name: &str, text: &str) -> Result<()> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        for arguments in [&["init", "-q"][..], &["add", "."]] {
+            assert!(Command::new("git").args(arguments).current_dir(dir.path()).status().unwrap().success());
+        }
+        tidy(dir.path())
+    }
+
+    #[test]
+    fn tidy_names_the_line_where_a_violation_was_planted() {
+        const PRINT: &str = "fn show(detail: &str) {\n    eprintln!(\"{detail}\");\n}\n";
+        let error = planted("fleeti-cli/src/commands/x.rs", PRINT).unwrap_err().to_string();
+        assert!(error.contains("fleeti-cli/src/commands/x.rs:2: a print past output.rs"), "{error}");
+        assert!(planted("fleeti-cli/src/output.rs", PRINT).is_ok());
+        let error = planted("fleeti-server/src/x.rs", "fn f(t: &str) -> String {\n    t.escape_default().to_string()\n}\n").unwrap_err();
+        assert!(error.to_string().contains("fleeti-server/src/x.rs:2: an escape of its own"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, when};
+use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::attestation::policy::{Firmware, Policy};
@@ -91,7 +91,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Show { device, ear: true, server, .. } => {
             let found = block_on(async { server.client()?.ear(&device).await.map_err(refused) })?;
-            output.data(&found, |ear| serde_json::to_string_pretty(ear).unwrap_or_default());
+            output.document(&found);
         }
         Command::Manufacturers(command) => return super::manufacturers::run(command, output),
         Command::Fleet { fleet, server } => {
@@ -166,20 +166,21 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     client.set_attestation_policy(fleet, &policy).await.map_err(refused)
 }
 
-fn policy_words(fleet: &FleetId, policy: &Policy) -> String {
+fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
     let from = |level: Option<Level>| level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)));
-    let firmware = match &policy.firmware {
-        Firmware::Pinned => "of each device the one that an operator accepted".to_owned(),
-        Firmware::Known { registers } if registers.is_empty() => "none".to_owned(),
-        Firmware::Known { registers } => registers.iter().map(|r| format!("\n    {}:{}", r[0], r[1])).collect(),
+    let (firmware, known) = match &policy.firmware {
+        Firmware::Pinned => ("of each device the one that an operator accepted", vec![]),
+        Firmware::Known { registers } if registers.is_empty() => ("none", vec![]),
+        Firmware::Known { registers } => ("", registers.iter().map(|r| format!("    {}:{}", r[0], r[1])).collect()),
     };
-    format!(
-        "fleet {fleet}\n  update    {}\n  success   {}\n  secrets   {}\n  firmware  {firmware}\n  releases  {}",
-        from(policy.update),
-        from(policy.success),
-        from(policy.secrets),
-        if policy.proved_releases { "those that are proved to boot" } else { "any" }
-    )
+    let releases = if policy.proved_releases { "those that are proved to boot" } else { "any" };
+    Lines::from(format!("fleet {fleet}"))
+        .and(format!("  update    {}", from(policy.update)))
+        .and(format!("  success   {}", from(policy.success)))
+        .and(format!("  secrets   {}", from(policy.secrets)))
+        .and(format!("  firmware  {firmware}"))
+        .and(known)
+        .and(format!("  releases  {releases}"))
 }
 
 async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failure> {
@@ -204,7 +205,7 @@ fn title(level: Level) -> String {
     format!("{} ({})", level.code(), level.title())
 }
 
-fn described(a: &Attestation, registers: bool) -> String {
+fn described(a: &Attestation, registers: bool) -> Lines {
     let mut lines = vec![title(a.level)];
     match (&a.result, &a.tpm) {
         (Some(result), _) => {
@@ -213,14 +214,14 @@ fn described(a: &Attestation, registers: bool) -> String {
             if !a.is_fresh {
                 lines.push(format!("it has been silent since; then it was {}", title(result.level)));
             }
-            lines.extend(result.claims.iter().map(claim));
+            lines.extend(result.claims.iter().flat_map(claim));
         }
         (None, Some(_)) => lines.push("its TPM has not answered yet".into()),
         (None, None) => lines.push("it has shown no TPM".into()),
     }
     if let Some(tpm) = &a.tpm {
         let maker = tpm.maker.as_deref().unwrap_or("of no maker that is believed");
-        lines.push(format!("TPM: {maker}, {} (endorsement key {})", tpm.description, &tpm.ek_sha256[..16.min(tpm.ek_sha256.len())]));
+        lines.push(format!("TPM: {maker}, {} (endorsement key {})", tpm.description, tpm.ek_sha256.get(..16).unwrap_or(&tpm.ek_sha256)));
     }
     if registers {
         for register in &a.registers {
@@ -228,16 +229,16 @@ fn described(a: &Attestation, registers: bool) -> String {
             lines.extend(register.events.iter().map(|e| format!("             {e}")));
         }
     }
-    lines.join("\n")
+    lines.into()
 }
 
-fn claim(c: &Claim) -> String {
+fn claim(c: &Claim) -> Vec<String> {
     let mark = match c.tier {
         Tier::Affirming => "ok     ",
         Tier::Warning => "warning",
         Tier::Contraindicated => "WRONG  ",
         Tier::None => "unknown",
     };
-    let raise = c.raise.as_ref().map(|r| format!("\n           would raise it: {r}")).unwrap_or_default();
-    format!("  {mark}  {}  [{}]\n           by: {}{raise}", c.finding, c.code, c.source)
+    let raise = c.raise.as_ref().map(|r| format!("           would raise it: {r}"));
+    [format!("  {mark}  {}  [{}]", c.finding, c.code), format!("           by: {}", c.source)].into_iter().chain(raise).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows, when};
+use crate::output::{Failure, Lines, Output, rows, when};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_pki::audit::{Entry, Examination, Stage, verify_proof};
@@ -112,7 +112,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let proof = block_on(async { server.client()?.audit_proof(number).await.map_err(refused) })?;
             let proved = verify_proof(&proof, &key).map_err(Failure::plain)?;
             output.data(proved.entry(), |entry| {
-                format!("{}\nit is in the log of {} entries", describe(entry), proved.checkpoint().checkpoint().size)
+                let size = proved.checkpoint().checkpoint().size;
+                Lines::from(describe(entry)).and(format!("it is in the log of {size} entries"))
             });
             Ok(())
         }

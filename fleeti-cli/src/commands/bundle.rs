@@ -4,7 +4,7 @@ use super::keys::{self, Passphrase, read, write};
 use super::root::purpose_of;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
 use fleeti_core::wire::api::{ImportBundle, SwitchIssuer, TrustStatus};
 use fleeti_pki::base64_text;
@@ -82,14 +82,10 @@ pub fn request(pki: &Path, of: Purpose, uri: Option<&str>, passphrase: &Passphra
     write(&csr_path, csr.as_bytes(), false)?;
     let certificate = pki.join("public").join(format!("{name}.pem"));
     output.data(&json!({"key": key_path, "request": csr_path, "certificate": certificate}), |_| {
-        format!(
-            "made {} and {}\n  on the root's machine: `fleeti pki root sign ROOT {name}.csr --purpose {} --out {name}.pem --share ...`\n  \
-             then put {name}.pem at {} and start the signer anew",
-            key_path.display(),
-            csr_path.display(),
-            of.as_str(),
-            certificate.display()
-        )
+        let sign = format!("`fleeti pki root sign ROOT {name}.csr --purpose {} --out {name}.pem --share ...`", of.as_str());
+        Lines::from(format!("made {} and {}", key_path.display(), csr_path.display()))
+            .and(format!("  on the root's machine: {sign}"))
+            .and(format!("  then put {name}.pem at {} and start the signer anew", certificate.display()))
     });
     Ok(())
 }
@@ -118,7 +114,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     Ok(())
 }
 
-fn describe(s: &TrustStatus) -> String {
+fn describe(s: &TrustStatus) -> Lines {
     let line = |i: &fleeti_core::wire::api::Intermediate| {
         let mark = if i.is_issuing { "signs" } else { "counts" };
         let key = if i.has_key { "" } else { ", the signer has no key for it" };
@@ -129,5 +125,5 @@ fn describe(s: &TrustStatus) -> String {
         v => format!("bundle {v}, taken by {} of {} devices", s.devices_with_it, s.devices),
     };
     let warnings = s.warnings.iter().map(|warning| format!("warning: {warning}"));
-    [taken].into_iter().chain(s.intermediates.iter().map(line)).chain(warnings).collect::<Vec<_>>().join("\n")
+    [taken].into_iter().chain(s.intermediates.iter().map(line)).chain(warnings).collect::<Vec<_>>().into()
 }

@@ -3,9 +3,8 @@
 use super::keys;
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, bytes, when};
+use crate::output::{Failure, Lines, Output, Progress, bytes, rows, when};
 use clap::{Subcommand, ValueEnum};
-use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
 use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
@@ -243,12 +242,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::List { server } => {
             let devices = server.ask(async |c| c.devices().await)?;
-            output.data(&devices, |d| {
-                if d.is_empty() {
-                    return "no device yet; make a record with `fleeti device enrollment`".to_owned();
-                }
-                d.iter().map(row).collect::<Vec<_>>().join("\n")
-            });
+            output.data(&devices, |d| rows(d, "no device yet; make a record with `fleeti device enrollment`", row));
             Ok(())
         }
         Command::Show { device, server } => {
@@ -315,7 +309,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::RecoveryKey { device, reason, previous, server } => {
             let key = server.ask(async |c| c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await)?;
             let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
-            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| format!("{}\n{until}", key.expose()));
+            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| Lines::from(key.expose().to_owned()).and(until));
             Ok(())
         }
         Command::Order { device, order, minutes, server } => {
@@ -364,7 +358,7 @@ async fn provision(
     output: &Output,
 ) -> CommandResult {
     std::fs::create_dir_all(out).map_err(|e| Failure::plain(format!("{}: {e}", out.display())))?;
-    let bar = indicatif::ProgressBar::new(devices.len() as u64);
+    let progress = Progress::of(devices.len(), "devices");
     let mut made = Vec::new();
     for ek_sha256 in devices {
         let request = Provision { ek_sha256, ..request.clone() };
@@ -372,12 +366,12 @@ async fn provision(
         let path = out.join(format!("{}.json", provisioned.device));
         keys::write(&path, &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?, true)?;
         made.push(serde_json::json!({"device": provisioned.device, "bundle": path, "expires_s": provisioned.expires_s}));
-        bar.inc(1);
+        progress.one_more();
     }
-    bar.finish_and_clear();
+    progress.end();
     output.data(&made, |list| {
         let lines: Vec<_> = list.iter().map(|m| format!("{}  {}", text(m, "device"), text(m, "bundle"))).collect();
-        format!("{}\nmake a disk with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`", lines.join("\n"))
+        Lines::from(lines).and("make a disk with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`")
     });
     Ok(())
 }
@@ -426,7 +420,7 @@ fn row(d: &Device) -> String {
 }
 
 /// One device, a line for each thing that is known of it. What the device chose itself is escaped.
-fn described(d: &Device) -> String {
+fn described(d: &Device) -> Lines {
     let mut lines = vec![d.id.to_string()];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
     line("fleet", d.fleet.to_string());
@@ -449,16 +443,16 @@ fn described(d: &Device) -> String {
         line("boot keys", format!("epoch {}{pending}", keys.epoch));
         for (name, text) in [("refused", &keys.refused), ("problem", &keys.problem)] {
             if let Some(text) = text {
-                line(name, Foreign::log(text).to_string());
+                line(name, text.clone());
             }
         }
     }
     for (name, text) in [("alarm", &d.alarm), ("contradiction", &d.contradiction)] {
         if let Some(text) = text {
-            line(name, Foreign::log(text).to_string());
+            line(name, text.clone());
         }
     }
     line("certificate", format!("{}, until {}", d.certificate_sha256, when(d.certificate_not_after_s)));
     line("trust bundle", d.trust_bundle.to_string());
-    lines.join("\n")
+    lines.into()
 }

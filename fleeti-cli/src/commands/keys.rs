@@ -1,7 +1,7 @@
 //! Keys of people, and who may do what with them.
 
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Lines, Output};
 use clap::{Subcommand, ValueEnum};
 use fleeti_pki::approval::{Approver, Policy};
 use fleeti_pki::hierarchy::purpose;
@@ -292,6 +292,11 @@ fn written(key: &Path, file: &[u8], made: &dyn Signer, output: &Output) -> Comma
     Ok(())
 }
 
+/// A line for each, below what they are a list of.
+fn indented(list: &[String]) -> Lines {
+    list.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().into()
+}
+
 /// Public keys of a file.
 pub fn public_keys(path: &Path) -> Result<ReleaseKeys, Failure> {
     let failed = |e: String| Failure::plain(format!("{}: {e}", path.display()));
@@ -316,7 +321,7 @@ fn release_keys(public: &Path, add: &[PathBuf], remove: &[String], threshold: Op
     }
     let ids: Vec<_> = after.keys().iter().map(PublicKey::id).collect();
     output.data(&json!({"threshold": after.threshold(), "keys": ids}), |_| {
-        format!("{} of {} release keys must sign:\n  {}", after.threshold(), ids.len(), ids.join("\n  "))
+        Lines::from(format!("{} of {} release keys must sign:", after.threshold(), ids.len())).and(indented(&ids))
     });
     Ok(())
 }
@@ -355,7 +360,7 @@ fn openpgp_keys(public: &Path, add: &[PathBuf], remove: &[String], output: &Outp
         replace(&path, &keys.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>())?;
     }
     let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
-    output.data(&json!({"keys": ids}), |_| format!("SHA256SUMS may be signed by:\n  {}", ids.join("\n  ")));
+    output.data(&json!({"keys": ids}), |_| Lines::from("SHA256SUMS may be signed by:").and(indented(&ids)));
     Ok(())
 }
 
@@ -394,8 +399,8 @@ fn approvers(
     }
     let names: Vec<_> = after.approvers().iter().map(|a| format!("{} {}", a.key.id(), a.name)).collect();
     output.data(&json!({"approvals": needed, "requester_counts": counts, "approvers": names}), |_| match needed {
-        0 => "the server signs releases alone, without anybody's approval".to_owned(),
-        n => format!("{n} must agree, {} who asks:\n  {}", if counts { "also" } else { "beside" }, names.join("\n  ")),
+        0 => Lines::from("the server signs releases alone, without anybody's approval"),
+        n => Lines::from(format!("{n} must agree, {} who asks:", if counts { "also" } else { "beside" })).and(indented(&names)),
     });
     Ok(())
 }

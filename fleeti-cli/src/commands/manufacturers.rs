@@ -2,9 +2,8 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, when};
+use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
-use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::attestation::{AddTpmManufacturers, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer, TpmManufacturers};
 use std::path::PathBuf;
 
@@ -52,35 +51,32 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let request = AddTpmManufacturers { kind, file: fleeti_pki::base64_text(&std::fs::read(&file).map_err(failed)?) };
             let added = block_on(async { server.client()?.add_tpm_manufacturers(&request).await.map_err(refused) })?;
             output.data(&added, |added| {
-                added.iter().map(|m| format!("believed from now on: {}", described(m))).collect::<Vec<_>>().join("\n")
+                added.iter().fold(Lines::default(), |lines, m| lines.and("believed from now on:").and(described(m)))
             });
         }
         Command::Remove { id, server } => {
             let removed = block_on(async { server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused) })?;
-            output.data(&removed, |removed| format!("believed no more: {}", described(removed)));
+            output.data(&removed, |removed| Lines::from("believed no more:").and(described(removed)));
         }
     }
     Ok(())
 }
 
-fn listed(found: &TpmManufacturers) -> String {
-    let left_out = found.left_out.iter().map(|l| format!("left out: {}: {}", Foreign::log(&l.file), Foreign::log(&l.problem)));
-    let lines: Vec<_> = found.manufacturers.iter().map(described).chain(left_out).collect();
-    if lines.is_empty() { "nobody is believed: a TPM is known by its keys alone".into() } else { lines.join("\n") }
+fn listed(found: &TpmManufacturers) -> Lines {
+    let left_out = found.left_out.iter().map(|l| vec![format!("left out: {}: {}", l.file, l.problem)]);
+    let lines: Vec<_> = found.manufacturers.iter().map(described).chain(left_out).flatten().collect();
+    if lines.is_empty() { "nobody is believed: a TPM is known by its keys alone".into() } else { lines.into() }
 }
 
-fn described(m: &TpmManufacturer) -> String {
+fn described(m: &TpmManufacturer) -> Vec<String> {
     let chain = match (m.chain.is_empty(), m.issuer == m.subject) {
         (true, true) => "a root".to_owned(),
-        (true, false) => format!("issued by {}, which is not believed itself", Foreign::log(&m.issuer)),
-        (false, _) => format!("issued by {}", m.chain.iter().map(|c| Foreign::log(c).to_string()).collect::<Vec<_>>().join(" < ")),
+        (true, false) => format!("issued by {}, which is not believed itself", m.issuer),
+        (false, _) => format!("issued by {}", m.chain.join(" < ")),
     };
-    format!(
-        "{}  {}\n  {chain}\n  until {}, sha256 {}, in {}",
-        m.kind.as_str(),
-        Foreign::log(&m.subject),
-        when(m.not_after_s),
-        m.id,
-        Foreign::log(&m.file)
-    )
+    vec![
+        format!("{}  {}", m.kind.as_str(), m.subject),
+        format!("  {chain}"),
+        format!("  until {}, sha256 {}, in {}", when(m.not_after_s), m.id, m.file),
+    ]
 }

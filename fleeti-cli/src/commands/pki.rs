@@ -3,7 +3,7 @@
 use super::keys::{self, Passphrase};
 use super::{bundle, root, transition};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
 use fleeti_pki::certificate::{self, Purpose};
 use fleeti_pki::hierarchy;
@@ -79,7 +79,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             }
             let paths: Vec<_> = files.iter().map(|f| f.path.clone()).collect();
             output.data(&json!({"dir": dir, "files": paths}), |_| {
-                format!("made {} files in {dir}\n  keep {dir}/offline away from networks", paths.len(), dir = dir.display())
+                let dir = dir.display();
+                Lines::from(format!("made {} files in {dir}", paths.len())).and(format!("  keep {dir}/offline away from networks"))
             });
             Ok(())
         }

@@ -4,7 +4,7 @@ use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Output, rows};
 use clap::Subcommand;
-use fleeti_core::profile::{self, Profile, Revision};
+use fleeti_core::profile::{self, Finding, Profile, Revision};
 use std::path::{Path, PathBuf};
 
 /// What to do with profiles.
@@ -61,7 +61,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 pub fn read(file: &Path) -> Result<Profile, Failure> {
     let text = std::fs::read_to_string(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
     profile::check(&text).map_err(|findings| {
-        let list: Vec<_> = findings.iter().map(|f| format!("{}:{}", file.display(), f.to_string().trim_start_matches("line "))).collect();
-        Failure::plain(format!("{} errors in {}\n{}", findings.len(), file.display(), list.join("\n")))
+        let lines = |f: &Finding| {
+            let path = if f.path.is_empty() { "document" } else { &f.path };
+            [format!("{}:{}: {path}: {}", file.display(), f.line, f.message), format!("  hint: {}", f.remedy)]
+        };
+        let details: Vec<_> = findings.iter().flat_map(lines).collect();
+        Failure::plain(format!("{} errors in {}", findings.len(), file.display())).with_details(details)
     })
 }

@@ -2,13 +2,12 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows};
+use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
-use indicatif::{ProgressBar, ProgressStyle};
 
 /// What to do with rollouts.
 #[derive(Subcommand)]
@@ -73,12 +72,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-fn describe(r: &Rollout) -> String {
-    let mut text = format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
-    for (device, phase) in &r.state.devices {
-        text.push_str(&format!("\n  {device:<26} {}", phase_words(phase)));
-    }
-    text
+fn describe(r: &Rollout) -> Lines {
+    let devices = r.state.devices.iter().map(|(device, phase)| format!("  {device:<26} {}", phase_words(phase)));
+    let title = format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
+    Lines::from(title).and(devices.collect::<Vec<_>>())
 }
 
 fn phase_words(phase: &DevicePhase) -> String {
@@ -101,20 +98,17 @@ fn phase_words(phase: &DevicePhase) -> String {
 
 /// Follows the event stream until the rollout is over.
 async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Failure> {
-    let bar = ProgressBar::new(rollout.state.devices.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("[{elapsed}] {bar:30} {pos}/{len} devices  {msg}") {
-        bar.set_style(style);
-    }
+    let progress = Progress::of(rollout.state.devices.len(), "devices");
     // The stream first, then the state: nothing that happens in between is missed.
     let mut events = client.events().await.map_err(refused)?;
     loop {
         rollout = client.rollout(&rollout.id).await.map_err(refused)?;
         let devices = &rollout.state.devices;
-        bar.set_position(devices.values().filter(|p| p.is_finished()).count() as u64);
+        progress.reached(devices.values().filter(|p| p.is_finished()).count());
         let ways: std::collections::BTreeSet<_> = devices.values().filter(|p| !p.is_finished()).map(phase_words).collect();
-        bar.set_message(ways.into_iter().collect::<Vec<_>>().join(", "));
+        progress.say(&ways.into_iter().collect::<Vec<_>>().join(", "));
         if rollout.state.phase.is_terminal() {
-            bar.finish_and_clear();
+            progress.end();
             return Ok(rollout);
         }
         events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await.map_err(refused)?;

@@ -4,7 +4,7 @@
 use super::device::ReasonName;
 use super::keys::{self, Passphrase, read, read_secret, replace, write};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::{SignedBundle, SignedTransition};
@@ -261,11 +261,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let signature = read(&root.join("transcript.sig"))?;
             let transcript = Transcript::read(&text("transcript")?, &signature, &certificate).map_err(Failure::plain)?;
             output.data(&transcript.entries(), |entries| {
-                let lines = entries.iter().map(|e| {
+                let lines = entries.iter().flat_map(|e| {
                     let at = jiff::Timestamp::from_second(e.at_s.cast_signed()).map_or_else(|_| String::new(), |t| t.to_string());
-                    format!("{at}  {:<12} {}\n    by {}", e.act.action, e.act.subject, e.act.actor)
+                    [format!("{at}  {:<12} {}", e.act.action, e.act.subject), format!("    by {}", e.act.actor)]
                 });
-                format!("signed by the root, {} entries:\n{}", entries.len(), lines.collect::<Vec<_>>().join("\n"))
+                Lines::from(format!("signed by the root, {} entries:", entries.len())).and(lines.collect::<Vec<_>>())
             });
             Ok(())
         }
@@ -276,7 +276,8 @@ fn said(folder: &Folder, more: &serde_json::Value, what: &str, output: &Output) 
     let version = folder.issued.bundle.as_ref().map_or(0, |b| b.version);
     let path = folder.path.display().to_string();
     output.data(&json!({"bundle_version": version, "root": path, "more": more}), |_| {
-        format!("{what}\n  carry {path}/bundle.json, transcript and transcript.sig to the server: `fleeti pki bundle publish`, version {version}")
+        let carry = "bundle.json, transcript and transcript.sig to the server: `fleeti pki bundle publish`";
+        Lines::from(what).and(format!("  carry {path}/{carry}, version {version}"))
     });
 }
 
@@ -370,11 +371,10 @@ fn create(
     Folder { path: root.to_owned(), certificate, transcript, issued: Issued::default() }.keep(&bundle, &signature)?;
     output.data(&json!({"root": root, "sha256": root_sha256, "threshold": threshold, "operators": operators}), |_| {
         let list: Vec<_> = operators.iter().map(|o| format!("  {}/shares/{o}.share", root.display())).collect();
-        format!(
-            "made a root that {threshold} of {} operators open\n  sha256 {root_sha256}\ngive each their share, and take it away from here:\n{}",
-            operators.len(),
-            list.join("\n")
-        )
+        Lines::from(format!("made a root that {threshold} of {} operators open", operators.len()))
+            .and(format!("  sha256 {root_sha256}"))
+            .and("give each their share, and take it away from here:")
+            .and(list)
     });
     Ok(())
 }

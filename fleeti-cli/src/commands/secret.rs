@@ -2,7 +2,7 @@
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows, when};
+use crate::output::{Failure, Lines, Output, rows, when};
 use clap::Subcommand;
 use fleeti_core::id::{FleetId, SecretName};
 use fleeti_core::wire::vault::{FleetSecret, SECRET_MAX};
@@ -53,17 +53,20 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Set { fleet, name, file, server } => {
             let value = read(file.as_ref())?;
             let secrets = block_on(async { server.client()?.set_secret(&fleet, &name, &value).await.map_err(refused) })?;
-            (secrets, format!("{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)\n"))
+            (
+                secrets,
+                Lines::from(format!("{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)")),
+            )
         }
-        Command::List { fleet, server } => (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, String::new()),
+        Command::List { fleet, server } => (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, Lines::default()),
         Command::Remove { fleet, name, server } => {
             let secrets = block_on(async { server.client()?.remove_secret(&fleet, &name).await.map_err(refused) })?;
-            (secrets, format!("{name} is removed; change whatever it opened if a device should not know it any more\n"))
+            (secrets, Lines::from(format!("{name} is removed; change whatever it opened if a device should not know it any more")))
         }
     };
     output.data(&secrets, |list| {
         let line = |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
-        format!("{said}{}", rows(list, "no secret; set one with `fleeti secret set FLEET NAME --file FILE`", line))
+        said.and(rows(list, "no secret; set one with `fleeti secret set FLEET NAME --file FILE`", line))
     });
     Ok(())
 }

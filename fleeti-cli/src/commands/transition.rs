@@ -4,7 +4,7 @@ use super::keys::{self, Passphrase, public_keys, read, write};
 use super::root::{self, Opened};
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Lines, Output, rows};
 use clap::Subcommand;
 use fleeti_core::wire::device::SignedTransition;
 use fleeti_pki::certificate;
@@ -138,8 +138,8 @@ fn release_key(path: &Path, passphrase: &Passphrase) -> Result<Box<dyn Signer>, 
 fn keep(out: &Path, signed: &SignedTransition, missing: usize, output: &Output) -> CommandResult {
     write(out, &serde_json::to_vec_pretty(signed).map_err(Failure::plain)?, false)?;
     output.data(signed, |_| match missing {
-        0 => format!("made {0}\n  publish it: `fleeti pki transition publish {0}`", out.display()),
-        n => format!("made {0}; {n} more must sign it: `fleeti pki transition sign {0} --key ...`", out.display()),
+        0 => Lines::from(format!("made {}", out.display())).and(format!("  publish it: `fleeti pki transition publish {}`", out.display())),
+        n => format!("made {0}; {n} more must sign it: `fleeti pki transition sign {0} --key ...`", out.display()).into(),
     });
     Ok(())
 }
@@ -187,7 +187,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-fn describe(all: &[SignedTransition]) -> String {
+fn describe(all: &[SignedTransition]) -> Lines {
     let line = |signed: &SignedTransition| {
         let what = match transition::read(&signed.transition).map(|t| t.change) {
             Ok(Change::Root { from_sha256, ends_previous, .. }) => {
@@ -200,5 +200,5 @@ fn describe(all: &[SignedTransition]) -> String {
         };
         format!("{what}, {} signatures", signed.signatures.len())
     };
-    if all.is_empty() { "there are no transitions".into() } else { all.iter().map(line).collect::<Vec<_>>().join("\n") }
+    rows(all, "there are no transitions", line)
 }
