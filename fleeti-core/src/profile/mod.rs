@@ -4,6 +4,7 @@
 //! with path, line and remedy; [`Revision`] is an immutable, numbered, hashed profile.
 
 mod check;
+mod paths;
 mod rules;
 mod shape;
 

@@ -1,6 +1,8 @@
 //! What a well-formed profile may not say, and why.
 
+use super::paths;
 use super::{File, HealthCheck, Profile, SCHEMA, Service, User};
+use crate::command_line;
 use crate::id::Architecture;
 use std::collections::HashSet;
 
@@ -12,52 +14,8 @@ const AGE_DAYS_MAX: u32 = 365;
 /// Seconds that a boot on trial may have until the server is reached; the health checks' unit has a little more.
 const DEADLINE_S: std::ops::RangeInclusive<u32> = 60..=800;
 
-/// Kernel arguments that a profile may not set: they decide what is booted and verified, who gets a
-/// shell, or where configuration from outside comes in. Fleeti sets them itself.
-const KERNEL_ARGUMENTS_RESERVED: &[&str] = &[
-    "root",
-    "roothash",
-    "usrhash",
-    "rootfstype",
-    "rootflags",
-    "rd.",
-    "ro",
-    "rw",
-    "init",
-    "initrd",
-    "mount.usr",
-    "panic",
-    "single",
-    "emergency",
-    "rescue",
-    "1",
-    "s",
-    "S",
-    "lockdown",
-    "efi",
-    "ima_appraise",
-    "module.sig_enforce",
-    "systemd.verity",
-    "systemd.import_credentials",
-    "systemd.set_credential",
-    "systemd.set_credential_binary",
-    "systemd.unit",
-    "systemd.wants",
-    "systemd.mask",
-    "systemd.run",
-    "systemd.debug_shell",
-    "systemd.debug-shell",
-    "systemd.volatile",
-    "systemd.image_policy",
-    "systemd.gpt_auto",
-    "systemd.machine_id",
-    "systemd.setenv",
-    "systemd.extra-unit",
-    "systemd.sysext",
-    "systemd.confext",
-    "systemd.mount-extra",
-    "systemd.swap-extra",
-];
+/// Longest kernel arguments of a profile together: with what Fleeti sets, the kernel does not cut them.
+const ARGUMENTS_MAX: usize = 1024;
 const MODES: &str = "write permission bits only, such as 0644 or 0755";
 
 pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
@@ -87,7 +45,13 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
         say(format!("packages[{i}]"), "is listed twice", "remove one");
     }
     for (i, argument) in profile.kernel_arguments.iter().enumerate() {
-        kernel_argument(&format!("kernel_arguments[{i}]"), argument, &mut say);
+        if let Err(e) = command_line::check_argument(argument) {
+            say(format!("kernel_arguments[{i}]"), &e.to_string(), e.remedy());
+        }
+    }
+    let arguments: usize = profile.kernel_arguments.iter().map(|a| a.len() + 1).sum();
+    if arguments > ARGUMENTS_MAX {
+        say("kernel_arguments".into(), &format!("{arguments} characters are too many"), &format!("keep them below {ARGUMENTS_MAX}"));
     }
     for (i, u) in profile.users.iter().enumerate() {
         user(&format!("users[{i}]"), u, profile, &mut say);
@@ -111,6 +75,12 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
         let message = format!("{} seconds cannot be", profile.server_contact.deadline_s);
         say("server_contact.deadline_s".to_owned(), &message, &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()));
     }
+    for (i, f) in profile.files.iter().enumerate() {
+        let is_below = |other: &File| f.path.strip_prefix(&other.path).is_some_and(|rest| rest.starts_with('/'));
+        if profile.files.iter().any(is_below) {
+            say(format!("files[{i}].path"), "is below another file", "a path is a file or a folder");
+        }
+    }
     if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
         let message = format!("{} days cannot be", profile.release_log.age_days_max);
         say("release_log.age_days_max".to_owned(), &message, &format!("use 1 to {AGE_DAYS_MAX}"));
@@ -131,30 +101,21 @@ fn is_package(name: &str) -> bool {
     name.len() >= 2
         && name.len() <= 128
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        // apt takes a `-` at the end for an order to remove the package.
+        && !name.ends_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
 }
 
-fn kernel_argument(path: &str, argument: &str, say: &mut impl FnMut(String, &str, &str)) {
-    if argument.is_empty() || argument.len() > 256 || argument.bytes().any(|b| !(0x21..0x7f).contains(&b) || b == b'"') {
-        say(path.into(), "is not one kernel argument", "write one argument for each entry, printable, without spaces or quotes");
-        return;
-    }
-    let key = argument.split('=').next().unwrap_or(argument).replace('-', "_");
-    let reserved = |r: &&str| {
-        let r = r.replace('-', "_");
-        key == r || (r.ends_with('.') && key.starts_with(&r)) || (r.starts_with("systemd.") && key.starts_with(&r))
-    };
-    if KERNEL_ARGUMENTS_RESERVED.iter().any(reserved) {
-        say(path.into(), "is reserved: it decides what is booted or verified", "remove it; Fleeti sets what the boot needs");
-    }
+/// A name that systemd takes for a user or a group (systemd.exec(5), "User/Group Identity"): for another one, versions of it
+/// have ignored `User=` and run the service as root.
+fn is_account(name: &str) -> bool {
+    (1..=31).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
 fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
-    let valid = !u.name.is_empty()
-        && u.name.len() <= 31
-        && u.name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && u.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
-    if !valid {
+    if !is_account(&u.name) {
         say(format!("{path}.name"), "is not a user name", "use a-z, 0-9, '_' and '-', starting with a letter");
     } else if ["root", "fleeti", "nobody", "daemon", "sys", "messagebus"].contains(&u.name.as_str()) {
         say(format!("{path}.name"), "is a system account", "choose another name; log in as a user and use sudo");
@@ -174,14 +135,14 @@ fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &s
     if !u.ssh_keys.is_empty() && !profile.packages.iter().any(|p| p == "openssh-server") {
         say(format!("{path}.ssh_keys"), "have no server to use them", "add openssh-server to packages");
     }
-    if !is_clean_path(&u.shell) {
+    if !is_clean_path(&u.shell) || u.shell.contains(':') {
         say(format!("{path}.shell"), "is not an absolute path", "write /bin/bash");
     }
     if u.comment.len() > 128 || u.comment.contains([':', '\n', '"', '\\']) || u.comment.chars().any(char::is_control) {
         say(format!("{path}.comment"), "does not fit passwd(5)", "use up to 128 characters without ':', quotes or control characters");
     }
     for (g, group) in u.groups.iter().enumerate() {
-        if !is_package(group) && group.len() != 1 || group.contains(['+', '.']) {
+        if !is_account(group) {
             say(format!("{path}.groups[{g}]"), "is not a group name", "use an existing group such as video");
         }
     }
@@ -213,47 +174,58 @@ fn service(path: &str, s: &Service, say: &mut impl FnMut(String, &str, &str)) {
     let clean = s.name.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b)) && s.name.len() <= 200;
     if !suffix || !clean {
         say(format!("{path}.name"), "is not a unit name", "write it with its suffix, as in kiosk.service");
-    } else if s.name.starts_with("fleeti-") {
+    } else if let Some(owner) = paths::unit_owner(&s.name).filter(|_| s.unit.is_some()) {
+        say(format!("{path}.name"), &format!("belongs to {owner}"), "choose another name for a unit of your own");
+    } else if s.name.to_ascii_lowercase().starts_with("fleeti") {
         say(format!("{path}.name"), "belongs to Fleeti", "choose a name that does not start with fleeti-");
+    } else if let Some(owner) = paths::unit_is_needed_by(&s.name).filter(|_| !s.enabled) {
+        say(format!("{path}.name"), &format!("belongs to {owner}, which needs it"), "leave it on");
     }
-    if let Some(unit) = &s.unit
-        && !unit.lines().any(|l| l.trim() == "[Unit]" || l.trim() == "[Service]" || l.trim() == "[Timer]")
-    {
+    let Some(unit) = &s.unit else { return };
+    if !unit.lines().any(|l| l.trim() == "[Unit]" || l.trim() == "[Service]" || l.trim() == "[Timer]") {
         say(format!("{path}.unit"), "has no section", "write a unit file with [Unit] and [Service]");
     }
+    if let Some(line) = wrong_identity(unit) {
+        say(format!("{path}.unit"), &format!("{line}= names no user or group that systemd takes"), ACCOUNT_REMEDY);
+    }
+}
+
+const ACCOUNT_REMEDY: &str = "use a-z, 0-9, '_' and '-', starting with a letter: systemd may run a service as root otherwise";
+
+/// The setting of a unit that says as whom it runs, where systemd would not take what it says.
+fn wrong_identity(unit: &str) -> Option<&'static str> {
+    // A backslash at the end of a line continues it (systemd.syntax(7)).
+    let text = unit.replace("\\\n", " ");
+    let settings = text.lines().filter_map(|line| line.trim().split_once('='));
+    for (name, value) in settings.map(|(name, value)| (name.trim_end(), value.trim())) {
+        let Some(setting) = ["User", "Group", "SupplementaryGroups"].into_iter().find(|s| *s == name) else { continue };
+        let is_number = |v: &str| v.len() <= 9 && v.bytes().all(|b| b.is_ascii_digit()) && (v == "0" || !v.starts_with('0'));
+        let is_known = |v: &str| is_account(v) || is_number(v) || ["%i", "%I", "%j", "%J", "%u"].contains(&v);
+        let is_one = setting == "SupplementaryGroups" || !value.contains(char::is_whitespace);
+        let is_right = value.is_empty() || is_one && value.split_whitespace().all(is_known);
+        if !is_right {
+            return Some(setting);
+        }
+    }
+    None
 }
 
 fn is_clean_path(path: &str) -> bool {
     path.starts_with('/')
         && path.len() <= 1024
         && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
-        && !path.chars().any(char::is_control)
+        && path.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'\\')
 }
 
 fn file(path: &str, f: &File, say: &mut impl FnMut(String, &str, &str)) {
     let below = |dir: &str| f.path.starts_with(dir);
     if !is_clean_path(&f.path) || !(below("/etc/") || below("/usr/") || below("/opt/")) {
         say(format!("{path}.path"), "is not a path in the image", "use an absolute path below /etc, /usr or /opt without '..'");
-    } else if [
-        "/usr/lib/fleeti/",
-        "/usr/lib/sysupdate.d/",
-        "/usr/lib/systemd/import-pubring",
-        "/etc/systemd/import-pubring",
-        "/etc/sysupdate.d/",
-        "/usr/lib/repart.d/",
-        "/etc/passwd",
-        "/etc/shadow",
-        "/etc/group",
-        "/etc/fstab",
-    ]
-    .iter()
-    .any(|p| below(p))
-    {
-        say(
-            format!("{path}.path"),
-            "belongs to the chain of trust",
-            "use users for accounts; updates and trust are not a profile's to change",
-        );
+    } else if let Some(owner) = paths::owner(&f.path) {
+        say(format!("{path}.path"), &format!("belongs to {owner}"), "leave it as it is, or write another file");
+    }
+    if let Some(setting) = wrong_identity(&f.content).filter(|_| f.path.contains("/systemd/")) {
+        say(format!("{path}.content"), &format!("{setting}= names no user or group that systemd takes"), ACCOUNT_REMEDY);
     }
     if f.mode_bits().is_none() {
         say(format!("{path}.mode"), "is not a file mode", MODES);
@@ -273,5 +245,67 @@ fn health_check(path: &str, h: &HealthCheck, say: &mut impl FnMut(String, &str, 
     }
     if !(1..=600).contains(&h.timeout_s) {
         say(format!("{path}.timeout_s"), "is out of range", "use 1 to 600 seconds");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::check;
+
+    fn paths(more: &str) -> Vec<String> {
+        let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{more}");
+        check(&text).err().into_iter().flatten().map(|finding| finding.path).collect()
+    }
+
+    fn service(name: &str, lines: &str) -> String {
+        format!("[[services]]\nname = \"{name}\"\nunit = '''\n[Service]\n{lines}\n'''\n")
+    }
+
+    #[test]
+    fn a_user_that_systemd_would_take_for_root_is_refused_by_its_field() {
+        for name in ["0day", "pötter", "a b", "A", "", "-a", "a.b", "a:b", &"a".repeat(32)] {
+            assert_eq!(paths(&format!("[[users]]\nname = \"{name}\"\n")), ["users[0].name"], "{name:?}");
+        }
+        for wrong in [
+            "User=0day",
+            "User = 0day",
+            "User=pötter",
+            "User=a b",
+            "User=\\\n0day",
+            "Group=0day",
+            "Group=00",
+            "SupplementaryGroups=video 0x",
+        ] {
+            assert_eq!(paths(&service("x.service", wrong)), ["services[0].unit"], "{wrong}");
+            let file = format!("[[files]]\npath = \"/etc/systemd/system/x.service\"\ncontent = '''\n[Service]\n{wrong}\n'''\n");
+            assert_eq!(paths(&file), ["files[0].content"], "{wrong}");
+        }
+        for right in ["User=kiosk", "User=", "User=%i", "Group=0", "User=1000", "SupplementaryGroups=video audio", "UserX=0day"] {
+            assert!(paths(&service("x.service", right)).is_empty(), "{right}");
+        }
+        assert_eq!(paths("[[users]]\nname = \"ops\"\ngroups = [\"video\", \"0day\", \"v\"]\n"), ["users[0].groups[1]"]);
+    }
+
+    #[test]
+    fn a_file_or_a_unit_that_is_not_the_profiles_is_refused_with_its_owner() {
+        for path in ["/etc/ssh/sshd_config.d/00-x.conf", "/etc/systemd/system/fleeti-agent.service", "/etc/ld.so.preload", "/usr/bin/login"]
+        {
+            assert_eq!(paths(&format!("[[files]]\npath = \"{path}\"\ncontent = \"\"\n")), ["files[0].path"], "{path}");
+        }
+        for name in ["emergency.service", "systemd-sysext.service", "var-lib-fleeti.mount", "fleeti-agent.service"] {
+            assert_eq!(paths(&service(name, "")), ["services[0].name"], "{name}");
+        }
+        for name in ["fleeti-agent.service", "boot-complete.target", "systemd-bless-boot.service", "dbus.service"] {
+            assert_eq!(paths(&format!("[[services]]\nname = \"{name}\"\nenabled = false\n")), ["services[0].name"], "{name}");
+        }
+        assert!(paths("[[services]]\nname = \"systemd-timesyncd.service\"\nenabled = false\n").is_empty());
+        let both = "[[files]]\npath = \"/etc/a\"\ncontent = \"\"\n[[files]]\npath = \"/etc/a/b\"\ncontent = \"\"\n";
+        assert_eq!(paths(both), ["files[1].path"]);
+    }
+
+    #[test]
+    fn kernel_arguments_together_are_not_longer_than_the_kernel_takes() {
+        let many = vec!["\"video=xxxxxxxxxxxxxxxxxxxxxxxx\""; 40].join(", ");
+        assert_eq!(paths(&format!("kernel_arguments = [{many}]\n")), ["kernel_arguments"]);
     }
 }

@@ -1,0 +1,557 @@
+//! The command line of a kernel image: what Fleeti sets, and what a profile may add.
+//!
+//! A kernel argument can replace the init, the root, the verification, or open a shell, and new ones appear with every
+//! kernel and every systemd. So nothing is allowed that is not listed here: [`check_argument`] looks at one argument of a
+//! profile, [`check`] at a finished command line where it is signed. The kernel takes `-` and `_` in a name for the same
+//! (Documentation/admin-guide/kernel-parameters.rst); so does this module.
+
+/// What Fleeti sets, in this order, behind `roothash=`.
+pub const OWN: [&str; 13] = [
+    "root=/dev/mapper/root",
+    "rootfstype=erofs",
+    "ro",
+    // A panic, not a restart: only a panic leaves its last words in the firmware's store (efi_pstore).
+    "systemd.verity_root_options=panic-on-corruption",
+    "panic=5",
+    "efi_pstore.pstore_disable=0",
+    // No credentials from outside: they carry units and root keys past every PCR that is checked.
+    "systemd.import_credentials=no",
+    "systemd.condition_needs_update=0",
+    "systemd.firstboot=0",
+    "console=tty0",
+    "console=ttyS0",
+    "loglevel=4",
+    "systemd.show_status=auto",
+];
+
+/// Longest argument of a profile.
+const ARGUMENT_MAX: usize = 256;
+/// Longest command line: x86 cuts at 2,048 bytes (COMMAND_LINE_SIZE) without a word.
+pub const LENGTH_MAX: usize = 2000;
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    /// There is none.
+    None,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// Digits, at most ten.
+    Number,
+    /// A console of the kernel, with or without its speed.
+    Console,
+    /// Any text of allowed characters, or none.
+    Any,
+}
+
+/// Arguments that a profile may set. None of them names a program, a file system, a device to boot from, a unit, or turns
+/// off a protection of the kernel.
+const LISTED: &[(&str, Value)] = &[
+    ("quiet", Value::None),
+    ("splash", Value::None),
+    ("loglevel", Value::OneOf(&["0", "1", "2", "3", "4", "5", "6", "7"])),
+    ("console", Value::Console),
+    ("consoleblank", Value::Number),
+    ("printk.time", Value::OneOf(&["0", "1"])),
+    ("log_buf_len", Value::Any),
+    ("logo.nologo", Value::None),
+    ("vt.global_cursor_default", Value::OneOf(&["0", "1"])),
+    ("vt.default_utf8", Value::OneOf(&["0", "1"])),
+    ("fbcon", Value::Any),
+    ("video", Value::Any),
+    ("nomodeset", Value::None),
+    ("plymouth.enable", Value::OneOf(&["0", "1"])),
+    ("net.ifnames", Value::OneOf(&["0", "1"])),
+    ("mitigations", Value::OneOf(&["auto", "auto,nosmt"])),
+    ("nosmt", Value::None),
+    ("nosmt", Value::OneOf(&["force"])),
+    ("intel_iommu", Value::OneOf(&["on", "on,strict"])),
+    ("amd_iommu", Value::OneOf(&["on", "force_isolation"])),
+    ("iommu", Value::OneOf(&["force", "strict"])),
+    ("iommu.strict", Value::OneOf(&["1"])),
+    ("isolcpus", Value::Any),
+    ("nohz", Value::OneOf(&["on", "off"])),
+    ("nohz_full", Value::Any),
+    ("rcu_nocbs", Value::Any),
+    ("rcu_nocb_poll", Value::None),
+    ("irqaffinity", Value::Any),
+    ("threadirqs", Value::None),
+    ("preempt", Value::OneOf(&["none", "voluntary", "full", "lazy"])),
+    ("skew_tick", Value::OneOf(&["0", "1"])),
+    ("idle", Value::OneOf(&["poll", "halt", "nomwait"])),
+    ("clocksource", Value::Any),
+    ("tsc", Value::OneOf(&["reliable", "unstable", "nowatchdog"])),
+    ("hpet", Value::OneOf(&["disable", "force"])),
+    ("nowatchdog", Value::None),
+    ("nmi_watchdog", Value::OneOf(&["0", "1"])),
+    ("watchdog_thresh", Value::Number),
+    ("cpuidle.off", Value::OneOf(&["0", "1"])),
+    ("cpufreq.default_governor", Value::Any),
+    ("intel_idle.max_cstate", Value::Number),
+    ("processor.max_cstate", Value::Number),
+    ("intel_pstate", Value::OneOf(&["disable", "passive", "active", "no_hwp"])),
+    ("amd_pstate", Value::OneOf(&["disable", "passive", "active", "guided"])),
+    ("maxcpus", Value::Number),
+    ("nr_cpus", Value::Number),
+    ("hugepages", Value::Number),
+    ("hugepagesz", Value::Any),
+    ("default_hugepagesz", Value::Any),
+    ("transparent_hugepage", Value::OneOf(&["always", "madvise", "never"])),
+    ("swapaccount", Value::OneOf(&["0", "1"])),
+    ("zswap.enabled", Value::OneOf(&["0", "1"])),
+    ("elevator", Value::Any),
+    ("acpi_backlight", Value::OneOf(&["native", "vendor", "video", "none"])),
+    ("acpi_enforce_resources", Value::OneOf(&["strict", "lax", "no"])),
+    ("pci", Value::OneOf(&["nomsi", "noaer", "nommconf", "realloc", "realloc=on", "realloc=off", "noats"])),
+    ("pcie_aspm", Value::OneOf(&["off", "force"])),
+    ("pcie_aspm.policy", Value::OneOf(&["default", "performance", "powersave", "powersupersave"])),
+    ("pcie_port_pm", Value::OneOf(&["off", "force"])),
+    ("reboot", Value::OneOf(&["acpi", "efi", "bios", "kbd", "pci", "triple", "cold", "warm"])),
+    ("noapic", Value::None),
+    ("nolapic_timer", Value::None),
+];
+
+/// Drivers whose parameters a profile may set: none of them checks, decrypts or starts anything.
+const DRIVERS: &[&str] = &[
+    "ahci",
+    "amdgpu",
+    "ath9k",
+    "ath10k_core",
+    "ath11k",
+    "atkbd",
+    "bluetooth",
+    "btusb",
+    "cfg80211",
+    "drm",
+    "drm_kms_helper",
+    "e1000e",
+    "hid",
+    "i2c_i801",
+    "i8042",
+    "i915",
+    "igb",
+    "igc",
+    "itco_wdt",
+    "iwlmvm",
+    "iwlwifi",
+    "ixgbe",
+    "libata",
+    "mac80211",
+    "mmc_core",
+    "mt76",
+    "nouveau",
+    "nvme",
+    "nvme_core",
+    "psmouse",
+    "r8169",
+    "radeon",
+    "rtw88_core",
+    "sdhci",
+    "sdhci_pci",
+    "snd_hda_intel",
+    "softdog",
+    "uas",
+    "usb_storage",
+    "usbcore",
+    "usbhid",
+    "uvcvideo",
+    "virtio_net",
+    "xe",
+    "xhci_hcd",
+];
+
+/// Beginnings of names that are refused with a reason of their own: what they stand for is Fleeti's.
+const RESERVED: &[&str] = &[
+    "root",
+    "usr",
+    "mount.",
+    "ro",
+    "rw",
+    "init",
+    "rdinit",
+    "noinitrd",
+    "rd",
+    "rd.",
+    "systemd",
+    "luks",
+    "dm_",
+    "verity",
+    "fsck",
+    "fstab",
+    "panic",
+    "single",
+    "emergency",
+    "rescue",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "s",
+    "b",
+    "lockdown",
+    "efi",
+    "ima",
+    "evm",
+    "lsm",
+    "security",
+    "apparmor",
+    "selinux",
+    "audit",
+    "module",
+    "modprobe",
+    "sysctl",
+    "bootconfig",
+    "console_msg",
+    "kgdb",
+    "udev",
+    "tpm",
+    "resume",
+];
+
+/// Why an argument is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArgumentError {
+    /// More than one word, or a character that means something to a shell or to the kernel's parser.
+    #[error("is not one kernel argument")]
+    Form,
+    /// Fleeti's own.
+    #[error("is reserved: it decides what is booted or verified")]
+    Reserved,
+    /// Not on the list.
+    #[error("is not on the list of kernel arguments that a profile may set")]
+    Unlisted,
+    /// On the list, with another value.
+    #[error("has a value that a profile may not set")]
+    Value,
+}
+
+impl ArgumentError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Form => "write one argument for each entry, of letters, digits and _.,:;=+/@%*-",
+            Self::Reserved => "remove it; Fleeti sets what the boot needs",
+            Self::Unlisted => "remove it: what is not known to be harmless is refused",
+            Self::Value => "remove it, or choose a value that takes no protection away",
+        }
+    }
+}
+
+/// Why a finished command line is not signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandLineError {
+    /// Too long: the kernel would cut it.
+    #[error("the command line has {0} bytes, more than {LENGTH_MAX}")]
+    Length(usize),
+    /// It does not begin with the root hash that it should.
+    #[error("the command line does not name the root hash {wanted}, once and first: {found:?}")]
+    RootHash {
+        /// What it should begin with, after `roothash=`.
+        wanted: String,
+        /// Its first word.
+        found: String,
+    },
+    /// A word that Fleeti sets is not in its place.
+    #[error("the command line has {found:?} where it needs {wanted:?}")]
+    Own {
+        /// The word of [`OWN`].
+        wanted: &'static str,
+        /// What is there; empty for its end.
+        found: String,
+    },
+    /// An argument that no profile may set.
+    #[error("the command line's {argument:?} {reason}")]
+    Argument {
+        /// Which.
+        argument: String,
+        /// Why.
+        reason: ArgumentError,
+    },
+}
+
+/// Looks at one argument of a profile.
+///
+/// # Errors
+/// [`ArgumentError`].
+///
+/// ```
+/// use fleeti_core::command_line::{ArgumentError, check_argument};
+/// assert_eq!(check_argument("quiet"), Ok(()));
+/// assert_eq!(check_argument("rdinit=/bin/sh"), Err(ArgumentError::Reserved));
+/// assert_eq!(check_argument("$(id)"), Err(ArgumentError::Form));
+/// assert_eq!(check_argument("kptr.new=1"), Err(ArgumentError::Unlisted));
+/// ```
+pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.,:;=+/@%*-".contains(&b);
+    if !(1..=ARGUMENT_MAX).contains(&argument.len()) || !argument.bytes().all(plain) {
+        return Err(ArgumentError::Form);
+    }
+    let (name, value) = argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
+    let name = name.replace('-', "_");
+    let mut listed = LISTED.iter().filter(|(listed, _)| *listed == name).peekable();
+    if listed.peek().is_some() {
+        return if listed.any(|(_, wanted)| wanted.holds(value)) { Ok(()) } else { Err(ArgumentError::Value) };
+    }
+    if let Some((driver, parameter)) = name.split_once('.')
+        && DRIVERS.contains(&driver.to_ascii_lowercase().as_str())
+        && !parameter.is_empty()
+        && parameter.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    {
+        return Ok(());
+    }
+    let name = name.to_ascii_lowercase();
+    let is_reserved = |r: &&str| if r.len() < 3 { name == **r } else { name.starts_with(*r) };
+    if RESERVED.iter().any(is_reserved) || name.starts_with("__") { Err(ArgumentError::Reserved) } else { Err(ArgumentError::Unlisted) }
+}
+
+impl Value {
+    fn holds(self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::None, None) | (Self::Any, _) => true,
+            (Self::OneOf(values), Some(value)) => values.contains(&value),
+            (Self::Number, Some(value)) => (1..=10).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
+            (Self::Console, Some(value)) => is_console(value),
+            (Self::None, Some(_)) | (Self::OneOf(_) | Self::Number | Self::Console, None) => false,
+        }
+    }
+}
+
+/// As in `tty0` or `ttyS1,115200n8`.
+fn is_console(value: &str) -> bool {
+    let (name, options) = value.split_once(',').unwrap_or((value, ""));
+    let number = ["ttyAMA", "ttyUSB", "ttyS", "tty", "hvc"].iter().find_map(|kind| name.strip_prefix(kind));
+    let is_number = |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    number.is_some_and(is_number) && options.len() <= 12 && options.bytes().all(|b| b.is_ascii_digit() || b"noer".contains(&b))
+}
+
+/// The whole command line of an image.
+#[must_use]
+pub fn of<'a>(root_hash: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
+    let words = OWN.into_iter().chain(arguments).collect::<Vec<_>>();
+    format!("roothash={root_hash} {}", words.join(" "))
+}
+
+/// Looks at a finished command line: it is the one that [`of`] makes of this root hash and of arguments that a profile may
+/// set. Every word counts, also that none of Fleeti's own is missing.
+///
+/// # Errors
+/// [`CommandLineError`] naming the first word that should be another one.
+pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
+    if text.len() > LENGTH_MAX {
+        return Err(CommandLineError::Length(text.len()));
+    }
+    let mut words = text.split(' ');
+    let first = words.next().unwrap_or_default();
+    if first.strip_prefix("roothash=") != Some(root_hash) {
+        return Err(CommandLineError::RootHash { wanted: root_hash.to_owned(), found: first.to_owned() });
+    }
+    for wanted in OWN {
+        let found = words.next().unwrap_or_default();
+        if found != wanted {
+            return Err(CommandLineError::Own { wanted, found: found.to_owned() });
+        }
+    }
+    for argument in words {
+        check_argument(argument).map_err(|reason| CommandLineError::Argument { argument: argument.to_owned(), reason })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_what_boots_is_refused_in_every_spelling() {
+        for argument in [
+            "init=/bin/sh",
+            "init",
+            "rdinit=/bin/sh",
+            "initrd=/x",
+            "noinitrd",
+            "initcall_blacklist=x",
+            "root=/dev/sda1",
+            "rootwait",
+            "rootfstype=ext4",
+            "rootflags=x",
+            "roothash=00",
+            "usrhash=00",
+            "mount.usr=/dev/sda",
+            "ro",
+            "rw",
+            "rd.break",
+            "rd.systemd.debug_shell",
+            "rd.emergency=reboot",
+            "systemd.unit=rescue.target",
+            "systemd.wants=x.service",
+            "systemd.mask=fleeti-agent.service",
+            "systemd.debug-shell=1",
+            "systemd.debug_shell",
+            "systemd.set_credential=x:y",
+            "systemd.set-credential-binary=x:y",
+            "systemd.import_credentials=yes",
+            "systemd.import-credentials=yes",
+            "systemd.setenv=LD_PRELOAD=/x",
+            "systemd.run=/bin/sh",
+            "systemd.verity=no",
+            "systemd.volatile=yes",
+            "systemd.extra-unit.x=y",
+            "systemd.mount-extra=a:b",
+            "systemd.swap-extra=a",
+            "systemd.gpt_auto=yes",
+            "systemd.log_level=debug",
+            "luks.name=x",
+            "dm-mod.create=x",
+            "dm_verity.require_signatures=0",
+            "dm-verity.error_behavior=0",
+            "module.sig_enforce=0",
+            "module.sig-enforce=0",
+            "modprobe.blacklist=dm_verity",
+            "module_blacklist=tpm",
+            "lockdown=none",
+            "efi=nosoftreserve",
+            "efi_no_storage_paranoia",
+            "ima_appraise=off",
+            "evm=fix",
+            "lsm=",
+            "security=none",
+            "apparmor=0",
+            "selinux=0",
+            "audit=0",
+            "bootconfig",
+            "sysctl.kernel.core_pattern=x",
+            "sysctl.kernel.modprobe=/tmp/x",
+            "kgdboc=ttyS0",
+            "kgdbwait",
+            "panic=0",
+            "panic_on_oops=0",
+            "1",
+            "s",
+            "S",
+            "single",
+            "emergency",
+            "rescue",
+            "fsck.mode=skip",
+            "udev.children_max=1",
+            "tpm_tis.force=1",
+            "tpm.suspend_pcr=1",
+            "resume=/dev/sda",
+            "--",
+            "--init=/bin/sh",
+            "ROOT=/dev/sda",
+        ] {
+            assert_eq!(check_argument(argument), Err(ArgumentError::Reserved), "{argument}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_refused_whatever_it_is() {
+        for argument in [
+            "debug",
+            "nokaslr",
+            "nosmep",
+            "nopti",
+            "pti=off",
+            "iomem=relaxed",
+            "netconsole=x",
+            "sysrq_always_enabled",
+            "earlyprintk=ttyS0",
+            "ip=dhcp",
+            "crashkernel=1G",
+            "kexec_load_disabled=0",
+            "slub_debug=F",
+            "random.trust_cpu=1",
+            "hash_pointers=never",
+            "mem=1G",
+            "memmap=1",
+            "acpi=off",
+            "acpi_rsdp=0x1",
+            "ghes.disable=1",
+            "vconsole.keymap=x",
+            "locale.LANG=x",
+            "unknown",
+            "unknown.x=1",
+            "i915",
+            "i915.=1",
+            "i915.a.b=1",
+            "x=",
+            "nfsroot=x",
+            "cryptomgr.notests",
+            "user_debug=1",
+            "trace_event=x",
+            "ftrace=function",
+            "kprobe_event=x",
+            "test_suspend=mem",
+        ] {
+            assert!(matches!(check_argument(argument), Err(ArgumentError::Unlisted | ArgumentError::Reserved)), "{argument}");
+        }
+        for argument in [
+            "mitigations=off",
+            "iommu=off",
+            "intel_iommu=off",
+            "nosmt=no",
+            "console=ttyS0,x",
+            "console=null",
+            "console=",
+            "console",
+            "loglevel=15",
+            "quiet=1",
+            "pci=x",
+        ] {
+            assert_eq!(check_argument(argument), Err(ArgumentError::Value), "{argument}");
+        }
+    }
+
+    #[test]
+    fn no_argument_is_two_or_means_anything_to_a_shell() {
+        for c in "\"'$`\\ \t\n\r\0\u{7f}!&|<>(){}[]#~^?é\u{a0}\u{202e}".chars() {
+            for argument in [format!("quiet{c}"), format!("video={c}x"), format!("{c}")] {
+                assert_eq!(check_argument(&argument), Err(ArgumentError::Form), "{argument:?}");
+            }
+        }
+        assert_eq!(check_argument(""), Err(ArgumentError::Form));
+        assert_eq!(check_argument(&format!("video={}", "x".repeat(256))), Err(ArgumentError::Form));
+    }
+
+    #[test]
+    fn ordinary_arguments_pass() {
+        for argument in [
+            "quiet",
+            "loglevel=3",
+            "console=ttyS1,115200n8",
+            "console=tty1",
+            "video=HDMI-A-1:1920x1080@60",
+            "i915.enable_psr=0",
+            "usbcore.autosuspend=-1",
+            "isolcpus=managed_irq,domain,2-3",
+            "nvme_core.default_ps_max_latency_us=0",
+            "mitigations=auto,nosmt",
+            "vt.global-cursor-default=0",
+            "iTCO_wdt.nowayout=1",
+        ] {
+            assert_eq!(check_argument(argument), Ok(()), "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_finished_command_line_has_every_word_in_its_place() {
+        let good = of("ab", ["quiet", "loglevel=3"]);
+        assert_eq!(check(&good, "ab"), Ok(()));
+        assert!(matches!(check(&good, "cd"), Err(CommandLineError::RootHash { .. })));
+        for (i, word) in good.split(' ').enumerate() {
+            let without: Vec<_> = good.split(' ').enumerate().filter(|(at, _)| *at != i).map(|(_, word)| word).collect();
+            let is_own = i <= OWN.len();
+            assert_eq!(check(&without.join(" "), "ab").is_err(), is_own, "without {word}");
+        }
+        for more in
+            ["roothash=cd", "init=/bin/sh", "rdinit=/bin/sh", "systemd.import_credentials=yes", "", "quiet\ninit=/bin/sh", "\"a b\"", "--"]
+        {
+            assert!(matches!(check(&format!("{good} {more}"), "ab"), Err(CommandLineError::Argument { .. })), "{more:?}");
+        }
+        assert!(matches!(check(&of("ab", vec!["quiet"; 400]), "ab"), Err(CommandLineError::Length(_))));
+    }
+}
