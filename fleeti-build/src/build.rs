@@ -5,15 +5,15 @@ use crate::base::{Base, BaseError, Inputs};
 use crate::cache::Cache;
 use crate::lock::{Lock, LockError, sha256_file};
 use crate::overlay::{Overlay, OverlayError, Trust};
+use crate::record::ArtifactName;
+pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs, Step};
 use crate::runner::{Nix, RunError, Runner, tee};
-use fleeti_core::canonical::{CanonicalError, is_sha256_hex};
-use fleeti_core::id::{Architecture, ReleaseName, Version};
-use fleeti_core::manifest::{Manifest, ReferenceValues};
-use fleeti_core::profile::{Profile, Revision};
-use serde::{Deserialize, Serialize};
+use fleeti_core::canonical::CanonicalError;
+use fleeti_core::id::{ReleaseName, Version};
+use fleeti_core::manifest::ReferenceValues;
+use fleeti_core::profile::{Profile, Revision, broken_rules};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,65 +37,6 @@ pub struct Request {
     pub agent: PathBuf,
     /// Where the build goes.
     pub out: PathBuf,
-}
-
-/// Largest `build.json`, bytes.
-pub const RECORD_MAX: u64 = 1 << 20;
-
-/// `build.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildRecord {
-    /// 1.
-    pub schema: u32,
-    /// What was built.
-    pub release: ReleaseName,
-    /// For what.
-    pub architecture: Architecture,
-    /// Nothing older may follow.
-    pub minimum_version: Version,
-    /// What went in.
-    pub inputs: RecordedInputs,
-    /// By step: the derivation and its output.
-    pub derivations: BTreeMap<String, Step>,
-    /// As in `2.8.0`.
-    pub nix_version: String,
-    /// dm-verity root hash.
-    pub root_hash: String,
-    /// PCR 11 by phase, and what measures it.
-    pub reference_values: ReferenceValues,
-    /// Files of this directory.
-    pub files: BTreeMap<String, FileRecord>,
-}
-
-/// What went into a build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedInputs {
-    /// Number of the profile's revision.
-    pub revision: u32,
-    /// SHA-256 of its canonical JSON.
-    pub revision_digest: String,
-    /// SHA-256 of the lock's canonical JSON.
-    pub lock_digest: String,
-    /// SHA-256 of the agent.
-    pub agent_digest: String,
-}
-
-/// One derivation and its output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Path of the derivation.
-    pub derivation: PathBuf,
-    /// Path of its output.
-    pub output: PathBuf,
-}
-
-/// A file of the build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// Bytes.
-    pub size: u64,
-    /// SHA-256, hexadecimal.
-    pub sha256: String,
 }
 
 /// Why there is no build.
@@ -133,13 +74,25 @@ pub enum BuildError {
         /// Why.
         source: serde_json::Error,
     },
-    /// What should be a digest is none.
-    #[error("{path}: {what:?} is no SHA-256 in hexadecimal")]
-    NoDigest {
+    /// A field has not the form that it must have.
+    #[error("{path}: {field} {problem}")]
+    Field {
         /// Which file.
         path: PathBuf,
-        /// Which field.
-        what: String,
+        /// As in `files.uki.efi.sha256`.
+        field: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The profile says what no profile may.
+    #[error("the profile's {path}: {message}; {remedy}")]
+    Profile {
+        /// As in `files[0].path`.
+        path: String,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        remedy: String,
     },
     /// The lock is for other packages than the profile asks for.
     #[error("the lock {0} is for other packages than the profile names")]
@@ -163,7 +116,7 @@ impl BuildError {
     }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
+pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
     let path = path.to_owned();
     |source| BuildError::Io { path, source }
 }
@@ -194,6 +147,15 @@ pub fn lock_for(cache: &Cache, revision: &Revision, named: Option<&Path>, refres
     Ok(lock)
 }
 
+/// The lock of a profile for whoever wants one: [`lock_for`], and a named file that is not there is resolved and written.
+///
+/// # Errors
+/// As [`lock_for`].
+pub fn lock_into(cache: &Cache, revision: &Revision, named: Option<&Path>, refresh: bool) -> Result<Lock, BuildError> {
+    let is_missing = named.is_some_and(|path| !path.exists());
+    lock_for(cache, revision, named, refresh || is_missing)
+}
+
 /// Builds an image. Lines of the log go to `line` and to `build.log`.
 ///
 /// # Errors
@@ -210,6 +172,10 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
         line("taken up again");
     }
 
+    // A profile that did not come as text was checked by whoever took it, or by nobody.
+    if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
+        return Err(BuildError::Profile { path, message, remedy });
+    }
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
     let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
@@ -234,7 +200,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
         let target = out.join(name);
         copy_sparse(source, &target)?;
         let size = fs::metadata(&target).map_err(io(&target))?.len();
-        files.insert(name.to_owned(), FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? });
+        files.insert(ArtifactName::ours(name), FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? });
     }
     let lock_path = out.join("lock.json");
     inputs.lock.write(&lock_path)?;
@@ -249,7 +215,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
             lock_digest: inputs.lock.digest(),
             agent_digest: agent_digest(&inputs.agent)?,
         },
-        derivations: parts.derivations.into_iter().map(|(name, (derivation, output))| (name, Step { derivation, output })).collect(),
+        derivations: parts.derivations,
         nix_version: runner.version()?,
         root_hash: parts.root_hash,
         reference_values: ReferenceValues { systemd_version: parts.systemd_version, pcr11: parts.pcr11, pcr9: None, pcr12: None },
@@ -299,130 +265,6 @@ pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError
     let mut permissions = fs::metadata(target).map_err(io(target))?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
     fs::set_permissions(target, permissions).map_err(io(target))
-}
-
-impl BuildRecord {
-    /// Whether a manifest is of this very build.
-    #[must_use]
-    pub fn made(&self, manifest: &Manifest) -> bool {
-        self.release == manifest.release
-            && self.root_hash == manifest.root_hash
-            && self.inputs.revision_digest == manifest.revision_digest
-            && self.inputs.lock_digest == manifest.lock_digest
-    }
-
-    /// Reads `build.json` of a directory.
-    ///
-    /// # Errors
-    /// [`BuildError::Io`], [`BuildError::Malformed`].
-    pub fn read(directory: &Path) -> Result<Self, BuildError> {
-        Self::parse(directory, &Self::bytes(directory)?)
-    }
-
-    /// Reads the bytes of the `build.json` of a directory.
-    ///
-    /// # Errors
-    /// [`BuildError::Malformed`].
-    pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
-        let path = directory.join("build.json");
-        let record: Self = serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
-        record.check().map_err(|what| BuildError::NoDigest { path, what })?;
-        Ok(record)
-    }
-
-    /// A record may be somebody else's: what people read as a digest is one, and nothing that repaints their screen.
-    fn check(&self) -> Result<(), String> {
-        let inputs = &self.inputs;
-        let named = [
-            ("revision_digest", &inputs.revision_digest),
-            ("lock_digest", &inputs.lock_digest),
-            ("agent_digest", &inputs.agent_digest),
-            ("root_hash", &self.root_hash),
-        ];
-        let files = self.files.iter().map(|(name, file)| (name.as_str(), &file.sha256));
-        match named.into_iter().chain(files).find(|(_, text)| !is_sha256_hex(text)) {
-            Some((name, _)) => Err(name.to_owned()),
-            None => Ok(()),
-        }
-    }
-
-    /// The bytes of `build.json`, which are what people approve.
-    ///
-    /// # Errors
-    /// [`BuildError::Io`], also for a record that is larger than [`RECORD_MAX`].
-    pub fn bytes(directory: &Path) -> Result<Vec<u8>, BuildError> {
-        let path = directory.join("build.json");
-        let mut bytes = Vec::new();
-        let file = open_plain(&path).map_err(io(&path))?;
-        file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
-        if bytes.len() as u64 > RECORD_MAX {
-            let source = std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
-            return Err(BuildError::Io { path, source });
-        }
-        Ok(bytes)
-    }
-}
-
-/// What a rebuild showed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Verification {
-    /// Every step gave the same bytes, and the files are those of the record.
-    Identical {
-        /// Steps that were rebuilt.
-        steps: Vec<String>,
-    },
-    /// A file of the directory is not the one of the record.
-    FileChanged {
-        /// Which.
-        file: String,
-    },
-    /// A step gave other bytes.
-    StepDiffers {
-        /// Which.
-        step: String,
-        /// The first difference, as Nix or cmp words it.
-        difference: String,
-    },
-}
-
-/// Rebuilds every step of a build with `--check` and compares.
-///
-/// # Errors
-/// [`BuildError`] when the record or a derivation is missing.
-pub fn verify(directory: &Path, line: &mut dyn FnMut(&str)) -> Result<Verification, BuildError> {
-    let record = BuildRecord::read(directory)?;
-    for (name, file) in &record.files {
-        let path = directory.join(name);
-        if sha256_file(&path).map_err(io(&path))? != file.sha256 {
-            return Ok(Verification::FileChanged { file: name.clone() });
-        }
-    }
-    let runner = Nix::new(directory.join("nix"));
-    for (name, step) in &record.derivations {
-        line(&format!("rebuilding {name}"));
-        match runner.realise(std::slice::from_ref(&step.derivation), true, line) {
-            Ok(_) => {}
-            Err(RunError::Failed { tail, .. }) if tail.contains("may not be deterministic") => {
-                let difference = first_difference(&step.output).unwrap_or(tail);
-                return Ok(Verification::StepDiffers { step: name.clone(), difference });
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(Verification::Identical { steps: record.derivations.into_keys().collect() })
-}
-
-/// Nix keeps the other bytes beside the output, with `.check` at the end of the name.
-fn first_difference(output: &Path) -> Option<String> {
-    let other = PathBuf::from(format!("{}.check", output.display()));
-    let text = Command::new("diff").arg("-rq").arg(output).arg(&other).output().ok()?.stdout;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let first = text.lines().next()?.to_owned();
-    let file = first.strip_prefix("Files ")?.split(" and ").next()?.to_owned();
-    let relative = file.strip_prefix(&output.display().to_string())?.to_owned();
-    let cmp = Command::new("cmp").arg(&file).arg(format!("{}{relative}", other.display())).output().ok()?;
-    Some(String::from_utf8_lossy(&cmp.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -141,8 +141,19 @@ impl Esp {
     }
 }
 
-/// Start and length of the ESP, bytes (UEFI 2.10, 5.3).
-fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
+/// A part of a disk, bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// As in `partition 2 (kiosk_1)`.
+    pub(crate) name: String,
+    pub(crate) start: u64,
+    /// Behind its last byte.
+    pub(crate) end: u64,
+    is_esp: bool,
+}
+
+/// The partitions of a disk (UEFI 2.10, 5.3), by their place; none where there is no GPT.
+fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
     let mut header = [0u8; 92];
     file.seek(SeekFrom::Start(SECTOR))?;
     file.read_exact(&mut header)?;
@@ -150,20 +161,59 @@ fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
     let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap_or_default());
     let (entries, count, size) = (u64_at(&header, 72), u32_at(&header, 80), u32_at(&header, 84));
     if &header[..8] != b"EFI PART" || !(128..=4096).contains(&size) {
-        return Ok(None);
+        return Ok(vec![]);
     }
     file.seek(SeekFrom::Start(entries.saturating_mul(SECTOR)))?;
-    let mut entry = vec![0u8; size as usize];
-    for _ in 0..count.min(256) {
+    let (mut entry, mut found) = (vec![0u8; size as usize], Vec::new());
+    for number in 1..=count.min(256) {
         file.read_exact(&mut entry)?;
-        if entry[..16] == ESP_TYPE {
-            let (first, last) = (u64_at(&entry, 32), u64_at(&entry, 40));
-            let sectors = last.checked_sub(first).and_then(|n| n.checked_add(1));
-            let range = first.checked_mul(SECTOR).zip(sectors.and_then(|n| n.checked_mul(SECTOR)));
-            return Ok(range);
+        let (start, last) = (u64_at(&entry, 32), u64_at(&entry, 40));
+        let range = start.checked_mul(SECTOR).zip(last.checked_add(1).and_then(|n| n.checked_mul(SECTOR)));
+        let Some((start, end)) = range.filter(|(start, end)| entry[..16] != [0; 16] && start < end) else { continue };
+        let units: Vec<_> = entry[56..128].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take_while(|u| *u != 0).collect();
+        let name = format!("partition {number} ({})", String::from_utf16_lossy(&units));
+        found.push(Piece { name, start, end, is_esp: entry[..16] == ESP_TYPE });
+    }
+    found.sort_by_key(|piece| piece.start);
+    Ok(found)
+}
+
+/// Start and length of the ESP, bytes.
+fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
+    Ok(partitions(file)?.into_iter().find(|piece| piece.is_esp).map(|piece| (piece.start, piece.end - piece.start)))
+}
+
+/// A disk of `length` bytes in pieces that leave nothing out: its partitions, and what is outside of them.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn pieces(file: &mut File, length: u64) -> io::Result<Vec<Piece>> {
+    let (mut pieces, mut at) = (Vec::new(), 0);
+    let outside = |start: u64, end: u64| Piece { name: "outside of partitions".to_owned(), start, end, is_esp: false };
+    for partition in partitions(file)?.into_iter().filter(|p| p.end <= length) {
+        // One that overlaps the one before is looked at from where that ends.
+        let start = partition.start.max(at);
+        if at < start {
+            pieces.push(outside(at, start));
+        }
+        if start < partition.end {
+            at = partition.end;
+            pieces.push(Piece { start, ..partition });
         }
     }
-    Ok(None)
+    if at < length {
+        pieces.push(outside(at, length));
+    }
+    Ok(pieces)
+}
+
+/// The bytes of a piece.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn part<'a>(file: &'a mut File, piece: &Piece) -> io::Result<io::Take<&'a mut File>> {
+    file.seek(SeekFrom::Start(piece.start))?;
+    Ok(file.take(piece.end - piece.start))
 }
 
 /// Folder of the ESP that systemd-boot enrolls keys from (systemd-boot(7)).

@@ -11,7 +11,9 @@
 //!
 //! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases and the
 //! Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the one trait that
-//! touches Nix) · [`build`] (from a profile to `build.json`) · [`release`] (signing and the release
+//! touches Nix) · [`build`] (from a profile to a build) · [`record`]
+//! (what a build says of itself) · [`compare`] and [`compare_release`] (somebody else's build or release beside one's own) ·
+//! [`release`] (signing and the release
 //! directory) · [`disk`] (Authenticode and the ESP of one device's disk).
 
 #![warn(missing_docs)]
@@ -19,10 +21,15 @@
 pub mod base;
 pub mod build;
 pub mod cache;
-
+pub mod compare;
+pub mod compare_release;
 pub mod disk;
+mod fetch;
 pub mod lock;
 pub mod overlay;
+pub mod package;
+pub mod pieces;
+pub mod record;
 
 pub mod release;
 pub mod runner;

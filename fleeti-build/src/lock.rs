@@ -6,14 +6,19 @@
 //! every one is therefore kept by digest in the [`Cache`].
 
 use crate::cache::Cache;
+use crate::fetch::{self, Mirror, Problem};
+use crate::package::{PACKAGE_MAX, PackageName, PackageVersion, PoolPath, Sha256Text, WrongForm};
 use fleeti_core::canonical;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::time::Duration;
 
 /// The Debian suite of the base.
 pub const SUITE: &str = "trixie";
@@ -21,12 +26,25 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Where apt finds Debian when the host's configuration names no mirror of it.
 const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian/";
 
-/// Which packages, by what they are for.
+/// dpkg's name of the architecture of the base.
+pub const ARCHITECTURE: &str = "amd64";
+/// Largest lock file, bytes.
+const LOCK_MAX: u64 = 16 << 20;
+/// Most sets of a lock.
+const SETS_MAX: usize = 16;
+/// Most packages of a set.
+const PACKAGES_MAX: usize = 8192;
+/// Before a package is asked for a second time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Which packages, by what they are for. INVARIANT: what was read from a file has the form that each field asks for; see
+/// [`crate::package`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "LockText")]
 pub struct Lock {
-    /// As in `trixie`.
+    /// [`SUITE`].
     pub suite: String,
-    /// dpkg's name of the architecture.
+    /// [`ARCHITECTURE`].
     pub architecture: String,
     /// Requested names, by set: what a lock must be refreshed for when it changes.
     pub requested: BTreeMap<String, Vec<String>>,
@@ -35,18 +53,111 @@ pub struct Lock {
 }
 
 /// One package, exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Package {
     /// As in `bash`.
-    pub name: String,
+    pub name: PackageName,
     /// As in `5.2.37-2+b5`.
-    pub version: String,
-    /// SHA-256 of the .deb, hexadecimal.
-    pub sha256: String,
+    pub version: PackageVersion,
+    /// SHA-256 of the .deb.
+    pub sha256: Sha256Text,
     /// Bytes.
     pub size: u64,
     /// Path below the mirror.
+    pub path: PoolPath,
+}
+
+/// A lock as somebody wrote it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockText {
+    suite: String,
+    architecture: String,
+    requested: BTreeMap<String, Vec<String>>,
+    sets: BTreeMap<String, Vec<PackageText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageText {
+    name: String,
+    version: String,
+    sha256: String,
+    size: u64,
+    path: String,
+}
+
+/// A field of a lock that has not the form it must have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct WrongField {
+    /// As in `sets.device[3].path`.
     pub path: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl TryFrom<LockText> for Lock {
+    type Error = WrongField;
+    fn try_from(text: LockText) -> Result<Self, WrongField> {
+        let wrong = |path: &str, problem: &dyn Display| WrongField { path: path.to_owned(), problem: problem.to_string() };
+        for (path, found, wanted) in [("suite", &text.suite, SUITE), ("architecture", &text.architecture, ARCHITECTURE)] {
+            if found != wanted {
+                return Err(wrong(path, &format!("{found:?} is not {wanted}, the only one there is")));
+            }
+        }
+        let is_set = |name: &str| (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        for (field, names) in [("requested", text.requested.keys().collect::<Vec<_>>()), ("sets", text.sets.keys().collect())] {
+            if names.len() > SETS_MAX {
+                return Err(wrong(field, &format!("{} sets are too many", names.len())));
+            }
+            if let Some(name) = names.iter().find(|name| !is_set(name)) {
+                return Err(wrong(field, &format!("{name:?} is not the name of a set of packages")));
+            }
+        }
+        for (set, names) in &text.requested {
+            let path = format!("requested.{set}");
+            if names.len() > PACKAGES_MAX {
+                return Err(wrong(&path, &format!("{} packages are too many", names.len())));
+            }
+            for (i, name) in names.iter().enumerate() {
+                formed::<PackageName>(name, &format!("{path}[{i}]"))?;
+            }
+        }
+        let sets = text.sets.into_iter().map(|(set, packages)| read_set(&set, &packages).map(|packages| (set, packages)));
+        let sets = sets.collect::<Result<_, _>>()?;
+        Ok(Self { suite: text.suite, architecture: text.architecture, requested: text.requested, sets })
+    }
+}
+
+fn formed<T: FromStr<Err = WrongForm>>(text: &str, path: &str) -> Result<T, WrongField> {
+    text.parse().map_err(|e: WrongForm| WrongField { path: path.to_owned(), problem: e.to_string() })
+}
+
+fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongField> {
+    let wrong = |path: String, problem: String| Err(WrongField { path, problem });
+    if packages.len() > PACKAGES_MAX {
+        return wrong(format!("sets.{set}"), format!("{} packages are too many", packages.len()));
+    }
+    let mut seen = HashSet::new();
+    let mut read = Vec::with_capacity(packages.len());
+    for (i, package) in packages.iter().enumerate() {
+        let at = |field: &str| format!("sets.{set}[{i}].{field}");
+        if !seen.insert(&package.name) {
+            return wrong(at("name"), format!("{:?} is there twice", package.name));
+        }
+        if !(1..=PACKAGE_MAX).contains(&package.size) {
+            return wrong(at("size"), format!("{} bytes are none, or more than {PACKAGE_MAX}", package.size));
+        }
+        read.push(Package {
+            name: formed(&package.name, &at("name"))?,
+            version: formed(&package.version, &at("version"))?,
+            sha256: formed(&package.sha256, &at("sha256"))?,
+            size: package.size,
+            path: formed(&package.path, &at("path"))?,
+        });
+    }
+    Ok(read)
 }
 
 /// Why there is no usable lock.
@@ -77,6 +188,14 @@ pub enum LockError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A package that did not come, although the mirror may have it.
+    #[error("{name} could not be fetched: {detail}")]
+    Fetch {
+        /// Which package.
+        name: String,
+        /// Why.
+        detail: String,
+    },
     /// apt printed something that is not understood.
     #[error("apt printed {0:?}, which is not a package with a SHA-256")]
     AptOutput(String),
@@ -106,7 +225,11 @@ impl Lock {
     /// # Errors
     /// [`LockError::Io`], [`LockError::Malformed`].
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        let bytes = fs::read(path).map_err(io(path))?;
+        let mut bytes = Vec::new();
+        fs::File::open(path).and_then(|f| f.take(LOCK_MAX + 1).read_to_end(&mut bytes)).map_err(io(path))?;
+        if bytes.len() as u64 > LOCK_MAX {
+            return Err(io(path)(std::io::Error::other(format!("a lock has {LOCK_MAX} bytes at the most"))));
+        }
         serde_json::from_slice(&bytes).map_err(|source| LockError::Malformed { path: path.to_owned(), source })
     }
 
@@ -153,69 +276,47 @@ impl Lock {
             packages.sort_by(|a, b| a.name.cmp(&b.name));
             sets.insert(set.clone(), packages);
         }
-        Ok(Self { suite: SUITE.into(), architecture: "amd64".into(), requested: requested.clone(), sets })
+        Ok(Self { suite: SUITE.into(), architecture: ARCHITECTURE.into(), requested: requested.clone(), sets })
     }
 
-    /// Brings every package into the cache, from the mirror where it is missing.
+    /// Brings every package into the cache, from the mirror where it is missing. What is in the cache already is digested
+    /// again: somebody may have changed it since.
     ///
     /// # Errors
-    /// [`LockError::Gone`] names the packages that are nowhere to be had.
-    pub fn fetch(&self, cache: &Cache, mut progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
-        let missing = |p: &&Package| !cache.package(&p.sha256).exists();
-        if !self.sets.values().flatten().any(|p| missing(&p)) {
+    /// [`LockError::Gone`] names the packages that are nowhere to be had; [`LockError::Digest`], [`LockError::Fetch`].
+    pub fn fetch(&self, cache: &Cache, progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
+        self.fetch_from(&|| Mirror { url: host_mirror(), pause: PAUSE }, cache, progress)
+    }
+
+    fn fetch_from(&self, mirror: &dyn Fn() -> Mirror, cache: &Cache, mut progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
+        let missing = |p: &&Package| !fetch::is_whole(&cache.package(&p.sha256), p);
+        let first = self.sets.values().flatten().find(missing);
+        if first.is_none() {
             return Ok(());
         }
         // Another process may be fetching the same packages: what is missing is asked again under the lock.
         let _alone = cache.lock("packages").map_err(io(cache.root()))?;
-        let missing: BTreeMap<&str, &Package> = self.sets.values().flatten().filter(missing).map(|p| (p.sha256.as_str(), p)).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
+        let missing: BTreeMap<&str, &Package> = self.sets.values().flatten().filter(missing).map(|p| (&*p.sha256, p)).collect();
         let folder = cache.root().join("packages");
         fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let apt = Apt::new(cache)?;
-        let (total, mut gone) = (missing.len(), Vec::new());
-        for (batch_number, batch) in missing.values().collect::<Vec<_>>().chunks(24).enumerate() {
-            progress(batch_number * 24, total);
-            let work = tempfile::tempdir_in(&folder).map_err(io(&folder))?;
-            let urls: Vec<_> = batch.iter().map(|p| (format!("{}{}", apt.mirror, p.path), work.path().join(&p.sha256))).collect();
-            fetch_urls(&urls)?;
-            for package in batch {
-                let file = work.path().join(&package.sha256);
-                if !file.exists() {
-                    gone.push(format!("{} {}", package.name, package.version));
-                    continue;
-                }
-                let found = sha256_file(&file).map_err(io(&file))?;
-                if found != package.sha256 {
-                    return Err(LockError::Digest { name: package.name.clone(), found, expected: package.sha256.clone() });
-                }
-                let target = cache.package(&package.sha256);
-                fs::rename(&file, &target).map_err(io(&target))?;
+        let (packages, mut done): (Vec<_>, _) = (missing.into_values().collect(), 0);
+        progress(done, packages.len());
+        let problems = fetch::all(&mirror(), &folder, &packages, &mut || {
+            done += 1;
+            progress(done, packages.len());
+        });
+        let mut gone = Vec::new();
+        for (package, problem) in problems.into_iter().map(|(at, problem)| (packages[at], problem)) {
+            let (name, expected) = (package.name.to_string(), package.sha256.to_string());
+            match problem {
+                Problem::Gone => gone.push(format!("{name} {}", package.version)),
+                Problem::Digest { found } => return Err(LockError::Digest { name, found, expected }),
+                Problem::Failed(detail) => return Err(LockError::Fetch { name, detail }),
             }
         }
-        progress(total, total);
+        gone.sort();
         if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
     }
-}
-
-/// Fetches in parallel with curl, which honours the environment's proxy and certificate settings. A URL
-/// that is not there leaves no file.
-fn fetch_urls(urls: &[(String, PathBuf)]) -> Result<(), LockError> {
-    let mut child = Command::new("curl")
-        .args(["--silent", "--fail", "--location", "--retry", "3", "--parallel", "--parallel-max", "8", "--config", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| LockError::Program { program: "curl", detail: e.to_string() })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let config: String = urls.iter().map(|(url, file)| format!("url = \"{url}\"\noutput = \"{}\"\n", file.display())).collect();
-        stdin.write_all(config.as_bytes()).map_err(|e| LockError::Program { program: "curl", detail: e.to_string() })?;
-    }
-    // A failed URL makes curl fail as a whole; which one it was shows in the files.
-    child.wait().map_err(|e| LockError::Program { program: "curl", detail: e.to_string() })?;
-    Ok(())
 }
 
 /// SHA-256 of a file, hexadecimal.
@@ -241,15 +342,16 @@ fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
     let url = words.next().and_then(|w| w.strip_prefix('\'')?.strip_suffix('\'')).ok_or_else(refuse)?;
     let file = words.next().ok_or_else(refuse)?;
     let size = words.next().and_then(|w| w.parse().ok()).ok_or_else(refuse)?;
-    let sha256 = words.next().and_then(|w| w.strip_prefix("SHA256:")).filter(|h| h.len() == 64).ok_or_else(refuse)?;
+    let sha256 = words.next().and_then(|w| w.strip_prefix("SHA256:")).ok_or_else(refuse)?;
     let mut parts = file.trim_end_matches(".deb").splitn(3, '_');
     let (Some(name), Some(version)) = (parts.next(), parts.next()) else { return Err(refuse()) };
+    let form = |_: WrongForm| refuse();
     Ok(Package {
-        name: name.to_owned(),
-        version: version.replace("%3a", ":"),
-        sha256: sha256.to_owned(),
+        name: name.parse().map_err(form)?,
+        version: version.replace("%3a", ":").parse().map_err(form)?,
+        sha256: sha256.parse().map_err(form)?,
         size,
-        path: url.strip_prefix(mirror).ok_or_else(refuse)?.to_owned(),
+        path: url.strip_prefix(mirror).ok_or_else(refuse)?.parse().map_err(form)?,
     })
 }
 
@@ -281,7 +383,7 @@ impl Apt {
                  Dir::Cache \"{root}/cache\";\nDir::Log \"{root}/log\";\nDir::Etc \"{root}/etc\";\n\
                  Dir::Etc::sourcelist \"{root}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
                  Dir::Etc::parts \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
-                 APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
+                 APT::Architecture \"{ARCHITECTURE}\";\nAPT::Architectures {{ \"{ARCHITECTURE}\"; }};\n\
                  APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
                  Acquire::Retries \"3\";\n"
             ),
@@ -328,12 +430,71 @@ mod tests {
             "a".repeat(64)
         );
         let p = parse_uri(&line, "http://m/debian/").unwrap();
-        assert_eq!((p.name.as_str(), p.version.as_str(), p.size), ("acl", "1:2.3.2-2+b1", 58544));
-        assert_eq!(p.path, "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb");
+        assert_eq!((&*p.name, &*p.version, p.size), ("acl", "1:2.3.2-2+b1", 58544));
+        assert_eq!(&*p.path, "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb");
     }
 
     #[test]
     fn a_line_without_sha256_is_refused() {
         assert!(matches!(parse_uri("'http://m/debian/x' x_1_all.deb 5 MD5Sum:aa", "http://m/debian/"), Err(LockError::AptOutput(_))));
+    }
+
+    fn good() -> serde_json::Value {
+        let package = serde_json::json!({"name": "acl", "version": "2.3.2-2+b1", "sha256": "a".repeat(64), "size": 5, "path": "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb"});
+        serde_json::json!({"suite": "trixie", "architecture": "amd64", "requested": {"device": ["acl"]}, "sets": {"device": [package]}})
+    }
+
+    fn refused(change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let mut lock = good();
+        change(&mut lock);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock.json");
+        fs::write(&path, lock.to_string()).unwrap();
+        Lock::read(&path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_field_of_a_lock_that_means_something_else_is_refused_by_its_path() {
+        assert!(serde_json::from_value::<Lock>(good()).is_ok());
+        for (pointer, path, bad) in [
+            ("/suite", "suite", "sid"),
+            ("/suite", "suite", "trixie main\ndeb http://evil/ x"),
+            ("/architecture", "architecture", "../../x"),
+            ("/requested/device/0", "requested.device[0]", "-o=Dir::Bin=/tmp/x"),
+            ("/sets/device/0/name", "sets.device[0].name", "acl\"; id; \""),
+            ("/sets/device/0/version", "sets.device[0].version", "1$(id)"),
+            ("/sets/device/0/sha256", "sets.device[0].sha256", "/etc/cron.d/evil"),
+            ("/sets/device/0/sha256", "sets.device[0].sha256", "../../../../etc/cron.d/evil"),
+            ("/sets/device/0/path", "sets.device[0].path", "x\"\noutput = \"/etc/passwd"),
+            ("/sets/device/0/path", "sets.device[0].path", "pool/../../x.deb"),
+        ] {
+            let error = refused(|lock| *lock.pointer_mut(pointer).unwrap() = bad.into());
+            assert!(error.contains(path), "{pointer} {bad:?}: {error}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+        assert!(refused(|lock| lock["sets"]["device"][0]["size"] = 0.into()).contains("sets.device[0].size"));
+        assert!(refused(|lock| lock["sets"]["device"][0]["size"] = (PACKAGE_MAX + 1).into()).contains("sets.device[0].size"));
+        assert!(refused(|lock| lock["sets"]["../x"] = serde_json::json!([])).contains("sets: "));
+        assert!(refused(|lock| lock["mirror"] = "http://evil/".into()).contains("unknown field"));
+        assert!(refused(|lock| lock["sets"]["device"][0]["url"] = "http://evil/".into()).contains("unknown field"));
+        let twice = refused(|lock| {
+            let package = lock["sets"]["device"][0].clone();
+            lock["sets"]["device"].as_array_mut().unwrap().push(package);
+        });
+        assert!(twice.contains("sets.device[1].name") && twice.contains("twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_package_in_the_cache_that_somebody_changed_is_fetched_again() {
+        let lock: Lock = serde_json::from_value(good()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path());
+        let kept = cache.package(&"a".repeat(64));
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::write(&kept, b"other").unwrap();
+        // Nobody listens there: that it is asked is what is to be seen.
+        let nobody = || Mirror { url: "http://127.0.0.1:1/".into(), pause: Duration::ZERO };
+        let error = lock.fetch_from(&nobody, &cache, |_, _| {}).unwrap_err();
+        assert!(matches!(&error, LockError::Fetch { name, .. } if name == "acl"), "{error}");
     }
 }

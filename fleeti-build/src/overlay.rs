@@ -299,8 +299,13 @@ mod tests {
     use super::*;
 
     fn overlay(profile: &str) -> serde_json::Value {
+        overlay_with(profile, |_| {})
+    }
+
+    fn overlay_with(profile: &str, change: impl FnOnce(&mut Profile)) -> serde_json::Value {
         let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{profile}");
-        let profile = fleeti_core::profile::check(&text).unwrap();
+        let mut profile = fleeti_core::profile::check(&text).unwrap();
+        change(&mut profile);
         let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), audit_pub: "A".into(), openpgp: vec![1], pcr_pem: "P".into() };
         let minimum = "1".parse().unwrap();
         let overlay = Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
@@ -320,7 +325,11 @@ mod tests {
 
     #[test]
     fn a_profile_cannot_overwrite_a_unit_of_fleeti() {
-        let o = overlay("[[files]]\npath = \"/usr/lib/systemd/system/fleeti-agent.service\"\ncontent = \"x\"\n");
+        // Its check refuses that already; what Fleeti writes comes last all the same.
+        let o = overlay_with("", |profile| {
+            let path = "/usr/lib/systemd/system/fleeti-agent.service".to_owned();
+            profile.files.push(fleeti_core::profile::File { path, content: "x".to_owned(), mode: "0644".to_owned() });
+        });
         assert!(content(&o, "/usr/lib/systemd/system/fleeti-agent.service").contains("User=fleeti"));
     }
 

@@ -7,7 +7,10 @@
 //! ```
 
 use crate::build::{BuildError, BuildRecord, FileRecord, open_plain};
+use crate::compare::Own;
+use crate::compare_release;
 use crate::lock::sha256_file;
+use crate::pieces::Difference;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
@@ -63,6 +66,9 @@ pub enum ReleaseError {
     /// The manifest is not trusted.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// A release is not what one's own inputs make.
+    #[error("the release is not of your own build: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Differs(Vec<Difference>),
     /// A file is not the one of the manifest.
     #[error("{path}: {problem}")]
     Artifact {
@@ -126,7 +132,7 @@ pub fn create(
         }
         if from == "uki.efi" {
             authenticode::check_uki(&bytes)?;
-            authenticode::check_root_hash(&bytes, &record.root_hash)?;
+            authenticode::check_command_line(&bytes, &record.root_hash)?;
             bytes = with_policy(bytes, record, signers.pcr)?;
             reference_values = measured_by(&bytes, &record.reference_values)?;
         }
@@ -198,7 +204,7 @@ fn with_policy(uki: Vec<u8>, record: &BuildRecord, key: Option<&dyn Signer>) -> 
 }
 
 /// What a kernel image measures when it starts, computed of the image itself. What others say of register 11 must be the same.
-fn measured_by(uki: &[u8], said: &ReferenceValues) -> Result<ReferenceValues, ReleaseError> {
+pub(crate) fn measured_by(uki: &[u8], said: &ReferenceValues) -> Result<ReferenceValues, ReleaseError> {
     let Some(systemd) = said.systemd().filter(|_| !said.pcr11.is_empty()) else { return Ok(said.clone()) };
     let started = predicted::register_11(uki, systemd, "")?;
     for (phases, value) in &said.pcr11 {
@@ -316,12 +322,13 @@ fn check_artifacts(release: &Path, manifest: &Manifest) -> Result<(), ReleaseErr
 }
 
 /// Adds the signature of one more person to a release. What is signed is what lies there: every file is compared with
-/// the manifest, programs with the digests that devices are to start, and, where the build is at hand, the release with
-/// its record.
+/// the manifest, programs with the digests that devices are to start, the command line with what Fleeti allows, and, where
+/// there is a build of one's own, every byte that boots with it. The second of the pair is now, Unix seconds.
 ///
 /// # Errors
-/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::ChangedBuild`] for another build.
-pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Result<(Manifest, Signature), ReleaseError> {
+/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::Differs`] names every difference from the
+/// own build.
+pub fn countersign(release: &Path, own: Option<(&Own, u64)>, key: &dyn Signer) -> Result<(Manifest, Signature), ReleaseError> {
     let path = release.join("manifest.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
     let signature = manifest::sign(&bytes, key)?;
@@ -338,7 +345,7 @@ pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Re
         }
         if manifest.uki() == Some(artifact) {
             authenticode::check_uki(&program)?;
-            authenticode::check_root_hash(&program, &manifest.root_hash)?;
+            authenticode::check_command_line(&program, &manifest.root_hash)?;
             let (computed, said) = (measured_by(&program, &manifest.reference_values)?, &manifest.reference_values);
             // What the manifest does not say was not known to whoever made it.
             let differs = |said: &Option<String>, computed: &Option<String>| said.is_some() && said != computed;
@@ -348,10 +355,11 @@ pub fn countersign(release: &Path, build: Option<&Path>, key: &dyn Signer) -> Re
             }
         }
     }
-    if let Some(build) = build
-        && !BuildRecord::read(build)?.made(&manifest)
-    {
-        return Err(ReleaseError::ChangedBuild(build.join("build.json")));
+    if let Some((own, now_s)) = own {
+        let found = compare_release::with_release(own, release, &manifest, now_s)?;
+        if !found.differences.is_empty() {
+            return Err(ReleaseError::Differs(found.differences));
+        }
     }
     let target = release.join(signature.file_name());
     fs::write(&target, &signature.der).map_err(io(&target))?;

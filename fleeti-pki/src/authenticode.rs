@@ -99,31 +99,17 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// That a kernel image starts the root file system of this hash and no other: its command line names it, once. Nothing else
-/// finds it, so that a manifest which names another one would be a lie about what runs.
+/// That the command line of a kernel image is one of Fleeti's: it names this root hash, has all that Fleeti sets, and beside it
+/// only arguments that a profile may set ([`fleeti_core::command_line::check`]).
 ///
 /// # Errors
-/// [`Error::Malformed`] naming what the command line says.
-pub fn check_root_hash(pe: &[u8], root_hash: &str) -> Result<(), Error> {
+/// [`Error::Malformed`] naming the first word that should be another one.
+pub fn check_command_line(pe: &[u8], root_hash: &str) -> Result<(), Error> {
     const WHAT: &str = "kernel image";
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     let data = pe::section(&file, ".cmdline")?.unwrap_or_default();
-    let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
-    let text = std::str::from_utf8(text).or_malformed("command line")?;
-    let words = || text.split_ascii_whitespace();
-    let named: Vec<_> = words().filter_map(|word| word.split_once("roothash=")).collect();
-    // What else says which root is started, whether it is verified, or what is started of it.
-    let leads_elsewhere = |word: &str| {
-        let others = ["usrhash=", "mount.usr", "systemd.verity=", "systemd.verity_root_data=", "systemd.verity_root_hash=", "init=", "rd"];
-        word.starts_with("root=") && word != "root=/dev/mapper/root" || others.iter().any(|other| word.starts_with(other))
-    };
-    if named == [("", root_hash)] && !words().any(leads_elsewhere) {
-        return Ok(());
-    }
-    Err(Error::Malformed {
-        what: WHAT,
-        detail: format!("its command line {text:?} does not name the root hash {root_hash}, once, and no other root"),
-    })
+    let text = std::str::from_utf8(data).or_malformed("command line")?.trim_end_matches('\0');
+    fleeti_core::command_line::check(text, root_hash).map_err(|e| Error::Malformed { what: WHAT, detail: e.to_string() })
 }
 
 /// A program that signatures can be attached to: padded to a multiple of 8, where the certificate table begins. Padding

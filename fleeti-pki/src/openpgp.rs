@@ -33,6 +33,20 @@ pub fn keys(keyring: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
     .collect()
 }
 
+/// Verifies a detached signature by any key of a binary keyring, as systemd-sysupdate does.
+///
+/// # Errors
+/// [`Error::Malformed`]; [`Error::Refused`] for a signature by none of the keys.
+pub fn verify(keyring: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
+    let signature = DetachedSignature::from_bytes(signature).or_malformed("OpenPGP signature")?;
+    for key in SignedPublicKey::from_bytes_many(keyring).or_malformed("keyring")? {
+        if signature.verify(&key.or_malformed("keyring")?, message).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Error::Refused("the OpenPGP signature is by none of the keys of the keyring"))
+}
+
 /// A key that signs `SHA256SUMS`; the private half may be in a token.
 pub struct OpenPgpKey {
     signer: Box<dyn Signer>,
@@ -173,6 +187,9 @@ mod tests {
         let mine = key();
         let signature = mine.sign(b"message").unwrap();
         assert!(gpgv(&mine, b"message", &signature));
+        let ring = mine.keyring().unwrap();
+        assert!(verify(&ring, b"message", &signature).is_ok() && verify(&ring, b"messagf", &signature).is_err());
+        assert!(verify(&key().keyring().unwrap(), b"message", &signature).is_err() && verify(&ring, b"message", b"x").is_err());
         assert!(!gpgv(&mine, b"messagf", &signature));
         assert!(!gpgv(&key(), b"message", &signature));
     }

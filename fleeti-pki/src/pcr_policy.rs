@@ -80,6 +80,32 @@ pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
     policies.any(|p| p["pol"] == wanted.as_str() && p["pcrs"] == serde_json::json!([REGISTER]))
 }
 
+/// Verifies that the bytes of a section `.pcrsig` are exactly what [`fn@sign`] makes for this value of register 11 by the key of
+/// `pem`. The section is in the initrd's memory when a device starts, so no byte of it may be anything else.
+///
+/// # Errors
+/// [`Error::Malformed`], [`Error::Refused`].
+pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error> {
+    const NOT_OURS: Error = Error::Refused("the section .pcrsig is not the signature over register 11 by the key of .pcrpkey");
+    let (_, key) = Document::from_pem(pem).or_malformed("public key")?;
+    let spki = SubjectPublicKeyInfoRef::from_der(key.as_bytes()).or_malformed("public key")?;
+    let bits: BitStringRef<'_> = spki.subject_public_key;
+    let text = serde_json::from_slice::<serde_json::Value>(section).map_err(|_| NOT_OURS)?;
+    let signature = text["sha256"][0]["sig"].as_str().ok_or(NOT_OURS)?;
+    let policy = policy(register);
+    let wanted = Policy {
+        pcrs: [REGISTER],
+        pkfp: hex::encode(Sha256::digest(bits.raw_bytes())),
+        pol: hex::encode(policy),
+        sig: signature.to_owned(),
+    };
+    if serde_json::to_vec(&Signatures { sha256: [wanted] }).or_malformed("signature over a policy")? != section {
+        return Err(NOT_OURS);
+    }
+    let signature = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, signature).map_err(|_| NOT_OURS)?;
+    crate::signer::verify_rsa(key.as_bytes(), &policy, &signature)
+}
+
 /// The public half of the key, PEM: what a kernel image has as `.pcrpkey`.
 ///
 /// # Errors

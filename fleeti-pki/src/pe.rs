@@ -75,6 +75,40 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     Ok(out)
 }
 
+/// A section as it lies in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SectionRange {
+    /// Its name, without the zeros that fill it.
+    pub name: String,
+    /// Its bytes in the file.
+    pub range: std::ops::Range<usize>,
+}
+
+/// The sections of a program, in the order of their headers.
+///
+/// # Errors
+/// [`Error::Malformed`] for a program that is none, or has a section beyond its end.
+pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
+    let file = PeFile64::parse(pe).or_malformed(WHAT)?;
+    let one = |header: &object::pe::ImageSectionHeader| {
+        let (at, length) = (header.pointer_to_raw_data.get(LE) as usize, header.size_of_raw_data.get(LE) as usize);
+        let name = String::from_utf8_lossy(header.raw_name()).into_owned();
+        match at.checked_add(length).filter(|end| *end <= pe.len()) {
+            Some(end) => Ok(SectionRange { name, range: at..end }),
+            None => Err(Error::Malformed { what: WHAT, detail: format!("its section {name:?} is beyond its end") }),
+        }
+    };
+    file.section_table().iter().map(one).collect()
+}
+
+/// What a section holds, as long as it is in memory; `None` where there is none, or nothing in it.
+///
+/// # Errors
+/// [`Error::Malformed`] for a program that is none, two such sections, or one that is longer than the file.
+pub fn content<'a>(pe: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Error> {
+    section(&PeFile64::parse(pe).or_malformed(WHAT)?, name)
+}
+
 /// Where the headers of the sections end, which are the last of all.
 pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
     let optional = usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));

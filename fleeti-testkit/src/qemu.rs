@@ -82,7 +82,7 @@ impl Tree {
             let _ = fs::remove_dir_all(&staging);
             fs::create_dir_all(&staging)?;
             let mut set = lock.set(name).to_vec();
-            set.sort_by_key(|p| p.name != "base-files"); // it ships the merged-usr links
+            set.sort_by_key(|p| &*p.name != "base-files"); // it ships the merged-usr links
             for package in &set {
                 let file = cache.package(&package.sha256);
                 let data = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&file).stdout(Stdio::piped()).spawn()?;

@@ -62,36 +62,32 @@ let
 
   # One tree of packages: depends on neither profile text nor version, so one changed file skips it.
   tree = name: set: inTools "fleeti-${name}-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs set ++ debs "kernel")); })
-    "python3 ${scripts}/tree.py $DEBS $out";
+    "python3 ${scripts}/tree.py \"$DEBS\" $out";
   deviceTree = tree "device" "device";
   initrdTree = tree "initrd" "initrd";
 
   initrd = inTools "fleeti-initrd" E "python3 ${scripts}/initrd.py ${initrdTree} $out";
 
+  # Data never stands in a script: it comes as a file of the store, or as a variable of the builder that is quoted.
   root = inTools "fleeti-root-${s.line}-${s.version}"
     (E // { OVERLAY = builtins.path { path = /. + s.overlay; name = "overlay.json"; recursive = false; };
-            AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; }; })
+            AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; };
+            ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; })
     ''
-      python3 ${scripts}/root.py ${deviceTree} $OVERLAY $AGENT $out
+      python3 ${scripts}/root.py ${deviceTree} "$OVERLAY" "$AGENT" "$out"
       # Small deltas: no inline tails, one salt for the image line (the verity tree is the block index).
-      mkfs.erofs --quiet -T$SOURCE_DATE_EPOCH -U ${s.root_uuid} -L ${s.line} -Enoinline_data --tar=f $out/root.erofs root.tar
-      veritysetup format --salt=${s.verity_salt} --uuid=${s.root_uuid} --data-block-size=4096 --hash-block-size=4096 \
-        --root-hash-file=$out/roothash $out/root.erofs $out/root.verity >/dev/null
+      mkfs.erofs --quiet -T"$SOURCE_DATE_EPOCH" -U "$ROOT_UUID" -L "$LINE" -Enoinline_data --tar=f "$out/root.erofs" root.tar
+      veritysetup format --salt="$VERITY_SALT" --uuid="$ROOT_UUID" --data-block-size=4096 --hash-block-size=4096 \
+        --root-hash-file="$out/roothash" "$out/root.erofs" "$out/root.verity" >/dev/null
     '';
 
   uki = inTools "fleeti-uki-${s.line}-${s.version}"
-    (E // { PCR = builtins.path { path = /. + s.pcr; name = "pcr.pem"; recursive = false; }; }) ''
-    mkdir -p $out
-    printf '%s\n' ${builtins.toJSON s.sbat_base} ${builtins.toJSON s.sbat_own} > sbat.csv
-    ukify build --linux=${root}/vmlinuz --initrd=${initrd}/initrd.zst --os-release=@${root}/os-release \
-      --cmdline="roothash=$(cat ${root}/roothash) ${s.cmdline}" --uname="$(cat ${root}/kernel-version)" \
-      --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --sbat=@sbat.csv --pcrpkey=$PCR --measure \
-      --output=$out/uki.efi > $out/pcr11.txt
-    cp /usr/lib/systemd/boot/efi/systemd-bootx64.efi $out/systemd-boot.efi
-    systemd-measure --version | head -n 1 > $out/systemd-version
-  '';
+    (E // { PCR = builtins.path { path = /. + s.pcr; name = "pcr.pem"; recursive = false; };
+            SBAT = builtins.toFile "sbat.csv" s.sbat;
+            COMMAND_LINE = builtins.toFile "cmdline" s.cmdline; })
+    "python3 ${scripts}/uki.py ${root} ${initrd} $out";
 
   disk = inTools "fleeti-disk-${s.line}-${s.version}" (E // { DEFS = json "repart.json" s.partitions; }) ''
-    python3 ${scripts}/disk.py $DEFS ${root} ${uki} $out
+    python3 ${scripts}/disk.py "$DEFS" ${root} ${uki} $out
   '';
 in { inherit tools deviceTree initrd root uki disk; }

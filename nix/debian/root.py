@@ -37,6 +37,15 @@ def write(path, text, mode=0o644):
     os.chmod(target, mode)
 
 
+def refuse_links_on_the_way(path):
+    """A folder that a package made a link of would lead out of the image, or to another name of what is protected."""
+    parts = path.split("/")[:-1]
+    for n in range(1, len(parts) + 1):
+        folder = "/".join(parts[:n])
+        if os.path.islink(f"{ROOT}/{folder}"):
+            sys.exit(f"error: a file of the image is to be at /{path}, and /{folder} is a link")
+
+
 def accounts(users):
     for name in ("passwd", "group"):
         shutil.copyfile(f"{ROOT}/usr/share/base-passwd/{name}.master", f"{ROOT}/etc/{name}")
@@ -49,6 +58,8 @@ def accounts(users):
     gshadow = {g[0]: g for g in lines("etc/gshadow")}
     for uid, user in enumerate(users, 1000):
         name = user["name"]
+        if name in groups or any(row[0] == name for row in passwd):
+            sys.exit(f"error: user {name} is a name that a package's user or group has already")
         passwd.append([name, "x", str(uid), str(uid), user["comment"], f"/var/home/{name}", user["shell"]])
         shadow.append([name, user.get("password_hash") or "!*", str(SHADOW_DAYS), "0", "99999", "7", "", "", ""])
         groups[name] = [name, "x", str(uid), ""]
@@ -162,6 +173,7 @@ def main():
     written = {}
     for entry in overlay["files"]:
         path = entry["path"].lstrip("/")
+        refuse_links_on_the_way(path)
         if "link" in entry:
             target = f"{ROOT}/{path}"
             os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -15,7 +15,6 @@ const NEEDED: &[Package] = &[
     ("tpm2-tools", "/usr/bin/tpm2_quote", "speaks to a TPM, and checks what it says, in tests"),
     ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
     ("systemd", "/usr/bin/systemd-analyze", "judges the units of server and signer, in tests"),
-    ("curl", "/usr/bin/curl", "fetches packages"),
     ("xz-utils", "/usr/bin/xz", "unpacks packages"),
     ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),

@@ -3,8 +3,10 @@
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
 use crate::lock::{Lock, Package, sha256_file};
+use crate::record::{ArtifactName, Step};
 use crate::runner::Runner;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::profile::Revision;
 use serde_json::json;
@@ -22,11 +24,15 @@ const ESP_MIB: u32 = 512;
 const ROOT_MIB: u32 = 768;
 const VERITY_MIB: u32 = 16;
 
+/// The first line of every SBAT section.
+const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md";
+
 const SCRIPTS: &[(&str, &str)] = &[
     ("default.nix", include_str!("../../../nix/debian/default.nix")),
     ("tree.py", include_str!("../../../nix/debian/tree.py")),
     ("initrd.py", include_str!("../../../nix/debian/initrd.py")),
     ("root.py", include_str!("../../../nix/debian/root.py")),
+    ("uki.py", include_str!("../../../nix/debian/uki.py")),
     ("disk.py", include_str!("../../../nix/debian/disk.py")),
     ("archive.py", include_str!("../../../nix/debian/archive.py")),
     ("exclude.txt", include_str!("../../../nix/debian/exclude.txt")),
@@ -141,12 +147,16 @@ impl Base for Debian {
 
     fn build(&self, inputs: &Inputs, cache: &Cache, runner: &dyn Runner, line: &mut dyn FnMut(&str)) -> Result<Parts, BaseError> {
         inputs.lock.fetch(cache, |done, total| line(&format!("fetching packages {done}/{total}")))?;
-        let work = cache.root().join("work").join(format!("{}-{}", inputs.release.line, inputs.release.version));
-        let scripts = work.join("scripts");
         let io = |path: &Path| {
             let path = path.to_owned();
             |source| BaseError::Io { path, source }
         };
+        // A folder of this build alone: what one writes another one would read.
+        let shared = cache.root().join("work");
+        fs::create_dir_all(&shared).map_err(io(&shared))?;
+        let own = tempfile::Builder::new().prefix("build-").tempdir_in(&shared).map_err(io(&shared))?;
+        let work = own.path();
+        let scripts = work.join("scripts");
         fs::create_dir_all(&scripts).map_err(io(&scripts))?;
         for (name, text) in SCRIPTS {
             let path = scripts.join(name);
@@ -157,7 +167,7 @@ impl Base for Debian {
         let pcr = work.join("pcr.pem");
         fs::write(&pcr, &inputs.pcr_pem).map_err(io(&pcr))?;
         let spec = work.join("spec.json");
-        let busybox = busybox_seed(&inputs.lock, cache)?;
+        let busybox = busybox_seed(&inputs.lock, cache, work)?;
         let text = spec_json(inputs, cache, &busybox, (&overlay, &pcr));
         fs::write(&spec, text.to_string()).map_err(io(&spec))?;
 
@@ -169,9 +179,9 @@ impl Base for Debian {
         if derivations.len() != ATTRIBUTES.len() || outputs.len() != ATTRIBUTES.len() {
             return Err(BaseError::Output("list of outputs"));
         }
-        let named: BTreeMap<String, (PathBuf, PathBuf)> =
-            ATTRIBUTES.iter().map(|a| (*a).to_owned()).zip(derivations.into_iter().zip(outputs)).collect();
-        let output = |name: &str| named[name].1.clone();
+        let steps = derivations.into_iter().zip(outputs).map(|(derivation, output)| Step { derivation, output });
+        let named: BTreeMap<_, _> = ATTRIBUTES.into_iter().map(ArtifactName::ours).zip(steps).collect();
+        let output = |name: &str| named[name].output.clone();
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(io(&path));
         let uki = output("uki");
         Ok(Parts {
@@ -207,24 +217,19 @@ fn guid_of(text: &str) -> String {
     format!("{}-{}-4{}-8{}-{}", &h[..8], &h[8..12], &h[13..16], &h[17..20], &h[20..32])
 }
 
-/// The one program that Nix starts from: static busybox, out of its pinned package.
-fn busybox_seed(lock: &Lock, cache: &Cache) -> Result<PathBuf, BaseError> {
-    let package = lock.set("tools").iter().find(|p| p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
-    let folder = cache.root().join("seed").join(&package.sha256);
+/// The one program that Nix starts from: static busybox, out of its pinned package, which was digested just before. It is
+/// unpacked for every build: an unpacked one that is kept could be changed without anybody seeing it.
+fn busybox_seed(lock: &Lock, cache: &Cache, work: &Path) -> Result<PathBuf, BaseError> {
+    let package = lock.set("tools").iter().find(|p| &*p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
+    let (unpacked, folder) = (work.join("busybox-static"), work.join("seed"));
     let program = folder.join("busybox");
     let io = |source| BaseError::Io { path: program.clone(), source };
-    if !program.exists() {
-        let work = tempfile::tempdir_in(cache.root()).map_err(io)?;
-        let status = Command::new("dpkg-deb").arg("-x").arg(cache.package(&package.sha256)).arg(work.path()).status();
-        if !status.map_err(io)?.success() {
-            return Err(BaseError::Output("busybox"));
-        }
-        fs::create_dir_all(&folder).map_err(io)?;
-        // A rename, so that a build that is killed here leaves no half file behind.
-        let staged = folder.join("busybox.new");
-        fs::copy(work.path().join("usr/bin/busybox"), &staged).map_err(io)?;
-        fs::rename(&staged, &program).map_err(io)?;
+    let status = Command::new("dpkg-deb").arg("-x").arg(cache.package(&package.sha256)).arg(&unpacked).status();
+    if !status.map_err(io)?.success() {
+        return Err(BaseError::Output("busybox"));
     }
+    fs::create_dir_all(&folder).map_err(io)?;
+    fs::copy(unpacked.join("usr/bin/busybox"), &program).map_err(io)?;
     Ok(folder)
 }
 
@@ -261,34 +266,11 @@ fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, (overlay, pcr): (&P
         "version": version,
         "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
         "verity_salt": verity_salt(&inputs.release),
-        "cmdline": command_line(inputs),
-        "sbat_base": "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md",
-        "sbat_own": format!("fleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid"),
+        // The build puts the root hash, which is known only then, in its place.
+        "cmdline": command_line::of("@ROOT_HASH@", inputs.revision.profile.kernel_arguments.iter().map(String::as_str)),
+        "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
         "partitions": partitions(&inputs.release),
     })
-}
-
-/// The kernel's command line after `roothash=`.
-fn command_line(inputs: &Inputs) -> String {
-    let mut words = vec![
-        "root=/dev/mapper/root",
-        "rootfstype=erofs",
-        "ro",
-        // A panic, not a restart: only a panic leaves its last words in the firmware's store (efi_pstore).
-        "systemd.verity_root_options=panic-on-corruption",
-        "panic=5",
-        "efi_pstore.pstore_disable=0",
-        // No credentials from outside: they carry units and root keys past every PCR that is checked.
-        "systemd.import_credentials=no",
-        "systemd.condition_needs_update=0",
-        "systemd.firstboot=0",
-        "console=tty0",
-        "console=ttyS0",
-        "loglevel=4",
-        "systemd.show_status=auto",
-    ];
-    words.extend(inputs.revision.profile.kernel_arguments.iter().map(String::as_str));
-    words.join(" ")
 }
 
 fn partitions(release: &ReleaseName) -> serde_json::Value {
@@ -333,7 +315,8 @@ mod tests {
 
     #[test]
     fn store_names_have_no_character_that_nix_refuses() {
-        let p = Package { name: "a".into(), version: "1:2~rc1+b1".into(), sha256: String::new(), size: 0, path: String::new() };
-        assert_eq!(store_name(&p), "a_1-2-rc1+b1.deb");
+        let (sha256, path) = ("0".repeat(64).parse().unwrap(), "pool/a.deb".parse().unwrap());
+        let p = Package { name: "aa".parse().unwrap(), version: "1:2~rc1+b1".parse().unwrap(), sha256, size: 0, path };
+        assert_eq!(store_name(&p), "aa_1-2-rc1+b1.deb");
     }
 }

@@ -5,6 +5,7 @@ pub mod debian;
 use crate::cache::Cache;
 use crate::lock::{Lock, LockError};
 use crate::overlay::Overlay;
+use crate::record::{ArtifactName, Step};
 use crate::runner::{RunError, Runner};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::Revision;
@@ -34,7 +35,7 @@ pub struct Inputs {
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// By name: derivation and output path.
-    pub derivations: BTreeMap<String, (PathBuf, PathBuf)>,
+    pub derivations: BTreeMap<ArtifactName, Step>,
     /// The root file system.
     pub root: PathBuf,
     /// Its dm-verity tree.

@@ -2,6 +2,7 @@
 
 use fleeti_build::release::{ReleaseError, countersign, verify};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::command_line;
 use fleeti_core::manifest::{Artifact, Manifest};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys, to_bytes};
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -80,20 +81,24 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     assert!(refused(UKI, None, &nothing).contains("Authenticode digest"));
     assert!(refused(UKI, digest(PROGRAM), &nothing).contains("Authenticode digest"));
     assert!(refused(PROGRAM, digest(PROGRAM), &nothing).contains("needs one section .linux"));
-    let elsewhere = with_command_line(&format!("roothash={}", sha256_hex(b"another root")));
+    let own = command_line::of(&sha256_hex(b"root hash"), []);
+    let elsewhere = with_command_line(&command_line::of(&sha256_hex(b"another root"), []));
     assert!(refused(&elsewhere, digest(&elsewhere), &nothing).contains("does not name the root hash"));
-    let twice = with_command_line(&format!("roothash={0} roothash={1}", sha256_hex(b"root hash"), sha256_hex(b"another root")));
-    assert!(refused(&twice, digest(&twice), &nothing).contains("does not name the root hash"));
-    for more in ["root=/dev/sda3", "systemd.verity=no", "init=/bin/sh", "rd.break"] {
-        let more = with_command_line(&format!("roothash={} {more}", sha256_hex(b"root hash")));
-        assert!(refused(&more, digest(&more), &nothing).contains("no other root"));
+    let missing = with_command_line(&own.replace(" systemd.import_credentials=no", ""));
+    assert!(refused(&missing, digest(&missing), &nothing).contains("where it needs \"systemd.import_credentials=no\""));
+    let another = format!("roothash={}", sha256_hex(b"another root"));
+    for more in [&another, "root=/dev/sda3", "systemd.verity=no", "init=/bin/sh", "rdinit=/bin/sh", "rd.break", "x=\"y", "unlisted", ""] {
+        let more = with_command_line(&format!("{own} {more}"));
+        assert!(refused(&more, digest(&more), &nothing).contains("the command line's"));
     }
-    let usr = with_command_line(&format!("usr_roothash={}", sha256_hex(b"root hash")));
+    let usr = with_command_line(&format!("usr_{own}"));
     assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
+    let hidden = with_command_line(&format!("{own} quiet\0 init=/bin/sh"));
+    assert!(refused(&hidden, digest(&hidden), &nothing).contains("the command line's"));
     // Of what is in the file, the kernel gets what the section is long in memory: without a root hash, systemd would start
     // whatever partition calls itself the root.
     let header = UKI.windows(8).position(|bytes| bytes == b".cmdline").unwrap();
-    for (length, why) in [(9u32, "does not name the root hash"), (0x1000, "is longer than the file")] {
+    for (length, why) in [(9u32, "does not name the root hash"), (90, "where it needs"), (0x1000, "is longer than the file")] {
         let mut hidden = UKI.to_vec();
         hidden[header + 8..header + 12].copy_from_slice(&length.to_le_bytes());
         let said = refused(&hidden, digest(&hidden), &nothing);

@@ -1,7 +1,8 @@
 //! Images: reproducible, and noticed when they are not.
 
 use crate::{cache, profile, request};
-use fleeti_build::build::{self, Step, Verification};
+use fleeti_build::build::{self, Step};
+use fleeti_build::compare::{self, Own};
 use fleeti_build::runner::{Nix, Runner};
 use fleeti_core::manifest::PHASE_READY;
 use std::process::Command;
@@ -15,14 +16,34 @@ fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
     assert!(record.reference_values.pcr11.contains_key(PHASE_READY));
     assert!(std::fs::read_to_string(request.out.join("build.log")).unwrap().contains("collecting"));
 
-    let verified = build::verify(&request.out, &mut |_| {}).unwrap();
-    assert_eq!(verified, Verification::Identical { steps: ["disk", "initrd", "root", "uki"].map(str::to_owned).to_vec() });
+    let own = Own::make(&request, &cache(), &mut |_| {}).unwrap();
+    assert_eq!(own.rebuild(&mut |_| {}).unwrap(), []);
+    assert_eq!(compare::with_build(&own, &request.out).unwrap(), compare::Comparison::default());
 
     let uki = request.out.join("uki.efi");
     let mut bytes = std::fs::read(&uki).unwrap();
-    bytes[1000] ^= 1;
+    let section = fleeti_pki::pe::sections(&bytes).unwrap().into_iter().find(|s| s.name == ".linux").unwrap();
+    bytes[section.range.start + 1000] ^= 1;
     std::fs::write(&uki, bytes).unwrap();
-    assert_eq!(build::verify(&request.out, &mut |_| {}).unwrap(), Verification::FileChanged { file: "uki.efi".into() });
+    let found = compare::with_build(&own, &request.out).unwrap();
+    let said: Vec<_> = found.differences.iter().map(ToString::to_string).collect();
+    assert!(said.len() == 1 && said[0].starts_with("uki.efi, section .linux: first differs at byte 1000"), "{said:?}");
+}
+
+/// What the folder's record names is not what is built: another derivation in it changes nothing, and is named.
+#[test]
+fn a_record_that_names_another_derivation_does_not_decide_what_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = request(dir.path(), profile("kiosk"), "build");
+    let mut record = build::run(&request, &cache(), &mut |_| {}).unwrap();
+    let other = record.derivations["initrd"].clone();
+    let honest = record.derivations.insert("root".parse().unwrap(), other).unwrap();
+    std::fs::write(request.out.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    let own = Own::make(&request, &cache(), &mut |_| {}).unwrap();
+    assert_eq!(own.record.derivations["root"], honest);
+    let found = compare::with_build(&own, &request.out).unwrap();
+    let parts: Vec<_> = found.differences.iter().filter_map(|d| d.part.as_deref()).collect();
+    assert_eq!(parts, ["derivations.root.derivation", "derivations.root.output"]);
 }
 
 /// A step that writes something else every time, in a build that is otherwise right.
@@ -44,15 +65,12 @@ fn a_step_that_is_not_reproducible_is_named_with_its_first_difference() {
     let derivation = nix.instantiate(&expression, &[], &["odd"]).unwrap().remove(0);
     let output = nix.realise(std::slice::from_ref(&derivation), false, &mut |_| {}).unwrap().remove(0);
     record.derivations.clear();
-    record.derivations.insert("odd".into(), Step { derivation, output });
+    record.derivations.insert("odd".parse().unwrap(), Step { derivation, output });
     std::fs::write(request.out.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
-    match build::verify(&request.out, &mut |_| {}).unwrap() {
-        Verification::StepDiffers { step, difference } => {
-            assert_eq!(step, "odd");
-            assert!(difference.contains("differ: ") && difference.contains("line 1"), "{difference}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let differences = Own::at(&request.out, vec![]).unwrap().rebuild(&mut |_| {}).unwrap();
+    assert_eq!(differences.len(), 1);
+    let said = differences[0].to_string();
+    assert!(said.starts_with("step odd: ") && said.contains("first differs at byte "), "{said}");
 }
 
 #[test]

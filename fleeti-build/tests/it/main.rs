@@ -1,6 +1,7 @@
 //! Builds with the real Nix. They share its store, so what one has made the next one finds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod compare;
 mod countersign;
 mod dpkg;
 mod images;

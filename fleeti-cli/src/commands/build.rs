@@ -4,17 +4,18 @@ use super::keys::Passphrase;
 use super::server::{Server, block_on, refused};
 use super::signature;
 use crate::CommandResult;
-use crate::output::{Failure, Output, bytes, rows};
+use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
 use clap::Subcommand;
-use fleeti_build::build::{self, BuildError, Request, Verification};
+use fleeti_build::build::{self, BuildError, Request};
 use fleeti_build::cache::Cache;
+use fleeti_build::compare::{self, Own};
+use fleeti_build::pieces::Difference;
+use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
-use fleeti_core::id::Version;
+use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::Revision;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// What to do with builds.
 #[derive(Subcommand)]
@@ -96,10 +97,15 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Rebuild a build and compare every byte.
+    /// Build your own profile with your own lock and agent, and compare every byte of a build with what comes out.
+    ///
+    /// Nothing that the build says of itself decides what is built: `--profile` and `--trust` are yours, and so should be
+    /// `--lock` and `--agent`. Steps that this machine had built before are built again.
     Verify {
         /// The directory of the build.
         directory: PathBuf,
+        #[command(flatten)]
+        inputs: Inputs,
     },
     /// Resolve the package lock of a profile.
     Lock {
@@ -114,9 +120,64 @@ pub enum Command {
     },
 }
 
+/// What a build is made from, as whoever runs this command has it.
+#[derive(clap::Args)]
+pub struct Inputs {
+    /// Your own copy of the profile.
+    #[arg(long, requires = "trust")]
+    profile: Option<PathBuf>,
+    /// Your own copy of the `public` folder of the PKI.
+    #[arg(long, requires = "profile")]
+    trust: Option<PathBuf>,
+    /// Your own package lock; the one in your cache when this is not given, or one that is resolved now.
+    #[arg(long, requires = "profile")]
+    lock: Option<PathBuf>,
+    /// Your own agent's program; beside this program by default.
+    #[arg(long, requires = "profile")]
+    agent: Option<PathBuf>,
+    /// The version that it should be; by default the one that is compared.
+    #[arg(long, requires = "profile")]
+    version: Option<Version>,
+    /// Nothing older may follow; the version itself by default.
+    #[arg(long, requires = "profile")]
+    minimum_version: Option<Version>,
+    /// Number of the profile's revision.
+    #[arg(long, default_value_t = 1)]
+    revision: u32,
+}
+
+impl Inputs {
+    /// The build of these inputs, made now; `None` where no profile is named.
+    pub fn own(&self, of: &ReleaseName, cache: &Cache) -> Result<Option<Own>, Failure> {
+        let (Some(profile), Some(trust)) = (&self.profile, &self.trust) else { return Ok(None) };
+        let request = Request {
+            profile: super::profile::read(profile)?,
+            revision: self.revision,
+            version: self.version.clone().unwrap_or_else(|| of.version.clone()),
+            minimum_version: self.minimum_version.clone(),
+            trust: trust.clone(),
+            lock: self.lock.clone(),
+            agent: self.agent.clone().map_or_else(agent_beside_this_program, Ok)?,
+            out: PathBuf::new(),
+        };
+        let progress = Progress::endless();
+        let own = Own::make(&request, cache, &mut |line| progress.say(&shorten(line))).map_err(failure)?;
+        progress.end();
+        Ok(Some(own))
+    }
+}
+
+/// What differs, as an error that names it.
+pub fn differs(what: &str, differences: &[Difference]) -> Failure {
+    let details: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    let hint =
+        "is it of the same profile, revision, lock, agent, version and trust folder? Then do not sign it, and find out who changed it";
+    Failure::new(format!("{what} is not what your own inputs make: {} differences", differences.len()), Some(hint)).with_details(details)
+}
+
 fn failure(e: BuildError) -> Failure {
     let hint = e.hint();
-    Failure::new(e, hint)
+    Failure::with_log(e, hint)
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
@@ -126,16 +187,17 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let profile = super::profile::read(&profile)?;
             let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
             let request = Request { profile, revision, version, minimum_version, trust, lock, agent, out };
-            let bar = spinner();
-            let record = build::run(&request, &cache, &mut |line| bar.set_message(shorten(line))).map_err(failure)?;
-            bar.finish_and_clear();
+            let progress = Progress::endless();
+            let record = build::run(&request, &cache, &mut |line| progress.say(&shorten(line))).map_err(failure)?;
+            progress.end();
             output.data(&record, |r| {
-                let mut text = format!("built {}\n  root hash {}\n", r.release, r.root_hash);
-                for (name, file) in &r.files {
-                    text.push_str(&format!("  {name:<18} {:>10}  sha256 {}\n", bytes(file.size), file.sha256));
-                }
-                text.push_str(&format!("  in {}", request.out.display()));
-                text
+                let file = |(name, file): (&ArtifactName, &FileRecord)| {
+                    format!("  {:<18} {:>10}  sha256 {}", name.as_str(), bytes(file.size), file.sha256)
+                };
+                Lines::from(format!("built {}", r.release))
+                    .and(format!("  root hash {}", r.root_hash))
+                    .and(r.files.iter().map(file).collect::<Vec<_>>())
+                    .and(format!("  in {}", request.out.display()))
             });
             Ok(())
         }
@@ -144,7 +206,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let build = block_on(async { start(&server.client()?, &request, wait).await })?;
             output.data(&build, describe);
             match build.phase {
-                BuildPhase::Failed => Err(Failure::plain(build.detail)),
+                BuildPhase::Failed => Err(Failure::with_log(build.detail, None::<String>)),
                 BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
             }
         }
@@ -154,12 +216,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Sign { build, key: Some(key), days, passphrase, server } => {
-            let status = block_on(async { signature::ask(&server.client()?, &build, &key, &passphrase, days).await })?;
+            let status = block_on(async { signature::ask(&server.client()?, &build, (&key, &passphrase), days, output).await })?;
             output.data(&status, signature::describe);
             Ok(())
         }
         Command::Approve { build, key, own, passphrase, server } => {
-            let status = block_on(async { signature::approve(&server.client()?, &build, &key, own.as_deref(), &passphrase).await })?;
+            let status =
+                block_on(async { signature::approve(&server.client()?, &build, (&key, &passphrase), own.as_deref(), output).await })?;
             output.data(&status, signature::describe);
             Ok(())
         }
@@ -168,23 +231,27 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&builds, |list| rows(list, "no build yet; begin with `fleeti build start PROFILE --version 1`", describe));
             Ok(())
         }
-        Command::Verify { directory } => {
-            let bar = spinner();
-            let result = build::verify(&directory, &mut |line| bar.set_message(shorten(line))).map_err(failure)?;
-            bar.finish_and_clear();
-            output.data(&result, |r| match r {
-                Verification::Identical { steps } => format!("identical: {}", steps.join(", ")),
-                Verification::FileChanged { file } => format!("{file} is not the file of build.json"),
-                Verification::StepDiffers { step, difference } => format!("{step} differs: {difference}"),
+        Command::Verify { directory, inputs } => {
+            let record = BuildRecord::read(&directory).map_err(failure)?;
+            let hint = "as in `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
+            let own = inputs.own(&record.release, &cache)?;
+            let own = own.ok_or_else(|| Failure::new("there is nothing of your own to compare the build with", Some(hint)))?;
+            let progress = Progress::endless();
+            let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
+            progress.end();
+            let mut found = compare::with_build(&own, &directory).map_err(failure)?;
+            found.differences.extend(rebuilt);
+            output.data(&found, |c| {
+                let remarks: Vec<_> = c.remarks.iter().map(|r| format!("note: {r}")).collect();
+                let verdict = if c.differences.is_empty() { "identical" } else { "different" };
+                let files: Vec<_> = own.record.files.keys().map(ArtifactName::as_str).collect();
+                Lines::from(format!("{verdict}: {}, {}", own.record.release, files.join(", "))).and(remarks)
             });
-            match result {
-                Verification::Identical { .. } => Ok(()),
-                _ => Err(Failure::plain("the build is not reproduced")),
-            }
+            if found.differences.is_empty() { Ok(()) } else { Err(differs("the build", &found.differences)) }
         }
         Command::Lock { profile, lock, refresh } => {
             let revision = Revision::new(1, super::profile::read(&profile)?).map_err(Failure::plain)?;
-            let lock = build::lock_for(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
+            let lock = build::lock_into(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
             output.data(&lock, |l| {
                 let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
                 format!("lock {}: {}", l.digest(), sets.join(", "))
@@ -204,13 +271,13 @@ async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Bui
     // The stream first, then the build: nothing that happens in between is missed.
     let mut events = client.events().await.map_err(refused)?;
     let mut build = client.create_build(request).await.map_err(refused)?;
-    let bar = spinner();
+    let progress = Progress::endless();
     while wait && matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
-        bar.set_message(shorten(&build.detail));
+        progress.say(&shorten(&build.detail));
         events.wait_for(|e| matches!(e, Event::Build { id } if *id == build.id)).await.map_err(refused)?;
         build = client.build(&build.id).await.map_err(refused)?;
     }
-    bar.finish_and_clear();
+    progress.end();
     Ok(build)
 }
 
@@ -221,15 +288,6 @@ fn agent_beside_this_program() -> Result<PathBuf, Failure> {
     } else {
         Err(Failure::new(format!("{} does not exist", path.display()), Some("name the agent's program with --agent")))
     }
-}
-
-pub fn spinner() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }
 
 /// `building '/nix/store/HASH-NAME.drv'...` is `building NAME` to a person.

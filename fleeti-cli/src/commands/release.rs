@@ -1,13 +1,16 @@
 //! `fleeti release`.
 
+use super::build::{Inputs, differs};
 use super::keys::{self, Passphrase};
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output, bytes, rows};
+use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
 use clap::Subcommand;
 use fleeti_build::build::BuildRecord;
+use fleeti_build::cache::Cache;
+use fleeti_build::compare;
 use fleeti_build::disk;
-use fleeti_build::release::{self, ReleaseSigners};
+use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
 use fleeti_core::boot_proof::{BootProof, KIND, REGISTERS};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, ReleaseName};
@@ -73,17 +76,20 @@ pub enum Command {
     },
     /// Sign a release with one's own release key (`fleeti pki release-key`), on one's own machine.
     ///
-    /// Everything in the directory is compared with the manifest first, and with the build where it is given. A release
-    /// is published once as many release keys have signed it as `release.pem` asks for.
+    /// Everything in the directory is compared with the manifest first. With `--profile` and `--trust`, the release is built
+    /// from your own inputs on this machine, and every byte that boots is compared: who signs without them signs what somebody
+    /// else says. A release is published once as many release keys have signed it as `release.pem` asks for.
     Sign {
         /// The release directory.
         release: PathBuf,
         /// One's own key.
         #[arg(long)]
         key: PathBuf,
-        /// The directory of the build that it should be of.
-        #[arg(long)]
+        /// The directory of the build that it should be of: compared with what your inputs make as well.
+        #[arg(long, requires = "profile")]
         build: Option<PathBuf>,
+        #[command(flatten)]
+        inputs: Inputs,
         #[command(flatten)]
         passphrase: Passphrase,
     },
@@ -151,13 +157,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
             let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
             let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db, pcr: pcr.as_deref() };
-            let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let record = BuildRecord::read(&build).map_err(Failure::plain)?;
             let manifest =
-                release::create((&build, &record), &out, &signers, now_s, &mut |line| eprintln!("{line}")).map_err(Failure::plain)?;
+                release::create((&build, &record), &out, &signers, now_s(), &mut |line| output.note(line)).map_err(Failure::plain)?;
             output.data(&manifest, |m| {
-                let list: String = m.artifacts.iter().map(|a| format!("\n  {:<60} {:>10}", a.path, bytes(a.size))).collect();
-                format!("signed {}{list}", m.release)
+                let list: Vec<_> = m.artifacts.iter().map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size))).collect();
+                Lines::from(format!("signed {}", m.release)).and(list)
             });
             Ok(())
         }
@@ -195,12 +200,33 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&release, |r| format!("{} is revoked", r.name));
             Ok(())
         }
-        Command::Sign { release, key, build, passphrase } => {
+        Command::Sign { release, key, build, inputs, passphrase } => {
+            let manifest = Manifest::parse(&keys::read(&release.join("manifest.json"))?).map_err(Failure::plain)?;
+            let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
+            if let (Some(own), Some(build)) = (&own, &build) {
+                let found = compare::with_build(own, build).map_err(Failure::plain)?;
+                if !found.differences.is_empty() {
+                    return Err(differs("the build", &found.differences));
+                }
+            }
             let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
-            let (manifest, signature) = release::countersign(&release, build.as_deref(), key.as_ref()).map_err(Failure::plain)?;
+            let refused = |e| match e {
+                ReleaseError::Differs(found) => differs("the release", &found),
+                other => Failure::plain(other),
+            };
+            let own = own.as_ref().map(|own| (own, now_s()));
+            let (manifest, signature) = release::countersign(&release, own, key.as_ref()).map_err(refused)?;
             let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
-            let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed});
-            output.data(&data, |_| format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id));
+            let data =
+                serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
+            output.data(&data, |_| {
+                let looked_at = if own.is_some() {
+                    "every byte is what your own inputs make"
+                } else {
+                    "nobody built it here: name --profile and --trust"
+                };
+                Lines::from(format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id)).and(looked_at)
+            });
             Ok(())
         }
         Command::Prove { release, device, key, passphrase, server } => {
@@ -230,6 +256,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, Failure> {
     let path = dir.join("manifest.json");
     let bytes = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
@@ -241,13 +271,13 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, F
         .chain(signatures.iter().map(fleeti_pki::manifest::Signature::file_name))
         .chain(manifest.artifacts.iter().map(|a| a.path.clone()))
         .collect();
-    let bar = indicatif::ProgressBar::new(files.len() as u64);
+    let progress = Progress::of(files.len(), "files");
     for file in &files {
-        bar.set_message(file.clone());
+        progress.say(file);
         client.upload(&manifest.release, file, &dir.join(file)).await.map_err(refused)?;
-        bar.inc(1);
+        progress.one_more();
     }
-    bar.finish_and_clear();
+    progress.end();
     client.publish(&manifest.release).await.map_err(refused)
 }
 

@@ -1,10 +1,11 @@
 //! Asking for a signature by a server's own keys, and agreeing to one.
 
-use super::build::spinner;
+use super::build::differs;
 use super::keys::{self, Passphrase};
 use super::server::refused;
-use crate::output::Failure;
+use crate::output::{Failure, Lines, Output, Progress};
 use fleeti_build::build::BuildRecord;
+use fleeti_build::compare::{self, Comparison};
 use fleeti_client::Client;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Build, BuildPhase, Event, RequestSignature, SignatureStatus};
@@ -17,7 +18,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const DAY_S: u64 = 86_400;
 
 /// Asks for a signature with one's own key.
-pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase, days: u64) -> Result<SignatureStatus, Failure> {
+pub async fn ask(
+    client: &Client,
+    id: &str,
+    (key, passphrase): (&Path, &Passphrase),
+    days: u64,
+    output: &Output,
+) -> Result<SignatureStatus, Failure> {
     let release_key = client.signature(id).await.map_err(refused)?.release_key;
     let bytes = client.build_record(id).await.map_err(refused)?;
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
@@ -32,7 +39,7 @@ pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase,
         created_s,
         expires_s: created_s + days * DAY_S,
     };
-    show(&record, &intent);
+    show(&record, &intent, output);
     let by = Word::Request.sign(&intent, key.as_ref()).map_err(Failure::plain)?;
     let request = RequestSignature { intent: intent.to_text().map_err(Failure::plain)?, by };
     client.request_signature(id, &request).await.map_err(refused)
@@ -43,9 +50,9 @@ pub async fn ask(client: &Client, id: &str, key: &Path, passphrase: &Passphrase,
 pub async fn approve(
     client: &Client,
     id: &str,
-    key: &Path,
+    (key, passphrase): (&Path, &Passphrase),
     build: Option<&Path>,
-    passphrase: &Passphrase,
+    output: &Output,
 ) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("`fleeti build sign BUILD --key YOUR.key` asks");
@@ -61,36 +68,38 @@ pub async fn approve(
         return Err(Failure::plain(format!("what is asked for is {}, the build is {}", intent.release, record.release)));
     }
     if let Some(build) = build {
-        let mine = BuildRecord::read(build).map_err(Failure::plain)?;
-        if let Some((name, _)) = record.files.iter().find(|(name, file)| mine.files.get(*name) != Some(file)) {
-            let hint = Some("is it a build of the same revision, lock, version and agent?");
-            return Err(Failure::new(format!("{name} is not the one of your build in {}", build.display()), hint));
+        let mine = compare::Own::at(build, vec![]).map_err(Failure::plain)?;
+        let mut found = Comparison::default();
+        compare::records(&mine.record, &record, &mut found);
+        // One's own record is believed as far as the files beside it are its own.
+        found.differences.extend(compare::changed_files(&mine).map_err(Failure::plain)?);
+        if !found.differences.is_empty() {
+            return Err(differs("what is asked for", &found.differences));
         }
     }
-    show(&record, &intent);
+    show(&record, &intent, output);
     let key = keys::open(key, purpose::APPROVER, passphrase)?;
     let by = Word::Approve.sign(&intent, key.as_ref()).map_err(Failure::plain)?;
     client.approve_signature(id, &by).await.map_err(refused)
 }
 
 /// What a person puts their name to.
-fn show(record: &BuildRecord, intent: &Intent) {
+fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
     let inputs = &record.inputs;
+    let files = record.files.iter().map(|(name, file)| format!("{:<14} sha256 {}", name.as_str(), file.sha256));
+    let requester = if intent.requester.is_empty() { "the server" } else { &intent.requester };
     let expires = jiff::Timestamp::from_second(intent.expires_s.cast_signed()).map_or_else(|_| String::new(), |t| t.to_string());
-    eprintln!("release        {}", record.release);
-    eprintln!("build.json     sha256 {}", intent.build_sha256);
-    eprintln!("profile        revision {}, sha256 {}", inputs.revision, inputs.revision_digest);
-    eprintln!("package lock   sha256 {}", inputs.lock_digest);
-    eprintln!("agent          sha256 {}", inputs.agent_digest);
-    eprintln!("root hash      {}", record.root_hash);
-    for (name, file) in &record.files {
-        eprintln!("{name:<14} sha256 {}", file.sha256);
-    }
-    eprintln!("release key    {}", intent.release_key);
-    eprintln!(
-        "asked for by   {}, until {expires}, says the server",
-        if intent.requester.is_empty() { "the server" } else { &intent.requester }
-    );
+    let shown = Lines::from(format!("release        {}", record.release))
+        .and(format!("oldest allowed {}", record.minimum_version))
+        .and(format!("build.json     sha256 {}", intent.build_sha256))
+        .and(format!("profile        revision {}, sha256 {}", inputs.revision, inputs.revision_digest))
+        .and(format!("package lock   sha256 {}", inputs.lock_digest))
+        .and(format!("agent          sha256 {}", inputs.agent_digest))
+        .and(format!("root hash      {}", record.root_hash))
+        .and(files.collect::<Vec<_>>())
+        .and(format!("release key    {}", intent.release_key))
+        .and(format!("asked for by   {requester}, until {expires}, says the server"));
+    output.note(shown);
 }
 
 /// In words.
@@ -105,15 +114,15 @@ pub fn describe(status: &SignatureStatus) -> String {
 pub async fn alone(client: &Client, id: &str) -> Result<Build, Failure> {
     let mut events = client.events().await.map_err(refused)?;
     let mut build = client.sign_build(id).await.map_err(refused)?;
-    let bar = spinner();
+    let progress = Progress::endless();
     loop {
-        bar.set_message(build.signing_detail.clone());
+        progress.say(&build.signing_detail);
         match build.signing {
             Some(BuildPhase::Succeeded) => {
-                bar.finish_and_clear();
+                progress.end();
                 return Ok(build);
             }
-            Some(BuildPhase::Failed) => return Err(Failure::plain(build.signing_detail)),
+            Some(BuildPhase::Failed) => return Err(Failure::with_log(build.signing_detail, None::<String>)),
             _ => {}
         }
         events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;

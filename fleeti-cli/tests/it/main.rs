@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod every_command;
+mod foreign;
 mod served;
 
 use std::path::Path;

@@ -78,7 +78,7 @@ const READERS: &[(&str, Reader)] = &[
     }),
     ("program", |data| {
         let _ = authenticode::check_uki(data);
-        let _ = authenticode::check_root_hash(data, "");
+        let _ = authenticode::check_command_line(data, "");
         let _ = predicted::register_11(data, 257, "enter-initrd");
         let _ = predicted::register_9(data, 257);
         let digest = authenticode::digest(data);

@@ -328,7 +328,10 @@ fn defects_of_uefi_are_written() {
     };
     // For the tests of whoever attaches signatures.
     std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program())).unwrap();
-    let uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);
+    let mut uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);
+    let text = fleeti_core::command_line::of(&fleeti_core::canonical::sha256_hex(b"root hash"), ["quiet"]);
+    uki[0x800..0xa00].fill(0);
+    uki[0x800..0x800 + text.len()].copy_from_slice(text.as_bytes());
     std::fs::write(folder.join("../../secure-boot/uki.efi"), authenticode::padded(&uki)).unwrap();
     const ENTRY: &str = "an entry is";
     put("program-no-pe", "program.efi", b"MZ", "PE program is malformed");

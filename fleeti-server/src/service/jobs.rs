@@ -289,8 +289,8 @@ impl Expected {
             return Err(format!("the record does not name {name}"));
         }
         for (name, file) in &record.files {
-            let Some(name) = made.iter().find(|known| *known == name) else {
-                return Err(format!("the record names {}, which is no file of a build", Foreign::log(name)));
+            let Some(name) = made.iter().find(|known| **known == name.as_str()) else {
+                return Err(format!("the record names {}, which is no file of a build", Foreign::log(name.as_str())));
             };
             let path = incoming.join(name);
             let at = |e: std::io::Error| format!("{name}: {e}");

@@ -128,7 +128,7 @@ fn made(record: &BuildRecord) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
         ("agent SHA-256", record.inputs.agent_digest.clone()),
         ("Nix", record.nix_version.clone()),
     ];
-    let files = record.files.iter().map(|(path, f)| FileRow { path: path.clone(), size: bytes(f.size), sha256: f.sha256.clone() });
+    let files = record.files.iter().map(|(path, f)| FileRow { path: path.to_string(), size: bytes(f.size), sha256: f.sha256.clone() });
     (facts, files.collect())
 }
 

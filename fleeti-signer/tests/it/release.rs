@@ -78,7 +78,7 @@ impl Office {
         let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", uki), ("systemd-boot.efi", PROGRAM)];
         let files = parts.map(|(name, bytes)| {
             fs::write(folder.join(name), bytes).unwrap();
-            (name.to_owned(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) })
+            (name.parse().unwrap(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) })
         });
         let record = BuildRecord {
             schema: 1,

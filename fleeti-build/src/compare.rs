@@ -1,0 +1,272 @@
+//! A build or a release of somebody else beside one's own: what a check says is what was looked at.
+//!
+//! [`Own`] is made on this machine from the caller's own profile, lock, agent and trust folder; nothing that the other
+//! side recorded decides what is built. What boots is then compared byte for byte: the root file system and its dm-verity tree,
+//! every section of the kernel image and its headers, the boot loader, the disk by its partitions, and every field of
+//! `build.json` and of the manifest. A release may have in addition only what its keys make: signatures and `.pcrsig`.
+
+use crate::build::{self, BuildError, BuildRecord, Request, io, open_plain};
+use crate::cache::Cache;
+use crate::disk;
+use crate::lock::{Lock, sha256_file};
+use crate::pieces::{Difference, first_difference, of_bytes, of_programs};
+use crate::runner::{Nix, RunError, Runner};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are compared at a time.
+const CHUNK: usize = 1 << 20;
+
+/// A build of one's own.
+#[derive(Debug)]
+pub struct Own {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// What it says of itself, true because it was just made.
+    pub record: BuildRecord,
+    /// The caller's `openpgp.gpg`, which verifies the signature of `SHA256SUMS`.
+    pub openpgp: Vec<u8>,
+    /// Names of the steps that Nix ran just now; the others were in its store already.
+    built: Vec<String>,
+    /// Removed when it is not needed any more.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// What differs, and what is to be known without being wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Comparison {
+    /// What is not as it should be.
+    pub differences: Vec<Difference>,
+    /// What may differ between machines, such as the version of Nix.
+    pub remarks: Vec<Difference>,
+}
+
+impl Own {
+    /// Builds from the caller's inputs; `request.out` is not looked at.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn make(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<Self, BuildError> {
+        std::fs::create_dir_all(cache.root()).map_err(io(cache.root()))?;
+        let folder = tempfile::Builder::new().prefix("own-").tempdir_in(cache.root()).map_err(io(cache.root()))?;
+        let request = Request { out: folder.path().to_owned(), ..request.clone() };
+        let mut built = Vec::new();
+        let record = build::run(&request, cache, &mut |text| {
+            built.extend(text.strip_prefix("building '").and_then(|rest| rest.split('\'').next()).map(str::to_owned));
+            line(text);
+        })?;
+        let keyring = request.trust.join("openpgp.gpg");
+        let openpgp = std::fs::read(&keyring).map_err(io(&keyring))?;
+        Ok(Self { directory: folder.path().to_owned(), record, openpgp, built, _folder: Some(folder) })
+    }
+
+    /// A build that is there already, made by the caller.
+    ///
+    /// # Errors
+    /// [`BuildError`] when there is no record of it.
+    pub fn at(directory: &Path, openpgp: Vec<u8>) -> Result<Self, BuildError> {
+        let record = BuildRecord::read(directory)?;
+        Ok(Self { directory: directory.to_owned(), record, openpgp, built: vec![], _folder: None })
+    }
+
+    /// Builds the steps again that Nix had in its store already, and compares what comes out.
+    ///
+    /// # Errors
+    /// [`BuildError::Run`] for a step that fails.
+    pub fn rebuild(&self, line: &mut dyn FnMut(&str)) -> Result<Vec<Difference>, BuildError> {
+        let runner = Nix::new(self.directory.join("nix"));
+        let mut differences = Vec::new();
+        for (name, step) in &self.record.derivations {
+            if self.built.iter().any(|path| Path::new(path) == step.derivation) {
+                continue;
+            }
+            line(&format!("rebuilding {name}"));
+            match runner.realise(std::slice::from_ref(&step.derivation), true, line) {
+                Ok(_) => {}
+                Err(RunError::Failed { tail, .. }) if tail.contains("may not be deterministic") => {
+                    let detail = rebuilt_difference(&step.output).unwrap_or(tail);
+                    differences.push(Difference::new(&format!("step {name}"), None, detail));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(differences)
+    }
+}
+
+/// Nix keeps the other bytes beside the output, with `.check` at the end of the name.
+fn rebuilt_difference(output: &Path) -> Option<String> {
+    let other = PathBuf::from(format!("{}.check", output.display()));
+    let mut names: Vec<_> = std::fs::read_dir(output)
+        .map_or_else(|_| vec![PathBuf::new()], |entries| entries.flatten().map(|e| e.file_name().into()).collect());
+    names.sort();
+    names.iter().find_map(|name| {
+        let (one, two) = (output.join(name), other.join(name));
+        let (one, two) = if name.as_os_str().is_empty() { (output.to_owned(), other.clone()) } else { (one, two) };
+        let at = first_difference(File::open(&one).ok()?, File::open(&two).ok()?, u64::MAX).ok()??;
+        Some(format!("{} came out another way: first differs at byte {at}", one.display()))
+    })
+}
+
+/// Compares the directory of a build with one's own.
+///
+/// # Errors
+/// I/O of one's own build; what cannot be read of the other one is a difference.
+pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError> {
+    let mut found = Comparison::default();
+    match BuildRecord::read(directory) {
+        Ok(record) => records(&own.record, &record, &mut found),
+        Err(e) => found.differences.push(Difference::new("build.json", None, e.to_string())),
+    }
+    for name in own.record.files.keys() {
+        let (mine, theirs) = (own.directory.join(name), directory.join(name));
+        match name.as_str() {
+            program if program.ends_with(".efi") => {
+                let mine = std::fs::read(&mine).map_err(io(&mine))?;
+                match read_plain(&theirs, mine.len() as u64 * 2 + (1 << 20)) {
+                    Ok(theirs) => found.differences.extend(of_programs(program, &mine, &theirs)),
+                    Err(e) => found.differences.push(Difference::new(program, None, e)),
+                }
+            }
+            image if image.ends_with(".raw") => found.differences.extend(disks(image, &mine, &theirs)?),
+            file => found.differences.extend(files(file, &mine, &theirs)?),
+        }
+    }
+    match Lock::read(&directory.join("lock.json")) {
+        Ok(lock) if lock.digest() == own.record.inputs.lock_digest => {}
+        Ok(lock) => {
+            let detail = format!("SHA-256 is {}, of your lock it is {}", lock.digest(), own.record.inputs.lock_digest);
+            found.differences.push(Difference::new("lock.json", None, detail));
+        }
+        Err(e) => found.differences.push(Difference::new("lock.json", None, e.to_string())),
+    }
+    Ok(found)
+}
+
+/// Compares the records of two builds, field by field.
+pub fn records(own: &BuildRecord, other: &BuildRecord, found: &mut Comparison) {
+    let fields = fields_of("build.json", own, other);
+    // What built it may differ between machines; what it built may not.
+    let (remarks, differences): (Vec<_>, Vec<_>) = fields.into_iter().partition(|d| d.part.as_deref() == Some("nix_version"));
+    found.differences.extend(differences);
+    found.remarks.extend(remarks);
+}
+
+/// Files of one's own build that are not those of its record any more.
+///
+/// # Errors
+/// I/O.
+pub fn changed_files(own: &Own) -> Result<Vec<Difference>, BuildError> {
+    let mut differences = Vec::new();
+    for (name, file) in &own.record.files {
+        let path = own.directory.join(name);
+        let found = sha256_file(&path).map_err(io(&path))?;
+        if found != file.sha256 {
+            differences.push(Difference::new(
+                name.as_str(),
+                None,
+                format!("in your own build has SHA-256 {found}, its record says {}", file.sha256),
+            ));
+        }
+    }
+    Ok(differences)
+}
+
+/// Every field that two documents do not have in common.
+pub(crate) fn fields_of<T: serde::Serialize>(file: &str, own: &T, other: &T) -> Vec<Difference> {
+    let flat = |document: &T| {
+        let mut fields = BTreeMap::new();
+        flatten(&serde_json::to_value(document).unwrap_or_default(), String::new(), &mut fields);
+        fields
+    };
+    let (own, other) = (flat(own), flat(other));
+    let mut differences = Vec::new();
+    for (path, value) in &own {
+        match other.get(path) {
+            Some(said) if said == value => {}
+            Some(said) => differences.push(Difference::new(file, Some(path), format!("says {said}, and yours is {value}"))),
+            None => differences.push(Difference::new(file, Some(path), format!("is missing; yours is {value}"))),
+        }
+    }
+    let more = other.iter().filter(|(path, _)| !own.contains_key(*path));
+    differences.extend(more.map(|(path, said)| Difference::new(file, Some(path), format!("says {said}, and yours has none"))));
+    differences
+}
+
+fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
+    let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match value {
+        Value::Object(map) => map.iter().for_each(|(name, value)| flatten(value, below(name), fields)),
+        Value::Array(list) => {
+            for (i, value) in list.iter().enumerate() {
+                // Artifacts are known by their paths, in whatever order they come.
+                let name = value["path"].as_str().map_or_else(|| i.to_string(), str::to_owned);
+                flatten(value, format!("{at}[{name}]"), fields);
+            }
+        }
+        Value::String(text) => drop(fields.insert(at, text.clone())),
+        other => drop(fields.insert(at, other.to_string())),
+    }
+}
+
+/// The whole of a file that is somebody else's, if it is no longer than `max` bytes.
+pub(crate) fn read_plain(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    open_plain(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes)).map_err(|e| format!("cannot be read: {e}"))?;
+    if bytes.len() as u64 > max { Err(format!("has more than {max} bytes")) } else { Ok(bytes) }
+}
+
+/// Compares two files of any size.
+pub(crate) fn files(name: &str, own: &Path, other: &Path) -> Result<Option<Difference>, BuildError> {
+    let mine = File::open(own).map_err(io(own))?;
+    let length = mine.metadata().map_err(io(own))?.len();
+    let theirs = match open_plain(other) {
+        Ok(file) => file,
+        Err(e) => return Ok(Some(Difference::new(name, None, format!("cannot be read: {e}")))),
+    };
+    let Some(at) = first_difference(mine, theirs, u64::MAX).map_err(io(other))? else { return Ok(None) };
+    let (mine, theirs) = (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
+    let detail = format!("first differs at byte {at} (yours has {length} bytes); SHA-256 is {theirs}, yours is {mine}");
+    Ok(Some(Difference::new(name, None, detail)))
+}
+
+/// Compares two disks, partition by partition.
+fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildError> {
+    let mut mine = File::open(own).map_err(io(own))?;
+    let mut theirs = match open_plain(other) {
+        Ok(file) => file,
+        Err(e) => return Ok(vec![Difference::new(name, None, format!("cannot be read: {e}"))]),
+    };
+    let (length, found) = (mine.metadata().map_err(io(own))?.len(), theirs.metadata().map_err(io(other))?.len());
+    if length != found {
+        return Ok(vec![Difference::new(name, None, format!("has {found} bytes, yours {length}"))]);
+    }
+    let pieces = disk::pieces(&mut mine, length).map_err(io(own))?;
+    let mut differences = Vec::new();
+    for piece in pieces {
+        let (mine, theirs) = (disk::part(&mut mine, &piece).map_err(io(own))?, disk::part(&mut theirs, &piece).map_err(io(other))?);
+        if let Some(at) = first_difference(mine, theirs, piece.end - piece.start).map_err(io(other))? {
+            differences.push(Difference::new(
+                name,
+                Some(&piece.name),
+                format!("first differs at byte {at} of it, {} of the disk", piece.start + at),
+            ));
+        }
+    }
+    if !differences.is_empty() {
+        let (mine, theirs) = (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
+        differences.push(Difference::new(name, None, format!("SHA-256 is {theirs}, yours is {mine}")));
+    }
+    Ok(differences)
+}
+
+/// Compares a small file with what it should be.
+pub(crate) fn small(name: &str, wanted: &[u8], path: &Path) -> Option<Difference> {
+    match read_plain(path, wanted.len() as u64 + CHUNK as u64) {
+        Ok(found) => of_bytes(name, None, wanted, &found),
+        Err(e) => Some(Difference::new(name, None, e)),
+    }
+}

@@ -1,0 +1,319 @@
+//! `build.json`: what a build says of itself.
+//!
+//! A record may be somebody else's: people read it before they sign, and programs make paths of it. INVARIANT: what is in
+//! a [`BuildRecord`] that was read has the form that its field asks for, so that nothing of it leads out of a directory or
+//! repaints a terminal. Whether it is *true* is another question, which [`crate::compare`] answers.
+
+use crate::build::{BuildError, io, open_plain};
+use fleeti_core::canonical::is_sha256_hex;
+use fleeti_core::id::{Architecture, ReleaseName, Version};
+use fleeti_core::manifest::{Manifest, ReferenceValues};
+use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Largest `build.json`, bytes.
+pub const RECORD_MAX: u64 = 1 << 20;
+/// Most files, and most steps, of a record.
+const ENTRIES_MAX: usize = 64;
+/// Longest [`ArtifactName`].
+const NAME_MAX: usize = 64;
+/// Longest text about a tool's version.
+const TOOL_VERSION_MAX: usize = 64;
+
+/// The name of a file or of a step of a build: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`, starting with a
+/// letter or a digit, without `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ArtifactName(String);
+
+/// A text that is no [`ArtifactName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a name of a file or step: 1 to {NAME_MAX} characters of a-z, 0-9, '.', '_' and '-'")]
+pub struct NoArtifactName(String);
+
+impl ArtifactName {
+    /// A name of our own.
+    pub(crate) fn ours(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ArtifactName {
+    type Err = NoArtifactName;
+    fn from_str(text: &str) -> Result<Self, NoArtifactName> {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if starts && text.len() <= NAME_MAX && text.bytes().all(is_plain) && !text.contains("..") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NoArtifactName(text.chars().take(2 * NAME_MAX).collect()))
+        }
+    }
+}
+impl TryFrom<String> for ArtifactName {
+    type Error = NoArtifactName;
+    fn try_from(text: String) -> Result<Self, NoArtifactName> {
+        text.parse()
+    }
+}
+impl From<ArtifactName> for String {
+    fn from(name: ArtifactName) -> Self {
+        name.0
+    }
+}
+impl Borrow<str> for ArtifactName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+impl AsRef<Path> for ArtifactName {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+impl fmt::Display for ArtifactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// `build.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildRecord {
+    /// 1.
+    pub schema: u32,
+    /// What was built.
+    pub release: ReleaseName,
+    /// For what.
+    pub architecture: Architecture,
+    /// Nothing older may follow.
+    pub minimum_version: Version,
+    /// What went in.
+    pub inputs: RecordedInputs,
+    /// By step: the derivation and its output.
+    pub derivations: BTreeMap<ArtifactName, Step>,
+    /// As in `2.8.0`.
+    pub nix_version: String,
+    /// dm-verity root hash.
+    pub root_hash: String,
+    /// PCR 11 by phase, and what measures it.
+    pub reference_values: ReferenceValues,
+    /// Files of this directory.
+    pub files: BTreeMap<ArtifactName, FileRecord>,
+}
+
+/// What went into a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedInputs {
+    /// Number of the profile's revision.
+    pub revision: u32,
+    /// SHA-256 of its canonical JSON.
+    pub revision_digest: String,
+    /// SHA-256 of the lock's canonical JSON.
+    pub lock_digest: String,
+    /// SHA-256 of the agent.
+    pub agent_digest: String,
+}
+
+/// One derivation and its output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Path of the derivation.
+    pub derivation: PathBuf,
+    /// Path of its output.
+    pub output: PathBuf,
+}
+
+/// A file of the build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+impl BuildRecord {
+    /// Whether a manifest is of this very build.
+    #[must_use]
+    pub fn made(&self, manifest: &Manifest) -> bool {
+        self.release == manifest.release
+            && self.root_hash == manifest.root_hash
+            && self.inputs.revision_digest == manifest.revision_digest
+            && self.inputs.lock_digest == manifest.lock_digest
+    }
+
+    /// Reads `build.json` of a directory.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`], [`BuildError::Malformed`], [`BuildError::Field`].
+    pub fn read(directory: &Path) -> Result<Self, BuildError> {
+        Self::parse(directory, &Self::bytes(directory)?)
+    }
+
+    /// Reads the bytes of the `build.json` of a directory.
+    ///
+    /// # Errors
+    /// [`BuildError::Malformed`], [`BuildError::Field`].
+    pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
+        let path = directory.join("build.json");
+        let record: Self = serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+        match record.broken() {
+            None => Ok(record),
+            Some((field, problem)) => Err(BuildError::Field { path, field, problem }),
+        }
+    }
+
+    /// The first field that has not the form it must have, and what is wrong.
+    fn broken(&self) -> Option<(String, &'static str)> {
+        const DIGEST: &str = "is no SHA-256 in hexadecimal";
+        const STORE_PATH: &str = "is no path of the Nix store";
+        let mut digests: Vec<(String, &str)> = vec![
+            ("inputs.revision_digest".into(), &self.inputs.revision_digest),
+            ("inputs.lock_digest".into(), &self.inputs.lock_digest),
+            ("inputs.agent_digest".into(), &self.inputs.agent_digest),
+            ("root_hash".into(), &self.root_hash),
+        ];
+        digests.extend(self.files.iter().map(|(name, file)| (format!("files.{name}.sha256"), file.sha256.as_str())));
+        let values = &self.reference_values;
+        digests.extend(values.pcr11.iter().map(|(phase, value)| (format!("reference_values.pcr11.{phase}"), value.as_str())));
+        for (register, value) in [("pcr9", &values.pcr9), ("pcr12", &values.pcr12)] {
+            digests.extend(value.iter().map(|value| (format!("reference_values.{register}"), value.as_str())));
+        }
+        let is_phases =
+            |text: &str| text.len() <= 128 && text.split(':').all(|phase| is_word(phase, |b| b.is_ascii_lowercase() || b == b'-'));
+        let paths = self.derivations.iter().flat_map(|(name, step)| {
+            [(format!("derivations.{name}.derivation"), &step.derivation, ".drv"), (format!("derivations.{name}.output"), &step.output, "")]
+        });
+        let too_many =
+            [("files", self.files.len()), ("derivations", self.derivations.len()), ("reference_values.pcr11", values.pcr11.len())];
+        None.or_else(|| (self.schema != 1).then(|| ("schema".to_owned(), "is not 1")))
+            .or_else(|| too_many.iter().find(|(_, n)| *n > ENTRIES_MAX).map(|(field, _)| ((*field).to_owned(), "has too many entries")))
+            .or_else(|| {
+                values.pcr11.keys().find(|phases| !is_phases(phases)).map(|_| ("reference_values.pcr11".into(), "has no phases of a boot"))
+            })
+            .or_else(|| digests.into_iter().find(|(_, text)| !is_sha256_hex(text)).map(|(field, _)| (field, DIGEST)))
+            .or_else(|| {
+                let is_store = |path: &Path, end: &str| path.to_str().is_some_and(|text| is_store_path(text) && text.ends_with(end));
+                paths.into_iter().find(|(_, path, end)| !is_store(path, end)).map(|(field, ..)| (field, STORE_PATH))
+            })
+            .or_else(|| {
+                let plain = |text: &str| is_word(text, |b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b));
+                (!plain(&self.nix_version)).then(|| ("nix_version".to_owned(), "is no version"))
+            })
+            .or_else(|| {
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b" ()._+~:-".contains(&b);
+                (!is_word(&values.systemd_version, plain)).then(|| ("reference_values.systemd_version".to_owned(), "is no version"))
+            })
+    }
+
+    /// The bytes of `build.json`, which are what people approve.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`], also for a record that is larger than [`RECORD_MAX`].
+    pub fn bytes(directory: &Path) -> Result<Vec<u8>, BuildError> {
+        let path = directory.join("build.json");
+        let mut bytes = Vec::new();
+        let file = open_plain(&path).map_err(io(&path))?;
+        file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
+        if bytes.len() as u64 > RECORD_MAX {
+            let source = std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
+            return Err(BuildError::Io { path, source });
+        }
+        Ok(bytes)
+    }
+}
+
+/// One word of a version or a phase, of these bytes.
+fn is_word(text: &str, plain: impl Fn(u8) -> bool) -> bool {
+    (1..=TOOL_VERSION_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// `/nix/store/`, 32 characters of Nix's base 32, `-`, and a name (Nix manual, "Store Path").
+fn is_store_path(text: &str) -> bool {
+    let Some((hash, name)) = text.strip_prefix("/nix/store/").and_then(|rest| rest.split_once('-')) else { return false };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"+-._?=".contains(&b);
+    hash.len() == 32
+        && hash.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() && !b"eotu".contains(&b))
+        && (1..=211).contains(&name.len())
+        && name.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn good() -> Value {
+        let digest = "a".repeat(64);
+        let store = |name: &str| format!("/nix/store/{}-{name}", "0".repeat(32));
+        json!({
+            "schema": 1, "release": "kiosk@2", "architecture": "x86_64", "minimum_version": "1",
+            "inputs": {"revision": 1, "revision_digest": digest, "lock_digest": digest, "agent_digest": digest},
+            "derivations": {"root": {"derivation": store("fleeti-root-kiosk-2.drv"), "output": store("fleeti-root-kiosk-2")}},
+            "nix_version": "2.26.3", "root_hash": digest,
+            "reference_values": {"systemd_version": "257 (257.13-1~deb13u1)", "pcr11": {"enter-initrd:leave-initrd": digest}},
+            "files": {"uki.efi": {"size": 1, "sha256": digest}},
+        })
+    }
+
+    fn parse(record: &Value) -> Result<BuildRecord, BuildError> {
+        BuildRecord::parse(Path::new("b"), record.to_string().as_bytes())
+    }
+
+    #[test]
+    fn every_text_of_a_record_that_repaints_a_terminal_is_refused_by_its_field() {
+        assert!(parse(&good()).is_ok());
+        const EVIL: &str = "x\u{1b}[2J\nroot hash aaaa";
+        let mut texts = Vec::new();
+        walk(&good(), String::new(), &mut texts);
+        assert!(texts.len() > 12, "{texts:?}");
+        for pointer in texts {
+            let mut record = good();
+            *record.pointer_mut(&pointer).unwrap() = EVIL.into();
+            let error = parse(&record).unwrap_err().to_string();
+            assert!(!error.contains('\u{1b}') && !error.contains('\n'), "{pointer}: {error:?}");
+        }
+    }
+
+    /// Pointers to all texts.
+    fn walk(value: &Value, at: String, texts: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| walk(value, format!("{at}/{name}"), texts)),
+            Value::String(_) => texts.push(at),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn names_of_files_and_steps_are_plain() {
+        for name in ["", "..", "a..b", ".x", "-x", "a/b", "/etc/passwd", "A", "a b", "a\u{1b}[31m", "a\n", "ä", &"a".repeat(65)] {
+            assert!(name.parse::<ArtifactName>().is_err(), "{name:?}");
+            let mut record = good();
+            record["files"] = json!({name: {"size": 1, "sha256": "a".repeat(64)}});
+            assert!(parse(&record).is_err(), "{name:?}");
+        }
+        assert_eq!("systemd-boot.efi".parse::<ArtifactName>().unwrap().as_str(), "systemd-boot.efi");
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_is_refused() {
+        let mut record = good();
+        record["inputs"]["approved"] = true.into();
+        assert!(matches!(parse(&record), Err(BuildError::Malformed { .. })));
+    }
+}
