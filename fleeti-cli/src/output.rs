@@ -139,6 +139,11 @@ impl Output {
     }
 }
 
+/// A question to whoever sits at the terminal; the answer is typed behind it.
+pub fn ask(question: impl Into<Lines>) {
+    eprint!("{}", question.into().shown(""));
+}
+
 /// What is going on, on stderr while a command waits; nothing where that is no terminal.
 pub struct Progress(ProgressBar);
 

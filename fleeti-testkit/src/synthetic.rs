@@ -99,7 +99,7 @@ pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
     let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", KERNEL_IMAGE), ("systemd-boot.efi", BOOT_LOADER)];
     for (name, bytes) in parts {
         fs::write(dir.join(name), bytes)?;
-        files.insert(name.to_owned(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) });
+        files.insert(name.parse()?, FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) });
     }
     let digest = |text: &str| sha256_hex(text.as_bytes());
     let record = BuildRecord {

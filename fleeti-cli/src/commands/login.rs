@@ -2,7 +2,7 @@
 
 use super::server::{block_on, refused};
 use crate::CommandResult;
-use crate::output::{Failure, Output};
+use crate::output::{self, Failure, Lines, Output};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
 use serde::{Deserialize, Serialize};
@@ -165,8 +165,8 @@ async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failur
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(unknown, Some(hint)));
     }
-    eprintln!("{unknown}.");
-    eprint!("The server prints its fingerprint when it starts, and has it in DIR/pki/admin/fingerprint. Is it this one? Type yes: ");
+    let compare = "The server prints its fingerprint when it starts, and has it in DIR/pki/admin/fingerprint. Is it this one? Type yes: ";
+    output::ask(Lines::from(format!("{unknown}.")).and(compare));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Failure::plain)?;
     if answer.trim() == "yes" { Ok(Some(found)) } else { Err(Failure::new("nothing was kept", Some(hint))) }

@@ -50,9 +50,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             }
             let request = AddTpmManufacturers { kind, file: fleeti_pki::base64_text(&std::fs::read(&file).map_err(failed)?) };
             let added = block_on(async { server.client()?.add_tpm_manufacturers(&request).await.map_err(refused) })?;
-            output.data(&added, |added| {
-                added.iter().fold(Lines::default(), |lines, m| lines.and("believed from now on:").and(described(m)))
-            });
+            output
+                .data(&added, |added| added.iter().fold(Lines::default(), |lines, m| lines.and("believed from now on:").and(described(m))));
         }
         Command::Remove { id, server } => {
             let removed = block_on(async { server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused) })?;

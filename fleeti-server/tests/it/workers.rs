@@ -47,7 +47,7 @@ fn make(request: &Request, revision: u32) {
             fs::File::options().write(true).open(&path).unwrap().set_len(3 * CHUNK_MAX as u64 + 5).unwrap();
         }
         let size = fs::metadata(&path).unwrap().len();
-        files.insert(name.to_owned(), FileRecord { size, sha256: sha256_file(&path).unwrap() });
+        files.insert(name.parse().unwrap(), FileRecord { size, sha256: sha256_file(&path).unwrap() });
     }
     let record = BuildRecord {
         schema: 1,
