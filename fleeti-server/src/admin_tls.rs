@@ -26,10 +26,6 @@ use x509_cert::der::pem;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// How long a client may take for its handshake.
-pub const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at once. One that is silent costs little memory and no time, so few of them must not keep others out.
-pub const HANDSHAKES_MAX: usize = 4096;
 /// `Strict-Transport-Security` (RFC 6797) of every answer over TLS: a year.
 pub const STRICT_TRANSPORT: (&str, &str) = ("strict-transport-security", "max-age=31536000");
 
@@ -122,7 +118,9 @@ impl AdminTls {
     /// When rustls refuses it.
     pub fn config(&self) -> Result<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.certificate.provider)).with_safe_default_protocol_versions()?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<dyn ResolvesServerCert>))
+        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 
     /// Renews a certificate of the server's own before it ends, with the key that it has; ends at once where there is none.

@@ -4,6 +4,7 @@ use crate::config::{Config, Pki};
 use crate::db::{Db, Tx};
 use crate::error::AppError;
 use crate::gateway::conduct::Conducts;
+use crate::gateway::doors::Doors;
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
@@ -57,6 +58,8 @@ pub struct App {
     pub hub: Hub,
     /// Who may connect, swapped at every revocation.
     pub tls: TlsState,
+    /// How connections come in, and how many.
+    pub doors: Doors,
     /// The administrator's token.
     pub admin_token: String,
     /// What changed, for watchers.

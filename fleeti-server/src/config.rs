@@ -16,10 +16,10 @@
 
 use crate::admin_tls::ApiTls;
 use crate::clock::Clock;
+use crate::limits::Limits;
 use crate::service::retention::Retention;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
-use fleeti_core::wire::attestation::CHALLENGE_S;
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::tpm::endorsement::{Kind, Makers};
@@ -68,7 +68,7 @@ pub struct Config {
     pub crl_url: Option<String>,
     /// Limits of a signer in this process.
     pub signer_limits: SignerLimits,
-    /// How long the parts of a connection may take.
+    /// How much a client may hold, and how long it may take.
     pub limits: Limits,
     /// Whether a TPM in software of a maker that is believed counts as much as a chip.
     pub trusts_hypervisor: bool,
@@ -79,36 +79,6 @@ pub struct Config {
     pub retention: Retention,
     /// The time by which devices may connect.
     pub clock: Clock,
-}
-
-/// Limits of the MQTT port, and of what is asked over it.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// TLS handshake and CONNECT, milliseconds each; a device's TPM may sign in it.
-    pub handshake_ms: u64,
-    /// A write to a peer that does not read, milliseconds.
-    pub write_ms: u64,
-    /// Connections at once.
-    pub connections: usize,
-    /// Handshakes at once.
-    pub handshakes: usize,
-    /// An answer to a question of a TPM, milliseconds.
-    pub challenge_ms: u64,
-    /// The proof that a TPM that was shown is there, milliseconds.
-    pub proving_ms: u64,
-    /// What was found out about the device of an HTTPS connection is good for this long, milliseconds: what it proved grows old.
-    pub known_ms: u64,
-    /// From one recovery key of a device to its next, seconds.
-    pub recovery_key_s: u64,
-    /// MQTT packets of one device at once; beyond them it is read more slowly.
-    pub messages_burst: u32,
-    /// One more of them after this time, milliseconds.
-    pub message_interval_ms: u64,
-    /// Payloads of one device that are not what their topic says, at once; one more each half minute. The next one ends its
-    /// session (0x99).
-    pub invalid_messages: u32,
-    /// How long a device whose session was ended for that waits for the next one, milliseconds.
-    pub penalty_ms: u64,
 }
 
 impl Config {
@@ -132,20 +102,7 @@ impl Config {
             disk_floor: None,
             retention: Retention::default(),
             clock: Clock::default(),
-            limits: Limits {
-                handshake_ms: 30_000,
-                write_ms: 10_000,
-                connections: 20_000,
-                handshakes: 256,
-                challenge_ms: CHALLENGE_S * 1000,
-                proving_ms: 600_000,
-                known_ms: 60_000,
-                recovery_key_s: 30,
-                messages_burst: 200,
-                message_interval_ms: 200,
-                invalid_messages: 20,
-                penalty_ms: 10_000,
-            },
+            limits: Limits::default(),
         }
     }
 }

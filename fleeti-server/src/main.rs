@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
+use fleeti_server::limits::Limits;
 use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
 use fleeti_server::service::retention::Retention;
@@ -77,6 +78,9 @@ struct Arguments {
     /// Days after which an upload that nobody goes on with is removed.
     #[arg(long, default_value_t = Retention::default().upload_s / 86_400)]
     keep_uploads_days: u64,
+    /// Limits of connections, bodies and codes, as TOML. What it does not name has its default.
+    #[arg(long)]
+    limits: Option<PathBuf>,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -158,8 +162,7 @@ fn with_few_arenas() {
 
 fn begin() -> Arguments {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    fleeti_server::log::start();
     Arguments::parse()
 }
 
@@ -187,7 +190,9 @@ async fn work(a: WorkerArguments) -> Result<()> {
 async fn serve(a: Arguments) -> Result<()> {
     let api_tls = ApiTls::of(a.api, asked(&a));
     let data = a.data.context("--data is missing")?;
+    let limits = a.limits.as_deref().map_or_else(|| Ok(Limits::default()), Limits::read)?;
     let config = Config {
+        limits,
         api: a.api,
         api_tls,
         https: a.https,

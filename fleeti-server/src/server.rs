@@ -4,8 +4,11 @@ use crate::admin_tls::{self, AdminTls};
 use crate::app::{App, AppRef, now_s};
 use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
+use crate::gateway::doors::Doors;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{CheckedLists, ServerIdentity, TlsState, https_config};
+use crate::limits::raise_descriptors;
+use crate::port::{Clients, TlsOfNow, deadline, serve};
 use crate::service::health::{self, Health};
 use crate::service::policy::Policies;
 use crate::service::standby::Standby;
@@ -13,13 +16,12 @@ use crate::service::trust::{self, Trust};
 use crate::service::vault::Vault;
 use crate::service::{audit, evidence, intake, notice, releases, retention, revocation, signing, tpm};
 use crate::{gateway, http, web, worker};
+use actix_web::App as WebApp;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::{Condition, DefaultHeaders};
+use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::web::Data;
-use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use fleeti_core::wire::HTTP_KEEP_ALIVE;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{certificate, csr};
@@ -35,9 +37,6 @@ use utoipa_actix_web::AppExt;
 
 /// The list and the server's own certificate are made anew this often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
-/// How long a device may take for a handshake, which its TPM may sign, and for the first request of a connection, which its TPM
-/// may have to say something about: a TPM takes its time.
-const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// After a failure.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
 
@@ -139,6 +138,7 @@ impl Server {
         let vault = Vault::load(&db).await?;
         let (identity, lists, has_signer) = credentials(&config, &db, &signer, &trust).await?;
         let tls = TlsState::new(identity, lists, config.clock.clone())?;
+        let doors = Doors::new(config.limits, raise_descriptors());
         let (events, _) = broadcast::channel(1024);
         let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
         let (evidence, answers) = mpsc::channel(evidence::QUEUE_MAX);
@@ -156,6 +156,7 @@ impl Server {
             db,
             hub: Hub::default(),
             tls,
+            doors,
             admin_token,
             events,
             lists: revocation::Lists::default(),
@@ -181,7 +182,11 @@ impl Server {
 
         let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
         let is_tls = admin_tls.is_some();
-        let api_server = HttpServer::new({
+        let api_tls = admin_tls.as_ref().map(AdminTls::config).transpose()?.map(|config| {
+            let config = Arc::new(config);
+            Arc::new(move || Arc::clone(&config)) as TlsOfNow
+        });
+        let api_server = serve(api, Arc::clone(&app), Clients::People(api_tls), {
             let shared = shared.clone();
             move || {
                 WebApp::new()
@@ -194,28 +199,14 @@ impl Server {
                     .into_app()
                     .configure(http::worker::routes)
                     .configure(web::routes)
+                    .wrap(from_fn(deadline::keep))
             }
-        })
-        .keep_alive(HTTP_KEEP_ALIVE)
-        .tls_handshake_timeout(admin_tls::HANDSHAKE)
-        .max_connection_rate(admin_tls::HANDSHAKES_MAX)
-        .workers(1)
-        .disable_signals();
-        let api_server = match &admin_tls {
-            Some(tls) => api_server.listen_rustls_0_23(api, tls.config()?)?,
-            None => api_server.listen(api)?,
-        };
-        let api_server = api_server.run();
+        })?;
         let api_fingerprint = admin_tls.as_ref().map(AdminTls::fingerprint);
-        let device_server = HttpServer::new(move || WebApp::new().app_data(shared.0.clone()).configure(http::device::routes))
-            .on_connect(http::device::on_connect)
-            .keep_alive(HTTP_KEEP_ALIVE)
-            .tls_handshake_timeout(FIRST_REQUEST)
-            .client_request_timeout(FIRST_REQUEST)
-            .workers(1)
-            .disable_signals()
-            .listen_rustls_0_23(https, https_config(&app)?)?
-            .run();
+        let devices = Clients::Devices(Arc::new(https_config(&app)?));
+        let device_server = serve(https, Arc::clone(&app), devices, move || {
+            WebApp::new().app_data(shared.0.clone()).configure(http::device::routes).wrap(from_fn(deadline::keep))
+        })?;
         let handles = vec![api_server.handle(), device_server.handle()];
         let mqtt = tokio::net::TcpListener::from_std(mqtt)?;
         let mut tasks = vec![

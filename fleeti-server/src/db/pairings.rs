@@ -16,24 +16,14 @@ pub struct PairingRow {
     pub running: String,
 }
 
-/// Adds a device, and clears those away whose time is over; `false` when `limit` of them wait already.
+/// Adds a device, and clears those away whose time is over.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(
-    tx: &mut Tx<'_>,
-    row: &PairingRow,
-    code_sha256: &str,
-    (now_s, expires_s): (u64, u64),
-    limit: i64,
-) -> Result<bool, AppError> {
+pub async fn insert(tx: &mut Tx<'_>, row: &PairingRow, code_sha256: &str, (now_s, expires_s): (u64, u64)) -> Result<(), AppError> {
     sqlx::query("DELETE FROM pairings WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
     // One key waits once: a device that was started anew has a new code.
     sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1").bind(&row.key_sha256).execute(&mut **tx).await?;
-    let waiting: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM pairings").fetch_one(&mut **tx).await?;
-    if waiting >= limit {
-        return Ok(false);
-    }
     sqlx::query("INSERT INTO pairings (token_sha256, code_sha256, key_sha256, running, expires_s) VALUES ($1, $2, $3, $4, $5)")
         .bind(&row.token_sha256)
         .bind(code_sha256)
@@ -42,7 +32,16 @@ pub async fn insert(
         .bind(seconds(expires_s))
         .execute(&mut **tx)
         .await?;
-    Ok(true)
+    Ok(())
+}
+
+/// Takes a device's place away.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
+    sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1").bind(token_sha256).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Takes out the device that shows this code.

@@ -151,8 +151,8 @@ impl Conducts {
             Some(std::mem::take(&mut conduct.unsaid))
         });
         match unsaid.flatten() {
-            Some(0) => tracing::warn!("{device}: {}", Foreign::log(detail)),
-            Some(more) => tracing::warn!("{device}: {} ({more} more like it were not logged)", Foreign::log(detail)),
+            Some(0) => tracing::warn!(%device, "{}", Foreign::log(detail)),
+            Some(more) => tracing::warn!(%device, "{} ({more} more like it were not logged)", Foreign::log(detail)),
             None => {}
         }
     }

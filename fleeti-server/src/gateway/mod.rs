@@ -3,31 +3,36 @@
 //! A device is what its certificate says; it may publish its own `up` topics and subscribe its own `down`
 //! topics, and nothing else exists here: no wills, no retained messages, no wildcards, no other clients. The
 //! database is the mailbox; a session only delivers what lies there.
+//!
+//! Code map: [`doors`] (how a connection comes in, on every port) · [`places`] and [`ledger`] (who may hold how many) · [`tls`]
+//! (who may connect) · `session` (one device) · [`hub`] (all of them) · [`sessions`] (which persist).
 
 pub mod conduct;
 mod connection;
+pub mod doors;
 pub mod hub;
 mod inbound;
+pub mod ledger;
 mod outbound;
+pub mod places;
 mod session;
 pub mod sessions;
 pub mod tls;
 
 use crate::app::AppRef;
+use doors::{Arrived, Peer};
+use places::Full;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// Accepts until the task is ended. Nothing that one peer does is awaited here.
 pub async fn run(app: AppRef, listener: TcpListener) {
-    let limits = app.config.limits;
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(e) => {
                 // As when there are no file descriptors left: others may end meanwhile.
                 tracing::warn!("accept: {e}");
@@ -35,23 +40,54 @@ pub async fn run(app: AppRef, listener: TcpListener) {
                 continue;
             }
         };
-        let Ok(connection) = Arc::clone(&connections).try_acquire_owned() else {
-            continue; // full: the peer sees a closed connection and backs off
-        };
-        let (app, handshakes) = (Arc::clone(&app), Arc::clone(&handshakes));
+        let (silent, evicts) = app.doors.knock(address);
+        let app = Arc::clone(&app);
         tokio::spawn(async move {
-            let _connection = connection;
-            let deadline = Duration::from_millis(limits.handshake_ms);
-            let handshake = async {
-                let _slot = handshakes.acquire().await.ok()?;
-                stream.set_nodelay(true).ok();
-                TlsAcceptor::from(app.tls.current()).accept(stream).await.ok()
-            };
-            if let Ok(Some(stream)) = tokio::time::timeout(deadline, handshake).await
-                && let Err(e) = session::run(&app, stream).await
-            {
-                tracing::debug!("session: {e:#}");
+            if let Some(arrived) = app.doors.handshake(stream, silent, || app.tls.current()).await {
+                serve(&app, arrived).await;
             }
         });
+        if evicts {
+            // The task of the connection that has to end runs first, and closes it.
+            tokio::task::yield_now().await;
+        }
     }
+}
+
+/// Serves MQTT over a connection whose handshake is done, on whichever port it came.
+pub async fn serve(app: &AppRef, arrived: Arrived) {
+    let Arrived { stream, handshake } = arrived;
+    // On a port where a certificate is optional, MQTT needs one all the same.
+    let Some(peer) = Peer::of(&stream) else { return refuse(app, stream, NOT_AUTHORIZED).await };
+    let place = match app.doors.sessions.enter(&peer.device, Arc::default()) {
+        Ok(place) => place,
+        Err(Full::Own) => return refuse(app, stream, QUOTA_EXCEEDED).await,
+        Err(Full::All) => return refuse(app, stream, SERVER_BUSY).await,
+    };
+    drop(handshake);
+    let device = peer.device.clone();
+    let served = tokio::select! {
+        served = session::run(app, stream, peer) => served,
+        () = place.evicted() => return,
+    };
+    if let Err(e) = served {
+        tracing::debug!(%device, "session: {e:#}");
+    }
+}
+
+/// Reason codes of CONNACK (MQTT 5, 3.2.2.2).
+const NOT_AUTHORIZED: u8 = 0x87;
+const SERVER_BUSY: u8 = 0x89;
+const QUOTA_EXCEEDED: u8 = 0x97;
+
+/// Answers CONNECT, which a client has to send first (MQTT 5, 3.1.4), with CONNACK and a reason.
+async fn refuse(app: &AppRef, mut stream: TlsStream<TcpStream>, reason: u8) {
+    let told = async {
+        if stream.read(&mut [0; 1024]).await? == 0 {
+            return Ok(());
+        }
+        stream.write_all(&[0x20, 0x03, 0x00, reason, 0x00]).await?;
+        stream.shutdown().await
+    };
+    tokio::time::timeout(Duration::from_millis(app.doors.limits.hello_ms), told).await.ok();
 }

@@ -2,6 +2,7 @@
 
 use super::conduct::{Bucket, Rate};
 use super::connection::{Connection, Ended};
+use super::doors::Peer;
 use super::hub::Handle;
 use super::outbound::{IN_FLIGHT_MAX, Window};
 use super::sessions::Kept;
@@ -16,7 +17,6 @@ use fleeti_core::wire::attestation::INTERVAL_S;
 use fleeti_core::wire::device::DesiredState;
 use fleeti_core::wire::mqtt::{Down, PACKET_MAX};
 use fleeti_core::wire::packet::{self, Connect, Packet, Reason, write};
-use fleeti_pki::certificate;
 use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
@@ -80,12 +80,9 @@ fn next_time() -> Instant {
 }
 
 /// Serves a connection whose TLS handshake is done.
-pub async fn run(app: &App, stream: TlsStream<TcpStream>) -> Result<()> {
-    let (_, tls) = stream.get_ref();
-    let leaf = tls.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
-    let leaf = certificate::from_der(leaf)?;
-    let (device, key_sha256) = (certificate::device_of(&leaf)?, certificate::key_sha256(&leaf)?);
-    let left = Duration::from_secs(certificate::not_after_s(&leaf).saturating_sub(app.now_s())).min(FAR);
+pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<()> {
+    let Peer { device, key_sha256, not_after_s } = peer;
+    let left = Duration::from_secs(not_after_s.saturating_sub(app.now_s())).min(FAR);
     let certificate_ends = Instant::now() + left;
     let limits = app.config.limits;
     let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::mqtt::ALPN_MQTT;
 use fleeti_pki::certificate;
 use fleeti_pki::crl::{Refusal, VerifiedList};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -300,7 +301,7 @@ impl ClientCertVerifier for DeviceVerifier {
     }
 }
 
-/// The device port's configuration: a certificate is optional (enrollment has none), the verifier is always the
+/// The device port's configuration for HTTP/1.1, and for MQTT where a client asks for it (ALPN): a certificate is optional (enrollment has none), the verifier is always the
 /// one of now, and no session is resumed, because resumption skips the verifier.
 ///
 /// # Errors
@@ -313,6 +314,7 @@ pub fn https_config(app: &crate::app::AppRef) -> anyhow::Result<ServerConfig> {
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::clone(&tls.certificate) as Arc<dyn ResolvesServerCert>);
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN_MQTT.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

@@ -5,16 +5,17 @@ use super::extract::{self, BodyMax, Json, Octets};
 use super::methods::{Methods, head_as_get};
 use crate::app::AppRef;
 use crate::error::AppError;
+use crate::gateway::doors::Peer;
+use crate::gateway::places::Origin;
+use crate::port::connection::Connection;
 use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
 use crate::service::{
     attestation, audit, boot, devices, enrollment, intake, pairing, readmission, releases, tpm, transitions, trust, vault,
 };
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
@@ -23,12 +24,11 @@ use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait,
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey};
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
-use fleeti_pki::certificate;
 use fleeti_pki::measured::log::BYTES_MAX as LOG_MAX;
 use rustls::ProtocolVersion;
 use serde::Deserialize;
-use std::any::Any;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,20 +102,17 @@ struct Known {
 /// What both ends derive of a connection.
 struct Bound([u8; CHANNEL_BYTES]);
 
-/// Reads the verified certificate, and derives what certifications are bound to, once for each connection.
-pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
-    let tls = stream.get_ref().1;
+/// Keeps the verified certificate, and derives what certifications are bound to, once for each connection.
+pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
+    extensions.insert(Rc::clone(&connection.activity));
+    let Some(tls) = connection.tls() else { return };
     // Before TLS 1.3 two connections may derive the same (RFC 9266, 3).
     if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
         && let Ok(channel) = tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)
     {
         extensions.insert(Bound(channel));
     }
-    let Some(leaf) = tls.peer_certificates().and_then(|c| c.first()) else { return };
-    if let Ok(leaf) = certificate::from_der(leaf)
-        && let (Ok(device), Ok(key_sha256)) = (certificate::device_of(&leaf), certificate::key_sha256(&leaf))
-    {
+    if let Some(Peer { device, key_sha256, .. }) = connection.peer.clone() {
         extensions.insert(Arc::new(PeerCertificate { device, key_sha256, known: Mutex::default() }));
     }
 }
@@ -161,6 +158,11 @@ fn channel(request: &HttpRequest) -> Channel {
     request.conn_data::<Bound>().map(|b| b.0)
 }
 
+/// Where the request's connection comes from.
+fn origin(request: &HttpRequest) -> Result<Origin> {
+    request.peer_addr().map(|address| Origin::from(address.ip())).ok_or_else(|| AppError::internal("a connection without an address"))
+}
+
 async fn enroll(request: HttpRequest, app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
     Ok(Json(intake::enroll(&app, &body, channel(&request)).await?))
 }
@@ -201,12 +203,12 @@ async fn log(app: Data<AppRef>, device: AuthenticatedDevice, path: Path<String>,
     Ok(HttpResponse::NoContent())
 }
 
-async fn pair(app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Responder> {
-    Ok(Json(pairing::begin(&app, &body).await?))
+async fn pair(request: HttpRequest, app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Responder> {
+    Ok(Json(pairing::begin(&app, origin(&request)?, &body).await?))
 }
 
-async fn pair_wait(app: Data<AppRef>, body: Json<PairWait>) -> Result<impl Responder> {
-    Ok(Json(pairing::wait(&app, &body).await?))
+async fn pair_wait(request: HttpRequest, app: Data<AppRef>, body: Json<PairWait>) -> Result<impl Responder> {
+    Ok(Json(pairing::wait(&app, origin(&request)?, &body).await?))
 }
 
 /// What opens the device's data partition without its TPM.

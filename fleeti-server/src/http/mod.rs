@@ -1,5 +1,5 @@
 //! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers. Handlers extract ([`extract`]), call one
-//! service, map.
+//! service, map. [`crate::port`] is how a connection comes to them.
 
 pub mod api;
 pub mod attestation;

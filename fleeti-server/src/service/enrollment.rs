@@ -90,7 +90,7 @@ pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Ch
     db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()).ok_or_else(refused)?;
     let tpm = tpms::get(app.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c)).map_err(|e| {
-        tracing::warn!("{device} does not renew by its TPM: {e}");
+        tracing::warn!(%device, "a device does not renew by its TPM: {e}");
         refused()
     })?;
     issue_next(app, device, &request.csr_pem, (tpm::protection(&tpm), End::OfDate)).await

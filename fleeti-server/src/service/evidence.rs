@@ -140,7 +140,7 @@ async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Re
     tx.commit().await?;
     for (device, subject, row) in judged.iter().flatten() {
         if let Some(what) = contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what)) {
-            tracing::error!("{device}: {what}");
+            tracing::error!(%device, "{what}");
         }
         if row.result.level < subject.last.level_at(now) {
             app.grants.changed();

@@ -5,6 +5,8 @@ use crate::app::{App, now_s};
 use crate::db;
 use crate::db::pairings::PairingRow;
 use crate::error::AppError;
+use crate::gateway::ledger::Ledger;
+use crate::gateway::places::{Origin, Places};
 use crate::server::Addresses;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Pair, Paired};
@@ -12,23 +14,24 @@ use fleeti_core::wire::device::{EnrollmentRecord, PairRequest, PairResponse, Pai
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How long a code is good, seconds.
 pub const CODE_S: u64 = 600;
-/// Devices that wait at once.
-const WAITING_MAX: i64 = 200;
-/// Requests that are held at once.
+/// Requests that are held at once, and those of one address.
 const HELD_MAX: usize = 400;
-/// Codes that are given out in a minute.
-const GIVEN_PER_MINUTE: u32 = 60;
+const HELD_PER_ADDRESS: usize = 100;
+/// Addresses whose codes are counted.
+const ADDRESSES_MAX: usize = 4096;
 /// Wrong codes in a minute, by whomever: at this rate one of 20^8 is not guessed in its ten minutes.
 const WRONG_PER_MINUTE: u32 = 10;
 /// How long a device waits for an answer before it asks again.
 const PATIENCE: Duration = Duration::from_secs(50);
+/// The same while too many are held.
+const PATIENCE_WHEN_FULL: Duration = Duration::from_secs(1);
 /// Consonants, so that no code is a word, and none is mistaken for another (RFC 8628, 6.1).
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
@@ -49,27 +52,95 @@ impl Minute {
 }
 
 /// What pairing remembers in memory.
-#[derive(Default)]
 pub struct Pairing {
-    given: Mutex<Minute>,
+    given: Mutex<HashMap<Origin, Minute>>,
+    /// Codes of the last ten minutes, by who asked for them.
+    codes: Mutex<Codes>,
     wrong: Mutex<Minute>,
     /// A code was entered.
     admitted: Notify,
     /// Devices that are held until theirs is.
-    waiting: AtomicUsize,
+    held: Arc<Places<Origin>>,
 }
 
-fn limited(what: &str) -> AppError {
-    AppError::new(Code::Unavailable, format!("too many {what} in this minute")).hint("come back in a minute")
-}
-
-fn count(minute: &Mutex<Minute>, max: u32, what: &str) -> Result<(), AppError> {
-    let mut minute = minute.lock().unwrap_or_else(PoisonError::into_inner);
-    if minute.at(now_s()) >= max {
-        return Err(limited(what));
+impl Default for Pairing {
+    fn default() -> Self {
+        let held = Places::new(HELD_MAX, HELD_PER_ADDRESS);
+        Self { given: Mutex::default(), codes: Mutex::default(), wrong: Mutex::default(), admitted: Notify::new(), held }
     }
-    minute.count += 1;
-    Ok(())
+}
+
+/// Tokens of devices that were given a code, by address, and when they end.
+#[derive(Default)]
+struct Codes {
+    of: Ledger<Origin, String>,
+    ends: VecDeque<(u64, Origin, u64)>,
+}
+
+impl Codes {
+    /// A place for a new code; where there is none, that of an address that has at least two more gives way. Gives the token
+    /// that lost its place.
+    fn enter(&mut self, origin: Origin, token_sha256: &str, now_s: u64, all: usize) -> Result<Option<String>, AppError> {
+        while let Some((_, of, number)) = self.ends.front().copied().filter(|(ends_s, ..)| *ends_s < now_s) {
+            self.of.remove(&of, number);
+            self.ends.pop_front();
+        }
+        let mut lost = None;
+        if self.of.total() >= all {
+            let own = self.of.count(&origin);
+            let fullest = self.of.fullest().filter(|(_, count)| *count > own + 1).map(|(of, _)| *of);
+            let Some(fullest) = fullest else {
+                return Err(AppError::new(Code::Unavailable, "too many devices wait for their code")
+                    .hint("come back in ten minutes")
+                    .retry_after(CODE_S));
+            };
+            lost = self.of.take_oldest(&fullest);
+        }
+        let number = self.of.add(&origin, token_sha256.to_owned());
+        self.ends.push_back((now_s + CODE_S, origin, number));
+        Ok(lost)
+    }
+}
+
+fn limited(code: Code, what: &str) -> AppError {
+    AppError::new(code, format!("too many {what} in this minute")).hint("come back in a minute").retry_after(60)
+}
+
+impl Pairing {
+    /// One of the codes that an address gets in a minute.
+    fn give(&self, origin: Origin, max: u32) -> Result<(), AppError> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.len() >= ADDRESSES_MAX && !given.contains_key(&origin) {
+            // Whoever has so many addresses is not stopped here, and stops nobody.
+            given.clear();
+        }
+        let minute = given.entry(origin).or_default();
+        if minute.at(now_s()) >= max {
+            return Err(limited(Code::TooMany, "codes for one address"));
+        }
+        minute.count += 1;
+        Ok(())
+    }
+
+    /// Counts a code as wrong before it is looked up, so that guesses at the same time are counted as well.
+    fn guess(&self) -> Result<Guess<'_>, AppError> {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.at(now_s()) >= WRONG_PER_MINUTE {
+            return Err(limited(Code::Unavailable, "wrong codes"));
+        }
+        wrong.count += 1;
+        Ok(Guess(&self.wrong))
+    }
+}
+
+/// A code that counts as wrong until it was right.
+struct Guess<'a>(&'a Mutex<Minute>);
+
+impl Guess<'_> {
+    fn was_right(self) {
+        let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.count = wrong.count.saturating_sub(1);
+    }
 }
 
 fn new_code() -> String {
@@ -88,11 +159,12 @@ fn normalised(code: &str) -> Option<String> {
 /// A device asks for a code.
 ///
 /// # Errors
-/// [`Code::Unavailable`] when too many do; [`Code::Invalid`] for a bad request.
-pub async fn begin(app: &App, request: &PairRequest) -> Result<PairResponse, AppError> {
+/// [`Code::TooMany`] when its address asks too often; [`Code::Unavailable`] when too many wait; [`Code::Invalid`] for a bad request.
+pub async fn begin(app: &App, origin: Origin, request: &PairRequest) -> Result<PairResponse, AppError> {
+    let limits = &app.config.limits;
+    app.pairing.give(origin, limits.codes_per_minute)?;
     // Proved first: whoever only knows a device's key does not take its code away, and junk costs nobody a place.
     let proved = csr::check_with(&request.csr_pem, fast::verify).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
-    count(&app.pairing.given, GIVEN_PER_MINUTE, "devices that want a code")?;
     let (token, code) = (hex::encode(rand::random::<[u8; 32]>()), new_code());
     let row = PairingRow {
         token_sha256: sha256_hex(token.as_bytes()),
@@ -100,38 +172,25 @@ pub async fn begin(app: &App, request: &PairRequest) -> Result<PairResponse, App
         running: request.running.to_string(),
     };
     let (now, expires_s) = (now_s(), now_s() + CODE_S);
+    let lost = app.pairing.codes.lock().unwrap_or_else(PoisonError::into_inner).enter(origin, &row.token_sha256, now, limits.pairing)?;
     let mut tx = app.db.write().await?;
-    if !db::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), (now, expires_s), WAITING_MAX).await? {
-        return Err(AppError::new(Code::Unavailable, "too many devices wait for their code").hint("come back in ten minutes"));
+    if let Some(token_sha256) = lost {
+        db::pairings::remove(&mut tx, &token_sha256).await?;
     }
+    db::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), (now, expires_s)).await?;
     tx.commit().await?;
     Ok(PairResponse { token, code, expires_s })
 }
 
-/// One of those who are held.
-struct Held<'a>(&'a AtomicUsize);
-
-impl<'a> Held<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Result<Self, AppError> {
-        let held = Self(waiting);
-        if waiting.fetch_add(1, Ordering::SeqCst) >= HELD_MAX { Err(limited("devices that wait")) } else { Ok(held) }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A device waits until its code was entered. It is answered when that happens, or after a while.
+/// A device waits until its code was entered. It is answered when that happens, or after a while, which is short where too many
+/// wait.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a token that nobody waits with.
-pub async fn wait(app: &App, request: &PairWait) -> Result<PairWaited, AppError> {
-    let _held = Held::new(&app.pairing.waiting)?;
+pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairWaited, AppError> {
+    let held = app.pairing.held.enter(&origin, Arc::default());
     let token_sha256 = sha256_hex(request.token.as_bytes());
-    let end = tokio::time::Instant::now() + PATIENCE;
+    let end = tokio::time::Instant::now() + if held.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
     loop {
         // Listened to first, so that nothing is missed between the look and the wait.
         let mut admitted = std::pin::pin!(app.pairing.admitted.notified());
@@ -152,10 +211,7 @@ pub async fn wait(app: &App, request: &PairWait) -> Result<PairWaited, AppError>
 /// # Errors
 /// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong ones.
 pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
-    let wrong_max = |minute: &Mutex<Minute>| minute.lock().unwrap_or_else(PoisonError::into_inner).at(now_s()) >= WRONG_PER_MINUTE;
-    if wrong_max(&app.pairing.wrong) {
-        return Err(limited("wrong codes"));
-    }
+    let guess = app.pairing.guess()?;
     let mut tx = app.db.write().await?;
     // By its digest: how long the look takes says nothing about the code.
     let found = match normalised(&pair.code) {
@@ -163,10 +219,10 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
         None => None,
     };
     let Some(row) = found else {
-        count(&app.pairing.wrong, WRONG_PER_MINUTE, "wrong codes")?;
         return Err(AppError::new(Code::NotFound, "no device shows this code")
             .hint("a code is good for ten minutes; the device shows the newest one"));
     };
+    guess.was_right();
     db::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
     app.audit(&mut tx, now_s(), "admin", "enrollment.pair", &format!("{} key {}", pair.fleet, row.key_sha256)).await?;
     tx.commit().await?;
@@ -183,6 +239,30 @@ pub fn record(app: &App, addresses: &Addresses) -> EnrollmentRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_with_many_codes_gives_way_to_one_with_few() {
+        let (mut codes, now) = (Codes::default(), 1000);
+        let [many, few] = ["192.0.2.1", "192.0.2.2"].map(|a| Origin::from(a.parse::<std::net::IpAddr>().unwrap()));
+        for token in ["a", "b", "c"] {
+            assert_eq!(codes.enter(many, token, now, 3).unwrap(), None);
+        }
+        assert_eq!(codes.enter(many, "d", now, 3).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(codes.enter(few, "e", now, 3).unwrap().as_deref(), Some("a"));
+        assert_eq!(codes.enter(few, "f", now, 3).unwrap_err().code(), Code::Unavailable, "as many, but for one");
+        // Their time is over.
+        assert_eq!(codes.enter(many, "g", now + CODE_S + 1, 3).unwrap(), None);
+        assert_eq!((codes.of.total(), codes.ends.len()), (1, 1));
+    }
+
+    #[test]
+    fn guesses_are_counted_before_they_are_looked_up() {
+        let pairing = Pairing::default();
+        let mut guesses: Vec<_> = (0..WRONG_PER_MINUTE).map(|_| pairing.guess().unwrap()).collect();
+        assert_eq!(pairing.guess().err().unwrap().code(), Code::Unavailable, "all at the same time");
+        guesses.pop().unwrap().was_right();
+        assert!(pairing.guess().is_ok() && pairing.guess().is_err());
+    }
 
     #[test]
     fn a_code_is_read_as_people_type_it() {

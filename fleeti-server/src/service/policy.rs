@@ -128,7 +128,7 @@ async fn reappraise(app: &App, fleet: &FleetId) {
 pub async fn reappraise_all(app: &App, devices: &[DeviceId]) {
     for device in devices {
         if let Err(e) = evidence::reappraise(app, device).await {
-            tracing::error!("{device} was not looked at anew: {e}");
+            tracing::error!(%device, "a device was not looked at anew: {e}");
         }
     }
 }

@@ -325,7 +325,7 @@ pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppE
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, now_s(), who, REFUSED, &tpm.ek_sha256).await?;
         tx.commit().await?;
-        tracing::error!("{who} came with another TPM than it is known by, or with another device's");
+        tracing::error!(device = %who, "a device came with another TPM than it is known by, or with another device's");
     }
     Ok(())
 }

@@ -96,17 +96,14 @@ async fn idle_connections_and_half_handshakes_keep_nobody_out() {
 }
 
 #[actix_web::test]
-async fn connections_beyond_the_limit_are_closed_and_room_comes_back() {
+async fn sessions_beyond_the_limit_are_told_so_and_room_comes_back() {
     let world = World::with(|c| c.limits.connections = 2).await;
     let (a, b, c) = (world.enroll().await, world.enroll().await, world.enroll().await);
     let (mut first, second) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
-    assert!(Peer::tls(&world, &c.tls).await.is_err());
+    let connect = || async { Peer::connect_as(&world, &c, c.id.as_str(), None).await.1 };
+    assert_eq!(connect().await, Some(ConnectReturnCode::ServerBusy));
     drop(second);
-    let admitted = async {
-        while Peer::tls(&world, &c.tls).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
+    let admitted = async { while connect().await != Some(ConnectReturnCode::Success) {} };
     tokio::time::timeout(Duration::from_secs(60), admitted).await.unwrap();
     first.is_alive().await;
 }

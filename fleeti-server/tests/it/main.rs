@@ -1,6 +1,7 @@
 //! The real server, driven over its three ports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod abuse;
 mod admin_tls;
 mod approvals;
 mod attestation;

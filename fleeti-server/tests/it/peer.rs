@@ -47,7 +47,7 @@ impl Peer {
         Self::connect_at(world.server.addresses.mqtt, device, client_id, will).await
     }
 
-    async fn connect_at(
+    pub async fn connect_at(
         address: SocketAddr,
         device: &TestDevice,
         client_id: &str,

@@ -13,33 +13,47 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Process {
-    child: Child,
-    api: String,
-    mqtt: SocketAddr,
+pub struct Process {
+    pub child: Child,
+    pub api: String,
+    pub https: SocketAddr,
+    pub mqtt: SocketAddr,
+}
+
+impl Process {
+    pub fn api_at(&self) -> SocketAddr {
+        self.api.trim_start_matches("http://").parse().unwrap()
+    }
 }
 
 fn start(data: &Path) -> Process {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fleeti-server"))
+    start_with(data, "exec \"$0\" \"$@\"")
+}
+
+/// By a line of shell, which gets the program and its arguments.
+pub fn start_with(data: &Path, line: &str) -> Process {
+    let mut child = Command::new("sh")
+        .args(["-c", line, env!("CARGO_BIN_EXE_fleeti-server")])
         .arg("--data")
         .arg(data)
         .args(["--api", "127.0.0.1:0", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
-        .env("NO_COLOR", "1")
         .env_remove("FLEETI_PASSPHRASE_FILE")
         .env_remove("CREDENTIALS_DIRECTORY")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (api, mqtt) = loop {
+    let (api, https, mqtt) = loop {
         let line = lines.next().expect("the server ended").unwrap();
+        assert!(!line.contains('\u{1b}'), "no terminal, no colours: {line:?}");
         if let Some(rest) = line.split("API ").nth(1) {
             let mqtt = rest.split("MQTT ").nth(1).unwrap().trim().parse().unwrap();
-            break (rest.split(',').next().unwrap().to_owned(), mqtt);
+            let https = rest.split("https://").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+            break (rest.split(',').next().unwrap().to_owned(), https, mqtt);
         }
     };
     std::thread::spawn(move || lines.for_each(drop));
-    Process { child, api, mqtt }
+    Process { child, api, https, mqtt }
 }
 
 fn client(data: &Path, process: &Process) -> Client {

@@ -1,0 +1,119 @@
+//! What is held, by whose it is: who holds the most, and what they have held for the longest.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+
+/// Values by key, in the order in which they came. Every operation takes logarithmic time.
+#[derive(Debug)]
+pub struct Ledger<K, V> {
+    of: HashMap<K, BTreeMap<u64, V>>,
+    /// How many, and the number of the oldest: the last one is the key with the most, and of equals the one with the oldest.
+    order: BTreeSet<(usize, Reverse<u64>, K)>,
+    total: usize,
+    next: u64,
+}
+
+impl<K, V> Default for Ledger<K, V> {
+    fn default() -> Self {
+        Self { of: HashMap::new(), order: BTreeSet::new(), total: 0, next: 0 }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// How many a key has.
+    #[must_use]
+    pub fn count(&self, key: &K) -> usize {
+        self.of.get(key).map_or(0, BTreeMap::len)
+    }
+
+    /// Adds a value, and gives its number.
+    pub fn add(&mut self, key: &K, value: V) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.change(key, |values| values.insert(number, value));
+        self.total += 1;
+        number
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, key: &K, number: u64) -> Option<V> {
+        let removed = self.change(key, |values| values.remove(&number));
+        self.total -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Who has the most, and how many; of those with equally many, who has the oldest.
+    #[must_use]
+    pub fn fullest(&self) -> Option<(&K, usize)> {
+        self.order.last().map(|(count, _, key)| (key, *count))
+    }
+
+    /// A key's oldest value, and its number.
+    #[must_use]
+    pub fn oldest(&self, key: &K) -> Option<(u64, &V)> {
+        self.of.get(key)?.first_key_value().map(|(number, value)| (*number, value))
+    }
+
+    /// Takes a key's oldest value out.
+    pub fn take_oldest(&mut self, key: &K) -> Option<V> {
+        let number = self.oldest(key)?.0;
+        self.remove(key, number)
+    }
+
+    /// The keys, with the number of their oldest value.
+    pub fn keys(&self) -> impl Iterator<Item = (&K, u64)> {
+        self.order.iter().map(|(_, oldest, key)| (key, oldest.0))
+    }
+
+    fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut BTreeMap<u64, V>) -> R) -> R {
+        let place = |values: &BTreeMap<u64, V>| values.first_key_value().map(|(oldest, _)| (values.len(), Reverse(*oldest), key.clone()));
+        let values = self.of.entry(key.clone()).or_default();
+        let before = place(values);
+        let result = change(values);
+        let after = place(values);
+        if before != after {
+            if let Some(before) = &before {
+                self.order.remove(before);
+            }
+            match after {
+                Some(after) => {
+                    self.order.insert(after);
+                }
+                None => drop(self.of.remove(key)),
+            }
+        } else if before.is_none() {
+            self.of.remove(key);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_is_who_has_the_most_and_of_equals_who_has_the_oldest() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.fullest(), None);
+        let first = ledger.add(&"b", 'x');
+        ledger.add(&"a", 'y');
+        assert_eq!(ledger.fullest(), Some((&"b", 1)), "the oldest");
+        ledger.add(&"a", 'z');
+        assert_eq!(ledger.fullest(), Some((&"a", 2)));
+        assert_eq!(ledger.take_oldest(&"a"), Some('y'));
+        assert_eq!(ledger.fullest(), Some((&"b", 1)));
+        assert_eq!((ledger.remove(&"b", first), ledger.remove(&"b", first)), (Some('x'), None));
+        assert_eq!((ledger.fullest(), ledger.total(), ledger.count(&"b")), (Some((&"a", 1)), 1, 0));
+        assert_eq!(ledger.take_oldest(&"b"), None);
+        assert_eq!(ledger.take_oldest(&"a"), Some('z'));
+        assert!(ledger.of.is_empty() && ledger.order.is_empty() && ledger.total() == 0, "nothing is left behind");
+    }
+}

@@ -1,0 +1,314 @@
+//! Places for connections, shared fairly: who holds many gives way to who holds few, and nobody else does.
+//!
+//! INVARIANT: a place is given back when its [`Place`] is dropped, however its connection ends.
+
+use super::ledger::Ledger;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// Where a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(IpAddr);
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()),
+            v4 @ IpAddr::V4(_) => Self(v4),
+        }
+    }
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Whoever asks holds as many as one may.
+    Own,
+    /// All are taken, and nobody holds more than who asks.
+    All,
+}
+
+#[derive(Debug)]
+struct Holder {
+    since: Instant,
+    evicted: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct State<K: Key> {
+    held: Ledger<K, Holder>,
+    waiting: Ledger<K, oneshot::Sender<Place<K>>>,
+}
+
+/// Places of one kind.
+#[derive(Debug)]
+pub struct Places<K: Key> {
+    all: usize,
+    own: usize,
+    waiting_max: usize,
+    stalled: Duration,
+    state: Mutex<State<K>>,
+}
+
+/// By what places are counted.
+pub trait Key: Clone + Eq + Hash + Ord + std::fmt::Debug {}
+impl<K: Clone + Eq + Hash + Ord + std::fmt::Debug> Key for K {}
+
+/// A place that is held.
+#[derive(Debug)]
+pub struct Place<K: Key> {
+    places: Arc<Places<K>>,
+    key: K,
+    number: u64,
+    evicted: Arc<Notify>,
+}
+
+impl<K: Key> Drop for Place<K> {
+    fn drop(&mut self) {
+        self.places.release(&self.key, self.number);
+    }
+}
+
+impl<K: Key> Place<K> {
+    /// Resolves once the place was given to another.
+    pub async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+    /// Whose it is.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+impl<K: Key> Places<K> {
+    /// `all` places, of which one key may hold `own`.
+    #[must_use]
+    pub fn new(all: usize, own: usize) -> Arc<Self> {
+        Self::with_queue(all, own, 0, Duration::MAX)
+    }
+
+    /// As [`Places::new`], with a queue for [`Places::wait`] of `waiting_max`. Where all are taken, who has held a place for
+    /// `stalled` gives way.
+    #[must_use]
+    pub fn with_queue(all: usize, own: usize, waiting_max: usize, stalled: Duration) -> Arc<Self> {
+        let state = State { held: Ledger::default(), waiting: Ledger::default() };
+        Arc::new(Self { all, own, waiting_max, stalled, state: Mutex::new(state) })
+    }
+
+    /// How many are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock().held.total()
+    }
+
+    /// A place in any case: where all are taken, the oldest of the key with the most gives way. Says whether one did.
+    #[must_use]
+    pub fn enter_newest(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> (Place<K>, bool) {
+        let mut state = self.lock();
+        let evicts = state.held.total() >= self.all;
+        if evicts {
+            evict_fullest(&mut state);
+        }
+        (self.hold(&mut state, key, evicted), evicts)
+    }
+
+    /// A place, if there is one, if another key holds at least two more, or if one was held for too long. `evicted` is notified
+    /// once the place was given to another.
+    ///
+    /// # Errors
+    /// Which limit was met.
+    pub fn enter(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> Result<Place<K>, Full> {
+        let mut state = self.lock();
+        if state.held.count(key) >= self.own {
+            return Err(Full::Own);
+        }
+        self.try_hold(&mut state, key, evicted).ok_or(Full::All)
+    }
+
+    /// Waits for a place: who holds few goes before who holds many. `None` when too many wait.
+    pub async fn wait(self: &Arc<Self>, key: &K) -> Option<Place<K>> {
+        let (number, mut given) = {
+            let mut state = self.lock();
+            if let Some(place) = self.try_hold(&mut state, key, Arc::default()) {
+                return Some(place);
+            }
+            if state.waiting.total() >= self.waiting_max {
+                // Its receiver ends without a place.
+                let fullest = state.waiting.fullest()?.0.clone();
+                state.waiting.take_oldest(&fullest);
+            }
+            let (give, given) = oneshot::channel();
+            (state.waiting.add(key, give), given)
+        };
+        let _in_queue = InQueue { places: self, key, number };
+        loop {
+            match tokio::time::timeout(self.stalled, &mut given).await {
+                Ok(place) => return place.ok(),
+                Err(_) => self.reclaim(),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Place<K> {
+        let number = state.held.add(key, Holder { since: Instant::now(), evicted: Arc::clone(&evicted) });
+        Place { places: Arc::clone(self), key: key.clone(), number, evicted }
+    }
+
+    fn try_hold(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Option<Place<K>> {
+        if state.held.total() >= self.all {
+            let most = state.held.fullest().map_or(0, |(_, count)| count);
+            if most <= state.held.count(key) + 1 && !self.is_stalled(state) {
+                return None;
+            }
+            evict_fullest(state);
+        }
+        Some(self.hold(state, key, evicted))
+    }
+
+    /// Whether who would give way has held its place for too long.
+    fn is_stalled(&self, state: &State<K>) -> bool {
+        let oldest = state.held.fullest().and_then(|(key, _)| state.held.oldest(key));
+        oldest.is_some_and(|(_, holder)| holder.since.elapsed() >= self.stalled)
+    }
+
+    /// Takes a place from who has held it for too long, if somebody waits.
+    fn reclaim(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if self.is_stalled(&state) {
+            evict_fullest(&mut state);
+            self.hand_out(state);
+        }
+    }
+
+    fn release(self: &Arc<Self>, key: &K, number: u64) {
+        let mut state = self.lock();
+        // Who was evicted holds nothing any more.
+        if state.held.remove(key, number).is_some() && state.waiting.total() > 0 {
+            self.hand_out(state);
+        }
+    }
+
+    /// Gives places that are free to who waits and holds the fewest, and of these to who has waited for the longest.
+    fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
+        let mut refused = Vec::new();
+        while state.held.total() < self.all {
+            let next = state.waiting.keys().min_by_key(|(key, oldest)| (state.held.count(key), *oldest)).map(|(key, _)| key.clone());
+            let Some(key) = next else { break };
+            let Some(give) = state.waiting.take_oldest(&key) else { break };
+            let place = self.hold(&mut state, &key, Arc::default());
+            if let Err(place) = give.send(place) {
+                // Its connection has ended; given back once the lock is.
+                state.held.remove(&place.key, place.number);
+                refused.push(place);
+            }
+        }
+        drop(state);
+        drop(refused);
+    }
+}
+
+fn evict_fullest<K: Key>(state: &mut State<K>) {
+    let fullest = state.held.fullest().map(|(key, _)| key.clone());
+    if let Some(holder) = fullest.and_then(|key| state.held.take_oldest(&key)) {
+        holder.evicted.notify_one();
+    }
+}
+
+/// Leaves the queue when the wait ends, however it does.
+struct InQueue<'a, K: Key> {
+    places: &'a Places<K>,
+    key: &'a K,
+    number: u64,
+}
+
+impl<K: Key> Drop for InQueue<'_, K> {
+    fn drop(&mut self) {
+        let waiter = self.places.lock().waiting.remove(self.key, self.number);
+        drop(waiter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn origin(text: &str) -> Origin {
+        Origin::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn is_evicted(place: &Place<Origin>) -> bool {
+        place.evicted().now_or_never().is_some()
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_origin_and_a_mapped_address_is_its_ipv4_address() {
+        assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:1"));
+        assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
+        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+    }
+
+    #[test]
+    fn the_oldest_of_who_holds_the_most_gives_way_to_a_newcomer() {
+        let places = Places::new(3, 3);
+        let (one, two) = (origin("10.0.0.1"), origin("10.0.0.2"));
+        let enter = |origin| places.enter_newest(origin, Arc::default());
+        let honest = enter(&one).0;
+        let (first, second) = (enter(&two).0, enter(&two).0);
+        let (_newest, evicts) = enter(&two);
+        assert!(evicts && places.held() == 3);
+        assert!(is_evicted(&first) && !is_evicted(&second) && !is_evicted(&honest));
+        drop((honest, first, second));
+        assert_eq!(places.held(), 1, "the place of who was evicted is not given back twice");
+    }
+
+    #[test]
+    fn one_key_has_a_limit_of_its_own_and_a_full_house_is_shared() {
+        let places = Places::new(4, 3);
+        let (one, two) = (origin("10.0.0.1"), origin("10.0.0.2"));
+        let enter = |origin| places.enter(origin, Arc::default());
+        let held: Vec<_> = (0..3).map(|_| enter(&one).unwrap()).collect();
+        assert_eq!(enter(&one).unwrap_err(), Full::Own);
+        let _a = enter(&two).unwrap();
+        let _b = enter(&two).unwrap();
+        assert!(is_evicted(&held[0]) && !is_evicted(&held[1]));
+        assert_eq!(enter(&two).unwrap_err(), Full::All, "both hold two");
+    }
+
+    #[tokio::test]
+    async fn who_holds_few_goes_before_who_holds_many() {
+        let places = Places::with_queue(2, 2, 10, Duration::from_secs(3600));
+        let (one, two) = (origin("10.0.0.1"), origin("10.0.0.2"));
+        let (first, second) = (places.wait(&one).await.unwrap(), places.wait(&one).await.unwrap());
+        let (mut same, mut other) = (Box::pin(places.wait(&one)), Box::pin(places.wait(&two)));
+        assert!(same.as_mut().now_or_never().is_none(), "an address does not evict its own");
+        let given = other.as_mut().now_or_never().flatten().expect("the other address gets one at once");
+        assert!(is_evicted(&first) && !is_evicted(&second));
+        drop(given);
+        assert!(same.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stalled_place_is_taken_by_who_waits_and_who_left_the_queue_gets_none() {
+        let places = Places::with_queue(1, 1, 10, Duration::from_millis(20));
+        let one = origin("10.0.0.1");
+        let stalled = places.wait(&one).await.unwrap();
+        let gone = places.wait(&one).now_or_never();
+        assert!(gone.is_none());
+        let next = places.wait(&one).await.unwrap();
+        assert!(is_evicted(&stalled));
+        drop((stalled, next));
+        let state = places.lock();
+        assert_eq!((state.held.total(), state.waiting.total()), (0, 0));
+    }
+}

@@ -1,0 +1,272 @@
+//! The server's log, on stderr: one line for each event whatever others have put into it, and a bounded number of them.
+//!
+//! Events name whom they are about in a field `device` or `peer`. Of each kind (place in the source) and each of those, one line
+//! a minute is written; of a kind that names nobody, [`PER_KIND`]. What was left out is counted and told in the next minute.
+
+use crate::app::now_s;
+use fleeti_core::foreign::Foreign;
+use std::collections::HashMap;
+use std::fmt::{self, Debug, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt as format};
+
+/// Lines a minute of one kind that names neither device nor peer.
+const PER_KIND: u32 = 60;
+/// Kinds and devices that are told apart in a minute; what comes beyond is counted as one.
+const KEYS_MAX: usize = 2000;
+/// Characters of one field.
+const FIELD_CHARS_MAX: usize = 600;
+/// Bytes a minute, whatever they say.
+const BYTES_PER_MINUTE: usize = 768 * 1024;
+/// Lines a minute about what was left out.
+const TOLD_MAX: usize = 50;
+
+/// Starts the log: `RUST_LOG`, or what matters to people. Colours only for a terminal, and not with `NO_COLOR`.
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let lines = format::layer().with_ansi(colours).fmt_fields(debug_fn(field)).with_writer(Bounded::default());
+    tracing_subscriber::registry().with(filter).with(Quota::default()).with(lines).init();
+}
+
+/// A field as it is written: nobody's text can begin a line or move the cursor.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let mut text = Cut { text: String::new(), left: FIELD_CHARS_MAX + 1 };
+    // An error is what the limit on the length looks like.
+    write!(text, "{value:?}").ok();
+    let text = Foreign::new(&text.text, FIELD_CHARS_MAX);
+    match field.name() {
+        "message" => write!(writer, "{text}"),
+        // What the `log` crate adds about itself.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(writer, " {name}={text}"),
+    }
+}
+
+/// Takes a number of characters, and no more.
+struct Cut {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}
+
+/// Whom an event is about.
+#[derive(Default)]
+struct Whom(Option<String>);
+
+impl Visit for Whom {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if matches!(field.name(), "device" | "peer") {
+            let mut text = Cut { text: String::new(), left: 64 };
+            write!(text, "{value:?}").ok();
+            self.0 = Some(text.text);
+        }
+    }
+}
+
+type Kind = (Identifier, Option<String>);
+
+#[derive(Default)]
+struct Minute {
+    began_s: u64,
+    kinds: HashMap<Kind, Count>,
+    /// Left out because there were too many kinds.
+    beyond: u32,
+}
+
+struct Count {
+    written: u32,
+    left_out: u32,
+    at: &'static Metadata<'static>,
+}
+
+/// Leaves out what comes too often.
+#[derive(Default)]
+struct Quota(Mutex<Minute>);
+
+impl Quota {
+    /// Whether a line may be written, and what is to be told of the minute before.
+    fn take(&self, at: &'static Metadata<'static>, whom: Option<String>, now_s: u64) -> (bool, Vec<String>) {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = Vec::new();
+        if now_s.abs_diff(minute.began_s) >= 60 {
+            told = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() }).told();
+        }
+        let most = if whom.is_some() { 1 } else { PER_KIND };
+        let has_room = minute.kinds.len() < KEYS_MAX;
+        let kind = (at.callsite(), whom);
+        if !has_room && !minute.kinds.contains_key(&kind) {
+            minute.beyond += 1;
+            return (false, told);
+        }
+        let count = minute.kinds.entry(kind).or_insert(Count { written: 0, left_out: 0, at });
+        let may = count.written < most;
+        if may {
+            count.written += 1;
+        } else {
+            count.left_out += 1;
+        }
+        (may, told)
+    }
+}
+
+impl Minute {
+    fn told(self) -> Vec<String> {
+        let left_out: Vec<_> = self.kinds.into_iter().filter(|(_, count)| count.left_out > 0).collect();
+        let mut lines = Vec::new();
+        for ((_, whom), count) in left_out.iter().take(TOLD_MAX) {
+            let whom = whom.as_deref().map_or_else(String::new, |w| format!(" about {}", Foreign::new(w, 64)));
+            let (place, line) = (count.at.target(), count.at.line().unwrap_or(0));
+            lines.push(format!("{} more lines of {place}:{line}{whom} were left out in a minute", count.left_out));
+        }
+        let others: u64 = left_out.iter().skip(TOLD_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>() + u64::from(self.beyond);
+        if others > 0 {
+            lines.push(format!("{others} more lines of other kinds were left out in a minute"));
+        }
+        lines
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Quota {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let mut whom = Whom::default();
+        event.record(&mut whom);
+        let (may, told) = self.take(event.metadata(), whom.0, now_s());
+        // No event of its own: this is where events come by.
+        for line in told {
+            writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now()).ok();
+        }
+        may
+    }
+}
+
+/// Stderr, up to a number of bytes in a minute.
+#[derive(Default)]
+struct Bounded(Mutex<(u64, usize)>);
+
+impl Bounded {
+    fn admits(&self, bytes: usize, now_s: u64) -> bool {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now_s.abs_diff(spent.0) >= 60 {
+            *spent = (now_s, 0);
+        }
+        spent.1 += bytes;
+        spent.1 <= BYTES_PER_MINUTE
+    }
+}
+
+impl<'a> MakeWriter<'a> for Bounded {
+    type Writer = Line<'a>;
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+struct Line<'a>(&'a Bounded);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // What is left out was written, as far as the caller is concerned.
+        if self.0.admits(bytes.len(), now_s()) { io::stderr().write(bytes) } else { Ok(bytes.len()) }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written while `act` runs.
+    fn written(act: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = format::layer().with_ansi(false).fmt_fields(debug_fn(field)).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Quota::default()).with(lines), act);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn one_event_is_one_line_whatever_was_put_into_it() {
+        let evil = "x\n2026-11-29T00:00:00Z ERROR forged\r\u{1b}[2J\u{202e}";
+        let text = written(|| tracing::warn!(device = evil, "refused: {evil} {}", "y".repeat(100_000)));
+        assert_eq!((text.matches('\n').count(), text.ends_with('\n')), (1, true), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}') && !text.contains('\r'), "{text}");
+        assert!(text.contains("refused: x\\n2026") && text.contains("device=") && text.len() < 4000, "{text}");
+    }
+
+    #[test]
+    fn a_device_has_one_line_of_a_kind_in_a_minute_and_others_have_theirs() {
+        let text = written(|| {
+            for n in 0..1000 {
+                tracing::warn!(device = "greedy", "garbage {n}");
+                tracing::error!("a fault {n}");
+            }
+            tracing::warn!(device = "other", "garbage");
+        });
+        assert_eq!((text.matches("greedy").count(), text.matches("a fault").count()), (1, usize::try_from(PER_KIND).unwrap()));
+        // Another place in the source, so another kind.
+        assert_eq!(text.matches("other").count(), 1);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_in_the_next_minute() {
+        let quota = Quota::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Finds), || tracing::warn!("somewhere"));
+        let at = FOUND.lock().unwrap().unwrap();
+        assert!(quota.take(at, Some("a".into()), 100).0);
+        assert!(!quota.take(at, Some("a".into()), 101).0 && !quota.take(at, Some("a".into()), 102).0);
+        let (may, told) = quota.take(at, Some("a".into()), 160);
+        assert!(may && told.len() == 1 && told[0].starts_with("2 more lines of") && told[0].contains("about a"), "{told:?}");
+        for n in 0..KEYS_MAX * 2 {
+            quota.take(at, Some(n.to_string()), 161);
+        }
+        assert!(quota.0.lock().unwrap().kinds.len() <= KEYS_MAX, "memory is bounded");
+    }
+
+    static FOUND: Mutex<Option<&'static Metadata<'static>>> = Mutex::new(None);
+    struct Finds;
+    impl<S: Subscriber> Layer<S> for Finds {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            *FOUND.lock().unwrap() = Some(event.metadata());
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_in_a_minute() {
+        let bounded = Bounded::default();
+        assert!(bounded.admits(BYTES_PER_MINUTE, 100) && !bounded.admits(1, 130) && bounded.admits(1, 161));
+    }
+}

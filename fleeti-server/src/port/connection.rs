@@ -1,0 +1,193 @@
+//! An HTTP connection that ends when its client does not do its part: it asks nothing, or does not read the answer.
+
+use crate::gateway::doors::Peer;
+use crate::gateway::places::{Full, Origin, Place, Places};
+use fleeti_core::id::DeviceId;
+use std::cell::{Cell, RefCell};
+use std::io::{Error, ErrorKind, Result};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+/// Bytes as they come.
+pub enum Transport {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// After the handshake.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    fn pin(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(&mut **stream),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// The place that a connection holds.
+pub enum Gate {
+    /// It has not sent a whole request; with its first one it enters these places.
+    Quiet(Place<Origin>, Arc<Places<Origin>>),
+    /// Of an address.
+    Anonymous(Place<Origin>),
+    /// Of a device.
+    Device(Place<DeviceId>),
+    /// It is told why there is none.
+    Refused(Full, Option<Place<Origin>>),
+}
+
+/// What a connection is doing, shared by its bytes and its requests.
+pub struct Activity {
+    /// When an answer was read last, or the connection began.
+    moved: Cell<Instant>,
+    /// Requests whose handler has not answered.
+    serving: Cell<usize>,
+    gate: RefCell<Gate>,
+    /// Notified when the place was given to another.
+    evicted: Arc<Notify>,
+}
+
+impl Activity {
+    /// Of a connection that begins now.
+    #[must_use]
+    pub fn new(gate: Gate, evicted: Arc<Notify>) -> Rc<Self> {
+        Rc::new(Self { moved: Cell::new(Instant::now()), serving: Cell::new(0), gate: RefCell::new(gate), evicted })
+    }
+
+    /// A request has come whole; it ends when this is dropped.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub fn serve(self: &Rc<Self>) -> std::result::Result<Serving, Full> {
+        let mut gate = self.gate.borrow_mut();
+        if let Gate::Quiet(quiet, places) = &*gate {
+            let entered = places.enter(quiet.key(), Arc::clone(&self.evicted));
+            *gate = entered.map_or_else(|full| Gate::Refused(full, None), Gate::Anonymous);
+        }
+        if let Gate::Refused(full, _) = &*gate {
+            return Err(*full);
+        }
+        self.serving.set(self.serving.get() + 1);
+        Ok(Serving(Rc::clone(self)))
+    }
+}
+
+/// A request that is served.
+pub struct Serving(Rc<Activity>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.serving.set(self.0.serving.get() - 1);
+        self.0.moved.set(Instant::now());
+    }
+}
+
+/// A connection.
+pub struct Connection {
+    transport: Transport,
+    /// What it is doing.
+    pub activity: Rc<Activity>,
+    /// The device whose certificate was verified.
+    pub peer: Option<Peer>,
+    idle: Duration,
+    stall: Duration,
+    wakes: Option<Pin<Box<Sleep>>>,
+    /// Since when the client has read nothing that was to be written.
+    blocked: Option<Instant>,
+}
+
+impl Connection {
+    /// Ends after `idle` without a request or an answer, and after `stall` of an answer that is not read.
+    #[must_use]
+    pub fn new(transport: Transport, activity: Rc<Activity>, peer: Option<Peer>, idle: Duration, stall: Duration) -> Self {
+        Self { transport, activity, peer, idle, stall, wakes: None, blocked: None }
+    }
+
+    /// The TLS connection, where there is one.
+    #[must_use]
+    pub fn tls(&self) -> Option<&rustls::ServerConnection> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.blocked {
+            Some(since) => Some(since + self.stall),
+            None if self.activity.serving.get() == 0 => Some(self.activity.moved.get() + self.idle),
+            None => None,
+        }
+    }
+
+    /// Has the task wake at the deadline; an error when it has passed.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        let Some(deadline) = self.deadline() else { return Ok(()) };
+        let wakes = self.wakes.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        // Moved only when it is too late for the deadline, or has fired: most deadlines move before they come.
+        if deadline < wakes.deadline() {
+            wakes.as_mut().reset(deadline);
+        }
+        while wakes.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                return Err(Error::new(ErrorKind::TimedOut, "the client does not do its part"));
+            }
+            wakes.as_mut().reset(deadline);
+        }
+        Ok(())
+    }
+
+    /// After a try to write or flush.
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<Result<T>>) -> Poll<Result<T>> {
+        if result.is_ready() {
+            self.blocked = None;
+            self.activity.moved.set(Instant::now());
+        } else {
+            self.blocked.get_or_insert_with(Instant::now);
+        }
+        self.watch(cx)?;
+        result
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let result = this.transport.pin().poll_read(cx, buffer);
+        this.watch(cx)?;
+        result
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let result = this.transport.pin().poll_write(cx, bytes);
+        this.wrote(cx, result)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let result = this.transport.pin().poll_flush(cx);
+        // An empty flush is no progress.
+        if result.is_ready() && this.blocked.is_none() {
+            this.watch(cx)?;
+            return result;
+        }
+        this.wrote(cx, result)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.get_mut().transport.pin().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,107 @@
+//! Every request passes here: whether there is a place for its connection (429, 503), and whether its body arrives in time (408).
+
+use super::connection::Activity;
+use crate::app::AppRef;
+use crate::error::AppError;
+use crate::gateway::places::Full;
+use crate::limits::Limits;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::http::ConnectionType;
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use fleeti_core::wire::problem::Code;
+use futures::Stream;
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// Wraps every route of a port.
+///
+/// # Errors
+/// Those of the route.
+pub async fn keep<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let _serving = match request.conn_data::<Rc<Activity>>().map(Activity::serve).transpose() {
+        Ok(serving) => serving,
+        Err(full) => return Ok(request.into_response(last_words(&refusal(full))).map_into_right_body()),
+    };
+    let limits = request.app_data::<Data<AppRef>>().map_or_else(Limits::default, |app| app.config.limits);
+    let late = Rc::new(Cell::new(false));
+    match request.take_payload() {
+        Payload::None => {}
+        body => request.set_payload(Payload::Stream { payload: Box::pin(TimedBody::new(body, &limits, Rc::clone(&late))) }),
+    }
+    let response = next.call(request).await?;
+    if !late.get() {
+        return Ok(response.map_into_left_body());
+    }
+    let error = AppError::new(Code::Timeout, "the body of the request did not arrive in time").hint("send it again, faster");
+    Ok(response.into_response(last_words(&error)).map_into_right_body())
+}
+
+fn refusal(full: Full) -> AppError {
+    match full {
+        Full::Own => AppError::new(Code::TooMany, "too many connections of this device or address").hint("come back in a moment"),
+        Full::All => AppError::new(Code::Unavailable, "too many connections").hint("come back in a moment"),
+    }
+}
+
+/// An answer after which the connection ends: what may still come of a body is not read.
+fn last_words(error: &AppError) -> HttpResponse {
+    let mut told = error.error_response();
+    told.head_mut().set_connection_type(ConnectionType::Close);
+    told
+}
+
+/// A body with a deadline that moves with every byte.
+struct TimedBody {
+    body: Payload,
+    began: Instant,
+    grace: Duration,
+    bytes_per_s: u64,
+    received: u64,
+    sleep: Pin<Box<Sleep>>,
+    late: Rc<Cell<bool>>,
+}
+
+impl TimedBody {
+    fn new(body: Payload, limits: &Limits, late: Rc<Cell<bool>>) -> Self {
+        let (began, grace) = (Instant::now(), Duration::from_millis(limits.body_ms));
+        let sleep = Box::pin(tokio::time::sleep_until(began + grace));
+        Self { body, began, grace, bytes_per_s: limits.body_bytes_per_s.max(1), received: 0, sleep, late }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.began + self.grace + Duration::from_millis(self.received.saturating_mul(1000) / self.bytes_per_s)
+    }
+}
+
+impl Stream for TimedBody {
+    type Item = Result<Bytes, PayloadError>;
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_next(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                this.received += bytes.len() as u64;
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            Poll::Ready(other) => return Poll::Ready(other),
+            Poll::Pending => {}
+        }
+        let deadline = this.deadline();
+        while this.sleep.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                this.late.set(true);
+                return Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(io::ErrorKind::TimedOut, "too slow")))));
+            }
+            this.sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
