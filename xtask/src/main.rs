@@ -34,9 +34,9 @@ cargo xtask COMMAND
                    readers of foreign bytes before libFuzzer: all of them for 60 seconds each, unless told
   mutate [--list] [PATH]...
                    whether a test fails without each check, of those that decide about evidence of a TPM unless told
-  bench SCENARIO [--json FILE]
+  bench SCENARIO [--json FILE] [--tiny]
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
-                   pages, attestation, certificates, boot
+                   pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
   tools            what tests judge by that Debian does not have
   deps             which crate may use which
   tidy             rules of the repository

@@ -3,8 +3,9 @@
 //!
 //! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys, certificates, a
 //! server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT sessions, beside mosquitto and rumqttd)
-//! · [`attestation`] (what a TPM's answer costs) · [`pages`] (what a person waits for) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
+//! · [`attestation`] (what a TPM's answer costs) · [`abuse`] (honest clients beside hostile ones) · [`pages`] (what a person waits for) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
+pub mod abuse;
 pub mod artifacts;
 pub mod attestation;
 pub mod boot;

@@ -90,6 +90,21 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     Ok(())
 }
 
+/// Signs the administrator in; gives the session's cookie.
+pub(super) async fn sign_in(organisation: &Organisation) -> Result<String> {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let token = fs::read_to_string(organisation.world.path("server/admin.token"))?;
+    let signed_in = http
+        .post(format!("{}/signin", organisation.world.api()))
+        .header("sec-fetch-site", "same-origin")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={}", token.trim()))
+        .send()
+        .await?;
+    let cookie = signed_in.headers().get("set-cookie").and_then(|c| c.to_str().ok()).unwrap_or_default();
+    Ok(cookie.split(';').next().unwrap_or_default().to_owned())
+}
+
 async fn look(organisation: &Organisation, release: &ReleaseName, device: &DeviceId, looks: usize) -> Result<Vec<Record>> {
     let rollout = organisation.world.client()?.start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? }).await?;
     let details = [
@@ -102,22 +117,13 @@ async fn look(organisation: &Organisation, release: &ReleaseName, device: &Devic
     let pages: Vec<&str> = PAGES.iter().copied().chain(details.iter().map(String::as_str)).collect();
     let api = organisation.world.api();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    let token = fs::read_to_string(organisation.world.path("server/admin.token"))?;
-    let signed_in = http
-        .post(format!("{api}/signin"))
-        .header("sec-fetch-site", "same-origin")
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(format!("token={}", token.trim()))
-        .send()
-        .await?;
-    let cookie = signed_in.headers().get("set-cookie").and_then(|c| c.to_str().ok()).unwrap_or_default().to_owned();
-    let cookie = cookie.split(';').next().unwrap_or_default();
+    let cookie = sign_in(organisation).await?;
     let mut worst = (0.0f64, 0.0f64);
     for page in pages {
         let mut times = Vec::with_capacity(looks);
         for _ in 0..looks {
             let started = Instant::now();
-            let response = http.get(format!("{api}{page}")).header("cookie", cookie).send().await?;
+            let response = http.get(format!("{api}{page}")).header("cookie", &cookie).send().await?;
             times.push(started.elapsed().as_secs_f64() * 1000.0);
             ensure!(response.status() == 200, "{page}: {}", response.status());
             response.bytes().await?;

@@ -101,7 +101,19 @@ pub fn spent_s(before: f64, after: f64) -> f64 {
 /// # Errors
 /// When it does not run.
 pub fn resident_kib(id: u32) -> Result<f64> {
+    status_kib(id, "VmRSS:")
+}
+
+/// The most resident memory that a process has had, KiB.
+///
+/// # Errors
+/// When it does not run.
+pub fn peak_kib(id: u32) -> Result<f64> {
+    status_kib(id, "VmHWM:")
+}
+
+fn status_kib(id: u32, field: &'static str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field)).context(field)?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{self, Record, Scale, artifacts, attestation, boot, channel, pages, trust};
+use fleeti_testkit::bench::{self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +23,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Scenario {
+    /// Honest clients beside hostile ones.
+    Abuse,
     /// Downloads, beside nginx.
     Artifacts,
     /// MQTT sessions, beside mosquitto and rumqttd.
@@ -54,6 +56,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let scale = if arguments.tiny { Scale::Tiny } else { Scale::Full };
     let records: Vec<Record> = match arguments.scenario {
+        Scenario::Abuse => abuse::run(dir.path(), scale)?,
         Scenario::Artifacts => artifacts::run(dir.path(), scale)?,
         Scenario::Pages => pages::run(dir.path(), scale)?,
         Scenario::Trust => trust::run(dir.path(), scale)?,
