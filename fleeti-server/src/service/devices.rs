@@ -175,6 +175,7 @@ async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Resul
 /// When the database does not answer.
 pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<Stored>, AppError> {
     let Some(found) = db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()) else { return Ok(None) };
+    let session = found.session();
     let is_next = found.next_key_sha256.as_deref() == Some(key_sha256);
     if !is_next && found.key_sha256 != key_sha256 {
         return Ok(None);
@@ -190,7 +191,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
             app.hub.kick(device);
         }
     }
-    Ok(Some(found.session()))
+    Ok(Some(session))
 }
 
 /// What a device may fetch that comes with this key.

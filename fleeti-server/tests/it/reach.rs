@@ -90,3 +90,10 @@ async fn a_device_behind_a_proxy_enrolls_talks_and_updates_through_it() {
     assert_eq!(*proxy.used.lock().unwrap(), BTreeSet::from(both));
     assert!(proxy.refused.lock().unwrap().is_empty());
 }
+
+#[actix_web::test]
+async fn one_port_is_enough_for_a_device() {
+    let (proxy, world) = lives_behind(|w| vec![w.server.addresses.https.port()]).await;
+    assert_eq!(*proxy.used.lock().unwrap(), BTreeSet::from([world.server.addresses.https.port()]));
+    assert_eq!(*proxy.refused.lock().unwrap(), BTreeSet::from([world.server.addresses.mqtt.port()]), "MQTT was tried where it is usual");
+}
