@@ -135,7 +135,10 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
 fn odd(aspect: Aspect, finding: &Finding) -> Claim {
     const SOURCE: &str = "firmware's log, replayed to the quote";
     match finding.is_contradiction() {
-        true => claim(aspect, Tier::Contraindicated, finding.code(), format!("firmware's log contradicts itself: {finding}"), SOURCE, None),
+        true if finding.shows_other_bytes() => {
+            claim(aspect, Tier::Contraindicated, finding.code(), format!("firmware's log contradicts itself: {finding}"), SOURCE, None)
+        }
+        true => claim(aspect, Tier::Contraindicated, finding.code(), finding.to_string(), SOURCE, None),
         false => {
             let raise = Some("firmware that measures as the TCG's PC Client profile says; a newer version may");
             claim(aspect, Tier::Warning, finding.code(), finding.to_string(), SOURCE, raise)

@@ -92,6 +92,12 @@ impl Finding {
         }
     }
 
+    /// Whether the log shows something else than was measured: only then it contradicts itself.
+    #[must_use]
+    pub const fn shows_other_bytes(&self) -> bool {
+        matches!(self, Self::Separator(_) | Self::Digest(..) | Self::Kind(..))
+    }
+
     /// The register that it is about.
     #[must_use]
     pub const fn register(&self) -> u8 {
