@@ -166,9 +166,13 @@ async fn make_builds(dir: &Path) {
         let request = fleeti_core::wire::api::CreateBuild { profile, version: version.parse().unwrap() };
         let mut tx = db.write().await.unwrap();
         builds::insert(&mut tx, id, 1, &request, 1).await.unwrap();
+        let lease = builds::Lease { worker: "", id: "lease", until_s: 1 << 40 };
+        builds::claim(&mut tx, 1, lease).await.unwrap().expect("the build waits for a worker");
         tx.commit().await.unwrap();
+        let directory = folder.display().to_string();
         let phase = fleeti_core::wire::api::BuildPhase::Succeeded;
-        builds::finish(db.writer(), id, phase, "done", Some(&folder.display().to_string())).await.unwrap();
+        let ended = builds::Ended { phase, detail: "done", directory: Some(&directory) };
+        assert!(builds::finish(db.writer(), id, lease, ended).await.unwrap());
     }
     db.close().await;
 }
