@@ -49,12 +49,21 @@ impl WorkerClient {
     /// A worker of the server at `url`, with its token, and the key that the server must have.
     ///
     /// # Errors
-    /// [`ClientError::NotHttps`](crate::ClientError::NotHttps) for a pin of plain HTTP.
+    /// [`ClientError::NotHttps`](crate::ClientError::NotHttps) for a pin of plain HTTP,
+    /// [`ClientError::PlainHttp`](crate::ClientError::PlainHttp) for an address that needs TLS.
     pub fn new(url: &str, token: &str, pin: Option<&Pin>) -> Result<Self> {
+        Self::with_plain_http(url, token, pin, PlainHttp::LoopbackOnly)
+    }
+
+    /// As [`WorkerClient::new`], with a choice of where the token may go without TLS.
+    ///
+    /// # Errors
+    /// As [`WorkerClient::new`].
+    pub fn with_plain_http(url: &str, token: &str, pin: Option<&Pin>, plain_http: PlainHttp) -> Result<Self> {
         let http = match pin {
             Some(pin) => pinned(url, pin)?,
             // Its token is as good as the API's: without TLS it stays on this machine.
-            None if danger::check_address(url, PlainHttp::LoopbackOnly)? => http_client().no_proxy().build()?,
+            None if danger::check_address(url, plain_http)? => http_client().no_proxy().build()?,
             None => http_client().build()?,
         };
         let base = format!("{}/worker/v1", url.trim_end_matches('/'));

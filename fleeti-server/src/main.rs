@@ -1,7 +1,8 @@
 //! `fleeti-server --data DIR`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
@@ -169,14 +170,9 @@ fn begin() -> Arguments {
 /// `fleeti-server worker`.
 #[actix_web::main]
 async fn work(a: WorkerArguments) -> Result<()> {
-    let is_local =
-        a.server.starts_with("http://127.0.0.1:") || a.server.starts_with("http://[::1]:") || a.server.starts_with("http://localhost:");
-    let is_local = is_local && !a.server.contains('@');
-    if !a.server.starts_with("https://") && !is_local && !a.insecure_http {
-        bail!("{} is not https://, so the token could be read on the way; use TLS, or say --insecure-http", a.server);
-    }
+    let plain_http = if a.insecure_http { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
     let token = std::fs::read_to_string(&a.token_file).with_context(|| a.token_file.display().to_string())?;
-    let client = WorkerClient::new(&a.server, token.trim(), a.fingerprint.as_ref())?;
+    let client = WorkerClient::with_plain_http(&a.server, token.trim(), a.fingerprint.as_ref(), plain_http)?;
     let agent = match a.agent {
         Some(agent) => agent,
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),

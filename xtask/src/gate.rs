@@ -29,8 +29,11 @@ const FUZZ_LONG: u32 = 1_000_000;
 const CHAIN: (&str, &[&str]) = ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
 
 /// The other stories in virtual machines.
-const STORIES: &[(&str, &[&str])] =
-    &[("Secure Boot keys that change in a virtual machine", &["--firmware"]), ("a machine that lies about what it runs", &["--liar"])];
+const STORIES: &[(&str, &[&str])] = &[
+    ("Secure Boot keys that change in a virtual machine", &["--firmware"]),
+    ("a machine that lies about what it runs", &["--liar"]),
+    ("server and signer that systemd starts from their units", &["--units"]),
+];
 
 /// Scenarios of benchmarks, each of which has to work.
 const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation"];
