@@ -127,12 +127,11 @@ pub async fn run(app: &App) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::mqtt_sessions::Subscriptions;
 
     #[test]
     fn what_is_written_is_forgotten_a_round_later_unless_something_is_in_flight() {
         let (sessions, a, b): (_, DeviceId, DeviceId) = (Sessions::default(), "dev-a".parse().unwrap(), "dev-b".parse().unwrap());
-        let stored = Stored { until_s: 10, subscriptions: Subscriptions::default() };
+        let stored = Stored { until_s: 10, ..Stored::default() };
         let message = InFlight { id: 1, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
         sessions.keep(&a, Kept { stored, in_flight: vec![] });
         sessions.keep(&b, Kept { stored, in_flight: vec![message] });
