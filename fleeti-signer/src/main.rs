@@ -6,6 +6,7 @@ use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::Keeper;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::{keys, socket};
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let a = Arguments::parse();
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
     let mut keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
