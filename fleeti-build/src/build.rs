@@ -9,6 +9,7 @@ use crate::record::ArtifactName;
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs, Step};
 use crate::runner::{Nix, RunError, Runner, tee};
 use fleeti_core::canonical::CanonicalError;
+use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
@@ -67,7 +68,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// The directory is no build.
-    #[error("{path} is not a build record: {source}")]
+    #[error("{path} is not a build record: {}", Foreign::log(&source.to_string()))]
     Malformed {
         /// Which file.
         path: PathBuf,

@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
 use crate::package::{PACKAGE_MAX, PackageName, PackageVersion, PoolPath, Sha256Text, WrongForm};
 use fleeti_core::canonical;
+use fleeti_core::foreign::Foreign;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -181,7 +182,7 @@ pub enum LockError {
         source: std::io::Error,
     },
     /// Not a lock.
-    #[error("{path} is not a package lock: {source}")]
+    #[error("{path} is not a package lock: {}", Foreign::log(&source.to_string()))]
     Malformed {
         /// Which.
         path: PathBuf,
