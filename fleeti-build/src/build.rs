@@ -68,7 +68,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// The directory is no build.
-    #[error("{path} is not a build record: {}", Foreign::log(&source.to_string()))]
+    #[error("{path} is not a build record: {}", Foreign::log(&.source.to_string()))]
     Malformed {
         /// Which file.
         path: PathBuf,

@@ -182,7 +182,7 @@ pub enum LockError {
         source: std::io::Error,
     },
     /// Not a lock.
-    #[error("{path} is not a package lock: {}", Foreign::log(&source.to_string()))]
+    #[error("{path} is not a package lock: {}", Foreign::log(&.source.to_string()))]
     Malformed {
         /// Which.
         path: PathBuf,
