@@ -6,7 +6,7 @@
 use crate::qemu::{Accelerator, Tree};
 use crate::story::Story;
 use crate::vm::Vm;
-use crate::world::{SOON, World};
+use crate::world::{BOOT, SOON, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::cache::Cache;
 use std::fs;
@@ -25,7 +25,7 @@ const STEPS: &[&str] = &[
     "nobody else reads keys, token or database",
     "a server that is killed is started again",
     "a signer that is killed is started again, and the server finds it",
-    "ten failures in a row leave nothing dead",
+    "six failures in a row leave nothing dead",
 ];
 
 /// From power-on to the end of the init script.
@@ -122,14 +122,14 @@ signs() { fleeti audit verify --key /var/lib/fleeti/pki/public/audit.pub; }
 until_true is_new || failed "the signer was not started again"
 held "a signer that is killed is started again, and the server finds it"
 
-for n in $(seq 10); do
+for n in $(seq 6); do
     killed=$(pid fleeti-signer.service)
     [ "$killed" != 0 ] && kill -KILL "$killed"
     is_next() { p=$(pid fleeti-signer.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
     until_true is_next || failed "the signer is dead after $n failures"
 done
 until_true serves || failed "the server does not answer after that"
-held "ten failures in a row leave nothing dead"
+held "six failures in a row leave nothing dead"
 echo "fleeti-units: every step held"
 "#;
 
@@ -166,7 +166,7 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
     let mut seen = 0;
     for step in STEPS {
         story.step(step, |_| {
-            let (line, said) = vm.wait_for("fleeti-units: ", seen, SOON)?;
+            let (line, said) = vm.wait_for("fleeti-units: ", seen, BOOT)?;
             seen = line + 1;
             if said.contains(&format!("{HELD}{step}")) {
                 return Ok(());
