@@ -32,11 +32,12 @@ impl Scene {
         let heard = Heard::open(&bench.paths).unwrap();
         Self { bench, server: FaultyServer::start(), heard, http: reqwest::Client::new() }
     }
-    /// Gives the device's image a root of its own.
-    fn root(&self) -> (x509_cert::Certificate, SoftKey) {
+    /// Gives the device's image a root of its own, and starts the device with it.
+    fn root(&mut self) -> (x509_cert::Certificate, SoftKey) {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
         let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
         std::fs::write(self.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap()).unwrap();
+        self.heard = Heard::open(&self.bench.paths).unwrap();
         (root, key)
     }
     async fn listen(&self, notice: &Notice) -> Result<(), String> {
@@ -215,7 +216,7 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
 
 #[tokio::test]
 async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.root();
     let forged = serde_json::json!({"bundle": "{\"version\":7}", "signature": "MEUCIQ=="});
     scene.server.put("trust-bundle.json", forged.to_string().into_bytes());
@@ -237,7 +238,7 @@ pub fn signed_bundle(version: u64, root: &x509_cert::Certificate, key: &SoftKey)
 
 #[tokio::test]
 async fn a_trust_bundle_never_goes_back() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let (root, key) = scene.root();
     let announce = async |scene: &Scene, version, served| {
         scene.server.put("trust-bundle.json", signed_bundle(served, &root, &key));
