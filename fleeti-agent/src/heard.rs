@@ -150,7 +150,17 @@ impl Heard {
     /// # Errors
     /// When the alarm cannot be kept.
     pub fn report_broken(&self, reasons: &[String]) -> Result<()> {
-        if reasons.is_empty() { Ok(()) } else { self.raise(reasons.join("; ")) }
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        // Files are read one after the other. The first words stay: an alarm that stands is not replaced.
+        let before = self.lock().alarm.clone();
+        let all: Vec<&str> = before.iter().map(String::as_str).chain(reasons.iter().map(String::as_str)).collect();
+        let alarm: String = all.join("; ").chars().take(TEXT_MAX / 4).collect();
+        tracing::error!("{}", reasons.join("; "));
+        self.change(|kept| kept.alarm = Some(alarm))?;
+        self.changed.notify_one();
+        Ok(())
     }
 
     fn anchors(&self) -> Anchors {

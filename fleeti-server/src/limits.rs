@@ -178,6 +178,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_table_in_the_documents_names_every_limit_with_its_default() {
+        let table = include_str!("../../docs/limits.md");
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let toml: String = rows.map(|(name, rest)| format!("{name} = {}\n", rest.split(' ').next().unwrap_or_default())).collect();
+        assert_eq!(toml::from_str::<Limits>(&toml).unwrap(), Limits::default(), "{toml}");
+        let source = include_str!("limits.rs");
+        let fields = source.lines().take_while(|line| *line != "}").filter(|line| line.starts_with("    pub ")).count();
+        assert_eq!(toml.lines().count(), fields);
+    }
+
+    #[test]
     fn the_kinds_of_connections_fit_into_the_descriptors_and_none_goes_without() {
         for descriptors in [300, 1024, 4096, 65_536, usize::MAX] {
             let b = Budget::of(&Limits::default(), descriptors);

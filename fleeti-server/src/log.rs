@@ -1,7 +1,7 @@
 //! The server's log, on stderr: one line for each event whatever others have put into it, and a bounded number of them.
 //!
 //! Events name whom they are about in a field `device` or `peer`. Of each kind (place in the source) and each of those, one line
-//! a minute is written; of a kind that names nobody, [`PER_KIND`]. What was left out is counted and told in the next minute.
+//! a minute is written; of a kind that names nobody, `PER_KIND`. What was left out is counted and told in the next minute.
 
 use crate::app::now_s;
 use fleeti_core::foreign::Foreign;

@@ -36,7 +36,7 @@ const STORIES: &[(&str, &[&str])] = &[
 ];
 
 /// Scenarios of benchmarks, each of which has to work.
-const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation"];
+const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation", "abuse"];
 
 /// The fast gate.
 pub fn ci() -> Result<()> {
