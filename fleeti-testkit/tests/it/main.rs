@@ -7,12 +7,18 @@ use fleeti_agent::{Paths, enrollment};
 use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::hierarchy;
+use fleeti_server::clock::Clock;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
 use fleeti_testkit::tpm::{Maker, Tpm, serve_helper};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// When a certificate of 30 days is renewed, after its first second. Twice as long is less than the server's own certificate lasts.
+const IN_THE_WINDOW_S: u64 = 10 * 86_400 + 3_600;
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -31,8 +37,21 @@ fn paths(dir: &Path, public: &Path) -> Paths {
     for folder in ["agent", "lib/trust"] {
         fs::create_dir_all(dir.join(folder)).unwrap();
     }
-    fs::copy(public.join("root.pem"), dir.join("lib/trust/root.pem")).unwrap();
+    for name in ["root.pem", "release.pem", "issuers.pem", "audit.pub"] {
+        fs::copy(public.join(name), dir.join("lib/trust").join(name)).unwrap();
+    }
     Paths::below(dir)
+}
+
+/// A server whose clock the test moves.
+async fn start(data: &Path) -> (Server, Arc<AtomicU64>) {
+    let ahead_s = Arc::new(AtomicU64::new(0));
+    let mut config = Config::new(data);
+    config.clock = Clock::of({
+        let ahead_s = Arc::clone(&ahead_s);
+        move || now_s() + ahead_s.load(Ordering::SeqCst)
+    });
+    (Server::start(config).await.unwrap(), ahead_s)
 }
 
 fn csr(key: &KeptKey, paths: &Paths) -> String {
@@ -54,7 +73,7 @@ async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone
     let makers = dir.path().join("pki/tpm-makers/hardware");
     fs::create_dir_all(&makers).unwrap();
     fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
-    let server = Server::start(Config::new(dir.path())).await.unwrap();
+    let (server, ahead_s) = start(dir.path()).await;
     let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
     let client = fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
@@ -71,12 +90,14 @@ async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone
     assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 200, "TLS with a key in the TPM");
     assert!(client.attestation(&first.device).await.unwrap().tpm.is_some(), "the TPM was bound in the same exchange");
 
+    ahead_s.store(IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &first, &helper).await.unwrap();
     let second = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(http(&second, &paths).get(&desired).send().await.unwrap().status(), 200);
     assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
 
     // What it has is good for nothing, as for a device that lay in a drawer.
+    ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &first, &helper).await.unwrap();
     let third = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(third.device, first.device);
@@ -93,7 +114,7 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    let server = Server::start(Config::new(dir.path())).await.unwrap();
+    let (server, ahead_s) = start(dir.path()).await;
     let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
     let client = fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
@@ -116,6 +137,7 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     let first = Identity::store(&paths, key, enrolled, ServerAddress::of(&record).unwrap()).unwrap();
     assert!(!first.is_due(window.start_s - 1).unwrap() && first.is_due(window.end_s + 1).unwrap());
 
+    ahead_s.store(IN_THE_WINDOW_S, Ordering::SeqCst);
     // The server has signed, and the device was cut off before it kept the answer: it asks again, with the same key.
     let next = csr(&identity::next_key(&paths, &helper, false).await.unwrap(), &paths);
     let body = serde_json::json!({ "csr_pem": next });
@@ -130,6 +152,7 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert_eq!(http(&renewed, &paths).get(&desired).send().await.unwrap().status(), 200);
     assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
     // And once more, from the renewed one.
+    ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &renewed, &helper).await.unwrap();
     let third = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(http(&third, &paths).get(&desired).send().await.unwrap().status(), 200);
