@@ -90,6 +90,15 @@ pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<Signed
     Ok(serde_json::from_slice(&read_limited(response, LIST_MAX).await?)?)
 }
 
+/// Whether the server that this device trusts answers at this address; its transitions are taken.
+pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server) -> bool {
+    let ask = async {
+        let http = http::client(tls, server.proxy()?.as_ref())?.build()?;
+        take(paths, &paths.state, &fetch(&http, &server.https_url).await?)
+    };
+    ask.await.inspect_err(|e| tracing::info!("{}: {e:#}", server.https_url)).is_ok()
+}
+
 /// Asks whoever answers at the server's address which anchors follow this image's, because its certificate is by none that
 /// this device knows. It need not be believed: what it says is signed. `true` where that leads on.
 ///

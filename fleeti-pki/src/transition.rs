@@ -1,7 +1,7 @@
 //! Transitions: what an old anchor says of the one that follows it, so that a device with an old image finds to today's
 //! server without a visit. The previous root introduces the next root; as many release keys as the image asks for introduce
-//! the next release keys, the next key of the audit log, or the point from which a log goes on that was restored from a
-//! backup. A device applies what its own anchors have signed, and passes over the rest.
+//! the next release keys, the next key of the audit log, the point from which a log goes on that was restored from a
+//! backup, or the next address of the server. A device applies what its own anchors have signed, and passes over the rest.
 //!
 //! A transition is kept and served for ever: the device may have been away for years.
 
@@ -23,6 +23,8 @@ pub const TRANSITIONS_MAX: usize = 64;
 pub const BYTES_MAX: usize = 8 * 1024;
 /// Most signatures of one.
 pub const SIGNATURES_MAX: usize = 16;
+/// Longest address of a server, bytes.
+const ADDRESS_MAX: usize = 300;
 
 /// The document that is signed, as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +73,45 @@ pub enum Change {
         /// The log's own checkpoint from which it goes on.
         checkpoint: String,
     },
+    /// The server has another address, signed by release keys.
+    Server(ServerMove),
+}
+
+/// Another address of a server. A device that has the previous one goes to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerMove {
+    /// The previous address, as in `https://old.example:8443`. Devices of other servers pass over this.
+    pub from: String,
+    /// The next address, as in `https://fleeti.example:8443`.
+    pub https_url: String,
+    /// The next MQTT address, as in `fleeti.example:8883`.
+    pub mqtt_address: String,
+    /// The HTTP proxy through which alone both are reached, as in `http://proxy.example:3128`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+}
+
+impl ServerMove {
+    /// Shape only: whoever follows an address parses it again.
+    fn check(&self) -> Result<(), Error> {
+        let malformed = |what: &str, text: &str| Error::Malformed { what: "transition", detail: format!("{text:?} is not {what}") };
+        let is_plain = |text: &str| text.len() <= ADDRESS_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+        for url in [&self.from, &self.https_url] {
+            let host = url.strip_prefix("https://").unwrap_or_default();
+            if !is_plain(url) || host.is_empty() || host.contains(['/', '@', '?', '#']) {
+                return Err(malformed("https://HOST[:PORT]", url));
+            }
+        }
+        let mqtt = self.mqtt_address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_plain(&self.mqtt_address) || mqtt.is_none() {
+            return Err(malformed("HOST:PORT", &self.mqtt_address));
+        }
+        match &self.proxy {
+            Some(proxy) if !is_plain(proxy) || !proxy.starts_with("http://") => Err(malformed("http://HOST:PORT", proxy)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The name of release keys, by which a transition says which ones it follows: SHA-256 of their PEM, hexadecimal.
@@ -129,6 +170,7 @@ pub fn read(text: &str) -> Result<Transition, Error> {
             LogKey::from_text(to)?;
         }
         Change::LogReset { log, checkpoint } => drop(LogKey::from_text(log)?.verify(checkpoint)?),
+        Change::Server(moved) => moved.check()?,
     }
     Ok(transition)
 }
@@ -151,13 +193,14 @@ pub struct Anchors {
     release_keys: ReleaseKeys,
     log: LogKey,
     reset: Option<Reset>,
+    moves: Vec<(u64, ServerMove)>,
 }
 
 impl Anchors {
     /// What an image brings.
     #[must_use]
     pub fn of_image(root: Certificate, release_keys: ReleaseKeys, log: LogKey) -> Self {
-        Self { roots: vec![root], release_keys, log, reset: None }
+        Self { roots: vec![root], release_keys, log, reset: None, moves: vec![] }
     }
 
     /// The roots that count; the newest last.
@@ -180,6 +223,11 @@ impl Anchors {
     pub fn reset(&self) -> Option<&Reset> {
         self.reset.as_ref()
     }
+    /// Addresses of servers with the time at which each was signed (Unix seconds), the oldest first.
+    #[must_use]
+    pub fn moves(&self) -> &[(u64, ServerMove)] {
+        &self.moves
+    }
 
     /// Applies what these anchors have signed, and what the ones after them have, whatever the order. Gives the transitions
     /// that were applied: the others are of other anchors, or of nobody's.
@@ -189,15 +237,20 @@ impl Anchors {
         let mut applied = Vec::new();
         loop {
             let before = applied.len();
-            // Each is applied once, so a circle of anchors ends.
-            left.retain(|(signed, transition)| {
-                let is_applied = self.apply(signed, transition).is_ok();
-                if is_applied {
-                    applied.push((*signed).clone());
-                }
-                !is_applied
-            });
+            // Each is applied once, so a circle of anchors ends. What release keys have signed counts before others follow them.
+            for is_keys in [false, true] {
+                left.retain(|(signed, transition)| {
+                    let is_next =
+                        matches!(transition.change, Change::ReleaseKeys { .. }) == is_keys && (!is_keys || applied.len() == before);
+                    let is_applied = is_next && self.apply(signed, transition).is_ok();
+                    if is_applied {
+                        applied.push((*signed).clone());
+                    }
+                    !is_applied
+                });
+            }
             if applied.len() == before {
+                self.moves.sort_by_key(|(issued_s, _)| *issued_s);
                 return (self, applied);
             }
         }
@@ -251,6 +304,10 @@ impl Anchors {
                 if self.reset.as_ref().is_none_or(|r| r.issued_s < reset.issued_s) {
                     self.reset = Some(reset);
                 }
+            }
+            Change::Server(moved) => {
+                by_release_keys(&self.release_keys)?;
+                self.moves.push((transition.issued_s, moved.clone()));
             }
         }
         Ok(())
@@ -383,6 +440,45 @@ mod tests {
         sign_too(&mut good, &k1).unwrap();
         let (today, _) = Anchors::of_image(root0, old, a).walk(&[good]);
         assert_eq!(today.reset().unwrap().checkpoint.checkpoint().size, 3);
+    }
+
+    fn moved(from: &str, to: &str) -> Change {
+        let (https_url, mqtt_address) = (format!("https://{to}:8443"), format!("{to}:8883"));
+        Change::Server(ServerMove { from: format!("https://{from}:8443"), https_url, mqtt_address, proxy: None })
+    }
+
+    #[test]
+    fn an_address_counts_that_the_release_keys_of_the_way_have_signed() {
+        let (r0, k0, k1, mallory) = (p384(), p384(), p384(), p384());
+        let (old, new) = (keys(&[&k0], 1), keys(&[&k1], 1));
+        let all = [
+            signed(next_keys(&old, &new), &[&k0]),
+            signed(moved("a", "b"), &[&k0]),
+            signed(moved("b", "c"), &[&k1]),
+            signed(moved("a", "evil"), &[&mallory]),
+            signed(moved("a", "evil"), &[&r0]),
+        ];
+        let (today, applied) = Anchors::of_image(root_of(&r0), old, log().1).walk(&all);
+        assert_eq!(applied, [all[1].clone(), all[0].clone(), all[2].clone()]);
+        assert_eq!(today.moves().iter().map(|(_, m)| m.mqtt_address.as_str()).collect::<Vec<_>>(), ["b:8883", "c:8883"]);
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_and_nothing_else() {
+        let Change::Server(good) = moved("a", "b") else { unreachable!() };
+        let sign = |m: ServerMove| {
+            super::sign(&Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) }, &[&p384() as &dyn Signer])
+        };
+        sign(ServerMove { proxy: Some("http://p:1".into()), ..good.clone() }).unwrap();
+        for bad in ["", "http://b", "https://", "https://b/x", "https://u@b", "https://b\n", "https://b?x"] {
+            assert!(sign(ServerMove { https_url: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
+            assert!(sign(ServerMove { from: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
+        }
+        for bad in ["", "b", ":1", "b:x", "b:99999", "b c:1"] {
+            assert!(sign(ServerMove { mqtt_address: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
+        }
+        assert!(sign(ServerMove { proxy: Some("socks://p:1".into()), ..good.clone() }).is_err());
+        assert!(sign(ServerMove { https_url: format!("https://{}", "b".repeat(400)), ..good }).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::signer::Signer;
-use fleeti_pki::transition::{self, Change, KIND, Transition};
+use fleeti_pki::transition::{self, Change, KIND, ServerMove, Transition};
 use fleeti_pki::transparency::note::LogKey;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -69,6 +69,27 @@ pub enum Command {
         /// A checkpoint of the restored log: `audit/checkpoint` of the signer.
         #[arg(long)]
         checkpoint: PathBuf,
+        /// The `release.pem` that devices have.
+        #[arg(long)]
+        release_keys: PathBuf,
+        #[command(flatten)]
+        signed: Signed,
+    },
+    /// Have release keys say that the server has another address. Publish it before the server moves; afterwards whoever
+    /// answers at the previous address (a file server will do) can serve `transitions.json` to devices that were away.
+    Server {
+        /// The address that devices have, as in `https://old.example:8443`.
+        #[arg(long)]
+        from: String,
+        /// The next address, as in `https://fleeti.example:8443`.
+        #[arg(long)]
+        to: String,
+        /// The next MQTT address, as in `fleeti.example:8883`.
+        #[arg(long)]
+        mqtt: String,
+        /// The HTTP proxy through which devices reach both, as in `http://proxy.example:3128`.
+        #[arg(long)]
+        proxy: Option<String>,
         /// The `release.pem` that devices have.
         #[arg(long)]
         release_keys: PathBuf,
@@ -165,6 +186,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let change = Change::LogReset { log: log_key(&log)?.to_text(), checkpoint: text(&checkpoint)? };
             signed.sign(change, &public_keys(&release_keys)?, output)
         }
+        Command::Server { from, to, mqtt, proxy, release_keys, signed } => {
+            let bare = |url: String| url.trim_end_matches('/').to_owned();
+            let moved = ServerMove { from: bare(from), https_url: bare(to), mqtt_address: mqtt, proxy: proxy.map(bare) };
+            signed.sign(Change::Server(moved), &public_keys(&release_keys)?, output)
+        }
         Command::Sign { transition: path, key, passphrase } => {
             let mut signed: SignedTransition = serde_json::from_slice(&read(&path)?).map_err(Failure::plain)?;
             let key = release_key(&key, &passphrase)?;
@@ -196,6 +222,7 @@ fn describe(all: &[SignedTransition]) -> Lines {
             Ok(Change::ReleaseKeys { from_sha256, .. }) => format!("release keys after {from_sha256}"),
             Ok(Change::LogKey { to, .. }) => format!("key of the audit log {to}"),
             Ok(Change::LogReset { log, .. }) => format!("reset of the audit log {log}"),
+            Ok(Change::Server(moved)) => format!("the server {} moves to {}", moved.from, moved.https_url),
             Err(e) => e.to_string(),
         };
         format!("{what}, {} signatures", signed.signatures.len())
