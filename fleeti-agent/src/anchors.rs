@@ -30,7 +30,11 @@ fn path(folder: &Path) -> PathBuf {
 pub fn of_image(paths: &Paths) -> Result<Anchors> {
     let path = paths.lib.join("trust/root.pem");
     let root = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    Ok(Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?))
+    let anchors = Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?);
+    Ok(match paths.keyrings.iter().find_map(|path| fs::read(path).ok()) {
+        Some(keyring) => anchors.with_keyring(&keyring),
+        None => anchors,
+    })
 }
 
 /// What the daemon trusts.

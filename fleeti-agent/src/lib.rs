@@ -79,6 +79,10 @@ pub struct Paths {
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
     pub sysupdate: PathBuf,
+    /// Where systemd-sysupdate looks for OpenPGP keys. The first one that is there is the image's.
+    pub keyrings: Vec<PathBuf>,
+    /// unshare(1): what starts systemd-sysupdate where it is to see another keyring there.
+    pub unshare: PathBuf,
     /// What time it is; the daemon's.
     pub clock: Clock,
     /// Whether the helper sets the system's clock where that cannot be right.
@@ -102,6 +106,12 @@ impl Paths {
             secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
+            // In the order in which systemd looks; which suffix it takes is a matter of its version.
+            keyrings: ["/etc/systemd", "/usr/lib/systemd"]
+                .iter()
+                .flat_map(|folder| ["gpg", "pgp"].map(|suffix| format!("{folder}/import-pubring.{suffix}").into()))
+                .collect(),
+            unshare: "/usr/bin/unshare".into(),
             clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
             may_set_clock: true,
         }
@@ -122,6 +132,8 @@ impl Paths {
             secrets: folder.join("secrets"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
+            keyrings: vec![folder.join("keyring.gpg")],
+            unshare: "/usr/bin/unshare".into(),
             clock: Clock::system(folder.join("agent/time-floor")),
             may_set_clock: false,
         }

@@ -1,7 +1,8 @@
 //! Transitions: what an old anchor says of the one that follows it, so that a device with an old image finds to today's
 //! server without a visit. The previous root introduces the next root; as many release keys as the image asks for introduce
 //! the next release keys, the next key of the audit log, the point from which a log goes on that was restored from a
-//! backup, or the next address of the server. A device applies what its own anchors have signed, and passes over the rest.
+//! backup, the next address of the server, or other OpenPGP keys than those of the image. A device applies what its own anchors
+//! have signed, and passes over the rest.
 //!
 //! A transition is kept and served for ever: the device may have been away for years.
 
@@ -21,6 +22,8 @@ pub const KIND: &str = "fleeti.transition.v1";
 pub const TRANSITIONS_MAX: usize = 64;
 /// Largest transition, bytes.
 pub const BYTES_MAX: usize = 8 * 1024;
+/// Most keyrings that one transition replaces: every choice of five keys.
+pub const KEYRINGS_MAX: usize = 31;
 /// Most signatures of one.
 pub const SIGNATURES_MAX: usize = 16;
 /// Longest address of a server, bytes.
@@ -33,7 +36,7 @@ pub struct Transition {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// When, Unix seconds. Of two resets of one log the later one counts.
+    /// When, Unix seconds. Of two resets of one log, and of two keyrings, the later one counts.
     pub issued_s: u64,
     /// What follows what.
     pub change: Change,
@@ -75,6 +78,15 @@ pub enum Change {
     },
     /// The server has another address, signed by release keys.
     Server(ServerMove),
+    /// Another OpenPGP keyring, by which systemd-sysupdate takes `SHA256SUMS.gpg`, signed by release keys. It takes the place
+    /// of what an image brings, and of nothing else: an image that brings another keyring is not led back by it, however
+    /// old the transition is. Images have no date, so nothing but the keyring itself can say which ones are meant.
+    OpenpgpKeys {
+        /// SHA-256 of each binary keyring whose place it takes, hexadecimal ([`crate::openpgp::choices`]).
+        from_sha256: Vec<String>,
+        /// The next keyring, binary, base64.
+        to_base64: String,
+    },
 }
 
 /// Another address of a server. A device that has the previous one goes to the next one.
@@ -171,8 +183,30 @@ pub fn read(text: &str) -> Result<Transition, Error> {
         }
         Change::LogReset { log, checkpoint } => drop(LogKey::from_text(log)?.verify(checkpoint)?),
         Change::Server(moved) => moved.check()?,
+        Change::OpenpgpKeys { from_sha256, to_base64 } => {
+            let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if from_sha256.is_empty() || from_sha256.len() > KEYRINGS_MAX || !from_sha256.iter().all(is_digest) {
+                return Err(malformed(format!("it names no keyring, or more than {KEYRINGS_MAX}")));
+            }
+            keyring_of(to_base64)?;
+        }
     }
     Ok(transition)
+}
+
+/// What it says is systemd-sysupdate's to read; that it is not empty is ours.
+fn keyring_of(base64: &str) -> Result<Vec<u8>, Error> {
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).or_malformed("keyring")?;
+    if bytes.is_empty() { Err(Error::Malformed { what: "keyring", detail: "it is empty".into() }) } else { Ok(bytes) }
+}
+
+/// The OpenPGP keyrings that count, one after another.
+#[derive(Debug, Clone, Default)]
+struct Keyrings {
+    /// SHA-256 of what the image brings and of all that was introduced since, hexadecimal.
+    known: Vec<String>,
+    /// When it was signed, Unix seconds, and the latest of those that were introduced.
+    newest: Option<(u64, Vec<u8>)>,
 }
 
 /// A point from which a log goes on, whose signatures were checked.
@@ -194,13 +228,21 @@ pub struct Anchors {
     log: LogKey,
     reset: Option<Reset>,
     moves: Vec<(u64, ServerMove)>,
+    keyrings: Keyrings,
 }
 
 impl Anchors {
     /// What an image brings.
     #[must_use]
     pub fn of_image(root: Certificate, release_keys: ReleaseKeys, log: LogKey) -> Self {
-        Self { roots: vec![root], release_keys, log, reset: None, moves: vec![] }
+        Self { roots: vec![root], release_keys, log, reset: None, moves: vec![], keyrings: Keyrings::default() }
+    }
+
+    /// The OpenPGP keyring that the image brings, binary. Without one, no other takes its place.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: &[u8]) -> Self {
+        self.keyrings = Keyrings { known: vec![sha256_hex(keyring)], newest: None };
+        self
     }
 
     /// The roots that count; the newest last.
@@ -227,6 +269,11 @@ impl Anchors {
     #[must_use]
     pub fn moves(&self) -> &[(u64, ServerMove)] {
         &self.moves
+    }
+    /// The OpenPGP keyring that takes the place of the image's, binary; `None` where the image's counts.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&[u8]> {
+        self.keyrings.newest.as_ref().map(|(_, keyring)| &keyring[..])
     }
 
     /// Applies what these anchors have signed, and what the ones after them have, whatever the order. Gives the transitions
@@ -309,6 +356,19 @@ impl Anchors {
                 by_release_keys(&self.release_keys)?;
                 self.moves.push((transition.issued_s, moved.clone()));
             }
+            Change::OpenpgpKeys { from_sha256, to_base64 } => {
+                let keyrings = &mut self.keyrings;
+                if !from_sha256.iter().any(|from| keyrings.known.contains(from)) {
+                    return Err(OTHER);
+                }
+                by_release_keys(&self.release_keys)?;
+                let next = (transition.issued_s, keyring_of(to_base64)?);
+                keyrings.known.push(sha256_hex(&next.1));
+                // Of the same second by its bytes, so that every device comes to the same one.
+                if keyrings.newest.as_ref().is_none_or(|newest| *newest < next) {
+                    keyrings.newest = Some(next);
+                }
+            }
         }
         Ok(())
     }
@@ -336,157 +396,4 @@ pub fn check_release_key(keys: &ReleaseKeys, signer: &dyn Signer) -> Result<(), 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::certificate::{Period, Role, self_signed};
-    use crate::signer::{Algorithm, SoftKey};
-    use crate::transparency::note::Checkpoint;
-
-    fn p384() -> SoftKey {
-        SoftKey::generate(Algorithm::P384).unwrap()
-    }
-    fn root_of(key: &SoftKey) -> Certificate {
-        self_signed(Role::Root, Period::starting(1_795_000_000, 86_400), key).unwrap()
-    }
-    fn keys(of: &[&SoftKey], threshold: usize) -> ReleaseKeys {
-        ReleaseKeys::new(of.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold).unwrap()
-    }
-    fn log() -> (SoftKey, LogKey) {
-        let key = SoftKey::generate(Algorithm::Ed25519).unwrap();
-        let log = LogKey::of("fleeti/test/log", &key).unwrap();
-        (key, log)
-    }
-    fn signed(change: Change, by: &[&SoftKey]) -> SignedTransition {
-        let signers: Vec<&dyn Signer> = by.iter().map(|k| *k as &dyn Signer).collect();
-        sign(&Transition { kind: KIND.into(), issued_s: 5, change }, &signers).unwrap()
-    }
-    fn next_keys(from: &ReleaseKeys, to: &ReleaseKeys) -> Change {
-        Change::ReleaseKeys { from_sha256: release_keys_sha256(from).unwrap(), to_pem: to.to_pem().unwrap() }
-    }
-
-    /// Two roots, two sets of release keys and a key of the log later, in any order of the list.
-    #[test]
-    fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
-        let (r0, r1, r2, k0, k1, k2) = (p384(), p384(), p384(), p384(), p384(), p384());
-        let roots = [&r0, &r1, &r2].map(root_of);
-        let releases = [keys(&[&k0], 1), keys(&[&k1], 1), keys(&[&k1, &k2], 2)];
-        let ((_, a), (_, b)) = (log(), log());
-        let log_key = Change::LogKey { from: a.to_text(), to: b.to_text() };
-        let mut all = vec![
-            root((&roots[0], &r0), &roots[1], false, 1).unwrap(),
-            root((&roots[1], &r1), &roots[2], true, 2).unwrap(),
-            signed(next_keys(&releases[0], &releases[1]), &[&k0]),
-            signed(next_keys(&releases[1], &releases[2]), &[&k1]),
-            signed(log_key, &[&k1, &k2]),
-        ];
-        for _ in 0..all.len() {
-            all.rotate_left(1);
-            let image = Anchors::of_image(roots[0].clone(), releases[0].clone(), a.clone());
-            let (today, applied) = image.walk(&all);
-            assert_eq!(applied.len(), all.len());
-            assert_eq!(today.roots(), [roots[0].clone(), roots[2].clone()], "the one in the middle was ended");
-            assert_eq!((today.release_keys().threshold(), today.log()), (2, &b));
-            // An image of the middle of the way passes over what was before it.
-            let image = Anchors::of_image(roots[2].clone(), releases[1].clone(), a.clone());
-            let (today, applied) = image.walk(&all);
-            assert_eq!((applied.len(), today.roots().len(), today.log()), (2, 1, &b));
-        }
-    }
-
-    #[test]
-    fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
-        let (r0, r1, k0, k1, mallory) = (p384(), p384(), p384(), p384(), p384());
-        let (root0, root1, evil) = (root_of(&r0), root_of(&r1), root_of(&mallory));
-        let (old, new) = (keys(&[&k0, &k1], 2), keys(&[&mallory], 1));
-        let ((log_key, a), (_, b)) = (log(), log());
-        let change = |root: &Certificate| Change::Root {
-            from_sha256: fingerprint(&root0).unwrap(),
-            to_pem: to_pem(root).unwrap(),
-            ends_previous: true,
-        };
-        let note = a.sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key).unwrap();
-        let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
-        let mut changed = root((&root0, &r0), &root1, true, 1).unwrap();
-        changed.transition = changed.transition.replace("true", "false");
-        let mut twice = signed(to_b(), &[&k0]);
-        let again = twice.signatures[0].clone();
-        twice.signatures.push(again);
-        for bad in [
-            signed(change(&evil), &[&mallory]),
-            signed(change(&evil), &[&k0, &k1]),
-            changed,
-            signed(next_keys(&old, &new), &[&k0]),
-            signed(next_keys(&old, &new), &[&mallory]),
-            signed(next_keys(&new, &new), &[&k0, &k1]),
-            signed(to_b(), &[&r0]),
-            twice,
-            signed(Change::LogReset { log: a.to_text(), checkpoint: note.clone() }, &[&k1]),
-            SignedTransition { transition: "{}".into(), signatures: vec![] },
-        ] {
-            let image = Anchors::of_image(root0.clone(), old.clone(), a.clone());
-            let (today, applied) = image.walk(std::slice::from_ref(&bad));
-            assert!(applied.is_empty(), "{bad:?}");
-            assert_eq!((today.roots(), today.log(), today.reset().is_none()), (&[root0.clone()][..], &a, true));
-        }
-        assert!(root((&root0, &mallory), &evil, true, 1).is_err());
-        // A reset that is signed names a checkpoint of the log itself.
-        let reset = |log: &LogKey| Transition {
-            kind: KIND.into(),
-            issued_s: 7,
-            change: Change::LogReset { log: log.to_text(), checkpoint: note.clone() },
-        };
-        assert!(sign(&reset(&b), &[&k0]).is_err());
-        let mut good = sign(&reset(&a), &[&k0]).unwrap();
-        sign_too(&mut good, &k1).unwrap();
-        let (today, _) = Anchors::of_image(root0, old, a).walk(&[good]);
-        assert_eq!(today.reset().unwrap().checkpoint.checkpoint().size, 3);
-    }
-
-    fn moved(from: &str, to: &str) -> Change {
-        let (https_url, mqtt_address) = (format!("https://{to}:8443"), format!("{to}:8883"));
-        Change::Server(ServerMove { from: format!("https://{from}:8443"), https_url, mqtt_address, proxy: None })
-    }
-
-    #[test]
-    fn an_address_counts_that_the_release_keys_of_the_way_have_signed() {
-        let (r0, k0, k1, mallory) = (p384(), p384(), p384(), p384());
-        let (old, new) = (keys(&[&k0], 1), keys(&[&k1], 1));
-        let all = [
-            signed(next_keys(&old, &new), &[&k0]),
-            signed(moved("a", "b"), &[&k0]),
-            signed(moved("b", "c"), &[&k1]),
-            signed(moved("a", "evil"), &[&mallory]),
-            signed(moved("a", "evil"), &[&r0]),
-        ];
-        let (today, applied) = Anchors::of_image(root_of(&r0), old, log().1).walk(&all);
-        assert_eq!(applied, [all[1].clone(), all[0].clone(), all[2].clone()]);
-        assert_eq!(today.moves().iter().map(|(_, m)| m.mqtt_address.as_str()).collect::<Vec<_>>(), ["b:8883", "c:8883"]);
-    }
-
-    #[test]
-    fn an_address_is_a_host_and_a_port_and_nothing_else() {
-        let Change::Server(good) = moved("a", "b") else { unreachable!() };
-        let sign = |m: ServerMove| {
-            super::sign(&Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) }, &[&p384() as &dyn Signer])
-        };
-        sign(ServerMove { proxy: Some("http://p:1".into()), ..good.clone() }).unwrap();
-        for bad in ["", "http://b", "https://", "https://b/x", "https://u@b", "https://b\n", "https://b?x"] {
-            assert!(sign(ServerMove { https_url: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
-            assert!(sign(ServerMove { from: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
-        }
-        for bad in ["", "b", ":1", "b:x", "b:99999", "b c:1"] {
-            assert!(sign(ServerMove { mqtt_address: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
-        }
-        assert!(sign(ServerMove { proxy: Some("socks://p:1".into()), ..good.clone() }).is_err());
-        assert!(sign(ServerMove { https_url: format!("https://{}", "b".repeat(400)), ..good }).is_err());
-    }
-
-    #[test]
-    fn a_circle_of_anchors_ends() {
-        let (k0, k1) = (p384(), p384());
-        let (one, other) = (keys(&[&k0], 1), keys(&[&k1], 1));
-        let circle = [signed(next_keys(&one, &other), &[&k0]), signed(next_keys(&other, &one), &[&k1])];
-        let (today, applied) = Anchors::of_image(root_of(&k0), one.clone(), log().1).walk(&circle);
-        assert_eq!((applied.len(), today.release_keys().to_pem().unwrap()), (2, one.to_pem().unwrap()));
-    }
-}
+mod tests;

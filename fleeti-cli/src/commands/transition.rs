@@ -10,6 +10,7 @@ use fleeti_core::wire::device::SignedTransition;
 use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;
+use fleeti_pki::openpgp;
 use fleeti_pki::signer::Signer;
 use fleeti_pki::transition::{self, Change, KIND, ServerMove, Transition};
 use fleeti_pki::transparency::note::LogKey;
@@ -90,6 +91,21 @@ pub enum Command {
         /// The HTTP proxy through which devices reach both, as in `http://proxy.example:3128`.
         #[arg(long)]
         proxy: Option<String>,
+        /// The `release.pem` that devices have.
+        #[arg(long)]
+        release_keys: PathBuf,
+        #[command(flatten)]
+        signed: Signed,
+    },
+    /// Have release keys introduce other OpenPGP keys, where those that images know can sign no more. Devices then take
+    /// `SHA256SUMS.gpg` by the next ones, until they run an image that brings its own.
+    OpenpgpKeys {
+        /// `openpgp.gpg` as images have it. Repeat it where they have several; a part of one counts as well.
+        #[arg(long, required = true)]
+        from: Vec<PathBuf>,
+        /// `openpgp.gpg` as it is from now on: what `pki openpgp-key` wrote.
+        #[arg(long)]
+        to: PathBuf,
         /// The `release.pem` that devices have.
         #[arg(long)]
         release_keys: PathBuf,
@@ -191,6 +207,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let moved = ServerMove { from: bare(from), https_url: bare(to), mqtt_address: mqtt, proxy: proxy.map(bare) };
             signed.sign(Change::Server(moved), &public_keys(&release_keys)?, output)
         }
+        Command::OpenpgpKeys { from, to, release_keys, signed } => {
+            let change = openpgp_keys(&from, &to)?;
+            signed.sign(change, &public_keys(&release_keys)?, output)
+        }
         Command::Sign { transition: path, key, passphrase } => {
             let mut signed: SignedTransition = serde_json::from_slice(&read(&path)?).map_err(Failure::plain)?;
             let key = release_key(&key, &passphrase)?;
@@ -213,6 +233,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
+fn openpgp_keys(from: &[PathBuf], to: &Path) -> Result<Change, Failure> {
+    let rings = from.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let from_sha256 = openpgp::choices(&rings).map_err(Failure::plain)?;
+    let next = read(to)?;
+    if openpgp::keys(&next).map_err(Failure::plain)?.is_empty() {
+        return Err(Failure::plain(format!("{} has no OpenPGP key", to.display())));
+    }
+    Ok(Change::OpenpgpKeys { from_sha256, to_base64: fleeti_pki::base64_text(&next) })
+}
+
 fn describe(all: &[SignedTransition]) -> Lines {
     let line = |signed: &SignedTransition| {
         let what = match transition::read(&signed.transition).map(|t| t.change) {
@@ -223,6 +253,7 @@ fn describe(all: &[SignedTransition]) -> Lines {
             Ok(Change::LogKey { to, .. }) => format!("key of the audit log {to}"),
             Ok(Change::LogReset { log, .. }) => format!("reset of the audit log {log}"),
             Ok(Change::Server(moved)) => format!("the server {} moves to {}", moved.from, moved.https_url),
+            Ok(Change::OpenpgpKeys { to_base64, .. }) => format!("OpenPGP keys, {} characters", to_base64.len()),
             Err(e) => e.to_string(),
         };
         format!("{what}, {} signatures", signed.signatures.len())
