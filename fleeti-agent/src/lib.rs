@@ -4,7 +4,7 @@
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`] (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
+//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -30,6 +30,8 @@ pub mod http;
 pub mod identity;
 pub mod image;
 pub mod kept;
+pub mod luks;
+pub mod next_key;
 pub mod outbox;
 pub mod privileged;
 pub mod program;

@@ -150,6 +150,16 @@ fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
     Ok(())
 }
 
+/// The staged kernel image, which is the manifest's; `None` where it is an entry already.
+pub fn staged_kernel_image(paths: &Paths, verified: &Verified) -> Result<Option<Vec<u8>>> {
+    let path = staged_path(paths, verified);
+    if !path.exists() {
+        return Ok(None);
+    }
+    check_staged(paths, verified)?;
+    Ok(Some(fs::read(&path)?))
+}
+
 fn digest(path: &Path) -> Result<String> {
     let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0u8; 1 << 16]);
     loop {
