@@ -133,7 +133,9 @@ pub(crate) mod fake {
         let mut tokens: serde_json::Map<_, _> = keys
             .iter()
             .enumerate()
-            .map(|(at, pem)| (at.to_string(), serde_json::json!({"type": TPM2, "keyslots": [(at + 7).to_string()], "tpm2_pubkey": STANDARD.encode(pem)})))
+            .map(|(at, pem)| {
+                (at.to_string(), serde_json::json!({"type": TPM2, "keyslots": [(at + 7).to_string()], "tpm2_pubkey": STANDARD.encode(pem)}))
+            })
             .collect();
         tokens.insert("30".into(), serde_json::json!({"type": "systemd-recovery", "keyslots": ["1"]}));
         let json = serde_json::json!({"tokens": tokens, "segments": {"0": {"offset": "65536"}}});

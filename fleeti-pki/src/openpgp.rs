@@ -51,7 +51,8 @@ pub fn choices(keyrings: &[Vec<u8>]) -> Result<Vec<String>, Error> {
     if all.is_empty() || all.len() > 5 {
         return Err(Error::Refused("a transition replaces the keyrings of one to five OpenPGP keys"));
     }
-    let choice = |bits: u32| all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).flat_map(|(_, key)| key.clone()).collect::<Vec<_>>();
+    let choice =
+        |bits: u32| all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).flat_map(|(_, key)| key.clone()).collect::<Vec<_>>();
     Ok((1..1 << all.len()).map(|bits| sha256_hex(&choice(bits))).collect())
 }
 

@@ -102,7 +102,8 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
 }
 
 /// Mounts the first file over each of the others up to `--`, then becomes the program behind it.
-const WITH_KEYRING: &str = r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
+const WITH_KEYRING: &str =
+    r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
 
 /// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over those, in mounts of its
 /// own: the root is verified, and nobody else is to see them. What is mounted meanwhile comes in (the ESP is, when it is

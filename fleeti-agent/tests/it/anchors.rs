@@ -8,8 +8,8 @@ use fleeti_agent::{anchors, kept, release_log};
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{LogGrowth, Notice};
 use fleeti_pki::audit::Act;
-use fleeti_pki::certificate::{Period, Role, fingerprint, self_signed, to_pem};
 use fleeti_pki::base64_text;
+use fleeti_pki::certificate::{Period, Role, fingerprint, self_signed, to_pem};
 use fleeti_pki::openpgp::{self, OpenPgpKey};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transition::{self, Change, KIND, Transition};
@@ -187,10 +187,8 @@ async fn an_image_with_a_newer_keyring_is_not_led_back_by_an_older_transition() 
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let of_image = fs::read(&bench.paths.keyrings[0]).unwrap();
     let middle = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
-    let change = Change::OpenpgpKeys {
-        from_sha256: openpgp::choices(&[of_image]).unwrap(),
-        to_base64: base64_text(&middle.keyring().unwrap()),
-    };
+    let change =
+        Change::OpenpgpKeys { from_sha256: openpgp::choices(&[of_image]).unwrap(), to_base64: base64_text(&middle.keyring().unwrap()) };
     let signed = transition::sign(&Transition { kind: KIND.into(), issued_s: now_s(), change }, &[&bench.release]).unwrap();
     assert!(anchors::take(&bench.paths, &bench.paths.helper_state, &[signed]).unwrap());
     let newest = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();

@@ -60,11 +60,8 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
     let (root0, root1, evil) = (root_of(&r0), root_of(&r1), root_of(&mallory));
     let (old, new) = (keys(&[&k0, &k1], 2), keys(&[&mallory], 1));
     let ((log_key, a), (_, b)) = (log(), log());
-    let change = |root: &Certificate| Change::Root {
-        from_sha256: fingerprint(&root0).unwrap(),
-        to_pem: to_pem(root).unwrap(),
-        ends_previous: true,
-    };
+    let change =
+        |root: &Certificate| Change::Root { from_sha256: fingerprint(&root0).unwrap(), to_pem: to_pem(root).unwrap(), ends_previous: true };
     let note = a.sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key).unwrap();
     let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
     let mut changed = root((&root0, &r0), &root1, true, 1).unwrap();
@@ -127,9 +124,8 @@ fn an_address_counts_that_the_release_keys_of_the_way_have_signed() {
 #[test]
 fn an_address_is_a_host_and_a_port_and_nothing_else() {
     let Change::Server(good) = moved("a", "b") else { unreachable!() };
-    let sign = |m: ServerMove| {
-        super::sign(&Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) }, &[&p384() as &dyn Signer])
-    };
+    let sign =
+        |m: ServerMove| super::sign(&Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) }, &[&p384() as &dyn Signer]);
     sign(ServerMove { proxy: Some("http://p:1".into()), ..good.clone() }).unwrap();
     for bad in ["", "http://b", "https://", "https://b/x", "https://u@b", "https://b\n", "https://b?x"] {
         assert!(sign(ServerMove { https_url: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
@@ -167,11 +163,8 @@ fn of_the_keyrings_that_follow_an_images_the_newest_counts_whatever_the_order() 
     let (k0, k1) = (p384(), p384());
     let keys = keys(&[&k0, &k1], 2);
     let at = |issued_s, change| sign(&Transition { kind: KIND.into(), issued_s, change }, &[&k0, &k1]).unwrap();
-    let mut all = vec![
-        at(5, ring(&[b"lost"], b"first")),
-        at(9, ring(&[b"first"], b"third")),
-        at(7, ring(&[b"lost", b"lost+spare"], b"second")),
-    ];
+    let mut all =
+        vec![at(5, ring(&[b"lost"], b"first")), at(9, ring(&[b"first"], b"third")), at(7, ring(&[b"lost", b"lost+spare"], b"second"))];
     for _ in 0..all.len() {
         all.rotate_left(1);
         assert_eq!(keyring_of_image(b"lost", &keys, &all).unwrap(), b"third");
