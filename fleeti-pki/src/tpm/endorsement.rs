@@ -285,18 +285,18 @@ fn is_for(certificate: &Certificate<'_>, key: &EndorsementKey) -> Result<(), Not
     if path::is_key(&certificate.key, &wanted, matches!(key.public().key, Key::Rsa { .. })) { Ok(()) } else { Err(NotEndorsed::OtherKey) }
 }
 
-/// Whether it says that it is for an endorsement key. A secret that only the TPM gives away proves the rest.
+/// That nothing in it says that it is for something else. A secret that only the TPM gives away proves the key, and a device
+/// cannot change its certificate: what is absent restricts nothing (RFC 5280, 4.2.1.3 and 4.2.1.12), and what cannot be read
+/// says nothing.
 fn is_endorsement(certificate: &Certificate<'_>) -> Result<(), NotEndorsed> {
-    let purposes = certificate.purposes().map_err(unreadable)?.unwrap_or_default();
-    let says_any = purposes.contains(&ANY_PURPOSE) && attribute(certificate, MANUFACTURER).is_some();
-    if !purposes.contains(&EK_CERTIFICATE) && !says_any {
-        return Err(NotEndorsed::NotOne("its extended key usage does not say so"));
+    let purposes = certificate.purposes().map_err(unreadable)?;
+    if purposes.is_some_and(|all| !all.contains(&EK_CERTIFICATE) && !all.contains(&ANY_PURPOSE)) {
+        return Err(NotEndorsed::NotOne("its extended key usage is another"));
     }
-    if certificate.authority().map_err(unreadable)?.0 {
+    if certificate.authority().is_ok_and(|(is_authority, _)| is_authority) {
         return Err(NotEndorsed::NotOne("it is an authority's"));
     }
-    let usage = certificate.key_usage().map_err(unreadable)?;
-    if usage.is_some_and(|usage| usage & DECRYPTS == 0) {
+    if certificate.key_usage().ok().flatten().is_some_and(|usage| usage & DECRYPTS == 0) {
         return Err(NotEndorsed::NotOne("its key usage is another"));
     }
     Ok(())

@@ -8,6 +8,7 @@ mod chains;
 mod crafted;
 mod defects;
 mod field;
+mod field_forms;
 mod field_logs;
 mod issued;
 mod logs;

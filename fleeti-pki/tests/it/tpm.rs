@@ -239,6 +239,8 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     let purpose = "extendedKeyUsage=2.23.133.8.1";
     let good = format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
     assert_eq!(issued(&good).unwrap(), "model", "what cannot be read of it is left out");
+    // Without an extended key usage it may be for any purpose (RFC 5280, 4.2.1.12).
+    assert_eq!(issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(), "model");
     let late = makers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
     assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
     let not_one = |extensions: &str, what: &str| {
@@ -246,7 +248,6 @@ fn a_certificate_with_one_defect_endorses_nothing() {
         assert!(matches!(refused, NotEndorsed::NotOne(_) | NotEndorsed::Unreadable(_)), "{what}: {refused}");
     };
     not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=clientAuth", "another purpose");
-    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement", "no purpose");
     not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=DER:3000", "an empty list of purposes");
     not_one(&format!("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyAgreement\n{purpose}"), "an authority");
     not_one(&format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n{purpose}"), "another usage");

@@ -64,7 +64,8 @@ impl List {
 
     /// Whether it is about certificates like this one.
     fn is_about(&self, certificate: &Certificate<'_>) -> Read<bool> {
-        let (is_authority, _) = certificate.authority()?;
+        // What cannot be read says nothing; an authority between has to be one that can (6.1.4 k).
+        let (is_authority, _) = certificate.authority().unwrap_or_default();
         let is_of_kind = if is_authority { !self.only_others } else { !self.only_authorities };
         Ok(is_of_kind && names::are_same(&self.issuer, certificate.issuer))
     }

@@ -15,7 +15,7 @@ pub(super) use lists::{List, Lists};
 use names::{Subtrees, dotted, shown};
 use policies::Policies;
 pub(super) use read::{Certificate, PublicKey};
-use read::{Elements, Read, SEQUENCE, public_key};
+use read::{Elements, INTEGER, Read, SEQUENCE, public_key};
 
 /// Signatures that are looked at for one path.
 const SIGNATURES_MAX: usize = 64;
@@ -26,8 +26,9 @@ const KEY_CERT_SIGN: u8 = 0x04;
 /// Extensions that are looked at, or say nothing of which certificates a path may have: 2.5.29.N. Of keys and their names (14,
 /// 35, 18, 9, 16), where to find lists (31, 46), and what is checked.
 const KNOWN: [u8; 16] = [9, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 35, 36, 37, 46, 54];
-/// authorityInfoAccess and subjectInfoAccess: where something is found.
-const ACCESS: [&[u8]; 2] = [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11]];
+/// authorityInfoAccess and subjectInfoAccess, where something is found, and qcStatements (RFC 3739, 3.2.6), which the TCG's
+/// first profile had for what a TPM conforms to.
+const HARMLESS: [&[u8]; 3] = [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11], &[0x2b, 6, 1, 5, 5, 7, 1, 3]];
 
 /// Why there is no path; of several ways that led nowhere, the one that came furthest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,8 +110,8 @@ impl<'a> Search<'_, 'a> {
             if !is_last {
                 authorities_left = below(certificate, authorities_left).map_err(of)?;
                 constraints.push(Subtrees::of(certificate).map_err(of)?);
+                issuer = (&certificate.key, certificate.key_usage().map_err(of)?);
             }
-            issuer = (&certificate.key, certificate.key_usage().map_err(of)?);
         }
         Ok(())
     }
@@ -156,30 +157,47 @@ fn signed(certificate: &Certificate<'_>, issuer: &Certificate<'_>, signatures: &
     signed::verify(&certificate.signed, &issuer.key).map_err(|e| Refused::Other(format!("{}: {e}", whose(certificate))))
 }
 
-/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its point, compressed or not,
-/// and its curve by name or by its parameters; of RSA its numbers, for any algorithm of RSA.
+/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its point in any form, for any
+/// algorithm of elliptic curves (RFC 5480, 2.1), and its curve by name or by its parameters; of RSA its numbers, for any algorithm
+/// of RSA.
 pub(super) fn is_key(key: &PublicKey<'_>, wanted_der: &[u8], is_rsa: bool) -> bool {
     const RSA: [&[u8]; 3] = [&[1], &[7], &[10]];
-    const EC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    // id-ecPublicKey, id-ecDH and id-ecMQV.
+    const EC_KEYS: [&[u8]; 3] =
+        [&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], &[0x2b, 0x81, 0x04, 0x01, 0x0c], &[0x2b, 0x81, 0x04, 0x01, 0x0d]];
     let wanted = Elements::only(wanted_der, SEQUENCE, "").and_then(|e| public_key(e.content));
     let (Ok(wanted), Some(Ok(id))) = (wanted, Elements::new(key.algorithm).next()) else { return false };
     if is_rsa {
         let is_of_rsa = id.content.strip_prefix(signed::PKCS_1).is_some_and(|last| RSA.contains(&last));
-        return is_of_rsa && key.bits == wanted.bits;
+        return is_of_rsa && (key.bits == wanted.bits || rsa_numbers(key.bits).is_some_and(|own| Some(own) == rsa_numbers(wanted.bits)));
     }
     let parameters = |of: &PublicKey<'_>| Elements::new(of.algorithm).nth(1).and_then(Result::ok).map(|e| (e.tag, e.whole.to_vec()));
     let is_curve = match parameters(key) {
         Some((SEQUENCE, _)) => true,
         other => other == parameters(&wanted),
     };
-    id.content == EC_KEY && is_curve && (key.bits == wanted.bits || Some(key.bits) == compressed(wanted.bits).as_deref())
+    EC_KEYS.contains(&id.content)
+        && is_curve
+        && (key.bits == wanted.bits || other_forms(wanted.bits).iter().flatten().any(|p| p == key.bits))
 }
 
-/// The other form of an uncompressed point (SEC 1, 2.3.3).
-fn compressed(point: &[u8]) -> Option<Vec<u8>> {
-    let (form, coordinates) = point.split_first().filter(|(form, _)| **form == 4)?;
+/// Modulus and exponent (RFC 8017, A.1.1), of which some issuers leave the zero in front, as if they could be negative.
+fn rsa_numbers(bits: &[u8]) -> Option<[&[u8]; 2]> {
+    let mut fields = Elements::new(Elements::only(bits, SEQUENCE, "").ok()?.content);
+    let mut next = || {
+        let content = fields.expect(INTEGER, "").ok()?.content;
+        Some(&content[content.iter().position(|byte| *byte != 0)?..])
+    };
+    let numbers = [next()?, next()?];
+    fields.end("").ok().map(|()| numbers)
+}
+
+/// The compressed and the hybrid form of an uncompressed point (SEC 1, 2.3.3; X9.62).
+fn other_forms(point: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let (_, coordinates) = point.split_first().filter(|(form, _)| **form == 4)?;
     let (x, y) = coordinates.split_at(coordinates.len() / 2);
-    Some([&[form / 2 + (y.last()? & 1)][..], x].concat())
+    let odd = y.last()? & 1;
+    Some([[&[2 + odd][..], x].concat(), [&[6 + odd][..], coordinates].concat()])
 }
 
 /// Subjects of those that issued a certificate, one above the other, as far as they are among `all`.
@@ -212,6 +230,6 @@ fn whose(certificate: &Certificate<'_>) -> String {
 fn is_known(id: &[u8]) -> bool {
     match id {
         [0x55, 0x1d, number] => KNOWN.contains(number),
-        _ => ACCESS.contains(&id),
+        _ => HARMLESS.contains(&id),
     }
 }

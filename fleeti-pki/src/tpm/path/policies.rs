@@ -33,7 +33,9 @@ impl<'a> Policies<'a> {
     pub(super) fn follow(&mut self, certificate: &Certificate<'a>, is_last: bool) -> Read<()> {
         const NONE: &str = "an authority above it asks for a certificate policy, and none is valid";
         let is_self_issued = certificate.is_self_issued();
-        self.valid = match named(certificate)? {
+        // What a TPM's own certificate says of policies, and nobody can read, is nothing.
+        let of_last = |e| if is_last { Ok(None) } else { Err(e) };
+        self.valid = match named(certificate).or_else(of_last)? {
             Some(named) => self.below(&named, self.any > 0 || (!is_last && is_self_issued)),
             None => Valid::new(),
         };
@@ -46,11 +48,11 @@ impl<'a> Policies<'a> {
         if is_last || !is_self_issued {
             self.explicit = self.explicit.saturating_sub(1);
         }
-        let (explicit, mapping) = constraints(certificate)?;
         if is_last {
-            let is_asked = self.explicit == 0 || explicit == Some(0);
+            let is_asked = self.explicit == 0 || constraints(certificate).is_ok_and(|(explicit, _)| explicit == Some(0));
             return if is_asked && self.valid.is_empty() { Err(NONE) } else { Ok(()) };
         }
+        let (explicit, mapping) = constraints(certificate)?;
         if !is_self_issued {
             self.mapping = self.mapping.saturating_sub(1);
             self.any = self.any.saturating_sub(1);

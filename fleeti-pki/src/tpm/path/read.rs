@@ -2,14 +2,15 @@
 //! and its names say, also where DER asks for another order. Rules of RFC 5280 for issuers that no check
 //! needs are not checked here: a device cannot change the certificate that it was made with.
 
-use der::{Decode, Header, Reader, SliceReader};
-use x509_cert::time::Time;
+use der::{DateTime, Decode, Header, Reader, SliceReader};
 
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(in crate::tpm) const INTEGER: u8 = 0x02;
 pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(in crate::tpm) const OID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 pub(in crate::tpm) const SEQUENCE: u8 = 0x30;
 pub(in crate::tpm) const SET: u8 = 0x31;
 /// Most extensions of a certificate.
@@ -232,7 +233,49 @@ impl<'a> Certificate<'a> {
 
 fn time(fields: &mut Elements<'_>) -> Read<u64> {
     let element = fields.next().and_then(Result::ok).ok_or("its validity")?;
-    Ok(Time::from_der(element.whole).map_err(|_| "its validity has a time that cannot be read")?.to_unix_duration().as_secs())
+    moment(element).ok_or("its validity has a time that cannot be read")
+}
+
+/// A UTCTime or GeneralizedTime (X.680, 46 and 47), also in the forms that DER and RFC 5280 do not have: without seconds, with
+/// fractions of one, or in another time zone. What was before 1970 is then.
+fn moment(element: Element<'_>) -> Option<u64> {
+    let text = std::str::from_utf8(element.content).ok()?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    let two = |at: usize| number.get(at..at + 2)?.parse::<u16>().ok();
+    let (year, at) = match element.tag {
+        UTC_TIME => (two(0).map(|y| if y < 50 { 2000 + y } else { 1900 + y })?, 2),
+        GENERALIZED_TIME => (two(0)? * 100 + two(2)?, 4),
+        _ => return None,
+    };
+    let is_length = digits == at + 8 || digits == at + 10;
+    let [month, day, hour, minute] = [two(at)?, two(at + 2)?, two(at + 4)?, two(at + 6)?];
+    let second = if digits == at + 10 { two(at + 8)? } else { 0 };
+    let zone = match rest.strip_prefix(['.', ',']) {
+        Some(fraction) if element.tag == GENERALIZED_TIME => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+        Some(_) => return None,
+        None => rest,
+    };
+    let east_s = zone_s(zone).filter(|_| is_length)?;
+    let is_early = year < 1970;
+    let byte = |n: u16| u8::try_from(n).ok();
+    let year = year.max(1970);
+    let whole = DateTime::new(year, byte(month)?, byte(day)?, byte(hour)?, byte(minute)?, byte(second.min(59))?).ok()?;
+    let local = i64::try_from(whole.unix_duration().as_secs()).ok()?;
+    if is_early { Some(0) } else { Some(u64::try_from(local - east_s).unwrap_or(0)) }
+}
+
+/// Seconds east of Greenwich.
+fn zone_s(zone: &str) -> Option<i64> {
+    let (sign, rest) = match zone.as_bytes().first()? {
+        b'Z' if zone.len() == 1 => return Some(0),
+        b'+' => (1, &zone[1..]),
+        b'-' => (-1, &zone[1..]),
+        _ => return None,
+    };
+    let is_digits = rest.len() == 4 && rest.bytes().all(|b| b.is_ascii_digit());
+    let number: i64 = rest.parse().ok().filter(|_| is_digits)?;
+    Some(sign * (number / 100 * 3600 + number % 100 * 60))
 }
 
 pub(super) fn public_key(content: &[u8]) -> Read<PublicKey<'_>> {
