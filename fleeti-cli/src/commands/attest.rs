@@ -6,7 +6,7 @@ use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::attestation::policy::{Firmware, Policy};
-use fleeti_core::attestation::{Claim, Level, NoLevel, Tier};
+use fleeti_core::attestation::{Aspect, Claim, Level, NoLevel, Tier};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::{AskedFleet, Attestation};
@@ -69,6 +69,10 @@ pub enum Command {
         /// as `REGISTER0:REGISTER2`, as often as there are kinds of it.
         #[arg(long)]
         firmware: Vec<String>,
+        /// SHA-256 (Authenticode) of a program that firmware in the list may start of its own before it looks for what to boot, as
+        /// `fleeti attest show` names it; as often as there are programs. `none` names none any more.
+        #[arg(long = "firmware-program", value_name = "SHA256")]
+        firmware_programs: Vec<String>,
         /// Whether only releases are rolled out to it that are proved to boot (`fleeti release prove`).
         #[arg(long)]
         proved_releases: Option<bool>,
@@ -98,8 +102,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let asked = block_on(async { server.client()?.challenge_fleet(&fleet).await.map_err(refused) })?;
             output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));
         }
-        Command::Policy { fleet, update, success, secrets, firmware, proved_releases, server } => {
-            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)?, proved_releases };
+        Command::Policy { fleet, update, success, secrets, firmware, firmware_programs: programs, proved_releases, server } => {
+            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)?, programs, proved_releases };
             let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
             output.data(&policy, |p| policy_words(&fleet, p));
         }
@@ -113,10 +117,20 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::AcceptFirmware { device, server } => {
             let found = block_on(async { server.client()?.accept_firmware(&device).await.map_err(refused) })?;
-            output.data(&found, |a| format!("the firmware of {device} is accepted; {}", title(a.level)));
+            output.data(&found, |a| accepted_words(&device, a));
         }
     }
     Ok(())
+}
+
+/// What was accepted: registers 0 and 2, and what the firmware claim says of programs, with their paths and digests.
+fn accepted_words(device: &DeviceId, a: &Attestation) -> Lines {
+    let registers = a.registers.iter().filter(|r| [0, 2].contains(&r.register));
+    let registers = registers.map(|r| format!("  register {}  {}", r.register, r.value)).collect::<Vec<_>>();
+    let claims = a.result.iter().flat_map(|r| &r.claims).filter(|c| c.aspect == Aspect::Firmware);
+    Lines::from(format!("the firmware of {device} is accepted; {}", title(a.level)))
+        .and(registers)
+        .and(claims.flat_map(claim).collect::<Vec<_>>())
 }
 
 /// A level, or nobody: `none`.
@@ -136,6 +150,7 @@ struct Changes {
     success: Option<Asked>,
     secrets: Option<Asked>,
     firmware: Option<Firmware>,
+    programs: Vec<String>,
     proved_releases: Option<bool>,
 }
 
@@ -147,7 +162,7 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
         let wrong = || Failure::new(format!("--firmware {word:?} is neither pinned nor REGISTER0:REGISTER2"), Some("see --help"));
         word.split_once(':').map(|(first, second)| [first.to_owned(), second.to_owned()]).ok_or_else(wrong)
     };
-    Ok(Some(Firmware::Known { registers: words.into_iter().map(pair).collect::<Result<_, _>>()? }))
+    Ok(Some(Firmware::Known { registers: words.into_iter().map(pair).collect::<Result<_, _>>()?, programs: Vec::new() }))
 }
 
 async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<Policy, Failure> {
@@ -158,7 +173,21 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     {
         *part = change.map_or(*part, |Asked(level)| level);
     }
+    // Programs stay named until others are.
+    let named_before = match &policy.firmware {
+        Firmware::Known { programs, .. } => programs.clone(),
+        Firmware::Pinned => Vec::new(),
+    };
     policy.firmware = changes.firmware.unwrap_or(policy.firmware);
+    match &mut policy.firmware {
+        Firmware::Known { programs, .. } if changes.programs.is_empty() => *programs = named_before,
+        Firmware::Known { programs, .. } => *programs = changes.programs.into_iter().filter(|word| word != "none").collect(),
+        Firmware::Pinned if changes.programs.is_empty() => {}
+        Firmware::Pinned => {
+            let hint = "name firmware with --firmware REGISTER0:REGISTER2 as well, or accept it by `fleeti attest accept-firmware`";
+            return Err(Failure::new("the policy names no firmware whose programs these could be".to_owned(), Some(hint)));
+        }
+    }
     policy.proved_releases = changes.proved_releases.unwrap_or(policy.proved_releases);
     if policy == before {
         return Ok(before);
@@ -170,8 +199,11 @@ fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
     let from = |level: Option<Level>| level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)));
     let (firmware, known) = match &policy.firmware {
         Firmware::Pinned => ("of each device the one that an operator accepted", vec![]),
-        Firmware::Known { registers } if registers.is_empty() => ("none", vec![]),
-        Firmware::Known { registers } => ("", registers.iter().map(|r| format!("    {}:{}", r[0], r[1])).collect()),
+        Firmware::Known { registers, .. } if registers.is_empty() => ("none", vec![]),
+        Firmware::Known { registers, programs } => {
+            let registers = registers.iter().map(|r| format!("    {}:{}", r[0], r[1]));
+            ("", registers.chain(programs.iter().map(|p| format!("    program {p}"))).collect::<Vec<_>>())
+        }
     };
     let releases = if policy.proved_releases { "those that are proved to boot" } else { "any" };
     Lines::from(format!("fleet {fleet}"))

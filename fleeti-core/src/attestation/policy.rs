@@ -39,12 +39,16 @@ pub enum Firmware {
     Known {
         /// Registers 0 and 2 of each, SHA-256, hexadecimal.
         registers: Vec<[String; 2]>,
+        /// Programs that such firmware may start of its own before it looks for what to boot: SHA-256 of each (Authenticode),
+        /// hexadecimal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        programs: Vec<String>,
     },
 }
 
 impl Default for Firmware {
     fn default() -> Self {
-        Self::Known { registers: Vec::new() }
+        Self::Known { registers: Vec::new(), programs: Vec::new() }
     }
 }
 
@@ -53,8 +57,11 @@ impl Default for Firmware {
 #[non_exhaustive]
 pub enum Invalid {
     /// Too much firmware.
-    #[error("{0} kinds of firmware, {FIRMWARE_MAX} at the most")]
+    #[error("{0} kinds of firmware or programs of it, {FIRMWARE_MAX} at the most")]
     TooMany(usize),
+    /// The digest of a program that is none.
+    #[error("firmware: {0:?} is no digest of a program: 64 lower-case hexadecimal digits")]
+    Program(String),
     /// A register that is none.
     #[error("firmware: {0:?} is no register: 64 lower-case hexadecimal digits")]
     Register(String),
@@ -103,9 +110,13 @@ impl Policy {
     /// # Errors
     /// [`Invalid`].
     pub fn check(&self) -> Result<(), Invalid> {
-        let Firmware::Known { registers } = &self.firmware else { return Ok(()) };
-        if registers.len() > FIRMWARE_MAX {
-            return Err(Invalid::TooMany(registers.len()));
+        let Firmware::Known { registers, programs } = &self.firmware else { return Ok(()) };
+        let most = registers.len().max(programs.len());
+        if most > FIRMWARE_MAX {
+            return Err(Invalid::TooMany(most));
+        }
+        if let Some(bad) = programs.iter().find(|p| !crate::canonical::is_sha256_hex(p)) {
+            return Err(Invalid::Program(bad.clone()));
         }
         match registers.iter().flatten().find(|r| !crate::canonical::is_sha256_hex(r)) {
             Some(bad) => Err(Invalid::Register(bad.clone())),
@@ -126,7 +137,7 @@ mod tests {
             assert!(!empty.may_update(level) && !empty.may_succeed(level) && !empty.may_have_secrets(level), "{level:?}");
         }
         assert!(empty.asks_for_proof());
-        assert_eq!(empty.firmware, Firmware::Known { registers: vec![] });
+        assert_eq!(empty.firmware, Firmware::Known { registers: vec![], programs: vec![] });
     }
 
     #[test]
@@ -141,10 +152,14 @@ mod tests {
     fn a_policy_has_no_words_that_nobody_knows_and_registers_that_are_some() {
         assert!(serde_json::from_str::<Policy>(r#"{"updates":"token"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"firmware":{"mode":"any"}}"#).is_err());
-        let of = |registers: Vec<[String; 2]>| Policy { firmware: Firmware::Known { registers }, ..Policy::usual() };
+        let of = |registers: Vec<[String; 2]>| Policy { firmware: Firmware::Known { registers, programs: vec![] }, ..Policy::usual() };
         let good = "ab".repeat(32);
         of(vec![[good.clone(), good.clone()]]).check().unwrap();
         assert_eq!(of(vec![[good.clone(), "AB".repeat(32)]]).check(), Err(Invalid::Register("AB".repeat(32))));
-        assert_eq!(of(vec![[good.clone(), good]; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
+        assert_eq!(of(vec![[good.clone(), good.clone()]; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
+        let with = |programs: Vec<String>| Policy { firmware: Firmware::Known { registers: vec![], programs }, ..Policy::usual() };
+        with(vec![good.clone()]).check().unwrap();
+        assert_eq!(with(vec![good.clone(), "x".into()]).check(), Err(Invalid::Program("x".into())));
+        assert_eq!(with(vec![good; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
     }
 }

@@ -90,7 +90,7 @@ pub struct Appraisal {
 /// The code of the claim that Secure Boot was off.
 const SECURE_BOOT_OFF: &str = "secure-boot-off";
 /// Most programs of a firmware that a claim names.
-const PROGRAMS_SHOWN_MAX: usize = 4;
+const PROGRAMS_SHOWN_MAX: usize = 16;
 
 /// A claim before its texts are owned: aspect, tier, code, finding, source, what would raise it.
 fn claim(aspect: Aspect, tier: Tier, code: &str, finding: impl Into<String>, source: &str, raise: Option<&str>) -> Claim {
@@ -126,7 +126,11 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
         (Some(finding), _) if claim.code != SECURE_BOOT_OFF || matches!(finding, Finding::NotMeasured(n) if n.contains(&"SecureBoot")) => {
             odd(claim.aspect, finding)
         }
-        (_, Some(finding)) if claim.tier < Tier::Warning => odd(claim.aspect, finding),
+        (_, Some(first)) if claim.tier < Tier::Warning => {
+            // What firmware says of its own weakness is not hidden behind an event that is only unknown.
+            let worst = findings.iter().find(|f| matches!(f, Finding::Weakened(_))).unwrap_or(first);
+            odd(claim.aspect, worst)
+        }
         _ => claim,
     }
 }
@@ -139,10 +143,7 @@ fn odd(aspect: Aspect, finding: &Finding) -> Claim {
             claim(aspect, Tier::Contraindicated, finding.code(), format!("firmware's log contradicts itself: {finding}"), SOURCE, None)
         }
         true => claim(aspect, Tier::Contraindicated, finding.code(), finding.to_string(), SOURCE, None),
-        false => {
-            let raise = Some("firmware that measures as the TCG's PC Client profile says; a newer version may");
-            claim(aspect, Tier::Warning, finding.code(), finding.to_string(), SOURCE, raise)
-        }
+        false => claim(aspect, Tier::Warning, finding.code(), finding.to_string(), SOURCE, Some(finding.raise())),
     }
 }
 
@@ -212,15 +213,15 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
     const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
     let of = |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, SOURCE, raise);
     let found = FirmwareCode { programs: digests(&boot.firmware_programs), ..FirmwareCode::seen(evidence.registers()) };
-    if let Firmware::Known { registers } = &known.firmware {
+    if let Firmware::Known { registers, .. } = &known.firmware {
         let is_accepted = |code: &FirmwareCode| code.is_accepted && code.programs == found.programs;
         let hex = found.registers.map(hex::encode);
         return match registers.contains(&hex) {
-            true if !found.programs.is_empty() && !known.firmware_code.as_ref().is_some_and(is_accepted) => of(
+            true if !are_named(&found.programs, known) && !known.firmware_code.as_ref().is_some_and(is_accepted) => of(
                 Tier::Warning,
                 "firmware-programs",
                 "the firmware's code is one that the fleet's policy names, and it starts programs of its own that nobody accepted",
-                ACCEPT,
+                Some("their digests in the policy, or an operator's word that this firmware is the right one"),
             ),
             true => of(Tier::Affirming, "firmware-known", "the firmware's code is one that the fleet's policy names", None),
             false => of(
@@ -243,6 +244,14 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
         }
         Some(_) => of(Tier::None, "firmware-pinned", "the firmware's code is the one that was seen first", ACCEPT),
         None => of(Tier::None, "firmware-new", "the firmware's code is seen for the first time", ACCEPT),
+    }
+}
+
+/// Whether the fleet's policy names each of these programs of a firmware.
+fn are_named(programs: &[[u8; 32]], known: &Known) -> bool {
+    match &known.firmware {
+        Firmware::Known { programs: named, .. } => programs.iter().all(|program| named.contains(&hex::encode(program))),
+        Firmware::Pinned => programs.is_empty(),
     }
 }
 
@@ -355,7 +364,7 @@ fn executables<'k>(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &'k 
     }
     // Whoever may write a firmware's variables may have it start a program first: one that is new needs somebody's word.
     let is_new = |code: &FirmwareCode| code.programs != digests(&boot.firmware_programs);
-    if !boot.firmware_programs.is_empty() && known.firmware_code.as_ref().is_some_and(is_new) {
+    if !are_named(&digests(&boot.firmware_programs), known) && known.firmware_code.as_ref().is_some_and(is_new) {
         let programs = programs_in_words(&boot.firmware_programs);
         let finding =
             format!("{} was started, after programs of the firmware's own that were not seen before: {programs}", reference.release);

@@ -74,11 +74,12 @@ impl Finding {
         }
     }
 
-    /// Whether it contradicts what was measured, or what Secure Boot promises. Anything else only lets less be claimed.
+    /// Whether it contradicts what was measured. Anything else only lets less be claimed: firmware that says that it is in
+    /// audit mode, or that a debugger may be attached, says the truth.
     #[must_use]
     pub const fn is_contradiction(&self) -> bool {
         match self {
-            Self::Separator(_) | Self::Digest(..) | Self::Kind(..) | Self::Policy(_) | Self::Weakened(_) => true,
+            Self::Separator(_) | Self::Digest(..) | Self::Kind(..) | Self::Policy(_) => true,
             Self::NoSeparator(_)
             | Self::Separators(_)
             | Self::Failed(_)
@@ -88,7 +89,17 @@ impl Finding {
             | Self::Variable(..)
             | Self::NotMeasured(_)
             | Self::Authority(..)
+            | Self::Weakened(_)
             | Self::Unreadable(_) => false,
+        }
+    }
+
+    /// What would let more be claimed.
+    #[must_use]
+    pub const fn raise(&self) -> &'static str {
+        match self {
+            Self::Weakened(_) => "firmware settings under which it does not say so (user mode, DMA protection, no debugger)",
+            _ => "firmware that measures as the TCG's PC Client profile says; a newer version may",
         }
     }
 

@@ -453,7 +453,7 @@ fn firmware_is_one_that_the_policy_names_and_an_empty_list_names_none() {
     let registers = log.replay();
     let mine = [0, 2].map(|r| hex::encode(registers[&r]));
     let level = |registers: Vec<[String; 2]>| {
-        let known = Known { firmware: Firmware::Known { registers }, ..known(&log) };
+        let known = Known { firmware: Firmware::Known { registers, programs: vec![] }, ..known(&log) };
         contradictions(&tpm, &boot(), &PHASES, &known).0
     };
     assert_eq!(level(vec![]), Level::VerifiedBoot, "also where an operator accepted it");

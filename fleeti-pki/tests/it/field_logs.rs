@@ -181,9 +181,48 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
     }
     for name in ["SetupMode", "AuditMode"] {
         assert_eq!(meaning(&modes(&[(name, 1)], 5)), Err("log-weakened"), "{name}");
-        let (level, found) = claims(&modes(&[(name, 1)], 5), None);
-        let finding = &of(&found, Aspect::Configuration).finding;
-        assert!(level == Level::SelfReported && finding.starts_with("firmware says: ") && !finding.contains("contradict"), "{finding}");
+        is_weakened(&modes(&[(name, 1)], 5), name);
+        // Secure Boot that is off contradicts what was promised, whatever the mode is called.
+        let mut off = modes(&[(name, 1)], 5);
+        let policy = at(&off, 7);
+        off.events[policy[0]] = event_of(7, DRIVER_CONFIG, &variable(GLOBAL, "SecureBoot", &[0]));
+        let (level, found) = claims(&off, None);
+        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::SelfReported, "secure-boot-off"), "{name}");
+    }
+}
+
+/// The boot is observed and no more, with a reason in words, and nothing is a contradiction.
+fn is_weakened(pieces: &Pieces, what: &str) {
+    let (level, found) = claims(pieces, None);
+    let claim = of(&found, Aspect::Configuration);
+    assert_eq!((level, claim.tier, claim.code.as_str()), (Level::ObservedBoot, Tier::Warning, "log-weakened"), "{what}: {found:#?}");
+    assert!(claim.finding.starts_with("firmware says: ") && claim.raise.is_some(), "{what}: {}", claim.finding);
+    assert!(found.iter().all(|c| c.tier != Tier::Contraindicated), "{what}: {found:#?}");
+}
+
+#[test]
+fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
+    for text in [&b"UEFI Debug Mode"[..], b"DMA Protection Disabled"] {
+        let what = String::from_utf8_lossy(text);
+        for place in [0, 3, 5] {
+            let mut pieces = boot();
+            let before = at(&pieces, 7)[place];
+            pieces.events.insert(before, event_of(7, ACTION, text));
+            is_weakened(&pieces, &what);
+            // Also beside, and behind, what nobody knows.
+            pieces.events.insert(before, event_of(7, ACTION, b"x"));
+            is_weakened(&pieces, &what);
+        }
+        // By another digest it is no word of the firmware's.
+        let mut pieces = boot();
+        pieces.events.push(event(7, ACTION, &[7; 32], text));
+        let (level, found) = claims(&pieces, None);
+        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::SelfReported, "log-digest"), "{what}");
+        // In other words it is an event that nobody knows.
+        let mut pieces = boot();
+        pieces.events.push(event_of(7, ACTION, &[text, &[0]].concat()));
+        let (level, found) = claims(&pieces, None);
+        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::ObservedBoot, "log-kind"), "{what}");
     }
 }
 
@@ -219,15 +258,23 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
         assert_eq!(of(&found, Aspect::Firmware).code, "firmware-changed", "{what}");
         assert_eq!(of(&found, Aspect::Executables).code, "firmware-programs-changed", "{what}");
     }
-    // A policy that names the firmware's code names none of its programs: those are accepted.
+    // A policy that names the firmware's code and none of its programs leaves those to be accepted.
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let registers = vec![code.registers.map(hex::encode)];
-    let by_policy = |code: FirmwareCode| {
-        let known = Known { firmware: Firmware::Known { registers: registers.clone() }, firmware_code: Some(code), ..plain.clone() };
+    let by_policy = |code: &FirmwareCode, named: &[[u8; 32]]| {
+        let firmware = Firmware::Known { registers: registers.clone(), programs: named.iter().map(hex::encode).collect() };
+        let known = Known { firmware, firmware_code: Some(code.clone()), ..plain.clone() };
         appraise(&evidence, &known).level
     };
-    assert_eq!(by_policy(code.clone()), Level::VerifiedBoot);
-    assert_eq!(by_policy(FirmwareCode { is_accepted: true, ..code }), Level::VerifiedFirmware);
+    assert_eq!(by_policy(&code, &[]), Level::VerifiedBoot);
+    assert_eq!(by_policy(&FirmwareCode { is_accepted: true, ..code.clone() }, &[]), Level::VerifiedFirmware);
+    // Or names them too: then nobody has to accept them one by one, nor when they changed.
+    let both = [[0xa1; 32], [0xa2; 32]];
+    assert_eq!(by_policy(&code, &both), Level::VerifiedFirmware);
+    assert_eq!(by_policy(&code, &both[..1]), Level::VerifiedBoot, "one of them is not named");
+    let before = FirmwareCode { programs: vec![], ..code };
+    assert_eq!(by_policy(&before, &both), Level::VerifiedFirmware);
+    assert_eq!(by_policy(&before, &both[..1]), Level::ObservedBoot);
 }
 
 #[test]

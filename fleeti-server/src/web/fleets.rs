@@ -52,7 +52,7 @@ impl One {
         let row = |name, label, level, help| Row { name, label, help, chosen: code(level) };
         let known = match &policy.firmware {
             Firmware::Pinned => Vec::new(),
-            Firmware::Known { registers } => registers.iter().map(|r| r.join(" ")).collect(),
+            Firmware::Known { registers, programs } => registers.iter().map(|r| r.join(" ")).chain(programs.iter().cloned()).collect(),
         };
         Self {
             page,
@@ -105,12 +105,19 @@ impl TryFrom<Sent> for Policy {
                 _ => None,
             }
         };
-        let line = |l: &str| pair(l).ok_or_else(|| invalid(format!("firmware: {l:?} is not register 0, a space, and register 2")));
+        let wrong = |l: &str| {
+            invalid(format!("firmware: {l:?} is neither register 0, a space, and register 2, nor the digest of a program of the firmware"))
+        };
         let firmware = match sent.firmware.as_str() {
             "pinned" => Firmware::Pinned,
             _ => {
-                let lines = sent.registers.lines().filter(|l| !l.trim().is_empty());
-                Firmware::Known { registers: lines.map(line).collect::<std::result::Result<_, AppError>>()? }
+                let lines = sent.registers.lines().map(str::trim).filter(|l| !l.is_empty());
+                let (programs, pairs): (Vec<_>, Vec<_>) = lines.partition(|l| !l.contains(char::is_whitespace));
+                let registers = pairs.into_iter().map(|l| pair(l).ok_or_else(|| wrong(l)));
+                Firmware::Known {
+                    registers: registers.collect::<std::result::Result<_, AppError>>()?,
+                    programs: programs.into_iter().map(str::to_owned).collect(),
+                }
             }
         };
         let (update, success, secrets) = (level(&sent.update)?, level(&sent.success)?, level(&sent.secrets)?);

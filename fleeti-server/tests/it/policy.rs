@@ -151,7 +151,7 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     let mine = [register(0), register(2)];
     let first = found.result.unwrap();
     for (registers, expected) in [(vec![], "firmware-unknown"), (vec![mine], "firmware-known")] {
-        set(&world, &Policy { firmware: Firmware::Known { registers }, ..Policy::usual() }).await;
+        set(&world, &Policy { firmware: Firmware::Known { registers, programs: vec![] }, ..Policy::usual() }).await;
         loop {
             let now = world.client.attestation(&device.id).await.unwrap().result.unwrap();
             if now.claims.iter().any(|c| c.code == expected) {
@@ -161,7 +161,7 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
             events.wait_for(|e| matches!(e, Event::Device { .. })).await.unwrap();
         }
     }
-    let bad = Policy { firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]] }, ..Policy::usual() };
+    let bad = Policy { firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]], programs: vec![] }, ..Policy::usual() };
     let refused = world.client.set_attestation_policy(&"demo".parse().unwrap(), &bad).await.unwrap_err();
     assert!(refused.to_string().contains("is no register"), "{refused}");
     let ear = world.client.ear(&device.id).await.unwrap();
