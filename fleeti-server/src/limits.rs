@@ -98,7 +98,7 @@ impl Default for Limits {
             challenge_ms: CHALLENGE_S * 1000,
             proving_ms: 600_000,
             known_ms: 60_000,
-            recovery_key_s: 30,
+            recovery_key_s: 300,
             messages_burst: 200,
             message_interval_ms: 200,
             invalid_messages: 20,

@@ -15,6 +15,7 @@ use fleeti_core::boot_proof::{BootProof, KIND, REGISTERS};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
+use fleeti_core::strict;
 use fleeti_core::wire::api::{Provisioned, Release, SignedBootProof};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::device::EnrollmentRecord;
@@ -77,8 +78,8 @@ pub enum Command {
     /// Sign a release with one's own release key (`fleeti pki release-key`), on one's own machine.
     ///
     /// Everything in the directory is compared with the manifest first. With `--profile` and `--trust`, the release is built
-    /// from your own inputs on this machine, and every byte that boots is compared: who signs without them signs what somebody
-    /// else says. A release is published once as many release keys have signed it as `release.pem` asks for.
+    /// from your own inputs on this machine, and every byte that boots is compared. Who signs without them signs what somebody
+    /// else says, and has to say so: `--not-built-here`. A release is published once as many release keys have signed it as `release.pem` asks for.
     Sign {
         /// The release directory.
         release: PathBuf,
@@ -88,6 +89,9 @@ pub enum Command {
         /// The directory of the build that it should be of: compared with what your inputs make as well.
         #[arg(long, requires = "profile")]
         build: Option<PathBuf>,
+        /// Sign what nobody built here: the files are compared with the manifest alone.
+        #[arg(long, conflicts_with_all = ["profile", "build"])]
+        not_built_here: bool,
         #[command(flatten)]
         inputs: Inputs,
         #[command(flatten)]
@@ -200,9 +204,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&release, |r| format!("{} is revoked", r.name));
             Ok(())
         }
-        Command::Sign { release, key, build, inputs, passphrase } => {
+        Command::Sign { release, key, build, not_built_here, inputs, passphrase } => {
             let manifest = Manifest::parse(&keys::read(&release.join("manifest.json"))?).map_err(Failure::plain)?;
             let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
+            if own.is_none() && !not_built_here {
+                let hint = "name your own inputs with --profile and --trust, and it is built and compared here; --not-built-here signs what \
+                            somebody else says";
+                return Err(Failure::new(format!("nobody built {} here", manifest.release), Some(hint)));
+            }
             if let (Some(own), Some(build)) = (&own, &build) {
                 let found = compare::with_build(own, build).map_err(Failure::plain)?;
                 if !found.differences.is_empty() {
@@ -223,7 +232,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let looked_at = if own.is_some() {
                     "every byte is what your own inputs make"
                 } else {
-                    "nobody built it here: name --profile and --trust"
+                    "nobody built it here, as --not-built-here says"
                 };
                 Lines::from(format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id)).and(looked_at)
             });
@@ -335,9 +344,9 @@ fn proof_of(manifest: &Manifest, manifest_sha256: String, device: &DeviceId, sai
     })
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+fn read_json<T: serde::de::DeserializeOwned + serde::Serialize>(path: &Path) -> Result<T, Failure> {
     let bytes = std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-    serde_json::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+    strict::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
 /// The release keys of a `public` folder.

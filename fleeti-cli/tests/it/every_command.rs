@@ -38,7 +38,7 @@ const ROWS: &[Row] = &[
     Row("build approve", "{build} --key @bob.key", Done("1 of 1 approvals")),
     Row("release create", "@made/{n} --pki @org --out @release/{n}", Done("signed gate@{n}")),
     Row("release verify", "@release/{n} --trust @data/pki/public", Done("is signed by a trusted release key")),
-    Row("release sign", "@release/{n} --key @org/offline/release.key", Done("signatures")),
+    Row("release sign", "@release/{n} --key @org/offline/release.key --not-built-here", Done("signatures")),
     Row("release publish", "@release/{n}", Done("published gate@{n}")),
     Row("release list", "", Done("gate@1")),
     Row("release disk", "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3", Refused("disk1.raw")),
@@ -115,12 +115,6 @@ const ROWS: &[Row] = &[
         "pki transition log-reset",
         "--log @nowhere --checkpoint @nowhere --release-keys @nowhere --key @nowhere --out @r{n}",
         Refused("nowhere"),
-    ),
-    Row(
-        "pki transition openpgp-keys",
-        "--from @data/pki/public/openpgp.gpg --to @other/public/openpgp.gpg --release-keys @data/pki/public/release.pem \
-         --key @org/offline/release.key --out @rings{n}.json",
-        Done("rings1.json"),
     ),
     Row("pki transition sign", "@nowhere --key @org/offline/release.key", Refused("nowhere")),
     Row("pki transition publish", "@nowhere", Refused("nowhere")),

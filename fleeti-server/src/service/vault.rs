@@ -152,9 +152,10 @@ pub async fn keep_recovery_key(app: &App, device: &DeviceId, sent: &RecoveryKey)
         if known.key_sha256 == sha256 {
             return Ok(());
         }
-        // One is made at a boot, and a device does not boot all the time.
-        if now_s().saturating_sub(known.status.kept_s) < app.config.limits.recovery_key_s {
-            return Err(AppError::new(Code::Unavailable, "a recovery key was kept a moment ago").hint("come back in a minute"));
+        // One is made at a boot, and a device does not boot all the time. What somebody has seen is replaced at once.
+        let is_seen = known.status.shown_s.is_some();
+        if !is_seen && now_s().saturating_sub(known.status.kept_s) < app.config.limits.recovery_key_s {
+            return Err(AppError::new(Code::Unavailable, "a recovery key was kept a moment ago").hint("come back in a few minutes"));
         }
     }
     let kept = wrapped(app, Kept::RecoveryKey { device: device.clone() }, Secret::new(STANDARD.encode(key))).await?;

@@ -173,7 +173,7 @@ async fn keep(world: &World, device: &TestDevice, key: &str) -> StatusCode {
 
 #[actix_web::test]
 async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_replaced() {
-    let world = World::with(|c| c.limits.recovery_key_s = 0).await;
+    let world = World::new().await;
     let (device, other) = (world.enroll().await, world.enroll().await);
     assert!(world.client.recovery_key(&device.id).await.is_err());
     assert!(world.client.show_recovery_key(&device.id, &asked("none yet")).await.is_err());
@@ -210,6 +210,8 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     assert_eq!(keep(&world, &device, "abcdefgh-abcdefgh").await, StatusCode::NO_CONTENT);
     let status = world.client.recovery_key(&device.id).await.unwrap();
     assert_eq!((status.shown_s, status.has_previous), (None, true), "nobody has seen the new one");
+    assert_eq!(keep(&world, &device, "bcdefghi-bcdefghi").await, StatusCode::SERVICE_UNAVAILABLE, "the next one at once");
+    assert_eq!(keep(&world, &device, "abcdefgh-abcdefgh").await, StatusCode::NO_CONTENT, "the same again");
     // Whoever speaks for a device may lie: the one before is still there.
     let before = ShowRecoveryKey { previous: true, ..asked("the newest does not open it") };
     assert_eq!(world.client.show_recovery_key(&device.id, &before).await.unwrap().expose(), RECOVERY_KEY);
