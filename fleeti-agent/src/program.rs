@@ -1,10 +1,12 @@
 //! What `fleeti-agent` is told on its command line: daemon, helper and the parts of a boot.
 
 use crate::privileged::{self, Helper};
-use crate::{Paths, boot, daemon, health, image, next_key, storage};
+use crate::{Paths, boot, daemon, health, image, storage};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use fleeti_core::foreign;
 use std::process::ExitCode;
+use tracing_subscriber::fmt::format::debug_fn;
 
 #[derive(Parser)]
 #[command(version, about = "The device side of Fleeti")]
@@ -27,13 +29,14 @@ enum Command {
     Blessed,
     /// Make, open and mount the data partition.
     Storage,
-    /// Add to the data partition what it needs: the next key of register 11, a recovery key.
+    /// Add a recovery key to the data partition, if it needs one.
     RecoveryKey,
 }
 
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    let field = debug_fn(|writer, field, value| foreign::log_field(writer, field.name(), value));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).fmt_fields(field).init();
     match run(Arguments::parse().command).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -60,11 +63,7 @@ async fn run(command: Command) -> Result<bool> {
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
         Command::Storage => storage::open(&paths).map(|()| true),
-        Command::RecoveryKey => {
-            // First, while the token that opens the partition under this image is the first one.
-            next_key::enroll(&paths).unwrap_or_else(|e| tracing::error!("{e:#}"));
-            storage::add_recovery_key(&paths).map(|()| true)
-        }
+        Command::RecoveryKey => storage::add_recovery_key(&paths).map(|()| true),
     }
 }
 

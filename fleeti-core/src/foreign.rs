@@ -4,7 +4,7 @@
 //! terminal, and a bidirectional override shows a name in another order. This module is the one place that makes such text
 //! harmless, so `cargo xtask tidy` can hold other code to it.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Debug, Display, Write};
 
 /// Characters of foreign text that a log line shows unless the caller says otherwise.
 pub const LOG_CHARS_MAX: usize = 200;
@@ -54,6 +54,50 @@ impl Display for Foreign<'_> {
     }
 }
 
+/// Characters of one field of a log line.
+const FIELD_CHARS_MAX: usize = 600;
+
+/// Writes one field of an event as a line of a log has it, for `debug_fn` of tracing-subscriber: nobody's text can begin a line or
+/// move the cursor, whatever was formatted into it, and none is longer than 600 characters. The server, the signer and the agent
+/// write their logs by it and by nothing else.
+///
+/// ```
+/// let mut line = String::new();
+/// fleeti_core::foreign::log_field(&mut line, "device", &"a\u{1b}[2J\nb").unwrap();
+/// assert!(!line.contains(['\u{1b}', '\n']));
+/// ```
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn log_field(out: &mut dyn Write, name: &str, value: &dyn Debug) -> fmt::Result {
+    let mut text = Cut { text: String::new(), left: FIELD_CHARS_MAX + 1 };
+    // An error is what the limit on the length looks like.
+    write!(text, "{value:?}").ok();
+    let text = Foreign::new(&text.text, FIELD_CHARS_MAX);
+    match name {
+        "message" => write!(out, "{text}"),
+        // What the `log` crate adds about itself.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(out, " {name}={text}"),
+    }
+}
+
+/// Takes a number of characters, and no more.
+struct Cut {
+    text: String,
+    left: usize,
+}
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}
+
 /// A JSON document as a terminal may show it: hidden characters, which JSON allows in its strings, are written as `\\uXXXX`.
 /// It means the same as before. Line feeds stay: in a document they stand between values only.
 ///
@@ -89,6 +133,21 @@ fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_field_of_a_log_line_moves_the_cursor_or_is_longer_than_its_limit() {
+        let shown = |name: &str, value: &dyn Debug| {
+            let mut line = String::new();
+            log_field(&mut line, name, value).unwrap();
+            line
+        };
+        let evil = "x\u{1b}[2J\u{9b}1A\nerror: all is well\u{202e}";
+        for line in [shown("message", &format_args!("it says {evil}")), shown("device", &format_args!("{evil}")), shown("why", &evil)] {
+            assert!(!line.chars().any(is_hidden) && line.contains("error: all is well"), "{line:?}");
+        }
+        assert!(shown("device", &format_args!("a")).starts_with(" device=a") && shown("log.target", &1).is_empty());
+        assert_eq!(shown("message", &format_args!("{}", "a".repeat(FIELD_CHARS_MAX + 9))).chars().count(), FIELD_CHARS_MAX + 1);
+    }
 
     #[test]
     fn foreign_text_cannot_begin_a_line_or_move_the_cursor() {

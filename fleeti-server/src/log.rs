@@ -4,7 +4,7 @@
 //! a minute is written; of a kind that names nobody, `PER_KIND`. What was left out is counted and told in the next minute.
 
 use crate::app::now_s;
-use fleeti_core::foreign::Foreign;
+use fleeti_core::foreign::{self, Foreign};
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -22,8 +22,6 @@ use tracing_subscriber::{EnvFilter, fmt as format};
 const PER_KIND: u32 = 60;
 /// Kinds and devices that are told apart in a minute; what comes beyond is counted as one.
 const KEYS_MAX: usize = 2000;
-/// Characters of one field.
-const FIELD_CHARS_MAX: usize = 600;
 /// Bytes a minute, whatever they say.
 const BYTES_PER_MINUTE: usize = 768 * 1024;
 /// Lines a minute about what was left out.
@@ -37,18 +35,9 @@ pub fn start() {
     tracing_subscriber::registry().with(filter).with(Quota::default()).with(lines).init();
 }
 
-/// A field as it is written: nobody's text can begin a line or move the cursor.
+/// A field as it is written.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    let mut text = Cut { text: String::new(), left: FIELD_CHARS_MAX + 1 };
-    // An error is what the limit on the length looks like.
-    write!(text, "{value:?}").ok();
-    let text = Foreign::new(&text.text, FIELD_CHARS_MAX);
-    match field.name() {
-        "message" => write!(writer, "{text}"),
-        // What the `log` crate adds about itself.
-        name if name.starts_with("log.") => Ok(()),
-        name => write!(writer, " {name}={text}"),
-    }
+    foreign::log_field(writer, field.name(), value)
 }
 
 /// Takes a number of characters, and no more.

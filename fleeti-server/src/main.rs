@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
+use fleeti_core::foreign::Foreign;
 use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
 use fleeti_server::limits::Limits;
@@ -13,7 +14,7 @@ use fleeti_server::service::retention::Retention;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -138,13 +139,23 @@ fn proxy_url(url: &str) -> Result<String, String> {
     }
 }
 
-fn main() -> Result<()> {
+/// Characters of the error that ends the program.
+const ERROR_CHARS_MAX: usize = 2000;
+
+fn main() -> ExitCode {
     with_few_arenas();
     let mut arguments = begin();
-    match arguments.command.take() {
+    let done = match arguments.command.take() {
         Some(Command::Worker(worker)) => work(worker),
         None => serve(arguments),
-    }
+    };
+    done.map_or_else(
+        |e| {
+            eprintln!("Error: {}", Foreign::new(&format!("{e:#}"), ERROR_CHARS_MAX));
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
 
 /// Starts this program anew, as the same process, so that glibc keeps what was freed in two arenas and not in one for each
@@ -158,7 +169,7 @@ fn with_few_arenas() {
     let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else { return };
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
     let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
-    eprintln!("fleeti-server goes on with more memory than it needs: {failed}");
+    eprintln!("fleeti-server goes on with more memory than it needs: {}", Foreign::log(&failed.to_string()));
 }
 
 fn begin() -> Arguments {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use fleeti_core::foreign::{self, Foreign};
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keeper::Keeper;
 use fleeti_signer::limits::Limits;
@@ -9,8 +10,10 @@ use fleeti_signer::{keys, socket};
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::fmt::format::debug_fn;
 
 /// The process that holds the keys of a Fleeti server, and writes the audit log.
 ///
@@ -61,11 +64,25 @@ struct Arguments {
     records_per_minute: u32,
 }
 
+/// Characters of the error that ends the program.
+const ERROR_CHARS_MAX: usize = 2000;
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
-    let a = Arguments::parse();
+    let field = debug_fn(|writer, field, value| foreign::log_field(writer, field.name(), value));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).fmt_fields(field).init();
+    run(Arguments::parse()).await.map_or_else(
+        |e| {
+            eprintln!("Error: {}", Foreign::new(&format!("{e:#}"), ERROR_CHARS_MAX));
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+async fn run(a: Arguments) -> Result<()> {
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
     let mut keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
     if let (Some(builds), Some(outbox)) = (a.builds, a.outbox) {
