@@ -7,6 +7,7 @@ use crate::privileged::Helper;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
+use fleeti_core::strict;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::PAYLOAD_MAX;
 use reqwest::StatusCode;
@@ -76,7 +77,7 @@ impl Attester {
             return Ok(true);
         }
         let bytes = read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
-        let secret: TpmSecret = serde_json::from_slice(&bytes).context("the server's secret")?;
+        let secret: TpmSecret = strict::from_slice(&bytes).context("the server's secret")?;
         let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
         // A proof that comes to nothing is shown anew; that the TPM is another one's, the server says before it.
         self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?.error_for_status()?;

@@ -5,6 +5,7 @@ use crate::http::RESPONSE_MAX;
 use crate::reach::{self, Proxy};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use fleeti_core::strict;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
 use http_body_util::{BodyExt, Full, Limited};
@@ -73,7 +74,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`Refused`] for the server's no.
-    pub async fn post<Q: Serialize, A: DeserializeOwned>(&mut self, path: &str, body: &Q) -> Result<A> {
+    pub async fn post<Q: Serialize, A: DeserializeOwned + Serialize>(&mut self, path: &str, body: &Q) -> Result<A> {
         let request = Request::post(path)
             .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, "application/json")
@@ -87,9 +88,9 @@ impl Channel {
         };
         let (status, body) = tokio::time::timeout(PATIENCE, asking).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
         if status.is_success() {
-            return Ok(serde_json::from_slice(&body)?);
+            return Ok(strict::from_slice(&body)?);
         }
-        let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
+        let detail = strict::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
         if status.is_client_error() {
             bail!(Refused(detail));
         }

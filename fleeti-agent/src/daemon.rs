@@ -8,8 +8,9 @@ use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::session::{self, Incoming};
 use crate::vault::Vault;
-use crate::{Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably};
+use crate::{Paths, clock, enrollment, http, kept, search, telemetry, write_durably};
 use anyhow::Result;
+use fleeti_core::strict;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
 use fleeti_core::wire::mqtt::Down;
 use std::collections::VecDeque;
@@ -32,8 +33,6 @@ pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
     paths.clock.raise(clock::image_s(&paths.lib)?);
     let boot = helper.boot_summary().await?;
-    // What was heard before this start, or by an image whose anchors are others.
-    identity::follow(&paths, anchors::of_daemon(&paths)?.moves())?;
     let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
     helper.set_hostname(identity.device.clone()).await.ok();
     helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
@@ -161,7 +160,7 @@ async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<
 
 /// Answers a question beside everything else: a TPM takes its time.
 fn answer(attester: &Arc<Attester>, payload: &[u8]) {
-    let challenge = match serde_json::from_slice(payload) {
+    let challenge = match strict::from_slice(payload) {
         Ok(challenge) => challenge,
         Err(e) => return tracing::error!("challenge: {e}"),
     };
@@ -186,23 +185,23 @@ async fn handle(
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
-        Down::Desired => match serde_json::from_slice::<DesiredState>(&message.payload) {
+        Down::Desired => match strict::from_slice::<DesiredState>(&message.payload) {
             Ok(desired) => driver.desired(desired).await?,
             Err(e) => tracing::error!("desired state: {e}"),
         },
-        Down::Command => match serde_json::from_slice::<Command>(&message.payload) {
+        Down::Command => match strict::from_slice::<Command>(&message.payload) {
             Ok(command) => carry_out(driver, commands, outbox, helper, (changed, heard), command).await?,
             Err(e) => tracing::error!("command: {e}"),
         },
         Down::Challenge => answer(attester, &message.payload),
-        Down::Secrets => match serde_json::from_slice(&message.payload) {
+        Down::Secrets => match strict::from_slice(&message.payload) {
             Ok(ticket) => {
                 let vault = Arc::clone(vault);
                 tokio::spawn(async move { vault.fetch(ticket).await });
             }
             Err(e) => tracing::error!("ticket for secrets: {e}"),
         },
-        Down::Notice => match serde_json::from_slice::<Notice>(&message.payload) {
+        Down::Notice => match strict::from_slice::<Notice>(&message.payload) {
             Ok(notice) => drop(notices.send_replace(Some(notice))),
             Err(e) => tracing::error!("notice: {e}"),
         },

@@ -7,6 +7,7 @@ use crate::{Paths, boot, write_durably};
 use anyhow::Result;
 use fleeti_core::id::Version;
 use fleeti_core::profile::HealthCheck;
+use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::process::Stdio;
@@ -37,7 +38,7 @@ impl HealthRecord {
     /// The last record of a version, if there is one.
     #[must_use]
     pub fn read(paths: &Paths, version: &Version) -> Option<Self> {
-        serde_json::from_slice(&fs::read(Self::path(paths, version)).ok()?).ok()
+        strict::from_slice(&fs::read(Self::path(paths, version)).ok()?).ok()
     }
     /// Keeps it.
     ///

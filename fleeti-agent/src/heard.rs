@@ -3,9 +3,10 @@
 
 use crate::http::read_limited;
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, anchors, identity, kept, write_durably};
+use crate::{Paths, anchors, kept, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
+use fleeti_core::strict;
 use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
 use fleeti_pki::audit::verify_growth;
 use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
@@ -98,7 +99,7 @@ pub struct Heard {
     pub changed: Notify,
     /// There is a newer statement of the audit log, which says how late it is.
     pub stated: Notify,
-    /// There is a new trust bundle, or the server has moved: TLS is to be set up anew.
+    /// There is a new trust bundle: TLS is to be set up anew.
     pub bundle_changed: Notify,
 }
 
@@ -215,11 +216,10 @@ impl Heard {
             let roots = self.anchors().roots().len();
             let anchors = anchors::of_daemon(&self.paths)?;
             let has_other_roots = anchors.roots().len() != roots || anchors.roots() != self.anchors().roots();
-            let has_moved = identity::follow(&self.paths, anchors.moves())?;
             *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
             self.take_up_anchors()?;
             self.look_at_bundles()?;
-            if has_other_roots || has_moved {
+            if has_other_roots {
                 self.bundle_changed.notify_one();
             }
         }
@@ -445,7 +445,7 @@ impl Heard {
         }
         let response = http.get(format!("{https_url}/trust-bundle.json")).timeout(PATIENCE).send().await?.error_for_status()?;
         let bytes = read_limited(response, BYTES_MAX * 2).await?;
-        let signed: SignedBundle = serde_json::from_slice(&bytes).context("the trust bundle")?;
+        let signed: SignedBundle = strict::from_slice(&bytes).context("the trust bundle")?;
         let bundle = bundle::read(&signed, root)?;
         anyhow::ensure!(bundle.version() > known, "the server announced trust bundle {version} and gave {}", bundle.version());
         write_durably(&bundle_path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
@@ -465,5 +465,5 @@ async fn growth(smaller: &VerifiedCheckpoint, larger: &VerifiedCheckpoint, http:
     }
     let url = format!("{https_url}/log/growth.json?from={from}&to={to}");
     let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
-    Ok(serde_json::from_slice::<LogGrowth>(&read_limited(response, GROWTH_MAX).await?)?.hashes)
+    Ok(strict::from_slice::<LogGrowth>(&read_limited(response, GROWTH_MAX).await?)?.hashes)
 }

@@ -4,13 +4,14 @@ use crate::Paths;
 use anyhow::{Context, Result};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::{HealthCheck, ReleaseLog, ServerContact};
+use fleeti_core::strict;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::transparency::note::LogKey;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// `/usr/lib/fleeti/image.json`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImageFacts {
     /// Nothing older is accepted.
     pub minimum_version: Version,
@@ -34,7 +35,7 @@ impl ImageFacts {
     pub fn read(paths: &Paths) -> Result<Self> {
         let path = paths.lib.join("image.json");
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+        strict::from_slice(&text).with_context(|| path.display().to_string())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::write_durably;
 use anyhow::{Context, Result};
+use fleeti_core::strict;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -93,13 +94,27 @@ fn reasons(folder: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When it is none.
-pub fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).context("no JSON of this kind")
+pub fn json<T: serde::de::DeserializeOwned + serde::Serialize>(bytes: &[u8]) -> Result<T> {
+    strict::from_slice(bytes).context("no JSON of this kind")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Pair {
+        a: u8,
+        b: Option<u8>,
+    }
+
+    #[test]
+    fn a_list_is_no_struct() {
+        assert_eq!(json::<Pair>(b"{\"a\": 1, \"b\": null}").unwrap(), Pair { a: 1, b: None });
+        for bad in ["[1, null]", "[{\"a\": 1}]", "{\"a\": 1, \"a\": 2}"] {
+            assert!(json::<Pair>(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn what_does_not_parse_is_set_aside_and_reported_once() {

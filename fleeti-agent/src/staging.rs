@@ -6,6 +6,7 @@ use crate::privileged::Helper;
 use crate::proxy::Proxy;
 use crate::{Paths, anchors};
 use anyhow::Result;
+use fleeti_core::strict;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{Progress, ReleaseProof};
 use fleeti_pki::manifest::{Signature, verify};
@@ -41,7 +42,7 @@ impl Staging {
         let manifest = self.get("manifest.json").await.map_err(unreachable)?;
         let signatures = self.get("signatures.json").await.map_err(unreachable)?;
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
-        let signatures: Vec<(String, String)> = serde_json::from_str(&signatures).map_err(|e| untrusted(e.to_string()))?;
+        let signatures: Vec<(String, String)> = strict::from_slice(signatures.as_bytes()).map_err(|e| untrusted(e.to_string()))?;
         // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
         let anchors = anchors::of_daemon(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
         let verified =
@@ -50,7 +51,8 @@ impl Staging {
         // Whether it proves anything is the helper's to say.
         let seen = self.helper.log_size(transitions.clone()).await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
-        let proof: Box<ReleaseProof> = serde_json::from_str(&proof).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        let proof: Box<ReleaseProof> =
+            strict::from_slice(proof.as_bytes()).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
         // The helper knows the log of releases before, this half the one that notices told of: they are one, or it is split.
         self.heard.statement(&proof.published.checkpoint, &self.http, &self.https_url).await.map_err(|e| {
             let code = match e {
@@ -63,7 +65,7 @@ impl Staging {
         })?;
         // What the firmware makes of it is the helper's to say, when it arms.
         let boot = self.get("boot.json").await.map_err(unreachable)?;
-        let boot = serde_json::from_str(&boot).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
+        let boot = strict::from_slice(boot.as_bytes()).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
         let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
         let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone(), transitions);
         tokio::pin!(staging);

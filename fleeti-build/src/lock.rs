@@ -10,6 +10,7 @@ use crate::fetch::{self, Mirror, Problem};
 use crate::package::{PACKAGE_MAX, PackageName, PackageVersion, PoolPath, Sha256Text, WrongForm};
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
+use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -231,7 +232,7 @@ impl Lock {
         if bytes.len() as u64 > LOCK_MAX {
             return Err(io(path)(std::io::Error::other(format!("a lock has {LOCK_MAX} bytes at the most"))));
         }
-        serde_json::from_slice(&bytes).map_err(|source| LockError::Malformed { path: path.to_owned(), source })
+        strict::from_slice(&bytes).map_err(|source| LockError::Malformed { path: path.to_owned(), source })
     }
 
     /// Writes a lock file, for people to read and commit.
@@ -478,6 +479,13 @@ mod tests {
         assert!(refused(|lock| lock["sets"]["../x"] = serde_json::json!([])).contains("sets: "));
         assert!(refused(|lock| lock["mirror"] = "http://evil/".into()).contains("unknown field"));
         assert!(refused(|lock| lock["sets"]["device"][0]["url"] = "http://evil/".into()).contains("unknown field"));
+        for pointer in ["", "/requested", "/sets", "/sets/device/0"] {
+            let error = refused(|lock| {
+                let object = lock.pointer_mut(pointer).unwrap();
+                *object = object.as_object().unwrap().values().cloned().collect::<Vec<_>>().into();
+            });
+            assert!(error.contains("is not a package lock"), "{pointer:?}: {error}");
+        }
         let twice = refused(|lock| {
             let package = lock["sets"]["device"][0].clone();
             lock["sets"]["device"].as_array_mut().unwrap().push(package);

@@ -8,6 +8,7 @@ use crate::build::{BuildError, io, open_plain};
 use fleeti_core::canonical::is_sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName, Version};
 use fleeti_core::manifest::{Manifest, ReferenceValues};
+use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -171,7 +172,7 @@ impl BuildRecord {
     /// [`BuildError::Malformed`], [`BuildError::Field`].
     pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
         let path = directory.join("build.json");
-        let record: Self = serde_json::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+        let record: Self = strict::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
         match record.broken() {
             None => Ok(record),
             Some((field, problem)) => Err(BuildError::Field { path, field, problem }),
@@ -308,6 +309,18 @@ mod tests {
             assert!(parse(&record).is_err(), "{name:?}");
         }
         assert_eq!("systemd-boot.efi".parse::<ArtifactName>().unwrap().as_str(), "systemd-boot.efi");
+    }
+
+    #[test]
+    fn a_list_where_an_object_is_meant_is_refused_wherever_it_is() {
+        for pointer in ["", "/inputs", "/derivations/root", "/reference_values", "/files/uki.efi", "/files"] {
+            let mut record = good();
+            let object = record.pointer_mut(pointer).unwrap();
+            *object = object.as_object().unwrap().values().cloned().collect::<Vec<_>>().into();
+            assert!(matches!(parse(&record), Err(BuildError::Malformed { .. })), "{pointer:?}");
+        }
+        let twice = good().to_string().replacen("\"files\":{", "\"files\":{\"uki.efi\":{\"size\":2,\"sha256\":\"\"},", 1);
+        assert!(matches!(BuildRecord::parse(Path::new("b"), twice.as_bytes()), Err(BuildError::Malformed { .. })));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
         let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
-        Ok(Self::send(request).await?.json().await?)
+        Self::read(Self::send(request).await?).await
     }
     /// Which manufacturers of TPMs are believed.
     ///
@@ -79,6 +79,6 @@ impl Client {
         let mut path = String::from("tpm-manufacturers/");
         // As fingerprints are written elsewhere: in capitals, with colons.
         path.extend(id.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()));
-        Ok(Self::send(self.request(Method::DELETE, &path)).await?.json().await?)
+        Self::read(Self::send(self.request(Method::DELETE, &path)).await?).await
     }
 }

@@ -27,8 +27,10 @@ pub use worker::WorkerClient;
 
 use bytes::{Bytes, BytesMut};
 use danger::PlainHttp;
+use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
+use fleeti_core::strict;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
     CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
@@ -61,6 +63,9 @@ pub enum ClientError {
     /// The server could not be reached, or its answer could not be read.
     #[error("{0}")]
     Transport(#[source] reqwest::Error),
+    /// The server's answer is not what the API documents.
+    #[error("the server's answer is none that is documented: {}", Foreign::log(&.0.to_string()))]
+    Answer(#[source] serde_json::Error),
     /// The server has another key than the one that is pinned.
     #[error(transparent)]
     OtherKey(OtherKey),
@@ -106,6 +111,7 @@ impl ClientError {
                 "use an https address; where the network itself is trusted, say so with --insecure (in Python: insecure=True)".to_owned(),
             ),
             Self::Address(_) => Some("an address is like https://fleeti.example:8080".to_owned()),
+            Self::Answer(_) => Some("is the server's version the one of this program?".to_owned()),
             Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
         }
     }
@@ -173,7 +179,7 @@ impl Client {
         }
         let status = response.status();
         let bytes = response.bytes().await?;
-        Err(ClientError::Refused(serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+        Err(ClientError::Refused(strict::from_slice(&bytes).unwrap_or_else(|_| Problem {
             kind: "about:blank".into(),
             status: status.as_u16(),
             detail: format!("the server answered {status}"),
@@ -181,11 +187,15 @@ impl Client {
             errors: vec![],
         })))
     }
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        Ok(Self::send(self.request(Method::GET, path)).await?.json().await?)
+    async fn get<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<T> {
+        Self::read(Self::send(self.request(Method::GET, path)).await?).await
     }
-    async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        Ok(Self::send(self.request(Method::POST, path).json(body)).await?.json().await?)
+    async fn post<B: Serialize, T: DeserializeOwned + Serialize>(&self, path: &str, body: &B) -> Result<T> {
+        Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
+    }
+    /// An answer, as it is documented and in no other form.
+    async fn read<T: DeserializeOwned + Serialize>(response: Response) -> Result<T> {
+        strict::from_slice(&response.bytes().await?).map_err(ClientError::Answer)
     }
 
     /// Entries of the audit log from a number on, oldest first; a page of them.
@@ -317,7 +327,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn prove_release(&self, release: &ReleaseName, proof: &SignedBootProof) -> Result<Release> {
         let request = self.request(Method::PUT, &format!("releases/{release}/boot-proof")).json(proof);
-        Ok(Self::send(request).await?.json().await?)
+        Self::read(Self::send(request).await?).await
     }
     /// Revokes a release: no device gets it any more.
     ///
@@ -548,7 +558,7 @@ impl Events {
                 let line = self.buffer.split_to(end + 1);
                 let text = String::from_utf8_lossy(&line);
                 if let Some(data) = text.trim_end().strip_prefix("data: ") {
-                    return Ok(serde_json::from_str(data).ok());
+                    return Ok(strict::from_slice(data.as_bytes()).ok());
                 }
             }
             match self.stream.next().await {

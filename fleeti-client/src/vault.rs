@@ -37,7 +37,7 @@ impl Client {
     pub async fn set_secret(&self, fleet: &FleetId, name: &SecretName, value: &[u8]) -> Result<Vec<FleetSecret>> {
         let body = SetSecret { value: Secret::new(STANDARD.encode(value)) };
         let request = self.request(Method::PUT, &format!("fleets/{fleet}/secrets/{name}")).json(&body);
-        Ok(Self::send(request).await?.json().await?)
+        Self::read(Self::send(request).await?).await
     }
     /// Removes a secret of a fleet.
     ///
@@ -45,6 +45,6 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn remove_secret(&self, fleet: &FleetId, name: &SecretName) -> Result<Vec<FleetSecret>> {
         let request = self.request(Method::DELETE, &format!("fleets/{fleet}/secrets/{name}"));
-        Ok(Self::send(request).await?.json().await?)
+        Self::read(Self::send(request).await?).await
     }
 }

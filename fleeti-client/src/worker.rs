@@ -37,7 +37,7 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn remove_worker(&self, name: &WorkerName) -> Result<Vec<Worker>> {
         let request = self.request(Method::DELETE, &format!("workers/{name}"));
-        Ok(Self::send(request).await?.json().await?)
+        Self::read(Self::send(request).await?).await
     }
 }
 
@@ -80,7 +80,7 @@ impl WorkerClient {
     /// [`ClientError`](crate::ClientError).
     pub async fn claim(&self, lease: &str) -> Result<Option<Job>> {
         let answer = Client::send(self.post("claim", &Claim { lease: lease.to_owned() }, CLAIM)).await?;
-        if answer.status() == StatusCode::NO_CONTENT { Ok(None) } else { Ok(Some(answer.json().await?)) }
+        if answer.status() == StatusCode::NO_CONTENT { Ok(None) } else { Client::read(answer).await.map(Some) }
     }
     /// Keeps a lease.
     ///

@@ -57,7 +57,7 @@ impl Intent {
     /// # Errors
     /// [`Error::Malformed`] for anything else, also for another `type`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let intent: Self = serde_json::from_str(text).or_malformed("intent")?;
+        let intent: Self = strict::from_slice(text.as_bytes()).or_malformed("intent")?;
         if intent.kind != KIND || intent.to_text()? != text {
             return Err(Error::Malformed { what: "intent", detail: format!("it is not canonical JSON of type {KIND}") });
         }

@@ -8,6 +8,7 @@ use crate::signer::{Signer, key_id, verify};
 use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
 use fleeti_core::canonical::{self, sha256_hex};
+use fleeti_core::strict;
 use fleeti_core::wire::device::SignedBundle;
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
@@ -91,7 +92,7 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     let signature = base64::engine::general_purpose::STANDARD.decode(&signed.signature).or_malformed("signature of the trust bundle")?;
     let root_key = certificate::public_key_der(root)?;
     verify(&root_key, signed.bundle.as_bytes(), &signature)?;
-    let bundle: Bundle = serde_json::from_str(&signed.bundle).or_malformed("trust bundle")?;
+    let bundle: Bundle = strict::from_slice(signed.bundle.as_bytes()).or_malformed("trust bundle")?;
     if bundle.kind != KIND || canonical::to_vec(&bundle).or_malformed("trust bundle")? != signed.bundle.as_bytes() {
         return Err(Error::Malformed { what: "trust bundle", detail: format!("it is not canonical JSON of type {KIND}") });
     }

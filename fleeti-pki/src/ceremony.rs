@@ -20,6 +20,7 @@ use crate::signer::{Signer, verify};
 use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::strict;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::device::SignedBundle;
 use x509_cert::Certificate;
@@ -268,7 +269,7 @@ impl Issued {
     /// [`Error::Refused`], [`Error::Malformed`].
     pub fn of(last: &SignedBundle, root: &Certificate) -> Result<Self, Error> {
         bundle::read(last, root)?;
-        let bundle: Bundle = serde_json::from_str(&last.bundle).or_malformed("trust bundle")?;
+        let bundle: Bundle = strict::from_slice(last.bundle.as_bytes()).or_malformed("trust bundle")?;
         let crl = base64::engine::general_purpose::STANDARD.decode(&bundle.crl).or_malformed("revocation list of the root")?;
         Ok(Self { revoked: crl::entries(&crl)?, bundle: Some(bundle) })
     }

@@ -8,6 +8,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -62,7 +63,7 @@ pub fn seal(secret: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Vec<u8>, 
 /// # Errors
 /// [`Error::Refused`] for a wrong passphrase, purpose or changed file; [`Error::Malformed`] for other bytes.
 pub fn open(file: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let file: SealedFile = serde_json::from_slice(file).or_malformed("sealed key")?;
+    let file: SealedFile = strict::from_slice(file).or_malformed("sealed key")?;
     if file.fleeti_sealed != 1 || file.kdf != "argon2id" {
         return Err(Error::Malformed { what: "sealed key", detail: "unknown version or kdf".into() });
     }

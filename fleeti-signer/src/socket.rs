@@ -3,6 +3,7 @@
 
 use crate::handle::{SignerError, SignerHandle, Waiting};
 use crate::wire::{Answer, Call, MESSAGE_MAX, Request, Response};
+use fleeti_core::strict;
 use futures::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -85,7 +86,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
         }
     });
     while let Some(frame) = calls.next().await {
-        let call: Call = match frame.map_err(|e| e.to_string()).and_then(|f| serde_json::from_slice(&f).map_err(|e| e.to_string())) {
+        let call: Call = match frame.map_err(|e| e.to_string()).and_then(|f| strict::from_slice(&f).map_err(|e| e.to_string())) {
             Ok(call) => call,
             // Whoever speaks another language is not answered in ours.
             Err(e) => {
@@ -158,7 +159,7 @@ async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>) -> bo
         tokio::select! {
             frame = frames.next() => {
                 let Some(Ok(frame)) = frame else { return false };
-                let Ok(answer) = serde_json::from_slice::<Answer>(&frame) else { return false };
+                let Ok(answer) = strict::from_slice::<Answer>(&frame) else { return false };
                 if let Some(sender) = waiting.remove(&answer.id) {
                     let sender: tokio::sync::oneshot::Sender<Response> = sender;
                     sender.send(answer.response).ok();

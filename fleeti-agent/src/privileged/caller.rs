@@ -5,6 +5,7 @@ use crate::tpm::KeySeed;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use fleeti_core::id::{DeviceId, Version};
+use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition};
@@ -37,7 +38,7 @@ impl Helper {
         stream.write_all(&line).await?;
         let mut answer = Vec::new();
         BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer).await?;
-        serde_json::from_slice(&answer).context("the helper's answer")
+        strict::from_slice(&answer).context("the helper's answer")
     }
 
     async fn done(&self, request: &Request) -> Result<()> {
@@ -202,7 +203,7 @@ impl Helper {
         stream.write_all(&[&serde_json::to_vec(&request)?[..], b"\n"].concat())?;
         let mut answer = Vec::new();
         std::io::BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer)?;
-        match serde_json::from_slice(&answer).context("the helper's answer")? {
+        match strict::from_slice(&answer).context("the helper's answer")? {
             Response::Signature { signature } => Ok(base64::engine::general_purpose::STANDARD.decode(signature)?),
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),

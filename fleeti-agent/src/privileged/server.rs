@@ -3,10 +3,10 @@
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::clock::Clock;
 use crate::image::{ImageFacts, running_release};
-use crate::next_key::{self, Next};
 use crate::{Paths, anchors, boot, clock, kept, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
+use fleeti_core::strict;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
@@ -14,13 +14,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 
-/// Between the answer that a reboot is needed and that reboot.
-const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 const DMI_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 
 struct State {
@@ -89,7 +86,7 @@ async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
     BufReader::new(reader.take(MESSAGE_MAX)).read_until(b'\n', &mut line).await?;
-    let request: Request = serde_json::from_slice(&line).context("not a request")?;
+    let request: Request = strict::from_slice(&line).context("not a request")?;
     let response = answer(request, state).await.unwrap_or_else(|e| {
         tracing::warn!("{e:#}");
         Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") }
@@ -124,21 +121,12 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         }
         Request::Arm { version } => {
             let _one = state.slot.lock().await;
-            match arm(paths, &version)? {
-                Next::Arm => Response::Done,
-                Next::Reboot => {
-                    tokio::spawn(async {
-                        // What the daemon makes of the answer should reach the server.
-                        tokio::time::sleep(REPORTED_WITHIN).await;
-                        reboot().await.unwrap_or_else(|e| tracing::error!("{e:#}"));
-                    });
-                    let detail = "the data partition is not sealed to the next key of register 11 yet: a reboot does that".into();
-                    Response::Failed { code: FailureCode::ArmFailed, detail }
-                }
-            }
+            arm(paths, &version)?;
+            Response::Done
         }
         Request::Reboot => {
-            reboot().await?;
+            let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
+            ensure!(status.success(), "systemctl reboot: {status}");
             Response::Done
         }
         Request::WhyFailed { version } => {
@@ -153,11 +141,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::Done
         }
         Request::BlessedChanged => {
-            let is_blessed = is_blessed(paths);
-            state.blessed.send_replace(is_blessed);
-            if is_blessed {
-                next_key::end_unused(paths).unwrap_or_else(|e| tracing::warn!("{e:#}"));
-            }
+            state.blessed.send_replace(is_blessed(paths));
             Response::Done
         }
         Request::Reached => {
@@ -234,24 +218,12 @@ async fn with_tpm<T: Send + 'static>(state: &State, ask: impl FnOnce(&Paths) -> 
     tokio::task::spawn_blocking(move || ask(&paths)).await?
 }
 
-async fn reboot() -> Result<()> {
-    let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
-    ensure!(status.success(), "systemctl reboot: {status}");
-    Ok(())
-}
-
-/// Arms the version whose manifest was staged, where it will open the data partition; verified again, because it was kept on a
-/// disk.
-fn arm(paths: &Paths, version: &Version) -> Result<Next> {
+/// Arms the version whose manifest was staged; verified again, because it was kept on a disk.
+fn arm(paths: &Paths, version: &Version) -> Result<()> {
     let (manifest, signatures) = (staging::staged(paths)?, staging::staged_signatures(paths)?);
     let verified = staging::check_manifest(paths, &manifest, &signatures).map_err(|(_, detail)| anyhow::anyhow!(detail))?;
     ensure!(verified.manifest().release.version == *version, "{version} is not what was staged");
-    if let Some(kernel_image) = staging::staged_kernel_image(paths, &verified)?
-        && next_key::before_arming(paths, version, &kernel_image)? == Next::Reboot
-    {
-        return Ok(Next::Reboot);
-    }
-    staging::arm(paths, &verified).map(|()| Next::Arm)
+    staging::arm(paths, &verified)
 }
 
 /// One named SMBIOS string or one ESP file, and nothing else from outside.
@@ -261,10 +233,10 @@ fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
         && let Some(text) = dmi::oem_string(&table, SMBIOS_PREFIX)
     {
         let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).context("the SMBIOS enrollment record is no base64")?;
-        return serde_json::from_slice(&bytes).map(Some).context("the SMBIOS enrollment record");
+        return strict::from_slice(&bytes).map(Some).context("the SMBIOS enrollment record");
     }
     match fs::read(paths.esp.join(ESP_FILE)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("the enrollment record on the ESP"),
+        Ok(bytes) => strict::from_slice(&bytes).map(Some).context("the enrollment record on the ESP"),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context("the enrollment record on the ESP"),
     }

@@ -3,12 +3,12 @@
 
 use crate::Paths;
 use crate::anchors;
-use crate::boot;
 use crate::image::{ImageFacts, running_release};
 use crate::release_log;
 use crate::secure_boot::{self, Trusted};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, Version};
+use fleeti_core::strict;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{BootSignatures, ReleaseProof};
 use fleeti_pki::authenticode;
@@ -101,28 +101,8 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// Mounts the first file over each of the others up to `--`, then becomes the program behind it.
-const WITH_KEYRING: &str =
-    r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
-
-/// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over those, in mounts of its
-/// own: the root is verified, and nobody else is to see them. What is mounted meanwhile comes in (the ESP is, when it is
-/// looked at), and nothing goes out.
-fn sysupdate(paths: &Paths) -> Result<Command> {
-    let anchors = anchors::of_helper(paths)?;
-    let Some(keyring) = anchors.keyring() else { return Ok(Command::new(&paths.sysupdate)) };
-    let own = paths.run.join("keyring.gpg");
-    crate::write_durably(&own, keyring)?;
-    let over: Vec<_> = paths.keyrings.iter().filter(|path| path.exists()).collect();
-    boot::say("fleeti: the image's OpenPGP keys count no more: release keys have introduced others");
-    let mut command = Command::new(&paths.unshare);
-    command.args(["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", WITH_KEYRING, "sh"]);
-    command.arg(&own).args(over).arg("--").arg(&paths.sysupdate);
-    Ok(command)
-}
-
 async fn run_sysupdate(paths: &Paths, definitions: &Path, version: &Version) -> Result<()> {
-    let mut command = sysupdate(paths)?;
+    let mut command = Command::new(&paths.sysupdate);
     command.arg(format!("--definitions={}", definitions.display())).args(["update", version.as_str()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output()).await.context("systemd-sysupdate is stuck")??;
@@ -149,16 +129,6 @@ fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
         anyhow::bail!("the staged kernel image has SHA-256 {found}, the manifest says {}", expected.sha256);
     }
     Ok(())
-}
-
-/// The staged kernel image, which is the manifest's; `None` where it is an entry already.
-pub fn staged_kernel_image(paths: &Paths, verified: &Verified) -> Result<Option<Vec<u8>>> {
-    let path = staged_path(paths, verified);
-    if !path.exists() {
-        return Ok(None);
-    }
-    check_staged(paths, verified)?;
-    Ok(Some(fs::read(&path)?))
 }
 
 fn digest(path: &Path) -> Result<String> {
@@ -219,7 +189,7 @@ fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, 
     let program = fs::read(staged)?;
     let artifact = verified.manifest().uki().context("the manifest names no kernel image")?;
     let kept: BootSignatures = match fs::read(paths.helper_state.join("staged.boot.json")) {
-        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Ok(bytes) => strict::from_slice(&bytes)?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => BootSignatures::default(),
         Err(e) => return Err(e.into()),
     };
@@ -247,5 +217,5 @@ pub fn keep_signatures(paths: &Paths, signatures: &[(String, String)], boot: &Bo
 
 /// The signatures of what was staged last.
 pub fn staged_signatures(paths: &Paths) -> Result<Vec<(String, String)>> {
-    Ok(serde_json::from_slice(&fs::read(paths.helper_state.join("staged.sigs.json"))?)?)
+    Ok(strict::from_slice(&fs::read(paths.helper_state.join("staged.sigs.json"))?)?)
 }

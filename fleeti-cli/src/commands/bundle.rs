@@ -6,6 +6,7 @@ use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
+use fleeti_core::strict;
 use fleeti_core::wire::api::{ImportBundle, SwitchIssuer, TrustStatus};
 use fleeti_pki::base64_text;
 use fleeti_pki::certificate::Purpose;
@@ -98,7 +99,7 @@ fn stem(role: &str, number: u32) -> String {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     let status = match command {
         Command::Publish { root, anyway, server } => {
-            let bundle = serde_json::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
+            let bundle = strict::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
             let transcript = String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
             let import =
                 ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?), anyway };

@@ -6,6 +6,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, bytes, rows, when};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::strict;
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
 use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
@@ -280,8 +281,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Smbios { record, out } => {
             let bytes = keys::read(&record)?;
-            let of_bundle = serde_json::from_slice::<Provisioned>(&bytes).map(|b| b.record);
-            let found = of_bundle.or_else(|_| serde_json::from_slice::<EnrollmentRecord>(&bytes));
+            let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
+            let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
             let hint = Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
             let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
             let json = serde_json::to_vec(&found).map_err(Failure::plain)?;

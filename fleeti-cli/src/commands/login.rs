@@ -5,6 +5,7 @@ use crate::CommandResult;
 use crate::output::{self, Failure, Lines, Output};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
+use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
@@ -215,7 +216,7 @@ fn read(path: &Path) -> Result<Option<Kept>, Failure> {
             Some(format!("replace the token at the server, and run `chmod 600 {}`", path.display())),
         ));
     }
-    serde_json::from_slice(&text).map(Some).map_err(|e| at(&e))
+    strict::from_slice(&text).map(Some).map_err(|e| at(&e))
 }
 
 fn write(path: &Path, kept: &Kept) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::strict;
 use fleeti_core::wire::device::{SignedBundle, SignedTransition};
 use fleeti_pki::ceremony::{self, Issued, LIST_S, OpenRoot, Transcript};
 use fleeti_pki::certificate::{self, Period, Purpose, Role, from_pem, self_signed, to_pem};
@@ -145,7 +146,7 @@ impl Folder {
         let text = |name: &str| String::from_utf8(read(&path.join(name))?).map_err(Failure::plain);
         let certificate = from_pem(&text("root.pem")?).map_err(Failure::plain)?;
         let transcript = Transcript::read(&text("transcript")?, &read(&path.join("transcript.sig"))?, &certificate);
-        let bundle: SignedBundle = serde_json::from_slice(&read(&path.join("bundle.json"))?).map_err(Failure::plain)?;
+        let bundle: SignedBundle = strict::from_slice(&read(&path.join("bundle.json"))?).map_err(Failure::plain)?;
         let (issued, transcript) = (Issued::of(&bundle, &certificate).map_err(Failure::plain)?, transcript.map_err(Failure::plain)?);
         if !transcript.ends_with_bundle(&sha256_hex(bundle.bundle.as_bytes())) {
             let hint =
@@ -187,7 +188,7 @@ impl Opened {
         let (mut operators, mut shares, mut needed) = (BTreeSet::new(), Vec::new(), 1);
         for path in &self.shares {
             let failed = |e: String| Failure::plain(format!("{}: {e}", path.display()));
-            let file: ShareFile = serde_json::from_slice(&read(path)?).map_err(|e| failed(e.to_string()))?;
+            let file: ShareFile = strict::from_slice(&read(path)?).map_err(|e| failed(e.to_string()))?;
             if file.root_sha256 != root_sha256 {
                 return Err(failed("this is a share of another root".into()));
             }

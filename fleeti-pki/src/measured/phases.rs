@@ -3,7 +3,8 @@
 
 use super::log::{Registers, extended, sha_256};
 use crate::tpm::Unreadable;
-use serde::Deserialize;
+use fleeti_core::strict;
+use serde::{Deserialize, Serialize};
 
 const WHAT: &str = "the log of user space";
 /// Bytes of the largest log: some two hundred records.
@@ -26,7 +27,7 @@ pub struct Measurement {
     pub words: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Record {
     pcr: u8,
     digests: Vec<RecordDigest>,
@@ -34,14 +35,14 @@ struct Record {
     content: Option<Content>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct RecordDigest {
     #[serde(rename = "hashAlg")]
     algorithm: String,
     digest: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Content {
     #[serde(default)]
     string: Option<String>,
@@ -63,7 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
     }
     let mut measurements = Vec::new();
     for record in records {
-        let record: Record = serde_json::from_str(record).map_err(|_| wrong("a record is not one of systemd's"))?;
+        let record: Record = strict::from_slice(record.as_bytes()).map_err(|_| wrong("a record is not one of systemd's"))?;
         let mut found = record.digests.iter().filter(|d| d.algorithm == "sha256");
         let (Some(digest), None) = (found.next(), found.next()) else { return Err(wrong("a record has no one SHA-256 digest")) };
         let mut measured = [0; 32];

@@ -11,6 +11,7 @@ use crate::service::trust::Trust;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fleeti_core::strict;
 use fleeti_pki::crl::VerifiedList;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ impl Standby {
     pub fn identity(&self) -> Result<ServerIdentity> {
         let path = self.folder.join("identity.json");
         let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-        let kept: KeptIdentity = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+        let kept: KeptIdentity = strict::from_slice(&bytes).with_context(|| path.display().to_string())?;
         let chain = kept.chain.iter().map(|c| Ok(CertificateDer::from(STANDARD.decode(c)?))).collect::<Result<_>>()?;
         Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(STANDARD.decode(kept.key)?)) })
     }

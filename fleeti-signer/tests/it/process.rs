@@ -129,6 +129,17 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
         serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"order": "forget"}}}),
         serde_json::json!({"id": 1, "request": {"type": "keep", "kept": {"kept": "key", "device": "dev-a"}, "secret": "AA=="}}),
         serde_json::json!(["certify_device"]),
+        // A list where an object is meant, at every depth.
+        serde_json::json!([1, certify]),
+        changed(&|c| {
+            let fields: Vec<_> = c["request"].as_object().unwrap().values().cloned().collect();
+            c["request"] = fields.into();
+        }),
+        changed(&|c| {
+            c["request"] = serde_json::json!(["certify_device", "dev-a", c["request"]["csr_pem"], DEVICE_S_MIN, "software", "enrollment"])
+        }),
+        serde_json::json!({"id": 1, "request": {"type": "keep", "kept": ["recovery_key", "dev-a"], "secret": "AA=="}}),
+        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": ["begin_epoch"]}}),
     ];
     let say = async |call: &serde_json::Value| {
         let stream = tokio::net::UnixStream::connect(world.path("socket")).await.unwrap();
