@@ -31,7 +31,11 @@ fn path(folder: &Path) -> PathBuf {
 pub fn of_image(paths: &Paths) -> Result<Anchors> {
     let path = paths.lib.join("trust/root.pem");
     let root = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    Ok(Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?))
+    let anchors = Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?);
+    Ok(match paths.keyrings.iter().find_map(|path| fs::read(path).ok()) {
+        Some(keyring) => anchors.with_keyring(&keyring),
+        None => anchors,
+    })
 }
 
 /// What the daemon trusts.
@@ -89,6 +93,15 @@ pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<Signed
     }
     let response = response.error_for_status()?;
     Ok(strict::from_slice(&read_limited(response, LIST_MAX).await?)?)
+}
+
+/// Whether the server that this device trusts answers at this address; its transitions are taken.
+pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server) -> bool {
+    let ask = async {
+        let http = http::client(tls, server.proxy()?.as_ref())?.build()?;
+        take(paths, &paths.state, &fetch(&http, &server.https_url).await?)
+    };
+    ask.await.inspect_err(|e| tracing::info!("{}: {e:#}", server.https_url)).is_ok()
 }
 
 /// Asks whoever answers at the server's address which anchors follow this image's, because its certificate is by none that

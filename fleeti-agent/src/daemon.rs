@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::session::{self, Incoming};
 use crate::vault::Vault;
-use crate::{Paths, clock, enrollment, http, kept, search, telemetry, write_durably};
+use crate::{Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably};
 use anyhow::Result;
 use fleeti_core::strict;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
@@ -33,6 +33,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
     paths.clock.raise(clock::image_s(&paths.lib)?);
     let boot = helper.boot_summary().await?;
+    // What was heard before this start, or by an image whose anchors are others.
+    identity::follow(&paths, anchors::of_daemon(&paths)?.moves())?;
     let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
     helper.set_hostname(identity.device.clone()).await.ok();
     helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();

@@ -30,7 +30,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
     let record = helper.enrollment_record().await?.context("this device is not enrolled and has no enrollment record")?;
     if Identity::is_there(paths) {
         // The note of where the server is was lost; the record says it as well.
-        Identity::keep_server(paths, &Server::of(&record)?)?;
+        Identity::keep_server(paths, &server_of(paths, &record)?)?;
         if let Some(identity) = Identity::load(paths)? {
             return Ok(identity);
         }
@@ -47,7 +47,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
                 // An image from the shelf may be older than the server's root.
-                match anchors::ask_anybody(paths, &Server::of(&record)?).await {
+                match anchors::ask_anybody(paths, &server_of(paths, &record)?).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => tracing::warn!("nobody says which anchors follow: {e:#}"),
@@ -72,7 +72,7 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
                 && identity::first_key(paths, helper, true).await.is_ok();
             let csr_pem = csr(&identity::first_key(paths, helper, is_in_tpm).await?, paths)?;
             let request = PairRequest { csr_pem, running: running_release(paths)? };
-            let begun = anonymous(paths, &Server::of(record)?).await?.post("/pair", &request).await?;
+            let begun = anonymous(paths, &server_of(paths, record)?).await?.post("/pair", &request).await?;
             let pairing = Pairing { begun, is_in_tpm };
             write_durably(&path, &serde_json::to_vec(&pairing)?)?;
             pairing
@@ -81,7 +81,7 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
     let Pairing { begun, is_in_tpm } = begun;
     helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
     let wait = PairWait { token: begun.token.clone() };
-    let mut channel = anonymous(paths, &Server::of(record)?).await?;
+    let mut channel = anonymous(paths, &server_of(paths, record)?).await?;
     loop {
         match channel.post::<_, PairWaited>("/pair/wait", &wait).await {
             Ok(waited) if waited.is_paired => break,
@@ -119,6 +119,11 @@ struct Pairing {
     begun: PairResponse,
     #[serde(default)]
     is_in_tpm: bool,
+}
+
+/// Where the server of a record is today.
+fn server_of(paths: &Paths, record: &EnrollmentRecord) -> Result<Server> {
+    Ok(Server::of(record)?.followed(anchors::of_daemon(paths)?.moves()))
 }
 
 async fn anonymous(paths: &Paths, server: &Server) -> Result<Channel> {
@@ -161,7 +166,7 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
 /// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say that the key is in it, all over
 /// one connection.
 async fn enroll_with(paths: &Paths, record: &EnrollmentRecord, helper: &Helper, shown: Option<TpmIdentity>) -> Result<Identity> {
-    let server = Server::of(record)?;
+    let server = server_of(paths, record)?;
     let kept = identity::first_key(paths, helper, shown.is_some()).await?;
     let csr_pem = csr(&kept, paths)?;
     let mut channel = anonymous(paths, &server).await?;

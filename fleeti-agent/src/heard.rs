@@ -3,7 +3,7 @@
 
 use crate::http::read_limited;
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, anchors, kept, write_durably};
+use crate::{Paths, anchors, identity, kept, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::strict;
@@ -99,7 +99,7 @@ pub struct Heard {
     pub changed: Notify,
     /// There is a newer statement of the audit log, which says how late it is.
     pub stated: Notify,
-    /// There is a new trust bundle: TLS is to be set up anew.
+    /// There is a new trust bundle, or the server has moved: TLS is to be set up anew.
     pub bundle_changed: Notify,
 }
 
@@ -216,10 +216,11 @@ impl Heard {
             let roots = self.anchors().roots().len();
             let anchors = anchors::of_daemon(&self.paths)?;
             let has_other_roots = anchors.roots().len() != roots || anchors.roots() != self.anchors().roots();
+            let has_moved = identity::follow(&self.paths, anchors.moves())?;
             *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
             self.take_up_anchors()?;
             self.look_at_bundles()?;
-            if has_other_roots {
+            if has_other_roots || has_moved {
                 self.bundle_changed.notify_one();
             }
         }

@@ -2,13 +2,14 @@
 
 use crate::device_key::{KeptKey, TlsKey};
 use crate::privileged::Helper;
-use crate::reach::Proxy;
+use crate::reach::{self, Proxy};
 use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
 use fleeti_pki::certificate;
 use fleeti_pki::signer::Signer;
+use fleeti_pki::transition::ServerMove;
 use rustls::ClientConfig;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::CertificateDer;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where the server is; kept from the enrollment record, without its token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// As in `https://fleeti.example:8443`.
     pub https_url: String,
@@ -30,6 +31,12 @@ pub struct Server {
     /// What both are reached through, as in `http://proxy.example:3128`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// When the move to this address was signed, Unix seconds; zero for the address of the enrollment record.
+    #[serde(default)]
+    pub moved_s: u64,
+    /// The address before that, for as long as nobody answers at this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Box<Server>>,
 }
 
 impl Server {
@@ -38,12 +45,42 @@ impl Server {
     /// # Errors
     /// When its MQTT address is no `HOST:PORT`.
     pub fn of(record: &EnrollmentRecord) -> Result<Self> {
-        let (host, port) = record.mqtt_address.rsplit_once(':').context("the MQTT address has no port")?;
-        let https_url = record.https_url.trim_end_matches('/').to_owned();
-        ensure!(https_url.starts_with("https://"), "the server's URL is not https");
-        record.proxy.as_deref().map(Proxy::parse).transpose()?;
-        let mqtt_port = port.parse().context("the MQTT port")?;
-        Ok(Self { https_url, mqtt_host: host.to_owned(), mqtt_port, proxy: record.proxy.clone() })
+        Self::new(&record.https_url, &record.mqtt_address, record.proxy.as_deref())
+    }
+
+    fn new(https_url: &str, mqtt_address: &str, proxy: Option<&str>) -> Result<Self> {
+        let (host, port) = mqtt_address.rsplit_once(':').context("the MQTT address has no port")?;
+        let https_url = https_url.trim_end_matches('/').to_owned();
+        reach::authority(&https_url)?;
+        proxy.map(Proxy::parse).transpose()?;
+        let (mqtt_host, mqtt_port) = (host.to_owned(), port.parse().context("the MQTT port")?);
+        Ok(Self { https_url, mqtt_host, mqtt_port, proxy: proxy.map(str::to_owned), moved_s: 0, previous: None })
+    }
+
+    /// Where the server is after such moves (signed at, what), the oldest first. Only a move from where it is counts, and none
+    /// that is older than the last one.
+    #[must_use]
+    pub fn followed(&self, moves: &[(u64, ServerMove)]) -> Self {
+        moves.iter().fold(self.clone(), |here, (issued_s, moved)| {
+            if moved.from.trim_end_matches('/') != here.https_url || *issued_s <= here.moved_s {
+                return here;
+            }
+            match Self::new(&moved.https_url, &moved.mqtt_address, moved.proxy.as_deref()) {
+                Ok(next) => Self { moved_s: *issued_s, previous: Some(Box::new(Self { previous: None, ..here })), ..next },
+                Err(e) => {
+                    tracing::error!("the server's next address is of no use: {e:#}");
+                    here
+                }
+            }
+        })
+    }
+
+    /// The previous address takes this one's place, and this one its. The move that led here is not made again.
+    #[must_use]
+    pub fn back(&self) -> Option<Self> {
+        let previous = self.previous.as_deref()?;
+        let this = Box::new(Self { previous: None, ..self.clone() });
+        Some(Self { moved_s: self.moved_s, previous: Some(this), ..previous.clone() })
     }
 
     /// What the server is reached through.
@@ -76,6 +113,21 @@ struct Renewed {
     key: KeptKey,
     chain_pem: String,
     renew_at_s: u64,
+}
+
+/// Keeps where the server is after such moves; `false` where none of them is from where it is.
+///
+/// # Errors
+/// I/O.
+pub fn follow(paths: &Paths, moves: &[(u64, ServerMove)]) -> Result<bool> {
+    let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>) else { return Ok(false) };
+    let next = server.followed(moves);
+    if next == server {
+        return Ok(false);
+    }
+    tracing::warn!("the server has moved from {} to {}: release keys have signed this", server.https_url, next.https_url);
+    Identity::keep_server(paths, &next)?;
+    Ok(true)
 }
 
 fn moment(window: RenewalWindow) -> u64 {
@@ -240,4 +292,40 @@ impl Identity {
 /// When the image has no root.
 pub fn anonymous_tls(paths: &Paths) -> Result<ClientConfig> {
     Ok(server_trust::builder(paths)?.with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str) -> Server {
+        Server::new(&format!("https://{host}:8443/"), &format!("{host}:8883"), None).unwrap()
+    }
+    fn moved(from: &str, to: &str) -> ServerMove {
+        let (https_url, mqtt_address) = (format!("https://{to}:8443"), format!("{to}:8883"));
+        ServerMove { from: format!("https://{from}:8443"), https_url, mqtt_address, proxy: None }
+    }
+
+    #[test]
+    fn a_device_follows_the_moves_of_its_own_server_in_their_order() {
+        let moves = [(1, moved("a", "b")), (2, moved("x", "y")), (3, moved("b", "c")), (4, moved("a", "z"))];
+        let there = at("a").followed(&moves);
+        assert_eq!((there.mqtt_host.as_str(), there.moved_s), ("c", 3));
+        assert_eq!(there.previous.as_deref().map(|s| s.https_url.as_str()), Some("https://b:8443"));
+        assert_eq!(there.followed(&moves), there, "each is made once");
+        assert_eq!(at("q").followed(&moves), at("q"), "these are of another server");
+        let unusable = ServerMove { mqtt_address: "d".into(), ..moved("a", "d") };
+        assert_eq!(at("a").followed(&[(1, unusable)]), at("a"));
+    }
+
+    #[test]
+    fn a_device_goes_back_and_does_not_make_the_same_move_again() {
+        let moves = [(1, moved("a", "b"))];
+        let back = at("a").followed(&moves).back().unwrap();
+        assert_eq!((back.https_url.as_str(), back.moved_s), ("https://a:8443", 1));
+        assert_eq!(back.followed(&moves), back);
+        assert_eq!(back.back().unwrap().https_url, "https://b:8443", "and looks at both from then on");
+        assert_eq!(back.followed(&[(2, moved("a", "c"))]).https_url, "https://c:8443");
+        assert!(at("a").back().is_none());
+    }
 }

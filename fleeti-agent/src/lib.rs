@@ -4,7 +4,7 @@
 //! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is bound to it) · [`session`]
 //! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
 //! (what systemd-sysupdate downloads from) · [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`] (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
+//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -30,6 +30,8 @@ pub mod http;
 pub mod identity;
 pub mod image;
 pub mod kept;
+pub mod luks;
+pub mod next_key;
 pub mod outbox;
 pub mod privileged;
 pub mod program;
@@ -79,6 +81,10 @@ pub struct Paths {
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
     pub sysupdate: PathBuf,
+    /// Where systemd-sysupdate looks for OpenPGP keys. The first one that is there is the image's.
+    pub keyrings: Vec<PathBuf>,
+    /// unshare(1): what starts systemd-sysupdate where it is to see another keyring there.
+    pub unshare: PathBuf,
     /// What time it is; the daemon's.
     pub clock: Clock,
     /// Whether the helper sets the system's clock where that cannot be right.
@@ -102,6 +108,12 @@ impl Paths {
             secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
+            // In the order in which systemd looks; which suffix it takes is a matter of its version.
+            keyrings: ["/etc/systemd", "/usr/lib/systemd"]
+                .iter()
+                .flat_map(|folder| ["gpg", "pgp"].map(|suffix| format!("{folder}/import-pubring.{suffix}").into()))
+                .collect(),
+            unshare: "/usr/bin/unshare".into(),
             clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
             may_set_clock: true,
         }
@@ -122,6 +134,8 @@ impl Paths {
             secrets: folder.join("secrets"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
+            keyrings: vec![folder.join("keyring.gpg")],
+            unshare: "/usr/bin/unshare".into(),
             clock: Clock::system(folder.join("agent/time-floor")),
             may_set_clock: false,
         }

@@ -1,7 +1,7 @@
 //! What `fleeti-agent` is told on its command line: daemon, helper and the parts of a boot.
 
 use crate::privileged::{self, Helper};
-use crate::{Paths, boot, daemon, health, image, storage};
+use crate::{Paths, boot, daemon, health, image, next_key, storage};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use fleeti_core::foreign;
@@ -29,7 +29,7 @@ enum Command {
     Blessed,
     /// Make, open and mount the data partition.
     Storage,
-    /// Add a recovery key to the data partition, if it needs one.
+    /// Add to the data partition what it needs: the next key of register 11, a recovery key.
     RecoveryKey,
 }
 
@@ -63,7 +63,11 @@ async fn run(command: Command) -> Result<bool> {
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
         Command::Storage => storage::open(&paths).map(|()| true),
-        Command::RecoveryKey => storage::add_recovery_key(&paths).map(|()| true),
+        Command::RecoveryKey => {
+            // First, while the token that opens the partition under this image is the first one.
+            next_key::enroll(&paths).unwrap_or_else(|e| tracing::error!("{e:#}"));
+            storage::add_recovery_key(&paths).map(|()| true)
+        }
     }
 }
 

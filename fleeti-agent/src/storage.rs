@@ -6,6 +6,7 @@
 //! The work is systemd's: systemd-repart makes it, systemd-cryptsetup opens it, systemd-cryptenroll adds the recovery key.
 //! Needs root.
 
+use crate::luks::Header;
 use crate::{Paths, boot, write_durably};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
@@ -29,11 +30,13 @@ const MOUNT_POINT: &str = "/data";
 const TPM: &str = "/dev/tpmrm0";
 /// Where the stub's tmpfiles put what the kernel image brings (systemd-stub(7)).
 const SIGNATURE: &str = "/run/systemd/tpm2-pcr-signature.json";
-const PUBLIC_KEY: &str = "/run/systemd/tpm2-pcr-public-key.pem";
+pub(crate) const PUBLIC_KEY: &str = "/run/systemd/tpm2-pcr-public-key.pem";
+/// The header with the one token that opens the partition under this kernel image, while it is being opened.
+const HEADER: &str = "/run/fleeti-data.header";
 /// LUKS2 on-disk format, 2.1.
 const LUKS_MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 /// Nothing is passed to the kernel from outside the image: nothing was measured into register 12.
-const NOTHING_PASSED: &str = "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const NOTHING_PASSED: &str = "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Whether the data partition that is open is a sealed one.
 #[must_use]
@@ -45,7 +48,7 @@ pub fn is_sealed() -> bool {
 ///
 /// # Errors
 /// When the root is on no disk.
-fn partition() -> Result<Option<PathBuf>> {
+pub(crate) fn partition() -> Result<Option<PathBuf>> {
     let is_root = |e: &fs::DirEntry| fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root");
     let root = fs::read_dir("/sys/block")?.flatten().find(is_root).context("the root is not verified")?;
     let below = fs::read_dir(root.path().join("slaves"))?.flatten().next().context("the root is on no partition")?;
@@ -78,9 +81,7 @@ fn opened(paths: &Paths) -> Result<()> {
     let device = device.to_str().context("the data partition's name")?;
     run("/usr/bin/udevadm", &["wait", "--timeout=60", device])?;
     let source = if is_luks(Path::new(device))? {
-        let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
-        let opened = run("/usr/bin/systemd-cryptsetup", &["attach", NAME, device, "-", &options]);
-        if let Err(e) = opened {
+        if let Err(e) = attach(device) {
             boot::say("fleeti: the TPM does not open the data partition; the server may have its recovery key");
             return Err(e);
         }
@@ -89,6 +90,30 @@ fn opened(paths: &Paths) -> Result<()> {
         device
     };
     run("/usr/bin/mount", &["-t", "ext4", "-o", "rw,nodev,nosuid,noexec,noatime", source, MOUNT_POINT])
+}
+
+/// Opens it by the token of this kernel image's key. The partition may be sealed to the key of another one too: the image
+/// before, or the one after (`crate::next_key`).
+fn attach(device: &str) -> Result<()> {
+    let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
+    let attach = |options: &str| run("/usr/bin/systemd-cryptsetup", &["attach", NAME, device, "-", options]);
+    let alone = || -> Result<Option<Vec<u8>>> {
+        let key = pcr_policy::public_key_der(&fs::read(PUBLIC_KEY)?)?;
+        Header::read(Path::new(device))?.alone(Path::new(device), &key)
+    };
+    match alone() {
+        Ok(None) => {}
+        // What cannot be read is systemd's to try all the same.
+        Err(e) => tracing::warn!("the header of the data partition: {e:#}"),
+        Ok(Some(header)) => {
+            boot::say("fleeti: the data partition is sealed to several keys of register 11; it is opened by that of this image");
+            write_durably(Path::new(HEADER), &header)?;
+            let opened = attach(&format!("{options},header={HEADER}"));
+            fs::remove_file(HEADER)?;
+            return opened;
+        }
+    }
+    attach(&options)
 }
 
 fn is_luks(device: &Path) -> Result<bool> {
@@ -162,7 +187,7 @@ fn enroll_recovery_key(paths: &Paths) -> Result<()> {
 }
 
 /// What systemd-cryptenroll says on its standard output.
-fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing<String>> {
+pub(crate) fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing<String>> {
     let mut command = Command::new("/usr/bin/systemd-cryptenroll");
     let output = command.args(arguments).arg(device).stdin(Stdio::null()).output().context("systemd-cryptenroll")?;
     let said = Zeroizing::new(output.stdout);

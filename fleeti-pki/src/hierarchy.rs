@@ -141,7 +141,10 @@ impl Files<'_> {
         // The root tells one organisation's log from another's.
         let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(root)?[..16]), &audit)?;
         self.public("audit.pub", format!("{}\n", log.to_text()).into_bytes());
-        self.keep("online", purpose::BOOT_WRAP, &WrapKey::generate()[..])?;
+        // Nothing replaces it: what it wraps are the Secure Boot keys of every device. So there is a copy for the signer that lost it.
+        let wrap = WrapKey::generate();
+        self.keep("online", purpose::BOOT_WRAP, &wrap[..])?;
+        self.keep("offline", purpose::BOOT_WRAP, &wrap[..])?;
         let release = SoftKey::generate(Algorithm::P384)?;
         self.keep("offline", purpose::RELEASE, &release.to_pkcs8_der()?)?;
         let openpgp = SoftKey::generate(Algorithm::P256)?;

@@ -2,6 +2,7 @@
 
 use crate::signer::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
+use fleeti_core::canonical::sha256_hex;
 use pgp::composed::{Deserializable, DetachedSignature, SignedKeyDetails, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
@@ -31,6 +32,28 @@ pub fn keys(keyring: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
         Ok((key.fingerprint().to_string(), key.to_bytes().or_malformed("keyring")?))
     })
     .collect()
+}
+
+/// SHA-256, hexadecimal, of every binary keyring that can be made of some or all keys of these keyrings, in their order: what
+/// the images of a fleet may have, which were built while keys came and went.
+///
+/// # Errors
+/// [`Error::Malformed`]; [`Error::Refused`] for more than five keys, or none.
+pub fn choices(keyrings: &[Vec<u8>]) -> Result<Vec<String>, Error> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for keyring in keyrings {
+        for (_, key) in keys(keyring)? {
+            if !all.contains(&key) {
+                all.push(key);
+            }
+        }
+    }
+    if all.is_empty() || all.len() > 5 {
+        return Err(Error::Refused("a transition replaces the keyrings of one to five OpenPGP keys"));
+    }
+    let choice =
+        |bits: u32| all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).flat_map(|(_, key)| key.clone()).collect::<Vec<_>>();
+    Ok((1..1 << all.len()).map(|bits| sha256_hex(&choice(bits))).collect())
 }
 
 /// Verifies a detached signature by any key of a binary keyring, as systemd-sysupdate does.

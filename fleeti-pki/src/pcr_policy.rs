@@ -114,6 +114,29 @@ pub fn public_pem(signer: &dyn Signer) -> Result<String, Error> {
     Document::try_from(signer.public_key_der()).and_then(|d| d.to_pem("PUBLIC KEY", LineEnding::LF)).or_malformed("public key")
 }
 
+/// The key of a PEM text, however its lines end: SubjectPublicKeyInfo, DER. Two texts of one key are one key.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn public_key_der(pem: &[u8]) -> Result<Vec<u8>, Error> {
+    let text = std::str::from_utf8(pem).or_malformed("public key")?;
+    let (label, key) = Document::from_pem(text.trim_end_matches('\0').trim()).or_malformed("public key")?;
+    if label != "PUBLIC KEY" {
+        return Err(Error::Malformed { what: "public key", detail: format!("it is a {label}") });
+    }
+    Ok(key.as_bytes().to_vec())
+}
+
+/// The public half of the key that a kernel image was built for, PEM as it is there; `None` where it was built for none.
+///
+/// # Errors
+/// [`Error::Malformed`] for anything but a kernel image.
+pub fn key_of(uki: &[u8]) -> Result<Option<String>, Error> {
+    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let Some(content) = section(&file, ".pcrpkey")? else { return Ok(None) };
+    Ok(Some(String::from_utf8(content.to_vec()).or_malformed("public key")?))
+}
+
 /// Whether a kernel image was built for a key that signs its register 11.
 ///
 /// # Errors

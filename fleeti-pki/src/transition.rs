@@ -1,7 +1,8 @@
 //! Transitions: what an old anchor says of the one that follows it, so that a device with an old image finds to today's
 //! server without a visit. The previous root introduces the next root; as many release keys as the image asks for introduce
-//! the next release keys, the next key of the audit log, or the point from which a log goes on that was restored from a
-//! backup. A device applies what its own anchors have signed, and passes over the rest.
+//! the next release keys, the next key of the audit log, the point from which a log goes on that was restored from a
+//! backup, the next address of the server, or other OpenPGP keys than those of the image. A device applies what its own anchors
+//! have signed, and passes over the rest.
 //!
 //! A transition is kept and served for ever: the device may have been away for years.
 
@@ -22,8 +23,12 @@ pub const KIND: &str = "fleeti.transition.v1";
 pub const TRANSITIONS_MAX: usize = 64;
 /// Largest transition, bytes.
 pub const BYTES_MAX: usize = 8 * 1024;
+/// Most keyrings that one transition replaces: every choice of five keys.
+pub const KEYRINGS_MAX: usize = 31;
 /// Most signatures of one.
 pub const SIGNATURES_MAX: usize = 16;
+/// Longest address of a server, bytes.
+const ADDRESS_MAX: usize = 300;
 
 /// The document that is signed, as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +37,7 @@ pub struct Transition {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// When, Unix seconds. Of two resets of one log the later one counts.
+    /// When, Unix seconds. Of two resets of one log, and of two keyrings, the later one counts.
     pub issued_s: u64,
     /// What follows what.
     pub change: Change,
@@ -72,6 +77,54 @@ pub enum Change {
         /// The log's own checkpoint from which it goes on.
         checkpoint: String,
     },
+    /// The server has another address, signed by release keys.
+    Server(ServerMove),
+    /// Another OpenPGP keyring, by which systemd-sysupdate takes `SHA256SUMS.gpg`, signed by release keys. It takes the place
+    /// of what an image brings, and of nothing else: an image that brings another keyring is not led back by it, however
+    /// old the transition is. Images have no date, so nothing but the keyring itself can say which ones are meant.
+    OpenpgpKeys {
+        /// SHA-256 of each binary keyring whose place it takes, hexadecimal ([`crate::openpgp::choices`]).
+        from_sha256: Vec<String>,
+        /// The next keyring, binary, base64.
+        to_base64: String,
+    },
+}
+
+/// Another address of a server. A device that has the previous one goes to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerMove {
+    /// The previous address, as in `https://old.example:8443`. Devices of other servers pass over this.
+    pub from: String,
+    /// The next address, as in `https://fleeti.example:8443`.
+    pub https_url: String,
+    /// The next MQTT address, as in `fleeti.example:8883`.
+    pub mqtt_address: String,
+    /// The HTTP proxy through which alone both are reached, as in `http://proxy.example:3128`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+}
+
+impl ServerMove {
+    /// Shape only: whoever follows an address parses it again.
+    fn check(&self) -> Result<(), Error> {
+        let malformed = |what: &str, text: &str| Error::Malformed { what: "transition", detail: format!("{text:?} is not {what}") };
+        let is_plain = |text: &str| text.len() <= ADDRESS_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+        for url in [&self.from, &self.https_url] {
+            let host = url.strip_prefix("https://").unwrap_or_default();
+            if !is_plain(url) || host.is_empty() || host.contains(['/', '@', '?', '#']) {
+                return Err(malformed("https://HOST[:PORT]", url));
+            }
+        }
+        let mqtt = self.mqtt_address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_plain(&self.mqtt_address) || mqtt.is_none() {
+            return Err(malformed("HOST:PORT", &self.mqtt_address));
+        }
+        match &self.proxy {
+            Some(proxy) if !is_plain(proxy) || !proxy.starts_with("http://") => Err(malformed("http://HOST:PORT", proxy)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The name of release keys, by which a transition says which ones it follows: SHA-256 of their PEM, hexadecimal.
@@ -130,8 +183,31 @@ pub fn read(text: &str) -> Result<Transition, Error> {
             LogKey::from_text(to)?;
         }
         Change::LogReset { log, checkpoint } => drop(LogKey::from_text(log)?.verify(checkpoint)?),
+        Change::Server(moved) => moved.check()?,
+        Change::OpenpgpKeys { from_sha256, to_base64 } => {
+            let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if from_sha256.is_empty() || from_sha256.len() > KEYRINGS_MAX || !from_sha256.iter().all(is_digest) {
+                return Err(malformed(format!("it names no keyring, or more than {KEYRINGS_MAX}")));
+            }
+            keyring_of(to_base64)?;
+        }
     }
     Ok(transition)
+}
+
+/// What it says is systemd-sysupdate's to read; that it is not empty is ours.
+fn keyring_of(base64: &str) -> Result<Vec<u8>, Error> {
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).or_malformed("keyring")?;
+    if bytes.is_empty() { Err(Error::Malformed { what: "keyring", detail: "it is empty".into() }) } else { Ok(bytes) }
+}
+
+/// The OpenPGP keyrings that count, one after another.
+#[derive(Debug, Clone, Default)]
+struct Keyrings {
+    /// SHA-256 of what the image brings and of all that was introduced since, hexadecimal.
+    known: Vec<String>,
+    /// When it was signed, Unix seconds, and the latest of those that were introduced.
+    newest: Option<(u64, Vec<u8>)>,
 }
 
 /// A point from which a log goes on, whose signatures were checked.
@@ -152,13 +228,22 @@ pub struct Anchors {
     release_keys: ReleaseKeys,
     log: LogKey,
     reset: Option<Reset>,
+    moves: Vec<(u64, ServerMove)>,
+    keyrings: Keyrings,
 }
 
 impl Anchors {
     /// What an image brings.
     #[must_use]
     pub fn of_image(root: Certificate, release_keys: ReleaseKeys, log: LogKey) -> Self {
-        Self { roots: vec![root], release_keys, log, reset: None }
+        Self { roots: vec![root], release_keys, log, reset: None, moves: vec![], keyrings: Keyrings::default() }
+    }
+
+    /// The OpenPGP keyring that the image brings, binary. Without one, no other takes its place.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: &[u8]) -> Self {
+        self.keyrings = Keyrings { known: vec![sha256_hex(keyring)], newest: None };
+        self
     }
 
     /// The roots that count; the newest last.
@@ -181,6 +266,16 @@ impl Anchors {
     pub fn reset(&self) -> Option<&Reset> {
         self.reset.as_ref()
     }
+    /// Addresses of servers with the time at which each was signed (Unix seconds), the oldest first.
+    #[must_use]
+    pub fn moves(&self) -> &[(u64, ServerMove)] {
+        &self.moves
+    }
+    /// The OpenPGP keyring that takes the place of the image's, binary; `None` where the image's counts.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&[u8]> {
+        self.keyrings.newest.as_ref().map(|(_, keyring)| &keyring[..])
+    }
 
     /// Applies what these anchors have signed, and what the ones after them have, whatever the order. Gives the transitions
     /// that were applied: the others are of other anchors, or of nobody's.
@@ -190,15 +285,20 @@ impl Anchors {
         let mut applied = Vec::new();
         loop {
             let before = applied.len();
-            // Each is applied once, so a circle of anchors ends.
-            left.retain(|(signed, transition)| {
-                let is_applied = self.apply(signed, transition).is_ok();
-                if is_applied {
-                    applied.push((*signed).clone());
-                }
-                !is_applied
-            });
+            // Each is applied once, so a circle of anchors ends. What release keys have signed counts before others follow them.
+            for is_keys in [false, true] {
+                left.retain(|(signed, transition)| {
+                    let is_next =
+                        matches!(transition.change, Change::ReleaseKeys { .. }) == is_keys && (!is_keys || applied.len() == before);
+                    let is_applied = is_next && self.apply(signed, transition).is_ok();
+                    if is_applied {
+                        applied.push((*signed).clone());
+                    }
+                    !is_applied
+                });
+            }
             if applied.len() == before {
+                self.moves.sort_by_key(|(issued_s, _)| *issued_s);
                 return (self, applied);
             }
         }
@@ -253,6 +353,23 @@ impl Anchors {
                     self.reset = Some(reset);
                 }
             }
+            Change::Server(moved) => {
+                by_release_keys(&self.release_keys)?;
+                self.moves.push((transition.issued_s, moved.clone()));
+            }
+            Change::OpenpgpKeys { from_sha256, to_base64 } => {
+                let keyrings = &mut self.keyrings;
+                if !from_sha256.iter().any(|from| keyrings.known.contains(from)) {
+                    return Err(OTHER);
+                }
+                by_release_keys(&self.release_keys)?;
+                let next = (transition.issued_s, keyring_of(to_base64)?);
+                keyrings.known.push(sha256_hex(&next.1));
+                // Of the same second by its bytes, so that every device comes to the same one.
+                if keyrings.newest.as_ref().is_none_or(|newest| *newest < next) {
+                    keyrings.newest = Some(next);
+                }
+            }
         }
         Ok(())
     }
@@ -280,118 +397,4 @@ pub fn check_release_key(keys: &ReleaseKeys, signer: &dyn Signer) -> Result<(), 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::certificate::{Period, Role, self_signed};
-    use crate::signer::{Algorithm, SoftKey};
-    use crate::transparency::note::Checkpoint;
-
-    fn p384() -> SoftKey {
-        SoftKey::generate(Algorithm::P384).unwrap()
-    }
-    fn root_of(key: &SoftKey) -> Certificate {
-        self_signed(Role::Root, Period::starting(1_795_000_000, 86_400), key).unwrap()
-    }
-    fn keys(of: &[&SoftKey], threshold: usize) -> ReleaseKeys {
-        ReleaseKeys::new(of.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold).unwrap()
-    }
-    fn log() -> (SoftKey, LogKey) {
-        let key = SoftKey::generate(Algorithm::Ed25519).unwrap();
-        let log = LogKey::of("fleeti/test/log", &key).unwrap();
-        (key, log)
-    }
-    fn signed(change: Change, by: &[&SoftKey]) -> SignedTransition {
-        let signers: Vec<&dyn Signer> = by.iter().map(|k| *k as &dyn Signer).collect();
-        sign(&Transition { kind: KIND.into(), issued_s: 5, change }, &signers).unwrap()
-    }
-    fn next_keys(from: &ReleaseKeys, to: &ReleaseKeys) -> Change {
-        Change::ReleaseKeys { from_sha256: release_keys_sha256(from).unwrap(), to_pem: to.to_pem().unwrap() }
-    }
-
-    /// Two roots, two sets of release keys and a key of the log later, in any order of the list.
-    #[test]
-    fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
-        let (r0, r1, r2, k0, k1, k2) = (p384(), p384(), p384(), p384(), p384(), p384());
-        let roots = [&r0, &r1, &r2].map(root_of);
-        let releases = [keys(&[&k0], 1), keys(&[&k1], 1), keys(&[&k1, &k2], 2)];
-        let ((_, a), (_, b)) = (log(), log());
-        let log_key = Change::LogKey { from: a.to_text(), to: b.to_text() };
-        let mut all = vec![
-            root((&roots[0], &r0), &roots[1], false, 1).unwrap(),
-            root((&roots[1], &r1), &roots[2], true, 2).unwrap(),
-            signed(next_keys(&releases[0], &releases[1]), &[&k0]),
-            signed(next_keys(&releases[1], &releases[2]), &[&k1]),
-            signed(log_key, &[&k1, &k2]),
-        ];
-        for _ in 0..all.len() {
-            all.rotate_left(1);
-            let image = Anchors::of_image(roots[0].clone(), releases[0].clone(), a.clone());
-            let (today, applied) = image.walk(&all);
-            assert_eq!(applied.len(), all.len());
-            assert_eq!(today.roots(), [roots[0].clone(), roots[2].clone()], "the one in the middle was ended");
-            assert_eq!((today.release_keys().threshold(), today.log()), (2, &b));
-            // An image of the middle of the way passes over what was before it.
-            let image = Anchors::of_image(roots[2].clone(), releases[1].clone(), a.clone());
-            let (today, applied) = image.walk(&all);
-            assert_eq!((applied.len(), today.roots().len(), today.log()), (2, 1, &b));
-        }
-    }
-
-    #[test]
-    fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
-        let (r0, r1, k0, k1, mallory) = (p384(), p384(), p384(), p384(), p384());
-        let (root0, root1, evil) = (root_of(&r0), root_of(&r1), root_of(&mallory));
-        let (old, new) = (keys(&[&k0, &k1], 2), keys(&[&mallory], 1));
-        let ((log_key, a), (_, b)) = (log(), log());
-        let change = |root: &Certificate| Change::Root {
-            from_sha256: fingerprint(&root0).unwrap(),
-            to_pem: to_pem(root).unwrap(),
-            ends_previous: true,
-        };
-        let note = a.sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key).unwrap();
-        let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
-        let mut changed = root((&root0, &r0), &root1, true, 1).unwrap();
-        changed.transition = changed.transition.replace("true", "false");
-        let mut twice = signed(to_b(), &[&k0]);
-        let again = twice.signatures[0].clone();
-        twice.signatures.push(again);
-        for bad in [
-            signed(change(&evil), &[&mallory]),
-            signed(change(&evil), &[&k0, &k1]),
-            changed,
-            signed(next_keys(&old, &new), &[&k0]),
-            signed(next_keys(&old, &new), &[&mallory]),
-            signed(next_keys(&new, &new), &[&k0, &k1]),
-            signed(to_b(), &[&r0]),
-            twice,
-            signed(Change::LogReset { log: a.to_text(), checkpoint: note.clone() }, &[&k1]),
-            SignedTransition { transition: "{}".into(), signatures: vec![] },
-        ] {
-            let image = Anchors::of_image(root0.clone(), old.clone(), a.clone());
-            let (today, applied) = image.walk(std::slice::from_ref(&bad));
-            assert!(applied.is_empty(), "{bad:?}");
-            assert_eq!((today.roots(), today.log(), today.reset().is_none()), (&[root0.clone()][..], &a, true));
-        }
-        assert!(root((&root0, &mallory), &evil, true, 1).is_err());
-        // A reset that is signed names a checkpoint of the log itself.
-        let reset = |log: &LogKey| Transition {
-            kind: KIND.into(),
-            issued_s: 7,
-            change: Change::LogReset { log: log.to_text(), checkpoint: note.clone() },
-        };
-        assert!(sign(&reset(&b), &[&k0]).is_err());
-        let mut good = sign(&reset(&a), &[&k0]).unwrap();
-        sign_too(&mut good, &k1).unwrap();
-        let (today, _) = Anchors::of_image(root0, old, a).walk(&[good]);
-        assert_eq!(today.reset().unwrap().checkpoint.checkpoint().size, 3);
-    }
-
-    #[test]
-    fn a_circle_of_anchors_ends() {
-        let (k0, k1) = (p384(), p384());
-        let (one, other) = (keys(&[&k0], 1), keys(&[&k1], 1));
-        let circle = [signed(next_keys(&one, &other), &[&k0]), signed(next_keys(&other, &one), &[&k1])];
-        let (today, applied) = Anchors::of_image(root_of(&k0), one.clone(), log().1).walk(&circle);
-        assert_eq!((applied.len(), today.release_keys().to_pem().unwrap()), (2, one.to_pem().unwrap()));
-    }
-}
+mod tests;

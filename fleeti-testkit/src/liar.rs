@@ -3,8 +3,8 @@
 //! makes of each lie is looked at here.
 
 use crate::story::Story;
-use crate::vm::{Cable, Vm};
-use crate::world::{BOOT, Record, World};
+use crate::vm::{Cable, Parts, Vm};
+use crate::world::{BOOT, FLEET, Record, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
@@ -81,8 +81,8 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
         let mut machines = Vec::new();
         let both = [("accomplice", cable.first(), Record::InSmbios), ("liar", cable.second(), Record::OnEsp)];
         for (folder, end, record) in both {
-            let device = world.provision_by(folder, &build, &release, record)?;
-            machines.push((device, world.start_with(cache, folder, Some(end))?.0));
+            let device = world.provision_by(FLEET, folder, &build, &release, record)?;
+            machines.push((device, world.start_with(cache, folder, Some(end), Parts::default())?.0));
         }
         // The liar has what only a device gets that has proved enough.
         for ((device, vm), line) in machines.iter().zip(["fleeti: device ", BEGINS]) {

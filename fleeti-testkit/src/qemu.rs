@@ -42,7 +42,7 @@ impl Tree {
     /// # Errors
     /// When the packages cannot be had.
     pub fn disks(cache: &Cache) -> Result<Self> {
-        Self::ensure(cache, "disks", &["cryptsetup-bin", "fdisk", "base-files", "coreutils"])
+        Self::ensure(cache, "disks", &["cryptsetup-bin", "e2fsprogs", "fdisk", "base-files", "coreutils"])
     }
 
     /// A Debian system that systemd starts, without packages' scripts having run.

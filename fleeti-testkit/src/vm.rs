@@ -106,6 +106,8 @@ pub struct Machine<'a> {
     pub public: Option<&'a Path>,
     /// File with an OEM string of SMBIOS, in `dir`.
     pub smbios: Option<&'a Path>,
+    /// What it is made of beside that.
+    pub parts: Parts,
     /// A cable to another machine.
     pub cable: Option<End<'a>>,
     /// How it runs.
@@ -116,6 +118,15 @@ pub struct Machine<'a> {
 struct Console {
     lines: Vec<(Duration, String)>,
     ended: bool,
+}
+
+/// What a machine is made of, where it is not what is usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts {
+    /// What its clock says when it is switched on, as in `1970-01-01`; else the time.
+    pub clock: Option<&'static str>,
+    /// It has no TPM.
+    pub no_tpm: bool,
 }
 
 /// A running machine; killed when dropped.
@@ -141,15 +152,10 @@ impl Vm {
                 None => drop(fs::copy(OVMF_VARS, &vars)?),
             }
         }
-        let tpm = dir.join("tpm");
-        fs::create_dir_all(&tpm)?;
         // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
-        // It listens before swtpm is there: the machine waits for the first answer.
-        let control = UnixListener::bind(&socket)?;
-        let swtpm = swtpm(&tpm, "startup-clear").args(["--ctrl", "type=unixio,fd=0"]).stdin(OwnedFd::from(control)).spawn();
-        let swtpm = swtpm.context("starting swtpm")?;
+        let swtpm = if machine.parts.no_tpm { None } else { Some(start_swtpm(&dir.join("tpm"), &socket)?) };
         let disk = fs::canonicalize(machine.disk).context("the disk")?;
         let disk_folder = disk.parent().context("the disk's folder")?;
         let mut shared = vec![&*dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")];
@@ -157,10 +163,24 @@ impl Vm {
         let mut command = tree.command("qemu-system-x86_64", &shared);
         command.args(MACHINE).args(machine.accelerator.arguments()).args(firmware(&vars));
         command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap", disk.display()));
-        command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1", "-chardev"]);
-        command.arg(format!("socket,id=tpm,path={}", socket.display()));
-        command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0", "-netdev", "user,id=net"]);
-        command.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci", "-serial", "stdio"]);
+        command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+        if swtpm.is_some() {
+            command.arg("-chardev").arg(format!("socket,id=tpm,path={}", socket.display()));
+            command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"]);
+        }
+        if let Some(clock) = machine.parts.clock {
+            command.args(["-rtc", &format!("base={clock}T00:00:00")]);
+        }
+        command.args([
+            "-netdev",
+            "user,id=net",
+            "-device",
+            "virtio-net-pci,netdev=net,romfile=",
+            "-device",
+            "virtio-rng-pci",
+            "-serial",
+            "stdio",
+        ]);
         command.args(machine.cable.map(End::arguments).into_iter().flatten());
         if let Some(file) = machine.smbios {
             command.arg("-smbios").arg(format!("type=11,path={}", file.display()));
@@ -180,7 +200,7 @@ impl Vm {
             let console = Arc::clone(&console);
             move || read_console(stdout, file, started, &console)
         });
-        Ok(Self { qemu, swtpm: Some(swtpm), console, started, log })
+        Ok(Self { qemu, swtpm, console, started, log })
     }
 
     /// Starts a kernel with a system in memory: no firmware, no TPM, no disk, no network card.
@@ -260,6 +280,15 @@ impl Drop for Vm {
     fn drop(&mut self) {
         self.power_off();
     }
+}
+
+/// A TPM with its state in a folder, which answers at a socket.
+fn start_swtpm(tpm: &Path, socket: &Path) -> Result<Child> {
+    fs::create_dir_all(tpm)?;
+    // It listens before swtpm is there: the machine waits for the first answer.
+    let control = UnixListener::bind(socket)?;
+    let started = swtpm(tpm, "startup-clear").args(["--ctrl", "type=unixio,fd=0"]).stdin(OwnedFd::from(control)).spawn();
+    started.context("starting swtpm")
 }
 
 /// A program that ends when this one does, however this one ends.

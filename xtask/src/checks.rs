@@ -1,5 +1,6 @@
 //! Rules of the repository, as checks.
 
+use crate::foreign;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -74,6 +75,7 @@ pub fn tidy(root: &Path) -> Result<()> {
                 long_handlers(&text).map(|(at, lines)| format!("{name}:{at}: a handler of {lines} lines, {HANDLER_MAX} at the most")),
             );
         }
+        wrong.extend(foreign::past_the_one_place(name, &text).into_iter().map(|(at, why)| format!("{name}:{at}: {why}")));
         for (i, line) in text.lines().enumerate() {
             let marks = ["todo!(", "unimplemented!(", "dbg!("];
             if marks.iter().any(|m| line.contains(m)) && !name.starts_with("xtask/") {
@@ -88,7 +90,6 @@ pub fn tidy(root: &Path) -> Result<()> {
             if past_services && line.contains("db::") && !line.starts_with("use crate::db::") {
                 wrong.push(format!("{name}:{}: the database behind the services' back", i + 1));
             }
-            wrong.extend(foreign_text(name, line).map(|why| format!("{name}:{}: {why}", i + 1)));
             let topic = line.contains("fleeti/v1/") && !name.starts_with("fleeti-core/src/wire/mqtt") && !name.contains("/tests/");
             if topic && !name.starts_with("xtask/") {
                 wrong.push(format!("{name}:{}: an MQTT topic outside core::wire::mqtt", i + 1));
@@ -96,22 +97,6 @@ pub fn tidy(root: &Path) -> Result<()> {
         }
     }
     report("tidy", wrong)
-}
-
-/// What a line does with text of others on its way to a person that only one place may do: escaping is
-/// `fleeti_core::foreign`'s, and printing in the command line is `output.rs`'s, which goes through it.
-fn foreign_text(file: &str, line: &str) -> Option<&'static str> {
-    let has = |marks: &[&str]| marks.iter().any(|mark| line.contains(mark));
-    if has(&["escape_debug(", "escape_default(", "escape_unicode("]) && file != "fleeti-core/src/foreign.rs" && !file.starts_with("xtask/")
-    {
-        return Some("an escape of its own: text of others is shown by fleeti_core::foreign");
-    }
-    let prints =
-        ["print!(", "println!(", "set_message(", "set_prefix(", "finish_with_message(", ".suspend(", "stdout()", "stderr()", "ProgressBar"];
-    if file.starts_with("fleeti-cli/src/") && file != "fleeti-cli/src/output.rs" && has(&prints) {
-        return Some("a print past output.rs: text of others would reach the terminal as it is");
-    }
-    None
 }
 
 /// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]: where they begin,
@@ -142,29 +127,6 @@ fn report(what: &str, wrong: Vec<String>) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_print_past_the_place_that_escapes_is_found() {
-        for line in [
-            "eprintln!(\"{}\", problem.detail);",
-            "    print!(\"{name}\");",
-            "bar.set_message(build.detail);",
-            "write!(io::stdout(), \"{e}\")?;",
-        ] {
-            assert!(foreign_text("fleeti-cli/src/commands/build.rs", line).is_some(), "{line}");
-            assert!(foreign_text("fleeti-cli/src/output.rs", line).is_none(), "{line}");
-            assert!(foreign_text("fleeti-server/src/main.rs", line).is_none(), "{line}");
-        }
-        assert!(foreign_text("fleeti-cli/src/commands/build.rs", "output.note(shown);").is_none());
-    }
-
-    #[test]
-    fn an_escape_of_ones_own_is_found_wherever_it_is() {
-        for file in ["fleeti-cli/src/output.rs", "fleeti-server/src/gateway/mod.rs", "fleeti-agent/src/main.rs"] {
-            assert!(foreign_text(file, "let shown = text.escape_debug().to_string();").is_some(), "{file}");
-        }
-        assert!(foreign_text("fleeti-core/src/foreign.rs", "c.escape_unicode()").is_none());
-    }
-
     /// A repository with this file in it.
     fn planted(name: &str, text: &str) -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
@@ -185,5 +147,7 @@ mod tests {
         assert!(planted("fleeti-cli/src/output.rs", PRINT).is_ok());
         let error = planted("fleeti-server/src/x.rs", "fn f(t: &str) -> String {\n    t.escape_default().to_string()\n}\n").unwrap_err();
         assert!(error.to_string().contains("fleeti-server/src/x.rs:2: an escape of its own"), "{error}");
+        let error = planted("fleeti-signer/src/x.rs", "fn f(b: &[u8]) {\n    serde_json::from_slice::<X>(b);\n}\n").unwrap_err();
+        assert!(error.to_string().contains("fleeti-signer/src/x.rs:2: a plain reader"), "{error}");
     }
 }

@@ -32,6 +32,7 @@ const CHAIN: (&str, &[&str]) = ("devices in a virtual machine: update, rollbacks
 const STORIES: &[(&str, &[&str])] = &[
     ("Secure Boot keys that change in a virtual machine", &["--firmware"]),
     ("a machine that lies about what it runs", &["--liar"]),
+    ("keys, backups, clocks and addresses that are lost", &["--recoveries"]),
     ("server and signer that systemd starts from their units", &["--units"]),
 ];
 

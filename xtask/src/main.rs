@@ -3,6 +3,7 @@
 mod aside;
 mod bench;
 mod checks;
+mod foreign;
 mod fuzz;
 mod gate;
 mod mutation;

@@ -3,6 +3,7 @@
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::clock::Clock;
 use crate::image::{ImageFacts, running_release};
+use crate::next_key::{self, Next};
 use crate::{Paths, anchors, boot, clock, kept, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
@@ -14,10 +15,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 
+/// Between the answer that a reboot is needed and that reboot.
+const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 const DMI_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 
 struct State {
@@ -121,12 +125,21 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         }
         Request::Arm { version } => {
             let _one = state.slot.lock().await;
-            arm(paths, &version)?;
-            Response::Done
+            match arm(paths, &version)? {
+                Next::Arm => Response::Done,
+                Next::Reboot => {
+                    tokio::spawn(async {
+                        // What the daemon makes of the answer should reach the server.
+                        tokio::time::sleep(REPORTED_WITHIN).await;
+                        reboot().await.unwrap_or_else(|e| tracing::error!("{e:#}"));
+                    });
+                    let detail = "the data partition is not sealed to the next key of register 11 yet: a reboot does that".into();
+                    Response::Failed { code: FailureCode::ArmFailed, detail }
+                }
+            }
         }
         Request::Reboot => {
-            let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
-            ensure!(status.success(), "systemctl reboot: {status}");
+            reboot().await?;
             Response::Done
         }
         Request::WhyFailed { version } => {
@@ -141,7 +154,11 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::Done
         }
         Request::BlessedChanged => {
-            state.blessed.send_replace(is_blessed(paths));
+            let is_blessed = is_blessed(paths);
+            state.blessed.send_replace(is_blessed);
+            if is_blessed {
+                next_key::end_unused(paths).unwrap_or_else(|e| tracing::warn!("{e:#}"));
+            }
             Response::Done
         }
         Request::Reached => {
@@ -218,12 +235,24 @@ async fn with_tpm<T: Send + 'static>(state: &State, ask: impl FnOnce(&Paths) -> 
     tokio::task::spawn_blocking(move || ask(&paths)).await?
 }
 
-/// Arms the version whose manifest was staged; verified again, because it was kept on a disk.
-fn arm(paths: &Paths, version: &Version) -> Result<()> {
+async fn reboot() -> Result<()> {
+    let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
+    ensure!(status.success(), "systemctl reboot: {status}");
+    Ok(())
+}
+
+/// Arms the version whose manifest was staged, where it will open the data partition; verified again, because it was kept on a
+/// disk.
+fn arm(paths: &Paths, version: &Version) -> Result<Next> {
     let (manifest, signatures) = (staging::staged(paths)?, staging::staged_signatures(paths)?);
     let verified = staging::check_manifest(paths, &manifest, &signatures).map_err(|(_, detail)| anyhow::anyhow!(detail))?;
     ensure!(verified.manifest().release.version == *version, "{version} is not what was staged");
-    staging::arm(paths, &verified)
+    if let Some(kernel_image) = staging::staged_kernel_image(paths, &verified)?
+        && next_key::before_arming(paths, version, &kernel_image)? == Next::Reboot
+    {
+        return Ok(Next::Reboot);
+    }
+    staging::arm(paths, &verified).map(|()| Next::Arm)
 }
 
 /// One named SMBIOS string or one ESP file, and nothing else from outside.

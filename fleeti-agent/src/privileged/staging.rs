@@ -3,6 +3,7 @@
 
 use crate::Paths;
 use crate::anchors;
+use crate::boot;
 use crate::image::{ImageFacts, running_release};
 use crate::release_log;
 use crate::secure_boot::{self, Trusted};
@@ -101,8 +102,28 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// Mounts the first file over each of the others up to `--`, then becomes the program behind it.
+const WITH_KEYRING: &str =
+    r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
+
+/// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over those, in mounts of its
+/// own: the root is verified, and nobody else is to see them. What is mounted meanwhile comes in (the ESP is, when it is
+/// looked at), and nothing goes out.
+fn sysupdate(paths: &Paths) -> Result<Command> {
+    let anchors = anchors::of_helper(paths)?;
+    let Some(keyring) = anchors.keyring() else { return Ok(Command::new(&paths.sysupdate)) };
+    let own = paths.run.join("keyring.gpg");
+    crate::write_durably(&own, keyring)?;
+    let over: Vec<_> = paths.keyrings.iter().filter(|path| path.exists()).collect();
+    boot::say("fleeti: the image's OpenPGP keys count no more: release keys have introduced others");
+    let mut command = Command::new(&paths.unshare);
+    command.args(["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", WITH_KEYRING, "sh"]);
+    command.arg(&own).args(over).arg("--").arg(&paths.sysupdate);
+    Ok(command)
+}
+
 async fn run_sysupdate(paths: &Paths, definitions: &Path, version: &Version) -> Result<()> {
-    let mut command = Command::new(&paths.sysupdate);
+    let mut command = sysupdate(paths)?;
     command.arg(format!("--definitions={}", definitions.display())).args(["update", version.as_str()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output()).await.context("systemd-sysupdate is stuck")??;
@@ -129,6 +150,16 @@ fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
         anyhow::bail!("the staged kernel image has SHA-256 {found}, the manifest says {}", expected.sha256);
     }
     Ok(())
+}
+
+/// The staged kernel image, which is the manifest's; `None` where it is an entry already.
+pub fn staged_kernel_image(paths: &Paths, verified: &Verified) -> Result<Option<Vec<u8>>> {
+    let path = staged_path(paths, verified);
+    if !path.exists() {
+        return Ok(None);
+    }
+    check_staged(paths, verified)?;
+    Ok(Some(fs::read(&path)?))
 }
 
 fn digest(path: &Path) -> Result<String> {

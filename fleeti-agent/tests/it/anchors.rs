@@ -8,7 +8,9 @@ use fleeti_agent::{anchors, kept, release_log};
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{LogGrowth, Notice};
 use fleeti_pki::audit::Act;
+use fleeti_pki::base64_text;
 use fleeti_pki::certificate::{Period, Role, fingerprint, self_signed, to_pem};
+use fleeti_pki::openpgp::{self, OpenPgpKey};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transition::{self, Change, KIND, Transition};
 use fleeti_testkit::release_log::MemoryLog;
@@ -151,4 +153,52 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     }
     again.listen(&says(&note(&bench, 8)), &http, &server.url).await.unwrap();
     assert!(again.report().1.is_some());
+}
+
+/// The OpenPGP key that every image knows is lost: nobody can sign `SHA256SUMS` with it any more.
+#[tokio::test]
+async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know_only_the_lost_one() {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let of_image = fs::read(&bench.paths.keyrings[0]).unwrap();
+    bench.openpgp = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
+    let release = bench.publish(&server, "r", "2");
+    let (code, _) = bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err();
+    assert_eq!(code, FailureCode::StageFailed, "systemd-sysupdate knows another key");
+    bench.assert_untouched();
+
+    let signed = |from: &[u8], to: &[u8], key: &SoftKey| {
+        let change = Change::OpenpgpKeys { from_sha256: openpgp::choices(&[from.to_vec()]).unwrap(), to_base64: base64_text(to) };
+        transition::sign(&Transition { kind: KIND.into(), issued_s: 7, change }, &[key]).unwrap()
+    };
+    let next = bench.openpgp.keyring().unwrap();
+    let mallory = SoftKey::generate(Algorithm::P384).unwrap();
+    let take = |bench: &Bench, given| anchors::take(&bench.paths, &bench.paths.helper_state, &[given]).unwrap();
+    assert!(!take(&bench, signed(&of_image, &next, &mallory)));
+    assert!(!take(&bench, signed(&next, &next, &bench.release)), "it is of images that have another keyring");
+    assert!(take(&bench, signed(&of_image, &next, &bench.release)));
+    bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
+    bench.assert_staged(&release, "2");
+    assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "nobody else sees it");
+}
+
+/// The next image brings a keyring of its own; the transition of before stays among what the helper keeps.
+#[tokio::test]
+async fn an_image_with_a_newer_keyring_is_not_led_back_by_an_older_transition() {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let of_image = fs::read(&bench.paths.keyrings[0]).unwrap();
+    let middle = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
+    let change =
+        Change::OpenpgpKeys { from_sha256: openpgp::choices(&[of_image]).unwrap(), to_base64: base64_text(&middle.keyring().unwrap()) };
+    let signed = transition::sign(&Transition { kind: KIND.into(), issued_s: now_s(), change }, &[&bench.release]).unwrap();
+    assert!(anchors::take(&bench.paths, &bench.paths.helper_state, &[signed]).unwrap());
+    let newest = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
+    fs::write(&bench.paths.keyrings[0], newest.keyring().unwrap()).unwrap();
+    bench.openpgp = middle;
+    let old = bench.publish(&server, "old", "2");
+    let (code, _) = bench.stage(&old, &server.proxy_like("old/raw")).await.unwrap_err();
+    assert_eq!(code, FailureCode::StageFailed, "the key in the middle signs nothing for this image");
+    bench.openpgp = newest;
+    let release = bench.publish(&server, "r", "3");
+    bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
+    bench.assert_staged(&release, "3");
 }

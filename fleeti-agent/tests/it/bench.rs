@@ -105,6 +105,11 @@ impl Bench {
         fs::write(&wrapper, script).unwrap();
         fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
 
+        // What root may do on a device, anybody may in a user namespace of their own.
+        let unshare = path("unshare");
+        fs::write(&unshare, "#!/bin/sh\nexec unshare --map-root-user \"$@\"\n").unwrap();
+        fs::set_permissions(&unshare, fs::Permissions::from_mode(0o755)).unwrap();
+
         let table = format!(
             "label: gpt\nstart=2048, size=16384, type={ROOT}, name=\"kiosk_1\", uuid=11111111-1111-4111-8111-111111111111\n\
              size=4096, type={VERITY}, name=\"kiosk_1_verity\", uuid=22222222-2222-4222-8222-222222222222\n\
@@ -119,7 +124,7 @@ impl Bench {
         file.seek(SeekFrom::Start(MIB)).unwrap();
         file.write_all(&[1u8; 4096]).unwrap();
 
-        let paths = Paths { sysupdate: wrapper, ..Paths::below(dir.path()) };
+        let paths = Paths { sysupdate: wrapper, unshare, ..Paths::below(dir.path()) };
         Self { dir, paths, release, openpgp, log, disk, tree }
     }
 

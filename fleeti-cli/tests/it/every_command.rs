@@ -116,6 +116,12 @@ const ROWS: &[Row] = &[
         "--log @nowhere --checkpoint @nowhere --release-keys @nowhere --key @nowhere --out @r{n}",
         Refused("nowhere"),
     ),
+    Row(
+        "pki transition openpgp-keys",
+        "--from @data/pki/public/openpgp.gpg --to @other/public/openpgp.gpg --release-keys @data/pki/public/release.pem \
+         --key @org/offline/release.key --out @rings{n}.json",
+        Done("rings1.json"),
+    ),
     Row("pki transition sign", "@nowhere --key @org/offline/release.key", Refused("nowhere")),
     Row("pki transition publish", "@nowhere", Refused("nowhere")),
     Row("pki transition show", "", Done("")),

@@ -53,6 +53,8 @@ pub async fn import(app: &App, signed: &SignedTransition) -> Result<Vec<SignedTr
         Change::ReleaseKeys { .. } => "release-keys",
         Change::LogKey { .. } => "log-key",
         Change::LogReset { .. } => "log-reset",
+        Change::Server(_) => "server",
+        Change::OpenpgpKeys { .. } => "openpgp-keys",
     };
     let mut tx = app.db.write().await?;
     db::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;

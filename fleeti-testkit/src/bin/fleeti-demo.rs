@@ -13,7 +13,7 @@ use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::story::Story;
 use fleeti_testkit::world::{BOOT, FLEET, SOON, World};
-use fleeti_testkit::{firmware, liar, units};
+use fleeti_testkit::{firmware, liar, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long, default_value = "examples/profiles/kiosk.toml")]
     profile: PathBuf,
     /// Between the two good releases, roll out an unhealthy one and one with a tampered root, and see the device
-    /// go back by itself.
+    /// go back by itself; then restore the server from an older backup, and begin a new audit log.
     #[arg(long)]
     refusals: bool,
     /// At the end change the device's Secure Boot keys, and see what its firmware refuses then, and what the firmware of
@@ -47,6 +47,9 @@ struct Arguments {
     /// Instead of all that start server and signer from their units, in a virtual machine with systemd.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
     units: bool,
+    /// Instead of all that lose keys, backups, clocks and the server's address, and see devices come back without a visit.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar", "units"])]
+    recoveries: bool,
 }
 
 fn main() -> ExitCode {
@@ -131,6 +134,10 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         liar::tell(world, story, &cache, &arguments.profile)?;
         return look_back(world, story, "liar", &[]);
     }
+    if arguments.recoveries {
+        recoveries::tell(world, story, &cache, &profile)?;
+        return look_back(world, story, "device", &[]);
+    }
     let first = story.step(&format!("build {line}@1 with Nix, by the server's worker"), |e| {
         let build = world.build(profile.clone(), "1")?;
         e.push(format!("build.json in {}", build.display()));
@@ -184,6 +191,8 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         roll_back(world, story, &profile, version, &Fault::Unhealthy)?;
         roll_back(world, story, &profile, version + 1, &Fault::TamperedRoot)?;
         version += 2;
+        recoveries::restored(world, story, &device.id)?;
+        recoveries::new_log(world, story, &device.id)?;
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
     let (next, next_release) = story.step(&format!("build, sign and publish {name}: one changed file"), |e| {

@@ -6,14 +6,14 @@ mod processes;
 
 use crate::qemu::{Accelerator, Tree};
 use crate::tpm::Maker;
-use crate::vm::{End, Machine, Vm};
+use crate::vm::{End, Machine, Parts, Vm};
 use anyhow::{Context, Result, bail};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_client::Client;
 use fleeti_core::id::DeviceId;
 use fleeti_core::profile::Profile;
-use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event};
+use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event, Provisioned};
 use fleeti_core::wire::device::{EnrollmentRecord, Order};
 use processes::{Process, ServerProcess};
 use std::fs;
@@ -254,19 +254,19 @@ impl World {
     /// # Errors
     /// What `fleeti` said.
     pub fn provision(&self, name: &str, build: &Path, release: &Path) -> Result<DeviceId> {
-        self.provision_by(name, build, release, Record::OnEsp)
+        self.provision_by(FLEET, name, build, release, Record::OnEsp)
     }
 
-    /// As [`World::provision`], with the enrollment record where it is said to be.
+    /// As [`World::provision`], in another fleet, with the enrollment record where it is said to be.
     ///
     /// # Errors
     /// What `fleeti` said.
-    pub fn provision_by(&self, name: &str, build: &Path, release: &Path, record: Record) -> Result<DeviceId> {
+    pub fn provision_by(&self, fleet: &str, name: &str, build: &Path, release: &Path, record: Record) -> Result<DeviceId> {
         let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
         fs::create_dir_all(&folder)?;
         let of = BuildRecord::read(build)?.release.to_string();
         let out = folder.display().to_string();
-        let made = self.fleeti(&["device", "provision", "--fleet", FLEET, "--release", &of, "--out", &out, "--output", "json"])?;
+        let made = self.fleeti(&["device", "provision", "--fleet", fleet, "--release", &of, "--out", &out, "--output", "json"])?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
         let (id, bundle) = (made[0]["device"].as_str().context("no device")?, made[0]["bundle"].as_str().context("no bundle")?);
         fs::rename(bundle, folder.join("bundle.json"))?;
@@ -282,30 +282,39 @@ impl World {
         Ok(id.parse()?)
     }
 
+    /// The device that was provisioned in the folder `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn provisioned(&self, name: &str) -> Result<DeviceId> {
+        let bundle: Provisioned = serde_json::from_slice(&fs::read(self.path(name).join("bundle.json"))?)?;
+        Ok(bundle.device)
+    }
+
     /// Powers a machine on whose disk was made; its firmware has no keys but those that were enrolled before.
     ///
     /// # Errors
     /// When the machine does not start.
     pub fn start(&self, cache: &Cache, name: &str) -> Result<(Vm, Accelerator)> {
-        self.start_with(cache, name, None)
+        self.start_with(cache, name, None, Parts::default())
     }
 
-    /// As [`World::start`], with a cable to another machine.
+    /// As [`World::start`], with a cable to another machine, and of other parts.
     ///
     /// # Errors
     /// When the machine does not start.
-    pub fn start_with(&self, cache: &Cache, name: &str, cable: Option<End<'_>>) -> Result<(Vm, Accelerator)> {
+    pub fn start_with(&self, cache: &Cache, name: &str, cable: Option<End<'_>>, parts: Parts) -> Result<(Vm, Accelerator)> {
         let tree = Tree::qemu(cache)?;
         let accelerator = *self.accelerator.get_or_init(|| Accelerator::probe(&tree));
         let disk = self.path(&format!("{name}/disk.raw"));
         let tpm = self.path(&format!("{name}/tpm"));
-        if !tpm.exists() {
+        if !parts.no_tpm && !tpm.exists() {
             fs::create_dir_all(&tpm)?;
             self.maker()?.make(&tpm)?;
         }
         let smbios = self.path(&format!("{name}/{SMBIOS}"));
         let smbios = smbios.exists().then_some(smbios.as_path());
-        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios, cable, accelerator };
+        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios, parts, cable, accelerator };
         Ok((Vm::start(&tree, &machine)?, accelerator))
     }
 
@@ -325,7 +334,15 @@ impl World {
     /// # Errors
     /// When the machine does not start.
     pub fn power_on_again(&mut self) -> Result<()> {
-        self.vm = Some(self.start(&Cache::discover()?, "device")?.0);
+        self.power_on_with(Parts::default())
+    }
+
+    /// As [`World::power_on_again`], of other parts.
+    ///
+    /// # Errors
+    /// When the machine does not start.
+    pub fn power_on_with(&mut self, parts: Parts) -> Result<()> {
+        self.vm = Some(self.start_with(&Cache::discover()?, "device", None, parts)?.0);
         Ok(())
     }
 
@@ -422,7 +439,7 @@ impl World {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

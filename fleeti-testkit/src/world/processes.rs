@@ -7,7 +7,7 @@ use fleeti_client::Client;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// What moves a program's clock (Debian's `libfaketime`).
 const OTHER_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -30,9 +30,10 @@ pub(super) struct ServerProcess {
 
 impl World {
     /// Starts the process that holds the server's keys. The server waits for it.
-    fn start_signer(&mut self) -> Result<()> {
+    fn start_signer(&mut self, seconds: u64) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("signer.log"))?;
         let mut command = tethered(self.programs.join("fleeti-signer"));
+        move_clock(&mut command, seconds)?;
         command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
         command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -50,7 +51,7 @@ impl World {
     /// # Errors
     /// What it said.
     pub fn start_server(&mut self) -> Result<String> {
-        self.start_server_later(0)
+        self.start_server_later(0, 0)
     }
 
     /// Kills signer and server as a power cut would, and starts them again where they were, with a server whose clock is so many
@@ -59,21 +60,43 @@ impl World {
     /// # Errors
     /// What it said.
     pub fn restart_server_later(&mut self, seconds: u64) -> Result<()> {
-        (self.server, self.signer) = (None, None);
-        self.start_server_later(seconds).map(drop)
+        self.stop_server();
+        self.start_server_later(seconds, 0).map(drop)
     }
 
-    fn start_server_later(&mut self, seconds: u64) -> Result<String> {
-        self.start_signer()?;
+    /// As [`World::restart_server_later`], with both clocks ahead.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn restart_both_later(&mut self, seconds: u64) -> Result<()> {
+        self.stop_server();
+        self.start_server_later(seconds, seconds).map(drop)
+    }
+
+    /// Kills signer and server as a power cut would.
+    pub fn stop_server(&mut self) {
+        (self.server, self.signer) = (None, None);
+    }
+
+    /// The addresses at which devices find the server, host and port of HTTPS and MQTT, as [`World::start_server`] takes them.
+    #[must_use]
+    pub const fn ports(&self) -> Option<&[String; 2]> {
+        self.ports.as_ref()
+    }
+
+    /// Has the server listen elsewhere from its next start on.
+    pub fn set_ports(&mut self, ports: [String; 2]) {
+        self.ports = Some(ports);
+    }
+
+    fn start_server_later(&mut self, seconds: u64, signer: u64) -> Result<String> {
+        self.start_signer(signer)?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let is_free = || std::net::TcpListener::bind("127.0.0.1:8080").is_ok();
         let api = if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
         let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
         let mut command = tethered(self.programs.join("fleeti-server"));
-        if seconds > 0 {
-            ensure!(Path::new(OTHER_CLOCK).exists(), "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it");
-            command.env("LD_PRELOAD", OTHER_CLOCK).env("FAKETIME", format!("+{seconds}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
+        move_clock(&mut command, seconds)?;
         let mut child = command
             .arg("--data")
             .arg(self.path("server"))
@@ -137,4 +160,13 @@ impl World {
             server.process.0.wait().ok();
         }
     }
+}
+
+/// Has a program see a clock that is so many seconds ahead.
+fn move_clock(command: &mut Command, seconds: u64) -> Result<()> {
+    if seconds > 0 {
+        ensure!(Path::new(OTHER_CLOCK).exists(), "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it");
+        command.env("LD_PRELOAD", OTHER_CLOCK).env("FAKETIME", format!("+{seconds}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    Ok(())
 }

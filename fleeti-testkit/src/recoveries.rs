@@ -1,0 +1,329 @@
+//! What SECURITY.md promises under *Recovery*, on devices with the state of before: nobody visits one.
+
+use crate::qemu::Tree;
+use crate::story::Story;
+use crate::vm::Parts;
+use crate::world::{BOOT, FLEET, Record, SOON, World, copy_folder};
+use anyhow::{Context, Result, ensure};
+use fleeti_build::cache::Cache;
+use fleeti_core::attestation::Level;
+use fleeti_core::id::DeviceId;
+use fleeti_core::profile::Profile;
+use fleeti_core::wire::api::Device;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use tokio::net::TcpStream;
+
+/// The fleet of the device that lies in a drawer.
+const DRAWER: &str = "drawer";
+const OPERATORS: [&str; 2] = ["alice", "bob"];
+const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
+const SECTOR: u64 = 512;
+/// Entries of the audit log that a device hears of before a backup is restored, and more than those afterwards.
+const ENTRIES: [usize; 2] = [2, 12];
+
+/// The whole scenario. The machines are off afterwards.
+///
+/// # Errors
+/// When a device does not come back.
+pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profile) -> Result<()> {
+    let line = profile.name.to_string();
+    let (build, release) = story.step(&format!("build, sign and publish {line}@1"), |_| {
+        let build = world.build(profile.clone(), "1")?;
+        let release = world.release(&build, "1")?;
+        Ok((build, release))
+    })?;
+    let drawer = story.step("a device without a TPM enrolls and is put into a drawer; it has lost update.json", |e| {
+        let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
+        let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..Parts::default() })?;
+        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+        let device = world.device_with(SOON, &drawer, |d| d.online && d.boot.is_some())?;
+        ensure!(device.boot.and_then(|b| b.sealed_data) != Some(true), "its data partition is sealed");
+        // It writes what it knows of its update before it says so.
+        drop(vm);
+        lose(world, cache, DRAWER, "/fleeti/agent/update.json")?;
+        Ok(drawer)
+    })?;
+    let device = story.step("another one, with a TPM, enrolls and stays", |e| {
+        e.push(world.power_on(cache, &build, &release)?);
+        e.push(world.console("fleeti: device ", BOOT)?);
+        let found = world.device_with(BOOT, &world.provisioned("device")?, |d| d.online && d.boot.is_some())?;
+        ensure!(found.boot.and_then(|b| b.sealed_data) == Some(true), "its data partition is not sealed");
+        Ok(found.id)
+    })?;
+    let old = world.ports().context("the server has no address")?[0].clone();
+    restored(world, story, &device)?;
+    new_log(world, story, &device)?;
+    new_keys(world, story, &device)?;
+    let name = format!("{line}@2");
+    story.step(&format!("{name}, made by the new keys alone, is installed and proves what it is"), |e| {
+        let build = world.build(Profile { description: "by new keys".into(), ..profile.clone() }, "2")?;
+        world.release(&build, "2")?;
+        e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
+        runs(world, &device, &name)?;
+        e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
+        Ok(())
+    })?;
+    for clock in ["1970-01-01", "2040-01-01"] {
+        story.step(&format!("it is switched on with a clock of {clock}, and is there"), |e| {
+            world.power_off();
+            world.power_on_with(Parts { clock: Some(clock), ..Parts::default() })?;
+            e.push(world.console("fleeti: device ", BOOT)?);
+            e.push(format!("{} was carried out", world.command(&device)?));
+            quiet(world, &device)
+        })?;
+    }
+    world.power_off();
+    from_the_drawer(world, story, cache, &old, (&drawer, &name))
+}
+
+/// Server and signer as of a backup that is older than what the device has seen.
+///
+/// # Errors
+/// When the device does not notice, or does not come back.
+pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+    story.step("server and signer are restored from an older backup: an alarm, until release keys sign that it was us", |e| {
+        let (database, log) = (world.path("server"), world.path("signer/audit"));
+        let kept = [world.path("backup/database"), world.path("backup/audit")];
+        world.stop_server();
+        copy_database(&database, &kept[0])?;
+        copy_folder(&log, &kept[1])?;
+        world.start_server()?;
+        let hear_of = |world: &mut World, entries: usize| {
+            for _ in 0..entries {
+                world.enrollment_record()?;
+            }
+            // It comes back, and is told how far the log is.
+            world.restart_server_later(0)?;
+            world.device_with(SOON, device, |d| d.online)
+        };
+        hear_of(world, ENTRIES[0])?;
+        world.command(device)?;
+        world.stop_server();
+        fs::remove_dir_all(&log)?;
+        copy_folder(&kept[1], &log)?;
+        copy_database(&kept[0], &database)?;
+        world.start_server()?;
+        hear_of(world, ENTRIES[1])?;
+        let alarm = world.device_with(SOON, device, |d| d.alarm.is_some())?.alarm.unwrap_or_default();
+        ensure!(alarm.contains("the audit log had"), "the alarm is {alarm}");
+        e.push(alarm);
+        let [log, checkpoint] = ["public/audit.pub", "signer/audit/checkpoint"].map(|name| text(world, name));
+        publish(world, "log-reset", &["--log", &log, "--checkpoint", &checkpoint], "public/release.pem", "pki/offline/release.key")?;
+        world.device_with(SOON, device, |d| d.alarm.is_none())?;
+        e.push("the alarm is over".into());
+        Ok(())
+    })
+}
+
+/// A new audit log with a key of its own, which release keys introduce.
+///
+/// # Errors
+/// When the device does not come back. That it believes the log, its next update shows.
+pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+    story.step("the key of the audit log is lost: a new log begins, and release keys introduce it", |e| {
+        world.fleeti(&["pki", "init", &text(world, "spare")])?;
+        fs::copy(world.path("public/audit.pub"), world.path("audit-before.pub"))?;
+        world.stop_server();
+        fs::rename(world.path("signer/audit"), world.path("audit-before"))?;
+        fs::copy(world.path("spare/online/audit.key"), world.path("signer/pki/online/audit.key"))?;
+        for public in ["signer/pki/public", "server/pki/public", "public"] {
+            fs::copy(world.path("spare/public/audit.pub"), world.path(public).join("audit.pub"))?;
+        }
+        world.start_server()?;
+        let [from, to] = ["audit-before.pub", "public/audit.pub"].map(|name| text(world, name));
+        publish(world, "log-key", &["--from", &from, "--to", &to], "public/release.pem", "pki/offline/release.key")?;
+        world.device_with(SOON, device, |d| d.online)?;
+        e.push(format!("{} was carried out", world.command(device)?));
+        quiet(world, device)
+    })
+}
+
+/// The signer's disk and every offline key are lost but the shares of the root, one release key and the copy of
+/// `boot-wrap.key`; the root and the release keys are rotated twice, and the server moves.
+fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+    let moved = free_ports()?;
+    story.step("two new roots, two sets of release keys, a new key of SHA256SUMS and another address are introduced", |e| {
+        roots(world)?;
+        let [old, middle, next] = ["public/release.pem", "middle.pem", "next/public/release.pem"].map(|name| text(world, name));
+        world.fleeti(&["pki", "release-key", &text(world, "middle.key")])?;
+        let (first, second) = ("pki/offline/release.key", "middle.key");
+        let [https, mqtt] = world.ports().context("the server has no address")?.clone().map(|a| a.rsplit(':').next().map(str::to_owned));
+        let (https, _) = https.zip(mqtt).context("the server has no address")?;
+        let from = format!("https://10.0.2.2:{https}");
+        let [to, to_mqtt] = [format!("https://10.0.2.2:{}", moved[0]), format!("10.0.2.2:{}", moved[1])];
+        let [log, next_log, keyring] =
+            ["public/audit.pub", "next/public/audit.pub", "next/public/openpgp.gpg"].map(|name| text(world, name));
+        publish(world, "log-key", &["--from", &log, "--to", &next_log], "public/release.pem", first)?;
+        publish(world, "openpgp-keys", &["--to", &keyring], "public/release.pem", first)?;
+        publish(world, "release-keys", &["--from", &old, "--to", &middle], "", first)?;
+        publish(world, "release-keys", &["--from", &middle, "--to", &next], "", second)?;
+        // Last: the device goes there.
+        publish(world, "server", &["--from", &from, "--to", &to, "--mqtt", &to_mqtt], "public/release.pem", first)?;
+        e.push(world.console(&format!("at {to}"), SOON)?);
+        Ok(())
+    })?;
+    story.step("the server is there, with new keys for everything and the copy of boot-wrap.key", |e| {
+        world.stop_server();
+        fs::rename(world.path("signer"), world.path("signer-before"))?;
+        fs::rename(world.path("pki"), world.path("pki-before"))?;
+        fs::rename(world.path("next"), world.path("pki"))?;
+        copy_folder(&world.path("pki/online"), &world.path("signer/pki/online"))?;
+        fs::copy(world.path("pki-before/offline/boot-wrap.key"), world.path("signer/pki/online/boot-wrap.key"))?;
+        for public in ["signer/pki/public", "server/pki/public", "public"] {
+            copy_folder(&world.path("pki/public"), &world.path(public))?;
+        }
+        world.set_ports(moved.map(|port| format!("127.0.0.1:{port}")));
+        e.push(world.start_server()?);
+        e.push(world.fleeti(&["pki", "bundle", "publish", &text(world, "root-3")])?);
+        world.device_with(BOOT, device, |d| d.online)?;
+        e.push(format!("{} was carried out", world.command(device)?));
+        quiet(world, device)
+    })
+}
+
+/// `root-1` takes over the root that there is, and introduces `root-2`, which introduces `root-3`; what that one has certified
+/// is in `next`.
+fn roots(world: &World) -> Result<()> {
+    let (pki, passphrases) = (text(world, "pki"), text(world, "passphrases"));
+    fs::create_dir(world.path("passphrases"))?;
+    for operator in OPERATORS {
+        fs::write(world.path("passphrases").join(operator), hex::encode(rand::random::<[u8; 16]>()))?;
+    }
+    let opened = |root: &str| {
+        let shares = OPERATORS.map(|o| format!("--share={}", text(world, &format!("{root}/shares/{o}.share"))));
+        [&shares[..], &[format!("--passphrases={passphrases}")]].concat()
+    };
+    let ceremony = |command: &[&str], more: &[String]| {
+        let all: Vec<&str> = ["pki"].into_iter().chain(command.iter().copied()).chain(more.iter().map(String::as_str)).collect();
+        world.fleeti(&all)
+    };
+    for name in ["root-1", "root-2", "root-3"] {
+        let operators = OPERATORS.map(|o| format!("--operator={o}"));
+        let adopt = if name == "root-1" { vec![format!("--adopt={pki}")] } else { vec![] };
+        let more = [&operators[..], &["--threshold=2".into(), format!("--passphrases={passphrases}")], &adopt].concat();
+        ceremony(&["root", "create", &text(world, name)], &more)?;
+    }
+    for (from, to) in [("root-1", "root-2"), ("root-2", "root-3")] {
+        let (next, out) = (text(world, &format!("{to}/root.pem")), text(world, &format!("{to}.json")));
+        ceremony(&["transition", "root", &text(world, from), "--to", &next, "--out", &out], &opened(from))?;
+        world.fleeti(&["pki", "transition", "publish", &out])?;
+    }
+    ceremony(&["init", &text(world, "next"), "--root", &text(world, "root-3/root.pem")], &[])?;
+    for purpose in ["device", "server", "operator"] {
+        let [request, out] = [format!("next/requests/{purpose}-ca.csr"), format!("next/public/{purpose}-ca.pem")].map(|n| text(world, &n));
+        ceremony(&["root", "sign", &text(world, "root-3"), &request, "--purpose", purpose, "--out", &out], &opened("root-3"))?;
+    }
+    Ok(())
+}
+
+fn from_the_drawer(world: &mut World, story: &mut Story, cache: &Cache, old: &str, (drawer, name): (&DeviceId, &str)) -> Result<()> {
+    story.step("two years later the drawer is opened, and the clock of what is in it is dead", |e| {
+        let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
+        world.restart_both_later(TWO_YEARS_S)?;
+        // Whoever has the previous address sends devices on; they need not be believed.
+        let new = world.ports().context("the server has no address")?[0].clone();
+        world.runtime.block_on(forward(old, new))?;
+        let parts = Parts { clock: Some("1970-01-01"), no_tpm: true };
+        let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
+        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+        let said = world.fleeti(&["device", "readmit", "--fleet", DRAWER, "--reason", "two years in a drawer"])?;
+        e.push(said);
+        world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
+            let log = fs::read_to_string(world.path("server.log")).unwrap_or_default();
+            log.get(before..).unwrap_or_default().lines().rev().take(12).collect::<Vec<_>>().join("\n")
+        })?;
+        e.push(world.fleeti(&["rollout", "start", "--release", name, "--fleet", DRAWER, "--wait"])?);
+        runs(world, drawer, name)?;
+        e.push(format!("{drawer} runs {name}"));
+        Ok(())
+    })
+}
+
+fn text(world: &World, name: &str) -> String {
+    world.path(name).display().to_string()
+}
+
+/// Has release keys sign a transition, and publishes it. `known` is the `release.pem` that devices have, where that is asked.
+fn publish(world: &World, kind: &str, what: &[&str], known: &str, key: &str) -> Result<()> {
+    let out = text(world, &format!("{kind}-{}.json", hex::encode(rand::random::<[u8; 4]>())));
+    let (key, known) = (text(world, key), if known.is_empty() { vec![] } else { vec![format!("--release-keys={}", text(world, known))] });
+    let mut all = vec!["pki", "transition", kind, "--key", &key, "--out", &out];
+    all.extend(what);
+    all.extend(known.iter().map(String::as_str));
+    world.fleeti(&all)?;
+    world.fleeti(&["pki", "transition", "publish", &out]).map(drop)
+}
+
+fn runs(world: &World, device: &DeviceId, name: &str) -> Result<Device> {
+    world.device_with(BOOT, device, |d| d.online && d.boot.as_ref().is_some_and(|b| b.running.to_string() == name))
+}
+
+fn quiet(world: &World, device: &DeviceId) -> Result<()> {
+    let alarm = world.device_with(SOON, device, |_| true)?.alarm;
+    ensure!(alarm.is_none(), "it raises an alarm: {alarm:?}");
+    Ok(())
+}
+
+/// SQLite's files of a folder, in the place of those of another one.
+fn copy_database(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for name in ["fleeti.db", "fleeti.db-wal", "fleeti.db-shm"] {
+        fs::remove_file(to.join(name)).ok();
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn free_ports() -> Result<[u16; 2]> {
+    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
+}
+
+/// Forwards connections until this process ends.
+async fn forward(from: &str, to: String) -> Result<()> {
+    let listener = tokio::net::TcpListener::bind(from).await.with_context(|| from.to_owned())?;
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut there = TcpStream::connect(&to).await?;
+                tokio::io::copy_bidirectional(&mut here, &mut there).await
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Removes a file of the data partition, which is not sealed, of the machine that is `folder` and off.
+fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
+    let (tree, folder) = (Tree::disks(cache)?, world.path(folder));
+    let disk = folder.join("disk.raw");
+    let table = tree.command("sfdisk", &[&folder]).arg("--json").arg(&disk).output()?;
+    let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
+    let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+    let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
+    let [start, size] = ["start", "size"].map(|field| data[field].as_u64().map(|n| n * SECTOR));
+    let (start, size) = start.zip(size).context("no place")?;
+    let partition = folder.join("data.raw");
+    {
+        let mut from = fs::File::open(&disk)?;
+        from.seek(SeekFrom::Start(start))?;
+        std::io::copy(&mut from.take(size), &mut fs::File::create(&partition)?)?;
+    }
+    // It was not unmounted.
+    let checked = tree.command("e2fsck", &[&folder]).args(["-p", "-f"]).arg(&partition).output()?;
+    ensure!(checked.status.code().is_some_and(|code| code < 4), "e2fsck: {}", String::from_utf8_lossy(&checked.stdout));
+    let removed = tree.command("debugfs", &[&folder]).args(["-w", "-R", &format!("rm {file}")]).arg(&partition).output()?;
+    let said = String::from_utf8_lossy(&removed.stderr).into_owned();
+    ensure!(removed.status.success() && !said.contains("not found"), "debugfs: {said}");
+    let mut to = fs::OpenOptions::new().write(true).open(&disk)?;
+    to.seek(SeekFrom::Start(start))?;
+    std::io::copy(&mut fs::File::open(&partition)?, &mut to)?;
+    to.flush()?;
+    Ok(fs::remove_file(&partition)?)
+}
