@@ -56,7 +56,8 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     boot::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
     let (reached, _) = watch::channel(false);
-    let state = Arc::new(State { paths, blessed, reached, slot: Mutex::new(()), tpm: Mutex::new(()), is_rebooting: AtomicBool::new(false) });
+    let state =
+        Arc::new(State { paths, blessed, reached, slot: Mutex::new(()), tpm: Mutex::new(()), is_rebooting: AtomicBool::new(false) });
     ready();
     loop {
         let (stream, _) = listener.accept().await?;
