@@ -3,12 +3,12 @@
 //! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key usage. A
 //! request never widens what it gets: everything but the key comes from here.
 
-use crate::signer::{Signer, X509Signer, der_of, key_id, spki_of};
+use crate::signer::{self, Signer, X509Signer, der_of, key_id, spki_of};
 use crate::{Error, OrMalformed};
 use const_oid::ObjectIdentifier;
 use der::asn1::{Ia5String, OctetString};
 use der::pem::PemLabel;
-use der::{Decode, EncodePem};
+use der::{Decode, Encode, EncodePem};
 use fleeti_core::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
@@ -399,6 +399,15 @@ pub fn from_der(bytes: &[u8]) -> Result<Certificate, Error> {
 /// [`Error::Malformed`].
 pub fn fingerprint(certificate: &Certificate) -> Result<String, Error> {
     Ok(fleeti_core::canonical::sha256_hex(&to_der(certificate)?))
+}
+
+/// Whether an issuer's key has signed a certificate (RFC 5280, 6.1.3 (a)(1)). Nothing else of either is looked at.
+#[must_use]
+pub fn is_signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
+    let signed = certificate.tbs_certificate().to_der().ok();
+    let signature = certificate.signature().as_bytes();
+    let key = public_key_der(issuer).ok();
+    matches!((signed, signature, key), (Some(signed), Some(signature), Some(key)) if signer::verify(&key, &signed, signature).is_ok())
 }
 
 /// Last second of the validity, Unix.

@@ -77,7 +77,7 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
     }
 }
 
-/// A new certificate for a device whose old one has ended in a drawer: no token, no visit. The TPM that the device is known
+/// A new certificate for a device whose old one has ended in a drawer, or is by an intermediate that counts no more: no token, no visit. The TPM that the device is known
 /// by says over this connection that it holds the key.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ pub async fn renew_by_proof(app: &App, request: &ProvedRenewRequest, channel: Ch
         tracing::warn!(%device, "a device does not renew by its TPM: {e}");
         refused()
     })?;
-    issue_next(app, device, &request.csr_pem, (tpm::protection(&tpm), End::OfDate)).await
+    issue_next(app, device, &request.csr_pem, (tpm::protection(&tpm), renewal::end_of(app, device).await?)).await
 }
 
 /// What both ends derive of a connection; nothing where it is not TLS 1.3.

@@ -57,7 +57,7 @@ pub async fn renew(app: &App, request: &ReadmitRequest, channel: Channel) -> Res
     if !db::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s()).await? {
         return Err(refused());
     }
-    let answer = issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByOperator)).await?;
+    let answer = issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust)).await?;
     // A device that asks again and again gets the same certificate, and one entry; the signer enters each that it makes.
     if app.alarms.is_new(READMITTED, request.device.as_str()) {
         let mut tx = app.db.write().await?;

@@ -9,6 +9,8 @@ use crate::error::AppError;
 use crate::service::enrollment::window_of;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::certificate;
+use x509_cert::Certificate;
 
 /// Certificates for one device within [`AGAIN_S`]: the renewal, and two whose answers were lost together with their keys.
 pub const SUCCESSORS_MAX: u32 = 3;
@@ -49,8 +51,19 @@ impl Standing {
 pub enum End {
     /// At its own end.
     OfDate,
-    /// Already: an operator lets its device in again, because its intermediate does not count any more.
-    ByOperator,
+    /// Already: its intermediate does not count any more, and an operator or its TPM lets the device in again.
+    ByTrust,
+}
+
+/// When the newest certificate of a device ends: already where nobody who counts has signed it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
+    let newest = certificates::newest(app.db.pool(), device).await?.and_then(|pem| certificate::from_pem(&pem).ok());
+    let trust = app.trust.load();
+    let counts = |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
+    Ok(if newest.is_some_and(counts) { End::OfDate } else { End::ByTrust })
 }
 
 /// What [`begin`] found.
@@ -78,7 +91,7 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> 
     }
     let by_end = match end {
         End::OfDate => standing.clone(),
-        End::ByOperator => Standing { not_after_s: 0, ..standing.clone() },
+        End::ByTrust => Standing { not_after_s: 0, ..standing.clone() },
     };
     match by_end.due(key_sha256, now_s) {
         Due::From(at_s) => return Err(early(device, at_s, now_s)),

@@ -65,7 +65,7 @@ impl Device {
 }
 
 /// Stops a server; the same data then goes to another one at the same address.
-async fn stopped(world: World) -> (tempfile::TempDir, [std::net::SocketAddr; 2]) {
+pub async fn stopped(world: World) -> (tempfile::TempDir, [std::net::SocketAddr; 2]) {
     let World { dir, server, .. } = world;
     let ports = [server.addresses.https, server.addresses.mqtt];
     server.stop().await;
@@ -315,7 +315,7 @@ fn put_key(data: &Path, name: &str, purpose: &str, key: &SoftKey) {
 }
 
 /// Another root, with intermediates of its own.
-fn below(data: &Path, (root, key): (&Certificate, &SoftKey)) {
+pub fn below(data: &Path, (root, key): (&Certificate, &SoftKey)) {
     let authority = Authority { certificate: root, signer: key };
     std::fs::write(data.join("pki/public/root.pem"), to_pem(root).unwrap()).unwrap();
     for of in Purpose::ALL {

@@ -2,6 +2,7 @@
 //! a certificate in their name.
 
 use crate::attestation::{Machine, world, world_with};
+use crate::recoveries::{below, stopped};
 use crate::world::World;
 use fleeti_agent_parts::*;
 use fleeti_core::canonical::sha256_hex;
@@ -9,7 +10,7 @@ use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::api::{Provision, RevocationReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret};
 use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, ProvedRenewRequest, RenewRequest, RenewResponse};
-use fleeti_pki::certificate::{self, Protection};
+use fleeti_pki::certificate::{self, Period, Protection, Role, self_signed};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_server::app::now_s;
@@ -286,6 +287,35 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
         let refused = ask(&back.device, &third, &mine, Occasion::Renewal(back.device.clone()), false).await.unwrap_err();
         assert_eq!(refused, "the server refused: this device cannot renew here", "{reason:?}");
     }
+}
+
+#[actix_web::test]
+async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() {
+    let maker = Maker::new().unwrap();
+    let world = world_with(&maker, |_| {}).await;
+    let (mine, token) = (machine(&maker), world.token().await);
+    let device = enroll(&world, &mine, &Key::new(&mine), &token).await.unwrap().device;
+    let ask = async |world: &World, key: &Key| {
+        let mut connection = channel(world).await;
+        let key_proof = key.certified(&mine, &Occasion::Renewal(device.clone()), &connection);
+        let request = ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: key_proof };
+        connection.post::<_, RenewResponse>("/renew/proved", &request).await.map_err(|e| e.to_string())
+    };
+    let early = ask(&world, &Key::new(&mine)).await.unwrap_err();
+    assert!(early.contains("is not due"), "{early}");
+    let (dir, _) = stopped(world).await;
+    let root = SoftKey::generate(Algorithm::P384).unwrap();
+    let certificate = self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
+    below(dir.path(), (&certificate, &root));
+    let world = World::start(dir, |_| {}).await;
+    ask(&world, &Key::new(&mine)).await.unwrap();
+    // The one that it has now is by an intermediate that counts, and there is no more than that.
+    let mut given = 1;
+    while let Ok(_more) = ask(&world, &Key::new(&mine)).await {
+        given += 1;
+        assert!(given < 10, "there is no end of them");
+    }
+    assert!(given <= 3, "{given}");
 }
 
 fn tls(world: &World, enrolled: &EnrollResponse, key: &Key) -> rustls::ClientConfig {
