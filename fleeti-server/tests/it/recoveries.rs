@@ -14,7 +14,7 @@ use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::sealed;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
-use fleeti_pki::transition::{self, Change, KIND, Transition};
+use fleeti_pki::transition::{self, Change, KIND, ServerMove, Transition};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_server::service::devices::received;
 use fleeti_testkit::host::{Host, Setup};
@@ -336,4 +336,50 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(here, there).unwrap();
         }
     }
+}
+
+/// An address by another name than the one of enrollment records.
+fn moved(from: &str, to: [std::net::SocketAddr; 2]) -> Change {
+    let [https_url, mqtt_address] = [format!("https://{}", to[0]), to[1].to_string()];
+    Change::Server(ServerMove { from: from.into(), https_url, mqtt_address, proxy: None })
+}
+
+/// Ports of the loopback where nobody listens.
+fn elsewhere() -> [std::net::SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|l| l.local_addr().unwrap())
+}
+
+#[actix_web::test]
+async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strands_nobody() {
+    let world = World::new().await;
+    let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+    let device = Device::enrolls(&world).await;
+    let is_at = |url: &str| {
+        let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(device.kept("server.json")).unwrap()).unwrap();
+        kept["https_url"] == url
+    };
+    let (new, nowhere) = (elsewhere(), elsewhere());
+    let [new_url, nowhere_url] = [new, nowhere].map(|[https, _]| format!("https://{https}"));
+    let mallory = SoftKey::generate(Algorithm::P384).unwrap();
+    // Of these only the last one counts: release keys have not signed the first, and the second is of another server.
+    for transition in [
+        signed(moved(&record.https_url, elsewhere()), now_s(), &[&mallory]),
+        signed(moved("https://another.example", elsewhere()), now_s(), &[&release_key()]),
+        signed(moved(&record.https_url, nowhere), now_s(), &[&release_key()]),
+    ] {
+        world.client.import_transition(&transition).await.unwrap();
+    }
+    until("it goes where it was told", async || is_at(&nowhere_url)).await;
+    until("nobody is there, so it comes back", async || is_at(&record.https_url)).await;
+    until("it is there", async || is_online(&world).await).await;
+
+    world.client.import_transition(&signed(moved(&record.https_url, new), now_s() + 1, &[&release_key()])).await.unwrap();
+    until("it goes where it was told", async || is_at(&new_url)).await;
+    let (dir, _) = stopped(world).await;
+    let world = started(dir, new).await;
+    until("it is there", async || is_online(&world).await).await;
+    rolls_out(&world, "kiosk@2", &release_key()).await;
+    assert_eq!(alarm(&world).await, None);
+    assert!(is_at(&new_url));
 }
