@@ -49,7 +49,6 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/renew/readmitted", &post, web::to(renew_readmitted)))
             .service(at("/tpm", &post, web::to(show_tpm)))
             .service(at("/tpm/proved", &post, web::to(tpm_proved)))
-            .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
             .service(at("/pair", &post, web::to(pair)))
             .service(at("/pair/wait", &post, web::to(pair_wait)))
             .service(at("/recovery-key", &put, web::to(recovery_key)))
@@ -59,11 +58,13 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/transitions.json", &get, web::to(transition_list)))
             .service(at("/log/growth.json", &get, web::to(log_growth)))
             .service(at("/boot/change.json", &get, web::to(boot_change)))
-            .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
+            // Patterns are tried one after the other: what is asked for most comes first.
             .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
             .service(at("/releases/{line}/{version}/signatures.json", &get, web::to(signatures)))
+            .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
             .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
             .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
+            .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
             .service(at("/pki/{issuer}.crl", &get, web::to(super::open::revocation_list)))
             .default_service(web::to(nothing_here))
             .wrap(from_fn(head_as_get)),
