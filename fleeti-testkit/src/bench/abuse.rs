@@ -72,6 +72,8 @@ impl Target {
 }
 
 async fn encrypted(tcp: TcpStream, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
+    // The request follows the last flight of the handshake, which the server does not acknowledge by anything of its own.
+    tcp.set_nodelay(true)?;
     Ok(TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
