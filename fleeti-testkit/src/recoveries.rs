@@ -157,7 +157,8 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         let [log, next_log, keyring] =
             ["public/audit.pub", "next/public/audit.pub", "next/public/openpgp.gpg"].map(|name| text(world, name));
         publish(world, "log-key", &["--from", &log, "--to", &next_log], "public/release.pem", first)?;
-        publish(world, "openpgp-keys", &["--to", &keyring], "public/release.pem", first)?;
+        let known = text(world, "public/openpgp.gpg");
+        publish(world, "openpgp-keys", &["--from", &known, "--to", &keyring], "public/release.pem", first)?;
         publish(world, "release-keys", &["--from", &old, "--to", &middle], "", first)?;
         publish(world, "release-keys", &["--from", &middle, "--to", &next], "", second)?;
         // Last: the device goes there.
