@@ -25,6 +25,12 @@ pub(crate) fn check_address(url: &str, plain_http: PlainHttp) -> Result<bool> {
     }
 }
 
+/// Whether an address is on this machine and has no TLS: then nobody is on the way, and there is no key to pin.
+#[must_use]
+pub fn is_plain_loopback(url: &str) -> bool {
+    matches!(check_address(url, PlainHttp::LoopbackOnly), Ok(true))
+}
+
 /// `localhost` and the names below it are this machine by RFC 6761, 6.3; other names are whatever a resolver says.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');

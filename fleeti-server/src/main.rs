@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_core::foreign::Foreign;
+use fleeti_core::wire::device::is_proxy;
 use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
 use fleeti_server::limits::Limits;
@@ -132,11 +133,7 @@ fn asked(a: &Arguments) -> Option<ApiTls> {
 
 /// What agents take: no TLS to the proxy, no password, no path.
 fn proxy_url(url: &str) -> Result<String, String> {
-    let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
-    match authority {
-        Some((host, port)) if !host.is_empty() && !host.contains(['@', '/']) && port.parse::<u16>().is_ok() => Ok(url.to_owned()),
-        _ => Err("give http://HOST:PORT".to_owned()),
-    }
+    if is_proxy(url) { Ok(url.to_owned()) } else { Err("give http://HOST:PORT".to_owned()) }
 }
 
 /// Characters of the error that ends the program.

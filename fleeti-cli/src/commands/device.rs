@@ -82,6 +82,9 @@ pub enum Command {
         /// No Secure Boot keys of their own: they start what is signed for all devices of the organisation.
         #[arg(long)]
         fleet_keys: bool,
+        /// An HTTP proxy (CONNECT) through which they reach the server, `http://HOST:PORT`; the server's default otherwise.
+        #[arg(long, value_name = "URL")]
+        proxy: Option<String>,
         /// Days until the tokens expire.
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
         days: u32,
@@ -271,12 +274,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
             Ok(())
         }
-        Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, days, out, server } => {
+        Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, proxy, days, out, server } => {
             let devices = match &csv {
                 Some(path) => read_csv(path)?,
                 None => vec![ek_sha256; count as usize],
             };
-            let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys };
+            let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys, proxy };
             block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
         }
         Command::Smbios { record, out } => {

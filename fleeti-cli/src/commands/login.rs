@@ -3,7 +3,7 @@
 use super::server::{block_on, refused};
 use crate::CommandResult;
 use crate::output::{self, Failure, Lines, Output};
-use fleeti_client::danger::PlainHttp;
+use fleeti_client::danger::{self, PlainHttp};
 use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ impl Target {
 pub fn run(login: &Login, output: &Output) -> CommandResult {
     let server = login.url.trim_end_matches('/').to_owned();
     let path = file().ok_or_else(|| Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no place for a login"))?;
-    let pin = if is_plain_loopback(&server) && login.fingerprint.is_none() {
+    let pin = if danger::is_plain_loopback(&server) && login.fingerprint.is_none() {
         None
     } else {
         block_on(async { settle(&server, login.fingerprint.as_ref()).await })?
@@ -133,18 +133,6 @@ pub fn forget(output: &Output) -> CommandResult {
         if was { format!("logged out; {} is removed", path.display()) } else { "nobody was logged in".to_owned() }
     });
     Ok(())
-}
-
-/// Whether an address is plain HTTP to this very machine.
-fn is_plain_loopback(server: &str) -> bool {
-    let Some(rest) = server.strip_prefix("http://") else { return false };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        return false;
-    }
-    let host =
-        if let Some(v6) = host.strip_prefix('[') { v6.split(']').next() } else { host.rsplit_once(':').map(|(h, _)| h).or(Some(host)) };
-    host.is_some_and(|h| h == "localhost" || h.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
 }
 
 /// The key that the server is to have from now on; `None` where this machine trusts its certificate anyway.
@@ -285,23 +273,5 @@ mod tests {
         assert_eq!((mode(path.as_deref().unwrap()), mode(&dir.path().join("fleeti"))), (0o600, 0o700));
         fs::set_permissions(path.as_deref().unwrap(), fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Target::choose_in(&path, None, None, None).is_err());
-    }
-
-    #[test]
-    fn plain_http_is_for_this_machine() {
-        for good in ["http://127.0.0.1:8080", "http://localhost", "http://localhost:1", "http://[::1]:8080", "http://127.8.9.1:1"] {
-            assert!(is_plain_loopback(good), "{good}");
-        }
-        for bad in [
-            "https://127.0.0.1:1",
-            "http://10.0.0.1:8080",
-            "http://localhost.evil.test",
-            "http://localhost@evil.test",
-            "http://127.0.0.1:80@evil.test",
-            "http://[::1]@evil.test",
-            "http://[::2]:1",
-        ] {
-            assert!(!is_plain_loopback(bad), "{bad}");
-        }
     }
 }

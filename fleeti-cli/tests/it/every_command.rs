@@ -47,7 +47,7 @@ const ROWS: &[Row] = &[
     Row("device enrollment", "--fleet spare --out @record{n}.json", Done("good for one device and 24 hours")),
     Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins spare")),
     Row("device pairing-record", "--out @pairing{n}.json", Done("wrote")),
-    Row("device provision", "--fleet spare --out @bundles{n}", Done("make a disk with")),
+    Row("device provision", "--fleet spare --proxy http://127.0.0.1:3128 --out @bundles{n}", Done("make a disk with")),
     Row("device smbios", "@record{n}.json --out @smbios{n}", Done("-smbios type=11")),
     Row("device boot-keys", "{device} begin-epoch", Refused("no Secure Boot keys")),
     Row("device command", "{device} report", Done("pending")),
@@ -121,6 +121,12 @@ const ROWS: &[Row] = &[
         "--from @data/pki/public/openpgp.gpg --to @other/public/openpgp.gpg --release-keys @data/pki/public/release.pem \
          --key @org/offline/release.key --out @rings{n}.json",
         Done("rings1.json"),
+    ),
+    Row(
+        "pki transition server",
+        "--from https://a.example:8443 --to https://b.example:8443 --mqtt b.example:8883 --release-keys @data/pki/public/release.pem \
+         --key @org/offline/release.key --out @move{n}.json",
+        Done("move1.json"),
     ),
     Row("pki transition sign", "@nowhere --key @org/offline/release.key", Refused("nowhere")),
     Row("pki transition publish", "@nowhere", Refused("nowhere")),

@@ -85,6 +85,10 @@ pub struct Provision {
     /// No Secure Boot keys of its own: it starts what is signed for all devices of the organisation.
     #[serde(default)]
     pub fleet_keys: bool,
+    /// An HTTP proxy (CONNECT) through which the device reaches the server, as in `http://proxy.example:3128`; the server's
+    /// default (`--device-proxy`) where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 /// The answer to [`Provision`]: shown once. What the disk of the device is made with; as secret as its token.

@@ -75,6 +75,16 @@ pub struct EnrollmentRecord {
     pub proxy: Option<String>,
 }
 
+/// Whether a proxy is one that agents take: `http://HOST:PORT`, without TLS, password or path.
+#[must_use]
+pub fn is_proxy(url: &str) -> bool {
+    let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
+    let is_plain =
+        |host: &str| !host.is_empty() && host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+    authority
+        .is_some_and(|(host, port)| is_plain(host) && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
 impl std::fmt::Debug for EnrollmentRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EnrollmentRecord").field("https_url", &self.https_url).finish_non_exhaustive()

@@ -10,7 +10,7 @@ use crate::service::{devices, enrollment, releases, signing};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, Device, Event, Provision, Provisioned};
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite};
+use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite, is_proxy};
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::wire::{self, Request, Response};
 use futures::future::join_all;
@@ -27,6 +27,9 @@ const WRITES_MAX: usize = 16;
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range; [`Code::NotFound`] for a release that is not published.
 pub async fn provision(app: &App, fleet: &FleetId, request: &Provision, addresses: &Addresses) -> Result<Provisioned, AppError> {
+    if request.proxy.as_ref().is_some_and(|url| !is_proxy(url)) {
+        return Err(AppError::new(Code::Invalid, "proxy: this is none that devices take").hint("give http://HOST:PORT"));
+    }
     let device: DeviceId = new_id("dev").parse().map_err(AppError::internal)?;
     if let Some(release) = &request.release {
         releases::get(app, release).await?;
@@ -49,7 +52,8 @@ pub async fn provision(app: &App, fleet: &FleetId, request: &Provision, addresse
     }
     app.audit(&mut tx, now_s(), "admin", "device.provision", &format!("{device} {fleet}")).await?;
     tx.commit().await?;
-    let (record, expires_s) = (enrollment.record, enrollment.expires_s);
+    let (mut record, expires_s) = (enrollment.record, enrollment.expires_s);
+    record.proxy = request.proxy.clone().or(record.proxy);
     Ok(Provisioned { device, release: request.release.clone(), record, expires_s, writes, signatures })
 }
 

@@ -14,7 +14,7 @@ use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn request(release: Option<&str>) -> Provision {
-    Provision { valid_s: 3600, release: release.map(|r| r.parse().unwrap()), ek_sha256: None, fleet_keys: false }
+    Provision { valid_s: 3600, release: release.map(|r| r.parse().unwrap()), ek_sha256: None, fleet_keys: false, proxy: None }
 }
 
 async fn provision(world: &World, request: &Provision) -> Result<Provisioned, ClientError> {
@@ -81,6 +81,20 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
     assert!(provisioned.signatures.programs.contains_key("raw/kiosk_1.efi"));
     let thief = SoftKey::generate(Algorithm::P256).unwrap();
     assert_eq!(world.try_enroll(&provisioned.record.token, &thief).await.status(), 403);
+    for bad in [
+        "",
+        "proxy:3128",
+        "https://proxy:3128",
+        "http://proxy",
+        "http://proxy:0",
+        "http://u:p@proxy:1",
+        "http://proxy:1/x",
+        "http://a\nb:1",
+    ] {
+        assert_eq!(status(provision(&world, &Provision { proxy: Some(bad.into()), ..request(None) }).await), 422, "{bad:?}");
+    }
+    let behind = provision(&world, &Provision { proxy: Some("http://proxy.example:3128".into()), fleet_keys: true, ..request(None) }).await;
+    assert_eq!(behind.unwrap().record.proxy.as_deref(), Some("http://proxy.example:3128"));
     let plain = provision(&world, &Provision { fleet_keys: true, ..request(None) }).await.unwrap();
     assert!(plain.writes.is_empty() && plain.signatures.programs.is_empty());
     for ek in ["", "ab", &"AB".repeat(32)] {

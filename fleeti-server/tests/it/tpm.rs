@@ -191,7 +191,7 @@ async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
     let ek_sha256 = world.client.attestation(&known.device).await.unwrap().tpm.unwrap().ek_sha256;
     world.client.revoke_device(&known.device, RevocationReason::CessationOfOperation).await.unwrap();
 
-    let provision = Provision { valid_s: 3600, release: None, ek_sha256: Some(ek_sha256.clone()), fleet_keys: true };
+    let provision = Provision { valid_s: 3600, release: None, ek_sha256: Some(ek_sha256.clone()), fleet_keys: true, proxy: None };
     let provisioned = world.client.provision(&"demo".parse().unwrap(), &provision).await.unwrap();
     let token = provisioned.record.token.clone();
     let soft = SoftKey::generate(Algorithm::P256).unwrap();

@@ -35,7 +35,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let client = organisation.world.client()?;
     let made = Instant::now();
     runtime.block_on(async {
-        let request = Provision { valid_s: 3600, release: None, ek_sha256: None, fleet_keys: false };
+        let request = Provision { valid_s: 3600, release: None, ek_sha256: None, fleet_keys: false, proxy: None };
         for _ in 0..count {
             let token = client.provision(&fleet, &request).await?.record.token;
             let csr_pem = csr::create(&SoftKey::generate(Algorithm::P256)?)?;
