@@ -1,4 +1,9 @@
+import hashlib
+import socket
+import ssl
+import subprocess
 import threading
+from pathlib import Path
 
 import fleeti
 import pytest
@@ -37,10 +42,46 @@ def test_a_token_leaves_this_machine_without_tls_only_if_somebody_says_so() -> N
     fleeti.Client("http://192.0.2.1:1", "x", insecure=True)
 
 
+def test_a_server_is_known_by_its_fingerprint_alone(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    san = ["-subj", "/CN=fleeti", "-addext", "subjectAltName=IP:127.0.0.1"]
+    openssl("req", "-x509", *curve, *san, "-keyout", str(key), "-out", str(certificate))
+    spki = openssl("pkey", "-in", str(key), "-pubout", "-outform", "DER")
+    fingerprint = "sha256:" + hashlib.sha256(spki).hexdigest()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            while True:
+                connection, _ = listener.accept()
+                try:
+                    with context.wrap_socket(connection, server_side=True) as tls:
+                        tls.recv(65536)
+                        tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n[]")
+                        return
+                except OSError:
+                    continue  # a client that did not believe the certificate
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        for wrong in (None, "sha256:" + "0" * 64):
+            with pytest.raises(fleeti.ConnectionError):
+                fleeti.Client(url, "x", fingerprint=wrong).devices()
+        assert fleeti.Client(url, "x", fingerprint=fingerprint).devices() == []
+        thread.join()
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        fleeti.Client(url, "x", fingerprint="sha256:00")
+
+
+def openssl(*arguments: str) -> bytes:
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
+
+
 def test_the_interpreter_runs_on_while_the_network_is_waited_for(server: Server) -> None:
     # A listener in this very interpreter answers: that would deadlock if the lock were held.
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
