@@ -118,15 +118,13 @@ impl Clock {
         });
     }
 
-    /// When a certificate is looked at that says that it begins at `not_before_s`. Where the clock is wrong nobody knows how
-    /// late it is, but later than the floor and than that: what had ended at the floor stays ended.
+    /// When a certificate is looked at that says that it begins at `not_before_s`: now, or then, where that is later. It is somebody's
+    /// word who is trusted that it is this late, and a clock that was dead is behind even after it was set to the floor. What
+    /// had ended by now stays ended.
     #[must_use]
     pub fn verification_s(&self, not_before_s: u64) -> u64 {
-        let (system_s, floor_s) = (self.system_s(), self.floor_s());
-        if is_plausible(system_s, floor_s) {
-            return system_s;
-        }
-        floor_s.max(not_before_s.min(floor_s.saturating_add(AHEAD_S_MAX)))
+        let now_s = self.now_s();
+        now_s.max(not_before_s.min(now_s.saturating_add(AHEAD_S_MAX)))
     }
 }
 
@@ -224,10 +222,14 @@ mod tests {
             system.store(at, Ordering::Relaxed);
             assert!(clock.verification_s(begins) > ends, "clock {at}");
         }
-        // One of now is good on a dead clock, also after years in a drawer; one that begins too far ahead is not.
-        system.store(0, Ordering::Relaxed);
+        // One of now is good on a dead clock, also after years in a drawer and once it was set to the floor; one that begins too
+        // far ahead is not.
         let later = Y2026 + 700 * DAY_S;
-        assert_eq!(clock.verification_s(later), later);
+        for at in [0, Y2026, Y2026 + DAY_S] {
+            system.store(at, Ordering::Relaxed);
+            assert_eq!(clock.verification_s(later), later, "clock {at}");
+        }
+        system.store(0, Ordering::Relaxed);
         assert!(clock.verification_s(Y2026 + AHEAD_S_MAX + DAY_S) < Y2026 + AHEAD_S_MAX + DAY_S);
     }
 }
