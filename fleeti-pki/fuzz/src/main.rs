@@ -143,7 +143,8 @@ const READERS: &[(&str, Reader)] = &[
     ("log", |data| {
         if let Ok(log) = FirmwareLog::parse(data) {
             let registers = log.replay();
-            assert!(log.events().iter().all(|e| registers.contains_key(&e.register)));
+            // Those from 16 on are read, and replayed by nobody.
+            assert!(log.events().iter().all(|e| registers.contains_key(&e.register) == (e.register < 16)));
             let _ = MeasuredBoot::of(&log);
             for register in 0..24 {
                 let _ = explained::events(register, Some(&log), &[], &BTreeMap::new());

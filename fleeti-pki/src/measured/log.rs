@@ -168,7 +168,7 @@ impl FirmwareLog {
         self.events.iter().filter(move |e| e.register == register)
     }
 
-    /// What the registers hold after all of it. A register without an event is not in it.
+    /// What registers 0 to 15 hold after all of it. A register without an event is not in it.
     #[must_use]
     pub fn replay(&self) -> Registers {
         self.replay_from(self.startup())
