@@ -99,7 +99,7 @@ pub struct Heard {
     pub changed: Notify,
     /// There is a newer statement of the audit log, which says how late it is.
     pub stated: Notify,
-    /// There is a new trust bundle, or the server has moved: TLS is to be set up anew.
+    /// There is a new trust bundle, or the server has moved: the daemon restarts and sets up TLS again.
     pub bundle_changed: Notify,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::qemu::Tree;
 use crate::story::Story;
+use crate::vault::data_partition;
 use crate::vm::Parts;
 use crate::world::{BOOT, FLEET, Record, SOON, World, copy_folder};
 use anyhow::{Context, Result, ensure};
@@ -20,7 +21,6 @@ use tokio::net::TcpStream;
 const DRAWER: &str = "drawer";
 const OPERATORS: [&str; 2] = ["alice", "bob"];
 const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
-const SECTOR: u64 = 512;
 /// Entries of the audit log that a device hears of before a backup is restored, and more than those afterwards.
 const ENTRIES: [usize; 2] = [2, 12];
 
@@ -304,12 +304,7 @@ async fn forward(from: &str, to: String) -> Result<()> {
 fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
     let (tree, folder) = (Tree::disks(cache)?, world.path(folder));
     let disk = folder.join("disk.raw");
-    let table = tree.command("sfdisk", &[&folder]).arg("--json").arg(&disk).output()?;
-    let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
-    let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
-    let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
-    let [start, size] = ["start", "size"].map(|field| data[field].as_u64().map(|n| n * SECTOR));
-    let (start, size) = start.zip(size).context("no place")?;
+    let (start, size) = data_partition(&tree, &folder)?;
     let partition = folder.join("data.raw");
     {
         let mut from = fs::File::open(&disk)?;

@@ -8,6 +8,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -34,11 +35,7 @@ impl World {
     pub fn opens_data(&self, cache: &Cache, folder: &str, key: &str) -> Result<bool> {
         let (tree, folder) = (Tree::disks(cache)?, self.path(folder));
         let disk = folder.join("disk.raw");
-        let table = tree.command("sfdisk", &[&folder]).arg("--json").arg(&disk).output()?;
-        let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
-        let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
-        let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
-        let start = data["start"].as_u64().context("no start")? * SECTOR;
+        let (start, _) = data_partition(&tree, &folder)?;
         let mut file = fs::File::open(&disk)?;
         file.seek(SeekFrom::Start(start))?;
         let header = folder.join("data-header.raw");
@@ -113,4 +110,17 @@ impl World {
     pub fn secret_has_come(&mut self, value: &str) -> Result<String> {
         self.console(&sha256_hex(value.as_bytes()), PATIENCE)
     }
+}
+
+/// Where the data partition of a folder's `disk.raw` begins, and its size, both in bytes.
+///
+/// # Errors
+/// When the disk has none.
+pub(crate) fn data_partition(tree: &Tree, folder: &Path) -> Result<(u64, u64)> {
+    let table = tree.command("sfdisk", &[folder]).arg("--json").arg(folder.join("disk.raw")).output()?;
+    let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
+    let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+    let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
+    let [start, size] = ["start", "size"].map(|field| data[field].as_u64().map(|sectors| sectors * SECTOR));
+    start.zip(size).context("the data partition has no place")
 }

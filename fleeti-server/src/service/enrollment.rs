@@ -77,8 +77,8 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
     }
 }
 
-/// A new certificate for a device whose old one has ended in a drawer, or is by an intermediate that counts no more: no token, no visit. The TPM that the device is known
-/// by says over this connection that it holds the key.
+/// A new certificate for a device whose certificate has ended, or whose intermediate no longer counts: no token, no visit. The
+/// TPM that the device is known by says over this connection that it holds the key.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none; [`Code::TooMany`] before it is due.
