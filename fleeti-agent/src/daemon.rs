@@ -99,7 +99,8 @@ pub async fn run(paths: Paths) -> Result<()> {
             () = &mut escrow, if !is_escrowed => is_escrowed = true,
             () = heard.changed.notified() => driver.heard().await?,
             () = heard.stated.notified() => {
-                if let Some(note) = heard.newest_statement() {
+                if let Some((note, entries)) = heard.newest_statement() {
+                    helper.say(&format!("fleeti: the audit log has {entries} entries")).await.ok();
                     helper.signed_time(note).await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
                 }
             }

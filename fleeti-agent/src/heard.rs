@@ -1,6 +1,7 @@
 //! What the device has heard that holds for every device: the intermediates that count, the audit log's statements, and
 //! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
 
+use crate::backoff::Backoff;
 use crate::http::read_limited;
 use crate::image::{ImageFacts, running_release};
 use crate::{Paths, anchors, identity, kept, write_durably};
@@ -297,12 +298,22 @@ impl Heard {
         Ok(())
     }
 
-    /// Listens to notices until nobody sends any more. The newest is enough: each says everything.
+    /// Listens to notices until nobody sends any more. The newest is enough: each says everything. One that could not be taken
+    /// up is tried again until the next one comes, which may take the server an hour.
     pub async fn run(&self, mut notices: watch::Receiver<Option<Notice>>, http: &reqwest::Client, https_url: &str) {
         while notices.changed().await.is_ok() {
-            let Some(notice) = notices.borrow_and_update().clone() else { continue };
-            if let Err(e) = self.listen(&notice, http, https_url).await {
-                tracing::warn!("a notice was not taken up: {e:#}; it comes again");
+            let mut backoff = Backoff::default();
+            loop {
+                let Some(notice) = notices.borrow_and_update().clone() else { break };
+                let Err(e) = self.listen(&notice, http, https_url).await else { break };
+                tracing::warn!("a notice was not taken up, and is tried again: {e:#}");
+                tokio::select! {
+                    () = backoff.wait() => {}
+                    next = notices.changed() => match next {
+                        Ok(()) => backoff.reset(),
+                        Err(_) => return,
+                    },
+                }
             }
         }
     }
@@ -414,10 +425,14 @@ impl Heard {
         Ok(())
     }
 
-    /// The newest statement of the audit log that was believed: the latest time that the log has signed.
+    /// The newest statement of the audit log that was believed, the latest time that the log has signed; and how many entries
+    /// the log had.
     #[must_use]
-    pub fn newest_statement(&self) -> Option<String> {
-        self.checkpoint(&self.log_key())
+    pub fn newest_statement(&self) -> Option<(String, u64)> {
+        let key = self.log_key();
+        let note = self.checkpoint(&key)?;
+        let size = key.verify(&note).ok()?.checkpoint().size;
+        Some((note, size))
     }
 
     /// A server that never proves what it states hides something.

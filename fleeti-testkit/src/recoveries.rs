@@ -96,11 +96,14 @@ pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Resu
                 world.enrollment_record()?;
             }
             // It comes back, and is told how far the log is.
-            world.restart_server_later(0)?;
-            world.device_with(SOON, device, |d| d.online)
+            world.stop_server();
+            let from = world.console_lines()?;
+            world.start_server()?;
+            anyhow::Ok(from)
         };
-        hear_of(world, ENTRIES[0])?;
-        world.command(device)?;
+        let from = hear_of(world, ENTRIES[0])?;
+        // To a device that has not heard of the first, the other history is no other one.
+        world.said_since(from, "fleeti: the audit log has ", SOON)?;
         world.stop_server();
         fs::remove_dir_all(&log)?;
         copy_folder(&kept[1], &log)?;

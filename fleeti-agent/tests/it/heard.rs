@@ -121,6 +121,36 @@ async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
     assert_eq!(scene.alarm(), None);
 }
 
+/// A server that answers nothing for a moment, as one that was restarted: its next notice is an hour away.
+#[tokio::test]
+async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
+    let mut scene = Scene::new();
+    scene.enter(3);
+    scene.listen(&scene.stated(None, now_s())).await.unwrap();
+    scene.fork(5);
+    let forked = scene.stated(Some(3), now_s());
+    let path = "log/growth.json?from=3&to=5";
+    let proof = scene.server.get(path);
+    scene.server.remove(path);
+    let (notices, noticed) = tokio::sync::watch::channel(None);
+    let asked = || scene.server.requests().iter().filter(|r| r.ends_with(path)).count();
+    let told = async {
+        notices.send(Some(forked)).unwrap();
+        while asked() < 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        scene.server.put(path, proof);
+        while scene.alarm().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = told => {}
+        () = scene.heard.run(noticed, &scene.http, &scene.server.url) => unreachable!("the sender lives"),
+    }
+    assert!(asked() >= 2 && scene.alarm().unwrap().contains("the audit log had 3 entries"), "{:?}", scene.server.requests());
+}
+
 #[tokio::test]
 async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_looked() {
     let mut scene = Scene::new();

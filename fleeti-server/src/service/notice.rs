@@ -10,12 +10,14 @@ use std::time::Duration;
 
 /// A new statement of the audit log goes out this often; a device that was away gets one when it comes.
 const INTERVAL: Duration = Duration::from_secs(3600);
-/// After a failure.
+/// After a failure, and without a statement of the audit log.
 const RETRY: Duration = Duration::from_secs(60);
 
-async fn make(app: &App) -> Result<Bytes, AppError> {
+/// The notice, and whether it has a statement of the audit log.
+async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
     // What was revoked is told without the signer as well.
     let checkpoint = if app.health.is_signer_away() { None } else { audit::checkpoint(app).await.map_err(said).ok() };
+    let has_statement = checkpoint.is_some();
     let notice = Notice {
         trust_bundle: app.trust.load().version(),
         checkpoint,
@@ -23,7 +25,7 @@ async fn make(app: &App) -> Result<Bytes, AppError> {
         root_sha256: Some(app.pki.root_sha256.clone()),
         transitions: transitions::sha256(app).await?,
     };
-    Ok(serde_json::to_vec(&notice)?.into())
+    Ok((serde_json::to_vec(&notice)?.into(), has_statement))
 }
 
 fn said(e: AppError) -> AppError {
@@ -31,19 +33,19 @@ fn said(e: AppError) -> AppError {
     e
 }
 
-/// Makes the notice anew and pushes it.
+/// Makes the notice anew and pushes it; says whether it has a statement of the audit log.
 ///
 /// # Errors
 /// When the database or the signer does not answer; the old one stays.
-pub async fn renew(app: &App) -> Result<(), AppError> {
+pub async fn renew(app: &App) -> Result<bool, AppError> {
     // One at a time, or an older one could replace a newer one.
     let _alone = app.notices.lock().await;
-    let notice = make(app).await?;
+    let (notice, has_statement) = make(app).await?;
     if **app.notice.load() != notice {
         app.notice.store(std::sync::Arc::new(notice));
         app.hub.notice_all();
     }
-    Ok(())
+    Ok(has_statement)
 }
 
 /// Tells devices at once; when that fails they hear of it within the hour.
@@ -57,7 +59,9 @@ pub async fn tell(app: &App) {
 pub async fn run(app: AppRef) {
     loop {
         match renew(&app).await {
-            Ok(()) => tokio::time::sleep(if app.health.is_signer_away() { RETRY } else { INTERVAL }).await,
+            Ok(true) => tokio::time::sleep(INTERVAL).await,
+            // The signer was away, if only for a moment.
+            Ok(false) => tokio::time::sleep(RETRY).await,
             Err(e) => {
                 tracing::error!("devices get no new statement of the audit log: {e}");
                 tokio::time::sleep(RETRY).await;

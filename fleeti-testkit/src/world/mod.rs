@@ -363,6 +363,14 @@ impl World {
         Ok(found)
     }
 
+    /// Lines on the device's console so far.
+    ///
+    /// # Errors
+    /// When the device is off.
+    pub fn console_lines(&self) -> Result<usize> {
+        Ok(self.vm.as_ref().context("the device is off")?.lines())
+    }
+
     /// Waits for a line on the device's console from line `from` on, and says which it is: for what comes in any order.
     ///
     /// # Errors
