@@ -16,34 +16,33 @@
 
 #![warn(missing_docs)]
 
+mod answer;
 mod attestation;
 pub mod danger;
+mod events;
 mod pin;
 mod vault;
 mod worker;
 
+pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
 pub use worker::WorkerClient;
 
-use bytes::{Bytes, BytesMut};
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
-use fleeti_core::strict;
 use fleeti_core::wire::api::{
     AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
-    CreateRollout, Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
+    CreateRollout, Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
     RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer,
     TrustStatus,
 };
 use fleeti_core::wire::device::{EnrollmentRecord, SignedTransition};
 use fleeti_core::wire::problem::Problem;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use reqwest::redirect::Policy;
-use reqwest::{Body, Method, RequestBuilder, Response};
+use reqwest::{Body, Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -172,30 +171,11 @@ impl Client {
         self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token)
     }
 
-    async fn send(request: RequestBuilder) -> Result<Response> {
-        let response = request.send().await?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let bytes = response.bytes().await?;
-        Err(ClientError::Refused(strict::from_slice(&bytes).unwrap_or_else(|_| Problem {
-            kind: "about:blank".into(),
-            status: status.as_u16(),
-            detail: format!("the server answered {status}"),
-            hint: None,
-            errors: vec![],
-        })))
-    }
     async fn get<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<T> {
         Self::read(Self::send(self.request(Method::GET, path)).await?).await
     }
     async fn post<B: Serialize, T: DeserializeOwned + Serialize>(&self, path: &str, body: &B) -> Result<T> {
         Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
-    }
-    /// An answer, as it is documented and in no other form.
-    async fn read<T: DeserializeOwned + Serialize>(response: Response) -> Result<T> {
-        strict::from_slice(&response.bytes().await?).map_err(ClientError::Answer)
     }
 
     /// Entries of the audit log from a number on, oldest first; a page of them.
@@ -521,50 +501,6 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn events(&self) -> Result<Events> {
-        let response = Self::send(self.request(Method::GET, "events")).await?;
-        Ok(Events { stream: Box::pin(response.bytes_stream()), buffer: BytesMut::new() })
-    }
-}
-
-impl Events {
-    /// Waits for an event of this kind, or until some were missed: then it may have been among them.
-    ///
-    /// # Errors
-    /// As [`Events::next`].
-    pub async fn wait_for(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<()> {
-        while let Some(event) = self.next().await? {
-            if wanted(&event) {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The event stream (server-sent events).
-pub struct Events {
-    stream: BoxStream<'static, reqwest::Result<Bytes>>,
-    buffer: BytesMut,
-}
-
-impl Events {
-    /// The next event; `None` when some were missed and everything must be read anew.
-    ///
-    /// # Errors
-    /// [`ClientError::StreamEnded`], [`ClientError::Transport`].
-    pub async fn next(&mut self) -> Result<Option<Event>> {
-        loop {
-            while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line = self.buffer.split_to(end + 1);
-                let text = String::from_utf8_lossy(&line);
-                if let Some(data) = text.trim_end().strip_prefix("data: ") {
-                    return Ok(strict::from_slice(data.as_bytes()).ok());
-                }
-            }
-            match self.stream.next().await {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk?),
-                None => return Err(ClientError::StreamEnded),
-            }
-        }
+        Ok(Events::of(Self::send(self.request(Method::GET, "events")).await?))
     }
 }
