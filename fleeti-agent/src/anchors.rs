@@ -2,12 +2,11 @@
 //!
 //! Daemon and helper each keep the transitions that they have seen; each applies only what its image's anchors have signed.
 
-use crate::http::{self, read_limited};
+use crate::http::{self, read_document};
 use crate::identity::Server;
 use crate::image::{log_key, release_keys};
 use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result};
-use fleeti_core::strict;
 use fleeti_core::wire::device::SignedTransition;
 use fleeti_pki::certificate;
 use fleeti_pki::transition::{Anchors, BYTES_MAX, TRANSITIONS_MAX};
@@ -92,7 +91,7 @@ pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<Signed
         return Ok(vec![]);
     }
     let response = response.error_for_status()?;
-    Ok(strict::from_slice(&read_limited(response, LIST_MAX).await?)?)
+    read_document("transitions.json", response, LIST_MAX).await
 }
 
 /// Whether the server that this device trusts answers at this address; its transitions are taken.

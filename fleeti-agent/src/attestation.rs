@@ -1,13 +1,12 @@
 //! Shows the TPM of this device to the server once, and answers what the server asks of it.
 
 use crate::backoff::Backoff;
-use crate::http::read_limited;
+use crate::http::read_document;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_core::strict;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
 use fleeti_core::wire::mqtt::PAYLOAD_MAX;
 use reqwest::StatusCode;
@@ -76,8 +75,7 @@ impl Attester {
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(true);
         }
-        let bytes = read_limited(response.error_for_status()?, RESPONSE_MAX).await?;
-        let secret: TpmSecret = strict::from_slice(&bytes).context("the server's secret")?;
+        let secret: TpmSecret = read_document("the server's secret", response.error_for_status()?, RESPONSE_MAX).await?;
         let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
         // A proof that comes to nothing is shown anew; that the TPM is another one's, the server says before it.
         self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?.error_for_status()?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fleeti_core::strict;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
@@ -83,12 +83,16 @@ impl Channel {
             self.requests.ready().await?;
             let response = self.requests.send_request(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), RESPONSE_MAX).collect().await;
-            anyhow::Ok((status, body.map_err(|e| anyhow::anyhow!("the answer: {e}"))?.to_bytes()))
+            match Limited::new(response.into_body(), RESPONSE_MAX).collect().await {
+                Ok(body) => anyhow::Ok((status, Some(body.to_bytes()))),
+                Err(e) if e.is::<LengthLimitError>() => Ok((status, None)),
+                Err(e) => bail!("the answer: {e}"),
+            }
         };
         let (status, body) = tokio::time::timeout(PATIENCE, asking).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
+        let Some(body) = body else { bail!("the server's answer to {path} has more than {RESPONSE_MAX} bytes") };
         if status.is_success() {
-            return Ok(strict::from_slice(&body)?);
+            return strict::from_slice(&body).with_context(|| format!("the server's answer to {path}"));
         }
         let detail = strict::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
         if status.is_client_error() {

@@ -2,15 +2,14 @@
 
 use crate::backoff::Backoff;
 use crate::heard::Heard;
-use crate::http::read_limited;
+use crate::http::read_document;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::staging::Staging;
 use crate::{Paths, kept, write_durably};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::strict;
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
 use fleeti_core::wire::device::{BootChange, BootSummary, DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX};
 use serde::{Deserialize, Serialize};
@@ -527,7 +526,7 @@ impl Driver {
 
 async fn wanted_boot_change(http: &reqwest::Client, url: &str) -> Result<BootChange> {
     let response = http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
-    strict::from_slice(&read_limited(response, fleeti_core::manifest::BYTES_MAX).await?).context("boot/change.json")
+    read_document("boot/change.json", response, fleeti_core::manifest::BYTES_MAX).await
 }
 
 fn describe(state: &State) -> String {

@@ -2,7 +2,7 @@
 //! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
 
 use crate::backoff::Backoff;
-use crate::http::read_limited;
+use crate::http::{read_document, read_limited};
 use crate::image::{ImageFacts, running_release};
 use crate::{Paths, anchors, identity, kept, write_durably};
 use anyhow::{Context, Result};
@@ -460,7 +460,7 @@ impl Heard {
             return Ok(());
         }
         let response = http.get(format!("{https_url}/trust-bundle.json")).timeout(PATIENCE).send().await?.error_for_status()?;
-        let bytes = read_limited(response, BYTES_MAX * 2).await?;
+        let bytes = read_limited(response, BYTES_MAX * 2).await.context("the trust bundle")?;
         let signed: SignedBundle = strict::from_slice(&bytes).context("the trust bundle")?;
         let bundle = bundle::read(&signed, root)?;
         anyhow::ensure!(bundle.version() > known, "the server announced trust bundle {version} and gave {}", bundle.version());
@@ -481,5 +481,5 @@ async fn growth(smaller: &VerifiedCheckpoint, larger: &VerifiedCheckpoint, http:
     }
     let url = format!("{https_url}/log/growth.json?from={from}&to={to}");
     let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
-    Ok(strict::from_slice::<LogGrowth>(&read_limited(response, GROWTH_MAX).await?)?.hashes)
+    Ok(read_document::<LogGrowth>("log/growth.json", response, GROWTH_MAX).await?.hashes)
 }

@@ -1,9 +1,12 @@
 //! Speaking HTTP to the server.
 
 use crate::reach::Proxy;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use fleeti_core::strict;
 use fleeti_core::wire::HTTP_IDLE;
 use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Largest answer that is read of what is no file.
 pub const RESPONSE_MAX: usize = 64 * 1024;
@@ -31,4 +34,13 @@ pub async fn read_limited(mut response: reqwest::Response, max: usize) -> Result
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// A document of at most `max` bytes, as it is documented and in no other form.
+///
+/// # Errors
+/// As [`read_limited`]; when it is another document. Both name it.
+pub async fn read_document<T: DeserializeOwned + Serialize>(name: &'static str, response: reqwest::Response, max: usize) -> Result<T> {
+    let bytes = read_limited(response, max).await.context(name)?;
+    strict::from_slice(&bytes).context(name)
 }

@@ -2,11 +2,10 @@
 //! secrets of the fleet come down at each boot.
 
 use crate::backoff::Backoff;
-use crate::http::read_limited;
+use crate::http::read_document;
 use crate::privileged::Helper;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::strict;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S};
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
@@ -78,8 +77,7 @@ impl Vault {
             return Ok(());
         }
         let sent = self.http.post(format!("{}/secrets", self.url)).json(&FetchSecrets { ticket }).timeout(PATIENCE).send().await?;
-        let bytes = read_limited(sent.error_for_status()?, SECRETS_BYTES_MAX).await?;
-        let secrets: Secrets = strict::from_slice(&bytes).context("the server's secrets")?;
+        let secrets: Secrets = read_document("the server's secrets", sent.error_for_status()?, SECRETS_BYTES_MAX).await?;
         ensure!(secrets.secrets.len() <= SECRETS_MAX, "{} secrets are too many", secrets.secrets.len());
         let (version, count) = (secrets.version, secrets.secrets.len());
         self.helper.put_secrets(secrets.secrets.into_iter().map(|(name, secret)| (name.to_string(), secret)).collect()).await?;

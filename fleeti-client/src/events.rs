@@ -8,6 +8,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::Response;
 
+/// Longest line of the stream, bytes: an event has a name in it.
+pub const LINE_MAX: usize = 64 << 10;
+
 /// The event stream (server-sent events).
 pub struct Events {
     stream: BoxStream<'static, reqwest::Result<Bytes>>,
@@ -19,10 +22,10 @@ impl Events {
         Self { stream: Box::pin(response.bytes_stream()), buffer: BytesMut::new() }
     }
 
-    /// The next event; `None` when some were missed and everything must be read anew.
+    /// The next event; `None` when everything must be read again: some were missed, or one came that this client does not know.
     ///
     /// # Errors
-    /// [`ClientError::StreamEnded`], [`ClientError::Transport`].
+    /// [`ClientError::StreamEnded`], [`ClientError::Transport`], [`ClientError::TooLarge`].
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
@@ -31,6 +34,9 @@ impl Events {
                 if let Some(data) = text.trim_end().strip_prefix("data: ") {
                     return Ok(strict::from_slice(data.as_bytes()).ok());
                 }
+            }
+            if self.buffer.len() > LINE_MAX {
+                return Err(ClientError::TooLarge(LINE_MAX));
             }
             match self.stream.next().await {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk?),

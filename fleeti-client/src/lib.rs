@@ -65,6 +65,9 @@ pub enum ClientError {
     /// The server's answer is not what the API documents.
     #[error("the server's answer is none that is documented: {}", Foreign::log(&.0.to_string()))]
     Answer(#[source] serde_json::Error),
+    /// The server's answer is larger than any that the API documents.
+    #[error("the server's answer has more than {0} bytes, which none that is documented has")]
+    TooLarge(usize),
     /// The server has another key than the one that is pinned.
     #[error(transparent)]
     OtherKey(OtherKey),
@@ -110,7 +113,7 @@ impl ClientError {
                 "use an https address; where the network itself is trusted, say so with --insecure (in Python: insecure=True)".to_owned(),
             ),
             Self::Address(_) => Some("an address is like https://fleeti.example:8080".to_owned()),
-            Self::Answer(_) => Some("is the server's version the one of this program?".to_owned()),
+            Self::Answer(_) | Self::TooLarge(_) => Some("is the server's version the one of this program?".to_owned()),
             Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
         }
     }
@@ -198,7 +201,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn audit_checkpoint(&self) -> Result<String> {
-        Ok(Self::send(self.request(Method::GET, "audit/checkpoint")).await?.text().await?)
+        Self::text(Self::send(self.request(Method::GET, "audit/checkpoint")).await?).await
     }
     /// The proof that the audit log only grew between two sizes.
     ///
@@ -236,7 +239,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
-        Ok(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?.text().await?)
+        Self::text(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?).await
     }
     /// Revokes a device's certificate.
     ///
@@ -396,7 +399,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn build_record(&self, id: &str) -> Result<Vec<u8>> {
-        Ok(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?.bytes().await?.to_vec())
+        Ok(Self::bytes(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?).await?.to_vec())
     }
     /// Where the server is, for a device that shows a code.
     ///

@@ -28,8 +28,10 @@ pub enum SignerError {
     Unavailable(String),
 }
 
+/// Where an answer goes, or why there is none.
+pub type Asker = oneshot::Sender<Result<Response, SignerError>>;
 /// What waits for its answer.
-pub type Waiting = (Request, oneshot::Sender<Response>);
+pub type Waiting = (Request, Asker);
 
 /// A signer, in this process or behind a socket.
 #[derive(Clone)]
@@ -78,7 +80,7 @@ impl SignerHandle {
         let gone = || SignerError::Unavailable("it has stopped".into());
         let (answer, waiting) = oneshot::channel();
         self.queue.send((request, answer)).await.map_err(|_| gone())?;
-        match waiting.await.map_err(|_| gone())? {
+        match waiting.await.map_err(|_| gone())?? {
             Response::Refused { reason } => Err(SignerError::Refused(reason)),
             Response::Limited { reason } => Err(SignerError::Limited(reason)),
             response => Ok(response),
@@ -113,7 +115,7 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
         }
         let performed = keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
         match performed {
-            Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(answer))),
+            Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer)))),
             // Nothing was given out. Whoever waits may come again: the log goes on by itself once it can be written.
             Err(e) => {
                 let minute = now_s() / 60;
@@ -122,7 +124,7 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
                     said = minute;
                 }
                 let reason = format!("the audit log cannot be written: {e}");
-                waiting.into_iter().for_each(|w| drop(w.send(Response::Limited { reason: reason.clone() })));
+                waiting.into_iter().for_each(|w| drop(w.send(Ok(Response::Limited { reason: reason.clone() }))));
             }
         }
     }
@@ -142,10 +144,10 @@ fn begin_release(
     (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
     now_s: &Clock,
     order: ReleaseOrder,
-    answer: oneshot::Sender<Response>,
+    answer: Asker,
 ) {
     if is_busy.swap(true, Ordering::SeqCst) {
-        answer.send(Response::Limited { reason: "another release is being signed".into() }).ok();
+        answer.send(Ok(Response::Limited { reason: "another release is being signed".into() })).ok();
         return;
     }
     let (keeper, busy, now_s) = (Arc::clone(keeper), Arc::clone(is_busy), Arc::clone(now_s));
@@ -166,10 +168,10 @@ fn begin_release(
         // Whoever has the answer may ask for the next one.
         drop(idle);
         match ended {
-            Ok(response) => drop(answer.send(response)),
+            Ok(response) => drop(answer.send(Ok(response))),
             Err(e) => {
                 tracing::error!("a release was not signed: {e}");
-                answer.send(Response::Limited { reason: format!("the audit log cannot be written: {e}") }).ok();
+                answer.send(Ok(Response::Limited { reason: format!("the audit log cannot be written: {e}") })).ok();
             }
         }
     };

@@ -1,8 +1,9 @@
 //! The signer as a process: a Unix socket that only one user may speak on. A message is four bytes of length
 //! (big-endian), then JSON; answers come in any order and carry the id of their call.
 
-use crate::handle::{SignerError, SignerHandle, Waiting};
+use crate::handle::{Asker, SignerError, SignerHandle, Waiting};
 use crate::wire::{Answer, Call, MESSAGE_MAX, Request, Response};
+use fleeti_core::foreign::Foreign;
 use fleeti_core::strict;
 use futures::{SinkExt, StreamExt};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio_util::bytes::Bytes;
+use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 /// Calls of one connection that wait for their answers.
@@ -143,56 +144,63 @@ async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
                 continue;
             }
         };
-        if exchange(stream, &mut queue).await {
-            return;
+        let mut waiting = HashMap::new();
+        let Err(lost) = exchange(stream, &mut queue, &mut waiting).await else { return };
+        tracing::warn!("the signer at {}: {lost}", path.display());
+        for asker in waiting.into_values() {
+            let asker: Asker = asker;
+            asker.send(Err(SignerError::Unavailable(lost.clone()))).ok();
         }
-        tracing::warn!("the signer at {} has gone away", path.display());
     }
 }
 
-/// Carries requests and answers; `true` when nobody asks any more.
-async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>) -> bool {
-    let mut waiting = HashMap::new();
+/// Carries requests and answers until nobody asks any more.
+///
+/// # Errors
+/// Why the connection is of no use any more. What waits then stays in `waiting`.
+async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>, waiting: &mut HashMap<u64, Asker>) -> Result<(), String> {
     let mut next = 0u64;
     let mut frames = framed(stream);
+    let broken = |e: std::io::Error| format!("the connection broke: {e}");
     loop {
         tokio::select! {
             frame = frames.next() => {
-                let Some(Ok(frame)) = frame else { return false };
-                let Ok(answer) = strict::from_slice::<Answer>(&frame) else { return false };
-                if let Some(sender) = waiting.remove(&answer.id) {
-                    let sender: tokio::sync::oneshot::Sender<Response> = sender;
-                    sender.send(answer.response).ok();
+                let answer = read_answer(frame)?;
+                if let Some(asker) = waiting.remove(&answer.id) {
+                    asker.send(Ok(answer.response)).ok();
                 }
             }
             asked = queue.recv(), if waiting.len() < WAITING_MAX => {
                 if asked.is_none() {
-                    return true;
+                    return Ok(());
                 }
                 // What waits with it is written at once.
                 let mut asked = asked;
-                while let Some((request, sender)) = asked {
+                while let Some((request, asker)) = asked {
                     // One that is closed has waited too long for us to be connected.
-                    if !sender.is_closed() {
+                    if !asker.is_closed() {
                         next += 1;
                         match encoded(next, request) {
                             Some(bytes) => {
-                                waiting.insert(next, sender);
-                                if frames.feed(Bytes::from(bytes)).await.is_err() {
-                                    return false;
-                                }
+                                waiting.insert(next, asker);
+                                frames.feed(Bytes::from(bytes)).await.map_err(broken)?;
                             }
-                            None => drop(sender.send(Response::Refused { reason: "the request is too large".into() })),
+                            None => drop(asker.send(Ok(Response::Refused { reason: "the request is too large".into() }))),
                         }
                     }
                     asked = if waiting.len() < WAITING_MAX { queue.try_recv().ok() } else { None };
                 }
-                if SinkExt::<Bytes>::flush(&mut frames).await.is_err() {
-                    return false;
-                }
+                SinkExt::<Bytes>::flush(&mut frames).await.map_err(broken)?;
             }
         }
     }
+}
+
+/// An answer in its one form. What follows one that cannot be read would be guesswork: whose answer it was, nobody knows.
+fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, String> {
+    let unreadable = |e: String| format!("an answer that cannot be read: {}", Foreign::log(&e));
+    let frame = frame.ok_or("it has closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
+    strict::from_slice(&frame).map_err(|e| unreadable(e.to_string()))
 }
 
 fn encoded(id: u64, request: Request) -> Option<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response};
 use crate::tpm::KeySeed;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
@@ -12,7 +12,7 @@ use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, Enrollm
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// How long a TPM may take for a signature, waiting for another question included.
@@ -37,8 +37,8 @@ impl Helper {
         line.push(b'\n');
         stream.write_all(&line).await?;
         let mut answer = Vec::new();
-        BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer).await?;
-        strict::from_slice(&answer).context("the helper's answer")
+        stream.take(MESSAGE_MAX + 1).read_to_end(&mut answer).await?;
+        read_answer(&answer)
     }
 
     async fn done(&self, request: &Request) -> Result<()> {
@@ -196,14 +196,14 @@ impl Helper {
     /// # Errors
     /// When the TPM does not answer.
     pub fn sign(&self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
-        use std::io::{BufRead, Read, Write};
+        use std::io::{Read, Write};
         let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).context("the helper does not answer")?;
         stream.set_read_timeout(Some(SIGNING))?;
         let request = Request::Sign { seed: hex::encode(seed), digest: hex::encode(digest) };
         stream.write_all(&[&serde_json::to_vec(&request)?[..], b"\n"].concat())?;
         let mut answer = Vec::new();
-        std::io::BufReader::new(stream.take(MESSAGE_MAX)).read_until(b'\n', &mut answer)?;
-        match strict::from_slice(&answer).context("the helper's answer")? {
+        stream.take(MESSAGE_MAX + 1).read_to_end(&mut answer)?;
+        match read_answer(&answer)? {
             Response::Signature { signature } => Ok(base64::engine::general_purpose::STANDARD.decode(signature)?),
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
@@ -305,4 +305,10 @@ impl Helper {
     pub async fn say(&self, line: &str) -> Result<()> {
         self.done(&Request::Say { line: line.to_owned() }).await
     }
+}
+
+/// An answer, as it is documented and in no other form. The helper closes the connection after it.
+fn read_answer(bytes: &[u8]) -> Result<Response> {
+    ensure!(bytes.len() as u64 <= MESSAGE_MAX, "the helper's answer has more than {MESSAGE_MAX} bytes");
+    strict::from_slice(bytes).context("the helper's answer")
 }

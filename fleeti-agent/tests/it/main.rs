@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;
+mod answers;
 mod bench;
 mod contact;
 mod faulty_server;

@@ -1,6 +1,7 @@
 //! The command as people and scripts meet it: exit code, stdout, stderr.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod answers;
 mod ceremony;
 mod every_command;
 mod foreign;

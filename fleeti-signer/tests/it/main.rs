@@ -1,6 +1,7 @@
 //! The signer as its callers and its attackers meet it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod answers;
 mod boot;
 mod disk;
 mod log;

@@ -1,0 +1,221 @@
+//! Documents that are almost what they should be, and a peer that sends them over HTTP.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A wrong form of a document.
+#[derive(Debug)]
+pub struct Malformed {
+    /// What is wrong, and where.
+    pub what: String,
+    /// The document.
+    pub text: String,
+}
+
+/// Wrong forms of a document that is an object or a list: each object in it as the list of its values, in their order, which
+/// is how serde reads a struct from a list; each object with its first key twice; then the document broken off, followed by
+/// something, and not there at all.
+///
+/// # Errors
+/// When the document is no JSON.
+pub fn forms(good: &str) -> serde_json::Result<Vec<Malformed>> {
+    let document: Ordered = serde_json::from_str(good)?;
+    let mut forms = vec![
+        ("nothing".to_owned(), String::new()),
+        ("broken off".to_owned(), good[..good.len() - 1].to_owned()),
+        ("followed by another document".to_owned(), format!("{good}\n{good}")),
+        ("followed by a bracket".to_owned(), format!("{good}]")),
+    ];
+    for (number, at) in document.objects("").into_iter().enumerate() {
+        for how in [How::List, How::Twice] {
+            let mut left = Some(number);
+            forms.push((format!("{how:?} at {at:?}"), document.written(how, &mut left)));
+        }
+    }
+    Ok(forms.into_iter().map(|(what, text)| Malformed { what, text }).collect())
+}
+
+/// What is done to an object.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    List,
+    Twice,
+}
+
+/// JSON whose keys stay in their order.
+enum Ordered {
+    Plain(Value),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+impl Ordered {
+    /// Where the objects are that are not empty, the outer one first.
+    fn objects(&self, at: &str) -> Vec<String> {
+        match self {
+            Self::Plain(_) => vec![],
+            Self::List(list) => list.iter().enumerate().flat_map(|(i, v)| v.objects(&format!("{at}/{i}"))).collect(),
+            Self::Object(fields) => {
+                let here = (!fields.is_empty()).then(|| at.to_owned());
+                here.into_iter().chain(fields.iter().flat_map(|(name, v)| v.objects(&format!("{at}/{name}")))).collect()
+            }
+        }
+    }
+
+    /// The document, with the object of this number changed.
+    fn written(&self, how: How, left: &mut Option<usize>) -> String {
+        match self {
+            Self::Plain(value) => value.to_string(),
+            Self::List(list) => bracketed(list.iter().map(|v| v.written(how, left))),
+            Self::Object(fields) => {
+                let is_this = !fields.is_empty() && *left == Some(0);
+                if !fields.is_empty() {
+                    *left = left.and_then(|n| n.checked_sub(1));
+                }
+                if is_this && matches!(how, How::List) {
+                    return bracketed(fields.iter().map(|(_, v)| v.written(how, left)));
+                }
+                let mut written: Vec<_> =
+                    fields.iter().map(|(name, v)| format!("{}:{}", Value::from(name.as_str()), v.written(how, left))).collect();
+                if is_this {
+                    written.extend(written.first().cloned());
+                }
+                format!("{{{}}}", written.join(","))
+            }
+        }
+    }
+}
+
+fn bracketed(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(","))
+}
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(OrderedVisitor)
+    }
+}
+
+struct OrderedVisitor;
+
+impl<'de> Visitor<'de> for OrderedVisitor {
+    type Value = Ordered;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(value.into()))
+    }
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(value.into()))
+    }
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(value.into()))
+    }
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(value.into()))
+    }
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(value.into()))
+    }
+    fn visit_unit<E>(self) -> std::result::Result<Ordered, E> {
+        Ok(Ordered::Plain(Value::Null))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Ordered, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Ordered::List(values))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Ordered, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Ordered::Object(fields))
+    }
+}
+
+/// Answers every HTTP request with the same bytes, from a thread of its own, until the process ends.
+#[derive(Debug)]
+pub struct HttpPeer {
+    /// Its address, `http://127.0.0.1:PORT`.
+    pub url: String,
+    answer: Arc<Mutex<Vec<u8>>>,
+}
+
+impl HttpPeer {
+    /// Listens on loopback.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let shared = Arc::clone(&answer);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let answer = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // One connection at a time: whoever ends one early begins the next one.
+                answer_once(stream, &answer).ok();
+            }
+        });
+        Ok(Self { url, answer })
+    }
+
+    /// From now on the answer is this document.
+    pub fn answers(&self, status: u16, document: &str) {
+        let length = document.len();
+        let text = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{document}");
+        self.answers_bytes(text.into_bytes());
+    }
+
+    /// From now on the answer is this, head and body; the connection ends with it.
+    pub fn answers_bytes(&self, bytes: Vec<u8>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+}
+
+fn answer_once(stream: TcpStream, answer: &[u8]) -> Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while reader.read_line(&mut line)? > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        line.clear();
+    }
+    // A request that is not read to its end would take the answer with it.
+    std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+    let mut stream = reader.into_inner();
+    stream.write_all(answer)?;
+    stream.shutdown(Shutdown::Write)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_object_of_a_document_is_given_in_wrong_forms() {
+        let forms = forms(r#"{"z":{"b/c":[{"d":1}]},"a":{}}"#).unwrap();
+        let texts: Vec<_> = forms.iter().map(|f| f.text.as_str()).collect();
+        for text in [
+            r#"{"z":{"b/c":[[1]]},"a":{}}"#,
+            r#"{"z":{"b/c":[{"d":1,"d":1}]},"a":{}}"#,
+            r#"{"z":[[{"d":1}]],"a":{}}"#,
+            r#"[{"b/c":[{"d":1}]},{}]"#,
+            r#"{"z":{"b/c":[{"d":1}]},"a":{},"z":{"b/c":[{"d":1}]}}"#,
+            r#"{"z":{"b/c":[{"d":1}]},"a":{}}]"#,
+        ] {
+            assert!(texts.contains(&text), "{text}: {texts:#?}");
+        }
+    }
+}
