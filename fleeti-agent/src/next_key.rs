@@ -61,11 +61,7 @@ pub fn before_arming(paths: &Paths, version: &Version, kernel_image: &[u8]) -> R
         return Ok(Next::Arm);
     }
     let device = storage::partition()?.context("there is no data partition")?;
-    let next = decide(paths, &Header::read(&device)?.sealed(), version, kernel_image, &boot_id()?)?;
-    if next == Next::Reboot {
-        boot::say("fleeti: before the update, a reboot seals the data partition to the key that signs register 11 of the next image");
-    }
-    Ok(next)
+    decide(paths, &Header::read(&device)?.sealed(), version, kernel_image, &boot_id()?)
 }
 
 fn decide(paths: &Paths, sealed: &[Sealed], version: &Version, kernel_image: &[u8], boot_id: &str) -> Result<Next> {

@@ -5,6 +5,7 @@
 
 mod caller;
 mod dmi;
+mod first_reboot;
 pub mod measured;
 mod protocol;
 pub mod secrets;

@@ -1,5 +1,6 @@
 //! The helper's socket.
 
+use super::first_reboot::{self, FirstReboot};
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::clock::Clock;
 use crate::image::{ImageFacts, running_release};
@@ -15,16 +16,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 
-/// A reboot that has not come by then does not come.
-const REBOOTS_WITHIN: Duration = Duration::from_secs(600);
-/// Between the answer that a reboot is needed and that reboot.
-const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 const DMI_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 
 struct State {
@@ -35,8 +30,7 @@ struct State {
     slot: Mutex<()>,
     /// One question to the TPM at a time.
     tpm: Mutex<()>,
-    /// The running version is about to boot again, before another one is armed.
-    is_rebooting: AtomicBool,
+    first_reboot: FirstReboot,
 }
 
 /// Answers until the process ends.
@@ -56,8 +50,8 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     boot::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
     let (reached, _) = watch::channel(false);
-    let state =
-        Arc::new(State { paths, blessed, reached, slot: Mutex::new(()), tpm: Mutex::new(()), is_rebooting: AtomicBool::new(false) });
+    let (slot, tpm, first_reboot) = (Mutex::new(()), Mutex::new(()), FirstReboot::by_systemd());
+    let state = Arc::new(State { paths, blessed, reached, slot, tpm, first_reboot });
     ready();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -133,11 +127,11 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             let _one = state.slot.lock().await;
             match arm(paths, &version)? {
                 Next::Arm => Response::Done,
-                Next::Reboot => reboot_first(state).await,
+                Next::Reboot => state.first_reboot.ask().await,
             }
         }
         Request::Reboot => {
-            reboot().await?;
+            first_reboot::reboot().await?;
             Response::Done
         }
         Request::WhyFailed { version } => {
@@ -231,27 +225,6 @@ async fn with_tpm<T: Send + 'static>(state: &State, ask: impl FnOnce(&Paths) -> 
     let _one = state.tpm.lock().await;
     let paths = state.paths.clone();
     tokio::task::spawn_blocking(move || ask(&paths)).await?
-}
-
-/// Reboots the running version. The daemon gets one answer, so that the server hears why, and none after that: what it asks
-/// until the reboot would count as failures of the version.
-async fn reboot_first(state: &State) -> Response {
-    if state.is_rebooting.swap(true, Ordering::Relaxed) {
-        tokio::time::sleep(REBOOTS_WITHIN).await;
-    } else {
-        tokio::spawn(async {
-            tokio::time::sleep(REPORTED_WITHIN).await;
-            reboot().await.unwrap_or_else(|e| tracing::error!("{e:#}"));
-        });
-    }
-    let detail = "the data partition is not sealed to the next key of register 11 yet: a reboot does that".into();
-    Response::Failed { code: FailureCode::ArmFailed, detail }
-}
-
-async fn reboot() -> Result<()> {
-    let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
-    ensure!(status.success(), "systemctl reboot: {status}");
-    Ok(())
 }
 
 /// Arms the version whose manifest was staged, where it will open the data partition; verified again, because it was kept on a
