@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::{ALPN_MQTT, Down, PACKET_MAX, Up};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttc::{Outgoing, ProxyAuth, ProxyType, TlsConfiguration, Transport};
 use rustls::ClientConfig;
@@ -125,6 +125,24 @@ fn up(leaf: &str) -> Up {
     }
 }
 
+/// What to say of a message that the server did not take. It is acknowledged all the same and must not be sent again
+/// (MQTT-4.4.0-2): it would be refused for ever, and everything behind it would wait.
+fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
+    use PubAckReason as R;
+    let why = match reason {
+        R::Success | R::NoMatchingSubscribers => return None,
+        R::PayloadFormatInvalid => "it cannot read it: is it older than this agent?".to_owned(),
+        R::UnspecifiedError
+        | R::ImplementationSpecificError
+        | R::NotAuthorized
+        | R::TopicNameInvalid
+        | R::PacketIdentifierInUse
+        | R::QuotaExceeded => format!("{reason:?}"),
+    };
+    let (leaf, length) = (&message.leaf, message.payload.len());
+    Some(format!("the server refuses a message of kind {leaf} ({length} bytes), which is dropped: {why}"))
+}
+
 /// The message that is on its way.
 struct InFlight {
     message: Message,
@@ -192,6 +210,9 @@ impl Session<'_> {
             }
             Event::Incoming(Packet::PubAck(ack)) => {
                 if let Some(in_flight) = self.in_flight.take_if(|m| m.id == Some(ack.pkid)) {
+                    if let Some(refused) = refusal(&in_flight.message, ack.reason) {
+                        tracing::warn!("{refused}");
+                    }
                     self.outbox.done(&in_flight.message);
                     self.send_next(client)?;
                 }
@@ -287,5 +308,34 @@ mod tests {
         // What was not acknowledged is what the next session begins with.
         let (_, seen) = converse(&outbox, 0, Reason::Success).await;
         assert_eq!(seen, [(count - 1).to_string().into_bytes()]);
+    }
+    /// By every code of an error (MQTT 5, 3.4.2.1) that the server has.
+    #[tokio::test]
+    async fn a_refused_message_is_dropped_and_not_sent_by_the_next_session() {
+        for reason in [Reason::UnspecifiedError, Reason::NotAuthorized, Reason::QuotaExceeded, Reason::PayloadFormatInvalid] {
+            let dir = tempfile::tempdir().unwrap();
+            let outbox = Outbox::open(dir.path()).unwrap();
+            outbox.push("report", b"refused", true).unwrap();
+            outbox.push("ack", b"unanswered", false).unwrap();
+            let (_, seen) = converse(&outbox, 1, reason).await;
+            assert_eq!(seen, [&b"refused"[..], b"unanswered"], "{reason:?}");
+            let (_, seen) = converse(&outbox, 0, Reason::Success).await;
+            assert_eq!(seen, [&b"unanswered"[..]], "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason_and_an_acknowledgement_is_not() {
+        use PubAckReason as R;
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        outbox.push("telemetry", b"12345", false).unwrap();
+        let message = outbox.first().unwrap().unwrap();
+        assert_eq!(refusal(&message, R::Success), None);
+        assert_eq!(refusal(&message, R::NoMatchingSubscribers), None, "0x10 is no error");
+        let said = refusal(&message, R::PayloadFormatInvalid).unwrap();
+        let expected = "the server refuses a message of kind telemetry (5 bytes), which is dropped: it cannot read it";
+        assert!(said.starts_with(expected), "{said}");
+        assert!(refusal(&message, R::QuotaExceeded).unwrap().ends_with("dropped: QuotaExceeded"));
     }
 }
