@@ -5,6 +5,7 @@ mod answers;
 mod ceremony;
 mod every_command;
 mod foreign;
+mod login;
 mod served;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! A real server with an organisation's keys, two devices, two builds and a release, for commands to talk to.
 
 use fleeti_testkit::host::{Host, Setup};
+use fleeti_testkit::server::admin_tls::ApiTls;
 use fleeti_testkit::server::config::Config;
 use fleeti_testkit::server::db::{Db, builds};
 use fleeti_testkit::server::server::Server;
@@ -33,6 +34,11 @@ pub struct Served {
 
 impl Served {
     pub fn start() -> Self {
+        Self::with(ApiTls::Loopback)
+    }
+
+    /// As [`Served::start`], with its API behind this.
+    pub fn with(api_tls: ApiTls) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let dir = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -42,7 +48,8 @@ impl Served {
         let (addresses, started) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // No agent: a build that somebody starts fails at once, without Nix.
-        let config = Config { agent: Some("/nonexistent/agent".into()), ..Config::new(served.dir.path().join("data")) };
+        let scheme = api_tls.scheme();
+        let config = Config { agent: Some("/nonexistent/agent".into()), api_tls, ..Config::new(served.dir.path().join("data")) };
         std::thread::spawn(move || {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let server = Server::start(config).await.unwrap();
@@ -52,7 +59,7 @@ impl Served {
             });
         });
         let addresses = started.recv().unwrap();
-        served.api = format!("http://{}", addresses.api);
+        served.api = format!("{scheme}://{}", addresses.api);
         served.https = format!("https://localhost:{}", addresses.https.port());
         served._stop = stop;
         served
