@@ -119,6 +119,9 @@ pub struct Counts {
     pub failed: usize,
     /// Are on their way.
     pub moving: usize,
+    /// Ran the release and did not reach the server with it: neither a success nor a failure.
+    #[serde(default)]
+    pub unconfirmed: usize,
 }
 
 impl State {
@@ -130,6 +133,7 @@ impl State {
             match phase {
                 DevicePhase::Held | DevicePhase::Granted => {}
                 DevicePhase::Succeeded => counts.succeeded += 1,
+                DevicePhase::Unconfirmed => counts.unconfirmed += 1,
                 other if other.is_finished() => counts.failed += 1,
                 _ => counts.moving += 1,
             }

@@ -6,7 +6,7 @@ use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;
 use fleeti_client::Client;
 use fleeti_core::id::{FleetId, ReleaseName};
-use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
 
 /// What to do with rollouts.
@@ -52,8 +52,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
                     let phase = format!("{:?}", r.phase).to_lowercase();
                     let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
-                    let finished = r.counts.succeeded + r.counts.failed;
-                    format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {finished}/{}", r.id, r.counts.total)
+                    format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {}", r.id, count_words(r.counts))
                 })
             });
             return Ok(());
@@ -75,7 +74,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 fn describe(r: &Rollout) -> Lines {
     let devices = r.state.devices.iter().map(|(device, phase)| format!("  {device:<26} {}", phase_words(phase)));
     let title = format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
-    Lines::from(title).and(devices.collect::<Vec<_>>())
+    Lines::from(title).and(count_words(r.state.counts())).and(devices.collect::<Vec<_>>())
+}
+
+/// As `3/5 finished, 1 failed, 1 unconfirmed`; what is none is left out.
+fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts) -> String {
+    let more = [(failed, "failed"), (moving, "on their way"), (unconfirmed, "unconfirmed")];
+    let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
+    format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
 }
 
 fn phase_words(phase: &DevicePhase) -> String {
@@ -86,7 +92,7 @@ fn phase_words(phase: &DevicePhase) -> String {
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
-        DevicePhase::Unconfirmed => "did not reach the server with it; tries it again".into(),
+        DevicePhase::Unconfirmed => "unconfirmed: did not reach the server with it; tries it again".into(),
         DevicePhase::Proving => "runs it by its own word; its TPM's is waited for".into(),
         DevicePhase::Succeeded => "succeeded".into(),
         DevicePhase::Contradicted => "contradicted by its TPM (`fleeti attest show`)".into(),

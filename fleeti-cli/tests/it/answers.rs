@@ -27,6 +27,7 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
         peer.answers(200, &good);
         let (code, stdout, stderr) = fleeti(&peer, &token, arguments);
         assert!(code == Some(0) && stdout.contains("the-rollout"), "{stdout} {stderr}");
+        assert!(stdout.contains("0/1 finished, 1 unconfirmed"), "neither a success nor a failure: {stdout}");
         for form in malformed::forms(&good).unwrap() {
             peer.answers(200, &form.text);
             let (code, stdout, stderr) = fleeti(&peer, &token, arguments);

@@ -141,6 +141,16 @@ fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
 }
 
 #[test]
+fn devices_of_an_outage_are_counted_as_neither_success_nor_failure() {
+    let (s, _) = step(&rollout(), start(&[1, 2, 3, 4])).unwrap();
+    let unconfirmed = U::Unconfirmed { target: two(), trials: 0, contact: update::Contact::Waiting };
+    let (s, _) = step(&s, report(1, "kiosk@1", unconfirmed)).unwrap();
+    let (s, _) = step(&s, report(2, "kiosk@2", U::Idle)).unwrap();
+    let (s, _) = step(&s, report(3, "kiosk@1", U::Armed { target: two() })).unwrap();
+    assert_eq!(s.counts(), Counts { total: 4, succeeded: 1, failed: 0, moving: 1, unconfirmed: 1 });
+}
+
+#[test]
 fn a_fleet_without_devices_cannot_start() {
     assert_eq!(step(&rollout(), start(&[])), Err(Rejected::NoDevices));
 }

@@ -50,6 +50,7 @@ struct SummaryRow {
     succeeded: i64,
     failed: i64,
     moving: i64,
+    unconfirmed: i64,
 }
 
 impl TryFrom<SummaryRow> for RolloutSummary {
@@ -63,7 +64,13 @@ impl TryFrom<SummaryRow> for RolloutSummary {
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             created_s: from_seconds(row.created_s),
             release: row.release_name.parse().map_err(AppError::internal)?,
-            counts: Counts { total: n(row.total), succeeded: n(row.succeeded), failed: n(row.failed), moving: n(row.moving) },
+            counts: Counts {
+                total: n(row.total),
+                succeeded: n(row.succeeded),
+                failed: n(row.failed),
+                moving: n(row.moving),
+                unconfirmed: n(row.unconfirmed),
+            },
         })
     }
 }
@@ -73,7 +80,7 @@ impl TryFrom<SummaryRow> for RolloutSummary {
 /// # Errors
 /// When the database does not answer.
 pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
-    let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving FROM rollouts \
+    let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving, unconfirmed FROM rollouts \
          ORDER BY created_s DESC, id LIMIT $1";
     let rows = sqlx::query_as::<_, SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(RolloutSummary::try_from).collect()
@@ -87,9 +94,10 @@ pub async fn store(tx: &mut Tx<'_>, id: &str, fleet: &FleetId, state: &State, no
     let counts = state.counts();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     sqlx::query(
-        "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         ON CONFLICT (id) DO UPDATE SET active = $4, state = $5, phase = $7, total = $8, succeeded = $9, failed = $10, moving = $11",
+        "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving, unconfirmed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (id) DO UPDATE SET active = $4, state = $5, phase = $7, total = $8, succeeded = $9, failed = $10, moving = $11, \
+         unconfirmed = $12",
     )
     .bind(id)
     .bind(fleet.as_str())
@@ -102,6 +110,7 @@ pub async fn store(tx: &mut Tx<'_>, id: &str, fleet: &FleetId, state: &State, no
     .bind(count(counts.succeeded))
     .bind(count(counts.failed))
     .bind(count(counts.moving))
+    .bind(count(counts.unconfirmed))
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -182,15 +182,17 @@ pub struct RolloutRow {
     pub failed_percent: f64,
     pub finished_percent: f64,
     pub moving_percent: f64,
+    pub reached_percent: f64,
+    pub unconfirmed_percent: f64,
 }
 
 impl From<&RolloutSummary> for RolloutRow {
     #[allow(clippy::cast_precision_loss)]
     fn from(r: &RolloutSummary) -> Self {
-        let Counts { total, succeeded, failed, moving } = r.counts;
+        let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
         let mut summary = format!("{succeeded} of {total} done");
-        for (n, word) in [(moving, "under way"), (failed, "did not take it")] {
+        for (n, word) in [(moving, "under way"), (unconfirmed, "with the server unreachable"), (failed, "did not take it")] {
             if n > 0 {
                 summary.push_str(&format!(", {n} {word}"));
             }
@@ -206,6 +208,8 @@ impl From<&RolloutSummary> for RolloutRow {
             failed_percent: percent(failed),
             finished_percent: percent(succeeded + failed),
             moving_percent: percent(moving),
+            reached_percent: percent(succeeded + failed + moving),
+            unconfirmed_percent: percent(unconfirmed),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The pages: who may look, who may ask, and that nothing of a device is markup. The way of a person through them is
 //! tested in a real browser (`fleeti-browser`).
 
-use crate::rollout::report_of;
+use crate::rollout::{publish_release, report, report_of, start};
 use crate::world::World;
 use fleeti_core::id::Line;
-use fleeti_core::update::{FailureCode, RollbackReason, State};
+use fleeti_core::rollout::Counts;
+use fleeti_core::update::{Contact, FailureCode, RollbackReason, State};
 use reqwest::{Client, Response, redirect};
 
 struct Browser {
@@ -226,4 +227,23 @@ async fn a_wrong_profile_is_refused_with_every_error_at_its_path() {
     let Err(fleeti_client::ClientError::Refused(problem)) = world.client.save_profile(&profile).await else { panic!("accepted") };
     let paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!((problem.status, paths), (422, vec!["packages[0]", "kernel_arguments[0]"]));
+}
+
+#[actix_web::test]
+async fn devices_of_an_outage_are_counted_beside_the_others() {
+    let world = World::new().await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    publish_release(&world, "kiosk@2").await;
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    let unconfirmed = State::Unconfirmed { target: "2".parse().unwrap(), trials: 0, contact: Contact::Waiting };
+    report(&world, &a, "kiosk@1", unconfirmed).await;
+    report(&world, &b, "kiosk@2", State::Idle).await;
+    let listed = world.client.rollouts().await.unwrap();
+    assert_eq!(listed[0].counts, Counts { total: 2, succeeded: 1, failed: 0, moving: 0, unconfirmed: 1 });
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    for page in ["/rollouts", &format!("/rollouts/{}", rollout.id)] {
+        let text = browser.get(page, &session).await.text().await.unwrap();
+        assert!(text.contains("1 of 2 done, 1 with the server unreachable"), "{page}: {text}");
+    }
 }
