@@ -1,21 +1,22 @@
 //! From a profile to the directory of a build: unsigned parts, log and `build.json`.
 
 use crate::base::debian::{Debian, agent_digest};
-use crate::base::{Base, BaseError, Inputs};
+use crate::base::{Base, Inputs};
 use crate::cache::Cache;
-use crate::lock::{Lock, LockError, sha256_file};
-use crate::overlay::{Overlay, OverlayError, Trust};
-use crate::record::ArtifactName;
-pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs, Step};
-use crate::runner::{Nix, RunError, Runner, tee};
-use fleeti_core::canonical::CanonicalError;
-use fleeti_core::foreign::Foreign;
+pub use crate::error::BuildError;
+use crate::error::io;
+use crate::file::{sha256_file, write_atomically};
+use crate::lock::Lock;
+use crate::overlay::{Overlay, Trust};
+pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
+use crate::runner::{Nix, Runner, tee};
+use crate::step::ArtifactName;
+pub use crate::step::Step;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,88 +39,6 @@ pub struct Request {
     pub agent: PathBuf,
     /// Where the build goes.
     pub out: PathBuf,
-}
-
-/// Why there is no build.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The packages.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The base.
-    #[error(transparent)]
-    Base(#[from] BaseError),
-    /// Nix.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The profile's files or the trust folder.
-    #[error(transparent)]
-    Overlay(#[from] OverlayError),
-    /// The profile.
-    #[error(transparent)]
-    Canonical(#[from] CanonicalError),
-    /// A file.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The directory is no build.
-    #[error("{path} is not a build record: {}", Foreign::log(&.source.to_string()))]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// A field has not the form that it must have.
-    #[error("{path}: {field} {problem}")]
-    Field {
-        /// Which file.
-        path: PathBuf,
-        /// As in `files.uki.efi.sha256`.
-        field: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// The profile says what no profile may.
-    #[error("the profile's {path}: {message}; {remedy}")]
-    Profile {
-        /// As in `files[0].path`.
-        path: String,
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The lock is for other packages than the profile asks for.
-    #[error("the lock {0} is for other packages than the profile names")]
-    StaleLock(PathBuf),
-}
-
-impl BuildError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Lock(LockError::Gone(_)) | Self::Base(BaseError::Lock(LockError::Gone(_))) | Self::StaleLock(_) => {
-                Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
-            }
-            Self::Lock(LockError::Program { .. }) => Some("check the package names, and that the mirror can be reached"),
-            Self::Run(RunError::Start { .. }) | Self::Base(BaseError::Run(RunError::Start { .. })) => {
-                Some("install Nix (`apt-get install nix-bin`)")
-            }
-            _ => None,
-        }
-    }
-}
-
-pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
-    let path = path.to_owned();
-    |source| BuildError::Io { path, source }
 }
 
 /// The lock of a profile: the file that is named, or one in the cache, resolved when it is missing,
@@ -224,7 +143,7 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     };
     let path = out.join("build.json");
     let text = serde_json::to_vec_pretty(&record).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
-    crate::write_atomically(&path, &text).map_err(io(&path))?;
+    write_atomically(&path, &text).map_err(io(&path))?;
     Ok(record)
 }
 
@@ -247,13 +166,6 @@ pub fn stages(log: &str) -> Vec<String> {
         }
     }
     names
-}
-
-/// Opens a file to be read; no link is followed, and nothing that would wait is waited for.
-pub(crate) fn open_plain(path: &Path) -> std::io::Result<fs::File> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no file")) }
 }
 
 /// Copies with holes: a disk image is mostly empty.

@@ -5,11 +5,14 @@
 //! every section of the kernel image and its headers, the boot loader, the disk by its partitions, and every field of
 //! `build.json` and of the manifest. A release may have in addition only what its keys make: signatures and `.pcrsig`.
 
-use crate::build::{self, BuildError, BuildRecord, Request, io, open_plain};
+use crate::build::{self, Request};
 use crate::cache::Cache;
 use crate::disk;
-use crate::lock::{Lock, sha256_file};
+use crate::error::{BuildError, io};
+use crate::file::{open_plain, sha256_file};
+use crate::lock::Lock;
 use crate::pieces::{Difference, first_difference, of_bytes, of_programs};
+use crate::record::BuildRecord;
 use crate::runner::{Nix, RunError, Runner};
 use serde_json::Value;
 use std::collections::BTreeMap;

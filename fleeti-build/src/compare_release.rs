@@ -4,9 +4,9 @@
 //! key: the kernel image with the release's own `.pcrsig`, which must be exactly the signature that it may be, both programs
 //! padded. What the release has must be these bytes under its Authenticode signatures.
 
-use crate::build::{BuildError, io, open_plain};
 use crate::compare::{Comparison, Own, fields_of, files, read_plain, small};
-use crate::lock::sha256_file;
+use crate::error::{BuildError, io};
+use crate::file::{open_plain, sha256_file};
 use crate::pieces::{Difference, of_programs};
 use crate::release::{measured_by, partition_uuids};
 use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};

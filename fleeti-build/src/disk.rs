@@ -1,7 +1,9 @@
 //! The disk of one device: the unsigned disk of a build, with signed programs on its ESP and, if there is
 //! one, the enrollment record. Outside Nix, because signatures and records are no function of the inputs.
 
-use crate::build::{BuildError, BuildRecord, copy_sparse};
+use crate::build::copy_sparse;
+use crate::error::BuildError;
+use crate::record::BuildRecord;
 use fatfs::{FileSystem, FsOptions};
 use fleeti_core::wire::device::{BootSignatures, ESP_FILE, EnrollmentRecord, VariableWrite};
 use fleeti_pki::{authenticode, uefi};

@@ -4,9 +4,8 @@
 //! connection left is continued (RFC 9110, 14.2). Proxies are those of the environment (`http_proxy`, `https_proxy`,
 //! `all_proxy`, `no_proxy`).
 
-use crate::lock::Package;
-use crate::lock::sha256_file;
-use crate::package::PACKAGE_MAX;
+use crate::file::sha256_file;
+use crate::package::{PACKAGE_MAX, Package};
 use futures::StreamExt;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, StatusCode};

@@ -12,9 +12,9 @@
 //! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases and the
 //! Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the one trait that
 //! touches Nix) · [`build`] (from a profile to a build) · [`record`]
-//! (what a build says of itself) · [`compare`] and [`compare_release`] (somebody else's build or release beside one's own) ·
-//! [`release`] (signing and the release
-//! directory) · [`disk`] (Authenticode and the ESP of one device's disk).
+//! (what a build says of itself) and [`step`] (its names) · [`compare`] and [`compare_release`] (somebody else's build or
+//! release beside one's own) · [`release`] (signing and the release directory) and [`countersign`] (one more signature) ·
+//! [`disk`] (Authenticode and the ESP of one device's disk) · [`file`] (files that are read, hashed and written whole).
 
 #![warn(missing_docs)]
 
@@ -23,27 +23,16 @@ pub mod build;
 pub mod cache;
 pub mod compare;
 pub mod compare_release;
+pub mod countersign;
 pub mod disk;
+mod error;
 mod fetch;
+pub mod file;
 pub mod lock;
 pub mod overlay;
 pub mod package;
 pub mod pieces;
 pub mod record;
-
 pub mod release;
 pub mod runner;
-
-use std::io::Write;
-use std::path::Path;
-
-/// Writes a file so that a crash leaves the old content or the new one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
+pub mod step;

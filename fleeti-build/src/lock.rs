@@ -7,12 +7,12 @@
 
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
-use crate::package::{PACKAGE_MAX, PackageName, PackageVersion, PoolPath, Sha256Text, WrongForm};
+use crate::file::write_atomically;
+use crate::package::{PACKAGE_MAX, Package, PackageName, WrongForm};
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::fs;
@@ -52,21 +52,6 @@ pub struct Lock {
     pub requested: BTreeMap<String, Vec<String>>,
     /// The complete closures, by set, sorted by name.
     pub sets: BTreeMap<String, Vec<Package>>,
-}
-
-/// One package, exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Package {
-    /// As in `bash`.
-    pub name: PackageName,
-    /// As in `5.2.37-2+b5`.
-    pub version: PackageVersion,
-    /// SHA-256 of the .deb.
-    pub sha256: Sha256Text,
-    /// Bytes.
-    pub size: u64,
-    /// Path below the mirror.
-    pub path: PoolPath,
 }
 
 /// A lock as somebody wrote it.
@@ -242,7 +227,7 @@ impl Lock {
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| LockError::Io { path: path.to_owned(), source: e.into() })?;
         text.push(b'\n');
-        crate::write_atomically(path, &text).map_err(io(path))
+        write_atomically(path, &text).map_err(io(path))
     }
 
     /// SHA-256 of the canonical JSON, hexadecimal.
@@ -318,22 +303,6 @@ impl Lock {
         }
         gone.sort();
         if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
-    }
-}
-
-/// SHA-256 of a file, hexadecimal.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn sha256_file(path: &Path) -> std::io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0u8; 1 << 20]);
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(hex::encode(hash.finalize()));
-        }
-        hash.update(&buffer[..n]);
     }
 }
 

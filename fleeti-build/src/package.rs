@@ -100,6 +100,21 @@ fn is_pool_path(text: &str) -> bool {
     decoded.starts_with("pool/") && decoded.ends_with(".deb") && decoded.bytes().all(plain) && decoded.split('/').all(is_part)
 }
 
+/// One package, exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Package {
+    /// As in `bash`.
+    pub name: PackageName,
+    /// As in `5.2.37-2+b5`.
+    pub version: PackageVersion,
+    /// SHA-256 of the .deb.
+    pub sha256: Sha256Text,
+    /// Bytes.
+    pub size: u64,
+    /// Path below the mirror.
+    pub path: PoolPath,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

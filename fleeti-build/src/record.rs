@@ -4,89 +4,24 @@
 //! a [`BuildRecord`] that was read has the form that its field asks for, so that nothing of it leads out of a directory or
 //! repaints a terminal. Whether it is *true* is another question, which [`crate::compare`] answers.
 
-use crate::build::{BuildError, io, open_plain};
+use crate::error::{BuildError, io};
+use crate::file::open_plain;
+pub use crate::step::{ArtifactName, NoArtifactName, Step};
 use fleeti_core::canonical::is_sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName, Version};
 use fleeti_core::manifest::{Manifest, ReferenceValues};
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
 /// Largest `build.json`, bytes.
 pub const RECORD_MAX: u64 = 1 << 20;
 /// Most files, and most steps, of a record.
 const ENTRIES_MAX: usize = 64;
-/// Longest [`ArtifactName`].
-const NAME_MAX: usize = 64;
 /// Longest text about a tool's version.
 const TOOL_VERSION_MAX: usize = 64;
-
-/// The name of a file or of a step of a build: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`, starting with a
-/// letter or a digit, without `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ArtifactName(String);
-
-/// A text that is no [`ArtifactName`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a name of a file or step: 1 to {NAME_MAX} characters of a-z, 0-9, '.', '_' and '-'")]
-pub struct NoArtifactName(String);
-
-impl ArtifactName {
-    /// A name of our own.
-    pub(crate) fn ours(name: &'static str) -> Self {
-        Self(name.to_owned())
-    }
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ArtifactName {
-    type Err = NoArtifactName;
-    fn from_str(text: &str) -> Result<Self, NoArtifactName> {
-        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
-        let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if starts && text.len() <= NAME_MAX && text.bytes().all(is_plain) && !text.contains("..") {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NoArtifactName(text.chars().take(2 * NAME_MAX).collect()))
-        }
-    }
-}
-impl TryFrom<String> for ArtifactName {
-    type Error = NoArtifactName;
-    fn try_from(text: String) -> Result<Self, NoArtifactName> {
-        text.parse()
-    }
-}
-impl From<ArtifactName> for String {
-    fn from(name: ArtifactName) -> Self {
-        name.0
-    }
-}
-impl Borrow<str> for ArtifactName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-impl AsRef<Path> for ArtifactName {
-    fn as_ref(&self) -> &Path {
-        Path::new(&self.0)
-    }
-}
-impl fmt::Display for ArtifactName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
 
 /// `build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,16 +61,6 @@ pub struct RecordedInputs {
     pub lock_digest: String,
     /// SHA-256 of the agent.
     pub agent_digest: String,
-}
-
-/// One derivation and its output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// Path of the derivation.
-    pub derivation: PathBuf,
-    /// Path of its output.
-    pub output: PathBuf,
 }
 
 /// A file of the build.

@@ -140,12 +140,7 @@ impl Drop for Idle<'_> {
 }
 
 /// Signs a release beside everything else, one at a time.
-fn begin_release(
-    (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
-    now_s: &Clock,
-    order: ReleaseOrder,
-    answer: Asker,
-) {
+fn begin_release((keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>), now_s: &Clock, order: ReleaseOrder, answer: Asker) {
     if is_busy.swap(true, Ordering::SeqCst) {
         answer.send(Ok(Response::Limited { reason: "another release is being signed".into() })).ok();
         return;

@@ -2,9 +2,11 @@
 
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
-use crate::lock::{Lock, Package, sha256_file};
-use crate::record::{ArtifactName, Step};
+use crate::file::sha256_file;
+use crate::lock::Lock;
+use crate::package::Package;
 use crate::runner::Runner;
+use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;

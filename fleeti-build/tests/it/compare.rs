@@ -3,8 +3,9 @@
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs, Step};
 use fleeti_build::compare::{self, Comparison, Own};
 use fleeti_build::compare_release::with_release;
+use fleeti_build::countersign::countersign;
 use fleeti_build::lock::Lock;
-use fleeti_build::release::{self, ReleaseError, ReleaseSigners, countersign};
+use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::Architecture;

@@ -1,6 +1,7 @@
 //! A release that several people sign, each on a machine of their own.
 
-use fleeti_build::release::{ReleaseError, countersign, verify};
+use fleeti_build::countersign::countersign;
+use fleeti_build::release::{ReleaseError, verify};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::manifest::{Artifact, Manifest};

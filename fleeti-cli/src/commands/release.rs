@@ -9,6 +9,7 @@ use clap::Subcommand;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_build::compare;
+use fleeti_build::countersign::countersign;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
 use fleeti_core::boot_proof::{BootProof, KIND, REGISTERS};
@@ -224,7 +225,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 other => Failure::plain(other),
             };
             let own = own.as_ref().map(|own| (own, now_s()));
-            let (manifest, signature) = release::countersign(&release, own, key.as_ref()).map_err(refused)?;
+            let (manifest, signature) = countersign(&release, own, key.as_ref()).map_err(refused)?;
             let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
             let data =
                 serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});

@@ -3,7 +3,8 @@
 use crate::builds::request;
 use crate::world::World;
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs, Request};
-use fleeti_build::lock::{Lock, sha256_file};
+use fleeti_build::file::sha256_file;
+use fleeti_build::lock::Lock;
 use fleeti_client::{ClientError, WorkerClient};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::ReferenceValues;
