@@ -14,7 +14,7 @@
 //! touches Nix) · [`build`] (from a profile to a build) · [`record`]
 //! (what a build says of itself) and [`step`] (its names) · [`compare`] and [`compare_release`] (somebody else's build or
 //! release beside one's own) · [`release`] (signing and the release directory) and [`countersign`] (one more signature) ·
-//! [`disk`] (Authenticode and the ESP of one device's disk) · [`file`] (files that are read, hashed and written whole).
+//! [`disk`] (Authenticode and the ESP of one device's disk) · [`mod@file`] (files that are read, hashed and written whole).
 
 #![warn(missing_docs)]
 
