@@ -86,10 +86,10 @@ impl World {
     /// When one is, or a file cannot be read.
     pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
         const FILES: [&str; 4] = ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
-        const CONSOLES: [&str; 3] = ["device/serial.log", "other/serial.log", "liar/serial.log"];
+        const OTHERS: [&str; 4] = ["worker.log", "device/serial.log", "other/serial.log", "liar/serial.log"];
         let mut searched = 0;
-        let consoles = CONSOLES.into_iter().filter(|file| self.path(file).exists());
-        let files: Vec<_> = FILES.into_iter().chain(consoles).collect();
+        let others = OTHERS.into_iter().filter(|file| self.path(file).exists());
+        let files: Vec<_> = FILES.into_iter().chain(others).collect();
         for file in &files {
             let bytes = fs::read(self.path(file)).with_context(|| (*file).to_owned())?;
             searched += bytes.len();

@@ -12,7 +12,7 @@ use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::device::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::story::Story;
-use fleeti_testkit::world::{BOOT, FLEET, SOON, World};
+use fleeti_testkit::world::{BOOT, FLEET, SOON, WORKER_TOKEN, World};
 use fleeti_testkit::{firmware, liar, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,7 @@ fn main() -> ExitCode {
     };
     let result = World::new(&dir).and_then(|mut world| {
         world.for_people = !arguments.exit;
+        world.builds_elsewhere = arguments.recoveries;
         let result = play(&arguments, &mut world, &mut story);
         story.write(&world.path("demo.json"))?;
         result?;
@@ -265,12 +266,15 @@ fn look_back(world: &World, story: &mut Story, device: &str, others: &[(&str, &s
     story.step("nothing that opens a door is in a log or in the database", |e| {
         let (admin, passphrase) = (fs::read_to_string(world.path("server/admin.token"))?, fs::read_to_string(world.path("passphrase"))?);
         let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path(device).join("bundle.json"))?)?;
+        // Where the server builds itself, there is no such worker.
+        let worker = fs::read_to_string(world.path(WORKER_TOKEN)).ok();
         let mut secrets = vec![
             ("the administrator's token", admin.as_str()),
             ("the passphrase of the keys", &passphrase),
             ("the device's token", &bundle.record.token),
             ("the fleet's secret", GREETING),
         ];
+        secrets.extend(worker.as_deref().map(|token| ("the worker's token", token)));
         secrets.extend(others);
         e.push(world.nothing_leaked(&secrets)?);
         Ok(())

@@ -1,6 +1,6 @@
 //! Keys, a server, releases and one device in a folder, made with the real programs as a person would.
 //!
-//! Code map: `processes` (server and signer).
+//! Code map: `processes` (server, signer and build worker).
 
 mod processes;
 
@@ -15,6 +15,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event, Provisioned};
 use fleeti_core::wire::device::{EnrollmentRecord, Order};
+pub use processes::WORKER_TOKEN;
 use processes::{Process, ServerProcess};
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -56,6 +57,12 @@ pub struct World {
     pub for_people: bool,
     /// Where devices find it, once it was started.
     ports: Option<[String; 2]>,
+    /// Where people and the worker find it, once it was started: as in `127.0.0.1:8080`.
+    api: Option<String>,
+    /// Whether a worker of its own builds, and the server builds nothing.
+    pub builds_elsewhere: bool,
+    /// That worker: started with the first build.
+    worker: OnceLock<Process>,
     client: Option<Client>,
     vm: Option<Vm>,
     seen: usize,
@@ -81,6 +88,9 @@ impl World {
             server: None,
             for_people: false,
             ports: None,
+            api: None,
+            builds_elsewhere: false,
+            worker: OnceLock::new(),
             client: None,
             vm: None,
             seen: 0,
@@ -200,11 +210,12 @@ impl World {
         Ok(EnrollmentRecord { https_url: local(&record.https_url), mqtt_address: local(&record.mqtt_address), ..record })
     }
 
-    /// Has the server build a profile; gives the build's folder.
+    /// Has the server or its worker build a profile; gives the build's folder at the server.
     ///
     /// # Errors
     /// Why the build failed.
     pub fn build(&self, profile: Profile, version: &str) -> Result<PathBuf> {
+        self.ensure_worker()?;
         let client = self.client()?;
         let request = CreateBuild { profile, version: version.parse()? };
         self.runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! The world's server and signer, each a process, as a person would start them.
+//! The world's server, signer and build worker, each a process, as a person would start them.
 
 use super::World;
 use crate::vm::tethered;
@@ -8,6 +8,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+/// The name of the build worker.
+const WORKER: &str = "builder";
+/// The file with the token of the build worker.
+pub const WORKER_TOKEN: &str = "worker.token";
 
 /// What moves a program's clock (Debian's `libfaketime`).
 const OTHER_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -73,6 +78,21 @@ impl World {
         self.start_server_later(seconds, seconds).map(drop)
     }
 
+    /// Starts the build worker, as a process with a token of its own, where it is to build and does not run.
+    pub(super) fn ensure_worker(&self) -> Result<()> {
+        if !self.builds_elsewhere || self.worker.get().is_some() {
+            return Ok(());
+        }
+        let token = self.path(WORKER_TOKEN);
+        self.fleeti(&["worker", "add", WORKER, "--out", &token.display().to_string()])?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("worker.log"))?;
+        let mut command = tethered(self.programs.join("fleeti-server"));
+        command.args(["worker", "--server", self.api(), "--token-file"]).arg(token).arg("--work").arg(self.path("worker"));
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.worker.set(Process(command.spawn().context("fleeti-server worker")?)).ok();
+        Ok(())
+    }
+
     /// Kills signer and server as a power cut would.
     pub fn stop_server(&mut self) {
         (self.server, self.signer) = (None, None);
@@ -93,7 +113,9 @@ impl World {
         self.start_signer(signer)?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let is_free = || std::net::TcpListener::bind("127.0.0.1:8080").is_ok();
-        let api = if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+        let first = || if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" }.to_owned();
+        // The same again: the worker knows no other one.
+        let api = self.api.clone().unwrap_or_else(first);
         let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
         let mut command = tethered(self.programs.join("fleeti-server"));
         move_clock(&mut command, seconds)?;
@@ -102,8 +124,9 @@ impl World {
             .arg(self.path("server"))
             .arg("--signer")
             .arg(self.path("signer/socket"))
-            .args(["--api", api, "--https", &https, "--mqtt", &mqtt])
-            .args(["--trust-virtual-tpms", "--local-worker"])
+            .args(["--api", &api, "--https", &https, "--mqtt", &mqtt])
+            .arg("--trust-virtual-tpms")
+            .args((!self.builds_elsewhere).then_some("--local-worker"))
             .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")
@@ -131,6 +154,7 @@ impl World {
         let api = address.split(',').next().unwrap_or_default().to_owned();
         let after = |word: &str| address.split_once(word).map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned());
         self.ports = after("https://").zip(after("MQTT ")).map(|(https, mqtt)| [https, mqtt]);
+        self.api = api.split_once("://").map(|(_, address)| address.to_owned());
         let token_file = self.path("server/admin.token");
         let token = fs::read_to_string(&token_file)?;
         self.client = Some(Client::new(&api, token.trim())?);
