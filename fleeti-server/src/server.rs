@@ -227,6 +227,10 @@ impl Server {
             tokio::spawn(tpm::judge_makers(Arc::clone(&app))),
             tokio::spawn(audit::carry(Arc::clone(&app), is_settled)),
             tokio::spawn(notice::run(Arc::clone(&app))),
+            tokio::spawn({
+                let app = Arc::clone(&app);
+                async move { app.hub.run().await }
+            }),
         ];
         tasks.extend(admin_tls.map(|tls| tokio::spawn(tls.run())));
         Ok(Self { addresses, api_fingerprint, app, http: handles, tasks })

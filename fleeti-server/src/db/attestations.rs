@@ -125,7 +125,7 @@ impl TryFrom<SubjectRow> for Subject {
 pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
-         k.loader_release, d.desired_release, d.running, d.running IS d.came_with OR r.device IS NOT NULL AS is_given, d.contradiction, \
+         k.loader_release, d.desired_release, d.running, d.running IS d.came_with OR d.running IS d.desired_release OR r.device IS NOT NULL AS is_given, d.contradiction, \
          a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
          LEFT JOIN device_releases r ON r.device = d.id AND r.release_name = d.running \
@@ -304,7 +304,7 @@ impl Found {
     }
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx::FromRow, serde::Deserialize)]
 struct FoundRow {
     id: String,
     fleet: String,
@@ -367,8 +367,13 @@ pub async fn found_of(connection: &mut SqliteConnection, devices: &[&DeviceId]) 
 /// # Errors
 /// When the database does not answer.
 pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) -> Result<Vec<(DeviceId, Found)>, AppError> {
-    let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id"));
-    let rows: Vec<FoundRow> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(connection).await?;
+    // One value: on their own, those of a large fleet are copied several times on their way.
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT json_group_array(json_array(id, fleet, level, appraised_s, release_name, update_level)) FROM \
+         ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id)"
+    ));
+    let text: String = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(connection).await?;
+    let rows: Vec<FoundRow> = serde_json::from_str(&text)?;
     rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
 }
 

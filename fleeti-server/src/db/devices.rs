@@ -363,7 +363,7 @@ pub async fn telemetry(tx: &mut Tx<'_>, id: &DeviceId, telemetry: &Telemetry, no
     Ok(())
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx::FromRow, serde::Deserialize)]
 struct DesiredRow {
     id: String,
     desired_generation: i64,
@@ -390,10 +390,8 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     }
 }
 
-/// Devices in one statement; the parameters of a statement are limited.
-const AT_ONCE: usize = 500;
-
-/// Sets what devices should run; gives each one's new desired state.
+/// Sets what devices should run; gives each one's new desired state. Their ids are one parameter and each row is one value: every
+/// value on its own is copied several times on its way.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -402,27 +400,20 @@ pub async fn set_desired(
     ids: &[DeviceId],
     release: Option<&ReleaseName>,
 ) -> Result<Vec<(DeviceId, DesiredState)>, AppError> {
-    let mut changed = Vec::with_capacity(ids.len());
-    for some in ids.chunks(AT_ONCE) {
-        let mut query = QueryBuilder::<Sqlite>::new("UPDATE devices SET desired_release = ");
-        query.push_bind(release.map(ToString::to_string)).push(", desired_generation = desired_generation + 1 WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in some {
-            list.push_bind(id.as_str());
-        }
-        query.push(") RETURNING ").push(DESIRED);
-        for row in query.build_query_as::<DesiredRow>().fetch_all(&mut **tx).await? {
-            changed.push(row.try_into()?);
-        }
-        if let Some(release) = release {
-            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO device_releases (device, release_name) ");
-            query.push_values(some, |mut row, id| {
-                row.push_bind(id.as_str()).push_bind(release.to_string());
-            });
-            query.push(" ON CONFLICT DO NOTHING").build().execute(&mut **tx).await?;
-        }
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(changed)
+    let ids = serde_json::to_string(ids)?;
+    // A device may go on to run what was rolled out to it before.
+    let keep = "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
+                WHERE desired_release IS NOT NULL AND id IN (SELECT value FROM json_each($1)) ON CONFLICT DO NOTHING";
+    sqlx::query(keep).bind(&ids).execute(&mut **tx).await?;
+    let set = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
+         WHERE id IN (SELECT value FROM json_each($1)) RETURNING json_array({DESIRED})"
+    ));
+    let rows: Vec<String> = sqlx::query_scalar(set).bind(&ids).bind(release.map(ToString::to_string)).fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
 }
 
 /// What a device says that it runs, if it is what the device came with or what was rolled out to it.
@@ -430,7 +421,7 @@ pub async fn set_desired(
 /// # Errors
 /// When the database does not answer.
 pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option<ReleaseName>, AppError> {
-    let sql = "SELECT running FROM devices d WHERE id = $1 AND (running = came_with OR EXISTS \
+    let sql = "SELECT running FROM devices d WHERE id = $1 AND (running = came_with OR running = desired_release OR EXISTS \
                (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
     let found: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
     found.map(|r| r.parse().map_err(AppError::internal)).transpose()
@@ -441,7 +432,9 @@ pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option
 /// # Errors
 /// When the database does not answer.
 pub async fn with_desired(tx: &mut Tx<'_>, release: &ReleaseName) -> Result<Vec<DeviceId>, AppError> {
-    let sql = "SELECT id FROM devices WHERE desired_release = $1 ORDER BY id";
+    // A device gets what it should run from a rollout to its fleet, and stays in that fleet.
+    let sql =
+        "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
@@ -494,6 +487,8 @@ pub struct Admission {
     pub mqtt_until_s: i64,
     /// What the session has subscribed, as in [`Subscriptions::to_bits`].
     pub mqtt_subscriptions: i64,
+    #[sqlx(flatten)]
+    desired: DesiredRow,
 }
 
 impl Admission {
@@ -502,6 +497,14 @@ impl Admission {
     pub fn session(&self) -> Stored {
         Stored { until_s: from_seconds(self.mqtt_until_s), subscriptions: Subscriptions::from_bits(self.mqtt_subscriptions) }
     }
+
+    /// What it should run.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    pub fn desired(self) -> Result<DesiredState, AppError> {
+        <(DeviceId, DesiredState)>::try_from(self.desired).map(|(_, desired)| desired)
+    }
 }
 
 /// What decides whether a device's MQTT session begins, and how.
@@ -509,6 +512,8 @@ impl Admission {
 /// # Errors
 /// When the database does not answer.
 pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
-    let sql = "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions FROM devices WHERE id = $1";
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions, {DESIRED} FROM devices WHERE id = $1"
+    ));
     Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }

@@ -4,6 +4,8 @@ use crate::db::{Tx, seconds};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::Down;
+use sqlx::{QueryBuilder, Sqlite};
+use std::collections::HashMap;
 
 /// QoS of what a session has subscribed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,14 +58,25 @@ pub struct Stored {
     pub subscriptions: Subscriptions,
 }
 
-/// Keeps it.
+/// Sessions in one statement; the parameters of a statement are limited.
+const AT_ONCE: usize = 256;
+
+/// Keeps them.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set(tx: &mut Tx<'_>, id: &DeviceId, stored: Stored) -> Result<(), AppError> {
-    let sql = "UPDATE devices SET mqtt_until_s = $2, mqtt_subscriptions = $3 WHERE id = $1";
-    let query = sqlx::query(sql).bind(id.as_str()).bind(seconds(stored.until_s)).bind(stored.subscriptions.to_bits());
-    query.execute(&mut **tx).await?;
+pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
+    let all: Vec<_> = sessions.iter().collect();
+    for some in all.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "UPDATE devices SET mqtt_until_s = s.until_s, mqtt_subscriptions = s.subscriptions \
+             FROM (SELECT column1 AS device, column2 AS until_s, column3 AS subscriptions FROM (",
+        );
+        query.push_values(some, |mut row, (device, stored)| {
+            row.push_bind(device.as_str()).push_bind(seconds(stored.until_s)).push_bind(stored.subscriptions.to_bits());
+        });
+        query.push(") AS v) AS s WHERE devices.id = s.device").build().execute(&mut **tx).await?;
+    }
     Ok(())
 }
 

@@ -113,7 +113,8 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
 pub async fn known_to(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Result<Vec<Manifest>, AppError> {
     let sql = "SELECT manifest FROM releases WHERE name IN (SELECT name FROM releases ORDER BY published_s DESC LIMIT $2) \
                OR name IN (SELECT release_name FROM device_releases WHERE device = $1) \
-               OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1) \
+               OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1 \
+               UNION SELECT desired_release FROM devices WHERE id = $1) \
                ORDER BY published_s DESC LIMIT 2 * $2";
     let texts: Vec<String> = sqlx::query_scalar(sql).bind(device.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
     texts.into_iter().map(|text| Manifest::parse(text.as_bytes()).map_err(AppError::internal)).collect()

@@ -29,6 +29,7 @@ impl Handle {
     fn kick(&self, reason: Reason) {
         self.reason.get_or_init(|| reason);
         self.kicked.cancel();
+        self.mail.arrived.notify_one();
     }
 
     /// Why the session was kicked.
@@ -41,31 +42,29 @@ impl Handle {
 /// What has come for a device since its session looked last.
 #[derive(Default)]
 pub struct Mail {
-    /// There is something.
+    /// There is something, or the session was kicked.
     pub arrived: Notify,
-    desired: Mutex<Option<DesiredState>>,
-    commands: AtomicBool,
-    notice: AtomicBool,
-    challenge: AtomicBool,
+    waiting: Mutex<Arrived>,
 }
 
 impl Mail {
+    fn put(&self, news: impl FnOnce(&mut Arrived)) {
+        news(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.arrived.notify_one();
+    }
+
     /// Takes it.
     #[must_use]
     pub fn take(&self) -> Arrived {
-        Arrived {
-            desired: self.desired.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            commands: self.commands.swap(false, Ordering::SeqCst),
-            notice: self.notice.swap(false, Ordering::SeqCst),
-            challenge: self.challenge.swap(false, Ordering::SeqCst),
-        }
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// What had come.
+#[derive(Default)]
 pub struct Arrived {
     /// The newest desired state.
-    pub desired: Option<DesiredState>,
+    pub desired: Option<Box<DesiredState>>,
     /// Commands wait in the database.
     pub commands: bool,
     /// There is a new notice.
@@ -74,12 +73,26 @@ pub struct Arrived {
     pub challenge: bool,
 }
 
+/// News for many devices, on its way to their sessions.
+#[derive(Default)]
+struct Outbox {
+    desired: Vec<(DeviceId, DesiredState)>,
+    challenges: Vec<DeviceId>,
+    notice: bool,
+}
+
+/// Sessions that are told before others on the same thread have their turn.
+const TOLD_AT_ONCE: usize = 256;
+
 /// Live sessions.
 #[derive(Default)]
 pub struct Hub {
     sessions: Mutex<HashMap<DeviceId, Handle>>,
     counter: AtomicU64,
     turns: Mutex<HashMap<DeviceId, Turns>>,
+    outbox: Mutex<Outbox>,
+    filled: Notify,
+    changes: AtomicU64,
     is_closing: AtomicBool,
     is_empty: Notify,
 }
@@ -166,40 +179,84 @@ impl Hub {
         turns.count
     }
 
+    /// Hands desired states that were committed, and questions for TPMs, to [`Self::run`]: sessions are woken by the thread that
+    /// serves them, which costs no system call for each.
+    pub fn push_all(&self, desired: Vec<(DeviceId, DesiredState)>, challenges: Vec<DeviceId>) {
+        if desired.is_empty() && challenges.is_empty() {
+            return;
+        }
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        outbox.desired.extend(desired);
+        outbox.challenges.extend(challenges);
+        drop(outbox);
+        self.filled.notify_one();
+    }
+
+    /// Delivers what many devices are told, until the task is ended.
+    pub async fn run(&self) {
+        loop {
+            self.filled.notified().await;
+            let outbox = std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner));
+            if outbox.notice {
+                let mails: Vec<_> = self.lock().values().map(|h| Arc::clone(&h.mail)).collect();
+                for mails in mails.chunks(TOLD_AT_ONCE) {
+                    mails.iter().for_each(|mail| mail.put(|m| m.notice = true));
+                    tokio::task::yield_now().await;
+                }
+            }
+            let mut desired = outbox.desired.into_iter();
+            while desired.len() > 0 {
+                desired.by_ref().take(TOLD_AT_ONCE).for_each(|(device, desired)| self.deliver(&device, desired));
+                tokio::task::yield_now().await;
+            }
+            for devices in outbox.challenges.chunks(TOLD_AT_ONCE) {
+                devices.iter().for_each(|device| self.challenge(device));
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Grows with every desired state that is handed in, before any session has it: where it has not grown since before a desired
+    /// state was read, and the session is registered, none was missed.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
     /// Hands a desired state that was committed to the device's session, if there is one. A newer one replaces it.
     pub fn push(&self, device: &DeviceId, desired: DesiredState) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.deliver(device, desired);
+    }
+
+    fn deliver(&self, device: &DeviceId, desired: DesiredState) {
         if let Some(handle) = self.lock().get(device) {
-            let mut waiting = handle.mail.desired.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.as_ref().is_none_or(|w| w.generation < desired.generation) {
-                *waiting = Some(desired);
-            }
-            drop(waiting);
-            handle.mail.arrived.notify_one();
+            handle.mail.put(|m| {
+                if m.desired.as_ref().is_none_or(|w| w.generation < desired.generation) {
+                    m.desired = Some(Box::new(desired));
+                }
+            });
         }
     }
 
     /// Has the device's session look for commands, if there is one.
     pub fn commands_wait(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
-            handle.mail.commands.store(true, Ordering::SeqCst);
-            handle.mail.arrived.notify_one();
+            handle.mail.put(|m| m.commands = true);
         }
     }
 
     /// Has the device's session ask its TPM, if there is one.
     pub fn challenge(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
-            handle.mail.challenge.store(true, Ordering::SeqCst);
-            handle.mail.arrived.notify_one();
+            handle.mail.put(|m| m.challenge = true);
         }
     }
 
     /// Has every session send the notice.
     pub fn notice_all(&self) {
-        for handle in self.lock().values() {
-            handle.mail.notice.store(true, Ordering::SeqCst);
-            handle.mail.arrived.notify_one();
-        }
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).notice = true;
+        self.filled.notify_one();
     }
 
     /// Ends a device's session, if there is one: it is revoked, or its next key has taken over.

@@ -45,7 +45,9 @@ impl Window {
 impl Session<'_> {
     /// What lies in the database: everything that was not pushed to this very session.
     pub(super) async fn look_into_the_mailbox(&mut self) -> Result<(), Ended> {
-        self.desired = Some(devices::desired(self.app, &self.device).await?);
+        if !std::mem::replace(&mut self.knows_desired, false) {
+            self.desired = Some(Box::new(devices::desired(self.app, &self.device).await?));
+        }
         self.commands = true;
         self.notice = true;
         // Asked at the start of a session, and not again because the device subscribes again.

@@ -9,7 +9,8 @@ use super::sessions::Kept;
 use crate::app::App;
 use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::service::attestation::Asked;
-use crate::service::{devices, policy};
+use crate::service::devices::{self, Admitted};
+use crate::service::policy;
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
@@ -53,7 +54,9 @@ pub(super) struct Session<'a> {
     pub sent_generation: Option<u64>,
     pub sent_commands: HashSet<String>,
     /// To be sent, if it is newer than what was.
-    pub desired: Option<DesiredState>,
+    pub desired: Option<Box<DesiredState>>,
+    /// What it should run was read when it was admitted, and need not be read again when it first subscribes.
+    pub knows_desired: bool,
     /// Commands may wait in the database.
     pub commands: bool,
     /// A new notice to every device has not been sent.
@@ -91,14 +94,14 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     let admitted = match &first {
         // Only CONNECT is answered by CONNACK; anything else is no MQTT client (MQTT-3.1.0-1).
         Ok(bytes) => match packet::read(bytes) {
-            Ok(Packet::Connect(connect)) => admit(app, &device, &key_sha256, &connect).await.map(|stored| (connect, stored)),
+            Ok(Packet::Connect(connect)) => admit(app, &device, &key_sha256, &connect).await.map(|admitted| (connect, admitted)),
             Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
             Ok(_) | Err(_) => bail!("the first packet is no CONNECT"),
         },
         Err(Ended::Closed { reason, .. }) if connection.begins_with_connect() => Err(*reason),
         Err(ended) => bail!("before CONNECT: {ended}"),
     };
-    let (connect, stored) = match admitted {
+    let (connect, admitted) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
             connection.end(Some(write::refused(reason))).await;
@@ -119,7 +122,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
         return Err(e.into());
     }
     let mut session = Session::new(app, device.clone(), connection, certificate_ends);
-    session.begin(&connect, stored);
+    session.begin(&connect, admitted);
     app.publish(Event::Device { id: device.clone() });
     let ended = session.serve(&registration.handle).await;
     session.leave();
@@ -140,8 +143,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     }
 }
 
-/// Whether the device may begin a session; gives what is kept of its last one.
-async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect<'_>) -> Result<Stored, Reason> {
+/// Whether the device may begin a session.
+async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect<'_>) -> Result<Admitted, Reason> {
     if connect.authentication_method.is_some() {
         return Err(Reason::BadAuthenticationMethod);
     }
@@ -164,7 +167,7 @@ async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect
         Err(()) => return Err(Reason::QuotaExceeded),
     }
     match devices::admit(app, device, key_sha256).await {
-        Ok(Some(stored)) => Ok(stored),
+        Ok(Some(admitted)) => Ok(admitted),
         Ok(None) => Err(Reason::NotAuthorized),
         Err(_) => Err(Reason::ServerUnavailable),
     }
@@ -190,6 +193,7 @@ impl<'a> Session<'a> {
             sent_generation: None,
             sent_commands: HashSet::new(),
             desired: None,
+            knows_desired: false,
             commands: false,
             notice: false,
             challenge: false,
@@ -203,12 +207,17 @@ impl<'a> Session<'a> {
     }
 
     /// Takes up the device's session, or begins a new one, and says which (3.1.2.4, 3.2.2.1.1).
-    fn begin(&mut self, connect: &Connect<'_>, stored: Stored) {
+    fn begin(&mut self, connect: &Connect<'_>, admitted: Admitted) {
+        // The session is registered: what is committed from now on comes into its mailbox.
+        if self.app.hub.changes() == admitted.changes {
+            self.desired = Some(admitted.desired);
+            self.knows_desired = true;
+        }
         let keep_alive_s = if connect.keep_alive_s == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive_s.min(KEEP_ALIVE_S_MAX) };
         self.keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1500);
         self.session_expiry_s = connect.session_expiry_s;
         self.receive_max = usize::from(connect.receive_max).min(IN_FLIGHT_MAX);
-        let (stored, in_flight) = self.app.sessions.take(&self.device, stored);
+        let (stored, in_flight) = self.app.sessions.take(&self.device, admitted.session);
         self.stored = stored;
         let session_present = !connect.clean_start && stored.until_s > self.app.now_s();
         if session_present {
@@ -281,8 +290,12 @@ impl<'a> Session<'a> {
             };
             tokio::select! {
                 biased;
-                () = handle.kicked.cancelled() => return Err(Ended::Kicked),
-                () = handle.mail.arrived.notified() => self.arrived(handle).await?,
+                () = handle.mail.arrived.notified() => {
+                    if handle.kicked.is_cancelled() {
+                        return Err(Ended::Kicked);
+                    }
+                    self.arrived(handle).await?;
+                }
                 bytes = next => {
                     let bytes = bytes?;
                     self.heard_at = Instant::now();

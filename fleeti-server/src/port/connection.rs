@@ -106,18 +106,13 @@ pub struct Connection {
     wakes: Option<Pin<Box<Sleep>>>,
     /// Since when the client has read nothing that was to be written.
     blocked: Option<Instant>,
-    /// More is written at once than TLS takes: what fills no segment waits for it.
-    gathers: bool,
 }
-
-/// Bytes that rustls takes in one write, its default.
-const TLS_WRITE_MAX: usize = 64 * 1024;
 
 impl Connection {
     /// Ends after `idle` without a request or an answer, and after `stall` of an answer that is not read.
     #[must_use]
     pub fn new(transport: Transport, activity: Rc<Activity>, peer: Option<Peer>, idle: Duration, stall: Duration) -> Self {
-        Self { transport, activity, peer, idle, stall, wakes: None, blocked: None, gathers: false }
+        Self { transport, activity, peer, idle, stall, wakes: None, blocked: None }
     }
 
     /// The TLS connection, where there is one.
@@ -126,18 +121,6 @@ impl Connection {
         match &self.transport {
             Transport::Plain(_) => None,
             Transport::Tls(stream) => Some(stream.get_ref().1),
-        }
-    }
-
-    /// Before a write: a part of a large one goes without the small segment at its end (Nagle), the last part at once. Only what is
-    /// acknowledged late is held back, so a client that reads never waits for a part.
-    fn gather(&mut self, bytes: usize) {
-        let gathers = bytes > TLS_WRITE_MAX;
-        if gathers != self.gathers
-            && let Transport::Tls(stream) = &self.transport
-        {
-            stream.get_ref().0.set_nodelay(!gathers).ok();
-            self.gathers = gathers;
         }
     }
 
@@ -191,7 +174,6 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        this.gather(bytes.len());
         let result = this.transport.pin().poll_write(cx, bytes);
         this.wrote(cx, result)
     }

@@ -168,14 +168,24 @@ async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Resul
     Err(refused)
 }
 
+/// What the database says of a device that may begin a session.
+pub struct Admitted {
+    /// What is kept of its last session.
+    pub session: Stored,
+    /// What it should run.
+    pub desired: Box<DesiredState>,
+    /// [`crate::gateway::hub::Hub::changes`] before that was read.
+    pub changes: u64,
+}
+
 /// Whether a device may come with this key: known, not revoked, and the key is the one that it enrolled or renewed with.
 /// Gives what is kept of its MQTT session; `None` when it may not. The one place that decides, on both ports.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<Stored>, AppError> {
+pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<Admitted>, AppError> {
+    let changes = app.hub.changes();
     let Some(found) = db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()) else { return Ok(None) };
-    let session = found.session();
     let is_next = found.next_key_sha256.as_deref() == Some(key_sha256);
     if !is_next && found.key_sha256 != key_sha256 {
         return Ok(None);
@@ -191,7 +201,7 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
             app.hub.kick(device);
         }
     }
-    Ok(Some(session))
+    Ok(Some(Admitted { session: found.session(), desired: Box::new(found.desired()?), changes }))
 }
 
 /// What a device may fetch that comes with this key.
@@ -199,10 +209,10 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
 /// # Errors
 /// [`Code::Forbidden`] for a device that is revoked or came with another key.
 pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<ReleaseName>, AppError> {
-    if admit(app, device, key_sha256).await?.is_none() {
+    let Some(Admitted { desired, .. }) = admit(app, device, key_sha256).await? else {
         return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced").and_close());
-    }
-    let release = desired(app, device).await?.release;
+    };
+    let release = desired.release;
     // What was granted to it when it had proved more is not handed out by what it was.
     let may_have = release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
     Ok(release.filter(|_| may_have))
@@ -217,9 +227,7 @@ pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, Stored>) -> R
         return Ok(());
     }
     let mut tx = app.db.write().await?;
-    for (device, stored) in sessions {
-        db::mqtt_sessions::set(&mut tx, device, *stored).await?;
-    }
+    db::mqtt_sessions::set(&mut tx, sessions).await?;
     Ok(tx.commit().await?)
 }
 

@@ -27,12 +27,7 @@ impl Outcome {
         if !self.desired.is_empty() {
             app.grants.changed();
         }
-        for (device, desired) in self.desired {
-            app.hub.push(&device, desired);
-        }
-        for device in self.asked {
-            app.hub.challenge(&device);
-        }
+        app.hub.push_all(self.desired, self.asked);
         for id in self.changed {
             app.publish(Event::Rollout { id });
         }

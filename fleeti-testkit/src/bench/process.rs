@@ -1,4 +1,4 @@
-//! A server as a child process, ended with its owner; its CPU time and memory out of proc(5).
+//! A server as a child process, ended with its owner; its CPU time by its clock, its memory out of proc(5).
 
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail};
@@ -66,16 +66,14 @@ pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Seconds of CPU that a process has used, all its threads.
+/// Seconds of CPU that a process has used, all its threads, those that have ended as well; by its own clock, in nanoseconds: proc(5)
+/// counts hundredths of a second.
 ///
 /// # Errors
 /// When it does not run.
 pub fn cpu_s(id: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name may hold anything, and ends with the last parenthesis.
-    let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).context("stat");
-    Ok((ticks(11)? + ticks(12)?) / TICKS)
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(i32::try_from(id)?))?;
+    Ok(Duration::from(nix::time::clock_gettime(clock)?).as_secs_f64())
 }
 
 /// Seconds of CPU that this process's children have used that have ended.
@@ -89,8 +87,8 @@ pub fn children_cpu_s() -> Result<f64> {
     Ok((ticks(13)? + ticks(14)?) / TICKS)
 }
 
-/// Seconds of CPU between two readings. The kernel counts in ticks, so less than one tick is taken for one: a rate over it is
-/// too low, never infinite.
+/// Seconds of CPU between two readings. Of ended children the kernel tells ticks, so less than one tick is taken for one: a rate
+/// over it is too low, never infinite.
 #[must_use]
 pub fn spent_s(before: f64, after: f64) -> f64 {
     (after - before).max(1.0 / TICKS)
