@@ -8,6 +8,7 @@ use fleeti_server::service::retention::{self, Retention};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// A small disk, while it lives.
 struct SmallDisk(PathBuf);
@@ -99,7 +100,7 @@ fn dir_of(world: &World) -> &Path {
 
 #[actix_web::test]
 async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
-    let world = World::with(|config| config.retention = Retention { builds: 2, upload_s: 0 }).await;
+    let world = World::with(|config| config.retention = Retention { builds: 2, upload_s: 3600 }).await;
     publish_release(&world, "kiosk@2").await;
     let db = &world.server.app.db;
     for (n, release) in ["kiosk@1", "kiosk@2", "kiosk@3", "kiosk@4", "kiosk@5"].into_iter().enumerate() {
@@ -112,10 +113,16 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
         query.bind(folder.display().to_string()).execute(db.writer()).await.unwrap();
     }
     assert_eq!(upload(&world, "kiosk@9").await, 204);
+    let upload = dir_of(&world).join("releases/.staging/kiosk@9");
+    let two_hours_ago = SystemTime::now() - Duration::from_secs(7200);
+    let all = std::fs::read_dir(&upload).unwrap().map(|entry| entry.unwrap().path());
+    for path in all.chain([upload.clone()]) {
+        std::fs::File::open(path).unwrap().set_modified(two_hours_ago).unwrap();
+    }
     assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (2, 1));
     let left = |n: u32| dir_of(&world).join(format!("builds/build-{n}/image")).exists();
     assert_eq!([left(0), left(1), left(2), left(3), left(4)], [false, true, false, true, true], "one is a release, two are the newest");
-    assert!(!dir_of(&world).join("releases/.staging/kiosk@9").exists());
+    assert!(!upload.exists());
     assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (0, 0));
     assert!(world.client.build("build-0").await.unwrap().directory.is_none());
 }
