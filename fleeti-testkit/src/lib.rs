@@ -12,7 +12,7 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
 //! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence) · [`liar`] (a machine that somebody took over) · [`recoveries`] (what brings devices back) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`malformed`] (documents in wrong forms) · [`units`] (server and signer started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
+//! (steps with their evidence) · [`liar`] (a machine that somebody took over) · [`recoveries`] (what brings devices back) · [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`malformed`] (documents in wrong forms) · [`units`] (server, signer and worker started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
 //! (figures beside peers).
 
 pub use fleeti_agent as agent;
@@ -20,6 +20,7 @@ pub use fleeti_server as server;
 
 pub mod bench;
 pub mod firmware;
+pub mod forwarder;
 pub mod host;
 pub mod liar;
 pub mod malformed;

@@ -1,9 +1,10 @@
 //! What SECURITY.md promises under *Recovery*, on devices with the state of before: nobody visits one.
 
+use crate::forwarder::Forwarder;
 use crate::qemu::Tree;
 use crate::story::Story;
 use crate::vault::data_partition;
-use crate::vm::Parts;
+use crate::vm::{HOST, Parts, SECOND_HOST};
 use crate::world::{BOOT, FLEET, Record, SOON, World, copy_folder};
 use anyhow::{Context, Result, ensure};
 use fleeti_build::cache::Cache;
@@ -15,12 +16,13 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use tokio::net::TcpStream;
 
 /// The fleet of the device that lies in a drawer.
 const DRAWER: &str = "drawer";
 const OPERATORS: [&str; 2] = ["alice", "bob"];
 const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
+/// Every machine is where the server is and where it will be.
+const PARTS: Parts = Parts { clock: None, no_tpm: false, second_network: true };
 /// Entries of the audit log that a device hears of before a backup is restored, and more than those afterwards.
 const ENTRIES: [usize; 2] = [2, 12];
 
@@ -37,7 +39,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
     })?;
     let drawer = story.step("a device without a TPM enrolls and is put into a drawer; it has lost update.json", |e| {
         let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
-        let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..Parts::default() })?;
+        let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..PARTS })?;
         e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
         let device = world.device_with(SOON, &drawer, |d| d.online && d.boot.is_some())?;
         ensure!(device.boot.and_then(|b| b.sealed_data) != Some(true), "its data partition is sealed");
@@ -47,7 +49,8 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         Ok(drawer)
     })?;
     let device = story.step("another one, with a TPM, enrolls and stays", |e| {
-        e.push(world.power_on(cache, &build, &release)?);
+        world.provision("device", &build, &release)?;
+        world.power_on_with(PARTS)?;
         e.push(world.console("fleeti: device ", BOOT)?);
         let found = world.device_with(BOOT, &world.provisioned("device")?, |d| d.online && d.boot.is_some())?;
         ensure!(found.boot.and_then(|b| b.sealed_data) == Some(true), "its data partition is not sealed");
@@ -69,9 +72,11 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
     for clock in ["1970-01-01", "2040-01-01"] {
         story.step(&format!("it is switched on with a clock of {clock}, and is there"), |e| {
             world.power_off();
-            world.power_on_with(Parts { clock: Some(clock), ..Parts::default() })?;
+            world.power_on_with(Parts { clock: Some(clock), ..PARTS })?;
             e.push(world.console("fleeti: device ", BOOT)?);
             e.push(format!("{} was carried out", world.command(&device)?));
+            let [_, mqtt] = world.ports().context("the server has no address")?;
+            ensure!(is_connected(mqtt)?, "it is not connected to {mqtt}");
             quiet(world, &device)
         })?;
     }
@@ -145,18 +150,19 @@ pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Resul
 }
 
 /// The signer's disk and every offline key are lost but the shares of the root, one release key and the copy of
-/// `boot-wrap.key`; the root and the release keys are rotated twice, and the server moves.
+/// `boot-wrap.key`; the root and the release keys are rotated twice, and the server is renamed and moves.
 fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let moved = free_ports()?;
-    story.step("two new roots, two sets of release keys, a new key of SHA256SUMS and another address are introduced", |e| {
+    renamed(world, story, device, moved)?;
+    story.step("two new roots, two sets of release keys, a new key of SHA256SUMS and another name are introduced", |e| {
         roots(world)?;
         let [old, middle, next] = ["public/release.pem", "middle.pem", "next/public/release.pem"].map(|name| text(world, name));
         world.fleeti(&["pki", "release-key", &text(world, "middle.key")])?;
         let (first, second) = ("pki/offline/release.key", "middle.key");
         let [https, mqtt] = world.ports().context("the server has no address")?.clone().map(|a| a.rsplit(':').next().map(str::to_owned));
         let (https, _) = https.zip(mqtt).context("the server has no address")?;
-        let from = format!("https://10.0.2.2:{https}");
-        let [to, to_mqtt] = [format!("https://10.0.2.2:{}", moved[0]), format!("10.0.2.2:{}", moved[1])];
+        let from = format!("https://{HOST}:{https}");
+        let [to, to_mqtt] = [format!("https://{SECOND_HOST}:{}", moved[0]), format!("{SECOND_HOST}:{}", moved[1])];
         let [log, next_log, keyring] =
             ["public/audit.pub", "next/public/audit.pub", "next/public/openpgp.gpg"].map(|name| text(world, name));
         publish(world, "log-key", &["--from", &log, "--to", &next_log], "public/release.pem", first)?;
@@ -169,7 +175,7 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         e.push(world.console(&format!("at {to}"), SOON)?);
         Ok(())
     })?;
-    story.step("the server is there, with new keys for everything and the copy of boot-wrap.key", |e| {
+    story.step("the server is there under that name alone, with new keys for everything and the copy of boot-wrap.key", |e| {
         world.stop_server();
         fs::rename(world.path("signer"), world.path("signer-before"))?;
         fs::rename(world.path("pki"), world.path("pki-before"))?;
@@ -179,11 +185,41 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         for public in ["signer/pki/public", "server/pki/public", "public"] {
             copy_folder(&world.path("pki/public"), &world.path(public))?;
         }
-        world.set_ports(moved.map(|port| format!("127.0.0.1:{port}")));
+        world.set_address(SECOND_HOST, at(moved));
         e.push(world.start_server()?);
         e.push(world.fleeti(&["pki", "bundle", "publish", &text(world, "root-3")])?);
         world.device_with(BOOT, device, |d| d.online)?;
         e.push(format!("{} was carried out", world.command(device)?));
+        quiet(world, device)
+    })
+}
+
+/// The server has another name, nobody has said so, and whoever has its address sends devices on: they do not go to it.
+fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16; 2]) -> Result<()> {
+    story.step("the server, renamed without a word, is refused by a device that is sent on to it", |e| {
+        let old = world.ports().context("the server has no address")?.clone();
+        world.stop_server();
+        world.set_address(SECOND_HOST, at(moved));
+        world.start_server()?;
+        let new = at(moved);
+        let mut forwarders = world
+            .runtime
+            .block_on(async { anyhow::Ok([Forwarder::start(&old[0], &new[0]).await?, Forwarder::start(&old[1], &new[1]).await?]) })?;
+        // Of HTTPS and MQTT.
+        for forwarder in &mut forwarders {
+            world.runtime.block_on(forwarder.is_refused(SOON))?;
+        }
+        ensure!(!world.device_with(SOON, device, |_| true)?.online, "it is online");
+        e.push(format!("it ends the handshake at {HOST} with an alert: the certificate is for {SECOND_HOST}"));
+        world.runtime.block_on(async {
+            for forwarder in forwarders {
+                forwarder.stop().await;
+            }
+        });
+        world.stop_server();
+        world.set_address(HOST, old);
+        world.start_server()?;
+        world.device_with(BOOT, device, |d| d.online)?;
         quiet(world, device)
     })
 }
@@ -229,8 +265,8 @@ fn from_the_drawer(world: &mut World, story: &mut Story, cache: &Cache, old: &st
         world.restart_both_later(TWO_YEARS_S)?;
         // Whoever has the previous address sends devices on; they need not be believed.
         let new = world.ports().context("the server has no address")?[0].clone();
-        world.runtime.block_on(forward(old, new))?;
-        let parts = Parts { clock: Some("1970-01-01"), no_tpm: true };
+        let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
+        let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
         let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
         e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
         let said = world.fleeti(&["device", "readmit", "--fleet", DRAWER, "--reason", "two years in a drawer"])?;
@@ -283,24 +319,25 @@ fn copy_database(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether the server has a connection at this address (proc_pid_net(5): state 01 is established).
+fn is_connected(address: &str) -> Result<bool> {
+    let port: u16 = address.rsplit(':').next().context("no port")?.parse()?;
+    let local = format!("0100007F:{port:04X}");
+    let connections = fs::read_to_string("/proc/net/tcp")?;
+    Ok(connections.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some(&*local) && words.nth(1) == Some("01")
+    }))
+}
+
 fn free_ports() -> Result<[u16; 2]> {
     let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
 }
 
-/// Forwards connections until this process ends.
-async fn forward(from: &str, to: String) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind(from).await.with_context(|| from.to_owned())?;
-    tokio::spawn(async move {
-        while let Ok((mut here, _)) = listener.accept().await {
-            let to = to.clone();
-            tokio::spawn(async move {
-                let mut there = TcpStream::connect(&to).await?;
-                tokio::io::copy_bidirectional(&mut here, &mut there).await
-            });
-        }
-    });
-    Ok(())
+/// Where the server listens for devices.
+fn at(ports: [u16; 2]) -> [String; 2] {
+    ports.map(|port| format!("127.0.0.1:{port}"))
 }
 
 /// Removes a file of the data partition, which is not sealed, of the machine that is `folder` and off.

@@ -86,7 +86,7 @@ impl World {
     /// When one is, or a file cannot be read.
     pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
         const FILES: [&str; 4] = ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
-        const OTHERS: [&str; 4] = ["worker.log", "device/serial.log", "other/serial.log", "liar/serial.log"];
+        const OTHERS: [&str; 5] = ["worker.log", "device/serial.log", "other/serial.log", "liar/serial.log", "drawer/serial.log"];
         let mut searched = 0;
         let others = OTHERS.into_iter().filter(|file| self.path(file).exists());
         let files: Vec<_> = FILES.into_iter().chain(others).collect();

@@ -38,6 +38,11 @@ pub(crate) fn firmware(vars: &Path) -> [String; 4] {
     ]
 }
 
+/// This host's address on the network of a machine's first card.
+pub const HOST: &str = "10.0.2.2";
+/// This host's address on the network of the second card.
+pub const SECOND_HOST: &str = "10.0.3.2";
+
 /// The end of a [`Cable`] at the first machine, as virtio calls the port.
 pub const FIRST_END: &str = "fleeti.first";
 /// The end at the second machine.
@@ -127,6 +132,8 @@ pub struct Parts {
     pub clock: Option<&'static str>,
     /// It has no TPM.
     pub no_tpm: bool,
+    /// It has a second network card, to whose network this host is [`SECOND_HOST`].
+    pub second_network: bool,
 }
 
 /// A running machine; killed when dropped.
@@ -181,6 +188,10 @@ impl Vm {
             "-serial",
             "stdio",
         ]);
+        if machine.parts.second_network {
+            command.args(["-netdev", &format!("user,id=second,net=10.0.3.0/24,host={SECOND_HOST},dns=10.0.3.3,dhcpstart=10.0.3.15")]);
+            command.args(["-device", "virtio-net-pci,netdev=second,romfile="]);
+        }
         command.args(machine.cable.map(End::arguments).into_iter().flatten());
         if let Some(file) = machine.smbios {
             command.arg("-smbios").arg(format!("type=11,path={}", file.display()));

@@ -44,10 +44,10 @@ struct Arguments {
     /// see which check finds it out.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
-    /// Instead of all that start server and signer from their units, in a virtual machine with systemd.
+    /// Instead of all that start server, signer and build worker from their units, in a virtual machine with systemd.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
     units: bool,
-    /// Instead of all that lose keys, backups, clocks and the server's address, and see devices come back without a visit.
+    /// Instead of all that lose keys, backups, clocks, and the server's name and address, and see devices come back without a visit.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar", "units"])]
     recoveries: bool,
 }

@@ -6,7 +6,7 @@ mod processes;
 
 use crate::qemu::{Accelerator, Tree};
 use crate::tpm::Maker;
-use crate::vm::{End, Machine, Parts, Vm};
+use crate::vm::{End, HOST, Machine, Parts, Vm};
 use anyhow::{Context, Result, bail};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
@@ -55,6 +55,8 @@ pub struct World {
     server: Option<ServerProcess>,
     /// Whether somebody is to look at its pages, and finds them where they always are.
     pub for_people: bool,
+    /// The host that devices call it by, which its certificate names.
+    name: &'static str,
     /// Where devices find it, once it was started.
     ports: Option<[String; 2]>,
     /// Where people and the worker find it, once it was started: as in `127.0.0.1:8080`.
@@ -87,6 +89,7 @@ impl World {
             certificates_per_minute: None,
             server: None,
             for_people: false,
+            name: HOST,
             ports: None,
             api: None,
             builds_elsewhere: false,
@@ -205,7 +208,7 @@ impl World {
     pub fn enrollment_record(&self) -> Result<EnrollmentRecord> {
         let enrollment = self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
         // Virtual machines know this host by another address.
-        let local = |text: &str| text.replace("10.0.2.2", "localhost");
+        let local = |text: &str| text.replace(self.name, "localhost");
         let record = enrollment.record;
         Ok(EnrollmentRecord { https_url: local(&record.https_url), mqtt_address: local(&record.mqtt_address), ..record })
     }

@@ -104,9 +104,9 @@ impl World {
         self.ports.as_ref()
     }
 
-    /// Has the server listen elsewhere from its next start on.
-    pub fn set_ports(&mut self, ports: [String; 2]) {
-        self.ports = Some(ports);
+    /// Has the server listen elsewhere from its next start on, with a certificate for the host that devices call it by then.
+    pub fn set_address(&mut self, name: &'static str, ports: [String; 2]) {
+        (self.name, self.ports) = (name, Some(ports));
     }
 
     fn start_server_later(&mut self, seconds: u64, signer: u64) -> Result<String> {
@@ -127,7 +127,7 @@ impl World {
             .args(["--api", &api, "--https", &https, "--mqtt", &mqtt])
             .arg("--trust-virtual-tpms")
             .args((!self.builds_elsewhere).then_some("--local-worker"))
-            .args(["--name", "10.0.2.2", "--name", "localhost", "--name", "127.0.0.1"])
+            .args(["--name", self.name, "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
