@@ -45,13 +45,25 @@ impl Tree {
         Self::ensure(cache, "disks", &["cryptsetup-bin", "e2fsprogs", "fdisk", "base-files", "coreutils"])
     }
 
-    /// A Debian system that systemd starts, without packages' scripts having run.
+    /// A Debian system with Nix that systemd starts, without packages' scripts having run.
     ///
     /// # Errors
     /// When the packages cannot be had.
     pub fn system(cache: &Cache) -> Result<Self> {
-        let packages =
-            ["systemd", "linux-image-cloud-amd64", "base-files", "base-passwd", "coreutils", "bash", "util-linux", "mount", "sed", "grep"];
+        let packages = [
+            "systemd",
+            "linux-image-cloud-amd64",
+            "base-files",
+            "base-passwd",
+            "coreutils",
+            "bash",
+            "util-linux",
+            "mount",
+            "sed",
+            "grep",
+            "nix-bin",
+            "busybox-static",
+        ];
         Self::ensure(cache, "system", &packages)
     }
 

@@ -1,4 +1,4 @@
-//! Server and signer started by systemd from the units that are shipped, in a virtual machine of Debian's packages.
+//! Server, signer and build worker started by systemd from the units that are shipped, in a virtual machine of Debian's packages.
 //!
 //! The machine has no disk and no network card: its whole system is an initramfs that is copied into memory once, so that systemd
 //! may put services into namespaces of their own.
@@ -19,11 +19,15 @@ const HELD: &str = "fleeti-units: held: ";
 /// Every step of the script.
 const STEPS: &[&str] = &[
     "signer and server run",
+    "somebody logs in by the fingerprint, and the API answers",
+    "a build worker with a token of its own asks for builds",
     "each runs as a user of its own, without privileges, with seccomp",
     "limits are those of the units",
-    "somebody logs in by the fingerprint, and the API answers",
-    "nobody else reads keys, token or database",
-    "a server that is killed is started again",
+    "nobody else reads keys, tokens or database",
+    "Nix builds in its sandbox, confined as the worker is",
+    "the worker takes a build, and says why it cannot be made here",
+    "a server that is killed is started again, and the worker that was waiting finds it",
+    "a worker that is killed is started again",
     "a signer that is killed is started again, and the server finds it",
     "six failures in a row leave nothing dead",
 ];
@@ -47,7 +51,7 @@ set -e
 systemd-sysusers
 cp -a /root/signer-pki/. /var/lib/fleeti-signer-pki.new
 cp -a /root/server-pki/. /var/lib/fleeti-pki.new
-systemd-tmpfiles --create /etc/tmpfiles.d/fleeti.conf
+systemd-tmpfiles --create /etc/tmpfiles.d/fleeti.conf /etc/tmpfiles.d/fleeti-worker.conf
 mv /var/lib/fleeti-signer-pki.new/* /var/lib/fleeti-signer/pki/
 mv /var/lib/fleeti-pki.new/* /var/lib/fleeti/pki/
 chown -R fleeti-signer:fleeti-signer /var/lib/fleeti-signer
@@ -65,8 +69,8 @@ export HOME=/root XDG_CONFIG_HOME=/root/.config NO_COLOR=1
 held() { echo "fleeti-units: held: $1"; }
 failed() {
     echo "fleeti-units: failed: $1"
-    systemctl --no-pager --full status fleeti-signer.service fleeti-server.service
-    journalctl --no-pager -b -o cat -u fleeti-signer.service -u fleeti-server.service | tail -40
+    systemctl --no-pager --full status fleeti-signer.service fleeti-server.service fleeti-worker.service
+    journalctl --no-pager -b -o cat -u fleeti-signer -u fleeti-server -u fleeti-worker -u fleeti-nix | tail -40
     exit 1
 }
 pid() { systemctl show -p MainPID --value "$1"; }
@@ -79,7 +83,24 @@ until_true test -s /var/lib/fleeti/pki/admin/fingerprint || failed "the server h
 until_true systemctl is-active fleeti-server.service || failed "the server does not run"
 held "signer and server run"
 
-for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti; do
+until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
+    --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
+    --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" --token-file /var/lib/fleeti/admin.token 2>&1)"
+serves || failed "the API"
+fleeti login https://127.0.0.1:8080 --fingerprint "sha256:$(printf '0%.0s' $(seq 64))" --token-file /var/lib/fleeti/admin.token \
+    && failed "another key was believed"
+held "somebody logs in by the fingerprint, and the API answers"
+
+fleeti worker add here --out /etc/fleeti/worker.token || failed "no token for a worker"
+echo "FLEETI_SERVER=https://127.0.0.1:8080" > /etc/fleeti/worker.conf
+echo "FLEETI_FINGERPRINT=$(cat /var/lib/fleeti/pki/admin/fingerprint)" >> /etc/fleeti/worker.conf
+asked_s() { fleeti worker list --output json | sed -n 's/.*"seen_s": *\([0-9]*\).*/\1/p'; }
+asks() { [ "$(asked_s)" -gt "$1" ]; }
+systemctl start fleeti-worker.service || failed "the worker does not start"
+until_true asks 0 || failed "the worker does not ask for a build"
+held "a build worker with a token of its own asks for builds"
+
+for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti fleeti-worker:fleeti-worker; do
     service=${unit%%:*}.service user=${unit##*:}
     [ "$(field $service Uid | cut -f1)" = "$(id -u $user)" ] || failed "$service runs as $(field $service Uid)"
     [ "$(field $service Uid | cut -f1)" != 0 ] || failed "$service runs as root"
@@ -91,30 +112,46 @@ done
 held "each runs as a user of its own, without privileges, with seccomp"
 
 grep -q "Max open files *65536 *65536" "/proc/$(pid fleeti-server.service)/limits" || failed "LimitNOFILE of the server"
-for service in fleeti-signer fleeti-server; do
+for service in fleeti-signer fleeti-server fleeti-worker; do
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/memory.max)" != max ] || failed "MemoryMax of $service"
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/pids.max)" != max ] || failed "TasksMax of $service"
 done
 held "limits are those of the units"
 
-until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
-    --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
-    --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" --token-file /var/lib/fleeti/admin.token 2>&1)"
-serves || failed "the API"
-fleeti login https://127.0.0.1:8080 --fingerprint "sha256:$(printf '0%.0s' $(seq 64))" --token-file /var/lib/fleeti/admin.token \
-    && failed "another key was believed"
-held "somebody logs in by the fingerprint, and the API answers"
-
-for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit; do
-    setpriv --reuid 65534 --regid 65534 --clear-groups test -r "$file" && failed "nobody reads $file"
+for user in nobody fleeti-worker; do
+    for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit \
+        /etc/fleeti/worker.token; do
+        [ -e "$file" ] || failed "there is no $file"
+        setpriv --reuid "$(id -u $user)" --regid "$(id -g $user)" --init-groups test -r "$file" && failed "$user reads $file"
+    done
 done
 setpriv --reuid "$(id -u fleeti)" --regid "$(id -g fleeti)" --init-groups ls /var/lib/fleeti-signer/pki && failed "the server reads the keys"
-held "nobody else reads keys, token or database"
+held "nobody else reads keys, tokens or database"
 
-killed=$(pid fleeti-server.service); kill -KILL "$killed"
+# The worker's unit with another program, once.
+sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/nix-build $(cat /root/nix-options) --out-link /var/lib/fleeti-worker/seen /usr/local/lib/fleeti-nix|" \
+    -e '/^Restart[A-Za-z]*=/d' -e 's/^User=/Type=oneshot\nUser=/' /etc/systemd/system/fleeti-worker.service > /run/systemd/system/fleeti-nix.service
+systemctl daemon-reload
+systemctl start fleeti-nix.service || failed "Nix does not build there"
+[ "$(cat /var/lib/fleeti-worker/seen)" = "user 0" ] || failed "Nix has built $(cat /var/lib/fleeti-worker/seen)"
+held "Nix builds in its sandbox, confined as the worker is"
+
+fleeti build start /root/profile.toml --version 1 --wait && failed "an image was built without a mirror"
+fleeti build list --output json | grep -q '"detail": *"apt-get failed' || failed "another reason: $(fleeti build list --output json)"
+held "the worker takes a build, and says why it cannot be made here"
+
+killed=$(pid fleeti-server.service) worker=$(pid fleeti-worker.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-server.service)" != "$killed" ] && serves; }
 until_true is_new || failed "the server was not started again"
-held "a server that is killed is started again"
+until_true asks "$(date +%s)" || failed "the worker does not find the server again"
+[ "$(pid fleeti-worker.service)" = "$worker" ] || failed "the worker did not wait for the server"
+held "a server that is killed is started again, and the worker that was waiting finds it"
+
+killed=$(pid fleeti-worker.service); kill -KILL "$killed"
+is_new() { p=$(pid fleeti-worker.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
+until_true is_new || failed "the worker was not started again"
+until_true asks "$(date +%s)" || failed "the worker that was started again does not ask for a build"
+held "a worker that is killed is started again"
 
 killed=$(pid fleeti-signer.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-signer.service)" != "$killed" ] && systemctl is-active fleeti-signer.service && serves && signs; }
@@ -133,6 +170,29 @@ held "six failures in a row leave nothing dead"
 echo "fleeti-units: every step held"
 "#;
 
+/// A build as those of images are: a program that is static, in Nix's sandbox, and in there a root of its own.
+const NIX: &str = r#"let
+  folder = builtins.path { path = ./seed; name = "busybox-seed"; };
+  busybox = "${folder}/busybox";
+in derivation {
+  name = "seen";
+  system = "x86_64-linux";
+  builder = busybox;
+  args = [ "sh" "-euc" ''
+    exec ${busybox} unshare -Urm ${busybox} sh -euc '
+      B=${busybox} R=$NIX_BUILD_TOP/root
+      $B mkdir -p $R/nix $R/build $R/proc
+      for d in nix build proc; do $B mount --rbind /$d $R/$d; done
+      $B chroot $R $B sh -euc "$B test ! -e /etc; $B echo user \$($B id -u) > $out"
+    '
+  '' ];
+}
+"#;
+
+/// As `fleeti-build` calls Nix.
+const NIX_OPTIONS: &str = "--option build-users-group '' --option sandbox true --option sandbox-fallback false \
+    --option substitute false --option sandbox-paths ''";
+
 const INSTALL_UNIT: &str = "[Unit]\nBefore=fleeti-signer.service fleeti-server.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
     ExecStart=/root/install\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
 const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.service fleeti-install.service\n[Service]\nType=oneshot\n\
@@ -145,7 +205,7 @@ const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.serv
 pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
-    let kernel = story.step("a machine of Debian's packages with the programs, the units, and the keys", |e| {
+    let kernel = story.step("a machine of Debian's packages with the programs, the units, Nix, and the keys", |e| {
         let kernel = kernel(&system)?;
         let mut archive = Archive::create(&image)?;
         archive.tree(system.root(), Path::new(""))?;
@@ -198,11 +258,13 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     if fs::symlink_metadata(system.root().join("usr/bin/sh")).is_err() {
         archive.link("usr/bin/sh", "bash")?;
     }
-    for program in ["fleeti-server", "fleeti-signer", "fleeti"] {
+    for program in ["fleeti-server", "fleeti-signer", "fleeti", "fleeti-agent"] {
         archive.file(&format!("usr/local/bin/{program}"), 0o755, &fs::read(world.program(program)).context(program)?)?;
     }
     archive.file("etc/systemd/system/fleeti-server.service", 0o644, &read("fleeti-server/fleeti-server.service")?)?;
     archive.file("etc/systemd/system/fleeti-signer.service", 0o644, &read("fleeti-signer/fleeti-signer.service")?)?;
+    archive.file("etc/systemd/system/fleeti-worker.service", 0o644, &read("fleeti-server/fleeti-worker.service")?)?;
+    archive.file("etc/tmpfiles.d/fleeti-worker.conf", 0o644, &read("fleeti-server/fleeti-worker.tmpfiles")?)?;
     archive.file("etc/sysusers.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.sysusers")?)?;
     archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
     archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
@@ -216,6 +278,10 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     archive.link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
     archive.file("root/install", 0o755, INSTALL.as_bytes())?;
     archive.file("root/check", 0o755, CHECK.as_bytes())?;
+    archive.file("root/profile.toml", 0o644, &read("examples/profiles/kiosk.toml")?)?;
+    archive.file("root/nix-options", 0o644, NIX_OPTIONS.as_bytes())?;
+    archive.file("usr/local/lib/fleeti-nix/default.nix", 0o644, NIX.as_bytes())?;
+    archive.file("usr/local/lib/fleeti-nix/seed/busybox", 0o755, &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?)?;
     archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
     archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
     archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))

@@ -33,7 +33,7 @@ const STORIES: &[(&str, &[&str])] = &[
     ("Secure Boot keys that change in a virtual machine", &["--firmware"]),
     ("a machine that lies about what it runs", &["--liar"]),
     ("keys, backups, clocks and addresses that are lost", &["--recoveries"]),
-    ("server and signer that systemd starts from their units", &["--units"]),
+    ("server, signer and build worker that systemd starts from their units", &["--units"]),
 ];
 
 /// Scenarios of benchmarks, each of which has to work.
