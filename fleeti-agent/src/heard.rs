@@ -425,8 +425,7 @@ impl Heard {
         Ok(())
     }
 
-    /// The newest statement of the audit log that was believed, the latest time that the log has signed; and how many entries
-    /// the log had.
+    /// The newest verified checkpoint of the audit log, as a signed note, and its tree size in entries.
     #[must_use]
     pub fn newest_statement(&self) -> Option<(String, u64)> {
         let key = self.log_key();

@@ -63,7 +63,7 @@ impl Db {
             // What was acknowledged survives a power cut as well as a kill.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
-            // Rows that the thread of a connection has read ahead: beyond it, it waits for whoever reads them, and is woken again.
+            // Rows that a connection's thread buffers before it blocks. A larger buffer means fewer wake-ups.
             .row_buffer_size(1024)
             .foreign_keys(true);
         // KiB: the ends of every index, and the middle of those whose keys are random.
