@@ -123,14 +123,14 @@ impl TryFrom<SubjectRow> for Subject {
 /// # Errors
 /// When the database does not answer.
 pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let runs_as_given = super::devices::RUNS_AS_GIVEN;
+    let mut query = QueryBuilder::<Sqlite>::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
-         k.loader_release, d.desired_release, d.running, d.running IS d.came_with OR d.running IS d.desired_release OR r.device IS NOT NULL AS is_given, d.contradiction, \
+         k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.contradiction, \
          a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
-         LEFT JOIN device_releases r ON r.device = d.id AND r.release_name = d.running \
-         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN (",
-    );
+         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN ("
+    ));
     let mut list = query.separated(", ");
     for id in ids {
         list.push_bind(id.as_str());

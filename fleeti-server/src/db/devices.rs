@@ -416,13 +416,17 @@ pub async fn set_desired(
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
 }
 
+/// Condition on a row `d` of `devices`: the device came with the release that it says it runs, or a rollout gave it. It also holds
+/// for a device that has said nothing and came with nothing known.
+pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running IS d.desired_release OR EXISTS \
+    (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
+
 /// What a device says that it runs, if it is what the device came with or what was rolled out to it.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option<ReleaseName>, AppError> {
-    let sql = "SELECT running FROM devices d WHERE id = $1 AND (running = came_with OR running = desired_release OR EXISTS \
-               (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
+    let sql = sqlx::AssertSqlSafe(format!("SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"));
     let found: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
     found.map(|r| r.parse().map_err(AppError::internal)).transpose()
 }
