@@ -172,7 +172,9 @@ impl HttpPeer {
     /// From now on the answer is this document.
     pub fn answers(&self, status: u16, document: &str) {
         let length = document.len();
-        let text = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{document}");
+        // A client that kept the connection would send its next request into the end of this one.
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close");
+        let text = format!("{head}\r\ncontent-length: {length}\r\n\r\n{document}");
         self.answers_bytes(text.into_bytes());
     }
 
