@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 pub const ARTIFACTS: [&str; 6] = ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw", "lock.json"];
 /// Largest file of a build, bytes.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
-/// Most bytes of one upload; a file comes in as many as it needs.
-pub const CHUNK_MAX: usize = 4 << 20;
+/// Most bytes of one upload; a file comes in as many as it needs. The server holds a whole one in memory, and the allocator keeps
+/// what the largest took.
+pub const CHUNK_MAX: usize = 1 << 20;
 /// Longest log of a build, bytes; what comes after it is left out.
 pub const LOG_MAX: u64 = 16 << 20;
 /// Longest word of a worker about what it does, or why it failed, characters.

@@ -9,7 +9,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Bytes, Data, Path, Query, ReqData, ServiceConfig};
-use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post, put};
+use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{CHUNK_MAX, Claim, CreateWorker, CreatedWorker, Finish, Renew, Worker};
@@ -47,13 +47,13 @@ pub async fn remove_worker(app: Data<AppRef>, worker: Path<WorkerName>) -> Resul
 pub fn routes(config: &mut ServiceConfig) {
     config.service(
         web::scope("/worker/v1")
-            .app_data(BodyMax(JSON_MAX.max(CHUNK_MAX)))
+            .app_data(BodyMax(JSON_MAX))
             .app_data(extract::paths())
             .app_data(extract::queries())
             .service(claim)
             .service(renew)
-            .service(append_log)
-            .service(put_file)
+            .service(web::resource("/builds/{build}/log").app_data(BodyMax(CHUNK_MAX)).route(web::put().to(append_log)))
+            .service(web::resource("/builds/{build}/files/{name}").app_data(BodyMax(CHUNK_MAX)).route(web::put().to(put_file)))
             .service(finish)
             .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
             .wrap(from_fn(authenticate)),
@@ -97,7 +97,6 @@ impl At {
     }
 }
 
-#[put("/builds/{build}/log")]
 async fn append_log(
     app: Data<AppRef>,
     worker: ReqData<WorkerName>,
@@ -109,7 +108,6 @@ async fn append_log(
     Ok(HttpResponse::NoContent())
 }
 
-#[put("/builds/{build}/files/{name}")]
 async fn put_file(
     app: Data<AppRef>,
     worker: ReqData<WorkerName>,

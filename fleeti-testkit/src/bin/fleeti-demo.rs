@@ -71,7 +71,6 @@ fn main() -> ExitCode {
     };
     let result = World::new(&dir).and_then(|mut world| {
         world.for_people = !arguments.exit;
-        world.builds_elsewhere = arguments.recoveries;
         let result = play(&arguments, &mut world, &mut story);
         story.write(&world.path("demo.json"))?;
         result?;

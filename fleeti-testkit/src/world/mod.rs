@@ -61,9 +61,7 @@ pub struct World {
     ports: Option<[String; 2]>,
     /// Where people and the worker find it, once it was started: as in `127.0.0.1:8080`.
     api: Option<String>,
-    /// Whether a worker of its own builds, and the server builds nothing.
-    pub builds_elsewhere: bool,
-    /// That worker: started with the first build.
+    /// What builds, as the server itself builds nothing: started with the first build.
     worker: OnceLock<Process>,
     client: Option<Client>,
     vm: Option<Vm>,
@@ -92,7 +90,6 @@ impl World {
             name: HOST,
             ports: None,
             api: None,
-            builds_elsewhere: false,
             worker: OnceLock::new(),
             client: None,
             vm: None,

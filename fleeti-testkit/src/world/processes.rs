@@ -78,9 +78,9 @@ impl World {
         self.start_server_later(seconds, seconds).map(drop)
     }
 
-    /// Starts the build worker, as a process with a token of its own, where it is to build and does not run.
+    /// Starts the build worker, as a process with a token of its own, where it does not run.
     pub(super) fn ensure_worker(&self) -> Result<()> {
-        if !self.builds_elsewhere || self.worker.get().is_some() {
+        if self.worker.get().is_some() {
             return Ok(());
         }
         let token = self.path(WORKER_TOKEN);
@@ -126,7 +126,6 @@ impl World {
             .arg(self.path("signer/socket"))
             .args(["--api", &api, "--https", &https, "--mqtt", &mqtt])
             .arg("--trust-virtual-tpms")
-            .args((!self.builds_elsewhere).then_some("--local-worker"))
             .args(["--name", self.name, "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")
