@@ -1,7 +1,7 @@
 //! What the examples share: an organisation's keys and a server in this very process.
 //!
-//! Code map: [`Organisation`] (keys in a folder, and a server on them). The examples are the programs:
-//! `verify_release`, `embed_server`, `fake_fleet`.
+//! Code map: [`Organisation`] (keys in a folder, and a server on them). The examples are the
+//! programs: `verify_release`, `embed_server`, `fake_fleet`.
 //!
 //! ```no_run
 //! # #[actix_web::main] async fn main() -> anyhow::Result<()> {
@@ -47,7 +47,8 @@ impl Organisation {
         let files = hierarchy::create(PASSPHRASE, now_s)?;
         let wanted = format!("offline/{}.key", purpose::RELEASE);
         let sealed = files.iter().find(|f| f.path == wanted).context("the release key")?;
-        let release_key = SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
+        let release_key =
+            SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
         // What is offline never comes near the server.
         for file in files.iter().filter(|f| !f.path.starts_with("offline")) {
             let path = dir.join("pki").join(&file.path);

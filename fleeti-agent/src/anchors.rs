@@ -1,6 +1,8 @@
-//! What this device trusts: what its image brings, and what that has introduced since (`fleeti_pki::transition`).
+//! What this device trusts: what its image brings, and what that has introduced since
+//! (`fleeti_pki::transition`).
 //!
-//! Daemon and helper each keep the transitions that they have seen; each applies only what its image's anchors have signed.
+//! Daemon and helper each keep the transitions that they have seen; each applies only what its
+//! image's anchors have signed.
 
 use crate::http::{self, read_document};
 use crate::identity::Server;
@@ -30,7 +32,8 @@ fn path(folder: &Path) -> PathBuf {
 pub fn of_image(paths: &Paths) -> Result<Anchors> {
     let path = paths.lib.join("trust/root.pem");
     let root = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let anchors = Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?);
+    let anchors =
+        Anchors::of_image(certificate::from_pem(&root)?, release_keys(paths)?, log_key(paths)?);
     Ok(match paths.keyrings.iter().find_map(|path| fs::read(path).ok()) {
         Some(keyring) => anchors.with_keyring(&keyring),
         None => anchors,
@@ -59,8 +62,8 @@ pub fn seen(folder: &Path) -> Vec<SignedTransition> {
     kept::read(&path(folder), kept::json).unwrap_or_default()
 }
 
-/// Keeps the transitions that lead on from this image; `false` where none of them is new. Those of other images stay: the
-/// device may fall back to one.
+/// Keeps the transitions that lead on from this image; `false` where none of them is new. Those of
+/// other images stay: the device may fall back to one.
 ///
 /// # Errors
 /// When the image's anchors cannot be read; I/O.
@@ -85,7 +88,8 @@ pub fn take(paths: &Paths, folder: &Path, given: &[SignedTransition]) -> Result<
 /// # Errors
 /// When it does not answer, or with something else.
 pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<SignedTransition>> {
-    let response = http.get(format!("{https_url}/transitions.json")).timeout(PATIENCE).send().await?;
+    let response =
+        http.get(format!("{https_url}/transitions.json")).timeout(PATIENCE).send().await?;
     // A server from before there were any.
     if response.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(vec![]);
@@ -103,13 +107,15 @@ pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server)
     ask.await.inspect_err(|e| tracing::info!("{}: {e:#}", server.https_url)).is_ok()
 }
 
-/// Asks whoever answers at the server's address which anchors follow this image's, because its certificate is by none that
-/// this device knows. It need not be believed: what it says is signed. `true` where that leads on.
+/// Asks whoever answers at the server's address which anchors follow this image's, because its
+/// certificate is by none that this device knows. It need not be believed: what it says is signed.
+/// `true` where that leads on.
 ///
 /// # Errors
 /// When nobody answers.
 pub async fn ask_anybody(paths: &Paths, server: &Server) -> Result<bool> {
-    let http = http::client(server_trust::danger::of_anybody()?, server.proxy()?.as_ref())?.build()?;
+    let http =
+        http::client(server_trust::danger::of_anybody()?, server.proxy()?.as_ref())?.build()?;
     let given = fetch(&http, &server.https_url).await?;
     take(paths, &paths.state, &given)
 }

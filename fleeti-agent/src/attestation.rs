@@ -47,7 +47,8 @@ impl Attester {
         Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
     }
 
-    /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to show.
+    /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to
+    /// show.
     pub async fn introduce(&self) {
         let mut backoff = Backoff::default();
         loop {
@@ -64,10 +65,17 @@ impl Attester {
         }
     }
 
-    /// Whether the server took it; it is asked anew at each start, because it may have lost what it knew.
+    /// Whether the server took it; it is asked anew at each start, because it may have lost what it
+    /// knew.
     async fn introduced(&self) -> Result<bool> {
         let Some(identity) = self.helper.tpm_identity().await? else { return Ok(true) };
-        let response = self.http.post(format!("{}/tpm", self.url)).json(&identity).timeout(PATIENCE).send().await?;
+        let response = self
+            .http
+            .post(format!("{}/tpm", self.url))
+            .json(&identity)
+            .timeout(PATIENCE)
+            .send()
+            .await?;
         if response.status() == StatusCode::FORBIDDEN {
             return Ok(false);
         }
@@ -75,29 +83,52 @@ impl Attester {
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(true);
         }
-        let secret: TpmSecret = read_document("the server's secret", response.error_for_status()?, RESPONSE_MAX).await?;
-        let proof = TpmProof { id: secret.id, secret: self.helper.tpm_activate(secret.blob, secret.secret).await? };
-        // A proof that comes to nothing is shown anew; that the TPM is another one's, the server says before it.
-        self.http.post(format!("{}/tpm/proved", self.url)).json(&proof).timeout(PATIENCE).send().await?.error_for_status()?;
+        let secret: TpmSecret =
+            read_document("the server's secret", response.error_for_status()?, RESPONSE_MAX)
+                .await?;
+        let proof = TpmProof {
+            id: secret.id,
+            secret: self.helper.tpm_activate(secret.blob, secret.secret).await?,
+        };
+        // A proof that comes to nothing is shown anew; that the TPM is another one's, the server
+        // says before it.
+        self.http
+            .post(format!("{}/tpm/proved", self.url))
+            .json(&proof)
+            .timeout(PATIENCE)
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(true)
     }
 
-    /// Answers a question, or says on the console why it cannot: whoever asked sees that nothing came.
+    /// Answers a question, or says on the console why it cannot: whoever asked sees that nothing
+    /// came.
     pub async fn answer(&self, challenge: Challenge) {
         if let Err(e) = self.answered(challenge).await {
             tracing::warn!("the TPM's answer: {e:#}");
-            self.helper.say(&format!("fleeti: the TPM does not answer the server: {e:#}")).await.ok();
+            self.helper
+                .say(&format!("fleeti: the TPM does not answer the server: {e:#}"))
+                .await
+                .ok();
         }
     }
 
-    /// One that comes while another one is answered waits; whoever asked has forgotten the older one.
+    /// One that comes while another one is answered waits; whoever asked has forgotten the older
+    /// one.
     async fn answered(&self, challenge: Challenge) -> Result<()> {
         let _one = self.answering.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
         let log_sha256 = sha256_hex(&measured.firmware_log);
         if challenge.firmware_log.as_ref() != Some(&log_sha256) {
             let url = format!("{}/logs/{log_sha256}", self.url);
-            self.http.put(url).body(measured.firmware_log).timeout(PATIENCE).send().await?.error_for_status()?;
+            self.http
+                .put(url)
+                .body(measured.firmware_log)
+                .timeout(PATIENCE)
+                .send()
+                .await?
+                .error_for_status()?;
         }
         let evidence = Evidence {
             challenge: challenge.id,
@@ -109,7 +140,11 @@ impl Attester {
         };
         let payload = serde_json::to_vec(&evidence)?;
         // What no message can carry would stand before every other one for ever.
-        ensure!(payload.len() <= PAYLOAD_MAX, "evidence of {} bytes, {PAYLOAD_MAX} at the most", payload.len());
+        ensure!(
+            payload.len() <= PAYLOAD_MAX,
+            "evidence of {} bytes, {PAYLOAD_MAX} at the most",
+            payload.len()
+        );
         // An answer to an older question is nobody's any more.
         self.outbox.push(LEAF, &payload, true)?;
         self.outbox_changed.notify_one();

@@ -33,8 +33,9 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.failures = 0;
     }
-    /// A connection has ended after this time. If it was [`STABLE`], the next failure is the first again; a server that takes
-    /// connections and ends them at once is waited for like one that takes none.
+    /// A connection has ended after this time. If it was [`STABLE`], the next failure is the first
+    /// again; a server that takes connections and ends them at once is waited for like one that
+    /// takes none.
     pub fn lived(&mut self, time: Duration) {
         if time >= STABLE {
             self.reset();
@@ -54,7 +55,11 @@ mod tests {
             backoff.lived(Duration::from_secs(1));
             waits.push(backoff.ceiling());
         }
-        assert!(waits.is_sorted() && waits[0] == Duration::from_secs(1) && waits[8] == Duration::from_secs(256));
+        assert!(
+            waits.is_sorted()
+                && waits[0] == Duration::from_secs(1)
+                && waits[8] == Duration::from_secs(256)
+        );
         assert_eq!(waits[49], Backoff::MAX);
         backoff.lived(STABLE - Duration::from_millis(1));
         assert_eq!(backoff.ceiling(), Backoff::MAX);

@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Set by systemd-boot while it counts the tries of the entry it booted (Boot Loader Interface).
-const BOOT_COUNT: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+const BOOT_COUNT: &str =
+    "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const PCR_11: &str = "/sys/class/tpm/tpm0/pcr-sha256/11";
 const PSTORE: &str = "/sys/fs/pstore";
 
@@ -37,20 +38,25 @@ pub fn summary(paths: &Paths) -> Result<BootSummary> {
     })
 }
 
-/// The partition below the root: number 2 is slot A's root, number 4 slot B's (the order of the disk's making).
+/// The partition below the root: number 2 is slot A's root, number 4 slot B's (the order of the
+/// disk's making).
 fn slot() -> Option<Slot> {
-    let mapping = fs::read_dir("/sys/block")
-        .ok()?
-        .flatten()
-        .find(|e| fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root"))?;
+    let mapping = fs::read_dir("/sys/block").ok()?.flatten().find(|e| {
+        fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
+    })?;
     let numbers = fs::read_dir(mapping.path().join("slaves")).ok()?.flatten();
-    let lowest = numbers.filter_map(|s| fs::read_to_string(s.path().join("partition")).ok()?.trim().parse::<u32>().ok()).min()?;
+    let lowest = numbers
+        .filter_map(|s| {
+            fs::read_to_string(s.path().join("partition")).ok()?.trim().parse::<u32>().ok()
+        })
+        .min()?;
     Some(if lowest <= 3 { Slot::A } else { Slot::B })
 }
 
 /// The kernel's own word on the root's mapping.
 fn verity() -> Verity {
-    let output = Command::new("/usr/sbin/dmsetup").args(["status", "--target", "verity", "root"]).output();
+    let output =
+        Command::new("/usr/sbin/dmsetup").args(["status", "--target", "verity", "root"]).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     match text.split_whitespace().last() {
         Some("V") => Verity::Verified,
@@ -99,8 +105,8 @@ pub fn say(line: &str) {
     fs::write("/dev/console", format!("{line}\r\n")).ok();
 }
 
-/// Why `version` does not run; `None` when it was staged and never armed. Else the health record it wrote, the kernel's last words, or
-/// the boot entry that the boot loader gave up on.
+/// Why `version` does not run; `None` when it was staged and never armed. Else the health record it
+/// wrote, the kernel's last words, or the boot entry that the boot loader gave up on.
 ///
 /// # Errors
 /// When the ESP cannot be read.
@@ -124,8 +130,11 @@ fn armed_and_failed(paths: &Paths, line: &str, version: &Version) -> Result<Roll
     let folder = paths.esp.join("EFI/Linux");
     let prefix = format!("{line}_{version}");
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
-    let names: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    let entry = names.iter().find(|n| n.strip_prefix(&prefix).is_some_and(|r| r.starts_with('+') || r == ".efi"));
+    let names: Vec<_> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let entry = names
+        .iter()
+        .find(|n| n.strip_prefix(&prefix).is_some_and(|r| r.starts_with('+') || r == ".efi"));
     Ok(RollbackReason::BootRefused {
         evidence: match entry {
             Some(name) => format!("boot entry {name}: it never reached user space"),
@@ -181,7 +190,9 @@ mod tests {
         let paths = paths(dir.path());
         fs::write(dir.path().join("e/EFI/Linux/kiosk_2+0-3.efi"), "").unwrap();
         let reason = why_failed(&paths, "kiosk", &"2".parse().unwrap()).unwrap().unwrap();
-        assert!(matches!(reason, RollbackReason::BootRefused { evidence } if evidence.contains("kiosk_2+0-3.efi")));
+        assert!(
+            matches!(reason, RollbackReason::BootRefused { evidence } if evidence.contains("kiosk_2+0-3.efi"))
+        );
     }
 
     #[test]
@@ -205,11 +216,18 @@ mod tests {
         };
         record.write(&paths).unwrap();
         // The version that the device fell back to runs its own checks before anybody asks.
-        HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record.clone() }.write(&paths).unwrap();
+        HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record.clone() }
+            .write(&paths)
+            .unwrap();
         let of = |v: &str| why_failed(&paths, "kiosk", &v.parse().unwrap()).unwrap().unwrap();
         assert_eq!(of("2"), RollbackReason::Health { evidence: "check x".into() });
         assert!(matches!(of("3"), RollbackReason::BootRefused { .. }));
-        let unreachable = HealthRecord { version: "4".parse().unwrap(), healthy: false, is_unreachable: true, ..record.clone() };
+        let unreachable = HealthRecord {
+            version: "4".parse().unwrap(),
+            healthy: false,
+            is_unreachable: true,
+            ..record.clone()
+        };
         unreachable.write(&paths).unwrap();
         assert_eq!(of("4"), RollbackReason::ServerUnreachable { evidence: "check x".into() });
     }

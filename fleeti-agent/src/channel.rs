@@ -1,5 +1,5 @@
-//! One TLS connection to the server, and what both ends derive of it (RFC 9266): what the TPM says of a key over it is good
-//! for nobody on another one.
+//! One TLS connection to the server, and what both ends derive of it (RFC 9266): what the TPM says
+//! of a key over it is good for nobody on another one.
 
 use crate::http::RESPONSE_MAX;
 use crate::reach::{self, Proxy};
@@ -46,15 +46,22 @@ impl Channel {
     pub async fn open(url: &str, tls: ClientConfig, proxy: Option<&Proxy>) -> Result<Self> {
         let (host, port) = reach::authority(url)?;
         let authority = url.trim_start_matches("https://").to_owned();
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).context("the server's name")?;
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .context("the server's name")?;
         let connecting = async {
             let stream = reach::connect(&host, port, proxy).await?;
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS")
         };
-        let stream = tokio::time::timeout(PATIENCE, connecting).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
+        let stream = tokio::time::timeout(PATIENCE, connecting)
+            .await
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .context(Unreachable)?;
         let (_, tls) = stream.get_ref();
         let binding = match tls.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => Some(tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)?),
+            Some(ProtocolVersion::TLSv1_3) => {
+                Some(tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)?)
+            }
             _ => None,
         };
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -74,7 +81,11 @@ impl Channel {
     ///
     /// # Errors
     /// [`Refused`] for the server's no.
-    pub async fn post<Q: Serialize, A: DeserializeOwned + Serialize>(&mut self, path: &str, body: &Q) -> Result<A> {
+    pub async fn post<Q: Serialize, A: DeserializeOwned + Serialize>(
+        &mut self,
+        path: &str,
+        body: &Q,
+    ) -> Result<A> {
         let request = Request::post(path)
             .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, "application/json")
@@ -89,12 +100,20 @@ impl Channel {
                 Err(e) => bail!("the answer: {e}"),
             }
         };
-        let (status, body) = tokio::time::timeout(PATIENCE, asking).await.map_err(anyhow::Error::from).flatten().context(Unreachable)?;
-        let Some(body) = body else { bail!("the server's answer to {path} has more than {RESPONSE_MAX} bytes") };
+        let (status, body) = tokio::time::timeout(PATIENCE, asking)
+            .await
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .context(Unreachable)?;
+        let Some(body) = body else {
+            bail!("the server's answer to {path} has more than {RESPONSE_MAX} bytes")
+        };
         if status.is_success() {
-            return strict::from_slice(&body).with_context(|| format!("the server's answer to {path}"));
+            return strict::from_slice(&body)
+                .with_context(|| format!("the server's answer to {path}"));
         }
-        let detail = strict::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
+        let detail =
+            strict::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |p| p.detail);
         if status.is_client_error() {
             bail!(Refused(detail));
         }

@@ -1,8 +1,9 @@
 //! What time it is, for a device whose clock may be dead or set by somebody else.
 //!
-//! The *floor* is the latest time that somebody trusted has signed; it only rises, and it is kept on the data partition.
-//! Certificates and deadlines are looked at by the clock where the clock can be right: it is not behind the floor, and not
-//! further ahead of it than a device lies in a drawer. A clock outside of that is wrong, and the floor takes its place.
+//! The *floor* is the latest time that somebody trusted has signed; it only rises, and it is kept
+//! on the data partition. Certificates and deadlines are looked at by the clock where the clock can
+//! be right: it is not behind the floor, and not further ahead of it than a device lies in a
+//! drawer. A clock outside of that is wrong, and the floor takes its place.
 
 use crate::{kept, write_durably};
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How far a clock may be ahead of the last signed time: six years, because no intermediate lasts longer.
+/// How far a clock may be ahead of the last signed time: six years, because no intermediate lasts
+/// longer.
 pub const AHEAD_S_MAX: u64 = 6 * 366 * 86_400;
 /// A clock that is behind by less is not worth a word: signed times come from another clock.
 const BEHIND_S: u64 = 300;
@@ -46,7 +48,10 @@ impl Clock {
     /// The system's clock, with the floor that is kept in this file.
     #[must_use]
     pub fn system(path: PathBuf) -> Self {
-        Self::with_source(path, Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())))
+        Self::with_source(
+            path,
+            Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+        )
     }
 
     /// Another clock.
@@ -87,7 +92,8 @@ impl Clock {
         now(self.system_s(), self.floor_s())
     }
 
-    /// Seconds by which the system's clock is wrong, where it cannot be right; negative where it is behind.
+    /// Seconds by which the system's clock is wrong, where it cannot be right; negative where it is
+    /// behind.
     #[must_use]
     pub fn wrong_by_s(&self) -> Option<i64> {
         let (system_s, floor_s) = (self.system_s(), self.floor_s());
@@ -96,8 +102,8 @@ impl Clock {
             .then(|| i64::try_from(i128::from(system_s) - i128::from(floor_s)).unwrap_or(i64::MAX))
     }
 
-    /// Somebody whose signature was verified says that it was this late, Unix seconds. Not further ahead than a clock may
-    /// be: one wrong word must not end every certificate.
+    /// Somebody whose signature was verified says that it was this late, Unix seconds. Not further
+    /// ahead than a clock may be: one wrong word must not end every certificate.
     pub fn raise(&self, signed_s: u64) {
         let path = &self.path;
         self.with_floor(|floor| {
@@ -118,9 +124,10 @@ impl Clock {
         });
     }
 
-    /// When a certificate is looked at that says that it begins at `not_before_s`: now, or then, where that is later. It is somebody's
-    /// word who is trusted that it is this late, and a clock that was dead is behind even after it was set to the floor. What
-    /// had ended by now stays ended.
+    /// When a certificate is looked at that says that it begins at `not_before_s`: now, or then,
+    /// where that is later. It is somebody's word who is trusted that it is this late, and a clock
+    /// that was dead is behind even after it was set to the floor. What had ended by now stays
+    /// ended.
     #[must_use]
     pub fn verification_s(&self, not_before_s: u64) -> u64 {
         let now_s = self.now_s();
@@ -128,7 +135,8 @@ impl Clock {
     }
 }
 
-/// A clock that is a little behind is no dead one: the floor is the time then, and this is no reason to doubt more.
+/// A clock that is a little behind is no dead one: the floor is the time then, and this is no
+/// reason to doubt more.
 fn is_plausible(system_s: u64, floor_s: u64) -> bool {
     floor_s == 0 || (floor_s..=floor_s.saturating_add(AHEAD_S_MAX)).contains(&system_s)
 }
@@ -154,7 +162,8 @@ fn parse(bytes: &[u8]) -> Result<u64> {
 /// # Errors
 /// When the image has no root.
 pub fn image_s(lib: &Path) -> Result<u64> {
-    let root = fleeti_pki::certificate::from_pem(&std::fs::read_to_string(lib.join("trust/root.pem"))?)?;
+    let root =
+        fleeti_pki::certificate::from_pem(&std::fs::read_to_string(lib.join("trust/root.pem"))?)?;
     Ok(fleeti_pki::certificate::not_before_s(&root))
 }
 
@@ -169,7 +178,10 @@ mod tests {
     fn clock(path: &Path, at_s: u64) -> (Clock, Arc<AtomicU64>) {
         let system = Arc::new(AtomicU64::new(at_s));
         let shared = Arc::clone(&system);
-        (Clock::with_source(path.to_owned(), Arc::new(move || shared.load(Ordering::Relaxed))), system)
+        (
+            Clock::with_source(path.to_owned(), Arc::new(move || shared.load(Ordering::Relaxed))),
+            system,
+        )
     }
 
     #[test]
@@ -178,10 +190,17 @@ mod tests {
         let path = dir.path().join("time-floor");
         let (first, system) = clock(&path, 2_240_000_000);
         first.raise(Y2026);
-        assert_eq!((first.floor_s(), first.now_s()), (Y2026, Y2026), "a clock in 2040 is not believed");
+        assert_eq!(
+            (first.floor_s(), first.now_s()),
+            (Y2026, Y2026),
+            "a clock in 2040 is not believed"
+        );
         assert!(first.wrong_by_s().unwrap() > 0);
         system.store(0, Ordering::Relaxed);
-        assert_eq!((first.now_s(), first.wrong_by_s()), (Y2026, Some(-i64::try_from(Y2026).unwrap())));
+        assert_eq!(
+            (first.now_s(), first.wrong_by_s()),
+            (Y2026, Some(-i64::try_from(Y2026).unwrap()))
+        );
         system.store(Y2026 + DAY_S, Ordering::Relaxed);
         assert_eq!((first.now_s(), first.wrong_by_s()), (Y2026 + DAY_S, None), "it is right again");
         // No word of farewell.
@@ -222,8 +241,8 @@ mod tests {
             system.store(at, Ordering::Relaxed);
             assert!(clock.verification_s(begins) > ends, "clock {at}");
         }
-        // One of now is good on a dead clock, also after years in a drawer and once it was set to the floor; one that begins too
-        // far ahead is not.
+        // One of now is good on a dead clock, also after years in a drawer and once it was set to
+        // the floor; one that begins too far ahead is not.
         let later = Y2026 + 700 * DAY_S;
         for at in [0, Y2026, Y2026 + DAY_S] {
             system.store(at, Ordering::Relaxed);

@@ -8,7 +8,9 @@ use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::session::{self, Incoming};
 use crate::vault::Vault;
-use crate::{Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably};
+use crate::{
+    Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably,
+};
 use anyhow::Result;
 use fleeti_core::strict;
 use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
@@ -37,7 +39,10 @@ pub async fn run(paths: Paths) -> Result<()> {
     identity::follow(&paths, anchors::of_daemon(&paths)?.moves())?;
     let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
     helper.set_hostname(identity.device.clone()).await.ok();
-    helper.say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url)).await.ok();
+    helper
+        .say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url))
+        .await
+        .ok();
     let tls = identity.tls(&paths)?;
     let proxy = identity.server.proxy()?;
     let http = http::client(tls.clone(), proxy.as_ref())?
@@ -67,7 +72,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     let introduction = attester.introduce();
     tokio::pin!(introduction);
     let mut is_introduced = false;
-    let vault = Arc::new(Vault::new(helper.clone(), http.clone(), identity.server.https_url.clone()));
+    let vault =
+        Arc::new(Vault::new(helper.clone(), http.clone(), identity.server.https_url.clone()));
     let escrow = vault.escrow();
     tokio::pin!(escrow);
     let mut is_escrowed = false;
@@ -85,7 +91,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
     let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
     let mut reached = false;
-    // As long as a boot on trial has for it: what the version before then reached, and what not, is compared.
+    // As long as a boot on trial has for it: what the version before then reached, and what not, is
+    // compared.
     let patience = Duration::from_secs(ImageFacts::read(&paths)?.server_contact.deadline_s.into());
     let mut silent = Box::pin(tokio::time::sleep(patience));
     let mut is_silent = false;
@@ -147,7 +154,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     }
 }
 
-/// What could not be read is told, of both halves; once it is kept as an alarm, nobody need tell it again.
+/// What could not be read is told, of both halves; once it is kept as an alarm, nobody need tell it
+/// again.
 async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<()> {
     let folders = [paths.state.clone(), paths.state.join("outbox")];
     let own = folders.iter().flat_map(|folder| kept::unreported(folder));
@@ -193,7 +201,9 @@ async fn handle(
             Err(e) => tracing::error!("desired state: {e}"),
         },
         Down::Command => match strict::from_slice::<Command>(&message.payload) {
-            Ok(command) => carry_out(driver, commands, outbox, helper, (changed, heard), command).await?,
+            Ok(command) => {
+                carry_out(driver, commands, outbox, helper, (changed, heard), command).await?
+            }
             Err(e) => tracing::error!("command: {e}"),
         },
         Down::Challenge => answer(attester, &message.payload),
@@ -221,7 +231,8 @@ async fn carry_out(
     (changed, heard): (&Notify, &Heard),
     command: Command,
 ) -> Result<()> {
-    let outcome = if driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+    let outcome =
+        if driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
     let boot_id = driver.boot_id().to_owned();
     if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
         match command.order {
@@ -242,8 +253,8 @@ async fn carry_out(
     Ok(())
 }
 
-/// Commands that were carried out and the boot in which they were; on the data partition, because a reboot is one
-/// of them.
+/// Commands that were carried out and the boot in which they were; on the data partition, because a
+/// reboot is one of them.
 struct Commands {
     path: std::path::PathBuf,
     done: VecDeque<(String, String)>,

@@ -34,8 +34,8 @@ pub enum KeptKey {
 }
 
 impl KeptKey {
-    /// The key in the TPM that this file names; another one where there is none. It stays the same until the file is taken
-    /// away, because an answer to a request can be lost.
+    /// The key in the TPM that this file names; another one where there is none. It stays the same
+    /// until the file is taken away, because an answer to a request can be lost.
     ///
     /// # Errors
     /// When the TPM does not answer, or there is none; nothing is kept then.
@@ -114,10 +114,16 @@ impl KeptKey {
     /// When what is kept is no key.
     pub fn open(&self, paths: &Paths) -> Result<Arc<dyn Signer>> {
         match self {
-            Self::File(pkcs8) => Ok(Arc::new(SoftKey::from_pkcs8_der(&STANDARD.decode(pkcs8).context("the device key")?)?)),
+            Self::File(pkcs8) => Ok(Arc::new(SoftKey::from_pkcs8_der(
+                &STANDARD.decode(pkcs8).context("the device key")?,
+            )?)),
             Self::Tpm { seed, public } => {
                 let public = Public::parse(&STANDARD.decode(public).context("the device key")?)?;
-                Ok(Arc::new(TpmKey { helper: Helper::at(paths.socket()), seed: read_seed(seed)?, public_key_der: public.to_spki_der()? }))
+                Ok(Arc::new(TpmKey {
+                    helper: Helper::at(paths.socket()),
+                    seed: read_seed(seed)?,
+                    public_key_der: public.to_spki_der()?,
+                }))
             }
         }
     }
@@ -148,7 +154,8 @@ impl Signer for TpmKey {
     }
     fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
         let failed = |detail: String| Error::Backend { what: "signing in the TPM", detail };
-        let signature = self.helper.sign(&self.seed, digest).map_err(|e| failed(format!("{e:#}")))?;
+        let signature =
+            self.helper.sign(&self.seed, digest).map_err(|e| failed(format!("{e:#}")))?;
         Signature::parse(&signature).and_then(|s| s.to_der()).map_err(|e| failed(e.to_string()))
     }
 }

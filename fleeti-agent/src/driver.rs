@@ -1,4 +1,5 @@
-//! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the effects.
+//! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the
+//! effects.
 
 use crate::backoff::Backoff;
 use crate::heard::Heard;
@@ -11,14 +12,17 @@ use crate::{Paths, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
-use fleeti_core::wire::device::{BootChange, BootSummary, DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX};
+use fleeti_core::wire::device::{
+    BootChange, BootSummary, DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
+};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
-/// The first wait before a version is tried again that did not reach the server: as after so many failures, 16 seconds.
+/// The first wait before a version is tried again that did not reach the server: as after so many
+/// failures, 16 seconds.
 const RETRY_AFTER: u32 = 3;
 
 /// What is kept on the data partition.
@@ -62,7 +66,8 @@ pub struct Driver {
     heard: Arc<Heard>,
     floor: Version,
     kept: Kept,
-    /// Of the reports since this start: whatever becomes of what is kept, they are newer than those before.
+    /// Of the reports since this start: whatever becomes of what is kept, they are newer than those
+    /// before.
     epoch: String,
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
@@ -120,7 +125,8 @@ impl Driver {
     /// # Errors
     /// When the image or the kept state cannot be read.
     pub fn new(parts: Parts) -> Result<(Self, Jobs)> {
-        let kept = kept::read(&parts.paths.state.join("update.json"), kept::json).unwrap_or_default();
+        let kept =
+            kept::read(&parts.paths.state.join("update.json"), kept::json).unwrap_or_default();
         // Reported with the next report, before anything is sent.
         parts.heard.report_broken(&kept::unreported(&parts.paths.state))?;
         kept::reported(&parts.paths.state);
@@ -163,7 +169,9 @@ impl Driver {
             Event::Resumed
         } else {
             let failed = match &self.kept.state {
-                State::Staged { target, .. } | State::Armed { target } | State::Trying { target }
+                State::Staged { target, .. }
+                | State::Armed { target }
+                | State::Trying { target }
                     if *target != self.boot.running.version =>
                 {
                     self.helper.why_failed(target.clone()).await?
@@ -183,7 +191,9 @@ impl Driver {
     /// # Errors
     /// When the state cannot be kept.
     pub async fn desired(&mut self, desired: DesiredState) -> Result<()> {
-        if let Some(field) = desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str())) {
+        if let Some(field) =
+            desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str()))
+        {
             tracing::error!("the desired state needs a newer agent: it names {field:?}");
             return Ok(());
         }
@@ -195,7 +205,10 @@ impl Driver {
             self.kept.rolled_back.retain(|v| *v != version);
             self.kept.unreached.take_if(|u| u.version == version);
             // An operator's word on it, which is newer than that it was revoked.
-            self.heard.forgive(&ReleaseName { line: self.boot.running.line.clone(), version: version.clone() })?;
+            self.heard.forgive(&ReleaseName {
+                line: self.boot.running.line.clone(),
+                version: version.clone(),
+            })?;
             self.step(Event::Forgiven(version)).await?;
         }
         self.kept.boot_change = self.kept.boot_change.max(desired.boot_change.unwrap_or(0));
@@ -204,10 +217,13 @@ impl Driver {
         match desired.release {
             None => self.keep(),
             Some(release) if release.line != self.boot.running.line => {
-                self.detail = Some(format!("{release} is another image line than {}", self.boot.running));
+                self.detail =
+                    Some(format!("{release} is another image line than {}", self.boot.running));
                 self.step(Event::Refused(release.version, FailureCode::WrongImage)).await
             }
-            Some(release) if self.heard.is_revoked(&release) => self.refuse_revoked(release.version).await,
+            Some(release) if self.heard.is_revoked(&release) => {
+                self.refuse_revoked(release.version).await
+            }
             Some(release) => {
                 self.kept.wish = Some(release.version.clone());
                 self.step(Event::Desired(release.version)).await?;
@@ -241,7 +257,8 @@ impl Driver {
         self.paths.clock.now_s()
     }
 
-    /// There is news for every device: a release may have been revoked that this one is on its way to.
+    /// There is news for every device: a release may have been revoked that this one is on its way
+    /// to.
     ///
     /// # Errors
     /// When the state cannot be kept.
@@ -259,7 +276,9 @@ impl Driver {
     /// What no event will bring by itself: activating what is staged, and a wish that had to wait.
     async fn go_on(&mut self) -> Result<()> {
         let (heard, line) = (Arc::clone(&self.heard), self.boot.running.line.clone());
-        let is_revoked = |version: &Version| heard.is_revoked(&ReleaseName { line: line.clone(), version: version.clone() });
+        let is_revoked = |version: &Version| {
+            heard.is_revoked(&ReleaseName { line: line.clone(), version: version.clone() })
+        };
         let on_its_way = match &self.kept.state {
             State::Staging { target, .. } => Some(target),
             State::Staged { target, .. } if !self.arming => Some(target),
@@ -273,13 +292,18 @@ impl Driver {
             return self.refuse_revoked(wish).await;
         }
         match (&self.kept.state, &self.kept.wish) {
-            // Windows and locks come with rollout policies; until then an update that is still wanted may always be activated.
-            (State::Staged { target, .. }, Some(wish)) if target == wish => self.step(Event::MayActivate).await,
+            // Windows and locks come with rollout policies; until then an update that is still
+            // wanted may always be activated.
+            (State::Staged { target, .. }, Some(wish)) if target == wish => {
+                self.step(Event::MayActivate).await
+            }
             (State::Idle, Some(wish)) if *wish != self.boot.running.version => {
                 let wish = wish.clone();
                 self.step(Event::Desired(wish)).await
             }
-            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(wish)) if *wish != self.boot.running.version => {
+            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(wish))
+                if *wish != self.boot.running.version =>
+            {
                 let wish = wish.clone();
                 self.step(Event::Desired(wish)).await
             }
@@ -329,7 +353,8 @@ impl Driver {
     /// I/O.
     pub fn report(&mut self) -> Result<()> {
         // A number that is no sequence begins anew with the epoch.
-        self.kept.sequence = if self.kept.sequence < NUMBER_MAX { self.kept.sequence + 1 } else { 1 };
+        self.kept.sequence =
+            if self.kept.sequence < NUMBER_MAX { self.kept.sequence + 1 } else { 1 };
         self.keep()?;
         let (trust_bundle, alarm) = self.heard.report();
         let report = Report {
@@ -355,8 +380,18 @@ impl Driver {
 
     async fn step(&mut self, event: Event) -> Result<()> {
         let target = self.kept.state.target();
-        let trials = self.kept.unreached.as_ref().filter(|u| Some(&u.version) == target).map_or(0, |u| u.trials);
-        let ctx = Context { running: &self.boot.running.version, floor: &self.floor, rolled_back: &self.kept.rolled_back, trials };
+        let trials = self
+            .kept
+            .unreached
+            .as_ref()
+            .filter(|u| Some(&u.version) == target)
+            .map_or(0, |u| u.trials);
+        let ctx = Context {
+            running: &self.boot.running.version,
+            floor: &self.floor,
+            rolled_back: &self.kept.rolled_back,
+            trials,
+        };
         let (state, effects) = match update::step(&self.kept.state, event, &ctx) {
             Ok(next) => next,
             Err(rejected) => {
@@ -373,7 +408,8 @@ impl Driver {
             let before = self.kept.unreached.take().filter(|u| u.version == *target);
             let is_new = !matches!(self.kept.state, State::Unconfirmed { .. });
             let tries = before.map_or(0, |u| u.tries).saturating_add(u32::from(is_new));
-            self.kept.unreached = Some(Unreached { version: target.clone(), trials: *trials, tries });
+            self.kept.unreached =
+                Some(Unreached { version: target.clone(), trials: *trials, tries });
         }
         if state != self.kept.state {
             self.helper.say(&format!("fleeti: update {}", describe(&state))).await.ok();
@@ -394,7 +430,8 @@ impl Driver {
 
     /// Makes the change of the Secure Boot variables that is wanted, until it is made.
     fn change_boot(&mut self) {
-        let (wanted, made) = (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
+        let (wanted, made) =
+            (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
         if wanted <= made {
             return;
         }
@@ -403,17 +440,24 @@ impl Driver {
             return;
         }
         let wake = Arc::clone(&self.boot_wanted);
-        let (helper, http, url) = (self.helper.clone(), self.http.clone(), format!("{}/boot/change.json", self.https_url));
+        let (helper, http, url) = (
+            self.helper.clone(),
+            self.http.clone(),
+            format!("{}/boot/change.json", self.https_url),
+        );
         let results = self.boot_results.clone();
         tokio::spawn(async move {
             let mut backoff = Backoff::default();
             loop {
-                // What is wanted is asked for anew each time: a later change takes the place of one that is refused.
+                // What is wanted is asked for anew each time: a later change takes the place of one
+                // that is refused.
                 match wanted_boot_change(&http, &url).await {
                     Ok(change) => {
                         let result = helper.change_boot(change).await;
                         let is_made = result.is_ok();
-                        if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err() || is_made {
+                        if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err()
+                            || is_made
+                        {
                             return;
                         }
                     }
@@ -466,7 +510,8 @@ impl Driver {
             progress: self.progress.clone(),
         };
         let results = self.results.clone();
-        let tries = self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
+        let tries =
+            self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
         tokio::spawn(async move {
             if attempt > 1 {
                 Backoff::after(attempt.into()).wait().await;
@@ -478,7 +523,11 @@ impl Driver {
                 Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
                 Err((code, detail)) => {
                     tracing::warn!("staging {version}: {detail}");
-                    JobResult { target: version, event: Event::StageFailed(code), detail: Some(detail) }
+                    JobResult {
+                        target: version,
+                        event: Event::StageFailed(code),
+                        detail: Some(detail),
+                    }
                 }
             };
             results.send(result).await.ok();
@@ -498,7 +547,11 @@ impl Driver {
             }
             let result = match helper.arm(version.clone()).await {
                 Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
-                Err(e) => JobResult { target: version, event: Event::ArmFailed, detail: Some(format!("{e:#}")) },
+                Err(e) => JobResult {
+                    target: version,
+                    event: Event::ArmFailed,
+                    detail: Some(format!("{e:#}")),
+                },
             };
             results.send(result).await.ok();
         });
@@ -507,7 +560,8 @@ impl Driver {
     fn spawn_reboot(&self) {
         let (helper, outbox) = (self.helper.clone(), Arc::clone(&self.outbox));
         tokio::spawn(async move {
-            // The server should hear that the device reboots; a server that cannot hear must not stop it.
+            // The server should hear that the device reboots; a server that cannot hear must not
+            // stop it.
             for _ in 0..50 {
                 if matches!(outbox.first(), Ok(None)) {
                     break;
@@ -525,7 +579,8 @@ impl Driver {
 }
 
 async fn wanted_boot_change(http: &reqwest::Client, url: &str) -> Result<BootChange> {
-    let response = http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
+    let response =
+        http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
     read_document("boot/change.json", response, fleeti_core::manifest::BYTES_MAX).await
 }
 
@@ -536,7 +591,9 @@ fn describe(state: &State) -> String {
             let (why, evidence) = match reason {
                 update::RollbackReason::Verity { evidence } => ("verity", evidence),
                 update::RollbackReason::Health { evidence } => ("health", evidence),
-                update::RollbackReason::ServerUnreachable { evidence } => ("server-unreachable", evidence),
+                update::RollbackReason::ServerUnreachable { evidence } => {
+                    ("server-unreachable", evidence)
+                }
                 update::RollbackReason::BootRefused { evidence } => ("boot-refused", evidence),
             };
             format!("rolled-back{target} reason={why}: {evidence}")

@@ -11,10 +11,12 @@ use crate::{Paths, anchors, kept, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
-use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret};
+use fleeti_core::wire::attestation::{
+    TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret,
+};
 use fleeti_core::wire::device::{
-    EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited, ProvedRenewRequest, RenewRequest,
-    RenewResponse,
+    EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait,
+    PairWaited, ProvedRenewRequest, RenewRequest, RenewResponse,
 };
 use fleeti_pki::{certificate, readmission};
 use serde::{Deserialize, Serialize};
@@ -27,7 +29,10 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
     if let Some(identity) = Identity::load(paths)? {
         return Ok(identity);
     }
-    let record = helper.enrollment_record().await?.context("this device is not enrolled and has no enrollment record")?;
+    let record = helper
+        .enrollment_record()
+        .await?
+        .context("this device is not enrolled and has no enrollment record")?;
     if Identity::is_there(paths) {
         // The note of where the server is was lost; the record says it as well.
         Identity::keep_server(paths, &server_of(paths, &record)?)?;
@@ -60,10 +65,16 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
 }
 
 /// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
-async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
+async fn pair_and_enroll(
+    paths: &Paths,
+    record: &EnrollmentRecord,
+    helper: &Helper,
+) -> Result<Identity> {
     // Kept until it ends: an answer can be lost, and somebody may be typing the code.
     let (path, by_file) = (paths.state.join("pairing.json"), paths.state.join("pairing-by-file"));
-    let begun = match kept::read(&path, kept::json::<Pairing>).filter(|k| paths.clock.now_s() < k.begun.expires_s) {
+    let begun = match kept::read(&path, kept::json::<Pairing>)
+        .filter(|k| paths.clock.now_s() < k.begun.expires_s)
+    {
         Some(kept) => kept,
         None => {
             // The token is for the one key: that a TPM does what is wanted is seen before.
@@ -72,14 +83,21 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
                 && identity::first_key(paths, helper, true).await.is_ok();
             let csr_pem = csr(&identity::first_key(paths, helper, is_in_tpm).await?, paths)?;
             let request = PairRequest { csr_pem, running: running_release(paths)? };
-            let begun = anonymous(paths, &server_of(paths, record)?).await?.post("/pair", &request).await?;
+            let begun =
+                anonymous(paths, &server_of(paths, record)?).await?.post("/pair", &request).await?;
             let pairing = Pairing { begun, is_in_tpm };
             write_durably(&path, &serde_json::to_vec(&pairing)?)?;
             pairing
         }
     };
     let Pairing { begun, is_in_tpm } = begun;
-    helper.say(&format!("fleeti: let this device in with the code {} (`fleeti device pair`)", begun.code)).await.ok();
+    helper
+        .say(&format!(
+            "fleeti: let this device in with the code {} (`fleeti device pair`)",
+            begun.code
+        ))
+        .await
+        .ok();
     let wait = PairWait { token: begun.token.clone() };
     let mut channel = anonymous(paths, &server_of(paths, record)?).await?;
     loop {
@@ -96,10 +114,12 @@ async fn pair_and_enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Help
     }
     let record = EnrollmentRecord { token: begun.token, ..record.clone() };
     let enrolled = match is_in_tpm {
-        true => match helper.tpm_identity().await.and_then(|shown| shown.context("the TPM is gone")) {
-            Ok(shown) => enroll_with(paths, &record, helper, Some(shown)).await,
-            Err(e) => Err(e),
-        },
+        true => {
+            match helper.tpm_identity().await.and_then(|shown| shown.context("the TPM is gone")) {
+                Ok(shown) => enroll_with(paths, &record, helper, Some(shown)).await,
+                Err(e) => Err(e),
+            }
+        }
         false => enroll_with(paths, &record, helper, None).await,
     };
     match &enrolled {
@@ -127,25 +147,36 @@ fn server_of(paths: &Paths, record: &EnrollmentRecord) -> Result<Server> {
 }
 
 async fn anonymous(paths: &Paths, server: &Server) -> Result<Channel> {
-    Channel::open(&server.https_url, identity::anonymous_tls(paths)?, server.proxy()?.as_ref()).await
+    Channel::open(&server.https_url, identity::anonymous_tls(paths)?, server.proxy()?.as_ref())
+        .await
 }
 
 fn csr(key: &KeptKey, paths: &Paths) -> Result<String> {
     Ok(fleeti_pki::csr::create(key.open(paths)?.as_ref())?)
 }
 
-/// The record names the root that the server must chain to: the one that the image brings, or one that this has introduced.
+/// The record names the root that the server must chain to: the one that the image brings, or one
+/// that this has introduced.
 fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
     let image = anchors::of_image(paths)?;
     let walked = anchors::of_daemon(paths)?;
-    let names = image.roots().iter().chain(walked.roots()).map(certificate::fingerprint).collect::<Result<Vec<_>, _>>()?;
+    let names = image
+        .roots()
+        .iter()
+        .chain(walked.roots())
+        .map(certificate::fingerprint)
+        .collect::<Result<Vec<_>, _>>()?;
     let found = names.first().map_or("none", String::as_str);
-    ensure!(names.contains(&record.root_sha256), "the record is for the root {}, the image trusts {found}", record.root_sha256);
+    ensure!(
+        names.contains(&record.root_sha256),
+        "the record is for the root {}, the image trusts {found}",
+        record.root_sha256
+    );
     Ok(())
 }
 
-/// A token for a certificate: with a key in the TPM, or, where there is none or it does not do what is wanted, in a file. A
-/// token that is for one TPM is not taken without it.
+/// A token for a certificate: with a key in the TPM, or, where there is none or it does not do what
+/// is wanted, in a file. A token that is for one TPM is not taken without it.
 async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
     // What takes a TPM's time and is about no connection comes before there is one.
     let by_tpm = match helper.tpm_identity().await {
@@ -160,35 +191,58 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
         Err(reason) => reason,
     };
     tracing::warn!("the TPM does not enroll this device: {reason:#}; a key in a file is tried");
-    enroll_with(paths, record, helper, None).await.map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
+    enroll_with(paths, record, helper, None)
+        .await
+        .map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
 }
 
-/// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say that the key is in it, all over
-/// one connection.
-async fn enroll_with(paths: &Paths, record: &EnrollmentRecord, helper: &Helper, shown: Option<TpmIdentity>) -> Result<Identity> {
+/// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say
+/// that the key is in it, all over one connection.
+async fn enroll_with(
+    paths: &Paths,
+    record: &EnrollmentRecord,
+    helper: &Helper,
+    shown: Option<TpmIdentity>,
+) -> Result<Identity> {
     let server = server_of(paths, record)?;
     let kept = identity::first_key(paths, helper, shown.is_some()).await?;
     let csr_pem = csr(&kept, paths)?;
     let mut channel = anonymous(paths, &server).await?;
     let tpm = match kept.seed()?.zip(shown) {
-        Some((seed, shown)) => Some(prove(&mut channel, &record.token, (&seed, shown), helper).await?),
+        Some((seed, shown)) => {
+            Some(prove(&mut channel, &record.token, (&seed, shown), helper).await?)
+        }
         None => None,
     };
-    let request =
-        EnrollRequest { token: record.token.clone(), csr_pem, architecture: Architecture::X86_64, running: running_release(paths)?, tpm };
+    let request = EnrollRequest {
+        token: record.token.clone(),
+        csr_pem,
+        architecture: Architecture::X86_64,
+        running: running_release(paths)?,
+        tpm,
+    };
     let response: EnrollResponse = channel.post("/enroll", &request).await?;
     Identity::store(paths, kept, response, server)
 }
 
-async fn prove(channel: &mut Channel, token: &str, (seed, tpm): (&KeySeed, TpmIdentity), helper: &Helper) -> Result<TpmEnrollment> {
-    let secret: TpmSecret = channel.post("/enroll/tpm", &TpmEnrollRequest { token: token.to_owned(), tpm }).await?;
+async fn prove(
+    channel: &mut Channel,
+    token: &str,
+    (seed, tpm): (&KeySeed, TpmIdentity),
+    helper: &Helper,
+) -> Result<TpmEnrollment> {
+    let secret: TpmSecret =
+        channel.post("/enroll/tpm", &TpmEnrollRequest { token: token.to_owned(), tpm }).await?;
     let given = helper.tpm_activate(secret.blob, secret.secret).await?;
-    let key = helper.certify(seed, Occasion::Enrollment(sha256_hex(token.as_bytes())), &channel.binding()?).await?;
+    let key = helper
+        .certify(seed, Occasion::Enrollment(sha256_hex(token.as_bytes())), &channel.binding()?)
+        .await?;
     Ok(TpmEnrollment { proof: TpmProof { id: secret.id, secret: given }, key })
 }
 
-/// A new certificate over a new key. While the old one is good it stands for the device; afterwards its TPM does. A key in the
-/// TPM is followed by one in the TPM; one in a file as well, where that is taken.
+/// A new certificate over a new key. While the old one is good it stands for the device; afterwards
+/// its TPM does. A key in the TPM is followed by one in the TPM; one in a file as well, where that
+/// is taken.
 ///
 /// # Errors
 /// When the server refuses or cannot be reached, or the TPM does not answer.
@@ -200,7 +254,9 @@ pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Resul
             let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };
             let proxy = identity.server.proxy()?;
             let by_certificate = async {
-                let mut channel = Channel::open(&identity.server.https_url, identity.tls(paths)?, proxy.as_ref()).await?;
+                let mut channel =
+                    Channel::open(&identity.server.https_url, identity.tls(paths)?, proxy.as_ref())
+                        .await?;
                 channel.post("/renew", &request).await
             };
             let response: RenewResponse = match by_certificate.await {
@@ -208,8 +264,18 @@ pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Resul
                 Err(e) => {
                     tracing::warn!("the certificate renews nothing: {e:#}; its key is shown");
                     // An operator may let devices in again whose certificates have ended.
-                    let mut channel = Channel::open(&identity.server.https_url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
-                    let asked = readmission::request(&identity.device, csr(&next, paths)?, identity.signer(), &channel.binding()?)?;
+                    let mut channel = Channel::open(
+                        &identity.server.https_url,
+                        identity::anonymous_tls(paths)?,
+                        proxy.as_ref(),
+                    )
+                    .await?;
+                    let asked = readmission::request(
+                        &identity.device,
+                        csr(&next, paths)?,
+                        identity.signer(),
+                        &channel.binding()?,
+                    )?;
                     channel.post("/renew/readmitted", &asked).await?
                 }
             };
@@ -224,7 +290,9 @@ async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Re
     let seed = next.seed()?.context("a key in the TPM")?;
     let csr_pem = csr(&next, paths)?;
     let (url, proxy) = (&identity.server.https_url, identity.server.proxy()?);
-    let certified = async |channel: &Channel| helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await;
+    let certified = async |channel: &Channel| {
+        helper.certify(&seed, Occasion::Renewal(identity.device.clone()), &channel.binding()?).await
+    };
     let by_certificate = async {
         let mut channel = Channel::open(url, identity.tls(paths)?, proxy.as_ref()).await?;
         let key = Some(certified(&channel).await?);
@@ -234,9 +302,14 @@ async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Re
         Ok(response) => response,
         Err(e) => {
             tracing::warn!("the certificate renews nothing: {e:#}; the TPM is asked");
-            let mut channel = Channel::open(url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
+            let mut channel =
+                Channel::open(url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
             let key = certified(&channel).await?;
-            let request = ProvedRenewRequest { device: identity.device.clone(), csr_pem: csr_pem.clone(), key };
+            let request = ProvedRenewRequest {
+                device: identity.device.clone(),
+                csr_pem: csr_pem.clone(),
+                key,
+            };
             channel.post("/renew/proved", &request).await?
         }
     };

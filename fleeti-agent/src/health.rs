@@ -14,8 +14,8 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the last run of a version's checks found; on the data partition, one file for each version, so that
-/// the version that the device falls back to can tell.
+/// What the last run of a version's checks found; on the data partition, one file for each version,
+/// so that the version that the device falls back to can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthRecord {
     /// The version that was checked.
@@ -55,7 +55,8 @@ const ALL_CHECKS: Duration = Duration::from_secs(800);
 /// Time to ask the helper whether the server was reached, at least.
 const ASKING: Duration = Duration::from_secs(2);
 
-/// Runs every check, and, for a boot on trial, waits until the server was reached; keeps and says the result.
+/// Runs every check, and, for a boot on trial, waits until the server was reached; keeps and says
+/// the result.
 ///
 /// # Errors
 /// When the image cannot be read.
@@ -66,17 +67,20 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
         Ok(result) => result.err(),
         Err(_) => Some(format!("the health checks took more than {} s", ALL_CHECKS.as_secs())),
     };
-    // A device that has not enrolled yet waits for somebody, and has no image to go back to that had reached the server.
+    // A device that has not enrolled yet waits for somebody, and has no image to go back to that
+    // had reached the server.
     let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
     let is_unreachable = failed.is_none() && must_reach && {
         let deadline_s = facts.server_contact.deadline_s;
         boot::say(&format!("fleeti: health waits for the server, {deadline_s} s at the most"));
         // Checks that took long leave time to ask.
-        let deadline = (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);
+        let deadline =
+            (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);
         !is_reached(paths, deadline).await
     };
     if is_unreachable {
-        failed = Some(format!("the server was not reached in {} s", facts.server_contact.deadline_s));
+        failed =
+            Some(format!("the server was not reached in {} s", facts.server_contact.deadline_s));
     }
     let record = HealthRecord {
         version: running_release(paths)?.version,
@@ -107,7 +111,10 @@ async fn is_reached(paths: &Paths, deadline: Instant) -> bool {
 
 async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {
     // Without its helper a device cannot be updated ever again.
-    Helper::at(paths.socket()).boot_summary().await.map_err(|e| format!("the agent's helper: {e:#}"))?;
+    Helper::at(paths.socket())
+        .boot_summary()
+        .await
+        .map_err(|e| format!("the agent's helper: {e:#}"))?;
     for check in &facts.health_checks {
         run_check(check).await.map_err(|why| format!("health check {:?}: {why}", check.name))?;
     }
@@ -117,11 +124,18 @@ async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {
 async fn run_check(check: &HealthCheck) -> Result<(), String> {
     let (program, arguments) = check.command.split_first().ok_or("has no command")?;
     let mut command = tokio::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
     let limit = Duration::from_secs(u64::from(check.timeout_s));
     let output = tokio::time::timeout(limit, child.wait_with_output()).await;
-    let output = output.map_err(|_| format!("no answer after {} s", check.timeout_s))?.map_err(|e| e.to_string())?;
+    let output = output
+        .map_err(|_| format!("no answer after {} s", check.timeout_s))?
+        .map_err(|e| e.to_string())?;
     if output.status.success() {
         return Ok(());
     }
@@ -134,15 +148,23 @@ mod tests {
     use super::*;
 
     fn check(command: &[&str], timeout_s: u32) -> HealthCheck {
-        HealthCheck { name: "x".into(), command: command.iter().map(|s| (*s).to_owned()).collect(), timeout_s }
+        HealthCheck {
+            name: "x".into(),
+            command: command.iter().map(|s| (*s).to_owned()).collect(),
+            timeout_s,
+        }
     }
 
     #[tokio::test]
     async fn a_check_passes_fails_with_its_words_or_runs_out_of_time() {
         assert!(run_check(&check(&["/bin/true"], 5)).await.is_ok());
-        let why = run_check(&check(&["/bin/sh", "-c", "echo no screen >&2; exit 3"], 5)).await.unwrap_err();
+        let why = run_check(&check(&["/bin/sh", "-c", "echo no screen >&2; exit 3"], 5))
+            .await
+            .unwrap_err();
         assert!(why.contains("no screen") && why.contains('3'), "{why}");
-        assert!(run_check(&check(&["/bin/sleep", "60"], 0)).await.unwrap_err().contains("no answer"));
+        assert!(
+            run_check(&check(&["/bin/sleep", "60"], 0)).await.unwrap_err().contains("no answer")
+        );
         assert!(run_check(&check(&["/does/not/exist"], 5)).await.is_err());
     }
 }

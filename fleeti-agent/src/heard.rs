@@ -1,5 +1,6 @@
-//! What the device has heard that holds for every device: the intermediates that count, the audit log's statements, and
-//! releases that were revoked. It is kept, so that a server that is somebody else's tomorrow cannot make it unheard.
+//! What the device has heard that holds for every device: the intermediates that count, the audit
+//! log's statements, and releases that were revoked. It is kept, so that a server that is somebody
+//! else's tomorrow cannot make it unheard.
 
 use crate::backoff::Backoff;
 use crate::http::{read_document, read_limited};
@@ -100,7 +101,8 @@ pub struct Heard {
     pub changed: Notify,
     /// There is a newer statement of the audit log, which says how late it is.
     pub stated: Notify,
-    /// There is a new trust bundle, or the server has moved: the daemon restarts and sets up TLS again.
+    /// There is a new trust bundle, or the server has moved: the daemon restarts and sets up TLS
+    /// again.
     pub bundle_changed: Notify,
 }
 
@@ -155,9 +157,11 @@ impl Heard {
         if reasons.is_empty() {
             return Ok(());
         }
-        // Files are read one after the other. The first words stay: an alarm that stands is not replaced.
+        // Files are read one after the other. The first words stay: an alarm that stands is not
+        // replaced.
         let before = self.lock().alarm.clone();
-        let all: Vec<&str> = before.iter().map(String::as_str).chain(reasons.iter().map(String::as_str)).collect();
+        let all: Vec<&str> =
+            before.iter().map(String::as_str).chain(reasons.iter().map(String::as_str)).collect();
         let alarm: String = all.join("; ").chars().take(TEXT_MAX / 4).collect();
         tracing::error!("{}", reasons.join("; "));
         self.change(|kept| kept.alarm = Some(alarm))?;
@@ -173,7 +177,8 @@ impl Heard {
         self.anchors().log().clone()
     }
 
-    /// What is reported of bundles is the newest root's, or, where that has none yet, the one before it.
+    /// What is reported of bundles is the newest root's, or, where that has none yet, the one
+    /// before it.
     fn look_at_bundles(&self) -> Result<()> {
         let mut version = 0;
         for root in self.anchors().roots() {
@@ -183,7 +188,8 @@ impl Heard {
         Ok(())
     }
 
-    /// What was kept before the log had a name becomes this log's, and a reset that is signed is applied once.
+    /// What was kept before the log had a name becomes this log's, and a reset that is signed is
+    /// applied once.
     fn take_up_anchors(&self) -> Result<()> {
         let anchors = self.anchors();
         let (key, name) = (anchors.log(), anchors.log().to_text());
@@ -192,15 +198,23 @@ impl Heard {
         if !self.lock().logs.contains_key(&name)
             && let Some(note) = unnamed
         {
-            self.change(|kept| drop(kept.logs.insert(name.clone(), KeptLog { checkpoint: Some(note), reset_s: 0 })))?;
+            self.change(|kept| {
+                drop(kept.logs.insert(name.clone(), KeptLog { checkpoint: Some(note), reset_s: 0 }))
+            })?;
         }
         let Some(reset) = anchors.reset() else { return Ok(()) };
         if reset.issued_s <= self.lock().logs.get(&name).map_or(0, |log| log.reset_s) {
             return Ok(());
         }
-        tracing::warn!("the audit log goes on from {} entries: this was signed by release keys", reset.checkpoint.checkpoint().size);
+        tracing::warn!(
+            "the audit log goes on from {} entries: this was signed by release keys",
+            reset.checkpoint.checkpoint().size
+        );
         self.change(|kept| {
-            kept.logs.insert(name, KeptLog { checkpoint: Some(reset.note.clone()), reset_s: reset.issued_s });
+            kept.logs.insert(
+                name,
+                KeptLog { checkpoint: Some(reset.note.clone()), reset_s: reset.issued_s },
+            );
             (kept.alarm, kept.unproved_since_s) = (None, None);
         })?;
         self.changed.notify_one();
@@ -208,15 +222,23 @@ impl Heard {
     }
 
     /// Asks for the server's transitions where it has others than those that were looked at.
-    async fn transitions_announced(&self, sha256: &str, http: &reqwest::Client, https_url: &str) -> Result<()> {
-        if self.transitions.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(sha256) {
+    async fn transitions_announced(
+        &self,
+        sha256: &str,
+        http: &reqwest::Client,
+        https_url: &str,
+    ) -> Result<()> {
+        if self.transitions.lock().unwrap_or_else(PoisonError::into_inner).as_deref()
+            == Some(sha256)
+        {
             return Ok(());
         }
         let given = anchors::fetch(http, https_url).await?;
         if anchors::take(&self.paths, &self.paths.state, &given)? {
             let roots = self.anchors().roots().len();
             let anchors = anchors::of_daemon(&self.paths)?;
-            let has_other_roots = anchors.roots().len() != roots || anchors.roots() != self.anchors().roots();
+            let has_other_roots =
+                anchors.roots().len() != roots || anchors.roots() != self.anchors().roots();
             let has_moved = identity::follow(&self.paths, anchors.moves())?;
             *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
             self.take_up_anchors()?;
@@ -298,9 +320,15 @@ impl Heard {
         Ok(())
     }
 
-    /// Listens to notices until nobody sends any more. The newest is enough: each says everything. One that could not be taken
-    /// up is tried again until the next one comes, which may take the server an hour.
-    pub async fn run(&self, mut notices: watch::Receiver<Option<Notice>>, http: &reqwest::Client, https_url: &str) {
+    /// Listens to notices until nobody sends any more. The newest is enough: each says everything.
+    /// One that could not be taken up is tried again until the next one comes, which may take the
+    /// server an hour.
+    pub async fn run(
+        &self,
+        mut notices: watch::Receiver<Option<Notice>>,
+        http: &reqwest::Client,
+        https_url: &str,
+    ) {
         while notices.changed().await.is_ok() {
             let mut backoff = Backoff::default();
             loop {
@@ -322,7 +350,12 @@ impl Heard {
     ///
     /// # Errors
     /// When the server does not answer, or what it answers is not what it announced.
-    pub async fn listen(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
+    pub async fn listen(
+        &self,
+        notice: &Notice,
+        http: &reqwest::Client,
+        https_url: &str,
+    ) -> Result<()> {
         self.revocations(&notice.revoked_releases)?;
         if let Some(sha256) = &notice.transitions {
             self.transitions_announced(sha256, http, https_url).await?;
@@ -342,12 +375,18 @@ impl Heard {
         heard
     }
 
-    /// Remembers what is newer than what runs, of its own line: the rest it would not install anyway. A full memory takes
-    /// nothing more, so that nobody flushes it with names.
+    /// Remembers what is newer than what runs, of its own line: the rest it would not install
+    /// anyway. A full memory takes nothing more, so that nobody flushes it with names.
     fn revocations(&self, revoked: &[ReleaseName]) -> Result<()> {
         let running = running_release(&self.paths)?;
         let matters = |r: &&ReleaseName| r.line == running.line && r.version > running.version;
-        let new: Vec<_> = revoked.iter().take(REVOKED_MAX).filter(matters).filter(|r| !self.is_revoked(r)).cloned().collect();
+        let new: Vec<_> = revoked
+            .iter()
+            .take(REVOKED_MAX)
+            .filter(matters)
+            .filter(|r| !self.is_revoked(r))
+            .cloned()
+            .collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -365,7 +404,8 @@ impl Heard {
         let policy = ImageFacts::read(&self.paths)?.release_log;
         let key = self.log_key();
         let Some(note) = self.checkpoint(&key).filter(|_| !policy.optional) else { return Ok(()) };
-        let age_days = self.paths.clock.now_s().saturating_sub(key.verify(&note)?.stated_s()) / DAY_S;
+        let age_days =
+            self.paths.clock.now_s().saturating_sub(key.verify(&note)?.stated_s()) / DAY_S;
         if age_days > u64::from(policy.age_days_max) {
             let allowed = policy.age_days_max;
             return self.raise(format!("the newest statement of the audit log is {age_days} days old, {allowed} are allowed"));
@@ -373,13 +413,19 @@ impl Heard {
         Ok(())
     }
 
-    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has two histories, and the alarm
-    /// is raised.
+    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has
+    /// two histories, and the alarm is raised.
     ///
     /// # Errors
     /// [`NotTaken`].
-    pub async fn statement(&self, note: &str, http: &reqwest::Client, https_url: &str) -> Result<(), NotTaken> {
-        // Notices and releases bring them: what one compares with, another does not replace meanwhile.
+    pub async fn statement(
+        &self,
+        note: &str,
+        http: &reqwest::Client,
+        https_url: &str,
+    ) -> Result<(), NotTaken> {
+        // Notices and releases bring them: what one compares with, another does not replace
+        // meanwhile.
         let _alone = self.comparing.lock().await;
         let key = self.log_key();
         let remembered = self.checkpoint(&key);
@@ -393,16 +439,20 @@ impl Heard {
         if clock.is_plausible() && stated.stated_s() > now_s + DAY_S {
             return Err(NotTaken::Forged(format!("it is from the future: {}", stated.stated_s())));
         }
-        // What is kept was verified before it was; what does not verify any more is no statement of this log.
+        // What is kept was verified before it was; what does not verify any more is no statement of
+        // this log.
         let Some(old) = remembered.and_then(|text| key.verify(&text).ok()) else {
             clock.raise(stated.stated_s());
             return Ok(self.keep_checkpoint(&key, note)?);
         };
         let older_days = old.stated_s().saturating_sub(stated.stated_s()) / DAY_S;
         if older_days > u64::from(policy.age_days_max) {
-            return Err(NotTaken::Old(format!("it is {older_days} days older than one that was heard before")));
+            return Err(NotTaken::Old(format!(
+                "it is {older_days} days older than one that was heard before"
+            )));
         }
-        // Statements may come in another order than they were made in: the smaller one leads to the larger one.
+        // Statements may come in another order than they were made in: the smaller one leads to the
+        // larger one.
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
         let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
         let proof = match growth(smaller, larger, http, https_url).await {
@@ -425,7 +475,8 @@ impl Heard {
         Ok(())
     }
 
-    /// The newest verified checkpoint of the audit log, as a signed note, and its tree size in entries.
+    /// The newest verified checkpoint of the audit log, as a signed note, and its tree size in
+    /// entries.
     #[must_use]
     pub fn newest_statement(&self) -> Option<(String, u64)> {
         let key = self.log_key();
@@ -438,12 +489,20 @@ impl Heard {
     fn unproved(&self, now_s: u64) -> Result<()> {
         let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
         if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
-            return self.raise(format!("the server has not proved for {} days that the audit log only grew", UNPROVED_S_MAX / DAY_S));
+            return self.raise(format!(
+                "the server has not proved for {} days that the audit log only grew",
+                UNPROVED_S_MAX / DAY_S
+            ));
         }
         self.change(|_| ())
     }
 
-    async fn bundle_announced(&self, notice: &Notice, http: &reqwest::Client, https_url: &str) -> Result<()> {
+    async fn bundle_announced(
+        &self,
+        notice: &Notice,
+        http: &reqwest::Client,
+        https_url: &str,
+    ) -> Result<()> {
         let anchors = self.anchors();
         let is_named = |root: &&Certificate| {
             let name = notice.root_sha256.as_ref();
@@ -451,18 +510,30 @@ impl Heard {
         };
         // The numbers of another root's bundles are no older or newer than these.
         let Some(root) = anchors.roots().iter().rev().find(is_named) else { return Ok(()) };
-        let (version, known) = (notice.trust_bundle, bundle_of(&self.paths, root)?.map_or(0, |b| b.version()));
+        let (version, known) =
+            (notice.trust_bundle, bundle_of(&self.paths, root)?.map_or(0, |b| b.version()));
         if version < known {
-            return self.raise(format!("the server has trust bundle {version}, this device has {known} already"));
+            return self.raise(format!(
+                "the server has trust bundle {version}, this device has {known} already"
+            ));
         }
         if version == known {
             return Ok(());
         }
-        let response = http.get(format!("{https_url}/trust-bundle.json")).timeout(PATIENCE).send().await?.error_for_status()?;
+        let response = http
+            .get(format!("{https_url}/trust-bundle.json"))
+            .timeout(PATIENCE)
+            .send()
+            .await?
+            .error_for_status()?;
         let bytes = read_limited(response, BYTES_MAX * 2).await.context("the trust bundle")?;
         let signed: SignedBundle = strict::from_slice(&bytes).context("the trust bundle")?;
         let bundle = bundle::read(&signed, root)?;
-        anyhow::ensure!(bundle.version() > known, "the server announced trust bundle {version} and gave {}", bundle.version());
+        anyhow::ensure!(
+            bundle.version() > known,
+            "the server announced trust bundle {version} and gave {}",
+            bundle.version()
+        );
         write_durably(&bundle_path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
         self.look_at_bundles()?;
         tracing::info!("trust bundle {} is taken", bundle.version());
@@ -473,7 +544,12 @@ impl Heard {
 }
 
 /// Hashes from the smaller statement to the larger one; none where they are equally large.
-async fn growth(smaller: &VerifiedCheckpoint, larger: &VerifiedCheckpoint, http: &reqwest::Client, https_url: &str) -> Result<Vec<String>> {
+async fn growth(
+    smaller: &VerifiedCheckpoint,
+    larger: &VerifiedCheckpoint,
+    http: &reqwest::Client,
+    https_url: &str,
+) -> Result<Vec<String>> {
     let (from, to) = (smaller.checkpoint().size, larger.checkpoint().size);
     if from == to {
         return Ok(vec![]);

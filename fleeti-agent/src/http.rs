@@ -16,7 +16,8 @@ pub const RESPONSE_MAX: usize = 64 * 1024;
 /// # Errors
 /// When the proxy's address is none.
 pub fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<reqwest::ClientBuilder> {
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE);
+    let client =
+        reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE);
     Ok(match proxy {
         Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.url())?),
         None => client,
@@ -40,7 +41,11 @@ pub async fn read_limited(mut response: reqwest::Response, max: usize) -> Result
 ///
 /// # Errors
 /// As [`read_limited`]; when it is another document. Both name it.
-pub async fn read_document<T: DeserializeOwned + Serialize>(name: &'static str, response: reqwest::Response, max: usize) -> Result<T> {
+pub async fn read_document<T: DeserializeOwned + Serialize>(
+    name: &'static str,
+    response: reqwest::Response,
+    max: usize,
+) -> Result<T> {
     let bytes = read_limited(response, max).await.context(name)?;
     strict::from_slice(&bytes).context(name)
 }

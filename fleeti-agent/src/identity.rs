@@ -31,7 +31,8 @@ pub struct Server {
     /// What both are reached through, as in `http://proxy.example:3128`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// When the move to this address was signed, Unix seconds; zero for the address of the enrollment record.
+    /// When the move to this address was signed, Unix seconds; zero for the address of the
+    /// enrollment record.
     #[serde(default)]
     pub moved_s: u64,
     /// The address before that, for as long as nobody answers at this one.
@@ -54,11 +55,18 @@ impl Server {
         reach::authority(&https_url)?;
         proxy.map(Proxy::parse).transpose()?;
         let (mqtt_host, mqtt_port) = (host.to_owned(), port.parse().context("the MQTT port")?);
-        Ok(Self { https_url, mqtt_host, mqtt_port, proxy: proxy.map(str::to_owned), moved_s: 0, previous: None })
+        Ok(Self {
+            https_url,
+            mqtt_host,
+            mqtt_port,
+            proxy: proxy.map(str::to_owned),
+            moved_s: 0,
+            previous: None,
+        })
     }
 
-    /// Where the server is after such moves (signed at, what), the oldest first. Only a move from where it is counts, and none
-    /// that is older than the last one.
+    /// Where the server is after such moves (signed at, what), the oldest first. Only a move from
+    /// where it is counts, and none that is older than the last one.
     #[must_use]
     pub fn followed(&self, moves: &[(u64, ServerMove)]) -> Self {
         moves.iter().fold(self.clone(), |here, (issued_s, moved)| {
@@ -66,7 +74,11 @@ impl Server {
                 return here;
             }
             match Self::new(&moved.https_url, &moved.mqtt_address, moved.proxy.as_deref()) {
-                Ok(next) => Self { moved_s: *issued_s, previous: Some(Box::new(Self { previous: None, ..here })), ..next },
+                Ok(next) => Self {
+                    moved_s: *issued_s,
+                    previous: Some(Box::new(Self { previous: None, ..here })),
+                    ..next
+                },
                 Err(e) => {
                     tracing::error!("the server's next address is of no use: {e:#}");
                     here
@@ -75,7 +87,8 @@ impl Server {
         })
     }
 
-    /// The previous address takes this one's place, and this one its. The move that led here is not made again.
+    /// The previous address takes this one's place, and this one its. The move that led here is not
+    /// made again.
     #[must_use]
     pub fn back(&self) -> Option<Self> {
         let previous = self.previous.as_deref()?;
@@ -120,12 +133,18 @@ struct Renewed {
 /// # Errors
 /// I/O.
 pub fn follow(paths: &Paths, moves: &[(u64, ServerMove)]) -> Result<bool> {
-    let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>) else { return Ok(false) };
+    let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>) else {
+        return Ok(false);
+    };
     let next = server.followed(moves);
     if next == server {
         return Ok(false);
     }
-    tracing::warn!("the server has moved from {} to {}: release keys have signed this", server.https_url, next.https_url);
+    tracing::warn!(
+        "the server has moved from {} to {}: release keys have signed this",
+        server.https_url,
+        next.https_url
+    );
     Identity::keep_server(paths, &next)?;
     Ok(true)
 }
@@ -138,7 +157,8 @@ fn first_key_path(paths: &Paths) -> PathBuf {
     paths.state.join("device.key")
 }
 
-/// Where a key waits for its certificate; in the TPM or in a file, because either may turn out to be of no use.
+/// Where a key waits for its certificate; in the TPM or in a file, because either may turn out to
+/// be of no use.
 ///
 /// Each stays the same until there is one, because the answer to a request can be lost.
 fn waiting_path(paths: &Paths, what: &str, is_in_tpm: bool) -> PathBuf {
@@ -161,7 +181,12 @@ pub async fn next_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result
     waiting_key(paths, "next", helper, is_in_tpm).await
 }
 
-async fn waiting_key(paths: &Paths, what: &str, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
+async fn waiting_key(
+    paths: &Paths,
+    what: &str,
+    helper: &Helper,
+    is_in_tpm: bool,
+) -> Result<KeptKey> {
     let path = waiting_path(paths, what, is_in_tpm);
     if is_in_tpm { KeptKey::in_tpm(&path, helper).await } else { KeptKey::in_file(&path) }
 }
@@ -174,25 +199,39 @@ fn forget_waiting(paths: &Paths, what: &str) {
 }
 
 impl Identity {
-    /// The identity, if the device is enrolled. What of it cannot be used is set aside: of a renewed certificate and the
-    /// first one, one is enough.
+    /// The identity, if the device is enrolled. What of it cannot be used is set aside: of a
+    /// renewed certificate and the first one, one is enough.
     ///
     /// # Errors
     /// When the address of the server is gone and there is nothing to take it from.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let renewed_path = paths.state.join("renewed.json");
-        let text = |name: &str| kept::read(&paths.state.join(name), |bytes| Ok(String::from_utf8(bytes.to_vec())?));
-        let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>) else {
+        let text = |name: &str| {
+            kept::read(&paths.state.join(name), |bytes| Ok(String::from_utf8(bytes.to_vec())?))
+        };
+        let Some(server) = kept::read(&paths.state.join("server.json"), kept::json::<Server>)
+        else {
             return Ok(None);
         };
         let renew_at_s = text("renew-at").and_then(|t| t.trim().parse().ok());
-        let enrolled = KeptKey::kept(&first_key_path(paths)).zip(text("device.pem")).and_then(|(key, chain)| {
-            let enrolled = Self::new((paths, &key), chain, server.clone(), renew_at_s);
-            enrolled.map_err(|e| kept::set_aside(&paths.state.join("device.pem"), &format!("{e:#}"))).ok()
-        });
+        let enrolled = KeptKey::kept(&first_key_path(paths)).zip(text("device.pem")).and_then(
+            |(key, chain)| {
+                let enrolled = Self::new((paths, &key), chain, server.clone(), renew_at_s);
+                enrolled
+                    .map_err(|e| {
+                        kept::set_aside(&paths.state.join("device.pem"), &format!("{e:#}"))
+                    })
+                    .ok()
+            },
+        );
         let renewed = kept::read(&renewed_path, |bytes| {
             let renewed: Renewed = kept::json(bytes)?;
-            Self::new((paths, &renewed.key), renewed.chain_pem, server.clone(), Some(renewed.renew_at_s))
+            Self::new(
+                (paths, &renewed.key),
+                renewed.chain_pem,
+                server.clone(),
+                Some(renewed.renew_at_s),
+            )
         });
         let identity = match (enrolled, renewed) {
             // Of another enrollment: the newer one counts.
@@ -200,12 +239,15 @@ impl Identity {
             (enrolled, renewed) => renewed.or(enrolled),
         };
         if let Some(identity) = &identity {
-            paths.clock.raise(certificate::not_before_s(&certificate::from_pem(&identity.chain_pem)?));
+            paths
+                .clock
+                .raise(certificate::not_before_s(&certificate::from_pem(&identity.chain_pem)?));
         }
         Ok(identity)
     }
 
-    /// Keeps where the server is, for a device whose certificate is there and whose note of it is not.
+    /// Keeps where the server is, for a device whose certificate is there and whose note of it is
+    /// not.
     ///
     /// # Errors
     /// I/O.
@@ -223,9 +265,15 @@ impl Identity {
     ///
     /// # Errors
     /// When the certificate is not for this key and device; I/O.
-    pub fn store(paths: &Paths, key: KeptKey, response: EnrollResponse, server: Server) -> Result<Self> {
+    pub fn store(
+        paths: &Paths,
+        key: KeptKey,
+        response: EnrollResponse,
+        server: Server,
+    ) -> Result<Self> {
         let at_s = moment(response.renewal);
-        let identity = Self::new((paths, &key), response.certificate_chain_pem, server, Some(at_s))?;
+        let identity =
+            Self::new((paths, &key), response.certificate_chain_pem, server, Some(at_s))?;
         ensure!(identity.device == response.device, "the certificate is for another device");
         write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
         write_durably(&paths.state.join("renew-at"), at_s.to_string().as_bytes())?;
@@ -239,9 +287,19 @@ impl Identity {
     ///
     /// # Errors
     /// When it is not for this key and device; I/O.
-    pub fn store_renewed(&self, paths: &Paths, next: KeptKey, response: RenewResponse) -> Result<()> {
+    pub fn store_renewed(
+        &self,
+        paths: &Paths,
+        next: KeptKey,
+        response: RenewResponse,
+    ) -> Result<()> {
         let at_s = moment(response.renewal);
-        let renewed = Self::new((paths, &next), response.certificate_chain_pem, self.server.clone(), Some(at_s))?;
+        let renewed = Self::new(
+            (paths, &next),
+            response.certificate_chain_pem,
+            self.server.clone(),
+            Some(at_s),
+        )?;
         ensure!(renewed.device == self.device, "the certificate is for another device");
         let file = Renewed { key: next, chain_pem: renewed.chain_pem, renew_at_s: at_s };
         write_durably(&paths.state.join("renewed.json"), &serde_json::to_vec(&file)?)?;
@@ -249,7 +307,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether the moment that this device has chosen has come (Unix seconds); without one, two thirds of the validity.
+    /// Whether the moment that this device has chosen has come (Unix seconds); without one, two
+    /// thirds of the validity.
     ///
     /// # Errors
     /// When the certificate cannot be read.
@@ -260,13 +319,25 @@ impl Identity {
         Ok(now_s > self.renew_at_s.map_or(latest, |at| at.min(latest)))
     }
 
-    fn new((paths, kept): (&Paths, &KeptKey), chain_pem: String, server: Server, renew_at_s: Option<u64>) -> Result<Self> {
+    fn new(
+        (paths, kept): (&Paths, &KeptKey),
+        chain_pem: String,
+        server: Server,
+        renew_at_s: Option<u64>,
+    ) -> Result<Self> {
         let key = kept.open(paths)?;
         let leaf = certificate::from_pem(&chain_pem)?;
         let device = certificate::device_of(&leaf)?;
         let certified = certificate::public_key_der(&leaf)?;
         ensure!(certified == key.public_key_der(), "the certificate is for another key");
-        Ok(Self { device, server, is_in_tpm: kept.is_in_tpm(), key: TlsKey(key), chain_pem, renew_at_s })
+        Ok(Self {
+            device,
+            server,
+            is_in_tpm: kept.is_in_tpm(),
+            key: TlsKey(key),
+            chain_pem,
+            renew_at_s,
+        })
     }
 
     /// The key of its certificate.
@@ -280,9 +351,11 @@ impl Identity {
     /// # Errors
     /// When rustls refuses key or certificates.
     pub fn tls(&self, paths: &Paths) -> Result<ClientConfig> {
-        let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()?;
         let certified = CertifiedKey::new(chain, Arc::new(self.key.clone()));
-        Ok(server_trust::builder(paths)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
+        Ok(server_trust::builder(paths)?
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
 }
 
@@ -308,7 +381,12 @@ mod tests {
 
     #[test]
     fn a_device_follows_the_moves_of_its_own_server_in_their_order() {
-        let moves = [(1, moved("a", "b")), (2, moved("x", "y")), (3, moved("b", "c")), (4, moved("a", "z"))];
+        let moves = [
+            (1, moved("a", "b")),
+            (2, moved("x", "y")),
+            (3, moved("b", "c")),
+            (4, moved("a", "z")),
+        ];
         let there = at("a").followed(&moves);
         assert_eq!((there.mqtt_host.as_str(), there.moved_s), ("c", 3));
         assert_eq!(there.previous.as_deref().map(|s| s.https_url.as_str()), Some("https://b:8443"));
@@ -324,7 +402,11 @@ mod tests {
         let back = at("a").followed(&moves).back().unwrap();
         assert_eq!((back.https_url.as_str(), back.moved_s), ("https://a:8443", 1));
         assert_eq!(back.followed(&moves), back);
-        assert_eq!(back.back().unwrap().https_url, "https://b:8443", "and looks at both from then on");
+        assert_eq!(
+            back.back().unwrap().https_url,
+            "https://b:8443",
+            "and looks at both from then on"
+        );
         assert_eq!(back.followed(&[(2, moved("a", "c"))]).https_url, "https://c:8443");
         assert!(at("a").back().is_none());
     }

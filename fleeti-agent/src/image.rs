@@ -70,7 +70,8 @@ pub fn running_release(paths: &Paths) -> Result<ReleaseName> {
 fn parse_os_release(text: &str) -> Result<ReleaseName> {
     let value = |key: &str| {
         let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-        line.map(|v| v.trim_matches('"').to_owned()).with_context(|| format!("os-release has no {key}"))
+        line.map(|v| v.trim_matches('"').to_owned())
+            .with_context(|| format!("os-release has no {key}"))
     };
     Ok(ReleaseName { line: value("IMAGE_ID")?.parse()?, version: value("IMAGE_VERSION")?.parse()? })
 }

@@ -1,8 +1,10 @@
-//! State on the data partition. A file is parsed at one place; one that does not parse is set aside, reported, and never a
-//! reason to stop: a device that cannot read its own notes still has to be reachable.
+//! State on the data partition. A file is parsed at one place; one that does not parse is set
+//! aside, reported, and never a reason to stop: a device that cannot read its own notes still has
+//! to be reachable.
 //!
-//! State that an anchor of the image verifies (the root, the audit log's key) is named after that anchor. An image with
-//! another anchor begins its own, and the image before finds what it left when the device falls back to it.
+//! State that an anchor of the image verifies (the root, the audit log's key) is named after that
+//! anchor. An image with another anchor begins its own, and the image before finds what it left
+//! when the device falls back to it.
 
 use crate::write_durably;
 use anyhow::{Context, Result};
@@ -18,8 +20,8 @@ const REASON_MAX: usize = 300;
 /// Most reasons that are reported together.
 const REASONS_MAX: usize = 16;
 
-/// The content of a file as `parse` understands it; nothing where there is no such file, or none that can be used. That one
-/// is set aside.
+/// The content of a file as `parse` understands it; nothing where there is no such file, or none
+/// that can be used. That one is set aside.
 pub fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Option<T> {
     match bytes(path).and_then(|bytes| bytes.map(|b| parse(&b)).transpose()) {
         Ok(found) => found,
@@ -71,7 +73,10 @@ pub fn unreported(folder: &Path) -> Vec<String> {
         .map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let reason = bytes(&path).ok().flatten().unwrap_or_default();
-            format!("{name} could not be used and was set aside: {}", String::from_utf8_lossy(&reason))
+            format!(
+                "{name} could not be used and was set aside: {}",
+                String::from_utf8_lossy(&reason)
+            )
         })
         .collect()
 }
@@ -85,7 +90,8 @@ pub fn reported(folder: &Path) {
 
 fn reasons(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    let mut paths: Vec<_> = entries.filter(|p| p.extension().is_some_and(|e| e == "why")).take(REASONS_MAX).collect();
+    let mut paths: Vec<_> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == "why")).take(REASONS_MAX).collect();
     paths.sort();
     paths
 }
@@ -124,12 +130,17 @@ mod tests {
         assert!(unreported(dir.path()).is_empty(), "there was nothing");
         fs::write(&path, "7").unwrap();
         assert_eq!(read::<u8>(&path, json), Some(7));
-        for bad in [&b"{\"a"[..], b"", &[0; 4096], &vec![b' '; usize::try_from(BYTES_MAX).unwrap() + 1]] {
+        for bad in
+            [&b"{\"a"[..], b"", &[0; 4096], &vec![b' '; usize::try_from(BYTES_MAX).unwrap() + 1]]
+        {
             fs::write(&path, bad).unwrap();
             assert_eq!(read::<u8>(&path, json), None);
             assert_eq!(read::<u8>(&path, json), None, "it is gone the second time");
             let said = unreported(dir.path());
-            assert!(said.len() == 1 && said[0].starts_with("update.json could not be used"), "{said:?}");
+            assert!(
+                said.len() == 1 && said[0].starts_with("update.json could not be used"),
+                "{said:?}"
+            );
             assert_eq!(fs::read(dir.path().join("update.json.broken")).unwrap(), bad);
             reported(dir.path());
             assert!(unreported(dir.path()).is_empty());

@@ -1,10 +1,17 @@
-//! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper with
-//! fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
+//! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper
+//! with fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
 //!
-//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is bound to it) · [`session`]
-//! (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into `step`, effects out) · [`staging`], [`proxy`]
-//! (what systemd-sysupdate downloads from) · [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`] (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) · [`privileged`] (the helper, which is root) · [`boot`] (what runs, and
-//! what failed boots left behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (its command line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the recovery key).
+//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the
+//! device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is
+//! bound to it) · [`session`] (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into
+//! `step`, effects out) · [`staging`], [`proxy`] (what systemd-sysupdate downloads from) ·
+//! [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`]
+//! (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) ·
+//! [`privileged`] (the helper, which is root) · [`boot`] (what runs, and what failed boots left
+//! behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would
+//! start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (its command
+//! line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the
+//! recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -74,8 +81,9 @@ pub struct Paths {
     pub firmware_log: PathBuf,
     /// What user space measured.
     pub phases_log: PathBuf,
-    /// `/run/fleeti-secrets`: secrets of the fleet, for services that ask for them by path. Not where systemd looks for
-    /// credentials by itself: some of its own services take from there what would open a shell.
+    /// `/run/fleeti-secrets`: secrets of the fleet, for services that ask for them by path. Not
+    /// where systemd looks for credentials by itself: some of its own services take from there what
+    /// would open a shell.
     pub secrets: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
@@ -108,10 +116,13 @@ impl Paths {
             secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
-            // In the order in which systemd looks; which suffix it takes is a matter of its version.
+            // In the order in which systemd looks; which suffix it takes is a matter of its
+            // version.
             keyrings: ["/etc/systemd", "/usr/lib/systemd"]
                 .iter()
-                .flat_map(|folder| ["gpg", "pgp"].map(|suffix| format!("{folder}/import-pubring.{suffix}").into()))
+                .flat_map(|folder| {
+                    ["gpg", "pgp"].map(|suffix| format!("{folder}/import-pubring.{suffix}").into())
+                })
                 .collect(),
             unshare: "/usr/bin/unshare".into(),
             clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
@@ -153,7 +164,12 @@ impl Paths {
 /// I/O.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

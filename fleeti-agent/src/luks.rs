@@ -1,8 +1,10 @@
-//! The header of the data partition, as far as this device has to read it itself: which keys of register 11 it is sealed to
-//! (LUKS2 On-Disk Format Specification, 2 and 3; the tokens are systemd's).
+//! The header of the data partition, as far as this device has to read it itself: which keys of
+//! register 11 it is sealed to (LUKS2 On-Disk Format Specification, 2 and 3; the tokens are
+//! systemd's).
 //!
-//! systemd 257 gives up at the first token whose key has signed nothing for the running kernel image, whatever comes after it.
-//! So where there are several, it is shown a copy of the header that has the right one alone. The disk keeps them all.
+//! systemd 257 gives up at the first token whose key has signed nothing for the running kernel
+//! image, whatever comes after it. So where there are several, it is shown a copy of the header
+//! that has the right one alone. The disk keeps them all.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -42,25 +44,39 @@ pub struct Sealed {
     pub token: u32,
     /// Of its key slots.
     pub slots: Vec<u32>,
-    /// The key that signs register 11 for it: SubjectPublicKeyInfo, DER. `None` where it asks for none that can be read.
+    /// The key that signs register 11 for it: SubjectPublicKeyInfo, DER. `None` where it asks for
+    /// none that can be read.
     pub key: Option<Vec<u8>>,
 }
 
 fn checksum(copy: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(&copy[..CHECKSUM.start]).chain_update([0; 64]).chain_update(&copy[CHECKSUM.end..]).finalize().into()
+    Sha256::new()
+        .chain_update(&copy[..CHECKSUM.start])
+        .chain_update([0; 64])
+        .chain_update(&copy[CHECKSUM.end..])
+        .finalize()
+        .into()
 }
 
 fn read_start(device: &Path, length: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; length];
-    File::open(device).and_then(|mut file| file.read_exact(&mut bytes)).with_context(|| device.display().to_string())?;
+    File::open(device)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .with_context(|| device.display().to_string())?;
     Ok(bytes)
 }
 
 fn size_of(copy: &[u8], magic: &[u8; 6]) -> Result<usize> {
-    ensure!(copy.len() >= BINARY && copy[..6] == *magic && copy[6..8] == [0, 2], "this is no LUKS2 header");
+    ensure!(
+        copy.len() >= BINARY && copy[..6] == *magic && copy[6..8] == [0, 2],
+        "this is no LUKS2 header"
+    );
     let size = usize::try_from(u64::from_be_bytes(copy[SIZE].try_into()?))?;
     ensure!(COPY.contains(&size) && size.is_power_of_two(), "a LUKS2 header has no {size} bytes");
-    ensure!(copy[ALGORITHM].starts_with(b"sha256\0"), "the LUKS2 header has a checksum that is not SHA-256");
+    ensure!(
+        copy[ALGORITHM].starts_with(b"sha256\0"),
+        "the LUKS2 header has a checksum that is not SHA-256"
+    );
     Ok(size)
 }
 
@@ -72,7 +88,10 @@ impl Header {
     pub fn read(device: &Path) -> Result<Self> {
         let size = size_of(&read_start(device, BINARY)?, MAGICS[0])?;
         let copy = read_start(device, size)?;
-        ensure!(copy[CHECKSUM][..32] == checksum(&copy), "the checksum of the LUKS2 header is wrong");
+        ensure!(
+            copy[CHECKSUM][..32] == checksum(&copy),
+            "the checksum of the LUKS2 header is wrong"
+        );
         let json = copy[BINARY..].split(|byte| *byte == 0).next().unwrap_or_default();
         Ok(Self { size, json: serde_json::from_slice(json).context("the LUKS2 header")? })
     }
@@ -87,31 +106,48 @@ impl Header {
             let token = token.parse().ok().filter(|_| fields["type"] == TPM2)?;
             Some(Sealed { token, slots, key: key.and_then(|pem| public_key_der(&pem).ok()) })
         };
-        let mut all: Vec<_> = self.json["tokens"].as_object().into_iter().flatten().filter_map(of).collect();
+        let mut all: Vec<_> =
+            self.json["tokens"].as_object().into_iter().flatten().filter_map(of).collect();
         all.sort_by_key(|sealed| sealed.token);
         all
     }
 
-    /// What lies before the data of this device, without the tokens of a TPM before and after that of this key. `None` where
-    /// systemd finds the right one by itself: there is one alone, or it is the first, or there is none.
+    /// What lies before the data of this device, without the tokens of a TPM before and after that
+    /// of this key. `None` where systemd finds the right one by itself: there is one alone, or it
+    /// is the first, or there is none.
     ///
     /// # Errors
     /// When it cannot be read, or is none that this device knows.
     pub fn alone(mut self, device: &Path, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let sealed = self.sealed();
-        let Some(right) = sealed.iter().position(|s| s.key.as_deref() == Some(key)).filter(|at| *at > 0) else { return Ok(None) };
+        let Some(right) =
+            sealed.iter().position(|s| s.key.as_deref() == Some(key)).filter(|at| *at > 0)
+        else {
+            return Ok(None);
+        };
         let tokens = self.json["tokens"].as_object_mut().context("tokens")?;
-        for other in sealed.iter().enumerate().filter(|(at, _)| *at != right).map(|(_, other)| other) {
+        for other in
+            sealed.iter().enumerate().filter(|(at, _)| *at != right).map(|(_, other)| other)
+        {
             tokens.remove(&other.token.to_string());
         }
-        let before_data = self.json["segments"]["0"]["offset"].as_str().and_then(|text| text.parse().ok()).context("segments")?;
-        ensure!((2 * self.size..=BEFORE_DATA_MAX).contains(&before_data), "{before_data} bytes before the data");
+        let before_data = self.json["segments"]["0"]["offset"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .context("segments")?;
+        ensure!(
+            (2 * self.size..=BEFORE_DATA_MAX).contains(&before_data),
+            "{before_data} bytes before the data"
+        );
         let mut bytes = read_start(device, before_data)?;
         let (json, sequence) = (serde_json::to_vec(&self.json)?, bytes[SEQUENCE].to_vec());
         // One NUL at the least ends it.
         ensure!(json.len() < self.size - BINARY, "the LUKS2 header is too small");
         for (copy, magic) in bytes[..2 * self.size].chunks_exact_mut(self.size).zip(MAGICS) {
-            ensure!(size_of(copy, magic)? == self.size, "the copies of the LUKS2 header have not one size");
+            ensure!(
+                size_of(copy, magic)? == self.size,
+                "the copies of the LUKS2 header have not one size"
+            );
             copy[SEQUENCE].copy_from_slice(&sequence);
             copy[BINARY..].fill(0);
             copy[BINARY..BINARY + json.len()].copy_from_slice(&json);
@@ -137,7 +173,10 @@ pub(crate) mod fake {
                 (at.to_string(), serde_json::json!({"type": TPM2, "keyslots": [(at + 7).to_string()], "tpm2_pubkey": STANDARD.encode(pem)}))
             })
             .collect();
-        tokens.insert("30".into(), serde_json::json!({"type": "systemd-recovery", "keyslots": ["1"]}));
+        tokens.insert(
+            "30".into(),
+            serde_json::json!({"type": "systemd-recovery", "keyslots": ["1"]}),
+        );
         let json = serde_json::json!({"tokens": tokens, "segments": {"0": {"offset": "65536"}}});
         let mut bytes = vec![0; 80 << 10];
         for (at, magic) in MAGICS.iter().enumerate() {
@@ -157,7 +196,8 @@ pub(crate) mod fake {
 
     /// A public key.
     pub fn key() -> String {
-        let key = fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
+        let key =
+            fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
         fleeti_pki::pcr_policy::public_pem(&key).unwrap()
     }
 }
@@ -168,23 +208,43 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn where_another_keys_token_comes_first_systemd_sees_the_right_one_alone_and_the_disk_stays_as_it_is() {
+    fn where_another_keys_token_comes_first_systemd_sees_the_right_one_alone_and_the_disk_stays_as_it_is()
+     {
         let dir = tempfile::tempdir().unwrap();
         let (device, copy) = (dir.path().join("device"), dir.path().join("copy"));
         let (old, new) = (fake::key(), fake::key());
         let der = |pem: &str| public_key_der(pem.as_bytes()).unwrap();
         fake::device(&device, &[&old, &new]);
         let before = fs::read(&device).unwrap();
-        assert_eq!(Header::read(&device).unwrap().alone(&device, &der(&old)).unwrap(), None, "the first one needs nothing");
-        assert_eq!(Header::read(&device).unwrap().alone(&device, &der(&fake::key())).unwrap(), None, "nor does none");
+        assert_eq!(
+            Header::read(&device).unwrap().alone(&device, &der(&old)).unwrap(),
+            None,
+            "the first one needs nothing"
+        );
+        assert_eq!(
+            Header::read(&device).unwrap().alone(&device, &der(&fake::key())).unwrap(),
+            None,
+            "nor does none"
+        );
         let bytes = Header::read(&device).unwrap().alone(&device, &der(&new)).unwrap().unwrap();
         assert_eq!((bytes.len(), bytes[40 << 10]), (64 << 10, 0x5a), "the key slots are in it");
         fs::write(&copy, &bytes).unwrap();
         let right = [Sealed { token: 1, slots: vec![8], key: Some(der(&new)) }];
         assert_eq!(Header::read(&copy).unwrap().sealed(), right);
-        assert!(String::from_utf8_lossy(&bytes).contains("systemd-recovery"), "the recovery key still opens it");
+        assert!(
+            String::from_utf8_lossy(&bytes).contains("systemd-recovery"),
+            "the recovery key still opens it"
+        );
         // The second copy says the same: whichever is read.
-        fs::write(&copy, [&[MAGICS[0].as_slice(), &bytes[(16 << 10) + 6..32 << 10]].concat()[..], &bytes[16 << 10..]].concat()).unwrap();
+        fs::write(
+            &copy,
+            [
+                &[MAGICS[0].as_slice(), &bytes[(16 << 10) + 6..32 << 10]].concat()[..],
+                &bytes[16 << 10..],
+            ]
+            .concat(),
+        )
+        .unwrap();
         assert!(Header::read(&copy).is_err(), "its checksum is over its own magic");
         assert_eq!(bytes[BINARY..16 << 10], bytes[(16 << 10) + BINARY..32 << 10]);
         assert_eq!(fs::read(&device).unwrap(), before);

@@ -1,6 +1,7 @@
-//! The data partition follows the key that signs register 11 (`pcr.key`). What it is sealed to opens under kernel images of
-//! that key alone. So before a kernel image of another key is made bootable, the partition is sealed to that key as well:
-//! in a boot of the running image, early enough that the TPM still opens it. That takes a reboot more, and nobody's visit.
+//! The data partition follows the key that signs register 11 (`pcr.key`). What it is sealed to
+//! opens under kernel images of that key alone. So before a kernel image of another key is made
+//! bootable, the partition is sealed to that key as well: in a boot of the running image, early
+//! enough that the TPM still opens it. That takes a reboot more, and nobody's visit.
 //!
 //! The old slot stays until no image on the ESP has its key: what is tried may be rolled back.
 
@@ -64,11 +65,19 @@ pub fn before_arming(paths: &Paths, version: &Version, kernel_image: &[u8]) -> R
     decide(paths, &Header::read(&device)?.sealed(), version, kernel_image, &boot_id()?)
 }
 
-fn decide(paths: &Paths, sealed: &[Sealed], version: &Version, kernel_image: &[u8], boot_id: &str) -> Result<Next> {
+fn decide(
+    paths: &Paths,
+    sealed: &[Sealed],
+    version: &Version,
+    kernel_image: &[u8],
+    boot_id: &str,
+) -> Result<Next> {
     if sealed.is_empty() {
         return Ok(Next::Arm);
     }
-    let Some(public_pem) = key_of(kernel_image)? else { bail!("the data partition is sealed, and the kernel image opens none") };
+    let Some(public_pem) = key_of(kernel_image)? else {
+        bail!("the data partition is sealed, and the kernel image opens none")
+    };
     if is_among(sealed, &public_key_der(public_pem.as_bytes())?) {
         return Ok(Next::Arm);
     }
@@ -77,7 +86,10 @@ fn decide(paths: &Paths, sealed: &[Sealed], version: &Version, kernel_image: &[u
         let why = before.failed.as_deref().unwrap_or("no boot has tried it");
         bail!("the data partition could not be sealed to the next key of register 11: {why}");
     }
-    keep(paths, &Note { version: version.clone(), boot_id: boot_id.to_owned(), public_pem, failed: None })?;
+    keep(
+        paths,
+        &Note { version: version.clone(), boot_id: boot_id.to_owned(), public_pem, failed: None },
+    )?;
     Ok(Next::Reboot)
 }
 
@@ -85,7 +97,8 @@ fn is_among(sealed: &[Sealed], key: &[u8]) -> bool {
     sealed.iter().any(|s| s.key.as_deref() == Some(key))
 }
 
-/// Seals the data partition to the next key as well, where one waits for that. Only early in a boot the TPM opens it.
+/// Seals the data partition to the next key as well, where one waits for that. Only early in a boot
+/// the TPM opens it.
 ///
 /// # Errors
 /// When it does not, or what waits cannot be read; that is kept for whoever arms.
@@ -94,7 +107,9 @@ pub fn enroll(paths: &Paths) -> Result<()> {
     let device = storage::partition()?.context("there is no data partition")?;
     let enrolled = enroll_in(paths, &device, &waiting.public_pem);
     if let Err(e) = &enrolled {
-        boot::say(&format!("fleeti: the data partition is not sealed to the next key of register 11: {e:#}"));
+        boot::say(&format!(
+            "fleeti: the data partition is not sealed to the next key of register 11: {e:#}"
+        ));
         waiting.failed = Some(format!("{e:#}"));
         keep(paths, &waiting)?;
     }
@@ -108,16 +123,26 @@ fn enroll_in(paths: &Paths, device: &Path, public_pem: &str) -> Result<()> {
     }
     let file = paths.helper_state.join("next-pcr-key.pem");
     write_durably(&file, public_pem.as_bytes())?;
-    let (pcrs, file) = (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={}", file.display()));
-    let options = ["--unlock-tpm2-device=auto", "--tpm2-device=auto", &file, "--tpm2-public-key-pcrs=11", &pcrs];
+    let (pcrs, file) =
+        (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={}", file.display()));
+    let options = [
+        "--unlock-tpm2-device=auto",
+        "--tpm2-device=auto",
+        &file,
+        "--tpm2-public-key-pcrs=11",
+        &pcrs,
+    ];
     storage::cryptenroll(device, &options)?;
-    anyhow::ensure!(is_among(&Header::read(device)?.sealed(), &key), "systemd-cryptenroll made no slot");
+    anyhow::ensure!(
+        is_among(&Header::read(device)?.sealed(), &key),
+        "systemd-cryptenroll made no slot"
+    );
     boot::say("fleeti: the data partition is sealed to the next key of register 11 as well");
     Ok(())
 }
 
-/// Ends the slots of keys that no image on the ESP has any more, once the running version is kept: so a key that leaked opens
-/// nothing for ever.
+/// Ends the slots of keys that no image on the ESP has any more, once the running version is kept:
+/// so a key that leaked opens nothing for ever.
 ///
 /// # Errors
 /// When that cannot be said for sure, or a slot stays.
@@ -143,7 +168,11 @@ pub fn end_unused(paths: &Paths) -> Result<()> {
 
 /// The keys of all kernel images on the ESP, and the one that waits.
 fn in_use(paths: &Paths) -> Result<Vec<Vec<u8>>> {
-    let mut keys: Vec<_> = read(paths).map(|n| public_key_der(n.public_pem.as_bytes())).transpose()?.into_iter().collect();
+    let mut keys: Vec<_> = read(paths)
+        .map(|n| public_key_der(n.public_pem.as_bytes()))
+        .transpose()?
+        .into_iter()
+        .collect();
     for entry in fs::read_dir(paths.esp.join("EFI/Linux"))? {
         let path = entry?.path();
         let key = key_of(&fs::read(&path)?).with_context(|| path.display().to_string())?;
@@ -152,12 +181,14 @@ fn in_use(paths: &Paths) -> Result<Vec<Vec<u8>>> {
     Ok(keys)
 }
 
-/// Slots that none of these keys needs. None while the partition is not sealed to the running image's own.
+/// Slots that none of these keys needs. None while the partition is not sealed to the running
+/// image's own.
 fn unused(sealed: &[Sealed], running: &[u8], used: &[Vec<u8>]) -> Vec<u32> {
     if !is_among(sealed, running) {
         return vec![];
     }
-    let is_unused = |s: &&Sealed| s.key.as_ref().is_some_and(|key| key != running && !used.contains(key));
+    let is_unused =
+        |s: &&Sealed| s.key.as_ref().is_some_and(|key| key != running && !used.contains(key));
     sealed.iter().filter(is_unused).flat_map(|s| s.slots.clone()).collect()
 }
 
@@ -181,7 +212,8 @@ mod tests {
         Header::read(&path).unwrap().sealed()
     }
 
-    const PROGRAM: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+    const PROGRAM: &[u8] =
+        include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
     fn kernel_image(key: &str) -> Vec<u8> {
         with_section(PROGRAM, ".pcrpkey", key.as_bytes()).unwrap()
@@ -199,7 +231,11 @@ mod tests {
         assert_eq!(decide(&[], &two, &new, "a").unwrap(), Next::Arm, "no TPM opens it anyway");
         assert!(read(&paths).is_none());
         assert_eq!(decide(&[&old], &two, &new, "a").unwrap(), Next::Reboot);
-        assert_eq!(decide(&[&old], &two, &new, "a").unwrap(), Next::Reboot, "asked again before the reboot came");
+        assert_eq!(
+            decide(&[&old], &two, &new, "a").unwrap(),
+            Next::Reboot,
+            "asked again before the reboot came"
+        );
         assert_eq!(read(&paths).unwrap().public_pem, new);
         assert_eq!(decide(&[&old, &new], &two, &new, "b").unwrap(), Next::Arm);
     }
@@ -210,7 +246,9 @@ mod tests {
         let (old, new) = (fake::key(), fake::key());
         let (two, three): (Version, Version) = ("2".parse().unwrap(), "3".parse().unwrap());
         let sealed = sealed_to(&dir, &[&old]);
-        let decide = |version: &Version, boot: &str| decide(&paths, &sealed, version, &kernel_image(&new), boot);
+        let decide = |version: &Version, boot: &str| {
+            decide(&paths, &sealed, version, &kernel_image(&new), boot)
+        };
         assert_eq!(decide(&two, "a").unwrap(), Next::Reboot);
         let mut it = read(&paths).unwrap();
         it.failed = Some("the TPM is gone".into());
@@ -218,8 +256,15 @@ mod tests {
         for boot in ["b", "c"] {
             assert!(decide(&two, boot).unwrap_err().to_string().contains("the TPM is gone"));
         }
-        assert_eq!(decide(&three, "c").unwrap(), Next::Reboot, "the next version is tried once as well");
-        assert!(super::decide(&paths, &sealed, &three, PROGRAM, "c").is_err(), "it would open nothing");
+        assert_eq!(
+            decide(&three, "c").unwrap(),
+            Next::Reboot,
+            "the next version is tried once as well"
+        );
+        assert!(
+            super::decide(&paths, &sealed, &three, PROGRAM, "c").is_err(),
+            "it would open nothing"
+        );
     }
 
     #[test]
@@ -228,13 +273,23 @@ mod tests {
         let (old, new, other) = (fake::key(), fake::key(), fake::key());
         let der = |pem: &str| public_key_der(pem.as_bytes()).unwrap();
         let sealed = sealed_to(&dir, &[&old, &new]);
-        let entry = |name: &str, key: &str| fs::write(paths.esp.join("EFI/Linux").join(name), kernel_image(key)).unwrap();
+        let entry = |name: &str, key: &str| {
+            fs::write(paths.esp.join("EFI/Linux").join(name), kernel_image(key)).unwrap()
+        };
         entry("kiosk_2.efi", &new);
         entry("kiosk_1.efi", &old);
-        assert_eq!(unused(&sealed, &der(&new), &in_use(&paths).unwrap()), [] as [u32; 0], "it can be fallen back to");
+        assert_eq!(
+            unused(&sealed, &der(&new), &in_use(&paths).unwrap()),
+            [] as [u32; 0],
+            "it can be fallen back to"
+        );
         entry("kiosk_1.efi", &new);
         assert_eq!(unused(&sealed, &der(&new), &in_use(&paths).unwrap()), [7]);
-        assert_eq!(unused(&sealed, &der(&other), &in_use(&paths).unwrap()), [] as [u32; 0], "the running image would be left without");
+        assert_eq!(
+            unused(&sealed, &der(&other), &in_use(&paths).unwrap()),
+            [] as [u32; 0],
+            "the running image would be left without"
+        );
         fs::write(paths.esp.join("EFI/Linux/kiosk_1.efi"), "torn").unwrap();
         assert!(in_use(&paths).is_err(), "nobody knows what it needs");
     }

@@ -46,7 +46,9 @@ impl Outbox {
             .filter_map(|e| {
                 let name = e.file_name().into_string().ok()?;
                 let (number, leaf) = name.split_once('.')?;
-                let is_message = !leaf.is_empty() && leaf.bytes().all(|b| b.is_ascii_lowercase()) && !["new", "why"].contains(&leaf);
+                let is_message = !leaf.is_empty()
+                    && leaf.bytes().all(|b| b.is_ascii_lowercase())
+                    && !["new", "why"].contains(&leaf);
                 is_message.then_some((number.parse().ok()?, leaf.to_owned()))
             })
             .collect();
@@ -54,7 +56,8 @@ impl Outbox {
         Ok(names)
     }
 
-    /// Keeps a message. With `replaces`, older ones of the same leaf are dropped: only the newest state matters.
+    /// Keeps a message. With `replaces`, older ones of the same leaf are dropped: only the newest
+    /// state matters.
     ///
     /// # Errors
     /// I/O.

@@ -36,7 +36,12 @@ enum Command {
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
     let field = debug_fn(|writer, field, value| foreign::log_field(writer, field.name(), value));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).fmt_fields(field).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_ansi(false)
+        .fmt_fields(field)
+        .init();
     match run(Arguments::parse().command).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -72,7 +77,8 @@ async fn run(command: Command) -> Result<bool> {
 }
 
 fn is_on_trial(paths: &Paths) -> bool {
-    let kept = image::running_release(paths).is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version));
+    let kept = image::running_release(paths)
+        .is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version));
     boot::is_counted() && !kept
 }
 

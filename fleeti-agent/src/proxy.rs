@@ -1,8 +1,9 @@
 //! The loopback proxy: what systemd-sysupdate downloads one verified release from.
 //!
-//! A convenience and no trust anchor: systemd-sysupdate checks signature and digests itself. It listens on
-//! an ephemeral port below a path of 256 random bits, serves only the files of one verified manifest, and
-//! resumes an upstream transfer that breaks off (systemd-sysupdate itself cannot).
+//! A convenience and no trust anchor: systemd-sysupdate checks signature and digests itself. It
+//! listens on an ephemeral port below a path of 256 random bits, serves only the files of one
+//! verified manifest, and resumes an upstream transfer that breaks off (systemd-sysupdate itself
+//! cannot).
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -50,12 +51,18 @@ impl Proxy {
     ///
     /// # Errors
     /// When no loopback port can be had.
-    pub async fn start(client: reqwest::Client, upstream: String, verified: Verified) -> Result<Self> {
+    pub async fn start(
+        client: reqwest::Client,
+        upstream: String,
+        verified: Verified,
+    ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let prefix = format!("/{}/", hex::encode(rand::random::<[u8; 32]>()));
         let url = format!("http://{}{prefix}", listener.local_addr()?);
-        let total = verified.manifest().artifacts.iter().filter(|a| is_payload(a)).map(|a| a.size).sum();
-        let state = Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
+        let total =
+            verified.manifest().artifacts.iter().filter(|a| is_payload(a)).map(|a| a.size).sum();
+        let state =
+            Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
         Ok(Self { url, state, task })
     }
@@ -63,7 +70,10 @@ impl Proxy {
     /// Bytes handed out so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress { done: self.state.done.load(Ordering::Relaxed).min(self.state.total), total: self.state.total }
+        Progress {
+            done: self.state.done.load(Ordering::Relaxed).min(self.state.total),
+            total: self.state.total,
+        }
     }
 }
 
@@ -89,7 +99,10 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
                 async move { Ok::<_, Infallible>(answer(&request, &state)) }
             });
             // A client that goes away ends its own connection and nothing else.
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+                .ok();
         });
     }
 }
@@ -105,13 +118,19 @@ fn answer(request: &Request<Incoming>, state: &Arc<State>) -> Response<Body> {
     if request.method() != Method::GET {
         return empty(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let Some(name) = request.uri().path().strip_prefix(&state.prefix) else { return empty(StatusCode::NOT_FOUND) };
+    let Some(name) = request.uri().path().strip_prefix(&state.prefix) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
     let Some(artifact) = state.verified.manifest().artifact(&format!("raw/{name}")) else {
         return empty(StatusCode::NOT_FOUND);
     };
     let (sender, receiver) = mpsc::channel(8);
     tokio::spawn(fetch(Arc::clone(state), artifact.clone(), sender));
-    let frames = futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|item| (item, r)) });
+    let frames =
+        futures::stream::unfold(
+            receiver,
+            |mut r| async move { r.recv().await.map(|item| (item, r)) },
+        );
     let body = StreamBody::new(frames.map(|chunk: std::io::Result<Bytes>| chunk.map(Frame::data)));
     let mut response = Response::new(BodyExt::boxed(body));
     response.headers_mut().insert(hyper::header::CONTENT_LENGTH, artifact.size.into());
@@ -119,7 +138,11 @@ fn answer(request: &Request<Incoming>, state: &Arc<State>) -> Response<Body> {
 }
 
 /// Streams a file of the release, resuming at the byte where it broke off.
-async fn fetch(state: Arc<State>, artifact: Artifact, sender: mpsc::Sender<std::io::Result<Bytes>>) {
+async fn fetch(
+    state: Arc<State>,
+    artifact: Artifact,
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+) {
     let (mut at, mut resumes) = (0u64, 0u32);
     while at < artifact.size {
         let before = at;
@@ -129,7 +152,8 @@ async fn fetch(state: Arc<State>, artifact: Artifact, sender: mpsc::Sender<std::
                 resumes = if at > before { 1 } else { resumes + 1 };
                 tracing::warn!("{} broke off at byte {at}: {e:#}", artifact.path);
                 if resumes > RESUMES_MAX || sender.is_closed() {
-                    // An error in the body, so that the client sees a broken transfer and not a short file.
+                    // An error in the body, so that the client sees a broken transfer and not a
+                    // short file.
                     sender.send(Err(std::io::Error::other(e.to_string()))).await.ok();
                     return;
                 }
@@ -139,7 +163,12 @@ async fn fetch(state: Arc<State>, artifact: Artifact, sender: mpsc::Sender<std::
     }
 }
 
-async fn fetch_from(state: &State, artifact: &Artifact, at: &mut u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
+async fn fetch_from(
+    state: &State,
+    artifact: &Artifact,
+    at: &mut u64,
+    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+) -> Result<()> {
     let mut request = state.client.get(format!("{}/{}", state.upstream, artifact.path));
     if *at > 0 {
         request = request.header("Range", format!("bytes={at}-"));
@@ -151,7 +180,9 @@ async fn fetch_from(state: &State, artifact: &Artifact, at: &mut u64, sender: &m
     }
     let mut stream = response.bytes_stream();
     while *at < artifact.size {
-        let Some(chunk) = tokio::time::timeout(STALL, stream.next()).await? else { bail!("the server stopped") };
+        let Some(chunk) = tokio::time::timeout(STALL, stream.next()).await? else {
+            bail!("the server stopped")
+        };
         let mut chunk = chunk?;
         chunk.truncate(usize::try_from(artifact.size - *at).unwrap_or(usize::MAX));
         *at += chunk.len() as u64;

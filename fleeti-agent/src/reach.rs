@@ -1,7 +1,7 @@
 //! How the server is reached: directly, or through an HTTP proxy that the enrollment record names.
 //!
-//! The proxy connects and resolves names (CONNECT, RFC 9110, 9.3.6); TLS goes from the device to the server, so the proxy sees
-//! the server's name and how much is sent, and nothing else.
+//! The proxy connects and resolves names (CONNECT, RFC 9110, 9.3.6); TLS goes from the device to
+//! the server, so the proxy sees the server's name and how much is sent, and nothing else.
 
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpStream;
@@ -43,7 +43,9 @@ impl Proxy {
 pub fn authority(url: &str) -> Result<(String, u16)> {
     let authority = url.strip_prefix("https://").context("the server's URL is not https")?;
     match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => Ok((host.to_owned(), port.parse().context("the server's port")?)),
+        Some((host, port)) if !port.ends_with(']') => {
+            Ok((host.to_owned(), port.parse().context("the server's port")?))
+        }
         _ => Ok((authority.to_owned(), 443)),
     }
 }
@@ -58,7 +60,8 @@ pub async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<Tcp
         return TcpStream::connect(&address).await.with_context(|| address);
     };
     let address = format!("{}:{}", proxy.host, proxy.port);
-    let mut stream = TcpStream::connect(&address).await.with_context(|| format!("the proxy {address}"))?;
+    let mut stream =
+        TcpStream::connect(&address).await.with_context(|| format!("the proxy {address}"))?;
     let tunnel = async_http_proxy::http_connect_tokio(&mut stream, host, port).await;
     tunnel.with_context(|| format!("the proxy {address} does not connect to {host}:{port}"))?;
     Ok(stream)
@@ -71,7 +74,10 @@ mod tests {
     #[test]
     fn a_proxy_is_a_host_and_a_port_and_nothing_else() {
         let read = Proxy::parse("http://proxy.example:3128/").unwrap();
-        assert_eq!((read.host.as_str(), read.port, read.url().as_str()), ("proxy.example", 3128, "http://proxy.example:3128"));
+        assert_eq!(
+            (read.host.as_str(), read.port, read.url().as_str()),
+            ("proxy.example", 3128, "http://proxy.example:3128")
+        );
         assert_eq!(Proxy::parse("http://[::1]:8080").unwrap().host, "[::1]");
         for bad in [
             "",

@@ -1,5 +1,5 @@
-//! The audit log as a device sees it: a release that is not in it does not exist; a statement that is old may hide newer
-//! ones; a log that is not the one of last time has two histories.
+//! The audit log as a device sees it: a release that is not in it does not exist; a statement that
+//! is old may hide newer ones; a log that is not the one of last time has two histories.
 
 use crate::image::ImageFacts;
 use crate::{Paths, anchors, kept, write_durably};
@@ -28,7 +28,8 @@ fn reset_path(paths: &Paths, key: &LogKey) -> PathBuf {
     remembered_path(paths, key).with_extension("reset")
 }
 
-/// The newest statement of this log that the device has believed. One that cannot be read is set aside.
+/// The newest statement of this log that the device has believed. One that cannot be read is set
+/// aside.
 fn remembered(paths: &Paths, key: &LogKey) -> Option<VerifiedCheckpoint> {
     let text = |bytes: &[u8]| Ok(std::str::from_utf8(bytes)?.to_owned());
     let found = kept::read(&remembered_path(paths, key), |bytes| Ok(key.verify(&text(bytes)?)?));
@@ -40,7 +41,9 @@ fn remembered(paths: &Paths, key: &LogKey) -> Option<VerifiedCheckpoint> {
 fn take_up_reset(paths: &Paths, anchors: &Anchors) -> Result<()> {
     let Some(reset) = anchors.reset() else { return Ok(()) };
     let path = reset_path(paths, anchors.log());
-    let applied_s = kept::read(&path, |bytes| Ok(std::str::from_utf8(bytes)?.trim().parse::<u64>()?)).unwrap_or(0);
+    let applied_s =
+        kept::read(&path, |bytes| Ok(std::str::from_utf8(bytes)?.trim().parse::<u64>()?))
+            .unwrap_or(0);
     if reset.issued_s <= applied_s {
         return Ok(());
     }
@@ -58,12 +61,18 @@ pub fn seen(paths: &Paths) -> Result<u64> {
     Ok(remembered(paths, anchors.log()).map_or(0, |c| c.checkpoint().size))
 }
 
-/// That a release is in the audit log, by a statement that is not old, of a log that has only grown. The statement is
-/// remembered then.
+/// That a release is in the audit log, by a statement that is not old, of a log that has only
+/// grown. The statement is remembered then.
 ///
 /// # Errors
-/// [`FailureCode::NotInLog`], [`FailureCode::LogStale`], [`FailureCode::LogSplit`], each with words.
-pub fn check(paths: &Paths, release: &Verified, proof: Option<&ReleaseProof>, now_s: u64) -> Result<(), Refusal> {
+/// [`FailureCode::NotInLog`], [`FailureCode::LogStale`], [`FailureCode::LogSplit`], each with
+/// words.
+pub fn check(
+    paths: &Paths,
+    release: &Verified,
+    proof: Option<&ReleaseProof>,
+    now_s: u64,
+) -> Result<(), Refusal> {
     let missing = |detail: String| (FailureCode::NotInLog, detail);
     let internal = |e: anyhow::Error| missing(format!("{e:#}"));
     let policy = ImageFacts::read(paths).map_err(internal)?.release_log;
@@ -74,26 +83,42 @@ pub fn check(paths: &Paths, release: &Verified, proof: Option<&ReleaseProof>, no
     take_up_reset(paths, &anchors).map_err(internal)?;
     let key = anchors.log();
     let name = &release.manifest().release;
-    let proof = proof.ok_or_else(|| missing(format!("{name} came without a proof that it is in the audit log")))?;
+    let proof = proof.ok_or_else(|| {
+        missing(format!("{name} came without a proof that it is in the audit log"))
+    })?;
     let proved = verify_proof(&proof.published, key).map_err(|e| missing(e.to_string()))?;
     let (act, is_done) = (&proved.entry().act, proved.entry().stage == Stage::Done);
-    let is_this = act.subject == name.to_string() && act.sha256.as_deref() == Some(release.sha256());
+    let is_this =
+        act.subject == name.to_string() && act.sha256.as_deref() == Some(release.sha256());
     if act.action != RELEASE_PUBLISH || !is_this || !is_done {
-        return Err(missing(format!("entry {} of the audit log does not publish this {name}", proved.entry().number)));
+        return Err(missing(format!(
+            "entry {} of the audit log does not publish this {name}",
+            proved.entry().number
+        )));
     }
     let stated = proved.checkpoint();
     let old = remembered(paths, key);
-    // A clock that is behind makes nothing young: it is at least as late as when the log said something before.
+    // A clock that is behind makes nothing young: it is at least as late as when the log said
+    // something before.
     let now_s = old.as_ref().map_or(now_s, |old| now_s.max(old.stated_s()));
     let age_s = now_s.saturating_sub(stated.stated_s());
     if age_s > u64::from(policy.age_days_max) * DAY_S {
-        let text = format!("the audit log's statement is {} days old, {} are allowed", age_s / DAY_S, policy.age_days_max);
+        let text = format!(
+            "the audit log's statement is {} days old, {} are allowed",
+            age_s / DAY_S,
+            policy.age_days_max
+        );
         return Err((FailureCode::LogStale, text));
     }
     if let Some(old) = old {
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
-        verify_growth(&old, stated, &proof.growth)
-            .map_err(|e| (FailureCode::LogSplit, format!("the audit log had {was} entries and has {is} now: {e}")))?;
+        verify_growth(&old, stated, &proof.growth).map_err(|e| {
+            (
+                FailureCode::LogSplit,
+                format!("the audit log had {was} entries and has {is} now: {e}"),
+            )
+        })?;
     }
-    write_durably(&remembered_path(paths, key), proof.published.checkpoint.as_bytes()).map_err(|e| internal(e.into()))
+    write_durably(&remembered_path(paths, key), proof.published.checkpoint.as_bytes())
+        .map_err(|e| internal(e.into()))
 }

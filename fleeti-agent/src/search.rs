@@ -1,6 +1,6 @@
-//! What a device does that does not reach its server: the server's certificate may be by a root that follows this image's, and
-//! the device's own may have ended, whatever its clock says, or its intermediate may not count any more. Or the server moved,
-//! and nobody is at the next address.
+//! What a device does that does not reach its server: the server's certificate may be by a root
+//! that follows this image's, and the device's own may have ended, whatever its clock says, or its
+//! intermediate may not count any more. Or the server moved, and nobody is at the next address.
 
 use crate::identity::Identity;
 use crate::privileged::Helper;
@@ -13,7 +13,8 @@ const FIRST: u32 = 5;
 /// Each look doubles the pause, so often.
 const DOUBLINGS: u32 = 5;
 
-/// Looks again and again, longer apart each time, until something has changed that a new start of the daemon takes up.
+/// Looks again and again, longer apart each time, until something has changed that a new start of
+/// the daemon takes up.
 pub async fn run(paths: &Paths, identity: &Identity, helper: &Helper, patience: Duration) {
     for n in 0_u32.. {
         let pause = (patience / FIRST).saturating_mul(1 << n.min(DOUBLINGS));

@@ -1,7 +1,8 @@
-//! Secure Boot of this device: what its firmware would start, and changes of its variables. Needs root.
+//! Secure Boot of this device: what its firmware would start, and changes of its variables. Needs
+//! root.
 //!
-//! Nothing is armed, and no variable is written, before it is clear that the firmware will start what this device runs
-//! and what it is to run next.
+//! Nothing is armed, and no variable is written, before it is clear that the firmware will start
+//! what this device runs and what it is to run next.
 
 use crate::image::running_release;
 use crate::{Paths, kept};
@@ -9,7 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, FirmwareKeys, VariableWrite};
+use fleeti_core::wire::device::{
+    BootChange, BootSignatures, BootVariable, FirmwareKeys, VariableWrite,
+};
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
 use fleeti_pki::{authenticode, certificate};
 use rustix::fs::{IFlags, Mode, OFlags};
@@ -47,7 +50,9 @@ impl Trusted {
             return Ok(false);
         }
         let signatures = authenticode::signatures(program)?;
-        Ok(signatures.iter().any(|s| self.db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())))
+        Ok(signatures
+            .iter()
+            .any(|s| self.db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())))
     }
 
     /// The program as the firmware starts it: as it is, or with this device's signature.
@@ -59,16 +64,32 @@ impl Trusted {
             return Ok(program);
         }
         let signature = signature.context("the firmware would not start it: it is signed by no key in db, and came without a signature")?;
-        let signed = authenticode::attach(&program, &STANDARD.decode(signature).context("the signature is no base64")?)?;
-        ensure!(self.starts(&signed)?, "the firmware would not start it: its signature is by no key in db, or it is forbidden by dbx");
+        let signed = authenticode::attach(
+            &program,
+            &STANDARD.decode(signature).context("the signature is no base64")?,
+        )?;
+        ensure!(
+            self.starts(&signed)?,
+            "the firmware would not start it: its signature is by no key in db, or it is forbidden by dbx"
+        );
         Ok(signed)
     }
 }
 
-/// A program with the signature of the newest key, and without those that no key in db made: now or after the change.
-fn signed_anew(program: &[u8], signature: &str, (now, after): (&Trusted, &Trusted)) -> Result<Vec<u8>> {
-    let (signature, digest) = (STANDARD.decode(signature).context("the signature is no base64")?, authenticode::digest(program)?);
-    let by_one_of = |s: &[u8], db: &[Certificate]| db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok());
+/// A program with the signature of the newest key, and without those that no key in db made: now or
+/// after the change.
+fn signed_anew(
+    program: &[u8],
+    signature: &str,
+    (now, after): (&Trusted, &Trusted),
+) -> Result<Vec<u8>> {
+    let (signature, digest) = (
+        STANDARD.decode(signature).context("the signature is no base64")?,
+        authenticode::digest(program)?,
+    );
+    let by_one_of = |s: &[u8], db: &[Certificate]| {
+        db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())
+    };
     let mut kept = authenticode::signatures(program)?;
     let before = kept.len();
     kept.retain(|s| by_one_of(s, &now.db) || by_one_of(s, &after.db));
@@ -77,7 +98,9 @@ fn signed_anew(program: &[u8], signature: &str, (now, after): (&Trusted, &Truste
     } else if kept.len() == before {
         return Ok(program.to_vec());
     }
-    kept.iter().try_fold(authenticode::stripped(program)?, |program, s| Ok(authenticode::attach(&program, s)?))
+    kept.iter().try_fold(authenticode::stripped(program)?, |program, s| {
+        Ok(authenticode::attach(&program, s)?)
+    })
 }
 
 fn value(paths: &Paths, file_name: &str) -> Option<Vec<u8>> {
@@ -108,7 +131,11 @@ pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
     if value(paths, &uefi::global_file_name("SetupMode")).is_none() {
         return Ok(None);
     }
-    let digests = |variable| anyhow::Ok(certificates(paths, variable)?.iter().map(|der| sha256_hex(der)).collect::<Vec<_>>());
+    let digests = |variable| {
+        anyhow::Ok(
+            certificates(paths, variable)?.iter().map(|der| sha256_hex(der)).collect::<Vec<_>>(),
+        )
+    };
     Ok(Some(FirmwareKeys {
         setup_mode: is_setup(paths),
         pk: digests(BootVariable::Pk)?.pop(),
@@ -121,7 +148,8 @@ pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
 }
 
 fn forbidden(paths: &Paths) -> Result<Vec<[u8; 32]>> {
-    uefi::digests(&value(paths, &uefi::file_name(BootVariable::Dbx)).unwrap_or_default()).context("the variable dbx")
+    uefi::digests(&value(paths, &uefi::file_name(BootVariable::Dbx)).unwrap_or_default())
+        .context("the variable dbx")
 }
 
 /// What the firmware trusts now; nothing where it checks no signatures.
@@ -141,11 +169,15 @@ fn readable(ders: &[Vec<u8>]) -> Vec<Certificate> {
 }
 
 fn last_change(paths: &Paths) -> u64 {
-    fs::read_to_string(paths.helper_state.join("boot-change")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    fs::read_to_string(paths.helper_state.join("boot-change"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
 }
 
-/// Keys of db that this device has been told to trust no more, by the digests of their certificates. Where the list cannot
-/// be read, that is an alarm, and a change can be made all the same.
+/// Keys of db that this device has been told to trust no more, by the digests of their
+/// certificates. Where the list cannot be read, that is an alarm, and a change can be made all the
+/// same.
 fn ended(paths: &Paths) -> BTreeSet<String> {
     kept::read(&paths.helper_state.join(ENDED), kept::json).unwrap_or_default()
 }
@@ -164,7 +196,8 @@ struct Planned<'a> {
 /// Makes a change: signatures first, then the variables, so that every moment in between boots.
 ///
 /// # Errors
-/// Why the device would not boot afterwards, or what failed. What was done is found done by the next try.
+/// Why the device would not boot afterwards, or what failed. What was done is found done by the
+/// next try.
 pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     if last_change(paths) >= change.number {
         return Ok(());
@@ -180,9 +213,13 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for write in &change.writes {
         planned.push(plan(write, &kek, &mut after)?);
     }
-    // Whoever has the server could order it with keys that were put back from a backup, after the old one has leaked.
+    // Whoever has the server could order it with keys that were put back from a backup, after the
+    // old one has leaked.
     let (mut ended, trusted_now, trusted_after) = (ended(paths), names(&now)?, names(&after)?);
-    ensure!(ended.is_disjoint(&trusted_after), "a key of db whose epoch has ended would be trusted again");
+    ensure!(
+        ended.is_disjoint(&trusted_after),
+        "a key of db whose epoch has ended would be trusted again"
+    );
     let (running, others) = programs(paths, &now)?;
     // Everything is looked at before anything is written.
     let mut to_replace = Vec::new();
@@ -193,7 +230,11 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
             None => program.clone(),
         };
         for (trusted, when) in [(&now, "before"), (&after, "after")] {
-            ensure!(trusted.starts(&signed)?, "the firmware would not start {} {when} the change", path.display());
+            ensure!(
+                trusted.starts(&signed)?,
+                "the firmware would not start {} {when} the change",
+                path.display()
+            );
         }
         if signed != program {
             to_replace.push((path, signed));
@@ -202,8 +243,13 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for path in others {
         let program = read(&path)?;
         // What is no program starts neither way.
-        let ends = now.starts(&program).unwrap_or(false) && !after.starts(&program).unwrap_or(false);
-        ensure!(!ends || change.may_end_fallback, "{} would boot no more, and the policy keeps the fallback", path.display());
+        let ends =
+            now.starts(&program).unwrap_or(false) && !after.starts(&program).unwrap_or(false);
+        ensure!(
+            !ends || change.may_end_fallback,
+            "{} would boot no more, and the policy keeps the fallback",
+            path.display()
+        );
     }
     for (path, signed) in to_replace {
         replace(path, &signed)?;
@@ -216,15 +262,28 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     let found = trusted(paths)?.context("Secure Boot went off")?;
     let same = |a: &Trusted, b: &Trusted| a.db == b.db && b.dbx.iter().all(|d| a.dbx.contains(d));
     ensure!(same(&found, &after), "the variables are not what was written");
-    Ok(crate::write_durably(&paths.helper_state.join("boot-change"), change.number.to_string().as_bytes())?)
+    Ok(crate::write_durably(
+        &paths.helper_state.join("boot-change"),
+        change.number.to_string().as_bytes(),
+    )?)
 }
 
-/// Understands a write, and what it makes of the variables. Only db and dbx are changed here, and only by KEK.
-fn plan<'a>(write: &'a VariableWrite, kek: &[Certificate], after: &mut Trusted) -> Result<Planned<'a>> {
+/// Understands a write, and what it makes of the variables. Only db and dbx are changed here, and
+/// only by KEK.
+fn plan<'a>(
+    write: &'a VariableWrite,
+    kek: &[Certificate],
+    after: &mut Trusted,
+) -> Result<Planned<'a>> {
     let auth = STANDARD.decode(&write.auth).context("the write is no base64")?;
     let name = uefi::name(write.variable);
-    let read = kek.iter().find_map(|by| AuthenticatedWrite::verify(&auth, write.variable, write.append, by).ok());
-    let value = read.with_context(|| format!("the write of {name} is not signed by this device's KEK"))?.value.to_vec();
+    let read = kek
+        .iter()
+        .find_map(|by| AuthenticatedWrite::verify(&auth, write.variable, write.append, by).ok());
+    let value = read
+        .with_context(|| format!("the write of {name} is not signed by this device's KEK"))?
+        .value
+        .to_vec();
     let is_done = match (write.variable, write.append) {
         (BootVariable::Db, false) => {
             let db = readable(&uefi::certificates(&value)?);
@@ -233,7 +292,8 @@ fn plan<'a>(write: &'a VariableWrite, kek: &[Certificate], after: &mut Trusted) 
             is_done
         }
         (BootVariable::Dbx, true) => {
-            let new: Vec<_> = uefi::digests(&value)?.into_iter().filter(|d| !after.dbx.contains(d)).collect();
+            let new: Vec<_> =
+                uefi::digests(&value)?.into_iter().filter(|d| !after.dbx.contains(d)).collect();
             let is_done = new.is_empty();
             after.dbx.extend(new);
             is_done
@@ -271,7 +331,10 @@ fn programs(paths: &Paths, now: &Trusted) -> Result<(Vec<Program>, Vec<PathBuf>)
             others.push(path);
         }
     }
-    ensure!(running.len() > 1 && running.iter().any(|(_, name)| name != LOADER), "the kernel image of {release} is not on the ESP");
+    ensure!(
+        running.len() > 1 && running.iter().any(|(_, name)| name != LOADER),
+        "the kernel image of {release} is not on the ESP"
+    );
     Ok((running, others))
 }
 
@@ -281,7 +344,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Puts a file in another one's place, so that one of them is there after a power cut.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    // While it is open, its clusters are not given back: the entry on the disk may still lead to them.
+    // While it is open, its clusters are not given back: the entry on the disk may still lead to
+    // them.
     let _old = File::open(path);
     let new = path.with_extension("new");
     write_then_rename(&new, bytes, path).with_context(|| path.display().to_string())
@@ -304,8 +368,9 @@ pub fn write_then_rename(new: &Path, bytes: &[u8], path: &Path) -> std::io::Resu
     result
 }
 
-/// Renames a file within the ESP. On FAT the entry under the new name leads to the file only once the file itself is
-/// synced after the rename; the folder is synced first, so that no two names lead to it.
+/// Renames a file within the ESP. On FAT the entry under the new name leads to the file only once
+/// the file itself is synced after the rename; the folder is synced first, so that no two names
+/// lead to it.
 ///
 /// # Errors
 /// I/O.
@@ -318,19 +383,27 @@ pub fn rename_durably(from: &Path, to: &Path) -> std::io::Result<()> {
 fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {
     let Planned { write, auth, .. } = planned;
     let path = paths.efivars.join(uefi::file_name(write.variable));
-    let as_written = AuthenticatedWrite { variable: write.variable, append: write.append, time_s: 0, value: &[] };
+    let as_written = AuthenticatedWrite {
+        variable: write.variable,
+        append: write.append,
+        time_s: 0,
+        value: &[],
+    };
     // efivarfs protects variables from `rm`; and takes attributes and value in one write.
     if let Ok(file) = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         && let Ok(flags) = rustix::fs::ioctl_getflags(&file)
         && flags.contains(IFlags::IMMUTABLE)
     {
-        rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE).with_context(|| path.display().to_string())?;
+        rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE)
+            .with_context(|| path.display().to_string())?;
     }
     let bytes = [&as_written.attributes().to_le_bytes()[..], auth].concat();
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true);
     let mut file = options.open(&path).with_context(|| path.display().to_string())?;
-    let written = file.write(&bytes).with_context(|| format!("the firmware refuses the write of {}", uefi::name(write.variable)))?;
+    let written = file.write(&bytes).with_context(|| {
+        format!("the firmware refuses the write of {}", uefi::name(write.variable))
+    })?;
     ensure!(written == bytes.len(), "the write of {} was cut short", uefi::name(write.variable));
     Ok(())
 }

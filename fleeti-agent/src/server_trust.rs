@@ -1,5 +1,6 @@
-//! Which servers this device believes: those whose certificate leads to a root that counts, by an intermediate that this
-//! root has not revoked, at a time that this device has good reason to believe.
+//! Which servers this device believes: those whose certificate leads to a root that counts, by an
+//! intermediate that this root has not revoked, at a time that this device has good reason to
+//! believe.
 
 use crate::clock::Clock;
 use crate::{Paths, anchors, heard};
@@ -30,21 +31,28 @@ pub fn builder(paths: &Paths) -> Result<WantsClientCert> {
     for root in anchors::of_daemon(paths)?.roots() {
         let mut store = rustls::RootCertStore::empty();
         store.add(certificate::to_der(root)?.into())?;
-        let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
+        let mut verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
         if let Some(bundle) = heard::bundle_of(paths, root)? {
-            // The root's list revokes intermediates; whom an intermediate has certified, its own list would say, which devices
-            // do not have. A list that has ended still revokes.
+            // The root's list revokes intermediates; whom an intermediate has certified, its own
+            // list would say, which devices do not have. A list that has ended still revokes.
             let list = CertificateRevocationListDer::from(bundle.crl().to_vec());
             verifier = verifier.with_crls([list]).allow_unknown_revocation_status();
         }
         roots.push(verifier.build()?);
     }
-    let verifier = Arc::new(ServerTrust { roots, clock: paths.clock.clone(), provider: Arc::clone(&provider) });
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(ServerTrust {
+        roots,
+        clock: paths.clock.clone(),
+        provider: Arc::clone(&provider),
+    });
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
-/// One verifier for each root: all roots have one name, and the CRL of one says nothing of another's intermediates.
+/// One verifier for each root: all roots have one name, and the CRL of one says nothing of
+/// another's intermediates.
 #[derive(Debug)]
 struct ServerTrust {
     roots: Vec<Arc<WebPkiServerVerifier>>,
@@ -53,11 +61,14 @@ struct ServerTrust {
 }
 
 impl ServerTrust {
-    /// By this device's own idea of the time: a clock that somebody set back must not revive what has ended, and a clock
-    /// that is wrong must not end everything.
+    /// By this device's own idea of the time: a clock that somebody set back must not revive what
+    /// has ended, and a clock that is wrong must not end everything.
     fn at(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> UnixTime {
-        let begins = |der: &CertificateDer<'_>| certificate::from_der(der).map_or(0, |c| certificate::not_before_s(&c));
-        let not_before_s = std::iter::once(leaf).chain(intermediates).map(begins).max().unwrap_or(0);
+        let begins = |der: &CertificateDer<'_>| {
+            certificate::from_der(der).map_or(0, |c| certificate::not_before_s(&c))
+        };
+        let not_before_s =
+            std::iter::once(leaf).chain(intermediates).map(begins).max().unwrap_or(0);
         UnixTime::since_unix_epoch(Duration::from_secs(self.clock.verification_s(not_before_s)))
     }
 }
@@ -77,7 +88,8 @@ impl ServerCertVerifier for ServerTrust {
         for root in self.roots.iter().rev() {
             match root.verify_server_cert(leaf, intermediates, name, ocsp, at) {
                 Ok(verified) => return Ok(verified),
-                // What a root of this device says of its own is worth more than that another one does not know it.
+                // What a root of this device says of its own is worth more than that another one
+                // does not know it.
                 Err(Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {}
                 Err(e) => refused = e,
             }
@@ -90,7 +102,12 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn verify_tls13_signature(
         &self,
@@ -98,7 +115,12 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
@@ -108,18 +130,24 @@ impl ServerCertVerifier for ServerTrust {
 /// Connections to whoever answers.
 pub mod danger {
     use super::{
-        Arc, CertificateDer, ClientConfig, CryptoProvider, DigitallySignedStruct, Error, HandshakeSignatureValid, Result,
-        ServerCertVerified, ServerCertVerifier, ServerName, SignatureScheme, UnixTime, provider,
+        Arc, CertificateDer, ClientConfig, CryptoProvider, DigitallySignedStruct, Error,
+        HandshakeSignatureValid, Result, ServerCertVerified, ServerCertVerifier, ServerName,
+        SignatureScheme, UnixTime, provider,
     };
 
-    /// TLS that believes every certificate, and shows none: for what is public, and signed by itself.
+    /// TLS that believes every certificate, and shows none: for what is public, and signed by
+    /// itself.
     ///
     /// # Errors
     /// When rustls has no protocol version.
     pub fn of_anybody() -> Result<ClientConfig> {
         let provider = provider();
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth())
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_no_client_auth())
     }
 
     #[derive(Debug)]
@@ -142,7 +170,12 @@ pub mod danger {
             certificate: &CertificateDer<'_>,
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls12_signature(message, certificate, dss, &self.0.signature_verification_algorithms)
+            rustls::crypto::verify_tls12_signature(
+                message,
+                certificate,
+                dss,
+                &self.0.signature_verification_algorithms,
+            )
         }
         fn verify_tls13_signature(
             &self,
@@ -150,7 +183,12 @@ pub mod danger {
             certificate: &CertificateDer<'_>,
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls13_signature(message, certificate, dss, &self.0.signature_verification_algorithms)
+            rustls::crypto::verify_tls13_signature(
+                message,
+                certificate,
+                dss,
+                &self.0.signature_verification_algorithms,
+            )
         }
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
             self.0.signature_verification_algorithms.supported_schemes()

@@ -1,9 +1,11 @@
-//! The MQTT session: what comes down goes to the daemon and is acknowledged when it was dealt with; what goes
-//! up comes from the outbox, one message at a time, and leaves it when the server has acknowledged it.
+//! The MQTT session: what comes down goes to the daemon and is acknowledged when it was dealt with;
+//! what goes up comes from the outbox, one message at a time, and leaves it when the server has
+//! acknowledged it.
 //!
-//! One at a time is also what keeps the client library out of its own trap: with more in flight, a packet identifier can come
-//! round before it is acknowledged, the publish that wants it is set aside, and an acknowledgement with an error never takes it
-//! up again (rumqttc 0.25). Whatever else may keep an acknowledgement away, a session in which nothing moves is ended.
+//! One at a time is also what keeps the client library out of its own trap: with more in flight, a
+//! packet identifier can come round before it is acknowledged, the publish that wants it is set
+//! aside, and an acknowledgement with an error never takes it up again (rumqttc 0.25). Whatever
+//! else may keep an acknowledgement away, a session in which nothing moves is ended.
 
 use crate::attestation;
 use crate::backoff::Backoff;
@@ -27,14 +29,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The server keeps the mailbox; the session only says that there is one.
 const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 
-/// Requests that wait for the event loop. It runs in this very task, so a full channel would wait for itself: there
-/// is room for everything that the server may send at once, and what does not fit ends the session.
+/// Requests that wait for the event loop. It runs in this very task, so a full channel would wait
+/// for itself: there is room for everything that the server may send at once, and what does not fit
+/// ends the session.
 const REQUESTS_MAX: usize = 128;
 
-/// One message is on its way at a time. Without a limit the client keeps room for 65,535 of them: 13 MiB.
+/// One message is on its way at a time. Without a limit the client keeps room for 65,535 of them:
+/// 13 MiB.
 const IN_FLIGHT_MAX: u16 = 16;
 
-/// A message that is not acknowledged within this time ends the session: the next one sends it again.
+/// A message that is not acknowledged within this time ends the session: the next one sends it
+/// again.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
 
 /// A message from the server, and how to say that it was dealt with.
@@ -48,7 +53,8 @@ pub struct Incoming {
     pub dealt_with: oneshot::Sender<()>,
 }
 
-/// Where MQTT is spoken. Where only one port is open, MQTT goes over the HTTPS one: the server knows it by its ALPN name.
+/// Where MQTT is spoken. Where only one port is open, MQTT goes over the HTTPS one: the server
+/// knows it by its ALPN name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Door {
     Mqtt,
@@ -66,7 +72,13 @@ impl Door {
 }
 
 /// Keeps a session until the process ends.
-pub async fn run(identity: &Identity, tls: Arc<ClientConfig>, outbox: &Outbox, changed: &Notify, incoming: mpsc::Sender<Incoming>) {
+pub async fn run(
+    identity: &Identity,
+    tls: Arc<ClientConfig>,
+    outbox: &Outbox,
+    changed: &Notify,
+    incoming: mpsc::Sender<Incoming>,
+) {
     let mut tls = ClientConfig::clone(&tls);
     tls.alpn_protocols = vec![ALPN_MQTT.to_vec()];
     let tls = Arc::new(tls);
@@ -88,7 +100,10 @@ pub async fn run(identity: &Identity, tls: Arc<ClientConfig>, outbox: &Outbox, c
             Some(at) => backoff.lived(at.elapsed()),
             None => door = door.other(),
         }
-        tracing::warn!("session ended: {:#}", result.err().unwrap_or_else(|| anyhow::anyhow!("closed")));
+        tracing::warn!(
+            "session ended: {:#}",
+            result.err().unwrap_or_else(|| anyhow::anyhow!("closed"))
+        );
         backoff.wait().await;
     }
 }
@@ -102,7 +117,12 @@ fn options(identity: &Identity, tls: Arc<ClientConfig>, door: Door) -> Result<Mq
     let mut options = session_options(identity.device.as_str(), &host, port);
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
     if let Some(Proxy { host, port }) = server.proxy()? {
-        options.set_proxy(rumqttc::Proxy { ty: ProxyType::Http, auth: ProxyAuth::None, addr: host, port });
+        options.set_proxy(rumqttc::Proxy {
+            ty: ProxyType::Http,
+            auth: ProxyAuth::None,
+            addr: host,
+            port,
+        });
     }
     Ok(options)
 }
@@ -125,8 +145,9 @@ fn up(leaf: &str) -> Up {
     }
 }
 
-/// What to say of a message that the server did not take. It is acknowledged all the same and must not be sent again
-/// (MQTT-4.4.0-2): it would be refused for ever, and everything behind it would wait.
+/// What to say of a message that the server did not take. It is acknowledged all the same and must
+/// not be sent again (MQTT-4.4.0-2): it would be refused for ever, and everything behind it would
+/// wait.
 fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
     use PubAckReason as R;
     let why = match reason {
@@ -140,7 +161,9 @@ fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
         | R::QuotaExceeded => format!("{reason:?}"),
     };
     let (leaf, length) = (&message.leaf, message.payload.len());
-    Some(format!("the server refuses a message of kind {leaf} ({length} bytes), which is dropped: {why}"))
+    Some(format!(
+        "the server refuses a message of kind {leaf} ({length} bytes), which is dropped: {why}"
+    ))
 }
 
 /// The message that is on its way.
@@ -190,7 +213,8 @@ impl Session<'_> {
                 self.connected = Some(Instant::now());
                 // What answers a question of another session is nobody's any more.
                 self.outbox.forget(attestation::LEAF)?;
-                let filters = Down::ALL.map(|d| Filter::new(d.topic(self.device), QoS::AtLeastOnce));
+                let filters =
+                    Down::ALL.map(|d| Filter::new(d.topic(self.device), QoS::AtLeastOnce));
                 client.try_subscribe_many(filters)?;
                 self.send_next(client)?;
             }
@@ -198,7 +222,9 @@ impl Session<'_> {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
                 if let Some(kind) = Down::of(&topic, self.device) {
                     let (dealt_with, wait) = oneshot::channel();
-                    self.incoming.send(Incoming { kind, payload: publish.payload.to_vec(), dealt_with }).await?;
+                    self.incoming
+                        .send(Incoming { kind, payload: publish.payload.to_vec(), dealt_with })
+                        .await?;
                     wait.await.context("the daemon ended")?;
                 }
                 client.try_ack(&publish)?;
@@ -217,7 +243,9 @@ impl Session<'_> {
                     self.send_next(client)?;
                 }
             }
-            Event::Incoming(Packet::Disconnect(d)) => bail!("the server closed the session: {:?}", d.reason_code),
+            Event::Incoming(Packet::Disconnect(d)) => {
+                bail!("the server closed the session: {:?}", d.reason_code)
+            }
             _ => {}
         }
         Ok(())
@@ -230,7 +258,8 @@ impl Session<'_> {
         let Some(message) = self.outbox.first()? else { return Ok(()) };
         let topic = up(&message.leaf).topic(self.device);
         let payload = message.payload.clone();
-        self.in_flight = Some(InFlight { message, id: None, until: Instant::now() + self.acknowledged_within });
+        self.in_flight =
+            Some(InFlight { message, id: None, until: Instant::now() + self.acknowledged_within });
         client.try_publish(topic, QoS::AtLeastOnce, false, payload)?;
         Ok(())
     }
@@ -243,7 +272,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// Answers a client until it closes: the first `acknowledged` messages with a reason, the others not at all. Gives the payloads.
+    /// Answers a client until it closes: the first `acknowledged` messages with a reason, the
+    /// others not at all. Gives the payloads.
     async fn broker(mut stream: TcpStream, acknowledged: usize, reason: Reason) -> Vec<Vec<u8>> {
         let (mut input, mut seen) = (Vec::new(), Vec::new());
         loop {
@@ -257,7 +287,9 @@ mod tests {
                         keep_alive_s: None,
                         session_expiry_s: None,
                     }),
-                    packet::Packet::Subscribe(s) => write::suback(s.id, &[Reason::GrantedQos1; Down::ALL.len()]),
+                    packet::Packet::Subscribe(s) => {
+                        write::suback(s.id, &[Reason::GrantedQos1; Down::ALL.len()])
+                    }
                     packet::Packet::Publish(p) => {
                         seen.push(p.payload.to_vec());
                         if seen.len() > acknowledged { vec![] } else { write::puback(p.id, reason) }
@@ -274,10 +306,16 @@ mod tests {
         }
     }
 
-    async fn converse(outbox: &Outbox, acknowledged: usize, reason: Reason) -> (String, Vec<Vec<u8>>) {
+    async fn converse(
+        outbox: &Outbox,
+        acknowledged: usize,
+        reason: Reason,
+    ) -> (String, Vec<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = tokio::spawn(async move { broker(listener.accept().await.unwrap().0, acknowledged, reason).await });
+        let server = tokio::spawn(async move {
+            broker(listener.accept().await.unwrap().0, acknowledged, reason).await
+        });
         let device: DeviceId = "dev-a".parse().unwrap();
         let (sender, _receiver) = mpsc::channel(8);
         let mut session = Session {
@@ -288,7 +326,10 @@ mod tests {
             connected: None,
             in_flight: None,
         };
-        let ended = session.run(session_options("dev-a", "127.0.0.1", port), &Notify::new()).await.unwrap_err();
+        let ended = session
+            .run(session_options("dev-a", "127.0.0.1", port), &Notify::new())
+            .await
+            .unwrap_err();
         assert!(session.connected.is_some());
         (format!("{ended:#}"), server.await.unwrap())
     }
@@ -312,7 +353,12 @@ mod tests {
     /// By every code of an error (MQTT 5, 3.4.2.1) that the server has.
     #[tokio::test]
     async fn a_refused_message_is_dropped_and_not_sent_by_the_next_session() {
-        for reason in [Reason::UnspecifiedError, Reason::NotAuthorized, Reason::QuotaExceeded, Reason::PayloadFormatInvalid] {
+        for reason in [
+            Reason::UnspecifiedError,
+            Reason::NotAuthorized,
+            Reason::QuotaExceeded,
+            Reason::PayloadFormatInvalid,
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let outbox = Outbox::open(dir.path()).unwrap();
             outbox.push("report", b"refused", true).unwrap();

@@ -1,4 +1,5 @@
-//! One try to stage a release: its documents are verified, then the helper stages it from a proxy that serves nothing else.
+//! One try to stage a release: its documents are verified, then the helper stages it from a proxy
+//! that serves nothing else.
 
 use crate::heard::{Heard, NotTaken};
 use crate::http::read_limited;
@@ -42,32 +43,53 @@ impl Staging {
         let manifest = self.get("manifest.json").await.map_err(unreachable)?;
         let signatures = self.get("signatures.json").await.map_err(unreachable)?;
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
-        let signatures: Vec<(String, String)> = strict::from_slice(signatures.as_bytes()).map_err(|e| untrusted(e.to_string()))?;
-        // The proxy serves only what is verified; the helper verifies again, because it trusts nobody.
+        let signatures: Vec<(String, String)> =
+            strict::from_slice(signatures.as_bytes()).map_err(|e| untrusted(e.to_string()))?;
+        // The proxy serves only what is verified; the helper verifies again, because it trusts
+        // nobody.
         let anchors = anchors::of_daemon(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
         let verified =
-            verify(manifest.as_bytes(), &Signature::all_of(&signatures), anchors.release_keys()).map_err(|e| untrusted(e.to_string()))?;
+            verify(manifest.as_bytes(), &Signature::all_of(&signatures), anchors.release_keys())
+                .map_err(|e| untrusted(e.to_string()))?;
         let transitions = anchors::seen(&self.paths.state);
         // Whether it proves anything is the helper's to say.
-        let seen = self.helper.log_size(transitions.clone()).await.map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
+        let seen = self
+            .helper
+            .log_size(transitions.clone())
+            .await
+            .map_err(|e| (FailureCode::NotInLog, format!("{e:#}")))?;
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
-        let proof: Box<ReleaseProof> =
-            strict::from_slice(proof.as_bytes()).map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
-        // The helper knows the log of releases before, this half the one that notices told of: they are one, or it is split.
-        self.heard.statement(&proof.published.checkpoint, &self.http, &self.https_url).await.map_err(|e| {
-            let code = match e {
-                NotTaken::Split(_) => FailureCode::LogSplit,
-                NotTaken::Forged(_) => FailureCode::NotInLog,
-                NotTaken::Old(_) => FailureCode::LogStale,
-                NotTaken::Unproved(_) | NotTaken::Failed(_) => FailureCode::Unreachable,
-            };
-            (code, e.to_string())
-        })?;
+        let proof: Box<ReleaseProof> = strict::from_slice(proof.as_bytes())
+            .map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
+        // The helper knows the log of releases before, this half the one that notices told of: they
+        // are one, or it is split.
+        self.heard
+            .statement(&proof.published.checkpoint, &self.http, &self.https_url)
+            .await
+            .map_err(|e| {
+                let code = match e {
+                    NotTaken::Split(_) => FailureCode::LogSplit,
+                    NotTaken::Forged(_) => FailureCode::NotInLog,
+                    NotTaken::Old(_) => FailureCode::LogStale,
+                    NotTaken::Unproved(_) | NotTaken::Failed(_) => FailureCode::Unreachable,
+                };
+                (code, e.to_string())
+            })?;
         // What the firmware makes of it is the helper's to say, when it arms.
         let boot = self.get("boot.json").await.map_err(unreachable)?;
-        let boot = strict::from_slice(boot.as_bytes()).map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
-        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified).await.map_err(unreachable)?;
-        let staging = self.helper.stage(manifest, signatures, Some(proof), boot, proxy.url.clone(), transitions);
+        let boot = strict::from_slice(boot.as_bytes())
+            .map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
+        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified)
+            .await
+            .map_err(unreachable)?;
+        let staging = self.helper.stage(
+            manifest,
+            signatures,
+            Some(proof),
+            boot,
+            proxy.url.clone(),
+            transitions,
+        );
         tokio::pin!(staging);
         loop {
             tokio::select! {
@@ -78,7 +100,8 @@ impl Staging {
     }
 
     async fn get(&self, name: &str) -> Result<String> {
-        let request = self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
+        let request =
+            self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
         let response = request.send().await?.error_for_status()?;
         let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX).await?;
         Ok(String::from_utf8(bytes)?)

@@ -1,10 +1,11 @@
-//! The data partition. Where the machine has a TPM and the image a signed policy, it is LUKS2, and its key is sealed to the
-//! TPM: it opens under every kernel image whose register 11 the organisation has signed, between the end of the initrd and
-//! the start of the system's services, and only while nothing was passed to the kernel from outside (register 12). So an
-//! update or new Secure Boot keys lock nothing, and a disk that is taken out of its machine says nothing.
+//! The data partition. Where the machine has a TPM and the image a signed policy, it is LUKS2, and
+//! its key is sealed to the TPM: it opens under every kernel image whose register 11 the
+//! organisation has signed, between the end of the initrd and the start of the system's services,
+//! and only while nothing was passed to the kernel from outside (register 12). So an update or new
+//! Secure Boot keys lock nothing, and a disk that is taken out of its machine says nothing.
 //!
-//! The work is systemd's: systemd-repart makes it, systemd-cryptsetup opens it, systemd-cryptenroll adds the recovery key.
-//! Needs root.
+//! The work is systemd's: systemd-repart makes it, systemd-cryptsetup opens it, systemd-cryptenroll
+//! adds the recovery key. Needs root.
 
 use crate::luks::Header;
 use crate::{Paths, boot, write_durably};
@@ -20,23 +21,26 @@ use zeroize::Zeroizing;
 
 /// Of its mapping.
 const NAME: &str = "fleeti-data";
-/// Its number on the disk: the one after both slots. Not its name, which the kernel does not know of a partition that was
-/// made a moment ago, and which anybody can give to another one.
+/// Its number on the disk: the one after both slots. Not its name, which the kernel does not know
+/// of a partition that was made a moment ago, and which anybody can give to another one.
 const NUMBER: &str = "6";
 /// Registers 11 and 12 of the SHA-256 bank, as the kernel reads them.
-const REGISTERS: [&str; 2] = ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
+const REGISTERS: [&str; 2] =
+    ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
 const MAPPING: &str = "/dev/mapper/fleeti-data";
 const MOUNT_POINT: &str = "/data";
 const TPM: &str = "/dev/tpmrm0";
 /// Where the stub's tmpfiles put what the kernel image brings (systemd-stub(7)).
 const SIGNATURE: &str = "/run/systemd/tpm2-pcr-signature.json";
 pub(crate) const PUBLIC_KEY: &str = "/run/systemd/tpm2-pcr-public-key.pem";
-/// The header with the one token that opens the partition under this kernel image, while it is being opened.
+/// The header with the one token that opens the partition under this kernel image, while it is
+/// being opened.
 const HEADER: &str = "/run/fleeti-data.header";
 /// LUKS2 on-disk format, 2.1.
 const LUKS_MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 /// Nothing is passed to the kernel from outside the image: nothing was measured into register 12.
-pub(crate) const NOTHING_PASSED: &str = "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const NOTHING_PASSED: &str =
+    "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Whether the data partition that is open is a sealed one.
 #[must_use]
@@ -44,22 +48,32 @@ pub fn is_sealed() -> bool {
     Path::new(MAPPING).exists()
 }
 
-/// The data partition: on the disk of the verified root and on no other. `None` before the first boot has made it.
+/// The data partition: on the disk of the verified root and on no other. `None` before the first
+/// boot has made it.
 ///
 /// # Errors
 /// When the root is on no disk.
 pub(crate) fn partition() -> Result<Option<PathBuf>> {
-    let is_root = |e: &fs::DirEntry| fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root");
-    let root = fs::read_dir("/sys/block")?.flatten().find(is_root).context("the root is not verified")?;
-    let below = fs::read_dir(root.path().join("slaves"))?.flatten().next().context("the root is on no partition")?;
+    let is_root = |e: &fs::DirEntry| {
+        fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
+    };
+    let root =
+        fs::read_dir("/sys/block")?.flatten().find(is_root).context("the root is not verified")?;
+    let below = fs::read_dir(root.path().join("slaves"))?
+        .flatten()
+        .next()
+        .context("the root is on no partition")?;
     // Its folder is in that of its disk.
-    let disk = fs::canonicalize(below.path())?.parent().context("the root is on no disk")?.to_owned();
+    let disk =
+        fs::canonicalize(below.path())?.parent().context("the root is on no disk")?.to_owned();
     partition_of(&disk)
 }
 
 /// That partition of a disk (its folder in `/sys`).
 fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
-    let is_ours = |e: &fs::DirEntry| fs::read_to_string(e.path().join("partition")).is_ok_and(|number| number.trim() == NUMBER);
+    let is_ours = |e: &fs::DirEntry| {
+        fs::read_to_string(e.path().join("partition")).is_ok_and(|number| number.trim() == NUMBER)
+    };
     let found = fs::read_dir(disk)?.flatten().find(is_ours);
     Ok(found.map(|e| Path::new("/dev").join(e.file_name())))
 }
@@ -67,8 +81,9 @@ fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
 /// Makes the data partition if there is none, opens and mounts it.
 ///
 /// # Errors
-/// When it cannot be made, or the TPM does not open it. A boot on trial gives way to the other slot then; one that was kept
-/// is tried again every few minutes, until somebody comes with the recovery key.
+/// When it cannot be made, or the TPM does not open it. A boot on trial gives way to the other slot
+/// then; one that was kept is tried again every few minutes, until somebody comes with the recovery
+/// key.
 pub fn open(paths: &Paths) -> Result<()> {
     opened(paths).inspect_err(|e| boot::say(&format!("fleeti: no data partition: {e:#}")))
 }
@@ -82,21 +97,27 @@ fn opened(paths: &Paths) -> Result<()> {
     run("/usr/bin/udevadm", &["wait", "--timeout=60", device])?;
     let source = if is_luks(Path::new(device))? {
         if let Err(e) = attach(device) {
-            boot::say("fleeti: the TPM does not open the data partition; the server may have its recovery key");
+            boot::say(
+                "fleeti: the TPM does not open the data partition; the server may have its recovery key",
+            );
             return Err(e);
         }
         MAPPING
     } else {
         device
     };
-    run("/usr/bin/mount", &["-t", "ext4", "-o", "rw,nodev,nosuid,noexec,noatime", source, MOUNT_POINT])
+    run(
+        "/usr/bin/mount",
+        &["-t", "ext4", "-o", "rw,nodev,nosuid,noexec,noatime", source, MOUNT_POINT],
+    )
 }
 
-/// Opens it by the token of this kernel image's key. The partition may be sealed to the key of another one too: the image
-/// before, or the one after (`crate::next_key`).
+/// Opens it by the token of this kernel image's key. The partition may be sealed to the key of
+/// another one too: the image before, or the one after (`crate::next_key`).
 fn attach(device: &str) -> Result<()> {
     let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
-    let attach = |options: &str| run("/usr/bin/systemd-cryptsetup", &["attach", NAME, device, "-", options]);
+    let attach =
+        |options: &str| run("/usr/bin/systemd-cryptsetup", &["attach", NAME, device, "-", options]);
     let alone = || -> Result<Option<Vec<u8>>> {
         let key = pcr_policy::public_key_der(&fs::read(PUBLIC_KEY)?)?;
         Header::read(Path::new(device))?.alone(Path::new(device), &key)
@@ -106,7 +127,9 @@ fn attach(device: &str) -> Result<()> {
         // What cannot be read is systemd's to try all the same.
         Err(e) => tracing::warn!("the header of the data partition: {e:#}"),
         Ok(Some(header)) => {
-            boot::say("fleeti: the data partition is sealed to several keys of register 11; it is opened by that of this image");
+            boot::say(
+                "fleeti: the data partition is sealed to several keys of register 11; it is opened by that of this image",
+            );
             write_durably(Path::new(HEADER), &header)?;
             let opened = attach(&format!("{options},header={HEADER}"));
             fs::remove_file(HEADER)?;
@@ -118,7 +141,9 @@ fn attach(device: &str) -> Result<()> {
 
 fn is_luks(device: &Path) -> Result<bool> {
     let mut magic = [0; LUKS_MAGIC.len()];
-    fs::File::open(device).and_then(|mut f| f.read_exact(&mut magic)).with_context(|| device.display().to_string())?;
+    fs::File::open(device)
+        .and_then(|mut f| f.read_exact(&mut magic))
+        .with_context(|| device.display().to_string())?;
     Ok(magic == *LUKS_MAGIC)
 }
 
@@ -127,19 +152,29 @@ fn make(paths: &Paths) -> Result<()> {
     let plain = format!("--definitions={}", paths.lib.join("repart/plain").display());
     let sealed = format!("--definitions={}", paths.lib.join("repart/sealed").display());
     if will_open() {
-        let (pcrs, key) = (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={PUBLIC_KEY}"));
-        let options = ["--dry-run=no", &sealed, "--tpm2-device=auto", &pcrs, &key, "--tpm2-public-key-pcrs=11"];
+        let (pcrs, key) =
+            (format!("--tpm2-pcrs={NOTHING_PASSED}"), format!("--tpm2-public-key={PUBLIC_KEY}"));
+        let options = [
+            "--dry-run=no",
+            &sealed,
+            "--tpm2-device=auto",
+            &pcrs,
+            &key,
+            "--tpm2-public-key-pcrs=11",
+        ];
         match run("/usr/bin/systemd-repart", &options) {
             Ok(()) => return Ok(()),
-            // A broken TPM costs trust, not a visit; nothing is on the disk yet, and the server shows that it is not sealed.
+            // A broken TPM costs trust, not a visit; nothing is on the disk yet, and the server
+            // shows that it is not sealed.
             Err(e) => tracing::error!("the data partition is not sealed: {e:#}"),
         }
     }
     run("/usr/bin/systemd-repart", &["--dry-run=no", &plain])
 }
 
-/// Whether what is sealed now opens at the next boot: the image brings a signature over what register 11 holds at this very
-/// moment, and nothing was passed to the kernel. Firmware that measures nothing, say, leaves the register empty.
+/// Whether what is sealed now opens at the next boot: the image brings a signature over what
+/// register 11 holds at this very moment, and nothing was passed to the kernel. Firmware that
+/// measures nothing, say, leaves the register empty.
 fn will_open() -> bool {
     let register = |path: &str| -> Option<[u8; 32]> {
         let mut value = [0; 32];
@@ -147,22 +182,32 @@ fn will_open() -> bool {
         Some(value)
     };
     let [Some(kernel_image), Some(passed)] = REGISTERS.map(register) else { return false };
-    let is_signed = fs::read(SIGNATURE).is_ok_and(|signatures| pcr_policy::is_signed(&signatures, &kernel_image));
-    let can = [TPM, PUBLIC_KEY].iter().all(|path| Path::new(path).exists()) && is_signed && passed == [0; 32];
+    let is_signed = fs::read(SIGNATURE)
+        .is_ok_and(|signatures| pcr_policy::is_signed(&signatures, &kernel_image));
+    let can = [TPM, PUBLIC_KEY].iter().all(|path| Path::new(path).exists())
+        && is_signed
+        && passed == [0; 32];
     if !can {
-        boot::say("fleeti: the data partition is not sealed: what was measured is not what the image is signed for");
+        boot::say(
+            "fleeti: the data partition is not sealed: what was measured is not what the image is signed for",
+        );
     }
     can
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let status = Command::new(program).args(arguments).stdin(Stdio::null()).status().with_context(|| program.to_owned())?;
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| program.to_owned())?;
     ensure!(status.success(), "{program}: {status}");
     Ok(())
 }
 
-/// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about to get. Older ones open it
-/// until the server keeps this one, so that there is always one that somebody has.
+/// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about
+/// to get. Older ones open it until the server keeps this one, so that there is always one that
+/// somebody has.
 ///
 /// # Errors
 /// When the TPM does not open the partition, or the key cannot be kept.
@@ -170,7 +215,9 @@ pub fn add_recovery_key(paths: &Paths) -> Result<()> {
     if !is_sealed() || kept(paths).exists() || waiting(paths).exists() {
         return Ok(());
     }
-    enroll_recovery_key(paths).inspect_err(|e| boot::say(&format!("fleeti: the data partition has no recovery key: {e:#}")))
+    enroll_recovery_key(paths).inspect_err(|e| {
+        boot::say(&format!("fleeti: the data partition has no recovery key: {e:#}"))
+    })
 }
 
 fn enroll_recovery_key(paths: &Paths) -> Result<()> {
@@ -180,7 +227,10 @@ fn enroll_recovery_key(paths: &Paths) -> Result<()> {
     let key = key.trim();
     ensure!(is_recovery_key(key), "systemd-cryptenroll gave no recovery key");
     let after = recovery_slots(&cryptenroll(&device, &[])?);
-    let slot = after.into_iter().find(|slot| !before.contains(slot)).context("the recovery key has no slot")?;
+    let slot = after
+        .into_iter()
+        .find(|slot| !before.contains(slot))
+        .context("the recovery key has no slot")?;
     // The key last: without it the slot is nobody's, and a boot makes another one.
     write_durably(&slot_of(paths), slot.to_string().as_bytes())?;
     write_durably(&waiting(paths), key.as_bytes()).context("the recovery key")
@@ -189,9 +239,19 @@ fn enroll_recovery_key(paths: &Paths) -> Result<()> {
 /// What systemd-cryptenroll says on its standard output.
 pub(crate) fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing<String>> {
     let mut command = Command::new("/usr/bin/systemd-cryptenroll");
-    let output = command.args(arguments).arg(device).stdin(Stdio::null()).output().context("systemd-cryptenroll")?;
+    let output = command
+        .args(arguments)
+        .arg(device)
+        .stdin(Stdio::null())
+        .output()
+        .context("systemd-cryptenroll")?;
     let said = Zeroizing::new(output.stdout);
-    ensure!(output.status.success(), "systemd-cryptenroll: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    ensure!(
+        output.status.success(),
+        "systemd-cryptenroll: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
     Ok(Zeroizing::new(std::str::from_utf8(&said).context("systemd-cryptenroll")?.to_owned()))
 }
 
@@ -232,8 +292,8 @@ pub fn recovery_key(paths: &Paths) -> Result<Option<Zeroizing<String>>> {
     }
 }
 
-/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): older ones open nothing any more, and it need
-/// not be here.
+/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): older ones open nothing
+/// any more, and it need not be here.
 ///
 /// # Errors
 /// When it is another one that waits, or the older ones stay.
@@ -247,10 +307,12 @@ pub fn recovery_key_kept(paths: &Paths, sha256: &str) -> Result<()> {
     Ok(fs::remove_file(waiting(paths))?)
 }
 
-/// Ends every recovery key but the one that waits, which opens the partition for that: the TPM does not any more.
+/// Ends every recovery key but the one that waits, which opens the partition for that: the TPM does
+/// not any more.
 fn end_older_keys(paths: &Paths) -> Result<()> {
     let device = partition()?.context("there is no data partition")?;
-    let own: u32 = fs::read_to_string(slot_of(paths))?.trim().parse().context("the recovery key's slot")?;
+    let own: u32 =
+        fs::read_to_string(slot_of(paths))?.trim().parse().context("the recovery key's slot")?;
     let slots = recovery_slots(&cryptenroll(&device, &[])?);
     ensure!(slots.contains(&own), "slot {own} is not one of a recovery key");
     let older: Vec<_> = slots.iter().filter(|slot| **slot != own).map(u32::to_string).collect();
@@ -267,7 +329,8 @@ fn end_older_keys(paths: &Paths) -> Result<()> {
 /// I/O.
 pub fn forget_recovery_key(paths: &Paths) -> Result<()> {
     for path in [kept(paths), waiting(paths)] {
-        fs::remove_file(path).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+        fs::remove_file(path)
+            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     }
     Ok(())
 }
@@ -300,7 +363,12 @@ mod tests {
 
     #[test]
     fn slots_are_read_from_the_table_that_systemd_shows() {
-        assert_eq!(recovery_slots("SLOT TYPE    \n   0 tpm2\n   1 recovery\n   3 recovery\n   4 password\n"), [1, 3]);
+        assert_eq!(
+            recovery_slots(
+                "SLOT TYPE    \n   0 tpm2\n   1 recovery\n   3 recovery\n   4 password\n"
+            ),
+            [1, 3]
+        );
         assert_eq!(recovery_slots("No slots found.\n"), [] as [u32; 0]);
     }
 
@@ -313,7 +381,10 @@ mod tests {
             fs::write(folder.join("partition"), format!("{number}\n")).unwrap();
         }
         fs::create_dir_all(dir.path().join("vda/queue")).unwrap();
-        assert_eq!(partition_of(&dir.path().join("vda")).unwrap().as_deref(), Some(Path::new("/dev/vda6")));
+        assert_eq!(
+            partition_of(&dir.path().join("vda")).unwrap().as_deref(),
+            Some(Path::new("/dev/vda6"))
+        );
         fs::remove_dir_all(dir.path().join("vda/vda6")).unwrap();
         assert_eq!(partition_of(&dir.path().join("vda")).unwrap(), None);
     }

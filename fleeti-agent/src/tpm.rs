@@ -1,7 +1,8 @@
 //! The TPM of this device. Only the helper opens it.
 //!
-//! All keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own seed whenever they are
-//! wanted, and always the same ones, so there is no file that could be lost, copied or exchanged.
+//! All keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own
+//! seed whenever they are wanted, and always the same ones, so there is no file that could be lost,
+//! copied or exchanged.
 
 use crate::Paths;
 use anyhow::{Context as _, Result, ensure};
@@ -22,9 +23,9 @@ use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth};
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
-    Data, Digest, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, HashcheckTicket, IdObject, KeyDerivationFunctionScheme,
-    PcrSelectionListBuilder, PcrSlot, Public, PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinition,
-    SymmetricDefinitionObject,
+    Data, Digest, EccParameter, EccPoint, EccScheme, EncryptedSecret, HashScheme, HashcheckTicket,
+    IdObject, KeyDerivationFunctionScheme, PcrSelectionListBuilder, PcrSlot, Public, PublicBuilder,
+    PublicEccParametersBuilder, SignatureScheme, SymmetricDefinition, SymmetricDefinitionObject,
 };
 use tss_esapi::traits::Marshall;
 use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPMT_TK_HASHCHECK};
@@ -33,23 +34,27 @@ use tss_esapi::{Context, TctiNameConf};
 /// Makes the attestation key another one than other software would have.
 const ATTESTATION_KEY: &[u8; 32] = b"fleeti attestation key, version1";
 
-/// Endorsement keys by preference, and where their certificates lie (TCG "EK Credential Profile", 2.2.1).
+/// Endorsement keys by preference, and where their certificates lie (TCG "EK Credential Profile",
+/// 2.2.1).
 const ENDORSEMENTS: [(AsymmetricAlgorithmSelection, u32); 3] = [
     (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384), 0x01c0_0016),
     (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256), 0x01c0_000a),
     (AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048), 0x01c0_0002),
 ];
-/// Where a maker leaves the certificates between that one and its own, one behind the other (EK Credential Profile, 2.2.1.5).
+/// Where a maker leaves the certificates between that one and its own, one behind the other (EK
+/// Credential Profile, 2.2.1.5).
 const BETWEEN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
 /// The one to have where there is no certificate: every TPM knows it.
-const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection = AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
+const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection =
+    AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
 
 /// What a TPM is known by.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// TPMT_PUBLIC of the endorsement key.
     pub endorsement_key: Vec<u8>,
-    /// Its certificate and those between it and its maker's that the TPM has, DER; none where its maker gave it none.
+    /// Its certificate and those between it and its maker's that the TPM has, DER; none where its
+    /// maker gave it none.
     pub certificates: Vec<Vec<u8>>,
     /// TPMT_PUBLIC of the attestation key.
     pub attestation_key: Vec<u8>,
@@ -77,7 +82,8 @@ pub struct Certified {
     pub signature: Vec<u8>,
 }
 
-/// What a device key is made of besides the TPM's own seed. No secret: another TPM makes another key of it.
+/// What a device key is made of besides the TPM's own seed. No secret: another TPM makes another
+/// key of it.
 pub type KeySeed = [u8; 32];
 
 /// A TPM, open.
@@ -111,7 +117,8 @@ impl Tpm {
     fn endorsement(&mut self) -> Result<(AsymmetricAlgorithmSelection, Vec<Vec<u8>>)> {
         for (algorithm, index) in ENDORSEMENTS {
             if self.is_there(index)? {
-                let bytes = ek::retrieve_ek_pubcert(&mut self.context, algorithm).context("the endorsement certificate")?;
+                let bytes = ek::retrieve_ek_pubcert(&mut self.context, algorithm)
+                    .context("the endorsement certificate")?;
                 let mut certificates = vec![endorsement::unpadded(&bytes).to_vec()];
                 certificates.extend(self.between()?);
                 return Ok((algorithm, certificates));
@@ -126,15 +133,20 @@ impl Tpm {
         Ok(self.context.execute_without_session(|c| c.tr_from_tpm_public(handle)).is_ok())
     }
 
-    /// What cannot be read is left out: the server then knows no maker, which costs trust and not a visit.
+    /// What cannot be read is left out: the server then knows no maker, which costs trust and not a
+    /// visit.
     fn between(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut all = Vec::new();
         for index in BETWEEN {
-            if !self.is_there(index)? || all.len() > CERTIFICATES_MAX * endorsement::CERTIFICATE_MAX {
+            if !self.is_there(index)? || all.len() > CERTIFICATES_MAX * endorsement::CERTIFICATE_MAX
+            {
                 break;
             }
             let index = NvIndexTpmHandle::new(index)?;
-            match self.context.execute_with_nullauth_session(|c| nv::read_full(c, NvAuth::Owner, index)) {
+            match self
+                .context
+                .execute_with_nullauth_session(|c| nv::read_full(c, NvAuth::Owner, index))
+            {
                 Ok(bytes) => all.extend(bytes),
                 Err(e) => tracing::warn!("certificates of the TPM's maker: {e}"),
             }
@@ -150,14 +162,19 @@ impl Tpm {
     ) -> Result<T> {
         let made = self
             .context
-            .execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, template, None, None, None, None))
+            .execute_with_nullauth_session(|c| {
+                c.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
+            })
             .context("making a key in the TPM")?;
         let result = f(&mut self.context, made.key_handle, &made.out_public);
         self.context.flush_context(made.key_handle.into()).ok();
         result.map_err(Into::into)
     }
 
-    fn with_attestation_key<T>(&mut self, f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>) -> Result<T> {
+    fn with_attestation_key<T>(
+        &mut self,
+        f: impl FnOnce(&mut Context, KeyHandle, &Public) -> tss_esapi::Result<T>,
+    ) -> Result<T> {
         self.with_primary(template(true, ATTESTATION_KEY)?, f)
     }
 
@@ -187,20 +204,27 @@ impl Tpm {
         Ok(signature.marshall()?)
     }
 
-    /// Has the attestation key say that the device key of this seed is in this TPM, with what `data`
-    /// makes of it in it (TPM2_Certify).
+    /// Has the attestation key say that the device key of this seed is in this TPM, with what
+    /// `data` makes of it in it (TPM2_Certify).
     ///
     /// # Errors
     /// When the TPM refuses.
-    pub fn certify(&mut self, seed: &KeySeed, data: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Certified> {
+    pub fn certify(
+        &mut self,
+        seed: &KeySeed,
+        data: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
+    ) -> Result<Certified> {
         let (device, attestation) = (template(false, seed)?, template(true, ATTESTATION_KEY)?);
         self.with_primary(device, |c, device, public| -> Result<Certified> {
             let key = public.marshall()?;
             let data = Data::try_from(data(&key)?)?;
-            let made =
-                c.execute_with_nullauth_session(|c| c.create_primary(Hierarchy::Endorsement, attestation, None, None, None, None))?;
+            let made = c.execute_with_nullauth_session(|c| {
+                c.create_primary(Hierarchy::Endorsement, attestation, None, None, None, None)
+            })?;
             let sessions = (Some(AuthSession::Password), Some(AuthSession::Password), None);
-            let said = c.execute_with_sessions(sessions, |c| c.certify(device.into(), made.key_handle, data, SignatureScheme::Null));
+            let said = c.execute_with_sessions(sessions, |c| {
+                c.certify(device.into(), made.key_handle, data, SignatureScheme::Null)
+            });
             c.flush_context(made.key_handle.into()).ok();
             let (said, signature) = said?;
             Ok(Certified { key, certification: said.marshall()?, signature: signature.marshall()? })
@@ -213,41 +237,62 @@ impl Tpm {
     /// When the TPM refuses.
     pub fn identity(&mut self) -> Result<Identity> {
         let (algorithm, certificates) = self.endorsement()?;
-        let handle = ek::create_ek_object_2(&mut self.context, algorithm, None).context("making the endorsement key")?;
-        let public = self.context.execute_without_session(|c| c.read_public(handle)).map(|(public, _, _)| public);
+        let handle = ek::create_ek_object_2(&mut self.context, algorithm, None)
+            .context("making the endorsement key")?;
+        let public = self
+            .context
+            .execute_without_session(|c| c.read_public(handle))
+            .map(|(public, _, _)| public);
         self.context.flush_context(handle.into()).ok();
         let attestation_key = self.with_attestation_key(|_, _, public| public.marshall())?;
         Ok(Identity { endorsement_key: public?.marshall()?, certificates, attestation_key })
     }
 
-    /// Gives the secret away that was made for its attestation key (TPM2_ActivateCredential). `blob` and `secret` as they
-    /// come: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
+    /// Gives the secret away that was made for its attestation key (TPM2_ActivateCredential).
+    /// `blob` and `secret` as they come: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
     ///
     /// # Errors
     /// When it was made for another key or TPM.
     pub fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>> {
-        let (blob, secret) = (IdObject::try_from(content(blob)?)?, EncryptedSecret::try_from(content(secret)?)?);
+        let (blob, secret) =
+            (IdObject::try_from(content(blob)?)?, EncryptedSecret::try_from(content(secret)?)?);
         let (algorithm, _) = self.endorsement()?;
-        let endorsement = ek::create_ek_object_2(&mut self.context, algorithm, None).context("making the endorsement key")?;
+        let endorsement = ek::create_ek_object_2(&mut self.context, algorithm, None)
+            .context("making the endorsement key")?;
         let given = self.with_attestation_key(|c, attestation, _| {
             let session = c.execute_without_session(|c| {
                 let (kind, aes) = (SessionType::Policy, SymmetricDefinition::AES_128_CFB);
                 c.start_auth_session(None, None, None, kind, aes, HashingAlgorithm::Sha256)
             })?;
-            let Some(session) = session else { return Err(tss_esapi::Error::WrapperError(tss_esapi::WrapperErrorKind::WrongValueFromTpm)) };
-            let (attributes, mask) = SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
+            let Some(session) = session else {
+                return Err(tss_esapi::Error::WrapperError(
+                    tss_esapi::WrapperErrorKind::WrongValueFromTpm,
+                ));
+            };
+            let (attributes, mask) =
+                SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
             c.tr_sess_set_attributes(session, attributes, mask)?;
-            // A key of the low range is used by policy alone; one of the high range by its empty password as well.
+            // A key of the low range is used by policy alone; one of the high range by its empty
+            // password as well.
             let by = if is_by_policy(algorithm) { session } else { AuthSession::Password };
             let given = c
                 .execute_with_nullauth_session(|c| {
                     let policy = PolicySession::try_from(session)?;
                     let none = Default::default;
-                    c.policy_secret(policy, AuthHandle::Endorsement, none(), Default::default(), Default::default(), None)
+                    c.policy_secret(
+                        policy,
+                        AuthHandle::Endorsement,
+                        none(),
+                        Default::default(),
+                        Default::default(),
+                        None,
+                    )
                 })
                 .and_then(|_| {
                     let sessions = (Some(AuthSession::Password), Some(by), None);
-                    c.execute_with_sessions(sessions, |c| c.activate_credential(attestation, endorsement, blob, secret))
+                    c.execute_with_sessions(sessions, |c| {
+                        c.activate_credential(attestation, endorsement, blob, secret)
+                    })
                 });
             c.flush_context(tss_esapi::handles::SessionHandle::from(session).into()).ok();
             given
@@ -261,36 +306,56 @@ impl Tpm {
     /// # Errors
     /// When the TPM refuses.
     pub fn quote(&mut self, data: &[u8]) -> Result<Quote> {
-        let slots = REGISTERS.map(|register| PcrSlot::try_from(1u32 << register)).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let selection = PcrSelectionListBuilder::new().with_selection(HashingAlgorithm::Sha256, &slots).build()?;
+        let slots = REGISTERS
+            .map(|register| PcrSlot::try_from(1u32 << register))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let selection = PcrSelectionListBuilder::new()
+            .with_selection(HashingAlgorithm::Sha256, &slots)
+            .build()?;
         let asked = Data::try_from(data.to_vec())?;
         let (quote, signature) = self.with_attestation_key(|c, key, _| {
-            c.execute_with_nullauth_session(|c| c.quote(key, asked, SignatureScheme::Null, selection.clone()))
+            c.execute_with_nullauth_session(|c| {
+                c.quote(key, asked, SignatureScheme::Null, selection.clone())
+            })
         })?;
         let read = self.context.execute_without_session(|c| pcr::read_all(c, selection))?;
-        let bank = read.pcr_bank(HashingAlgorithm::Sha256).context("the TPM has no SHA-256 bank")?;
+        let bank =
+            read.pcr_bank(HashingAlgorithm::Sha256).context("the TPM has no SHA-256 bank")?;
         let mut registers = Registers::new();
         for (register, slot) in REGISTERS.into_iter().zip(slots) {
-            let value = bank.get_digest(slot).with_context(|| format!("register {register} was not read"))?;
-            registers.insert(register, value.value().try_into().context("a register has not 32 bytes")?);
+            let value = bank
+                .get_digest(slot)
+                .with_context(|| format!("register {register} was not read"))?;
+            registers
+                .insert(register, value.value().try_into().context("a register has not 32 bytes")?);
         }
         Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, registers })
     }
 }
 
 fn is_by_policy(algorithm: AsymmetricAlgorithmSelection) -> bool {
-    matches!(algorithm, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048) | AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256))
+    matches!(
+        algorithm,
+        AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048)
+            | AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256)
+    )
 }
 
 /// What a TPM2B holds.
 fn content(sized: &[u8]) -> Result<Vec<u8>> {
-    let (length, bytes) = sized.split_first_chunk::<2>().context("a buffer of two bytes at least")?;
-    ensure!(usize::from(u16::from_be_bytes(*length)) == bytes.len(), "a buffer has another length than it says");
+    let (length, bytes) =
+        sized.split_first_chunk::<2>().context("a buffer of two bytes at least")?;
+    ensure!(
+        usize::from(u16::from_be_bytes(*length)) == bytes.len(),
+        "a buffer has another length than it says"
+    );
     Ok(bytes.to_vec())
 }
 
-/// A signing key, P-256: restricted to what the TPM says itself (TCG "TPM 2.0 Keys for Device Identity and Attestation",
-/// 7.3.4), or not, which is the device's. `unique` makes it another key than others of its kind.
+/// A signing key, P-256: restricted to what the TPM says itself (TCG "TPM 2.0 Keys for Device
+/// Identity and Attestation", 7.3.4), or not, which is the device's. `unique` makes it another key
+/// than others of its kind.
 fn template(is_restricted: bool, unique: &[u8; 32]) -> Result<Public> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)

@@ -1,12 +1,14 @@
-//! What the server keeps for this device and what it gives to it: the recovery key of the data partition goes up once, the
-//! secrets of the fleet come down at each boot.
+//! What the server keeps for this device and what it gives to it: the recovery key of the data
+//! partition goes up once, the secrets of the fleet come down at each boot.
 
 use crate::backoff::Backoff;
 use crate::http::read_document;
 use crate::privileged::Helper;
 use anyhow::{Result, ensure};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S};
+use fleeti_core::wire::vault::{
+    FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S,
+};
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -47,7 +49,13 @@ impl Vault {
     async fn escrowed(&self) -> Result<()> {
         let Some(key) = self.helper.recovery_key().await? else { return Ok(()) };
         let sha256 = sha256_hex(key.expose().as_bytes());
-        let response = self.http.put(format!("{}/recovery-key", self.url)).json(&RecoveryKey { key }).timeout(PATIENCE).send().await?;
+        let response = self
+            .http
+            .put(format!("{}/recovery-key", self.url))
+            .json(&RecoveryKey { key })
+            .timeout(PATIENCE)
+            .send()
+            .await?;
         // A server that keeps none is an older one; the next boot tries again.
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(());
@@ -57,7 +65,8 @@ impl Vault {
         self.helper.say("fleeti: the server keeps the recovery key of the data partition").await
     }
 
-    /// Fetches the secrets of the fleet by a ticket, unless they are here; again while the ticket is good.
+    /// Fetches the secrets of the fleet by a ticket, unless they are here; again while the ticket
+    /// is good.
     pub async fn fetch(&self, ticket: SecretsTicket) {
         let mut backoff = Backoff::default();
         let until = Instant::now() + Duration::from_secs(TICKET_S);
@@ -76,11 +85,31 @@ impl Vault {
         if *held == Some(version) {
             return Ok(());
         }
-        let sent = self.http.post(format!("{}/secrets", self.url)).json(&FetchSecrets { ticket }).timeout(PATIENCE).send().await?;
-        let secrets: Secrets = read_document("the server's secrets", sent.error_for_status()?, SECRETS_BYTES_MAX).await?;
-        ensure!(secrets.secrets.len() <= SECRETS_MAX, "{} secrets are too many", secrets.secrets.len());
+        let sent = self
+            .http
+            .post(format!("{}/secrets", self.url))
+            .json(&FetchSecrets { ticket })
+            .timeout(PATIENCE)
+            .send()
+            .await?;
+        let secrets: Secrets =
+            read_document("the server's secrets", sent.error_for_status()?, SECRETS_BYTES_MAX)
+                .await?;
+        ensure!(
+            secrets.secrets.len() <= SECRETS_MAX,
+            "{} secrets are too many",
+            secrets.secrets.len()
+        );
         let (version, count) = (secrets.version, secrets.secrets.len());
-        self.helper.put_secrets(secrets.secrets.into_iter().map(|(name, secret)| (name.to_string(), secret)).collect()).await?;
+        self.helper
+            .put_secrets(
+                secrets
+                    .secrets
+                    .into_iter()
+                    .map(|(name, secret)| (name.to_string(), secret))
+                    .collect(),
+            )
+            .await?;
         *held = Some(version);
         self.helper.say(&format!("fleeti: {count} secrets of the fleet have come")).await
     }
@@ -88,5 +117,6 @@ impl Vault {
 
 /// Whether the server does not take the ticket, now or ever.
 fn is_refused(e: &anyhow::Error) -> bool {
-    e.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status) == Some(StatusCode::FORBIDDEN)
+    e.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status)
+        == Some(StatusCode::FORBIDDEN)
 }

@@ -46,13 +46,22 @@ pub struct Request {
 ///
 /// # Errors
 /// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a named file that no longer fits.
-pub fn lock_for(cache: &Cache, revision: &Revision, named: Option<&Path>, refresh: bool) -> Result<Lock, BuildError> {
+pub fn lock_for(
+    cache: &Cache,
+    revision: &Revision,
+    named: Option<&Path>,
+    refresh: bool,
+) -> Result<Lock, BuildError> {
     let requested = Debian.packages(revision);
     if let Some(path) = named
         && !refresh
     {
         let lock = Lock::read(path)?;
-        return if lock.requested == requested { Ok(lock) } else { Err(BuildError::StaleLock(path.to_owned())) };
+        return if lock.requested == requested {
+            Ok(lock)
+        } else {
+            Err(BuildError::StaleLock(path.to_owned()))
+        };
     }
     let default = cache.root().join("locks").join(format!("{}.json", revision.profile.name));
     let path = named.unwrap_or(&default);
@@ -67,11 +76,17 @@ pub fn lock_for(cache: &Cache, revision: &Revision, named: Option<&Path>, refres
     Ok(lock)
 }
 
-/// The lock of a profile for whoever wants one: [`lock_for`], and a named file that is not there is resolved and written.
+/// The lock of a profile for whoever wants one: [`lock_for`], and a named file that is not there is
+/// resolved and written.
 ///
 /// # Errors
 /// As [`lock_for`].
-pub fn lock_into(cache: &Cache, revision: &Revision, named: Option<&Path>, refresh: bool) -> Result<Lock, BuildError> {
+pub fn lock_into(
+    cache: &Cache,
+    revision: &Revision,
+    named: Option<&Path>,
+    refresh: bool,
+) -> Result<Lock, BuildError> {
     let is_missing = named.is_some_and(|path| !path.exists());
     lock_for(cache, revision, named, refresh || is_missing)
 }
@@ -80,12 +95,18 @@ pub fn lock_into(cache: &Cache, revision: &Revision, named: Option<&Path>, refre
 ///
 /// # Errors
 /// [`BuildError`]; its [`BuildError::hint`] says what to do.
-pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<BuildRecord, BuildError> {
+pub fn run(
+    request: &Request,
+    cache: &Cache,
+    line: &mut dyn FnMut(&str),
+) -> Result<BuildRecord, BuildError> {
     fs::create_dir_all(&request.out).map_err(io(&request.out))?;
     let out = fs::canonicalize(&request.out).map_err(io(&request.out))?;
     let log_path = out.join("build.log");
-    // Appended, so that whoever follows the log of a build that is taken up again stays where it was.
-    let mut log = fs::File::options().create(true).append(true).open(&log_path).map_err(io(&log_path))?;
+    // Appended, so that whoever follows the log of a build that is taken up again stays where it
+    // was.
+    let mut log =
+        fs::File::options().create(true).append(true).open(&log_path).map_err(io(&log_path))?;
     let is_new = log.metadata().map_err(io(&log_path))?.len() == 0;
     let mut line = tee(&mut log, line);
     if !is_new {
@@ -99,12 +120,22 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
     let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
-    let release = ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };
-    let minimum_version = request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
+    let release =
+        ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };
+    let minimum_version =
+        request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
     let trust = Trust::read(&request.trust)?;
     let overlay = Overlay::new(&revision.profile, &release, &minimum_version, &trust)?;
     let pcr_pem = trust.pcr_pem().to_owned();
-    let inputs = Inputs { release, overlay, agent: request.agent.clone(), pcr_pem, minimum_version, lock, revision };
+    let inputs = Inputs {
+        release,
+        overlay,
+        agent: request.agent.clone(),
+        pcr_pem,
+        minimum_version,
+        lock,
+        revision,
+    };
     let runner = Nix::new(out.join("nix"));
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
@@ -120,7 +151,10 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
         let target = out.join(name);
         copy_sparse(source, &target)?;
         let size = fs::metadata(&target).map_err(io(&target))?.len();
-        files.insert(ArtifactName::ours(name), FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? });
+        files.insert(
+            ArtifactName::ours(name),
+            FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? },
+        );
     }
     let lock_path = out.join("lock.json");
     inputs.lock.write(&lock_path)?;
@@ -138,11 +172,17 @@ pub fn run(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Resu
         derivations: parts.derivations,
         nix_version: runner.version()?,
         root_hash: parts.root_hash,
-        reference_values: ReferenceValues { systemd_version: parts.systemd_version, pcr11: parts.pcr11, pcr9: None, pcr12: None },
+        reference_values: ReferenceValues {
+            systemd_version: parts.systemd_version,
+            pcr11: parts.pcr11,
+            pcr9: None,
+            pcr12: None,
+        },
         files,
     };
     let path = out.join("build.json");
-    let text = serde_json::to_vec_pretty(&record).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+    let text = serde_json::to_vec_pretty(&record)
+        .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
     write_atomically(&path, &text).map_err(io(&path))?;
     Ok(record)
 }
@@ -156,7 +196,11 @@ pub fn stages(log: &str) -> Vec<String> {
             "resolving packages" | "evaluating" | "collecting" => line,
             _ if line.starts_with("fetching packages") => "fetching packages",
             // As in `building '/nix/store/<32 characters>-fleeti-root.drv'...`
-            _ => match line.strip_prefix("building '/nix/store/").and_then(|l| l.get(33..)).and_then(|l| l.split(".drv'").next()) {
+            _ => match line
+                .strip_prefix("building '/nix/store/")
+                .and_then(|l| l.get(33..))
+                .and_then(|l| l.split(".drv'").next())
+            {
                 Some(name) => name.strip_prefix("fleeti-").unwrap_or(name),
                 None => continue,
             },
@@ -171,9 +215,17 @@ pub fn stages(log: &str) -> Vec<String> {
 /// Copies with holes: a disk image is mostly empty.
 pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError> {
     let _ = fs::remove_file(target);
-    let status = Command::new("cp").args(["--reflink=auto", "--sparse=always"]).arg(source).arg(target).status().map_err(io(target))?;
+    let status = Command::new("cp")
+        .args(["--reflink=auto", "--sparse=always"])
+        .arg(source)
+        .arg(target)
+        .status()
+        .map_err(io(target))?;
     if !status.success() {
-        return Err(BuildError::Io { path: target.to_owned(), source: std::io::Error::other("cp failed") });
+        return Err(BuildError::Io {
+            path: target.to_owned(),
+            source: std::io::Error::other("cp failed"),
+        });
     }
     let mut permissions = fs::metadata(target).map_err(io(target))?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
@@ -190,6 +242,16 @@ mod tests {
             /nix/store/xzvvl89rza3sysvy13disbxzsrjn5b9g-fleeti-tools.drv\n\
             building '/nix/store/xzvvl89rza3sysvy13disbxzsrjn5b9g-fleeti-tools.drv'...\nbuilding '/nix/store/short'\n\
             building '/nix/store/j0fjyg1h1ip3y9vmnf479i81k958rsq7-fleeti-root-kiosk-1.drv'...\ncollecting\n";
-        assert_eq!(stages(log), ["resolving packages", "fetching packages", "evaluating", "tools", "root-kiosk-1", "collecting"]);
+        assert_eq!(
+            stages(log),
+            [
+                "resolving packages",
+                "fetching packages",
+                "evaluating",
+                "tools",
+                "root-kiosk-1",
+                "collecting"
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The cache folder: packages by digest, apt's private state. A cache: everything in it can be had again.
+//! The cache folder: packages by digest, apt's private state. A cache: everything in it can be had
+//! again.
 
 use std::path::{Path, PathBuf};
 

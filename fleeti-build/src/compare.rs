@@ -1,9 +1,10 @@
 //! A build or a release of somebody else beside one's own: what a check says is what was looked at.
 //!
-//! [`Own`] is made on this machine from the caller's own profile, lock, agent and trust folder; nothing that the other
-//! side recorded decides what is built. What boots is then compared byte for byte: the root file system and its dm-verity tree,
-//! every section of the kernel image and its headers, the boot loader, the disk by its partitions, and every field of
-//! `build.json` and of the manifest. A release may have in addition only what its keys make: signatures and `.pcrsig`.
+//! [`Own`] is made on this machine from the caller's own profile, lock, agent and trust folder;
+//! nothing that the other side recorded decides what is built. What boots is then compared byte for
+//! byte: the root file system and its dm-verity tree, every section of the kernel image and its
+//! headers, the boot loader, the disk by its partitions, and every field of `build.json` and of the
+//! manifest. A release may have in addition only what its keys make: signatures and `.pcrsig`.
 
 use crate::build::{self, Request};
 use crate::cache::Cache;
@@ -52,18 +53,35 @@ impl Own {
     ///
     /// # Errors
     /// [`BuildError`].
-    pub fn make(request: &Request, cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<Self, BuildError> {
+    pub fn make(
+        request: &Request,
+        cache: &Cache,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Self, BuildError> {
         std::fs::create_dir_all(cache.root()).map_err(io(cache.root()))?;
-        let folder = tempfile::Builder::new().prefix("own-").tempdir_in(cache.root()).map_err(io(cache.root()))?;
+        let folder = tempfile::Builder::new()
+            .prefix("own-")
+            .tempdir_in(cache.root())
+            .map_err(io(cache.root()))?;
         let request = Request { out: folder.path().to_owned(), ..request.clone() };
         let mut built = Vec::new();
         let record = build::run(&request, cache, &mut |text| {
-            built.extend(text.strip_prefix("building '").and_then(|rest| rest.split('\'').next()).map(str::to_owned));
+            built.extend(
+                text.strip_prefix("building '")
+                    .and_then(|rest| rest.split('\'').next())
+                    .map(str::to_owned),
+            );
             line(text);
         })?;
         let keyring = request.trust.join("openpgp.gpg");
         let openpgp = std::fs::read(&keyring).map_err(io(&keyring))?;
-        Ok(Self { directory: folder.path().to_owned(), record, openpgp, built, _folder: Some(folder) })
+        Ok(Self {
+            directory: folder.path().to_owned(),
+            record,
+            openpgp,
+            built,
+            _folder: Some(folder),
+        })
     }
 
     /// A build that is there already, made by the caller.
@@ -103,13 +121,20 @@ impl Own {
 /// Nix keeps the other bytes beside the output, with `.check` at the end of the name.
 fn rebuilt_difference(output: &Path) -> Option<String> {
     let other = PathBuf::from(format!("{}.check", output.display()));
-    let mut names: Vec<_> = std::fs::read_dir(output)
-        .map_or_else(|_| vec![PathBuf::new()], |entries| entries.flatten().map(|e| e.file_name().into()).collect());
+    let mut names: Vec<_> = std::fs::read_dir(output).map_or_else(
+        |_| vec![PathBuf::new()],
+        |entries| entries.flatten().map(|e| e.file_name().into()).collect(),
+    );
     names.sort();
     names.iter().find_map(|name| {
         let (one, two) = (output.join(name), other.join(name));
-        let (one, two) = if name.as_os_str().is_empty() { (output.to_owned(), other.clone()) } else { (one, two) };
-        let at = first_difference(File::open(&one).ok()?, File::open(&two).ok()?, u64::MAX).ok()??;
+        let (one, two) = if name.as_os_str().is_empty() {
+            (output.to_owned(), other.clone())
+        } else {
+            (one, two)
+        };
+        let at =
+            first_difference(File::open(&one).ok()?, File::open(&two).ok()?, u64::MAX).ok()??;
         Some(format!("{} came out another way: first differs at byte {at}", one.display()))
     })
 }
@@ -134,14 +159,20 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
                     Err(e) => found.differences.push(Difference::new(program, None, e)),
                 }
             }
-            image if image.ends_with(".raw") => found.differences.extend(disks(image, &mine, &theirs)?),
+            image if image.ends_with(".raw") => {
+                found.differences.extend(disks(image, &mine, &theirs)?)
+            }
             file => found.differences.extend(files(file, &mine, &theirs)?),
         }
     }
     match Lock::read(&directory.join("lock.json")) {
         Ok(lock) if lock.digest() == own.record.inputs.lock_digest => {}
         Ok(lock) => {
-            let detail = format!("SHA-256 is {}, of your lock it is {}", lock.digest(), own.record.inputs.lock_digest);
+            let detail = format!(
+                "SHA-256 is {}, of your lock it is {}",
+                lock.digest(),
+                own.record.inputs.lock_digest
+            );
             found.differences.push(Difference::new("lock.json", None, detail));
         }
         Err(e) => found.differences.push(Difference::new("lock.json", None, e.to_string())),
@@ -153,7 +184,8 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
 pub fn records(own: &BuildRecord, other: &BuildRecord, found: &mut Comparison) {
     let fields = fields_of("build.json", own, other);
     // What built it may differ between machines; what it built may not.
-    let (remarks, differences): (Vec<_>, Vec<_>) = fields.into_iter().partition(|d| d.part.as_deref() == Some("nix_version"));
+    let (remarks, differences): (Vec<_>, Vec<_>) =
+        fields.into_iter().partition(|d| d.part.as_deref() == Some("nix_version"));
     found.differences.extend(differences);
     found.remarks.extend(remarks);
 }
@@ -190,19 +222,31 @@ pub(crate) fn fields_of<T: serde::Serialize>(file: &str, own: &T, other: &T) -> 
     for (path, value) in &own {
         match other.get(path) {
             Some(said) if said == value => {}
-            Some(said) => differences.push(Difference::new(file, Some(path), format!("says {said}, and yours is {value}"))),
-            None => differences.push(Difference::new(file, Some(path), format!("is missing; yours is {value}"))),
+            Some(said) => differences.push(Difference::new(
+                file,
+                Some(path),
+                format!("says {said}, and yours is {value}"),
+            )),
+            None => differences.push(Difference::new(
+                file,
+                Some(path),
+                format!("is missing; yours is {value}"),
+            )),
         }
     }
     let more = other.iter().filter(|(path, _)| !own.contains_key(*path));
-    differences.extend(more.map(|(path, said)| Difference::new(file, Some(path), format!("says {said}, and yours has none"))));
+    differences.extend(more.map(|(path, said)| {
+        Difference::new(file, Some(path), format!("says {said}, and yours has none"))
+    }));
     differences
 }
 
 fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
     let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     match value {
-        Value::Object(map) => map.iter().for_each(|(name, value)| flatten(value, below(name), fields)),
+        Value::Object(map) => {
+            map.iter().for_each(|(name, value)| flatten(value, below(name), fields))
+        }
         Value::Array(list) => {
             for (i, value) in list.iter().enumerate() {
                 // Artifacts are known by their paths, in whatever order they come.
@@ -218,21 +262,32 @@ fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
 /// The whole of a file that is somebody else's, if it is no longer than `max` bytes.
 pub(crate) fn read_plain(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    open_plain(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes)).map_err(|e| format!("cannot be read: {e}"))?;
+    open_plain(path)
+        .and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
+        .map_err(|e| format!("cannot be read: {e}"))?;
     if bytes.len() as u64 > max { Err(format!("has more than {max} bytes")) } else { Ok(bytes) }
 }
 
 /// Compares two files of any size.
-pub(crate) fn files(name: &str, own: &Path, other: &Path) -> Result<Option<Difference>, BuildError> {
+pub(crate) fn files(
+    name: &str,
+    own: &Path,
+    other: &Path,
+) -> Result<Option<Difference>, BuildError> {
     let mine = File::open(own).map_err(io(own))?;
     let length = mine.metadata().map_err(io(own))?.len();
     let theirs = match open_plain(other) {
         Ok(file) => file,
         Err(e) => return Ok(Some(Difference::new(name, None, format!("cannot be read: {e}")))),
     };
-    let Some(at) = first_difference(mine, theirs, u64::MAX).map_err(io(other))? else { return Ok(None) };
-    let (mine, theirs) = (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
-    let detail = format!("first differs at byte {at} (yours has {length} bytes); SHA-256 is {theirs}, yours is {mine}");
+    let Some(at) = first_difference(mine, theirs, u64::MAX).map_err(io(other))? else {
+        return Ok(None);
+    };
+    let (mine, theirs) =
+        (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
+    let detail = format!(
+        "first differs at byte {at} (yours has {length} bytes); SHA-256 is {theirs}, yours is {mine}"
+    );
     Ok(Some(Difference::new(name, None, detail)))
 }
 
@@ -243,15 +298,21 @@ fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildE
         Ok(file) => file,
         Err(e) => return Ok(vec![Difference::new(name, None, format!("cannot be read: {e}"))]),
     };
-    let (length, found) = (mine.metadata().map_err(io(own))?.len(), theirs.metadata().map_err(io(other))?.len());
+    let (length, found) =
+        (mine.metadata().map_err(io(own))?.len(), theirs.metadata().map_err(io(other))?.len());
     if length != found {
         return Ok(vec![Difference::new(name, None, format!("has {found} bytes, yours {length}"))]);
     }
     let pieces = disk::pieces(&mut mine, length).map_err(io(own))?;
     let mut differences = Vec::new();
     for piece in pieces {
-        let (mine, theirs) = (disk::part(&mut mine, &piece).map_err(io(own))?, disk::part(&mut theirs, &piece).map_err(io(other))?);
-        if let Some(at) = first_difference(mine, theirs, piece.end - piece.start).map_err(io(other))? {
+        let (mine, theirs) = (
+            disk::part(&mut mine, &piece).map_err(io(own))?,
+            disk::part(&mut theirs, &piece).map_err(io(other))?,
+        );
+        if let Some(at) =
+            first_difference(mine, theirs, piece.end - piece.start).map_err(io(other))?
+        {
             differences.push(Difference::new(
                 name,
                 Some(&piece.name),
@@ -260,8 +321,13 @@ fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildE
         }
     }
     if !differences.is_empty() {
-        let (mine, theirs) = (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
-        differences.push(Difference::new(name, None, format!("SHA-256 is {theirs}, yours is {mine}")));
+        let (mine, theirs) =
+            (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
+        differences.push(Difference::new(
+            name,
+            None,
+            format!("SHA-256 is {theirs}, yours is {mine}"),
+        ));
     }
     Ok(differences)
 }

@@ -1,8 +1,9 @@
 //! A release of somebody else beside one's own build.
 //!
-//! A release is a build and what keys make of it. So from the own build the files of the release are made again, without a
-//! key: the kernel image with the release's own `.pcrsig`, which must be exactly the signature that it may be, both programs
-//! padded. What the release has must be these bytes under its Authenticode signatures.
+//! A release is a build and what keys make of it. So from the own build the files of the release
+//! are made again, without a key: the kernel image with the release's own `.pcrsig`, which must be
+//! exactly the signature that it may be, both programs padded. What the release has must be these
+//! bytes under its Authenticode signatures.
 
 use crate::compare::{Comparison, Own, fields_of, files, read_plain, small};
 use crate::error::{BuildError, io};
@@ -29,22 +30,35 @@ const VIEWS: [&str; 2] = ["raw", "xz"];
 ///
 /// # Errors
 /// I/O of one's own build; what cannot be read of the release is a difference.
-pub fn with_release(own: &Own, release: &Path, manifest: &Manifest, now_s: u64) -> Result<Comparison, BuildError> {
+pub fn with_release(
+    own: &Own,
+    release: &Path,
+    manifest: &Manifest,
+    now_s: u64,
+) -> Result<Comparison, BuildError> {
     let mut found = Comparison::default();
     let (line, version) = (&own.record.release.line, &own.record.release.version);
     let (root_uuid, verity_uuid) = partition_uuids(&own.record.root_hash);
     let (uki, boot_loader) = (format!("{line}_{version}.efi"), "systemd-boot.efi".to_owned());
-    let images =
-        [(format!("{line}_{version}_{root_uuid}.root"), "root.erofs"), (format!("{line}_{version}_{verity_uuid}.verity"), "root.verity")];
+    let images = [
+        (format!("{line}_{version}_{root_uuid}.root"), "root.erofs"),
+        (format!("{line}_{version}_{verity_uuid}.verity"), "root.verity"),
+    ];
 
     for (name, part) in &images {
-        found.differences.extend(files(&format!("raw/{name}"), &own.directory.join(part), &release.join("raw").join(name))?);
+        found.differences.extend(files(
+            &format!("raw/{name}"),
+            &own.directory.join(part),
+            &release.join("raw").join(name),
+        )?);
     }
     let mut reference_values = own.record.reference_values.clone();
     for (name, part) in [(&uki, "uki.efi"), (&boot_loader, "systemd-boot.efi")] {
         let (path, mine) = (format!("raw/{name}"), own.directory.join(part));
         let mine = fs::read(&mine).map_err(io(&mine))?;
-        match read_plain(&release.join(&path), PROGRAM_MAX).and_then(|theirs| program(own, part, &path, &mine, &theirs)) {
+        match read_plain(&release.join(&path), PROGRAM_MAX)
+            .and_then(|theirs| program(own, part, &path, &mine, &theirs))
+        {
             Ok((differences, measures)) => {
                 found.differences.extend(differences);
                 reference_values = measures.unwrap_or(reference_values);
@@ -52,15 +66,22 @@ pub fn with_release(own: &Own, release: &Path, manifest: &Manifest, now_s: u64) 
             Err(detail) => found.differences.push(Difference::new(&path, None, detail)),
         }
     }
-    let names: BTreeSet<String> = images.iter().map(|(name, _)| name.clone()).chain([uki, boot_loader]).collect();
+    let names: BTreeSet<String> =
+        images.iter().map(|(name, _)| name.clone()).chain([uki, boot_loader]).collect();
     views(own, release, &names, &mut found);
     for name in &names {
-        found.differences.extend(compressed(release, name).map(|detail| Difference::new(&format!("xz/{name}.xz"), None, detail)));
+        found.differences.extend(
+            compressed(release, name)
+                .map(|detail| Difference::new(&format!("xz/{name}.xz"), None, detail)),
+        );
     }
     let wanted = wanted_manifest(own, release, manifest, &names, reference_values);
     found.differences.extend(fields_of("manifest.json", &wanted, manifest));
     if manifest.created_s > now_s.saturating_add(AHEAD_S_MAX) {
-        let detail = format!("is {} s ahead of this machine's clock: devices would take it for the time", manifest.created_s - now_s);
+        let detail = format!(
+            "is {} s ahead of this machine's clock: devices would take it for the time",
+            manifest.created_s - now_s
+        );
         found.differences.push(Difference::new("manifest.json", Some("created_s"), detail));
     }
     Ok(found)
@@ -68,39 +89,66 @@ pub fn with_release(own: &Own, release: &Path, manifest: &Manifest, now_s: u64) 
 
 type Looked = (Vec<Difference>, Option<ReferenceValues>);
 
-/// A program of the release beside the one of the build; of the kernel image, also what it will measure.
-fn program(own: &Own, part: &str, path: &str, mine: &[u8], theirs: &[u8]) -> Result<Looked, String> {
+/// A program of the release beside the one of the build; of the kernel image, also what it will
+/// measure.
+fn program(
+    own: &Own,
+    part: &str,
+    path: &str,
+    mine: &[u8],
+    theirs: &[u8],
+) -> Result<Looked, String> {
     let text = |e: fleeti_pki::Error| e.to_string();
     let is_uki = part == "uki.efi";
     let mut differences = Vec::new();
     let mut wanted = mine.to_vec();
     if is_uki {
-        let key = pe::content(mine, ".pcrpkey").map_err(text)?.map(|pem| String::from_utf8_lossy(pem).into_owned());
+        let key = pe::content(mine, ".pcrpkey")
+            .map_err(text)?
+            .map(|pem| String::from_utf8_lossy(pem).into_owned());
         let signatures = pe::content(theirs, ".pcrsig").map_err(text)?;
         match (key, signatures) {
             (Some(pem), Some(signatures)) if signatures.len() <= SIGNATURES_MAX => {
-                let systemd = own.record.reference_values.systemd().ok_or("your build does not say by which systemd it starts")?;
-                let register = predicted::register_11(mine, systemd, pcr_policy::OPENED_IN).map_err(text)?;
+                let systemd = own
+                    .record
+                    .reference_values
+                    .systemd()
+                    .ok_or("your build does not say by which systemd it starts")?;
+                let register =
+                    predicted::register_11(mine, systemd, pcr_policy::OPENED_IN).map_err(text)?;
                 if let Err(e) = pcr_policy::check(signatures, &register, &pem) {
                     differences.push(Difference::new(path, Some("section .pcrsig"), e.to_string()));
                 }
                 wanted = pe::with_section(mine, ".pcrsig", signatures).map_err(text)?;
             }
-            (Some(_), Some(_)) => differences.push(Difference::new(path, Some("section .pcrsig"), "is too long")),
-            (Some(_), None) => differences.push(Difference::new(path, Some("section .pcrsig"), "is missing")),
+            (Some(_), Some(_)) => {
+                differences.push(Difference::new(path, Some("section .pcrsig"), "is too long"))
+            }
+            (Some(_), None) => {
+                differences.push(Difference::new(path, Some("section .pcrsig"), "is missing"))
+            }
             // One that nothing asks for shows in the comparison.
             (None, _) => {}
         }
     }
     let wanted = authenticode::padded(&wanted);
     differences.extend(of_programs(path, &wanted, &authenticode::stripped(theirs).map_err(text)?));
-    let (digest, expected) = (authenticode::digest(theirs).map_err(text)?, authenticode::digest(&wanted).map_err(text)?);
+    let (digest, expected) =
+        (authenticode::digest(theirs).map_err(text)?, authenticode::digest(&wanted).map_err(text)?);
     if digest != expected {
-        let detail = format!("is {}, of yours {}: register 4 would hold another value", hex::encode(digest), hex::encode(expected));
+        let detail = format!(
+            "is {}, of yours {}: register 4 would hold another value",
+            hex::encode(digest),
+            hex::encode(expected)
+        );
         differences.push(Difference::new(path, Some("Authenticode digest"), detail));
     }
     // Computed of one's own sections: what the release says must be this.
-    let measures = if is_uki { Some(measured_by(&wanted, &own.record.reference_values).map_err(|e| e.to_string())?) } else { None };
+    let measures = if is_uki {
+        Some(measured_by(&wanted, &own.record.reference_values).map_err(|e| e.to_string())?)
+    } else {
+        None
+    };
     Ok((differences, measures))
 }
 
@@ -108,34 +156,55 @@ fn program(own: &Own, part: &str, path: &str, mine: &[u8], theirs: &[u8]) -> Res
 fn views(own: &Own, release: &Path, names: &BTreeSet<String>, found: &mut Comparison) {
     for view in VIEWS {
         let folder = release.join(view);
-        let listed: BTreeSet<String> = names.iter().map(|name| if view == "xz" { format!("{name}.xz") } else { name.clone() }).collect();
+        let listed: BTreeSet<String> = names
+            .iter()
+            .map(|name| if view == "xz" { format!("{name}.xz") } else { name.clone() })
+            .collect();
         let mut sums = String::new();
         for name in &listed {
             match digest_of(&folder.join(name)) {
                 Ok((_, sha256)) => sums.push_str(&format!("{sha256}  {name}\n")),
-                Err(detail) => found.differences.push(Difference::new(&format!("{view}/{name}"), None, detail)),
+                Err(detail) => {
+                    found.differences.push(Difference::new(&format!("{view}/{name}"), None, detail))
+                }
             }
         }
         let path = format!("{view}/SHA256SUMS");
         found.differences.extend(small(&path, sums.as_bytes(), &folder.join("SHA256SUMS")));
         let signature = read_plain(&folder.join("SHA256SUMS.gpg"), 64 << 10);
-        let verified =
-            signature.and_then(|signature| openpgp::verify(&own.openpgp, sums.as_bytes(), &signature).map_err(|e| e.to_string()));
-        found.differences.extend(verified.err().map(|detail| Difference::new(&format!("{path}.gpg"), None, detail)));
-        let more = fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned());
-        let more = more.filter(|name| !listed.contains(name) && !["SHA256SUMS", "SHA256SUMS.gpg"].contains(&name.as_str()));
-        found.differences.extend(more.map(|name| Difference::new(&format!("{view}/{name}"), None, "is a file that yours has not")));
+        let verified = signature.and_then(|signature| {
+            openpgp::verify(&own.openpgp, sums.as_bytes(), &signature).map_err(|e| e.to_string())
+        });
+        found.differences.extend(
+            verified.err().map(|detail| Difference::new(&format!("{path}.gpg"), None, detail)),
+        );
+        let more = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned());
+        let more = more.filter(|name| {
+            !listed.contains(name) && !["SHA256SUMS", "SHA256SUMS.gpg"].contains(&name.as_str())
+        });
+        found.differences.extend(more.map(|name| {
+            Difference::new(&format!("{view}/{name}"), None, "is a file that yours has not")
+        }));
     }
 }
 
-/// What is wrong with the compressed form of a file: it must be one stream, to the end, of the very file in `raw`.
+/// What is wrong with the compressed form of a file: it must be one stream, to the end, of the very
+/// file in `raw`.
 fn compressed(release: &Path, name: &str) -> Option<String> {
     let looked = || -> std::io::Result<Option<String>> {
         let raw = open_plain(&release.join("raw").join(name))?;
-        let mut stream = liblzma::read::XzDecoder::new(open_plain(&release.join("xz").join(format!("{name}.xz")))?);
+        let mut stream = liblzma::read::XzDecoder::new(open_plain(
+            &release.join("xz").join(format!("{name}.xz")),
+        )?);
         let first = crate::pieces::first_difference(raw, &mut stream, u64::MAX)?;
         if let Some(at) = first {
-            return Ok(Some(format!("unpacks to something else than raw/{name}: first differs at byte {at}")));
+            return Ok(Some(format!(
+                "unpacks to something else than raw/{name}: first differs at byte {at}"
+            )));
         }
         let (packed, mut left) = (stream.total_in(), Vec::new());
         let mut file = open_plain(&release.join("xz").join(format!("{name}.xz")))?;
@@ -147,7 +216,10 @@ fn compressed(release: &Path, name: &str) -> Option<String> {
 }
 
 fn digest_of(path: &Path) -> Result<(u64, String), String> {
-    let size = open_plain(path).and_then(|file| file.metadata()).map_err(|e| format!("cannot be read: {e}"))?.len();
+    let size = open_plain(path)
+        .and_then(|file| file.metadata())
+        .map_err(|e| format!("cannot be read: {e}"))?
+        .len();
     Ok((size, sha256_file(path).map_err(|e| format!("cannot be read: {e}"))?))
 }
 
@@ -162,13 +234,20 @@ fn wanted_manifest(
     let paths = VIEWS.into_iter().flat_map(|view| {
         let end = if view == "xz" { ".xz" } else { "" };
         let sums = ["SHA256SUMS".to_owned(), "SHA256SUMS.gpg".to_owned()];
-        names.iter().map(move |name| format!("{name}{end}")).chain(sums).map(move |name| format!("{view}/{name}"))
+        names
+            .iter()
+            .map(move |name| format!("{name}{end}"))
+            .chain(sums)
+            .map(move |name| format!("{view}/{name}"))
     });
     let artifact = |path: String| {
         let file = release.join(&path);
         let (size, sha256) = digest_of(&file).unwrap_or_default();
-        let digest =
-            path.ends_with(".efi").then(|| read_plain(&file, PROGRAM_MAX).ok().and_then(|program| authenticode::digest(&program).ok()));
+        let digest = path.ends_with(".efi").then(|| {
+            read_plain(&file, PROGRAM_MAX)
+                .ok()
+                .and_then(|program| authenticode::digest(&program).ok())
+        });
         Artifact { path, size, sha256, authenticode: digest.flatten().map(hex::encode) }
     };
     let record = &own.record;

@@ -10,14 +10,19 @@ use fleeti_pki::{authenticode, manifest};
 use std::fs;
 use std::path::Path;
 
-/// Adds the signature of one more person to a release. What is signed is what lies there: every file is compared with
-/// the manifest, programs with the digests that devices are to start, the command line with what Fleeti allows, and, where
-/// there is a build of one's own, every byte that boots with it. The second of the pair is now, Unix seconds.
+/// Adds the signature of one more person to a release. What is signed is what lies there: every
+/// file is compared with the manifest, programs with the digests that devices are to start, the
+/// command line with what Fleeti allows, and, where there is a build of one's own, every byte that
+/// boots with it. The second of the pair is now, Unix seconds.
 ///
 /// # Errors
-/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::Differs`] names every difference from the
-/// own build.
-pub fn countersign(release: &Path, own: Option<(&Own, u64)>, key: &dyn Signer) -> Result<(Manifest, Signature), ReleaseError> {
+/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::Differs`] names
+/// every difference from the own build.
+pub fn countersign(
+    release: &Path,
+    own: Option<(&Own, u64)>,
+    key: &dyn Signer,
+) -> Result<(Manifest, Signature), ReleaseError> {
     let path = release.join("manifest.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
     let signature = manifest::sign(&bytes, key)?;
@@ -28,18 +33,24 @@ pub fn countersign(release: &Path, own: Option<(&Own, u64)>, key: &dyn Signer) -
         let program = fs::read(&path).map_err(io(&path))?;
         let found = hex::encode(authenticode::digest(&program)?);
         if artifact.authenticode.as_ref() != Some(&found) {
-            let problem =
-                format!("has the Authenticode digest {found}, the manifest says {}", artifact.authenticode.as_deref().unwrap_or("-"));
+            let problem = format!(
+                "has the Authenticode digest {found}, the manifest says {}",
+                artifact.authenticode.as_deref().unwrap_or("-")
+            );
             return Err(ReleaseError::Artifact { path, problem });
         }
         if manifest.uki() == Some(artifact) {
             authenticode::check_uki(&program)?;
             authenticode::check_command_line(&program, &manifest.root_hash)?;
-            let (computed, said) = (measured_by(&program, &manifest.reference_values)?, &manifest.reference_values);
+            let (computed, said) =
+                (measured_by(&program, &manifest.reference_values)?, &manifest.reference_values);
             // What the manifest does not say was not known to whoever made it.
-            let differs = |said: &Option<String>, computed: &Option<String>| said.is_some() && said != computed;
+            let differs = |said: &Option<String>, computed: &Option<String>| {
+                said.is_some() && said != computed
+            };
             if differs(&said.pcr9, &computed.pcr9) || differs(&said.pcr12, &computed.pcr12) {
-                let problem = "measures something else than the manifest's reference values say".into();
+                let problem =
+                    "measures something else than the manifest's reference values say".into();
                 return Err(ReleaseError::Artifact { path, problem });
             }
         }

@@ -1,5 +1,6 @@
-//! The disk of one device: the unsigned disk of a build, with signed programs on its ESP and, if there is
-//! one, the enrollment record. Outside Nix, because signatures and records are no function of the inputs.
+//! The disk of one device: the unsigned disk of a build, with signed programs on its ESP and, if
+//! there is one, the enrollment record. Outside Nix, because signatures and records are no function
+//! of the inputs.
 
 use crate::build::copy_sparse;
 use crate::error::BuildError;
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 const SECTOR: u64 = 512;
 /// Partition type of an ESP (UEFI 2.10, table 5.7), as GPT stores it.
-const ESP_TYPE: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+const ESP_TYPE: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
 
 /// Why there is no disk.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,8 @@ impl Esp {
     pub fn open(disk: &Path) -> Result<Self, DiskError> {
         let io = |source| DiskError::Io { path: disk.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).open(disk).map_err(io)?;
-        let (start, length) = find_esp(&mut file).map_err(io)?.ok_or_else(|| DiskError::NoEsp(disk.to_owned()))?;
+        let (start, length) =
+            find_esp(&mut file).map_err(io)?.ok_or_else(|| DiskError::NoEsp(disk.to_owned()))?;
         let mut window = Window { file, start, length, at: 0 };
         window.seek(SeekFrom::Start(0)).map_err(io)?;
         FileSystem::new(window, FsOptions::new()).map(Self).map_err(io)
@@ -139,7 +143,11 @@ impl Esp {
     /// I/O, also when there is none.
     pub fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let entries = self.0.root_dir().open_dir(folder)?;
-        entries.iter().map(|e| e.map(|e| e.file_name())).filter(|n| !matches!(n.as_deref(), Ok("." | ".."))).collect()
+        entries
+            .iter()
+            .map(|e| e.map(|e| e.file_name()))
+            .filter(|n| !matches!(n.as_deref(), Ok("." | "..")))
+            .collect()
     }
 }
 
@@ -159,8 +167,10 @@ fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
     let mut header = [0u8; 92];
     file.seek(SeekFrom::Start(SECTOR))?;
     file.read_exact(&mut header)?;
-    let u64_at = |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap_or_default());
-    let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap_or_default());
+    let u64_at =
+        |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap_or_default());
+    let u32_at =
+        |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap_or_default());
     let (entries, count, size) = (u64_at(&header, 72), u32_at(&header, 80), u32_at(&header, 84));
     if &header[..8] != b"EFI PART" || !(128..=4096).contains(&size) {
         return Ok(vec![]);
@@ -170,9 +180,17 @@ fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
     for number in 1..=count.min(256) {
         file.read_exact(&mut entry)?;
         let (start, last) = (u64_at(&entry, 32), u64_at(&entry, 40));
-        let range = start.checked_mul(SECTOR).zip(last.checked_add(1).and_then(|n| n.checked_mul(SECTOR)));
-        let Some((start, end)) = range.filter(|(start, end)| entry[..16] != [0; 16] && start < end) else { continue };
-        let units: Vec<_> = entry[56..128].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take_while(|u| *u != 0).collect();
+        let range =
+            start.checked_mul(SECTOR).zip(last.checked_add(1).and_then(|n| n.checked_mul(SECTOR)));
+        let Some((start, end)) = range.filter(|(start, end)| entry[..16] != [0; 16] && start < end)
+        else {
+            continue;
+        };
+        let units: Vec<_> = entry[56..128]
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+            .take_while(|u| *u != 0)
+            .collect();
         let name = format!("partition {number} ({})", String::from_utf16_lossy(&units));
         found.push(Piece { name, start, end, is_esp: entry[..16] == ESP_TYPE });
     }
@@ -182,16 +200,25 @@ fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
 
 /// Start and length of the ESP, bytes.
 fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
-    Ok(partitions(file)?.into_iter().find(|piece| piece.is_esp).map(|piece| (piece.start, piece.end - piece.start)))
+    Ok(partitions(file)?
+        .into_iter()
+        .find(|piece| piece.is_esp)
+        .map(|piece| (piece.start, piece.end - piece.start)))
 }
 
-/// A disk of `length` bytes in pieces that leave nothing out: its partitions, and what is outside of them.
+/// A disk of `length` bytes in pieces that leave nothing out: its partitions, and what is outside
+/// of them.
 ///
 /// # Errors
 /// I/O.
 pub(crate) fn pieces(file: &mut File, length: u64) -> io::Result<Vec<Piece>> {
     let (mut pieces, mut at) = (Vec::new(), 0);
-    let outside = |start: u64, end: u64| Piece { name: "outside of partitions".to_owned(), start, end, is_esp: false };
+    let outside = |start: u64, end: u64| Piece {
+        name: "outside of partitions".to_owned(),
+        start,
+        end,
+        is_esp: false,
+    };
     for partition in partitions(file)?.into_iter().filter(|p| p.end <= length) {
         // One that overlaps the one before is looked at from where that ends.
         let start = partition.start.max(at);
@@ -227,7 +254,8 @@ const LOADER_CONF: &str = "loader/loader.conf";
 pub struct Personal<'a> {
     /// Put on the ESP.
     pub record: Option<&'a EnrollmentRecord>,
-    /// Put on the ESP for systemd-boot, which enrolls them at the first boot if the firmware is in setup mode.
+    /// Put on the ESP for systemd-boot, which enrolls them at the first boot if the firmware is in
+    /// setup mode.
     pub writes: &'a [VariableWrite],
     /// Attached to the programs.
     pub signatures: BootSignatures,
@@ -237,7 +265,13 @@ pub struct Personal<'a> {
 ///
 /// # Errors
 /// [`DiskError`].
-pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, personal: &Personal<'_>) -> Result<(), DiskError> {
+pub fn create(
+    build: &Path,
+    release: &Path,
+    out: &Path,
+    size: Option<u64>,
+    personal: &Personal<'_>,
+) -> Result<(), DiskError> {
     let built = BuildRecord::read(build)?;
     copy_sparse(&build.join("disk.raw"), out)?;
     let io = |path: &Path| {
@@ -251,7 +285,8 @@ pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, perso
     }
     if personal.record.is_some() {
         // The record holds a token: the image is as secret as the record.
-        fs::set_permissions(out, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(out))?;
+        fs::set_permissions(out, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(io(out))?;
     }
     let (line, version) = (&built.release.line, &built.release.version);
     let esp = Esp::open(out)?;
@@ -271,11 +306,15 @@ pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, perso
         (format!("EFI/Linux/{line}_{version}+3.efi"), uki),
     ];
     if let Some(record) = personal.record {
-        let text = serde_json::to_vec(record).map_err(|e| DiskError::Io { path: out.to_owned(), source: e.into() })?;
+        let text = serde_json::to_vec(record)
+            .map_err(|e| DiskError::Io { path: out.to_owned(), source: e.into() })?;
         files.push((ESP_FILE.to_owned(), text));
     }
     for write in personal.writes {
-        files.push((format!("{AUTO_ENROLL}/{}.auth", uefi::name(write.variable)), decoded(&write.auth)?));
+        files.push((
+            format!("{AUTO_ENROLL}/{}.auth", uefi::name(write.variable)),
+            decoded(&write.auth)?,
+        ));
     }
     if !personal.writes.is_empty() {
         let mut text = esp.read(LOADER_CONF).map_err(io(out))?;
@@ -291,5 +330,7 @@ pub fn create(build: &Path, release: &Path, out: &Path, size: Option<u64>, perso
 
 fn decoded(text: &str) -> Result<Vec<u8>, DiskError> {
     use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).map_err(|e| DiskError::Bundle(e.to_string()))
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(|e| DiskError::Bundle(e.to_string()))
 }

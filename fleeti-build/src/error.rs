@@ -73,11 +73,16 @@ impl BuildError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Lock(LockError::Gone(_)) | Self::Base(BaseError::Lock(LockError::Gone(_))) | Self::StaleLock(_) => {
+            Self::Lock(LockError::Gone(_))
+            | Self::Base(BaseError::Lock(LockError::Gone(_)))
+            | Self::StaleLock(_) => {
                 Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
             }
-            Self::Lock(LockError::Program { .. }) => Some("check the package names, and that the mirror can be reached"),
-            Self::Run(RunError::Start { .. }) | Self::Base(BaseError::Run(RunError::Start { .. })) => {
+            Self::Lock(LockError::Program { .. }) => {
+                Some("check the package names, and that the mirror can be reached")
+            }
+            Self::Run(RunError::Start { .. })
+            | Self::Base(BaseError::Run(RunError::Start { .. })) => {
                 Some("install Nix (`apt-get install nix-bin`)")
             }
             _ => None,

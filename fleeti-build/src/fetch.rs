@@ -1,8 +1,9 @@
-//! Packages from a mirror into the cache: verified while they come, and in place only when they are whole.
+//! Packages from a mirror into the cache: verified while they come, and in place only when they are
+//! whole.
 //!
-//! A package is written to `<sha256>.part` and renamed once its size and its SHA-256 are those of the lock. What a broken
-//! connection left is continued (RFC 9110, 14.2). Proxies are those of the environment (`http_proxy`, `https_proxy`,
-//! `all_proxy`, `no_proxy`).
+//! A package is written to `<sha256>.part` and renamed once its size and its SHA-256 are those of
+//! the lock. What a broken connection left is continued (RFC 9110, 14.2). Proxies are those of the
+//! environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
 
 use crate::file::sha256_file;
 use crate::package::{PACKAGE_MAX, Package};
@@ -51,20 +52,37 @@ pub(crate) fn is_whole(file: &Path, package: &Package) -> bool {
         && sha256_file(file).is_ok_and(|found| found == *package.sha256)
 }
 
-/// Fetches packages into `folder`, each by the name of its SHA-256; gives those that did not come. `done` hears of each.
-pub(crate) fn all(mirror: &Mirror, folder: &Path, packages: &[&Package], done: &mut dyn FnMut()) -> Vec<(usize, Problem)> {
+/// Fetches packages into `folder`, each by the name of its SHA-256; gives those that did not come.
+/// `done` hears of each.
+pub(crate) fn all(
+    mirror: &Mirror,
+    folder: &Path,
+    packages: &[&Package],
+    done: &mut dyn FnMut(),
+) -> Vec<(usize, Problem)> {
     let (sender, results) = mpsc::channel();
     // A thread of its own: whoever calls may be in a runtime already.
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let failed = |e: &dyn std::fmt::Display| Problem::Failed(e.to_string());
-            match runtime.map_err(|e| failed(&e)).and_then(|r| client().map(|c| (r, c)).map_err(|e| failed(&e))) {
-                Ok((runtime, client)) => runtime.block_on(each(&client, mirror, folder, packages, &sender)),
-                Err(problem) => (0..packages.len()).for_each(|at| drop(sender.send((at, Err(problem.clone()))))),
+            match runtime
+                .map_err(|e| failed(&e))
+                .and_then(|r| client().map(|c| (r, c)).map_err(|e| failed(&e)))
+            {
+                Ok((runtime, client)) => {
+                    runtime.block_on(each(&client, mirror, folder, packages, &sender))
+                }
+                Err(problem) => {
+                    (0..packages.len()).for_each(|at| drop(sender.send((at, Err(problem.clone())))))
+                }
             }
         });
-        results.into_iter().inspect(|_| done()).filter_map(|(at, result)| result.err().map(|problem| (at, problem))).collect()
+        results
+            .into_iter()
+            .inspect(|_| done())
+            .filter_map(|(at, result)| result.err().map(|problem| (at, problem)))
+            .collect()
     })
 }
 
@@ -74,24 +92,40 @@ fn client() -> reqwest::Result<Client> {
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     });
-    Client::builder().user_agent("fleeti").connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()
+    Client::builder()
+        .user_agent("fleeti")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .build()
 }
 
 type Answer = (usize, Result<(), Problem>);
 
-async fn each(client: &Client, mirror: &Mirror, folder: &Path, packages: &[&Package], sender: &mpsc::Sender<Answer>) {
+async fn each(
+    client: &Client,
+    mirror: &Mirror,
+    folder: &Path,
+    packages: &[&Package],
+    sender: &mpsc::Sender<Answer>,
+) {
     let one = |(at, package): (usize, &'_ &Package)| {
         let package = (*package).clone();
         async move { (at, persistently(client, mirror, folder, &package).await) }
     };
-    let mut answers = futures::stream::iter(packages.iter().enumerate()).map(one).buffer_unordered(AT_ONCE);
+    let mut answers =
+        futures::stream::iter(packages.iter().enumerate()).map(one).buffer_unordered(AT_ONCE);
     while let Some(answer) = answers.next().await {
         // Who does not listen any more has failed already.
         let _ = sender.send(answer);
     }
 }
 
-async fn persistently(client: &Client, mirror: &Mirror, folder: &Path, package: &Package) -> Result<(), Problem> {
+async fn persistently(
+    client: &Client,
+    mirror: &Mirror,
+    folder: &Path,
+    package: &Package,
+) -> Result<(), Problem> {
     let mut attempt = 1;
     loop {
         match once(client, mirror, folder, package).await {
@@ -115,7 +149,8 @@ struct Part {
 impl Part {
     /// What an earlier attempt left, or an empty file.
     fn open(path: PathBuf, size: u64) -> std::io::Result<Self> {
-        let mut file = fs::File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let mut file =
+            fs::File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
         let (mut hash, mut length, mut buffer) = (Sha256::new(), 0, vec![0u8; 1 << 18]);
         if file.metadata()?.len() < size {
             loop {
@@ -147,10 +182,16 @@ impl Part {
     }
 }
 
-async fn once(client: &Client, mirror: &Mirror, folder: &Path, package: &Package) -> Result<(), Problem> {
+async fn once(
+    client: &Client,
+    mirror: &Mirror,
+    folder: &Path,
+    package: &Package,
+) -> Result<(), Problem> {
     let failed = |e: &dyn std::fmt::Display| Problem::Failed(e.to_string());
     let size = package.size.min(PACKAGE_MAX);
-    let mut part = Part::open(folder.join(format!("{}.part", package.sha256)), size).map_err(|e| failed(&e))?;
+    let mut part = Part::open(folder.join(format!("{}.part", package.sha256)), size)
+        .map_err(|e| failed(&e))?;
     let mut request = client.get(format!("{}{}", mirror.url, package.path));
     if part.length > 0 {
         request = request.header(RANGE, format!("bytes={}-", part.length));
@@ -158,7 +199,8 @@ async fn once(client: &Client, mirror: &Mirror, folder: &Path, package: &Package
     let mut response = request.send().await.map_err(|e| failed(&e))?;
     let is_continued = part.length > 0 && response.status() == StatusCode::PARTIAL_CONTENT;
     let continues_here = || {
-        let range = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let range =
+            response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         range.starts_with(&format!("bytes {}-", part.length))
     };
     match response.status() {
@@ -181,15 +223,25 @@ async fn once(client: &Client, mirror: &Mirror, folder: &Path, package: &Package
         part.append(&bytes).map_err(|e| failed(&e))?;
     }
     if part.length < size {
-        return Err(Problem::Failed(format!("the connection ended after {} of {size} bytes", part.length)));
+        return Err(Problem::Failed(format!(
+            "the connection ended after {} of {size} bytes",
+            part.length
+        )));
     }
     let found = hex::encode(part.hash.finalize());
     if found != *package.sha256 {
         let _ = fs::remove_file(&part.path);
         // What was continued may have begun wrong.
-        return Err(if is_continued { Problem::Failed("a continued file is another one".into()) } else { Problem::Digest { found } });
+        return Err(if is_continued {
+            Problem::Failed("a continued file is another one".into())
+        } else {
+            Problem::Digest { found }
+        });
     }
-    part.file.sync_all().and_then(|()| fs::rename(&part.path, folder.join(&*package.sha256))).map_err(|e| failed(&e))
+    part.file
+        .sync_all()
+        .and_then(|()| fs::rename(&part.path, folder.join(&*package.sha256)))
+        .map_err(|e| failed(&e))
 }
 
 #[cfg(test)]
@@ -199,14 +251,16 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
-    /// A mirror that answers one connection after the other with what `answer` makes of the request's head.
+    /// A mirror that answers one connection after the other with what `answer` makes of the
+    /// request's head.
     fn mirror(answers: Vec<fn(&str) -> Vec<u8>>) -> (Mirror, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/debian/", listener.local_addr().unwrap());
         let heads = std::thread::spawn(move || {
             let one = |answer: fn(&str) -> Vec<u8>| {
                 let (mut stream, _) = listener.accept().unwrap();
-                let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let lines =
+                    BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
                 let head = lines.take_while(|l| !l.is_empty()).collect::<Vec<_>>().join("\n");
                 stream.write_all(&answer(&head)).unwrap();
                 head
@@ -221,15 +275,33 @@ mod tests {
     fn package() -> Package {
         let path = "pool/main/x/xx/xx_1_all.deb".parse().unwrap();
         let sha256 = sha256_hex(BODY).parse().unwrap();
-        Package { name: "xx".parse().unwrap(), version: "1".parse().unwrap(), sha256, size: BODY.len() as u64, path }
+        Package {
+            name: "xx".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            sha256,
+            size: BODY.len() as u64,
+            path,
+        }
     }
 
     fn whole(body: &[u8]) -> Vec<u8> {
-        [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes(), body].concat()
+        [
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            )
+            .as_bytes(),
+            body,
+        ]
+        .concat()
     }
 
-    /// What comes of it, and the heads that the mirror saw. No file but a whole one is in place afterwards.
-    fn fetched(answers: Vec<fn(&str) -> Vec<u8>>, before: Option<&[u8]>) -> (Vec<Problem>, Vec<String>) {
+    /// What comes of it, and the heads that the mirror saw. No file but a whole one is in place
+    /// afterwards.
+    fn fetched(
+        answers: Vec<fn(&str) -> Vec<u8>>,
+        before: Option<&[u8]>,
+    ) -> (Vec<Problem>, Vec<String>) {
         let (mirror, heads) = mirror(answers);
         let dir = tempfile::tempdir().unwrap();
         let package = package();
@@ -237,7 +309,10 @@ mod tests {
             fs::write(dir.path().join(format!("{}.part", package.sha256)), bytes).unwrap();
         }
         let mut heard = 0;
-        let problems: Vec<_> = all(&mirror, dir.path(), &[&package], &mut || heard += 1).into_iter().map(|(_, problem)| problem).collect();
+        let problems: Vec<_> = all(&mirror, dir.path(), &[&package], &mut || heard += 1)
+            .into_iter()
+            .map(|(_, problem)| problem)
+            .collect();
         assert_eq!(heard, 1);
         let file = dir.path().join(&*package.sha256);
         assert_eq!(is_whole(&file, &package), problems.is_empty());
@@ -249,7 +324,10 @@ mod tests {
     fn a_package_is_in_place_when_it_is_whole() {
         let (problems, heads) = fetched(vec![|_| whole(BODY)], None);
         assert_eq!(problems, []);
-        assert!(heads[0].starts_with("GET /debian/pool/main/x/xx/xx_1_all.deb HTTP/1.1"), "{heads:?}");
+        assert!(
+            heads[0].starts_with("GET /debian/pool/main/x/xx/xx_1_all.deb HTTP/1.1"),
+            "{heads:?}"
+        );
     }
 
     #[test]
@@ -261,7 +339,10 @@ mod tests {
     #[test]
     fn a_file_that_is_longer_than_the_lock_says_is_not_read_to_its_end() {
         let (problems, _) = fetched(vec![|_| whole(&[0; 5000]); ATTEMPTS_MAX as usize], None);
-        assert!(matches!(&problems[..], [Problem::Failed(why)] if why.contains("longer than 23 bytes")), "{problems:?}");
+        assert!(
+            matches!(&problems[..], [Problem::Failed(why)] if why.contains("longer than 23 bytes")),
+            "{problems:?}"
+        );
     }
 
     #[test]
@@ -295,8 +376,12 @@ mod tests {
 
     #[test]
     fn what_the_mirror_does_not_have_is_gone_at_once() {
-        let (problems, heads) =
-            fetched(vec![|_| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()], None);
+        let (problems, heads) = fetched(
+            vec![|_| {
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()
+            }],
+            None,
+        );
         assert_eq!((problems, heads.len()), (vec![Problem::Gone], 1));
     }
 }

@@ -9,12 +9,13 @@
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
 //!
-//! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases and the
-//! Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the one trait that
-//! touches Nix) · [`build`] (from a profile to a build) · [`record`]
-//! (what a build says of itself) and [`step`] (its names) · [`compare`] and [`compare_release`] (somebody else's build or
-//! release beside one's own) · [`release`] (signing and the release directory) and [`countersign`] (one more signature) ·
-//! [`disk`] (Authenticode and the ESP of one device's disk) · [`mod@file`] (files that are read, hashed and written whole).
+//! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases
+//! and the Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the
+//! one trait that touches Nix) · [`build`] (from a profile to a build) · [`record`] (what a build
+//! says of itself) and [`step`] (its names) · [`compare`] and [`compare_release`] (somebody else's
+//! build or release beside one's own) · [`release`] (signing and the release directory) and
+//! [`countersign`] (one more signature) · [`disk`] (Authenticode and the ESP of one device's disk)
+//! · [`mod@file`] (files that are read, hashed and written whole).
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,9 @@
 //! The package lock: exactly which Debian packages an image is made of.
 //!
 //! Resolved with Debian's own apt in a private directory (the host's packages and sources are never
-//! touched), with an empty dpkg status, so that every closure is complete. The mirror comes from apt's
-//! own configuration and is not part of the lock. Packages leave a mirror when they are superseded;
-//! every one is therefore kept by digest in the [`Cache`].
+//! touched), with an empty dpkg status, so that every closure is complete. The mirror comes from
+//! apt's own configuration and is not part of the lock. Packages leave a mirror when they are
+//! superseded; every one is therefore kept by digest in the [`Cache`].
 
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
@@ -39,8 +39,8 @@ const PACKAGES_MAX: usize = 8192;
 /// Before a package is asked for a second time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Which packages, by what they are for. INVARIANT: what was read from a file has the form that each field asks for; see
-/// [`crate::package`].
+/// Which packages, by what they are for. INVARIANT: what was read from a file has the form that
+/// each field asks for; see [`crate::package`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "LockText")]
 pub struct Lock {
@@ -87,19 +87,36 @@ pub struct WrongField {
 impl TryFrom<LockText> for Lock {
     type Error = WrongField;
     fn try_from(text: LockText) -> Result<Self, WrongField> {
-        let wrong = |path: &str, problem: &dyn Display| WrongField { path: path.to_owned(), problem: problem.to_string() };
-        for (path, found, wanted) in [("suite", &text.suite, SUITE), ("architecture", &text.architecture, ARCHITECTURE)] {
+        let wrong = |path: &str, problem: &dyn Display| WrongField {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        };
+        for (path, found, wanted) in
+            [("suite", &text.suite, SUITE), ("architecture", &text.architecture, ARCHITECTURE)]
+        {
             if found != wanted {
-                return Err(wrong(path, &format!("{found:?} is not {wanted}, the only one there is")));
+                return Err(wrong(
+                    path,
+                    &format!("{found:?} is not {wanted}, the only one there is"),
+                ));
             }
         }
-        let is_set = |name: &str| (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-        for (field, names) in [("requested", text.requested.keys().collect::<Vec<_>>()), ("sets", text.sets.keys().collect())] {
+        let is_set = |name: &str| {
+            (1..=32).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        };
+        for (field, names) in [
+            ("requested", text.requested.keys().collect::<Vec<_>>()),
+            ("sets", text.sets.keys().collect()),
+        ] {
             if names.len() > SETS_MAX {
                 return Err(wrong(field, &format!("{} sets are too many", names.len())));
             }
             if let Some(name) = names.iter().find(|name| !is_set(name)) {
-                return Err(wrong(field, &format!("{name:?} is not the name of a set of packages")));
+                return Err(wrong(
+                    field,
+                    &format!("{name:?} is not the name of a set of packages"),
+                ));
             }
         }
         for (set, names) in &text.requested {
@@ -111,14 +128,23 @@ impl TryFrom<LockText> for Lock {
                 formed::<PackageName>(name, &format!("{path}[{i}]"))?;
             }
         }
-        let sets = text.sets.into_iter().map(|(set, packages)| read_set(&set, &packages).map(|packages| (set, packages)));
+        let sets = text
+            .sets
+            .into_iter()
+            .map(|(set, packages)| read_set(&set, &packages).map(|packages| (set, packages)));
         let sets = sets.collect::<Result<_, _>>()?;
-        Ok(Self { suite: text.suite, architecture: text.architecture, requested: text.requested, sets })
+        Ok(Self {
+            suite: text.suite,
+            architecture: text.architecture,
+            requested: text.requested,
+            sets,
+        })
     }
 }
 
 fn formed<T: FromStr<Err = WrongForm>>(text: &str, path: &str) -> Result<T, WrongField> {
-    text.parse().map_err(|e: WrongForm| WrongField { path: path.to_owned(), problem: e.to_string() })
+    text.parse()
+        .map_err(|e: WrongForm| WrongField { path: path.to_owned(), problem: e.to_string() })
 }
 
 fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongField> {
@@ -134,7 +160,10 @@ fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongFi
             return wrong(at("name"), format!("{:?} is there twice", package.name));
         }
         if !(1..=PACKAGE_MAX).contains(&package.size) {
-            return wrong(at("size"), format!("{} bytes are none, or more than {PACKAGE_MAX}", package.size));
+            return wrong(
+                at("size"),
+                format!("{} bytes are none, or more than {PACKAGE_MAX}", package.size),
+            );
         }
         read.push(Package {
             name: formed(&package.name, &at("name"))?,
@@ -213,11 +242,16 @@ impl Lock {
     /// [`LockError::Io`], [`LockError::Malformed`].
     pub fn read(path: &Path) -> Result<Self, LockError> {
         let mut bytes = Vec::new();
-        fs::File::open(path).and_then(|f| f.take(LOCK_MAX + 1).read_to_end(&mut bytes)).map_err(io(path))?;
+        fs::File::open(path)
+            .and_then(|f| f.take(LOCK_MAX + 1).read_to_end(&mut bytes))
+            .map_err(io(path))?;
         if bytes.len() as u64 > LOCK_MAX {
-            return Err(io(path)(std::io::Error::other(format!("a lock has {LOCK_MAX} bytes at the most"))));
+            return Err(io(path)(std::io::Error::other(format!(
+                "a lock has {LOCK_MAX} bytes at the most"
+            ))));
         }
-        strict::from_slice(&bytes).map_err(|source| LockError::Malformed { path: path.to_owned(), source })
+        strict::from_slice(&bytes)
+            .map_err(|source| LockError::Malformed { path: path.to_owned(), source })
     }
 
     /// Writes a lock file, for people to read and commit.
@@ -225,7 +259,8 @@ impl Lock {
     /// # Errors
     /// [`LockError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| LockError::Io { path: path.to_owned(), source: e.into() })?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|e| LockError::Io { path: path.to_owned(), source: e.into() })?;
         text.push(b'\n');
         write_atomically(path, &text).map_err(io(path))
     }
@@ -246,44 +281,75 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError::Program`] with apt's words, as for a package that does not exist.
-    pub fn resolve(cache: &Cache, requested: &BTreeMap<String, Vec<String>>) -> Result<Self, LockError> {
+    pub fn resolve(
+        cache: &Cache,
+        requested: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, LockError> {
         let _alone = cache.lock("apt").map_err(io(cache.root()))?;
         let apt = Apt::new(cache)?;
         apt.run(&["update", "-qq"])?;
         let mut sets = BTreeMap::new();
         for (set, names) in requested {
-            let mut arguments = vec!["install", "-qq", "--print-uris", "-y", "-o", "Acquire::ForceHash=SHA256", "-o", "Debug::NoLocking=1"];
+            let mut arguments = vec![
+                "install",
+                "-qq",
+                "--print-uris",
+                "-y",
+                "-o",
+                "Acquire::ForceHash=SHA256",
+                "-o",
+                "Debug::NoLocking=1",
+            ];
             arguments.extend(names.iter().map(String::as_str));
             let text = apt.run(&arguments)?;
-            let mut packages: Vec<_> = text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
+            let mut packages: Vec<_> =
+                text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
             if set == "kernel" {
                 // The kernel's dependencies (initramfs-tools, linux-base) have no work to do here.
-                packages.retain(|p: &Package| p.name.starts_with("linux-image-") && p.size > 1_000_000);
+                packages
+                    .retain(|p: &Package| p.name.starts_with("linux-image-") && p.size > 1_000_000);
             }
             packages.sort_by(|a, b| a.name.cmp(&b.name));
             sets.insert(set.clone(), packages);
         }
-        Ok(Self { suite: SUITE.into(), architecture: ARCHITECTURE.into(), requested: requested.clone(), sets })
+        Ok(Self {
+            suite: SUITE.into(),
+            architecture: ARCHITECTURE.into(),
+            requested: requested.clone(),
+            sets,
+        })
     }
 
-    /// Brings every package into the cache, from the mirror where it is missing. What is in the cache already is digested
-    /// again: somebody may have changed it since.
+    /// Brings every package into the cache, from the mirror where it is missing. What is in the
+    /// cache already is digested again: somebody may have changed it since.
     ///
     /// # Errors
-    /// [`LockError::Gone`] names the packages that are nowhere to be had; [`LockError::Digest`], [`LockError::Fetch`].
-    pub fn fetch(&self, cache: &Cache, progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
+    /// [`LockError::Gone`] names the packages that are nowhere to be had; [`LockError::Digest`],
+    /// [`LockError::Fetch`].
+    pub fn fetch(
+        &self,
+        cache: &Cache,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<(), LockError> {
         self.fetch_from(&|| Mirror { url: host_mirror(), pause: PAUSE }, cache, progress)
     }
 
-    fn fetch_from(&self, mirror: &dyn Fn() -> Mirror, cache: &Cache, mut progress: impl FnMut(usize, usize)) -> Result<(), LockError> {
+    fn fetch_from(
+        &self,
+        mirror: &dyn Fn() -> Mirror,
+        cache: &Cache,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<(), LockError> {
         let missing = |p: &&Package| !fetch::is_whole(&cache.package(&p.sha256), p);
         let first = self.sets.values().flatten().find(missing);
         if first.is_none() {
             return Ok(());
         }
-        // Another process may be fetching the same packages: what is missing is asked again under the lock.
+        // Another process may be fetching the same packages: what is missing is asked again under
+        // the lock.
         let _alone = cache.lock("packages").map_err(io(cache.root()))?;
-        let missing: BTreeMap<&str, &Package> = self.sets.values().flatten().filter(missing).map(|p| (&*p.sha256, p)).collect();
+        let missing: BTreeMap<&str, &Package> =
+            self.sets.values().flatten().filter(missing).map(|p| (&*p.sha256, p)).collect();
         let folder = cache.root().join("packages");
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         let (packages, mut done): (Vec<_>, _) = (missing.into_values().collect(), 0);
@@ -293,11 +359,14 @@ impl Lock {
             progress(done, packages.len());
         });
         let mut gone = Vec::new();
-        for (package, problem) in problems.into_iter().map(|(at, problem)| (packages[at], problem)) {
+        for (package, problem) in problems.into_iter().map(|(at, problem)| (packages[at], problem))
+        {
             let (name, expected) = (package.name.to_string(), package.sha256.to_string());
             match problem {
                 Problem::Gone => gone.push(format!("{name} {}", package.version)),
-                Problem::Digest { found } => return Err(LockError::Digest { name, found, expected }),
+                Problem::Digest { found } => {
+                    return Err(LockError::Digest { name, found, expected });
+                }
                 Problem::Failed(detail) => return Err(LockError::Fetch { name, detail }),
             }
         }
@@ -310,7 +379,8 @@ impl Lock {
 fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
     let refuse = || LockError::AptOutput(line.to_owned());
     let mut words = line.split(' ');
-    let url = words.next().and_then(|w| w.strip_prefix('\'')?.strip_suffix('\'')).ok_or_else(refuse)?;
+    let url =
+        words.next().and_then(|w| w.strip_prefix('\'')?.strip_suffix('\'')).ok_or_else(refuse)?;
     let file = words.next().ok_or_else(refuse)?;
     let size = words.next().and_then(|w| w.parse().ok()).ok_or_else(refuse)?;
     let sha256 = words.next().and_then(|w| w.strip_prefix("SHA256:")).ok_or_else(refuse)?;
@@ -382,7 +452,14 @@ impl Apt {
 /// The mirror of Debian's main archive that the host's own apt uses.
 fn host_mirror() -> String {
     let output = Command::new("apt-get")
-        .args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main", "Label: Debian"])
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Created-By: Packages",
+            "Component: main",
+            "Label: Debian",
+        ])
         .stdin(Stdio::null())
         .output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
@@ -407,7 +484,10 @@ mod tests {
 
     #[test]
     fn a_line_without_sha256_is_refused() {
-        assert!(matches!(parse_uri("'http://m/debian/x' x_1_all.deb 5 MD5Sum:aa", "http://m/debian/"), Err(LockError::AptOutput(_))));
+        assert!(matches!(
+            parse_uri("'http://m/debian/x' x_1_all.deb 5 MD5Sum:aa", "http://m/debian/"),
+            Err(LockError::AptOutput(_))
+        ));
     }
 
     fn good() -> serde_json::Value {
@@ -443,11 +523,20 @@ mod tests {
             assert!(error.contains(path), "{pointer} {bad:?}: {error}");
             assert!(!error.contains('\n'), "{error:?}");
         }
-        assert!(refused(|lock| lock["sets"]["device"][0]["size"] = 0.into()).contains("sets.device[0].size"));
-        assert!(refused(|lock| lock["sets"]["device"][0]["size"] = (PACKAGE_MAX + 1).into()).contains("sets.device[0].size"));
+        assert!(
+            refused(|lock| lock["sets"]["device"][0]["size"] = 0.into())
+                .contains("sets.device[0].size")
+        );
+        assert!(
+            refused(|lock| lock["sets"]["device"][0]["size"] = (PACKAGE_MAX + 1).into())
+                .contains("sets.device[0].size")
+        );
         assert!(refused(|lock| lock["sets"]["../x"] = serde_json::json!([])).contains("sets: "));
         assert!(refused(|lock| lock["mirror"] = "http://evil/".into()).contains("unknown field"));
-        assert!(refused(|lock| lock["sets"]["device"][0]["url"] = "http://evil/".into()).contains("unknown field"));
+        assert!(
+            refused(|lock| lock["sets"]["device"][0]["url"] = "http://evil/".into())
+                .contains("unknown field")
+        );
         for pointer in ["", "/requested", "/sets", "/sets/device/0"] {
             let error = refused(|lock| {
                 let object = lock.pointer_mut(pointer).unwrap();

@@ -1,6 +1,8 @@
-//! What Fleeti and a profile add to a base: one JSON document of files, links, users and directories.
+//! What Fleeti and a profile add to a base: one JSON document of files, links, users and
+//! directories.
 //!
-//! Pure: from a profile, a release name and the public halves to the document. The same in, the same out.
+//! Pure: from a profile, a release name and the public halves to the document. The same in, the
+//! same out.
 
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, ServerContact, Service};
@@ -20,11 +22,15 @@ const UNITS: &str = "/usr/lib/systemd/system";
 
 const TEXTS: &[(&str, &str)] = &[
     ("/etc/fstab", embedded!("fstab")),
-    // Below Fleeti's own folder, so that systemd-repart does not make the partition before the agent has said how.
+    // Below Fleeti's own folder, so that systemd-repart does not make the partition before the
+    // agent has said how.
     ("/usr/lib/fleeti/repart/plain/50-data.conf", embedded!("50-data.conf")),
     ("/usr/lib/fleeti/repart/sealed/50-data.conf", embedded!("50-data-sealed.conf")),
     ("/usr/lib/systemd/system/fleeti-storage.service", embedded!("fleeti-storage.service")),
-    ("/usr/lib/systemd/system/fleeti-recovery-key.service", embedded!("fleeti-recovery-key.service")),
+    (
+        "/usr/lib/systemd/system/fleeti-recovery-key.service",
+        embedded!("fleeti-recovery-key.service"),
+    ),
     ("/usr/lib/systemd/system/fleeti-secrets.target", embedded!("fleeti-secrets.target")),
     ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
     ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),
@@ -70,7 +76,8 @@ const MASKED: &[&str] = &[
     "systemd-update-utmp.service",
     "serial-getty@ttyS0.service",
     "systemd-pstore.service",
-    // Its keys would lie on the read-only root; fleeti-ssh-keys.service makes them on the data partition.
+    // Its keys would lie on the read-only root; fleeti-ssh-keys.service makes them on the data
+    // partition.
     "sshd-keygen.service",
 ];
 
@@ -89,7 +96,9 @@ pub struct Trust {
 #[non_exhaustive]
 pub enum OverlayError {
     /// A file of the trust folder.
-    #[error("{path}: {source}; the trust folder is `public` of `fleeti pki init` (`fleeti pki pcr-key` makes a pcr.pem for an older one)")]
+    #[error(
+        "{path}: {source}; the trust folder is `public` of `fleeti pki init` (`fleeti pki pcr-key` makes a pcr.pem for an older one)"
+    )]
     Trust {
         /// Which.
         path: PathBuf,
@@ -180,7 +189,12 @@ impl Overlay {
     ///
     /// # Errors
     /// [`OverlayError::Json`].
-    pub fn new(profile: &Profile, release: &ReleaseName, minimum: &Version, trust: &Trust) -> Result<Self, OverlayError> {
+    pub fn new(
+        profile: &Profile,
+        release: &ReleaseName,
+        minimum: &Version,
+        trust: &Trust,
+    ) -> Result<Self, OverlayError> {
         let mut overlay = Self { files: vec![], users: vec![], directories: vec![] };
         // The profile first: what Fleeti writes after it cannot be changed by it.
         for f in &profile.files {
@@ -191,7 +205,9 @@ impl Overlay {
         }
         overlay.fleeti(profile, release, minimum, trust)?;
         overlay.accounts(profile);
-        for directory in ["/data", "/boot", "/efi", "/var", "/root", "/home", "/mnt", "/media", "/opt", "/srv"] {
+        for directory in
+            ["/data", "/boot", "/efi", "/var", "/root", "/home", "/mnt", "/media", "/opt", "/srv"]
+        {
             overlay.directories.push(directory.into());
         }
         Ok(overlay)
@@ -222,14 +238,23 @@ impl Overlay {
         }
     }
 
-    fn fleeti(&mut self, profile: &Profile, release: &ReleaseName, minimum: &Version, trust: &Trust) -> Result<(), OverlayError> {
+    fn fleeti(
+        &mut self,
+        profile: &Profile,
+        release: &ReleaseName,
+        minimum: &Version,
+        trust: &Trust,
+    ) -> Result<(), OverlayError> {
         let (line, version) = (&release.line, &release.version);
         for (path, text) in TEXTS {
             self.text(path, 0o644, *text);
         }
         // Earlier presets win: the profile's word on its services comes before the defaults.
-        let presets: String =
-            profile.services.iter().map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name)).collect();
+        let presets: String = profile
+            .services
+            .iter()
+            .map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name))
+            .collect();
         self.text("/usr/lib/systemd/system-preset/01-fleeti-profile.preset", 0o644, presets);
         for (name, text) in TRANSFERS {
             let text = text.replace("@LINE@", line.as_str()).replace("@MINIMUM@", minimum.as_str());
@@ -247,7 +272,11 @@ impl Overlay {
             ),
         );
         self.text("/etc/hostname", 0o644, format!("{line}\n"));
-        self.text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {line}\n"));
+        self.text(
+            "/etc/hosts",
+            0o644,
+            format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {line}\n"),
+        );
         self.link("/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
         self.link("/etc/mtab", "../proc/self/mounts");
         self.link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
@@ -288,8 +317,16 @@ impl Overlay {
         }
         self.text("/usr/lib/tmpfiles.d/fleeti.conf", 0o644, homes);
         if profile.packages.iter().any(|p| p == "openssh-server") {
-            self.text("/etc/ssh/sshd_config.d/20-fleeti.conf", 0o644, embedded!("20-fleeti-sshd.conf"));
-            self.text("/usr/lib/systemd/system/fleeti-ssh-keys.service", 0o644, embedded!("fleeti-ssh-keys.service"));
+            self.text(
+                "/etc/ssh/sshd_config.d/20-fleeti.conf",
+                0o644,
+                embedded!("20-fleeti-sshd.conf"),
+            );
+            self.text(
+                "/usr/lib/systemd/system/fleeti-ssh-keys.service",
+                0o644,
+                embedded!("fleeti-ssh-keys.service"),
+            );
         }
     }
 }
@@ -306,21 +343,35 @@ mod tests {
         let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{profile}");
         let mut profile = fleeti_core::profile::check(&text).unwrap();
         change(&mut profile);
-        let trust = Trust { root_pem: "R".into(), release_pem: "S".into(), audit_pub: "A".into(), openpgp: vec![1], pcr_pem: "P".into() };
+        let trust = Trust {
+            root_pem: "R".into(),
+            release_pem: "S".into(),
+            audit_pub: "A".into(),
+            openpgp: vec![1],
+            pcr_pem: "P".into(),
+        };
         let minimum = "1".parse().unwrap();
-        let overlay = Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
+        let overlay =
+            Overlay::new(&profile, &"kiosk@2".parse().unwrap(), &minimum, &trust).unwrap();
         serde_json::from_str(&overlay.to_json()).unwrap()
     }
 
     fn content(overlay: &serde_json::Value, path: &str) -> String {
         let files = overlay["files"].as_array().unwrap();
-        files.iter().rev().find(|f| f["path"] == path).unwrap()["content"].as_str().unwrap_or_default().to_owned()
+        files.iter().rev().find(|f| f["path"] == path).unwrap()["content"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     #[test]
     fn the_transfers_carry_line_and_floor_and_leave_the_url_open() {
         let text = content(&overlay(""), "/usr/lib/fleeti/sysupdate.d/30-uki.transfer");
-        assert!(text.contains("MinVersion=1\n") && text.contains("kiosk_@v.staged ") && text.contains("Path=@URL@"));
+        assert!(
+            text.contains("MinVersion=1\n")
+                && text.contains("kiosk_@v.staged ")
+                && text.contains("Path=@URL@")
+        );
     }
 
     #[test]
@@ -328,9 +379,15 @@ mod tests {
         // Its check refuses that already; what Fleeti writes comes last all the same.
         let o = overlay_with("", |profile| {
             let path = "/usr/lib/systemd/system/fleeti-agent.service".to_owned();
-            profile.files.push(fleeti_core::profile::File { path, content: "x".to_owned(), mode: "0644".to_owned() });
+            profile.files.push(fleeti_core::profile::File {
+                path,
+                content: "x".to_owned(),
+                mode: "0644".to_owned(),
+            });
         });
-        assert!(content(&o, "/usr/lib/systemd/system/fleeti-agent.service").contains("User=fleeti"));
+        assert!(
+            content(&o, "/usr/lib/systemd/system/fleeti-agent.service").contains("User=fleeti")
+        );
     }
 
     #[test]

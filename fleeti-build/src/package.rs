@@ -1,8 +1,8 @@
 //! A package as a lock names it: every field has a form of its own.
 //!
-//! A lock is a file that is passed on. What stands in it becomes URLs, paths of files and names in the Nix store, so each
-//! field is a type that only text of its form can become. INVARIANT: no value of these types leads out of a folder, ends a
-//! line, or means anything to a shell.
+//! A lock is a file that is passed on. What stands in it becomes URLs, paths of files and names in
+//! the Nix store, so each field is a type that only text of its form can become. INVARIANT: no
+//! value of these types leads out of a folder, ends a line, or means anything to a shell.
 
 use fleeti_core::canonical::is_sha256_hex;
 use serde::{Deserialize, Serialize};
@@ -78,8 +78,8 @@ formed!(
     Sha256Text, "a SHA-256 in lower-case hexadecimal", is_sha256_hex
 );
 formed!(
-    /// Where a package is below a mirror, as in `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. As in a URL: `%` and two digits
-    /// stand for `+`, `~` or `:`, and for nothing else.
+    /// Where a package is below a mirror, as in `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. As in a
+    /// URL: `%` and two digits stand for `+`, `~` or `:`, and for nothing else.
     PoolPath, "a path of a package below a mirror (pool/...)", is_pool_path
 );
 
@@ -93,11 +93,16 @@ fn is_package_name(text: &str) -> bool {
 }
 
 fn is_pool_path(text: &str) -> bool {
-    let decoded =
-        ["%2b", "%7e", "%3a"].iter().fold(text.to_owned(), |text, code| text.replace(code, "_").replace(&code.to_uppercase(), "_"));
-    let is_part = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..");
+    let decoded = ["%2b", "%7e", "%3a"].iter().fold(text.to_owned(), |text, code| {
+        text.replace(code, "_").replace(&code.to_uppercase(), "_")
+    });
+    let is_part =
+        |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..");
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._+~:-".contains(&b);
-    decoded.starts_with("pool/") && decoded.ends_with(".deb") && decoded.bytes().all(plain) && decoded.split('/').all(is_part)
+    decoded.starts_with("pool/")
+        && decoded.ends_with(".deb")
+        && decoded.bytes().all(plain)
+        && decoded.split('/').all(is_part)
 }
 
 /// One package, exactly.
@@ -121,9 +126,11 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_a_package_below_the_mirror_and_nowhere_else() {
-        for good in
-            ["pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb", "pool/main/g/gcc-14/libstdc%2b%2b6_14.2.0-19_amd64.deb", "pool/x_1%7erc1_all.deb"]
-        {
+        for good in [
+            "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb",
+            "pool/main/g/gcc-14/libstdc%2b%2b6_14.2.0-19_amd64.deb",
+            "pool/x_1%7erc1_all.deb",
+        ] {
             assert!(good.parse::<PoolPath>().is_ok(), "{good}");
         }
         for bad in [
@@ -161,15 +168,27 @@ mod tests {
 
     #[test]
     fn names_versions_and_digests_have_their_form() {
-        for bad in ["", "a", "Bash", "-bash", "bash-", "../x", "a b", "a/b", "a\n", "a_b", "a;b", "a$b"] {
+        for bad in
+            ["", "a", "Bash", "-bash", "bash-", "../x", "a b", "a/b", "a\n", "a_b", "a;b", "a$b"]
+        {
             assert!(bad.parse::<PackageName>().is_err(), "{bad:?}");
         }
         for bad in ["", "x1", "1 2", "1/2", "1\n", "1'", "1\"", "1$", "1_2"] {
             assert!(bad.parse::<PackageVersion>().is_err(), "{bad:?}");
         }
-        for bad in ["", "/etc/cron.d/x", &"A".repeat(64), &"a".repeat(63), &"a".repeat(65), &format!("{}\n", "a".repeat(64))] {
+        for bad in [
+            "",
+            "/etc/cron.d/x",
+            &"A".repeat(64),
+            &"a".repeat(63),
+            &"a".repeat(65),
+            &format!("{}\n", "a".repeat(64)),
+        ] {
             assert!(bad.parse::<Sha256Text>().is_err(), "{bad:?}");
         }
-        assert!("g++".parse::<PackageName>().is_ok() && "1:5.2.37-2+b5~rc1".parse::<PackageVersion>().is_ok());
+        assert!(
+            "g++".parse::<PackageName>().is_ok()
+                && "1:5.2.37-2+b5~rc1".parse::<PackageVersion>().is_ok()
+        );
     }
 }

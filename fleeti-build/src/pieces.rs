@@ -33,11 +33,16 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first byte in which two streams differ, also by one of them being shorter; at most `length` bytes are read.
+/// The first byte in which two streams differ, also by one of them being shorter; at most `length`
+/// bytes are read.
 ///
 /// # Errors
 /// I/O.
-pub(crate) fn first_difference(one: impl Read, two: impl Read, length: u64) -> std::io::Result<Option<u64>> {
+pub(crate) fn first_difference(
+    one: impl Read,
+    two: impl Read,
+    length: u64,
+) -> std::io::Result<Option<u64>> {
     let (mut one, mut two) = (one.take(length), two.take(length));
     let (mut a, mut b, mut at) = (vec![0u8; 1 << 20], vec![0u8; 1 << 20], 0u64);
     loop {
@@ -68,7 +73,12 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 }
 
 /// Compares bytes.
-pub(crate) fn of_bytes(file: &str, part: Option<&str>, own: &[u8], other: &[u8]) -> Option<Difference> {
+pub(crate) fn of_bytes(
+    file: &str,
+    part: Option<&str>,
+    own: &[u8],
+    other: &[u8],
+) -> Option<Difference> {
     if own == other {
         return None;
     }
@@ -83,33 +93,53 @@ pub(crate) fn of_bytes(file: &str, part: Option<&str>, own: &[u8], other: &[u8])
     Some(Difference::new(file, part, detail))
 }
 
-/// Compares two programs for UEFI, section by section; headers and what lies between sections count as well.
+/// Compares two programs for UEFI, section by section; headers and what lies between sections count
+/// as well.
 pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Difference> {
     if own == other {
         return vec![];
     }
     let (mine, theirs) = match (pe::sections(own), pe::sections(other)) {
         (Ok(mine), Ok(theirs)) => (mine, theirs),
-        (Err(e), _) => return vec![Difference::new(file, None, format!("yours cannot be taken apart: {e}"))],
+        (Err(e), _) => {
+            return vec![Difference::new(file, None, format!("yours cannot be taken apart: {e}"))];
+        }
         (_, Err(e)) => return vec![Difference::new(file, None, e.to_string())],
     };
     let mut differences = Vec::new();
     for section in &mine {
         let name = format!("section {}", section.name);
         match theirs.iter().find(|s| s.name == section.name) {
-            Some(found) => differences.extend(of_bytes(file, Some(&name), &own[section.range.clone()], &other[found.range.clone()])),
+            Some(found) => differences.extend(of_bytes(
+                file,
+                Some(&name),
+                &own[section.range.clone()],
+                &other[found.range.clone()],
+            )),
             None => differences.push(Difference::new(file, Some(&name), "is missing")),
         }
     }
     for (i, section) in theirs.iter().enumerate() {
         let is_twice = theirs[..i].iter().any(|s| s.name == section.name);
         if is_twice || !mine.iter().any(|s| s.name == section.name) {
-            let detail = format!("is one that yours has not; SHA-256 {}", sha256_hex(&other[section.range.clone()]));
-            differences.push(Difference::new(file, Some(&format!("section {}", section.name)), detail));
+            let detail = format!(
+                "is one that yours has not; SHA-256 {}",
+                sha256_hex(&other[section.range.clone()])
+            );
+            differences.push(Difference::new(
+                file,
+                Some(&format!("section {}", section.name)),
+                detail,
+            ));
         }
     }
     if differences.is_empty() {
-        differences.extend(of_bytes(file, Some("headers, or what is between sections"), own, other));
+        differences.extend(of_bytes(
+            file,
+            Some("headers, or what is between sections"),
+            own,
+            other,
+        ));
     }
     differences
 }

@@ -1,8 +1,9 @@
 //! `build.json`: what a build says of itself.
 //!
-//! A record may be somebody else's: people read it before they sign, and programs make paths of it. INVARIANT: what is in
-//! a [`BuildRecord`] that was read has the form that its field asks for, so that nothing of it leads out of a directory or
-//! repaints a terminal. Whether it is *true* is another question, which [`crate::compare`] answers.
+//! A record may be somebody else's: people read it before they sign, and programs make paths of it.
+//! INVARIANT: what is in a [`BuildRecord`] that was read has the form that its field asks for, so
+//! that nothing of it leads out of a directory or repaints a terminal. Whether it is *true* is
+//! another question, which [`crate::compare`] answers.
 
 use crate::error::{BuildError, io};
 use crate::file::open_plain;
@@ -97,7 +98,8 @@ impl BuildRecord {
     /// [`BuildError::Malformed`], [`BuildError::Field`].
     pub fn parse(directory: &Path, bytes: &[u8]) -> Result<Self, BuildError> {
         let path = directory.join("build.json");
-        let record: Self = strict::from_slice(bytes).map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+        let record: Self = strict::from_slice(bytes)
+            .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
         match record.broken() {
             None => Ok(record),
             Some((field, problem)) => Err(BuildError::Field { path, field, problem }),
@@ -114,36 +116,79 @@ impl BuildRecord {
             ("inputs.agent_digest".into(), &self.inputs.agent_digest),
             ("root_hash".into(), &self.root_hash),
         ];
-        digests.extend(self.files.iter().map(|(name, file)| (format!("files.{name}.sha256"), file.sha256.as_str())));
+        digests.extend(
+            self.files
+                .iter()
+                .map(|(name, file)| (format!("files.{name}.sha256"), file.sha256.as_str())),
+        );
         let values = &self.reference_values;
-        digests.extend(values.pcr11.iter().map(|(phase, value)| (format!("reference_values.pcr11.{phase}"), value.as_str())));
+        digests.extend(
+            values
+                .pcr11
+                .iter()
+                .map(|(phase, value)| (format!("reference_values.pcr11.{phase}"), value.as_str())),
+        );
         for (register, value) in [("pcr9", &values.pcr9), ("pcr12", &values.pcr12)] {
-            digests.extend(value.iter().map(|value| (format!("reference_values.{register}"), value.as_str())));
+            digests.extend(
+                value.iter().map(|value| (format!("reference_values.{register}"), value.as_str())),
+            );
         }
-        let is_phases =
-            |text: &str| text.len() <= 128 && text.split(':').all(|phase| is_word(phase, |b| b.is_ascii_lowercase() || b == b'-'));
+        let is_phases = |text: &str| {
+            text.len() <= 128
+                && text
+                    .split(':')
+                    .all(|phase| is_word(phase, |b| b.is_ascii_lowercase() || b == b'-'))
+        };
         let paths = self.derivations.iter().flat_map(|(name, step)| {
-            [(format!("derivations.{name}.derivation"), &step.derivation, ".drv"), (format!("derivations.{name}.output"), &step.output, "")]
+            [
+                (format!("derivations.{name}.derivation"), &step.derivation, ".drv"),
+                (format!("derivations.{name}.output"), &step.output, ""),
+            ]
         });
-        let too_many =
-            [("files", self.files.len()), ("derivations", self.derivations.len()), ("reference_values.pcr11", values.pcr11.len())];
+        let too_many = [
+            ("files", self.files.len()),
+            ("derivations", self.derivations.len()),
+            ("reference_values.pcr11", values.pcr11.len()),
+        ];
         None.or_else(|| (self.schema != 1).then(|| ("schema".to_owned(), "is not 1")))
-            .or_else(|| too_many.iter().find(|(_, n)| *n > ENTRIES_MAX).map(|(field, _)| ((*field).to_owned(), "has too many entries")))
             .or_else(|| {
-                values.pcr11.keys().find(|phases| !is_phases(phases)).map(|_| ("reference_values.pcr11".into(), "has no phases of a boot"))
-            })
-            .or_else(|| digests.into_iter().find(|(_, text)| !is_sha256_hex(text)).map(|(field, _)| (field, DIGEST)))
-            .or_else(|| {
-                let is_store = |path: &Path, end: &str| path.to_str().is_some_and(|text| is_store_path(text) && text.ends_with(end));
-                paths.into_iter().find(|(_, path, end)| !is_store(path, end)).map(|(field, ..)| (field, STORE_PATH))
+                too_many
+                    .iter()
+                    .find(|(_, n)| *n > ENTRIES_MAX)
+                    .map(|(field, _)| ((*field).to_owned(), "has too many entries"))
             })
             .or_else(|| {
-                let plain = |text: &str| is_word(text, |b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b));
+                values
+                    .pcr11
+                    .keys()
+                    .find(|phases| !is_phases(phases))
+                    .map(|_| ("reference_values.pcr11".into(), "has no phases of a boot"))
+            })
+            .or_else(|| {
+                digests
+                    .into_iter()
+                    .find(|(_, text)| !is_sha256_hex(text))
+                    .map(|(field, _)| (field, DIGEST))
+            })
+            .or_else(|| {
+                let is_store = |path: &Path, end: &str| {
+                    path.to_str().is_some_and(|text| is_store_path(text) && text.ends_with(end))
+                };
+                paths
+                    .into_iter()
+                    .find(|(_, path, end)| !is_store(path, end))
+                    .map(|(field, ..)| (field, STORE_PATH))
+            })
+            .or_else(|| {
+                let plain = |text: &str| {
+                    is_word(text, |b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b))
+                };
                 (!plain(&self.nix_version)).then(|| ("nix_version".to_owned(), "is no version"))
             })
             .or_else(|| {
                 let plain = |b: u8| b.is_ascii_alphanumeric() || b" ()._+~:-".contains(&b);
-                (!is_word(&values.systemd_version, plain)).then(|| ("reference_values.systemd_version".to_owned(), "is no version"))
+                (!is_word(&values.systemd_version, plain))
+                    .then(|| ("reference_values.systemd_version".to_owned(), "is no version"))
             })
     }
 
@@ -157,7 +202,8 @@ impl BuildRecord {
         let file = open_plain(&path).map_err(io(&path))?;
         file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
         if bytes.len() as u64 > RECORD_MAX {
-            let source = std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
+            let source =
+                std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
             return Err(BuildError::Io { path, source });
         }
         Ok(bytes)
@@ -171,10 +217,15 @@ fn is_word(text: &str, plain: impl Fn(u8) -> bool) -> bool {
 
 /// `/nix/store/`, 32 characters of Nix's base 32, `-`, and a name (Nix manual, "Store Path").
 fn is_store_path(text: &str) -> bool {
-    let Some((hash, name)) = text.strip_prefix("/nix/store/").and_then(|rest| rest.split_once('-')) else { return false };
+    let Some((hash, name)) = text.strip_prefix("/nix/store/").and_then(|rest| rest.split_once('-'))
+    else {
+        return false;
+    };
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"+-._?=".contains(&b);
     hash.len() == 32
-        && hash.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() && !b"eotu".contains(&b))
+        && hash
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() && !b"eotu".contains(&b))
         && (1..=211).contains(&name.len())
         && name.bytes().all(plain)
 }
@@ -219,7 +270,9 @@ mod tests {
     /// Pointers to all texts.
     fn walk(value: &Value, at: String, texts: &mut Vec<String>) {
         match value {
-            Value::Object(fields) => fields.iter().for_each(|(name, value)| walk(value, format!("{at}/{name}"), texts)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| walk(value, format!("{at}/{name}"), texts))
+            }
             Value::String(_) => texts.push(at),
             _ => {}
         }
@@ -227,25 +280,51 @@ mod tests {
 
     #[test]
     fn names_of_files_and_steps_are_plain() {
-        for name in ["", "..", "a..b", ".x", "-x", "a/b", "/etc/passwd", "A", "a b", "a\u{1b}[31m", "a\n", "ä", &"a".repeat(65)] {
+        for name in [
+            "",
+            "..",
+            "a..b",
+            ".x",
+            "-x",
+            "a/b",
+            "/etc/passwd",
+            "A",
+            "a b",
+            "a\u{1b}[31m",
+            "a\n",
+            "ä",
+            &"a".repeat(65),
+        ] {
             assert!(name.parse::<ArtifactName>().is_err(), "{name:?}");
             let mut record = good();
             record["files"] = json!({name: {"size": 1, "sha256": "a".repeat(64)}});
             assert!(parse(&record).is_err(), "{name:?}");
         }
-        assert_eq!("systemd-boot.efi".parse::<ArtifactName>().unwrap().as_str(), "systemd-boot.efi");
+        assert_eq!(
+            "systemd-boot.efi".parse::<ArtifactName>().unwrap().as_str(),
+            "systemd-boot.efi"
+        );
     }
 
     #[test]
     fn a_list_where_an_object_is_meant_is_refused_wherever_it_is() {
-        for pointer in ["", "/inputs", "/derivations/root", "/reference_values", "/files/uki.efi", "/files"] {
+        for pointer in
+            ["", "/inputs", "/derivations/root", "/reference_values", "/files/uki.efi", "/files"]
+        {
             let mut record = good();
             let object = record.pointer_mut(pointer).unwrap();
             *object = object.as_object().unwrap().values().cloned().collect::<Vec<_>>().into();
             assert!(matches!(parse(&record), Err(BuildError::Malformed { .. })), "{pointer:?}");
         }
-        let twice = good().to_string().replacen("\"files\":{", "\"files\":{\"uki.efi\":{\"size\":2,\"sha256\":\"\"},", 1);
-        assert!(matches!(BuildRecord::parse(Path::new("b"), twice.as_bytes()), Err(BuildError::Malformed { .. })));
+        let twice = good().to_string().replacen(
+            "\"files\":{",
+            "\"files\":{\"uki.efi\":{\"size\":2,\"sha256\":\"\"},",
+            1,
+        );
+        assert!(matches!(
+            BuildRecord::parse(Path::new("b"), twice.as_bytes()),
+            Err(BuildError::Malformed { .. })
+        ));
     }
 
     #[test]

@@ -30,11 +30,11 @@ pub struct ReleaseSigners<'a> {
     pub release: &'a dyn Signer,
     /// Signs `SHA256SUMS`.
     pub openpgp: &'a OpenPgpKey,
-    /// Signs programs that firmware starts, for every device of the organisation, with its certificate (PEM). Without
-    /// it only devices with boot keys of their own can start them.
+    /// Signs programs that firmware starts, for every device of the organisation, with its
+    /// certificate (PEM). Without it only devices with boot keys of their own can start them.
     pub db: Option<(&'a dyn Signer, &'a str)>,
-    /// Signs what register 11 holds under the kernel image, so that it opens what devices sealed under another one. An
-    /// image that was built for such a key is not signed without it.
+    /// Signs what register 11 holds under the kernel image, so that it opens what devices sealed
+    /// under another one. An image that was built for such a key is not signed without it.
     pub pcr: Option<&'a dyn Signer>,
 }
 
@@ -83,8 +83,8 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
     |source| ReleaseError::Io { path, source }
 }
 
-/// Signs a build into a release directory. What is signed is what `record` says; the directory may be anybody's: every
-/// file of it is taken once, and what was taken is compared with the record.
+/// Signs a build into a release directory. What is signed is what `record` says; the directory may
+/// be anybody's: every file of it is taken once, and what was taken is compared with the record.
 ///
 /// # Errors
 /// [`ReleaseError`]; nothing is left at `out` then.
@@ -98,7 +98,8 @@ pub fn create(
     if out.exists() {
         return Err(ReleaseError::Exists(out.to_owned()));
     }
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let parent =
+        out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(parent).map_err(io(parent))?;
     let staging = tempfile::tempdir_in(parent).map_err(io(parent))?;
     let folder = |view: &str| staging.path().join(view);
@@ -110,7 +111,9 @@ pub fn create(
     let (name, version) = (&record.release.line, &record.release.version);
     let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
     let raw = folder("raw");
-    for (from, uuid, kind) in [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")] {
+    for (from, uuid, kind) in
+        [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")]
+    {
         let target = raw.join(format!("{name}_{version}_{uuid}.{kind}"));
         let (mut file, recorded) = recorded(build, record, from)?;
         let mut copy = fs::File::create(&target).map_err(io(&target))?;
@@ -120,8 +123,14 @@ pub fn create(
         }
     }
     let mut reference_values = record.reference_values.clone();
-    let db = signers.db.map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?))).transpose()?;
-    for (from, to) in [("uki.efi", format!("{name}_{version}.efi")), ("systemd-boot.efi", "systemd-boot.efi".to_owned())] {
+    let db = signers
+        .db
+        .map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?)))
+        .transpose()?;
+    for (from, to) in [
+        ("uki.efi", format!("{name}_{version}.efi")),
+        ("systemd-boot.efi", "systemd-boot.efi".to_owned()),
+    ] {
         line(&format!("signing {to}"));
         let (mut file, recorded) = recorded(build, record, from)?;
         let mut bytes = Vec::new();
@@ -155,7 +164,10 @@ pub fn create(
             sums.push_str(&format!("{}  {entry}\n", artifact.sha256));
             artifacts.push(artifact);
         }
-        for (file, bytes) in [("SHA256SUMS", sums.clone().into_bytes()), ("SHA256SUMS.gpg", signers.openpgp.sign(sums.as_bytes())?)] {
+        for (file, bytes) in [
+            ("SHA256SUMS", sums.clone().into_bytes()),
+            ("SHA256SUMS.gpg", signers.openpgp.sign(sums.as_bytes())?),
+        ] {
             let path = folder(view).join(file);
             fs::write(&path, bytes).map_err(io(&path))?;
             artifacts.push(artifact(&path, format!("{view}/{file}"))?);
@@ -178,12 +190,15 @@ pub fn create(
     };
     let bytes = manifest::to_bytes(&manifest)?;
     let signature = manifest::sign(&bytes, signers.release)?;
-    for (file, bytes) in [("manifest.json".to_owned(), bytes), (signature.file_name(), signature.der)] {
+    for (file, bytes) in
+        [("manifest.json".to_owned(), bytes), (signature.file_name(), signature.der)]
+    {
         let path = staging.path().join(file);
         fs::write(&path, bytes).map_err(io(&path))?;
     }
     let staged = staging.path();
-    fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io(staged))?;
+    fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .map_err(io(staged))?;
     // What is called a release must be one after a power cut as well.
     sync(staged)?;
     fs::rename(staged, out).map_err(io(out))?;
@@ -193,23 +208,40 @@ pub fn create(
 }
 
 /// A kernel image with the signature over its register 11, if it was built for that.
-fn with_policy(uki: Vec<u8>, record: &BuildRecord, key: Option<&dyn Signer>) -> Result<Vec<u8>, ReleaseError> {
+fn with_policy(
+    uki: Vec<u8>,
+    record: &BuildRecord,
+    key: Option<&dyn Signer>,
+) -> Result<Vec<u8>, ReleaseError> {
     if !pcr_policy::is_asked_for(&uki)? {
         return Ok(uki);
     }
-    let key = key.ok_or(PkiError::Refused("the kernel image asks for a signature over its register 11, and there is no pcr.key"))?;
-    let systemd = record.reference_values.systemd().ok_or(PkiError::Refused("the build does not say by which systemd it starts"))?;
+    let key = key.ok_or(PkiError::Refused(
+        "the kernel image asks for a signature over its register 11, and there is no pcr.key",
+    ))?;
+    let systemd = record
+        .reference_values
+        .systemd()
+        .ok_or(PkiError::Refused("the build does not say by which systemd it starts"))?;
     Ok(pcr_policy::attach(&uki, systemd, key)?)
 }
 
-/// What a kernel image measures when it starts, computed of the image itself. What others say of register 11 must be the same.
-pub(crate) fn measured_by(uki: &[u8], said: &ReferenceValues) -> Result<ReferenceValues, ReleaseError> {
-    let Some(systemd) = said.systemd().filter(|_| !said.pcr11.is_empty()) else { return Ok(said.clone()) };
+/// What a kernel image measures when it starts, computed of the image itself. What others say of
+/// register 11 must be the same.
+pub(crate) fn measured_by(
+    uki: &[u8],
+    said: &ReferenceValues,
+) -> Result<ReferenceValues, ReleaseError> {
+    let Some(systemd) = said.systemd().filter(|_| !said.pcr11.is_empty()) else {
+        return Ok(said.clone());
+    };
     let started = predicted::register_11(uki, systemd, "")?;
     for (phases, value) in &said.pcr11 {
         let computed = hex::encode(predicted::after_phases(started, phases));
         if computed != *value {
-            let detail = format!("register 11 after {phases} will be {computed}, and not {value} as the reference values say");
+            let detail = format!(
+                "register 11 after {phases} will be {computed}, and not {value} as the reference values say"
+            );
             return Err(PkiError::Malformed { what: "kernel image", detail }.into());
         }
     }
@@ -218,7 +250,11 @@ pub(crate) fn measured_by(uki: &[u8], said: &ReferenceValues) -> Result<Referenc
 }
 
 /// A file of a build, opened once; no more of it is read than the record says.
-fn recorded<'a>(build: &Path, record: &'a BuildRecord, name: &str) -> Result<(std::io::Take<fs::File>, &'a FileRecord), ReleaseError> {
+fn recorded<'a>(
+    build: &Path,
+    record: &'a BuildRecord,
+    name: &str,
+) -> Result<(std::io::Take<fs::File>, &'a FileRecord), ReleaseError> {
     let path = build.join(name);
     let entry = record.files.get(name).ok_or_else(|| ReleaseError::ChangedBuild(path.clone()))?;
     let file = open_plain(&path).map_err(io(&path))?;
@@ -242,20 +278,34 @@ fn sync(path: &Path) -> Result<(), ReleaseError> {
 /// Specification), so that `roothash=` alone finds both.
 #[must_use]
 pub fn partition_uuids(root_hash: &str) -> (String, String) {
-    let guid = |h: &str| format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
+    let guid =
+        |h: &str| format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
     (guid(&root_hash[..32]), guid(&root_hash[32..64]))
 }
 
 fn artifact(path: &Path, name: String) -> Result<Artifact, ReleaseError> {
     let size = fs::metadata(path).map_err(io(path))?.len();
     let is_program = name.ends_with(".efi");
-    let digest = if is_program { Some(authenticode::digest(&fs::read(path).map_err(io(path))?)?) } else { None };
-    Ok(Artifact { path: name, size, sha256: sha256_file(path).map_err(io(path))?, authenticode: digest.map(hex::encode) })
+    let digest = if is_program {
+        Some(authenticode::digest(&fs::read(path).map_err(io(path))?)?)
+    } else {
+        None
+    };
+    Ok(Artifact {
+        path: name,
+        size,
+        sha256: sha256_file(path).map_err(io(path))?,
+        authenticode: digest.map(hex::encode),
+    })
 }
 
 fn sorted_files(folder: &Path) -> Result<Vec<String>, ReleaseError> {
     let mut names = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries
+                .map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .map_err(io(folder))?;
     names.sort();
     Ok(names)
@@ -268,9 +318,15 @@ fn compress(source: &Path, target: &Path) -> Result<(), ReleaseError> {
         .preset(XZ_PRESET)
         .check(liblzma::stream::Check::Crc64)
         .encoder()
-        .map_err(|e| ReleaseError::Io { path: target.to_owned(), source: std::io::Error::other(e) })?;
+        .map_err(|e| ReleaseError::Io {
+            path: target.to_owned(),
+            source: std::io::Error::other(e),
+        })?;
     let mut input = fs::File::open(source).map_err(io(source))?;
-    let mut writer = liblzma::write::XzEncoder::new_stream(fs::File::create(target).map_err(io(target))?, encoder);
+    let mut writer = liblzma::write::XzEncoder::new_stream(
+        fs::File::create(target).map_err(io(target))?,
+        encoder,
+    );
     std::io::copy(&mut input, &mut writer).map_err(io(target))?;
     writer.finish().and_then(|mut f| f.flush()).map_err(io(target))
 }
@@ -284,7 +340,10 @@ pub fn read_signatures(release: &Path) -> Result<Vec<Signature>, ReleaseError> {
     for name in sorted_files(release)? {
         if let Some(key_id) = Signature::key_id_of(&name) {
             let path = release.join(&name);
-            signatures.push(Signature { key_id: key_id.to_owned(), der: fs::read(&path).map_err(io(&path))? });
+            signatures.push(Signature {
+                key_id: key_id.to_owned(),
+                der: fs::read(&path).map_err(io(&path))?,
+            });
         }
     }
     Ok(signatures)
@@ -307,10 +366,13 @@ pub(crate) fn check_artifacts(release: &Path, manifest: &Manifest) -> Result<(),
         let path = release.join(&artifact.path);
         let problem = match fs::metadata(&path) {
             Err(e) => Some(e.to_string()),
-            Ok(m) if m.len() != artifact.size => Some(format!("has {} bytes, the manifest says {}", m.len(), artifact.size)),
+            Ok(m) if m.len() != artifact.size => {
+                Some(format!("has {} bytes, the manifest says {}", m.len(), artifact.size))
+            }
             Ok(_) => {
                 let found = sha256_file(&path).map_err(io(&path))?;
-                (found != artifact.sha256).then(|| format!("has SHA-256 {found}, the manifest says {}", artifact.sha256))
+                (found != artifact.sha256)
+                    .then(|| format!("has SHA-256 {found}, the manifest says {}", artifact.sha256))
             }
         };
         if let Some(problem) = problem {

@@ -35,12 +35,23 @@ pub trait Runner {
     ///
     /// # Errors
     /// [`RunError`] with Nix's last words.
-    fn instantiate(&self, file: &Path, arguments: &[(&str, &str)], attributes: &[&str]) -> Result<Vec<PathBuf>, RunError>;
-    /// Builds derivations; gives an output path for each. Lines of the log go to `line` as they come.
+    fn instantiate(
+        &self,
+        file: &Path,
+        arguments: &[(&str, &str)],
+        attributes: &[&str],
+    ) -> Result<Vec<PathBuf>, RunError>;
+    /// Builds derivations; gives an output path for each. Lines of the log go to `line` as they
+    /// come.
     ///
     /// # Errors
     /// [`RunError`] with the log's last lines.
-    fn realise(&self, derivations: &[PathBuf], check: bool, line: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>, RunError>;
+    fn realise(
+        &self,
+        derivations: &[PathBuf],
+        check: bool,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Vec<PathBuf>, RunError>;
     /// As in `2.8.0`.
     ///
     /// # Errors
@@ -48,16 +59,17 @@ pub trait Runner {
     fn version(&self) -> Result<String, RunError>;
 }
 
-/// When less than this is free where the store is, Nix removes what no kept build needs: a build of an image writes about 1 GiB.
+/// When less than this is free where the store is, Nix removes what no kept build needs: a build of
+/// an image writes about 1 GiB.
 const MIN_FREE: &str = "5368709120";
 /// Until this much is free.
 const MAX_FREE: &str = "16106127360";
 
 /// The Nix of this machine, sandbox on and without falling back from it.
 ///
-/// The store does not grow for ever: Nix itself collects its garbage while it builds when the disk gets full
-/// (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is still where it was made is not garbage,
-/// and neither is what that build was made from.
+/// The store does not grow for ever: Nix itself collects its garbage while it builds when the disk
+/// gets full (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is
+/// still where it was made is not garbage, and neither is what that build was made from.
 #[derive(Debug, Clone)]
 pub struct Nix {
     roots: PathBuf,
@@ -90,11 +102,17 @@ impl Nix {
         command
     }
 
-    fn run(program: &'static str, mut command: Command, line: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>, RunError> {
+    fn run(
+        program: &'static str,
+        mut command: Command,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Vec<PathBuf>, RunError> {
         let start = |source| RunError::Start { program, source };
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
         let mut tail = std::collections::VecDeque::new();
-        // Nix prints paths to stdout only at its end, and few: reading stderr first cannot block it.
+        // Nix prints paths to stdout only at its end, and few: reading stderr first cannot block
+        // it.
         if let Some(stderr) = child.stderr.take() {
             for text in BufReader::new(stderr).lines().map_while(Result::ok) {
                 line(&text);
@@ -113,7 +131,12 @@ impl Nix {
 }
 
 impl Runner for Nix {
-    fn instantiate(&self, file: &Path, arguments: &[(&str, &str)], attributes: &[&str]) -> Result<Vec<PathBuf>, RunError> {
+    fn instantiate(
+        &self,
+        file: &Path,
+        arguments: &[(&str, &str)],
+        attributes: &[&str],
+    ) -> Result<Vec<PathBuf>, RunError> {
         let mut command = Self::command("nix-instantiate");
         command.arg(file);
         for (name, value) in arguments {
@@ -128,7 +151,12 @@ impl Runner for Nix {
         Ok(links.into_iter().map(|l| std::fs::read_link(&l).unwrap_or(l)).collect())
     }
 
-    fn realise(&self, derivations: &[PathBuf], check: bool, line: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>, RunError> {
+    fn realise(
+        &self,
+        derivations: &[PathBuf],
+        check: bool,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Vec<PathBuf>, RunError> {
         let mut command = Self::command("nix-store");
         command.arg("--realise").args(derivations);
         if check {
@@ -150,7 +178,10 @@ impl Runner for Nix {
 }
 
 /// Writes every line to a file as well, so that a log is there even when the build is killed.
-pub(crate) fn tee<'a>(file: &'a mut std::fs::File, line: &'a mut dyn FnMut(&str)) -> impl FnMut(&str) + 'a {
+pub(crate) fn tee<'a>(
+    file: &'a mut std::fs::File,
+    line: &'a mut dyn FnMut(&str),
+) -> impl FnMut(&str) + 'a {
     move |text| {
         // A log that cannot be written must not stop a build that can.
         let _ = writeln!(file, "{text}");

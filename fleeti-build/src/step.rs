@@ -9,15 +9,17 @@ use std::str::FromStr;
 /// Longest [`ArtifactName`].
 const NAME_MAX: usize = 64;
 
-/// The name of a file or of a step of a build: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`, starting with a
-/// letter or a digit, without `..`.
+/// The name of a file or of a step of a build: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and
+/// `-`, starting with a letter or a digit, without `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ArtifactName(String);
 
 /// A text that is no [`ArtifactName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a name of a file or step: 1 to {NAME_MAX} characters of a-z, 0-9, '.', '_' and '-'")]
+#[error(
+    "{0:?} is not a name of a file or step: 1 to {NAME_MAX} characters of a-z, 0-9, '.', '_' and '-'"
+)]
 pub struct NoArtifactName(String);
 
 impl ArtifactName {

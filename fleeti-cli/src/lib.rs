@@ -1,7 +1,7 @@
 //! `fleeti`: define, build, sign, publish and roll out.
 //!
-//! Data goes to stdout, everything else to stderr; `-o json` makes the data one JSON document. Exit codes: 0 done,
-//! 1 failed, 2 wrong usage.
+//! Data goes to stdout, everything else to stderr; `-o json` makes the data one JSON document. Exit
+//! codes: 0 done, 1 failed, 2 wrong usage.
 //!
 //! A library, so that a test can walk the subcommands that [`command`] has and run each of them.
 

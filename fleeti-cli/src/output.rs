@@ -1,8 +1,9 @@
 //! What people and scripts see: data on stdout, errors with `hint:` on stderr.
 //!
-//! Much of what a command says was written by somebody else: a server's answer, a device's text, a build record, a file
-//! name. INVARIANT: nothing is printed but by this module, and every line of text goes through [`Foreign`] on its way,
-//! so that no text can move the cursor or begin a line of its own. `cargo xtask tidy` refuses prints elsewhere.
+//! Much of what a command says was written by somebody else: a server's answer, a device's text, a
+//! build record, a file name. INVARIANT: nothing is printed but by this module, and every line of
+//! text goes through [`Foreign`] on its way, so that no text can move the cursor or begin a line of
+//! its own. `cargo xtask tidy` refuses prints elsewhere.
 
 use clap::ValueEnum;
 use fleeti_core::foreign::{self, Foreign};
@@ -24,7 +25,8 @@ pub enum Format {
     Json,
 }
 
-/// Text for people, line by line. A line feed within a line is shown as `\n`: only this type ends lines.
+/// Text for people, line by line. A line feed within a line is shown as `\n`: only this type ends
+/// lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lines(Vec<String>);
 
@@ -81,7 +83,8 @@ impl Failure {
     pub fn plain(error: impl Display) -> Self {
         Self::new(error, None::<String>)
     }
-    /// The lines that explain it. They are indented, so that none of them looks like an error or a hint of ours.
+    /// The lines that explain it. They are indented, so that none of them looks like an error or a
+    /// hint of ours.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Lines>) -> Self {
         self.details.extend(details.into().0);
@@ -94,7 +97,8 @@ impl Failure {
         Self::new(first, hint).with_details(Lines::of_document(log))
     }
     fn shown(&self) -> String {
-        let error = Lines::from(format!("error: {}", self.error)).and(self.details.clone()).shown("    ");
+        let error =
+            Lines::from(format!("error: {}", self.error)).and(self.details.clone()).shown("    ");
         match &self.hint {
             Some(hint) => format!("{error}\nhint: {}", Lines::from(hint.as_str()).shown("")),
             None => error,
@@ -133,7 +137,9 @@ impl Output {
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         match self.format {
             Format::Text => eprintln!("{}", failure.shown()),
-            Format::Json => eprintln!("{}", foreign::json(&serde_json::to_string(failure).unwrap_or_default())),
+            Format::Json => {
+                eprintln!("{}", foreign::json(&serde_json::to_string(failure).unwrap_or_default()))
+            }
         }
         ExitCode::FAILURE
     }
@@ -160,7 +166,9 @@ impl Progress {
     /// Of so many `what`.
     pub fn of(length: usize, what: &str) -> Self {
         let bar = ProgressBar::new(length as u64);
-        if let Ok(style) = ProgressStyle::with_template(&format!("[{{elapsed}}] {{bar:30}} {{pos}}/{{len}} {what}  {{msg}}")) {
+        if let Ok(style) = ProgressStyle::with_template(&format!(
+            "[{{elapsed}}] {{bar:30}} {{pos}}/{{len}} {what}  {{msg}}"
+        )) {
             bar.set_style(style);
         }
         Self(bar)
@@ -218,11 +226,17 @@ mod tests {
 
     #[test]
     fn an_error_and_its_details_cannot_look_like_another_one() {
-        let failure = Failure::with_log(format!("refused\n{FOREIGN}"), Some(FOREIGN)).with_details(FOREIGN);
+        let failure =
+            Failure::with_log(format!("refused\n{FOREIGN}"), Some(FOREIGN)).with_details(FOREIGN);
         let shown = failure.shown();
-        let at_the_margin: Vec<_> = shown.lines().filter(|line| !line.starts_with("    ")).collect();
+        let at_the_margin: Vec<_> =
+            shown.lines().filter(|line| !line.starts_with("    ")).collect();
         assert_eq!(at_the_margin.len(), 2, "{shown}");
-        assert!(at_the_margin[0] == "error: refused" && at_the_margin[1].starts_with("hint: kiosk\\u{1b}"), "{shown}");
+        assert!(
+            at_the_margin[0] == "error: refused"
+                && at_the_margin[1].starts_with("hint: kiosk\\u{1b}"),
+            "{shown}"
+        );
         assert!(!shown.contains(['\u{1b}', '\r', '\u{9b}', '\u{202e}']), "{shown:?}");
     }
 

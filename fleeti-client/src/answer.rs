@@ -8,7 +8,8 @@ use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest answer, bytes. A rollout of 100,000 devices is the largest document of the API: each device has room for 2.6 kB.
+/// Largest answer, bytes. A rollout of 100,000 devices is the largest document of the API: each
+/// device has room for 2.6 kB.
 pub const ANSWER_MAX: usize = 256 << 20;
 /// Largest answer that says why a request was refused, bytes.
 pub const PROBLEM_MAX: usize = 1 << 20;

@@ -3,7 +3,9 @@
 use crate::{Client, Result};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::attestation::{AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers};
+use fleeti_core::wire::attestation::{
+    AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers,
+};
 use reqwest::Method;
 
 impl Client {
@@ -33,7 +35,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn challenge_fleet(&self, fleet: &FleetId) -> Result<u64> {
-        Ok(self.post::<_, AskedFleet>(&format!("fleets/{fleet}/attestation/challenge"), &()).await?.asked)
+        Ok(self
+            .post::<_, AskedFleet>(&format!("fleets/{fleet}/attestation/challenge"), &())
+            .await?
+            .asked)
     }
     /// Accepts the firmware that a device has now.
     ///
@@ -54,7 +59,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn set_attestation_policy(&self, fleet: &FleetId, policy: &Policy) -> Result<Policy> {
-        let request = self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
+        let request =
+            self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
         Self::read(Self::send(request).await?).await
     }
     /// Which manufacturers of TPMs are believed.
@@ -68,7 +74,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn add_tpm_manufacturers(&self, request: &AddTpmManufacturers) -> Result<Vec<TpmManufacturer>> {
+    pub async fn add_tpm_manufacturers(
+        &self,
+        request: &AddTpmManufacturers,
+    ) -> Result<Vec<TpmManufacturer>> {
         self.post("tpm-manufacturers", request).await
     }
     /// Believes a manufacturer no more.

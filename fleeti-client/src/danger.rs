@@ -13,7 +13,8 @@ pub enum PlainHttp {
     Anywhere,
 }
 
-/// Whether an address is on this machine and has no TLS; refuses one that would take a token over a network in clear text.
+/// Whether an address is on this machine and has no TLS; refuses one that would take a token over a
+/// network in clear text.
 pub(crate) fn check_address(url: &str, plain_http: PlainHttp) -> Result<bool> {
     let parsed = Url::parse(url).map_err(|_| ClientError::Address(url.to_owned()))?;
     match (parsed.scheme(), plain_http) {
@@ -25,17 +26,22 @@ pub(crate) fn check_address(url: &str, plain_http: PlainHttp) -> Result<bool> {
     }
 }
 
-/// Whether an address is on this machine and has no TLS: then nobody is on the way, and there is no key to pin.
+/// Whether an address is on this machine and has no TLS: then nobody is on the way, and there is no
+/// key to pin.
 #[must_use]
 pub fn is_plain_loopback(url: &str) -> bool {
     matches!(check_address(url, PlainHttp::LoopbackOnly), Ok(true))
 }
 
-/// `localhost` and the names below it are this machine by RFC 6761, 6.3; other names are whatever a resolver says.
+/// `localhost` and the names below it are this machine by RFC 6761, 6.3; other names are whatever a
+/// resolver says.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    address.map_or_else(|_| host == "localhost" || host.ends_with(".localhost"), |a| a.to_canonical().is_loopback())
+    address.map_or_else(
+        |_| host == "localhost" || host.ends_with(".localhost"),
+        |a| a.to_canonical().is_loopback(),
+    )
 }
 
 #[cfg(test)]
@@ -69,11 +75,22 @@ mod tests {
             "http://[2001:db8::1]",
             "HTTP://fleeti.example",
         ] {
-            assert!(matches!(check_address(plain, PlainHttp::LoopbackOnly), Err(ClientError::PlainHttp(_))), "{plain}");
+            assert!(
+                matches!(
+                    check_address(plain, PlainHttp::LoopbackOnly),
+                    Err(ClientError::PlainHttp(_))
+                ),
+                "{plain}"
+            );
             check_address(plain, PlainHttp::Anywhere).unwrap();
         }
-        for none in ["", "fleeti.example:8080", "ftp://127.0.0.1", "file:///etc/passwd", "//127.0.0.1"] {
-            assert!(matches!(check_address(none, PlainHttp::Anywhere), Err(ClientError::Address(_))), "{none}");
+        for none in
+            ["", "fleeti.example:8080", "ftp://127.0.0.1", "file:///etc/passwd", "//127.0.0.1"]
+        {
+            assert!(
+                matches!(check_address(none, PlainHttp::Anywhere), Err(ClientError::Address(_))),
+                "{none}"
+            );
         }
     }
 }

@@ -22,7 +22,8 @@ impl Events {
         Self { stream: Box::pin(response.bytes_stream()), buffer: BytesMut::new() }
     }
 
-    /// The next event; `None` when everything must be read again: some were missed, or one came that this client does not know.
+    /// The next event; `None` when everything must be read again: some were missed, or one came
+    /// that this client does not know.
     ///
     /// # Errors
     /// [`ClientError::StreamEnded`], [`ClientError::Transport`], [`ClientError::TooLarge`].
@@ -45,7 +46,8 @@ impl Events {
         }
     }
 
-    /// Waits for an event of this kind, or until some were missed: then it may have been among them.
+    /// Waits for an event of this kind, or until some were missed: then it may have been among
+    /// them.
     ///
     /// # Errors
     /// As [`Events::next`].

@@ -11,8 +11,9 @@
 //! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
 //! ```
 //!
-//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream; [`Pin`] knows a server by its key;
-//! [`WorkerClient`] is a build worker's side; [`danger`] is what weakens a client.
+//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream; [`Pin`]
+//! knows a server by its key; [`WorkerClient`] is a build worker's side; [`danger`] is what weakens
+//! a client.
 
 #![warn(missing_docs)]
 
@@ -33,10 +34,11 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment,
-    CreateRollout, Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release,
-    RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer,
-    TrustStatus,
+    AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild,
+    CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Fleet, Forgive,
+    ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
+    RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy,
+    SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::device::{EnrollmentRecord, SignedTransition};
 use fleeti_core::wire::problem::Problem;
@@ -89,7 +91,9 @@ pub enum ClientError {
     #[error("{0:?} is no http or https address of a server")]
     Address(String),
     /// The token would go over the network in clear text.
-    #[error("{0} is not on this machine and has no TLS: everybody on the way would read the API token")]
+    #[error(
+        "{0} is not on this machine and has no TLS: everybody on the way would read the API token"
+    )]
     PlainHttp(String),
     /// The event stream ended.
     #[error("the server closed the event stream")]
@@ -135,7 +139,9 @@ fn http_client() -> reqwest::ClientBuilder {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     });
     // The API never redirects; whoever does would take the token elsewhere.
-    reqwest::Client::builder().pool_idle_timeout(fleeti_core::wire::HTTP_IDLE).redirect(Policy::none())
+    reqwest::Client::builder()
+        .pool_idle_timeout(fleeti_core::wire::HTTP_IDLE)
+        .redirect(Policy::none())
 }
 
 /// A client of one server.
@@ -147,10 +153,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the API at `url`, with a bearer token. Without TLS only for an address of this machine.
+    /// A client of the API at `url`, with a bearer token. Without TLS only for an address of this
+    /// machine.
     ///
     /// # Errors
-    /// [`ClientError::PlainHttp`], [`ClientError::Address`]; [`ClientError::Transport`] when TLS cannot be set up.
+    /// [`ClientError::PlainHttp`], [`ClientError::Address`]; [`ClientError::Transport`] when TLS
+    /// cannot be set up.
     pub fn new(url: &str, token: &str) -> Result<Self> {
         Self::with_plain_http(url, token, PlainHttp::LoopbackOnly)
     }
@@ -167,7 +175,11 @@ impl Client {
     }
 
     fn with(http: reqwest::Client, url: &str, token: &str) -> Self {
-        Self { http, base: format!("{}/api/v1", url.trim_end_matches('/')), token: token.to_owned() }
+        Self {
+            http,
+            base: format!("{}/api/v1", url.trim_end_matches('/')),
+            token: token.to_owned(),
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -177,7 +189,11 @@ impl Client {
     async fn get<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<T> {
         Self::read(Self::send(self.request(Method::GET, path)).await?).await
     }
-    async fn post<B: Serialize, T: DeserializeOwned + Serialize>(&self, path: &str, body: &B) -> Result<T> {
+    async fn post<B: Serialize, T: DeserializeOwned + Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T> {
         Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
     }
 
@@ -219,7 +235,8 @@ impl Client {
         let mut all: Vec<Device> = Vec::new();
         loop {
             let after = all.last().map_or_else(String::new, |d| d.id.to_string());
-            let page: Vec<Device> = self.get(&format!("devices?limit={PAGE}&after={after}")).await?;
+            let page: Vec<Device> =
+                self.get(&format!("devices?limit={PAGE}&after={after}")).await?;
             let last = page.len() < PAGE;
             all.extend(page);
             if last {
@@ -239,7 +256,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn certificate(&self, id: &DeviceId) -> Result<String> {
-        Self::text(Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?).await
+        Self::text(
+            Self::send(self.request(Method::GET, &format!("devices/{id}/certificate"))).await?,
+        )
+        .await
     }
     /// Revokes a device's certificate.
     ///
@@ -266,7 +286,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn create_command(&self, id: &DeviceId, command: &CreateCommand) -> Result<CommandStatus> {
+    pub async fn create_command(
+        &self,
+        id: &DeviceId,
+        command: &CreateCommand,
+    ) -> Result<CommandStatus> {
         self.post(&format!("devices/{id}/commands"), command).await
     }
     /// What became of a command.
@@ -308,8 +332,13 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn prove_release(&self, release: &ReleaseName, proof: &SignedBootProof) -> Result<Release> {
-        let request = self.request(Method::PUT, &format!("releases/{release}/boot-proof")).json(proof);
+    pub async fn prove_release(
+        &self,
+        release: &ReleaseName,
+        proof: &SignedBootProof,
+    ) -> Result<Release> {
+        let request =
+            self.request(Method::PUT, &format!("releases/{release}/boot-proof")).json(proof);
         Self::read(Self::send(request).await?).await
     }
     /// Revokes a release: no device gets it any more.
@@ -328,7 +357,10 @@ impl Client {
         let opened = tokio::fs::File::open(file).await.map_err(io)?;
         let size = opened.metadata().await.map_err(io)?.len();
         let body = Body::wrap_stream(ReaderStream::with_capacity(opened, 256 * 1024));
-        let request = self.request(Method::PUT, &format!("releases/{release}/files/{path}")).header("content-length", size).body(body);
+        let request = self
+            .request(Method::PUT, &format!("releases/{release}/files/{path}"))
+            .header("content-length", size)
+            .body(body);
         Self::send(request).await.map(|_| ())
     }
     /// Publishes what was uploaded, after the server has verified it.
@@ -399,7 +431,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn build_record(&self, id: &str) -> Result<Vec<u8>> {
-        Ok(Self::bytes(Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?).await?.to_vec())
+        Ok(Self::bytes(
+            Self::send(self.request(Method::GET, &format!("builds/{id}/record"))).await?,
+        )
+        .await?
+        .to_vec())
     }
     /// Where the server is, for a device that shows a code.
     ///
@@ -447,14 +483,21 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn import_transition(&self, transition: &SignedTransition) -> Result<Vec<SignedTransition>> {
+    pub async fn import_transition(
+        &self,
+        transition: &SignedTransition,
+    ) -> Result<Vec<SignedTransition>> {
         self.post("transitions", transition).await
     }
     /// Lets devices of a fleet in again whose certificates have ended and whose keys are files.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn readmit(&self, fleet: &FleetId, request: &CreateReadmission) -> Result<Readmission> {
+    pub async fn readmit(
+        &self,
+        fleet: &FleetId,
+        request: &CreateReadmission,
+    ) -> Result<Readmission> {
         self.post(&format!("fleets/{fleet}/readmission"), request).await
     }
     /// Whose word is needed before the server's keys sign a build, and whose is there.
@@ -468,7 +511,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn request_signature(&self, build: &str, request: &RequestSignature) -> Result<SignatureStatus> {
+    pub async fn request_signature(
+        &self,
+        build: &str,
+        request: &RequestSignature,
+    ) -> Result<SignatureStatus> {
         self.post(&format!("builds/{build}/signature"), request).await
     }
     /// Agrees to a signature.

@@ -12,7 +12,8 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// SHA-256 of a server's SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), written `sha256:` and 64 hexadecimal digits.
+/// SHA-256 of a server's SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), written `sha256:` and 64
+/// hexadecimal digits.
 ///
 /// ```
 /// let text = format!("sha256:{}", "0".repeat(64));
@@ -44,7 +45,9 @@ impl Display for Pin {
 
 /// The server has another key than the one that was pinned.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the server's key has the fingerprint {found}, and {expected} is pinned: it was replaced, or somebody is between")]
+#[error(
+    "the server's key has the fingerprint {found}, and {expected} is pinned: it was replaced, or somebody is between"
+)]
 pub struct OtherKey {
     /// The pin.
     pub expected: Pin,
@@ -56,7 +59,9 @@ impl OtherKey {
     /// What is behind an error of the HTTP client.
     pub(crate) fn of(e: &reqwest::Error) -> Option<Self> {
         match tls_error(e)? {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => other.downcast_ref::<Self>().cloned(),
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+                other.downcast_ref::<Self>().cloned()
+            }
             _ => None,
         }
     }
@@ -76,7 +81,8 @@ fn tls_error(e: &reqwest::Error) -> Option<&rustls::Error> {
     None
 }
 
-/// Believes one key, whatever name and validity its certificate has; the handshake proves that the server has the private half.
+/// Believes one key, whatever name and validity its certificate has; the handshake proves that the
+/// server has the private half.
 #[derive(Debug)]
 struct PinVerifier {
     /// Without one every key is believed, which is for asking for the fingerprint only.
@@ -110,7 +116,12 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn verify_tls13_signature(
         &self,
@@ -118,7 +129,12 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
@@ -127,9 +143,15 @@ impl ServerCertVerifier for PinVerifier {
 
 fn tls(expected: Option<Pin>, found: &Arc<Mutex<Option<Pin>>>) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = PinVerifier { expected, found: Arc::clone(found), provider: Arc::clone(&provider) };
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(ClientError::Tls)?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let verifier =
+        PinVerifier { expected, found: Arc::clone(found), provider: Arc::clone(&provider) };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 fn require_tls(url: &str) -> Result<()> {
@@ -145,31 +167,36 @@ pub(crate) fn pinned(url: &str, pin: &Pin) -> Result<reqwest::Client> {
 }
 
 impl Client {
-    /// A client of the API at an `https://` address whose key has this fingerprint. The certificate's name, issuer and validity
-    /// are not looked at: the key is what is known.
+    /// A client of the API at an `https://` address whose key has this fingerprint. The
+    /// certificate's name, issuer and validity are not looked at: the key is what is known.
     ///
     /// # Errors
-    /// [`ClientError::NotHttps`] for another address; [`ClientError::Transport`] when TLS cannot be set up.
+    /// [`ClientError::NotHttps`] for another address; [`ClientError::Transport`] when TLS cannot be
+    /// set up.
     pub fn pinned(url: &str, token: &str, pin: &Pin) -> Result<Self> {
         Ok(Self::with(pinned(url, pin)?, url, token))
     }
 }
 
-/// The fingerprint of whoever answers at an `https://` address. Nothing but an anonymous request is sent, and nothing says that the
-/// answer came from the right server: a person has to compare it.
+/// The fingerprint of whoever answers at an `https://` address. Nothing but an anonymous request is
+/// sent, and nothing says that the answer came from the right server: a person has to compare it.
 ///
 /// # Errors
 /// [`ClientError`].
 pub async fn fingerprint_of(url: &str) -> Result<Pin> {
     require_tls(url)?;
     let found = Arc::default();
-    let http = http_client().redirect(reqwest::redirect::Policy::none()).tls_backend_preconfigured(tls(None, &found)?).build()?;
+    let http = http_client()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(tls(None, &found)?)
+        .build()?;
     http.get(format!("{}/livez", url.trim_end_matches('/'))).send().await?;
     let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
     found.ok_or_else(|| ClientError::NotHttps(url.to_owned()))
 }
 
-/// Whether this machine trusts the server's certificate by itself: a public authority, or one that its administrator added.
+/// Whether this machine trusts the server's certificate by itself: a public authority, or one that
+/// its administrator added.
 ///
 /// # Errors
 /// [`ClientError`] when the server cannot be reached.

@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus, SetSecret, ShowRecoveryKey, ShownRecoveryKey};
+use fleeti_core::wire::vault::{
+    FleetSecret, RecoveryKeyStatus, SetSecret, ShowRecoveryKey, ShownRecoveryKey,
+};
 use reqwest::Method;
 
 impl Client {
@@ -20,8 +22,15 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn show_recovery_key(&self, id: &DeviceId, request: &ShowRecoveryKey) -> Result<Secret> {
-        Ok(self.post::<_, ShownRecoveryKey>(&format!("devices/{id}/recovery-key"), request).await?.key)
+    pub async fn show_recovery_key(
+        &self,
+        id: &DeviceId,
+        request: &ShowRecoveryKey,
+    ) -> Result<Secret> {
+        Ok(self
+            .post::<_, ShownRecoveryKey>(&format!("devices/{id}/recovery-key"), request)
+            .await?
+            .key)
     }
     /// The secrets of a fleet by their names.
     ///
@@ -34,16 +43,26 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn set_secret(&self, fleet: &FleetId, name: &SecretName, value: &[u8]) -> Result<Vec<FleetSecret>> {
+    pub async fn set_secret(
+        &self,
+        fleet: &FleetId,
+        name: &SecretName,
+        value: &[u8],
+    ) -> Result<Vec<FleetSecret>> {
         let body = SetSecret { value: Secret::new(STANDARD.encode(value)) };
-        let request = self.request(Method::PUT, &format!("fleets/{fleet}/secrets/{name}")).json(&body);
+        let request =
+            self.request(Method::PUT, &format!("fleets/{fleet}/secrets/{name}")).json(&body);
         Self::read(Self::send(request).await?).await
     }
     /// Removes a secret of a fleet.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn remove_secret(&self, fleet: &FleetId, name: &SecretName) -> Result<Vec<FleetSecret>> {
+    pub async fn remove_secret(
+        &self,
+        fleet: &FleetId,
+        name: &SecretName,
+    ) -> Result<Vec<FleetSecret>> {
         let request = self.request(Method::DELETE, &format!("fleets/{fleet}/secrets/{name}"));
         Self::read(Self::send(request).await?).await
     }

@@ -4,7 +4,9 @@ use crate::danger::{self, PlainHttp};
 use crate::pin::{Pin, pinned};
 use crate::{Client, Result, http_client};
 use fleeti_core::id::WorkerName;
-use fleeti_core::wire::worker::{CLAIM_WAIT_S, Claim, CreateWorker, CreatedWorker, Finish, Job, Renew, Worker};
+use fleeti_core::wire::worker::{
+    CLAIM_WAIT_S, Claim, CreateWorker, CreatedWorker, Finish, Job, Renew, Worker,
+};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use std::time::Duration;
@@ -59,7 +61,12 @@ impl WorkerClient {
     ///
     /// # Errors
     /// As [`WorkerClient::new`].
-    pub fn with_plain_http(url: &str, token: &str, pin: Option<&Pin>, plain_http: PlainHttp) -> Result<Self> {
+    pub fn with_plain_http(
+        url: &str,
+        token: &str,
+        pin: Option<&Pin>,
+        plain_http: PlainHttp,
+    ) -> Result<Self> {
         let http = match pin {
             Some(pin) => pinned(url, pin)?,
             // Its token is as good as the API's: without TLS it stays on this machine.
@@ -79,8 +86,13 @@ impl WorkerClient {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn claim(&self, lease: &str) -> Result<Option<Job>> {
-        let answer = Client::send(self.post("claim", &Claim { lease: lease.to_owned() }, CLAIM)).await?;
-        if answer.status() == StatusCode::NO_CONTENT { Ok(None) } else { Client::read(answer).await.map(Some) }
+        let answer =
+            Client::send(self.post("claim", &Claim { lease: lease.to_owned() }, CLAIM)).await?;
+        if answer.status() == StatusCode::NO_CONTENT {
+            Ok(None)
+        } else {
+            Client::read(answer).await.map(Some)
+        }
     }
     /// Keeps a lease.
     ///
@@ -93,14 +105,27 @@ impl WorkerClient {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn append_log(&self, build: &str, lease: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+    pub async fn append_log(
+        &self,
+        build: &str,
+        lease: &str,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<()> {
         self.put(&format!("builds/{build}/log"), lease, offset, bytes).await
     }
     /// Uploads a part of a file, from byte `offset` on.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn put_file(&self, build: &str, lease: &str, name: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+    pub async fn put_file(
+        &self,
+        build: &str,
+        lease: &str,
+        name: &str,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<()> {
         self.put(&format!("builds/{build}/files/{name}"), lease, offset, bytes).await
     }
     /// Ends a build.

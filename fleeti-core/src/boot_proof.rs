@@ -1,7 +1,8 @@
-//! The proof that a release boots as it promises: a machine, virtual or real, has started it and its TPM said so. It is signed
-//! by release keys, so that a fleet may take no release without one.
+//! The proof that a release boots as it promises: a machine, virtual or real, has started it and
+//! its TPM said so. It is signed by release keys, so that a fleet may take no release without one.
 //!
-//! The signed bytes are canonical JSON (see [`crate::canonical`]); the field `type` tells them from a manifest.
+//! The signed bytes are canonical JSON (see [`crate::canonical`]); the field `type` tells them from
+//! a manifest.
 
 use crate::attestation::Level;
 use crate::id::{DeviceId, ReleaseName};
@@ -16,8 +17,8 @@ pub const KIND: &str = "fleeti-boot-proof";
 pub const BYTES_MAX: usize = 8 * 1024;
 /// The lowest level of a device whose word counts: firmware verified what it started.
 pub const LEVEL_MIN: Level = Level::VerifiedBoot;
-/// Registers that are quoted in a proof: firmware, programs, Secure Boot policy, command line and initrd, kernel image,
-/// what was passed beside it.
+/// Registers that are quoted in a proof: firmware, programs, Secure Boot policy, command line and
+/// initrd, kernel image, what was passed beside it.
 pub const REGISTERS: [u8; 7] = [0, 2, 4, 7, 9, 11, 12];
 
 /// That a release boots as it promises.
@@ -102,11 +103,18 @@ impl BootProof {
             return Err(NoProof::Level(self.level));
         }
         let values = &manifest.reference_values;
-        for (register, expected) in [(9, &values.pcr9), (11, &values.pcr11.get(PHASE_READY).cloned()), (12, &values.pcr12)] {
+        for (register, expected) in
+            [(9, &values.pcr9), (11, &values.pcr11.get(PHASE_READY).cloned()), (12, &values.pcr12)]
+        {
             let found = self.registers.get(&register.to_string());
             if expected.is_none() || found != expected.as_ref() {
-                let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "nothing".into());
-                return Err(NoProof::Register { register, found: text(found), expected: text(expected.as_ref()) });
+                let text =
+                    |value: Option<&String>| value.cloned().unwrap_or_else(|| "nothing".into());
+                return Err(NoProof::Register {
+                    register,
+                    found: text(found),
+                    expected: text(expected.as_ref()),
+                });
             }
         }
         Ok(())

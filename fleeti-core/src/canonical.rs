@@ -23,7 +23,8 @@ pub enum CanonicalError {
 /// # Errors
 /// [`CanonicalError`] when the value holds a non-integer number or does not serialise.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    // INVARIANT: serde_json's map is a BTreeMap (feature `preserve_order` is off), so keys are sorted.
+    // INVARIANT: serde_json's map is a BTreeMap (feature `preserve_order` is off), so keys are
+    // sorted.
     let value = serde_json::to_value(value)?;
     refuse_fractions(&value)?;
     Ok(serde_json::to_vec(&value)?)
@@ -44,7 +45,9 @@ pub fn is_sha256_hex(text: &str) -> bool {
 fn refuse_fractions(value: &serde_json::Value) -> Result<(), CanonicalError> {
     use serde_json::Value;
     match value {
-        Value::Number(n) if !n.is_i64() && !n.is_u64() => Err(CanonicalError::NotAnInteger(n.clone())),
+        Value::Number(n) if !n.is_i64() && !n.is_u64() => {
+            Err(CanonicalError::NotAnInteger(n.clone()))
+        }
         Value::Array(items) => items.iter().try_for_each(refuse_fractions),
         Value::Object(map) => map.values().try_for_each(refuse_fractions),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),

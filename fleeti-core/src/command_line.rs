@@ -1,8 +1,9 @@
 //! The command line of a kernel image: what Fleeti sets, and what a profile may add.
 //!
-//! A kernel argument can replace the init, the root, the verification, or open a shell, and new ones appear with every
-//! kernel and every systemd. So nothing is allowed that is not listed here: [`check_argument`] looks at one argument of a
-//! profile, [`check`] at a finished command line where it is signed. The kernel takes `-` and `_` in a name for the same
+//! A kernel argument can replace the init, the root, the verification, or open a shell, and new
+//! ones appear with every kernel and every systemd. So nothing is allowed that is not listed here:
+//! [`check_argument`] looks at one argument of a profile, [`check`] at a finished command line
+//! where it is signed. The kernel takes `-` and `_` in a name for the same
 //! (Documentation/admin-guide/kernel-parameters.rst); so does this module.
 
 /// What Fleeti sets, in this order, behind `roothash=`.
@@ -10,7 +11,8 @@ pub const OWN: [&str; 13] = [
     "root=/dev/mapper/root",
     "rootfstype=erofs",
     "ro",
-    // A panic, not a restart: only a panic leaves its last words in the firmware's store (efi_pstore).
+    // A panic, not a restart: only a panic leaves its last words in the firmware's store
+    // (efi_pstore).
     "systemd.verity_root_options=panic-on-corruption",
     "panic=5",
     "efi_pstore.pstore_disable=0",
@@ -44,8 +46,8 @@ enum Value {
     Any,
 }
 
-/// Arguments that a profile may set. None of them names a program, a file system, a device to boot from, a unit, or turns
-/// off a protection of the kernel.
+/// Arguments that a profile may set. None of them names a program, a file system, a device to boot
+/// from, a unit, or turns off a protection of the kernel.
 const LISTED: &[(&str, Value)] = &[
     ("quiet", Value::None),
     ("splash", Value::None),
@@ -102,7 +104,18 @@ const LISTED: &[(&str, Value)] = &[
     ("elevator", Value::Any),
     ("acpi_backlight", Value::OneOf(&["native", "vendor", "video", "none"])),
     ("acpi_enforce_resources", Value::OneOf(&["strict", "lax", "no"])),
-    ("pci", Value::OneOf(&["nomsi", "noaer", "nommconf", "realloc", "realloc=on", "realloc=off", "noats"])),
+    (
+        "pci",
+        Value::OneOf(&[
+            "nomsi",
+            "noaer",
+            "nommconf",
+            "realloc",
+            "realloc=on",
+            "realloc=off",
+            "noats",
+        ]),
+    ),
     ("pcie_aspm", Value::OneOf(&["off", "force"])),
     ("pcie_aspm.policy", Value::OneOf(&["default", "performance", "powersave", "powersupersave"])),
     ("pcie_port_pm", Value::OneOf(&["off", "force"])),
@@ -160,7 +173,8 @@ const DRIVERS: &[&str] = &[
     "xhci_hcd",
 ];
 
-/// Beginnings of names that are refused with a reason of their own: what they stand for is Fleeti's.
+/// Beginnings of names that are refused with a reason of their own: what they stand for is
+/// Fleeti's.
 const RESERVED: &[&str] = &[
     "root",
     "usr",
@@ -213,7 +227,8 @@ const RESERVED: &[&str] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgumentError {
-    /// More than one word, or a character that means something to a shell or to the kernel's parser.
+    /// More than one word, or a character that means something to a shell or to the kernel's
+    /// parser.
     #[error("is not one kernel argument")]
     Form,
     /// Fleeti's own.
@@ -290,11 +305,16 @@ pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
     if !(1..=ARGUMENT_MAX).contains(&argument.len()) || !argument.bytes().all(plain) {
         return Err(ArgumentError::Form);
     }
-    let (name, value) = argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
+    let (name, value) =
+        argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
     let name = name.replace('-', "_");
     let mut listed = LISTED.iter().filter(|(listed, _)| *listed == name).peekable();
     if listed.peek().is_some() {
-        return if listed.any(|(_, wanted)| wanted.holds(value)) { Ok(()) } else { Err(ArgumentError::Value) };
+        return if listed.any(|(_, wanted)| wanted.holds(value)) {
+            Ok(())
+        } else {
+            Err(ArgumentError::Value)
+        };
     }
     if let Some((driver, parameter)) = name.split_once('.')
         && DRIVERS.contains(&driver.to_ascii_lowercase().as_str())
@@ -305,7 +325,11 @@ pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
     }
     let name = name.to_ascii_lowercase();
     let is_reserved = |r: &&str| if r.len() < 3 { name == **r } else { name.starts_with(*r) };
-    if RESERVED.iter().any(is_reserved) || name.starts_with("__") { Err(ArgumentError::Reserved) } else { Err(ArgumentError::Unlisted) }
+    if RESERVED.iter().any(is_reserved) || name.starts_with("__") {
+        Err(ArgumentError::Reserved)
+    } else {
+        Err(ArgumentError::Unlisted)
+    }
 }
 
 impl Value {
@@ -313,7 +337,9 @@ impl Value {
         match (self, value) {
             (Self::None, None) | (Self::Any, _) => true,
             (Self::OneOf(values), Some(value)) => values.contains(&value),
-            (Self::Number, Some(value)) => (1..=10).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
+            (Self::Number, Some(value)) => {
+                (1..=10).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit())
+            }
             (Self::Console, Some(value)) => is_console(value),
             (Self::None, Some(_)) | (Self::OneOf(_) | Self::Number | Self::Console, None) => false,
         }
@@ -323,9 +349,13 @@ impl Value {
 /// As in `tty0` or `ttyS1,115200n8`.
 fn is_console(value: &str) -> bool {
     let (name, options) = value.split_once(',').unwrap_or((value, ""));
-    let number = ["ttyAMA", "ttyUSB", "ttyS", "tty", "hvc"].iter().find_map(|kind| name.strip_prefix(kind));
-    let is_number = |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    number.is_some_and(is_number) && options.len() <= 12 && options.bytes().all(|b| b.is_ascii_digit() || b"noer".contains(&b))
+    let number =
+        ["ttyAMA", "ttyUSB", "ttyS", "tty", "hvc"].iter().find_map(|kind| name.strip_prefix(kind));
+    let is_number =
+        |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    number.is_some_and(is_number)
+        && options.len() <= 12
+        && options.bytes().all(|b| b.is_ascii_digit() || b"noer".contains(&b))
 }
 
 /// The whole command line of an image.
@@ -335,8 +365,8 @@ pub fn of<'a>(root_hash: &str, arguments: impl IntoIterator<Item = &'a str>) -> 
     format!("roothash={root_hash} {}", words.join(" "))
 }
 
-/// Looks at a finished command line: it is the one that [`of`] makes of this root hash and of arguments that a profile may
-/// set. Every word counts, also that none of Fleeti's own is missing.
+/// Looks at a finished command line: it is the one that [`of`] makes of this root hash and of
+/// arguments that a profile may set. Every word counts, also that none of Fleeti's own is missing.
 ///
 /// # Errors
 /// [`CommandLineError`] naming the first word that should be another one.
@@ -347,7 +377,10 @@ pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
     let mut words = text.split(' ');
     let first = words.next().unwrap_or_default();
     if first.strip_prefix("roothash=") != Some(root_hash) {
-        return Err(CommandLineError::RootHash { wanted: root_hash.to_owned(), found: first.to_owned() });
+        return Err(CommandLineError::RootHash {
+            wanted: root_hash.to_owned(),
+            found: first.to_owned(),
+        });
     }
     for wanted in OWN {
         let found = words.next().unwrap_or_default();
@@ -356,7 +389,10 @@ pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
         }
     }
     for argument in words {
-        check_argument(argument).map_err(|reason| CommandLineError::Argument { argument: argument.to_owned(), reason })?;
+        check_argument(argument).map_err(|reason| CommandLineError::Argument {
+            argument: argument.to_owned(),
+            reason,
+        })?;
     }
     Ok(())
 }
@@ -487,7 +523,13 @@ mod tests {
             "kprobe_event=x",
             "test_suspend=mem",
         ] {
-            assert!(matches!(check_argument(argument), Err(ArgumentError::Unlisted | ArgumentError::Reserved)), "{argument}");
+            assert!(
+                matches!(
+                    check_argument(argument),
+                    Err(ArgumentError::Unlisted | ArgumentError::Reserved)
+                ),
+                "{argument}"
+            );
         }
         for argument in [
             "mitigations=off",
@@ -543,15 +585,36 @@ mod tests {
         assert_eq!(check(&good, "ab"), Ok(()));
         assert!(matches!(check(&good, "cd"), Err(CommandLineError::RootHash { .. })));
         for (i, word) in good.split(' ').enumerate() {
-            let without: Vec<_> = good.split(' ').enumerate().filter(|(at, _)| *at != i).map(|(_, word)| word).collect();
+            let without: Vec<_> = good
+                .split(' ')
+                .enumerate()
+                .filter(|(at, _)| *at != i)
+                .map(|(_, word)| word)
+                .collect();
             let is_own = i <= OWN.len();
             assert_eq!(check(&without.join(" "), "ab").is_err(), is_own, "without {word}");
         }
-        for more in
-            ["roothash=cd", "init=/bin/sh", "rdinit=/bin/sh", "systemd.import_credentials=yes", "", "quiet\ninit=/bin/sh", "\"a b\"", "--"]
-        {
-            assert!(matches!(check(&format!("{good} {more}"), "ab"), Err(CommandLineError::Argument { .. })), "{more:?}");
+        for more in [
+            "roothash=cd",
+            "init=/bin/sh",
+            "rdinit=/bin/sh",
+            "systemd.import_credentials=yes",
+            "",
+            "quiet\ninit=/bin/sh",
+            "\"a b\"",
+            "--",
+        ] {
+            assert!(
+                matches!(
+                    check(&format!("{good} {more}"), "ab"),
+                    Err(CommandLineError::Argument { .. })
+                ),
+                "{more:?}"
+            );
         }
-        assert!(matches!(check(&of("ab", vec!["quiet"; 400]), "ab"), Err(CommandLineError::Length(_))));
+        assert!(matches!(
+            check(&of("ab", vec!["quiet"; 400]), "ab"),
+            Err(CommandLineError::Length(_))
+        ));
     }
 }

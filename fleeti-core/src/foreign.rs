@@ -1,16 +1,18 @@
 //! Text that somebody else wrote, on its way to a terminal or into a log.
 //!
-//! A device, a server and a build record choose text freely: a line feed forges a log line, an escape sequence repaints a
-//! terminal, and a bidirectional override shows a name in another order. This module is the one place that makes such text
-//! harmless, so `cargo xtask tidy` can hold other code to it.
+//! A device, a server and a build record choose text freely: a line feed forges a log line, an
+//! escape sequence repaints a terminal, and a bidirectional override shows a name in another order.
+//! This module is the one place that makes such text harmless, so `cargo xtask tidy` can hold other
+//! code to it.
 
 use std::fmt::{self, Debug, Display, Write};
 
 /// Characters of foreign text that a log line shows unless the caller says otherwise.
 pub const LOG_CHARS_MAX: usize = 200;
 
-/// Foreign text as it may be shown: control characters, line separators and invisible or direction-changing characters
-/// are written as `\u{..}`, a backslash as `\\`, and text beyond `chars_max` characters is cut with `…`.
+/// Foreign text as it may be shown: control characters, line separators and invisible or
+/// direction-changing characters are written as `\u{..}`, a backslash as `\\`, and text beyond
+/// `chars_max` characters is cut with `…`.
 ///
 /// ```
 /// use fleeti_core::foreign::Foreign;
@@ -57,9 +59,10 @@ impl Display for Foreign<'_> {
 /// Characters of one field of a log line.
 const FIELD_CHARS_MAX: usize = 600;
 
-/// Writes one field of an event as a line of a log has it, for `debug_fn` of tracing-subscriber: nobody's text can begin a line or
-/// move the cursor, whatever was formatted into it, and none is longer than 600 characters. The server, the signer and the agent
-/// write their logs by it and by nothing else.
+/// Writes one field of an event as a line of a log has it, for `debug_fn` of tracing-subscriber:
+/// nobody's text can begin a line or move the cursor, whatever was formatted into it, and none is
+/// longer than 600 characters. The server, the signer and the agent write their logs by it and by
+/// nothing else.
 ///
 /// ```
 /// let mut line = String::new();
@@ -98,8 +101,9 @@ impl Write for Cut {
     }
 }
 
-/// A JSON document as a terminal may show it: hidden characters, which JSON allows in its strings, are written as `\\uXXXX`.
-/// It means the same as before. Line feeds stay: in a document they stand between values only.
+/// A JSON document as a terminal may show it: hidden characters, which JSON allows in its strings,
+/// are written as `\\uXXXX`. It means the same as before. Line feeds stay: in a document they stand
+/// between values only.
 ///
 /// ```
 /// use fleeti_core::foreign::json;
@@ -119,9 +123,9 @@ pub fn json(document: &str) -> String {
     shown
 }
 
-/// Characters that a reader does not see, or that change how other characters are shown: controls (Unicode category Cc),
-/// line and paragraph separators, format characters (the zero-width and bidirectional ones of UAX #9), tags, and
-/// variation selectors.
+/// Characters that a reader does not see, or that change how other characters are shown: controls
+/// (Unicode category Cc), line and paragraph separators, format characters (the zero-width and
+/// bidirectional ones of UAX #9), tags, and variation selectors.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -142,18 +146,39 @@ mod tests {
             line
         };
         let evil = "x\u{1b}[2J\u{9b}1A\nerror: all is well\u{202e}";
-        for line in [shown("message", &format_args!("it says {evil}")), shown("device", &format_args!("{evil}")), shown("why", &evil)] {
-            assert!(!line.chars().any(is_hidden) && line.contains("error: all is well"), "{line:?}");
+        for line in [
+            shown("message", &format_args!("it says {evil}")),
+            shown("device", &format_args!("{evil}")),
+            shown("why", &evil),
+        ] {
+            assert!(
+                !line.chars().any(is_hidden) && line.contains("error: all is well"),
+                "{line:?}"
+            );
         }
-        assert!(shown("device", &format_args!("a")).starts_with(" device=a") && shown("log.target", &1).is_empty());
-        assert_eq!(shown("message", &format_args!("{}", "a".repeat(FIELD_CHARS_MAX + 9))).chars().count(), FIELD_CHARS_MAX + 1);
+        assert!(
+            shown("device", &format_args!("a")).starts_with(" device=a")
+                && shown("log.target", &1).is_empty()
+        );
+        assert_eq!(
+            shown("message", &format_args!("{}", "a".repeat(FIELD_CHARS_MAX + 9))).chars().count(),
+            FIELD_CHARS_MAX + 1
+        );
     }
 
     #[test]
     fn foreign_text_cannot_begin_a_line_or_move_the_cursor() {
-        for c in (0..=0x9f).filter_map(char::from_u32).filter(|c| c.is_control()).chain(['\u{2028}', '\u{202e}', '\u{200b}', '\u{e0041}']) {
+        for c in (0..=0x9f).filter_map(char::from_u32).filter(|c| c.is_control()).chain([
+            '\u{2028}',
+            '\u{202e}',
+            '\u{200b}',
+            '\u{e0041}',
+        ]) {
             let shown = Foreign::log(&format!("a{c}b")).to_string();
-            assert!(!shown.contains(c) && shown.starts_with("a\\") && shown.ends_with('b'), "{shown:?}");
+            assert!(
+                !shown.contains(c) && shown.starts_with("a\\") && shown.ends_with('b'),
+                "{shown:?}"
+            );
         }
     }
 
@@ -173,6 +198,9 @@ mod tests {
     #[test]
     fn ordinary_text_stays_as_it_is_and_long_text_is_cut() {
         assert_eq!(Foreign::log("Zürich, 東京").to_string(), "Zürich, 東京");
-        assert_eq!(Foreign::log(&"x".repeat(LOG_CHARS_MAX + 1)).to_string().chars().count(), LOG_CHARS_MAX + 1);
+        assert_eq!(
+            Foreign::log(&"x".repeat(LOG_CHARS_MAX + 1)).to_string().chars().count(),
+            LOG_CHARS_MAX + 1
+        );
     }
 }

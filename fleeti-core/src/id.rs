@@ -1,7 +1,7 @@
 //! Names that the whole system agrees on: device ids, image lines, versions, architectures.
 //!
-//! Ids are text, `[a-z0-9-]`, 1 to 64 characters; the server mints them. An image line and a version
-//! are short enough that `<line>_<version>_verity` fits a GPT label of 36 characters.
+//! Ids are text, `[a-z0-9-]`, 1 to 64 characters; the server mints them. An image line and a
+//! version are short enough that `<line>_<version>_verity` fits a GPT label of 36 characters.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -22,16 +22,24 @@ pub const ID_MAX: usize = 64;
 #[non_exhaustive]
 pub enum NameError {
     /// Not an id.
-    #[error("{0:?} is not an id: 1 to {ID_MAX} characters of a-z, 0-9 and '-', starting with a letter or digit")]
+    #[error(
+        "{0:?} is not an id: 1 to {ID_MAX} characters of a-z, 0-9 and '-', starting with a letter or digit"
+    )]
     Id(String),
     /// Not an image line.
-    #[error("{0:?} is not an image line: 1 to {LINE_MAX} characters of a-z, 0-9 and '-', starting with a letter")]
+    #[error(
+        "{0:?} is not an image line: 1 to {LINE_MAX} characters of a-z, 0-9 and '-', starting with a letter"
+    )]
     Line(String),
     /// Not a version.
-    #[error("{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most")]
+    #[error(
+        "{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most"
+    )]
     Version(String),
     /// Not the name of a secret.
-    #[error("{0:?} is no name of a secret: 1 to {ID_MAX} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit")]
+    #[error(
+        "{0:?} is no name of a secret: 1 to {ID_MAX} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+    )]
     Secret(String),
     /// Not a release name.
     #[error("{0:?} is not a release: write LINE@VERSION, as in kiosk@2")]
@@ -42,7 +50,10 @@ pub enum NameError {
 }
 
 fn is_word(s: &str, max: usize) -> bool {
-    !s.is_empty() && s.len() <= max && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !s.starts_with('-')
+    !s.is_empty()
+        && s.len() <= max
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !s.starts_with('-')
 }
 
 /// Text with a form, as JSON Schema words it.
@@ -65,9 +76,24 @@ macro_rules! text_schema {
 text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
-text_schema!(SecretName, "The name of a secret: of a file in /run/fleeti-secrets.", "^[a-z0-9][a-z0-9._-]*$", ID_MAX);
-text_schema!(Line, "One image's sequence of versions: the name of its profile.", "^[a-z][a-z0-9-]*$", LINE_MAX);
-text_schema!(Version, "Numbers without leading zeros, joined by dots.", "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$", VERSION_MAX);
+text_schema!(
+    SecretName,
+    "The name of a secret: of a file in /run/fleeti-secrets.",
+    "^[a-z0-9][a-z0-9._-]*$",
+    ID_MAX
+);
+text_schema!(
+    Line,
+    "One image's sequence of versions: the name of its profile.",
+    "^[a-z][a-z0-9-]*$",
+    LINE_MAX
+);
+text_schema!(
+    Version,
+    "Numbers without leading zeros, joined by dots.",
+    "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$",
+    VERSION_MAX
+);
 text_schema!(
     ReleaseName,
     "A line and a version, as in kiosk@2.",
@@ -164,8 +190,16 @@ impl Version {
 impl FromStr for Version {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, NameError> {
-        let component = |c: &str| !c.is_empty() && c.bytes().all(|b| b.is_ascii_digit()) && (c == "0" || !c.starts_with('0'));
-        if s.len() <= VERSION_MAX && s.split('.').all(component) { Ok(Self(s.to_owned())) } else { Err(NameError::Version(s.to_owned())) }
+        let component = |c: &str| {
+            !c.is_empty()
+                && c.bytes().all(|b| b.is_ascii_digit())
+                && (c == "0" || !c.starts_with('0'))
+        };
+        if s.len() <= VERSION_MAX && s.split('.').all(component) {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(NameError::Version(s.to_owned()))
+        }
     }
 }
 
@@ -311,7 +345,12 @@ mod tests {
     fn a_device_id_survives_the_way_through_its_urn() {
         let id: DeviceId = "dev-7f3a".parse().unwrap();
         assert_eq!(DeviceId::from_urn(&id.urn()).unwrap(), id);
-        for bad in ["urn:fleeti:device:", "urn:fleeti:device:a/b", "urn:other:device:a", "urn:fleeti:device:é"] {
+        for bad in [
+            "urn:fleeti:device:",
+            "urn:fleeti:device:a/b",
+            "urn:other:device:a",
+            "urn:fleeti:device:é",
+        ] {
             assert!(DeviceId::from_urn(bad).is_err(), "{bad}");
         }
     }

@@ -15,9 +15,12 @@
 //! assert_eq!(finding.line, 5);
 //! ```
 //!
-//! Code map: [`command_line`] (of a kernel image: what Fleeti sets, what a profile may) · [`foreign`] (text that somebody else wrote, made safe to show) · [`id`] (device ids, image lines, versions) · [`profile`] (the typed model, its check and
-//! its revisions) · [`manifest`] (what a release promises) · [`update`] and [`rollout`] (the state
-//! machines) · [`secure_boot`] (whether firmware holds what was enrolled) · [`strict`] (JSON as it is documented and in no other way) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
+//! Code map: [`command_line`] (of a kernel image: what Fleeti sets, what a profile may) ·
+//! [`foreign`] (text that somebody else wrote, made safe to show) · [`id`] (device ids, image
+//! lines, versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`]
+//! (what a release promises) · [`update`] and [`rollout`] (the state machines) · [`secure_boot`]
+//! (whether firmware holds what was enrolled) · [`strict`] (JSON as it is documented and in no
+//! other way) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
 
 #![warn(missing_docs)]
 

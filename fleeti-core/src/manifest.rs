@@ -1,10 +1,10 @@
 //! The release manifest: what a release promises, as the bytes that release keys sign.
 //!
-//! The signed bytes are the file `manifest.json` itself: canonical JSON (see [`crate::canonical`]), one
-//! line, no trailing newline. Every signature is a file of its own beside it, `manifest.<key id>.sig`:
-//! ECDSA over P-384 with SHA-384, DER (so `openssl dgst -sha384 -verify` reads it); the key id is the
-//! first 16 hexadecimal digits of the SHA-256 of the key's SubjectPublicKeyInfo. Domain separation is
-//! the `type` field, and release keys sign nothing else.
+//! The signed bytes are the file `manifest.json` itself: canonical JSON (see [`crate::canonical`]),
+//! one line, no trailing newline. Every signature is a file of its own beside it, `manifest.<key
+//! id>.sig`: ECDSA over P-384 with SHA-384, DER (so `openssl dgst -sha384 -verify` reads it); the
+//! key id is the first 16 hexadecimal digits of the SHA-256 of the key's SubjectPublicKeyInfo.
+//! Domain separation is the `type` field, and release keys sign nothing else.
 //!
 //! Reading a manifest does not make it trusted: only `fleeti_pki::manifest::verify` does.
 
@@ -20,7 +20,8 @@ pub const BYTES_MAX: usize = 256 * 1024;
 /// Most artifacts of a release.
 pub const ARTIFACTS_MAX: usize = 64;
 /// Critical fields that this version understands.
-pub const CRITICAL_KNOWN: &[&str] = &["release", "architecture", "artifacts", "root_hash", "minimum_version"];
+pub const CRITICAL_KNOWN: &[&str] =
+    &["release", "architecture", "artifacts", "root_hash", "minimum_version"];
 
 /// What a release promises.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +60,8 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
-    /// Of a program that firmware starts: its Authenticode digest (SHA-256, hexadecimal), which is what each device's
-    /// signature is over and what firmware measures into PCR 4.
+    /// Of a program that firmware starts: its Authenticode digest (SHA-256, hexadecimal), which is
+    /// what each device's signature is over and what firmware measures into PCR 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticode: Option<String>,
 }
@@ -72,7 +73,8 @@ pub struct ReferenceValues {
     pub systemd_version: String,
     /// PCR 11, SHA-256 bank, by boot phase path, as in `enter-initrd:leave-initrd:sysinit:ready`.
     pub pcr11: BTreeMap<String, String>,
-    /// PCR 9 of the SHA-256 bank: the command line and the initrd; `None` where it is not known for this systemd version.
+    /// PCR 9 of the SHA-256 bank: the command line and the initrd; `None` where it is not known for
+    /// this systemd version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcr9: Option<String>,
     /// PCR 12: what was passed to the kernel beside its image, which is nothing.
@@ -84,7 +86,11 @@ impl ReferenceValues {
     /// The number of the systemd version, as in 257.
     #[must_use]
     pub fn systemd(&self) -> Option<u16> {
-        self.systemd_version.split(|c: char| !c.is_ascii_digit()).find(|t| !t.is_empty())?.parse().ok()
+        self.systemd_version
+            .split(|c: char| !c.is_ascii_digit())
+            .find(|t| !t.is_empty())?
+            .parse()
+            .ok()
     }
 }
 
@@ -128,7 +134,9 @@ impl Manifest {
         if manifest.kind != KIND {
             return Err(ManifestError::Kind(manifest.kind));
         }
-        if let Some(field) = manifest.critical.iter().find(|f| !CRITICAL_KNOWN.contains(&f.as_str())) {
+        if let Some(field) =
+            manifest.critical.iter().find(|f| !CRITICAL_KNOWN.contains(&f.as_str()))
+        {
             return Err(ManifestError::UnknownCritical(field.clone()));
         }
         let mut seen = std::collections::HashSet::new();
@@ -164,7 +172,11 @@ impl Manifest {
 pub fn is_artifact_path(path: &str) -> bool {
     let Some((view, file)) = path.split_once('/') else { return false };
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-+".contains(&b);
-    ["raw", "xz"].contains(&view) && !file.is_empty() && file.len() <= 128 && !file.starts_with('.') && file.bytes().all(plain)
+    ["raw", "xz"].contains(&view)
+        && !file.is_empty()
+        && file.len() <= 128
+        && !file.starts_with('.')
+        && file.bytes().all(plain)
 }
 
 #[cfg(test)]
@@ -178,9 +190,17 @@ mod tests {
             architecture: Architecture::X86_64,
             revision_digest: "aa".into(),
             lock_digest: "bb".into(),
-            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into(), authenticode: None }],
+            artifacts: vec![Artifact {
+                path: "raw/kiosk_2.efi".into(),
+                size: 1,
+                sha256: "cc".into(),
+                authenticode: None,
+            }],
             root_hash: "dd".into(),
-            reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
+            reference_values: ReferenceValues {
+                systemd_version: "257".into(),
+                ..ReferenceValues::default()
+            },
             minimum_version: "1".parse().unwrap(),
             created_s: 0,
             critical: vec!["release".into()],
@@ -207,12 +227,21 @@ mod tests {
     #[test]
     fn paths_out_of_the_release_are_refused() {
         for bad in ["raw/../x", "/etc/passwd", "raw/a/b", "raw/.x", "raw/", "other/x", "raw/a b"] {
-            assert!(matches!(parse(|v| v["artifacts"][0]["path"] = bad.into()), Err(ManifestError::Path(_))), "{bad}");
+            assert!(
+                matches!(
+                    parse(|v| v["artifacts"][0]["path"] = bad.into()),
+                    Err(ManifestError::Path(_))
+                ),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn another_kind_of_document_is_refused() {
-        assert!(matches!(parse(|v| v["type"] = "trust-bundle".into()), Err(ManifestError::Kind(_))));
+        assert!(matches!(
+            parse(|v| v["type"] = "trust-bundle".into()),
+            Err(ManifestError::Kind(_))
+        ));
     }
 }

@@ -1,8 +1,8 @@
 //! A rollout: one release, one fleet, and what each device made of it.
 //!
-//! One wave so far: every device of the fleet is granted the release when the rollout starts, and the
-//! rollout ends when each of them has finished. [`step`] is pure; the server stores the state and
-//! carries out the effects after the commit.
+//! One wave so far: every device of the fleet is granted the release when the rollout starts, and
+//! the rollout ends when each of them has finished. [`step`] is pure; the server stores the state
+//! and carries out the effects after the commit.
 
 use crate::id::{DeviceId, ReleaseName};
 use crate::update;
@@ -83,7 +83,11 @@ impl DevicePhase {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self {
-            Self::Succeeded | Self::Contradicted | Self::RolledBack { .. } | Self::Revoked | Self::Failed { .. } => true,
+            Self::Succeeded
+            | Self::Contradicted
+            | Self::RolledBack { .. }
+            | Self::Revoked
+            | Self::Failed { .. } => true,
             Self::Held
             | Self::Granted
             | Self::Staging
@@ -179,7 +183,8 @@ pub enum Event {
         running: ReleaseName,
         /// Where its update stands.
         update: update::State,
-        /// Whether the device had heard of its grant when it said so. What it said before is about something else.
+        /// Whether the device had heard of its grant when it said so. What it said before is about
+        /// something else.
         heard: bool,
         /// How far it is trusted.
         standing: Standing,
@@ -234,10 +239,18 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
     match (state.phase, event) {
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
         (Phase::Running, Event::Reported { device, running, update, heard, standing }) => {
-            let Some(before) = state.devices.get(&device) else { return Err(Rejected::NotAMember(device)) };
+            let Some(before) = state.devices.get(&device) else {
+                return Err(Rejected::NotAMember(device));
+            };
             // Levels grow old without an event: it is held from the next thing that it says.
             let is_held = !standing.may_update
-                && matches!(before, DevicePhase::Granted | DevicePhase::Staging | DevicePhase::Staged | DevicePhase::Unconfirmed);
+                && matches!(
+                    before,
+                    DevicePhase::Granted
+                        | DevicePhase::Staging
+                        | DevicePhase::Staged
+                        | DevicePhase::Unconfirmed
+                );
             let before = if is_held { &DevicePhase::Held } else { before };
             let after = reported(state, before, (&running, &update, heard), &standing.proof);
             Ok(moved(state, vec![(device, after)]))
@@ -248,36 +261,52 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
             false => Err(Rejected::NotAMember(device)),
         },
         (Phase::Ready | Phase::Running, Event::Abort) => {
-            let mut effects: Vec<_> =
-                state.devices.iter().filter(|(_, p)| !p.is_finished()).map(|(d, _)| Effect::Withdraw(d.clone())).collect();
+            let mut effects: Vec<_> = state
+                .devices
+                .iter()
+                .filter(|(_, p)| !p.is_finished())
+                .map(|(d, _)| Effect::Withdraw(d.clone()))
+                .collect();
             effects.push(Effect::Publish);
             Ok((State { phase: Phase::Aborted, ..state.clone() }, effects))
         }
-        (phase @ (Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Start(_)) => {
-            Err(Rejected::Phase { event: "start", phase })
+        (
+            phase @ (Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            Event::Start(_),
+        ) => Err(Rejected::Phase { event: "start", phase }),
+        (
+            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            Event::Reported { .. },
+        ) => Err(Rejected::Phase { event: "reported", phase }),
+        (
+            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            Event::Appraised(_),
+        ) => Err(Rejected::Phase { event: "appraised", phase }),
+        (
+            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            Event::Revoked(_),
+        ) => Err(Rejected::Phase { event: "revoked", phase }),
+        (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => {
+            Err(Rejected::Phase { event: "abort", phase })
         }
-        (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Reported { .. }) => {
-            Err(Rejected::Phase { event: "reported", phase })
-        }
-        (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Appraised(_)) => {
-            Err(Rejected::Phase { event: "appraised", phase })
-        }
-        (phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Revoked(_)) => {
-            Err(Rejected::Phase { event: "revoked", phase })
-        }
-        (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => Err(Rejected::Phase { event: "abort", phase }),
     }
 }
 
-fn start(state: &State, devices: Vec<(DeviceId, Standing)>) -> Result<(State, Vec<Effect>), Rejected> {
+fn start(
+    state: &State,
+    devices: Vec<(DeviceId, Standing)>,
+) -> Result<(State, Vec<Effect>), Rejected> {
     if devices.is_empty() {
         return Err(Rejected::NoDevices);
     }
     if devices.len() > DEVICES_MAX {
         return Err(Rejected::TooMany(devices.len()));
     }
-    let told = |standing: &Standing| if standing.may_update { DevicePhase::Granted } else { DevicePhase::Held };
-    let devices: BTreeMap<_, _> = devices.into_iter().map(|(d, standing)| (d, told(&standing))).collect();
+    let told = |standing: &Standing| {
+        if standing.may_update { DevicePhase::Granted } else { DevicePhase::Held }
+    };
+    let devices: BTreeMap<_, _> =
+        devices.into_iter().map(|(d, standing)| (d, told(&standing))).collect();
     let mut effects = Vec::new();
     for (device, phase) in &devices {
         if *phase == DevicePhase::Granted {
@@ -289,15 +318,17 @@ fn start(state: &State, devices: Vec<(DeviceId, Standing)>) -> Result<(State, Ve
     Ok((State { phase: Phase::Running, devices, release: state.release.clone() }, effects))
 }
 
-/// What is newly known of devices moves those that are held or wait for it, and holds those that have not written anything
-/// that counts.
+/// What is newly known of devices moves those that are held or wait for it, and holds those that
+/// have not written anything that counts.
 fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec<Effect>) {
     use DevicePhase as P;
     let after = |(device, standing): (DeviceId, Standing)| {
         let before = state.devices.get(&device)?;
         let after = match (before, standing.proof) {
             (P::Held, _) if standing.may_update => P::Granted,
-            (P::Granted | P::Staging | P::Staged | P::Unconfirmed, _) if !standing.may_update => P::Held,
+            (P::Granted | P::Staging | P::Staged | P::Unconfirmed, _) if !standing.may_update => {
+                P::Held
+            }
             (P::Proving, Proof::NotAsked) => P::Succeeded,
             (P::Proving, Proof::Of(release)) if release == state.release => P::Succeeded,
             (P::Proving, Proof::Contradicted) => P::Contradicted,
@@ -314,13 +345,21 @@ fn moved(state: &State, moves: Vec<(DeviceId, DevicePhase)>) -> (State, Vec<Effe
     let mut effects = Vec::new();
     for (device, after) in moves {
         // Reports may arrive twice or late; a device that has finished stays finished.
-        let Some(before) = next.devices.get_mut(&device).filter(|before| !before.is_finished() && **before != after) else { continue };
+        let Some(before) = next
+            .devices
+            .get_mut(&device)
+            .filter(|before| !before.is_finished() && **before != after)
+        else {
+            continue;
+        };
         match &after {
             DevicePhase::Granted => effects.push(Effect::Grant(device, state.release.clone())),
             DevicePhase::Held => effects.push(Effect::Withdraw(device)),
             DevicePhase::Proving => effects.push(Effect::Challenge(device)),
             // A device that did not get there is not to try again behind the operator's back.
-            finished if finished.is_finished() && *finished != DevicePhase::Succeeded => effects.push(Effect::Withdraw(device)),
+            finished if finished.is_finished() && *finished != DevicePhase::Succeeded => {
+                effects.push(Effect::Withdraw(device))
+            }
             _ => {}
         }
         *before = after;
@@ -343,17 +382,23 @@ fn reported(
     proof: &Proof,
 ) -> DevicePhase {
     use update::State as U;
-    let ours = update.target().is_some_and(|t| *t == state.release.version) && running.line == state.release.line;
+    let ours = update.target().is_some_and(|t| *t == state.release.version)
+        && running.line == state.release.line;
     match update {
-        // What it runs counts, also when an older try of something else ended badly. A proof from before its word is none, and
-        // neither is a contradiction: the TPM is asked anew.
-        U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => match proof {
-            Proof::NotAsked => DevicePhase::Succeeded,
-            Proof::Of(_) | Proof::Missing | Proof::Contradicted => DevicePhase::Proving,
-        },
+        // What it runs counts, also when an older try of something else ended badly. A proof from
+        // before its word is none, and neither is a contradiction: the TPM is asked anew.
+        U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => {
+            match proof {
+                Proof::NotAsked => DevicePhase::Succeeded,
+                Proof::Of(_) | Proof::Missing | Proof::Contradicted => DevicePhase::Proving,
+            }
+        }
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
-        // It goes on until it hears that it is held, and what it cannot fetch then is no failure of its own.
-        U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. } if *before == DevicePhase::Held => {
+        // It goes on until it hears that it is held, and what it cannot fetch then is no failure of
+        // its own.
+        U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. }
+            if *before == DevicePhase::Held =>
+        {
             DevicePhase::Held
         }
         U::Staging { .. } if ours => DevicePhase::Staging,
@@ -361,9 +406,13 @@ fn reported(
         U::Armed { .. } if ours => DevicePhase::Rebooting,
         // Neither a success nor an error: an outage is not the release's fault.
         U::Unconfirmed { .. } if ours => DevicePhase::Unconfirmed,
-        U::RolledBack { reason, .. } if ours && heard => DevicePhase::RolledBack { reason: reason.clone() },
+        U::RolledBack { reason, .. } if ours && heard => {
+            DevicePhase::RolledBack { reason: reason.clone() }
+        }
         // Another image line shows as a refusal of the version that was asked for.
-        U::Failed { code, target } if heard && *target == state.release.version => DevicePhase::Failed { code: *code },
+        U::Failed { code, target } if heard && *target == state.release.version => {
+            DevicePhase::Failed { code: *code }
+        }
         U::Idle
         | U::Trying { .. }
         | U::Staging { .. }

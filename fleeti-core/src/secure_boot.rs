@@ -3,21 +3,28 @@
 use crate::wire::api::SecureBoot;
 use crate::wire::device::{BootSummary, FirmwareKeys};
 
-/// How Secure Boot of a device stands: `expected` is what its variables hold once the change with the number
-/// `expected.change` is made.
+/// How Secure Boot of a device stands: `expected` is what its variables hold once the change with
+/// the number `expected.change` is made.
 #[must_use]
 pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
     let firmware = boot.and_then(|b| b.firmware.as_ref());
     let change_pending = firmware.map_or(0, |f| f.change) < expected.change;
     let refused = firmware.and_then(|f| f.refused.clone()).filter(|_| change_pending);
-    SecureBoot { epoch, change_pending, refused, problem: boot.and_then(|b| problem(expected, b)).map(str::to_owned) }
+    SecureBoot {
+        epoch,
+        change_pending,
+        refused,
+        problem: boot.and_then(|b| problem(expected, b)).map(str::to_owned),
+    }
 }
 
 /// What is wrong; nothing when the variables are what was enrolled.
 fn problem(expected: &FirmwareKeys, boot: &BootSummary) -> Option<&'static str> {
     let Some(found) = &boot.firmware else { return Some("it has no Secure Boot variables") };
     if found.setup_mode {
-        return Some("the firmware is in setup mode: enrollment stopped halfway, and anything may boot");
+        return Some(
+            "the firmware is in setup mode: enrollment stopped halfway, and anything may boot",
+        );
     }
     if !boot.secure_boot {
         return Some("Secure Boot is off");
@@ -29,7 +36,8 @@ fn problem(expected: &FirmwareKeys, boot: &BootSummary) -> Option<&'static str> 
     if is_made && (found.db != expected.db || !expected.dbx.iter().all(|d| found.dbx.contains(d))) {
         return Some("db or dbx are not what was written");
     }
-    // While a change is on its way, db is what it was or what it will be, and shares a key with both.
+    // While a change is on its way, db is what it was or what it will be, and shares a key with
+    // both.
     let shares = found.db.iter().any(|d| expected.db.contains(d));
     (!is_made && !shares).then_some("db has no key that was made for it")
 }
@@ -97,7 +105,8 @@ mod tests {
     #[test]
     fn a_change_that_is_on_its_way_is_no_problem_as_long_as_a_key_of_ours_is_in_db() {
         let expected = keys(2, &["new"], &["v1"]);
-        let between = standing(2, &expected, Some(&boot(Some(keys(1, &["old", "new"], &[])), true)));
+        let between =
+            standing(2, &expected, Some(&boot(Some(keys(1, &["old", "new"], &[])), true)));
         assert_eq!((between.change_pending, between.problem), (true, None));
         let foreign = standing(2, &expected, Some(&boot(Some(keys(1, &["foreign"], &[])), true)));
         assert!(foreign.problem.is_some());

@@ -1,13 +1,16 @@
 //! JSON and TOML of somebody else, read as they are documented and in no other way.
 //!
-//! serde reads a struct also from a list of its fields in their order, and an enum that is tagged inside likewise: `[null, null]`
-//! is then a policy that asks for nothing. A map takes the last of two entries with one key. Both read something that
-//! no document describes, and that another reader of the same bytes sees differently. So the value that was read is written
-//! again, and what was given must have its shape: an object where it has an object, a list where it has a list.
+//! serde reads a struct also from a list of its fields in their order, and an enum that is tagged
+//! inside likewise: `[null, null]` is then a policy that asks for nothing. A map takes the last of
+//! two entries with one key. Both read something that no document describes, and that another
+//! reader of the same bytes sees differently. So the value that was read is written again, and what
+//! was given must have its shape: an object where it has an object, a list where it has a list.
 
 use crate::foreign::Foreign;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde::ser::Serialize;
 use serde_json::{Error, Value};
 use std::collections::BTreeMap;
@@ -34,8 +37,8 @@ pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Er
     Ok(value)
 }
 
-/// Reads JSON of a type that has no maps, from somebody who sends much of it: without a list in it, there is nothing to compare,
-/// and serde refuses the second of two fields with one name by itself.
+/// Reads JSON of a type that has no maps, from somebody who sends much of it: without a list in it,
+/// there is nothing to compare, and serde refuses the second of two fields with one name by itself.
 ///
 /// # Errors
 /// As [`from_slice`].
@@ -53,12 +56,15 @@ pub fn from_toml<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, toml:
     Ok(value)
 }
 
-/// For a field that is left out where it says nothing, so that [`from_slice`] has nothing to compare it with:
-/// `#[serde(deserialize_with = "strict::object")]` reads a struct from an object alone.
+/// For a field that is left out where it says nothing, so that [`from_slice`] has nothing to
+/// compare it with: `#[serde(deserialize_with = "strict::object")]` reads a struct from an object
+/// alone.
 ///
 /// # Errors
 /// What serde says; anything but an object.
-pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     deserializer.deserialize_map(ObjectVisitor(PhantomData))
 }
 
@@ -74,8 +80,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// For a map in something that is read by [`from_message`]: `#[serde(deserialize_with = "strict::unique")]` refuses a key that
-/// is there twice.
+/// For a map in something that is read by [`from_message`]: `#[serde(deserialize_with =
+/// "strict::unique")]` refuses a key that is there twice.
 ///
 /// # Errors
 /// What serde says; a key that is there twice.
@@ -122,10 +128,13 @@ fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String
     let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
     match (given, meant) {
         (Shape::Plain, _) => Ok(()),
-        (Shape::List(given), Value::Array(meant)) => {
-            given.iter().zip(meant).enumerate().try_for_each(|(i, (given, meant))| below(path, &format!("[{i}]"), given, meant))
-        }
-        // What is not written again was left out because it says nothing, or is a field that this reader does not know.
+        (Shape::List(given), Value::Array(meant)) => given
+            .iter()
+            .zip(meant)
+            .enumerate()
+            .try_for_each(|(i, (given, meant))| below(path, &format!("[{i}]"), given, meant)),
+        // What is not written again was left out because it says nothing, or is a field that this
+        // reader does not know.
         (Shape::Object(given), Value::Object(meant)) => given
             .iter()
             .filter_map(|(name, given)| Some((name, given, meant.get(name)?)))
@@ -186,7 +195,10 @@ impl<'de> Visitor<'de> for ShapeVisitor {
         let mut shapes = BTreeMap::new();
         while let Some((name, shape)) = map.next_entry::<String, Shape>()? {
             if let Some(name) = shapes.contains_key(&name).then_some(&name) {
-                return Err(A::Error::custom(format_args!("duplicate field `{}`", Foreign::new(name, 64))));
+                return Err(A::Error::custom(format_args!(
+                    "duplicate field `{}`",
+                    Foreign::new(name, 64)
+                )));
             }
             shapes.insert(name, shape);
         }
@@ -240,10 +252,15 @@ mod tests {
             (r#"{"state": ["idle"]}"#, "at .state"),
             (r#"{"state": {"type": "moving", "to": [1, []], "by": []}}"#, "at .state.to"),
             (r#"{"state": null, "map": {"k": [1]}}"#, "at .map.k"),
-            (r#"{"state": null, "map": {"k": {"a": 1, "list": [{"a": 1}, [2, []]]}}}"#, "at .map.k.list[1]"),
+            (
+                r#"{"state": null, "map": {"k": {"a": 1, "list": [{"a": 1}, [2, []]]}}}"#,
+                "at .map.k.list[1]",
+            ),
         ] {
             assert!(serde_json::from_str::<Outer>(bad).is_ok(), "serde reads it: {bad}");
-            for refused in [from_slice::<Outer>(bad.as_bytes()), from_message::<Outer>(bad.as_bytes())] {
+            for refused in
+                [from_slice::<Outer>(bad.as_bytes()), from_message::<Outer>(bad.as_bytes())]
+            {
                 let said = refused.unwrap_err().to_string();
                 assert!(said.contains(at), "{bad}: {said}");
             }
@@ -273,8 +290,15 @@ mod tests {
         }
         let read = |text: &str| from_message::<Message>(text.as_bytes());
         assert_eq!(read(r#"{"inner": {"a": 1}, "map": {"1": 2}}"#).unwrap().map[&1], 2);
-        assert!(read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object"));
-        assert!(read(r#"{"inner": {"a": 1}, "map": {"1": 2, "1": 3}}"#).unwrap_err().to_string().contains("duplicate"));
+        assert!(
+            read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object")
+        );
+        assert!(
+            read(r#"{"inner": {"a": 1}, "map": {"1": 2, "1": 3}}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("duplicate")
+        );
     }
 
     #[test]

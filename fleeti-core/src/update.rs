@@ -1,11 +1,12 @@
 //! The update of one device: `stage -> arm -> reboot -> boot -> health -> commit | rolled back`.
 //!
-//! [`step`] is pure. The agent turns the world into [`Event`]s, persists the state that comes back and
-//! carries out the [`Effect`]s. A state that was persisted and whose effect was lost to a power cut is
-//! resumed by [`Event::Booted`] or [`Event::Resumed`].
+//! [`step`] is pure. The agent turns the world into [`Event`]s, persists the state that comes back
+//! and carries out the [`Effect`]s. A state that was persisted and whose effect was lost to a power
+//! cut is resumed by [`Event::Booted`] or [`Event::Resumed`].
 //!
-//! INVARIANT: a version that was rolled back on this device is never staged again, until an operator
-//! forgives it; the running version is never a target; nothing below the floor is a target.
+//! INVARIANT: a version that was rolled back on this device is never staged again, until an
+//! operator forgives it; the running version is never a target; nothing below the floor is a
+//! target.
 
 use crate::id::Version;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub const STAGE_ATTEMPTS_MAX: u8 = 5;
 /// Most tries to arm one version.
 pub const ARM_ATTEMPTS_MAX: u8 = 3;
-/// So many times the old version reaches the server where the target had not; then the target is to blame. Once may be the
-/// end of an outage.
+/// So many times the old version reaches the server where the target had not; then the target is to
+/// blame. Once may be the end of an outage.
 pub const UNREACHED_MAX: u8 = 3;
 
 /// Where the update of a device stands.
@@ -50,8 +51,8 @@ pub enum State {
         /// What runs.
         target: Version,
     },
-    /// The target ran and did not reach the server in time; the device runs its old version again. An outage is nobody's
-    /// fault: the target is tried again once the server was reached.
+    /// The target ran and did not reach the server in time; the device runs its old version again.
+    /// An outage is nobody's fault: the target is tried again once the server was reached.
     Unconfirmed {
         /// What was not kept.
         target: Version,
@@ -293,22 +294,31 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
                 Ok((S::Failed { target, code }, vec![Effect::Report]))
             }
             // What the device is on its way to has turned out to be nothing for it.
-            S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. } if *on_its_way == target => {
+            S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. }
+                if *on_its_way == target =>
+            {
                 Ok((S::Failed { target, code }, vec![Effect::Report]))
             }
-            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => Err(rejected),
+            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => {
+                Err(rejected)
+            }
         },
         Event::Booted(reason) => booted(state, reason, ctx),
         Event::Resumed => match state {
             S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Stage(target.clone())])),
-            S::Staged { .. } | S::Idle | S::Trying { .. } | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Ok((state.clone(), vec![Effect::Report]))
-            }
+            S::Staged { .. }
+            | S::Idle
+            | S::Trying { .. }
+            | S::Unconfirmed { .. }
+            | S::RolledBack { .. }
+            | S::Failed { .. } => Ok((state.clone(), vec![Effect::Report])),
             // The entry is armed and the reboot was lost.
             S::Armed { .. } => Ok((state.clone(), vec![Effect::Report, Effect::Reboot])),
         },
         Event::StageSucceeded => match state {
-            S::Staging { target, .. } => Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report])),
+            S::Staging { target, .. } => {
+                Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report]))
+            }
             S::Idle
             | S::Staged { .. }
             | S::Armed { .. }
@@ -318,10 +328,17 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             | S::Failed { .. } => Err(rejected),
         },
         Event::StageFailed(code) => match state {
-            S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => {
-                Ok((S::Staging { target: target.clone(), attempt: attempt + 1 }, vec![Effect::Report, Effect::Stage(target.clone())]))
+            S::Staging { target, attempt }
+                if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX =>
+            {
+                Ok((
+                    S::Staging { target: target.clone(), attempt: attempt + 1 },
+                    vec![Effect::Report, Effect::Stage(target.clone())],
+                ))
             }
-            S::Staging { target, .. } => Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report])),
+            S::Staging { target, .. } => {
+                Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report]))
+            }
             S::Idle
             | S::Staged { .. }
             | S::Armed { .. }
@@ -341,7 +358,9 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             | S::Failed { .. } => Err(rejected),
         },
         Event::ArmSucceeded => match state {
-            S::Staged { target, .. } => Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot])),
+            S::Staged { target, .. } => {
+                Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
+            }
             S::Idle
             | S::Staging { .. }
             | S::Armed { .. }
@@ -351,10 +370,14 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             | S::Failed { .. } => Err(rejected),
         },
         Event::ArmFailed => match state {
-            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => {
-                Ok((S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 }, vec![Effect::Report]))
-            }
-            S::Staged { target, .. } => Ok((S::Failed { target: target.clone(), code: FailureCode::ArmFailed }, vec![Effect::Report])),
+            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => Ok((
+                S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 },
+                vec![Effect::Report],
+            )),
+            S::Staged { target, .. } => Ok((
+                S::Failed { target: target.clone(), code: FailureCode::ArmFailed },
+                vec![Effect::Report],
+            )),
             S::Idle
             | S::Staging { .. }
             | S::Armed { .. }
@@ -365,12 +388,18 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
         },
         Event::HealthConfirmed => match state {
             S::Trying { .. } => Ok((S::Idle, vec![Effect::Report])),
-            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => Ok((state.clone(), vec![])),
+            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+                Ok((state.clone(), vec![]))
+            }
             S::Staging { .. } | S::Staged { .. } | S::Armed { .. } => Ok((state.clone(), vec![])),
         },
         Event::ServerReached | Event::ServerSilent => Ok(contact(state, &event)),
         Event::Forgiven(v) => match state {
-            S::Unconfirmed { target, .. } | S::RolledBack { target, .. } | S::Failed { target, .. } if *target == v => {
+            S::Unconfirmed { target, .. }
+            | S::RolledBack { target, .. }
+            | S::Failed { target, .. }
+                if *target == v =>
+            {
                 Ok((S::Idle, vec![Effect::Report]))
             }
             S::Idle
@@ -387,7 +416,9 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
 
 /// What the old version makes of the server says whom to blame: an outage, or the target.
 fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
-    let State::Unconfirmed { target, trials, contact } = state else { return (state.clone(), vec![]) };
+    let State::Unconfirmed { target, trials, contact } = state else {
+        return (state.clone(), vec![]);
+    };
     let is_reached = *event == Event::ServerReached;
     let (trials, contact) = match (contact, is_reached) {
         (Contact::Waiting, true) => (trials.saturating_add(1), Contact::Reached),
@@ -396,7 +427,9 @@ fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
         (Contact::Silent, false) | (Contact::Reached, _) => return (state.clone(), vec![]),
     };
     if trials >= UNREACHED_MAX {
-        let evidence = format!("it did not reach the server in {trials} trials, and the version before it reached it each time");
+        let evidence = format!(
+            "it did not reach the server in {trials} trials, and the version before it reached it each time"
+        );
         let reason = RollbackReason::ServerUnreachable { evidence };
         return (State::RolledBack { target: target.clone(), reason }, vec![Effect::Report]);
     }
@@ -408,25 +441,43 @@ fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
     // Nothing changes, but whoever wishes is told where the device stands.
     let told = Ok((state.clone(), vec![Effect::Report]));
     match state {
-        // What is being written, armed or tried is finished first; the agent keeps the wish and asks again then.
+        // What is being written, armed or tried is finished first; the agent keeps the wish and
+        // asks again then.
         S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => Ok((state.clone(), vec![])),
         S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
         S::RolledBack { target, .. } if *target == v => told,
         S::Failed { target, code } if *target == v && !code.is_retryable() => told,
         // Before the server was reached nobody knows whom to blame.
-        S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. } if *target == v => told,
+        S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
+            if *target == v =>
+        {
+            told
+        }
         S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => told,
-        S::Idle | S::Staged { .. } | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
+        S::Idle
+        | S::Staged { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => {
             if v == *ctx.running {
                 return Ok((S::Idle, vec![Effect::Report]));
             }
             if v < *ctx.running || v < *ctx.floor {
-                return Ok((S::Failed { target: v, code: FailureCode::TooOld }, vec![Effect::Report]));
+                return Ok((
+                    S::Failed { target: v, code: FailureCode::TooOld },
+                    vec![Effect::Report],
+                ));
             }
             if ctx.rolled_back.contains(&v) {
-                return Ok((S::Failed { target: v, code: FailureCode::RolledBackBefore }, vec![Effect::Report]));
+                return Ok((
+                    S::Failed { target: v, code: FailureCode::RolledBackBefore },
+                    vec![Effect::Report],
+                ));
             }
-            Ok((S::Staging { target: v.clone(), attempt: 1 }, vec![Effect::Report, Effect::Stage(v)]))
+            Ok((
+                S::Staging { target: v.clone(), attempt: 1 },
+                vec![Effect::Report, Effect::Stage(v)],
+            ))
         }
     }
 }
@@ -435,23 +486,38 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> S
     use State as S;
     match (state, reason) {
         // Staged as well: a power cut between arming and keeping that it was armed.
-        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _) if target == ctx.running => {
+        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _)
+            if target == ctx.running =>
+        {
             Ok((S::Trying { target: target.clone() }, vec![Effect::Report]))
         }
-        (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(RollbackReason::ServerUnreachable { .. })) => {
-            let state = S::Unconfirmed { target: target.clone(), trials: ctx.trials, contact: Contact::Waiting };
+        (
+            S::Staged { target, .. } | S::Armed { target } | S::Trying { target },
+            Some(RollbackReason::ServerUnreachable { .. }),
+        ) => {
+            let state = S::Unconfirmed {
+                target: target.clone(),
+                trials: ctx.trials,
+                contact: Contact::Waiting,
+            };
             Ok((state, vec![Effect::Report]))
         }
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(reason)) => {
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
         (S::Armed { target } | S::Trying { target }, None) => {
-            let evidence = format!("the device runs {} and the boot of {target} left nothing behind", ctx.running);
+            let evidence = format!(
+                "the device runs {} and the boot of {target} left nothing behind",
+                ctx.running
+            );
             let reason = RollbackReason::BootRefused { evidence };
             Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
         }
-        (S::Staging { target, .. }, _) => Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())])),
-        (S::Staged { .. }, None) | (S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. }, _) => {
+        (S::Staging { target, .. }, _) => {
+            Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())]))
+        }
+        (S::Staged { .. }, None)
+        | (S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. }, _) => {
             Ok((state.clone(), vec![Effect::Report]))
         }
     }

@@ -1,5 +1,6 @@
-//! Who must agree before a server's own keys sign a release. An approval is a signature by the approver's own key over
-//! the digest of what is to be signed; whoever has the server, its database and its socket has none.
+//! Who must agree before a server's own keys sign a release. An approval is a signature by the
+//! approver's own key over the digest of what is to be signed; whoever has the server, its database
+//! and its socket has none.
 
 use crate::manifest::PublicKey;
 use crate::signer::{Signer, verify};
@@ -49,7 +50,9 @@ impl Intent {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn to_text(&self) -> Result<String, Error> {
-        canonical::to_vec(self).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).or_malformed("intent")
+        canonical::to_vec(self)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .or_malformed("intent")
     }
 
     /// Reads canonical JSON.
@@ -59,12 +62,20 @@ impl Intent {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let intent: Self = strict::from_slice(text.as_bytes()).or_malformed("intent")?;
         if intent.kind != KIND || intent.to_text()? != text {
-            return Err(Error::Malformed { what: "intent", detail: format!("it is not canonical JSON of type {KIND}") });
+            return Err(Error::Malformed {
+                what: "intent",
+                detail: format!("it is not canonical JSON of type {KIND}"),
+            });
         }
-        let is_hex = |t: &str, len: usize| t.len() == len && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_hex = |t: &str, len: usize| {
+            t.len() == len && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
         let has_requester = intent.requester.is_empty() || is_hex(&intent.requester, 16);
         if !is_hex(&intent.build_sha256, 64) || !is_hex(&intent.release_key, 16) || !has_requester {
-            return Err(Error::Malformed { what: "intent", detail: "a digest or a key id is none".into() });
+            return Err(Error::Malformed {
+                what: "intent",
+                detail: "a digest or a key id is none".into(),
+            });
         }
         Ok(intent)
     }
@@ -78,7 +89,8 @@ impl Intent {
     }
 }
 
-/// What a signature says about an intent. The words are in the signed bytes: a request is no approval.
+/// What a signature says about an intent. The words are in the signed bytes: a request is no
+/// approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
     /// I want this.
@@ -93,7 +105,8 @@ impl Word {
             Self::Request => "fleeti.release-request.v1",
             Self::Approve => "fleeti.release-approval.v1",
         };
-        canonical::to_vec(&serde_json::json!({"type": kind, "intent_sha256": intent.digest()?})).or_malformed("intent")
+        canonical::to_vec(&serde_json::json!({"type": kind, "intent_sha256": intent.digest()?}))
+            .or_malformed("intent")
     }
 
     /// Says it, with one's own key (P-384).
@@ -153,7 +166,9 @@ struct ApproverFile {
 #[non_exhaustive]
 pub enum NotApproved {
     /// It is over, or from the future.
-    #[error("the request is valid from {created_s} to {expires_s}, for {INTENT_S_MAX} seconds at the most; it is {now_s} now")]
+    #[error(
+        "the request is valid from {created_s} to {expires_s}, for {INTENT_S_MAX} seconds at the most; it is {now_s} now"
+    )]
     Time {
         /// When it was made.
         created_s: u64,
@@ -202,12 +217,22 @@ impl Policy {
     /// So many of these must agree.
     ///
     /// # Errors
-    /// [`Error::Refused`] for more than can agree, for two approvers of one name or key, or for a name that is none.
-    pub fn new(approvals: usize, requester_counts: bool, approvers: Vec<Approver>) -> Result<Self, Error> {
+    /// [`Error::Refused`] for more than can agree, for two approvers of one name or key, or for a
+    /// name that is none.
+    pub fn new(
+        approvals: usize,
+        requester_counts: bool,
+        approvers: Vec<Approver>,
+    ) -> Result<Self, Error> {
         let names: BTreeSet<_> = approvers.iter().map(|a| a.name.as_str()).collect();
         let keys: BTreeSet<_> = approvers.iter().map(|a| a.key.id()).collect();
-        if approvers.len() > APPROVERS_MAX || names.len() != approvers.len() || keys.len() != approvers.len() {
-            return Err(Error::Refused("two approvers have the same name or key, or there are more than 64"));
+        if approvers.len() > APPROVERS_MAX
+            || names.len() != approvers.len()
+            || keys.len() != approvers.len()
+        {
+            return Err(Error::Refused(
+                "two approvers have the same name or key, or there are more than 64",
+            ));
         }
         let is_name = |n: &str| !n.is_empty() && n.len() <= 64 && !n.chars().any(char::is_control);
         if !names.iter().all(|n| is_name(n)) {
@@ -215,7 +240,9 @@ impl Policy {
         }
         let can_agree = if requester_counts { keys.len() } else { keys.len().saturating_sub(1) };
         if approvals > 0 && approvals > can_agree {
-            return Err(Error::Refused("more approvals are asked for than there are approvers beside who asks"));
+            return Err(Error::Refused(
+                "more approvals are asked for than there are approvers beside who asks",
+            ));
         }
         Ok(Self { approvals, requester_counts, approvers })
     }
@@ -230,8 +257,11 @@ impl Policy {
             [key] => Ok(key.clone()),
             _ => Err(Error::Refused("an approver has one public key")),
         };
-        let approvers =
-            file.approver.into_iter().map(|a| Ok(Approver { key: key(&a.key)?, name: a.name })).collect::<Result<_, Error>>()?;
+        let approvers = file
+            .approver
+            .into_iter()
+            .map(|a| Ok(Approver { key: key(&a.key)?, name: a.name }))
+            .collect::<Result<_, Error>>()?;
         Self::new(file.approvals, file.requester_counts, approvers)
     }
 
@@ -240,9 +270,16 @@ impl Policy {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn to_text(&self) -> Result<String, Error> {
-        let approver = self.approvers.iter().map(|a| Ok(ApproverFile { name: a.name.clone(), key: a.key.to_pem()? }));
+        let approver = self
+            .approvers
+            .iter()
+            .map(|a| Ok(ApproverFile { name: a.name.clone(), key: a.key.to_pem()? }));
         let approver = approver.collect::<Result<_, Error>>()?;
-        let file = PolicyFile { approvals: self.approvals, requester_counts: self.requester_counts, approver };
+        let file = PolicyFile {
+            approvals: self.approvals,
+            requester_counts: self.requester_counts,
+            approver,
+        };
         toml::to_string(&file).or_malformed("approval policy")
     }
 
@@ -262,20 +299,35 @@ impl Policy {
         &self.approvers
     }
 
-    fn signer_of(&self, word: Word, intent: &Intent, by: &SignedBy) -> Result<Option<&Approver>, Error> {
+    fn signer_of(
+        &self,
+        word: Word,
+        intent: &Intent,
+        by: &SignedBy,
+    ) -> Result<Option<&Approver>, Error> {
         let message = word.message(intent)?;
-        let Ok(signature) = base64::engine::general_purpose::STANDARD.decode(&by.signature) else { return Ok(None) };
+        let Ok(signature) = base64::engine::general_purpose::STANDARD.decode(&by.signature) else {
+            return Ok(None);
+        };
         let of = self.approvers.iter().find(|a| a.key.id() == by.key_id);
         Ok(of.filter(|a| verify(a.key.der(), &message, &signature).is_ok()))
     }
 
-    /// Whether this signature is a good one, and whose: what a server keeps, and what a person is told at once.
+    /// Whether this signature is a good one, and whose: what a server keeps, and what a person is
+    /// told at once.
     ///
     /// # Errors
     /// [`Error::Refused`] for one that will not count.
-    pub fn recognise(&self, word: Word, intent: &Intent, by: &SignedBy) -> Result<&Approver, Error> {
+    pub fn recognise(
+        &self,
+        word: Word,
+        intent: &Intent,
+        by: &SignedBy,
+    ) -> Result<&Approver, Error> {
         let who = self.signer_of(word, intent, by)?;
-        let who = who.ok_or(Error::Refused("the signature is not by an approver of the policy over this request"))?;
+        let who = who.ok_or(Error::Refused(
+            "the signature is not by an approver of the policy over this request",
+        ))?;
         if word == Word::Approve && !self.requester_counts && who.key.id() == intent.requester {
             return Err(Error::Refused("who asks is not one of those who must agree"));
         }
@@ -286,15 +338,25 @@ impl Policy {
     ///
     /// # Errors
     /// [`NotApproved`].
-    pub fn check(&self, intent: &Intent, request: Option<&SignedBy>, approvals: &[SignedBy], now_s: u64) -> Result<Approved, NotApproved> {
+    pub fn check(
+        &self,
+        intent: &Intent,
+        request: Option<&SignedBy>,
+        approvals: &[SignedBy],
+        now_s: u64,
+    ) -> Result<Approved, NotApproved> {
         let Intent { created_s, expires_s, .. } = *intent;
-        if created_s > now_s + SKEW_S || now_s > expires_s || expires_s.saturating_sub(created_s) > INTENT_S_MAX {
+        if created_s > now_s + SKEW_S
+            || now_s > expires_s
+            || expires_s.saturating_sub(created_s) > INTENT_S_MAX
+        {
             return Err(NotApproved::Time { created_s, expires_s, now_s });
         }
         if self.approvals == 0 {
             return Ok(Approved { intent: intent.clone(), by: vec![] });
         }
-        let requester = request.map(|by| self.signer_of(Word::Request, intent, by)).transpose()?.flatten();
+        let requester =
+            request.map(|by| self.signer_of(Word::Request, intent, by)).transpose()?.flatten();
         requester.filter(|a| a.key.id() == intent.requester).ok_or(NotApproved::Requester)?;
         let mut by = BTreeSet::new();
         for approval in approvals.iter().take(APPROVERS_MAX) {
@@ -323,7 +385,10 @@ mod tests {
 
     fn world(approvals: usize, requester_counts: bool) -> World {
         let keys: Vec<_> = (0..3).map(|_| SoftKey::generate(Algorithm::P384).unwrap()).collect();
-        let approver = |(name, key): (&str, &SoftKey)| Approver { name: name.into(), key: PublicKey::of(key).unwrap() };
+        let approver = |(name, key): (&str, &SoftKey)| Approver {
+            name: name.into(),
+            key: PublicKey::of(key).unwrap(),
+        };
         let approvers = ["alice", "bob", "carol"].into_iter().zip(&keys).map(approver).collect();
         let requester = PublicKey::of(&keys[0]).unwrap().id();
         let intent = Intent {
@@ -342,8 +407,14 @@ mod tests {
         fn by(&self, who: usize, word: Word) -> SignedBy {
             word.sign(&self.intent, &self.keys[who]).unwrap()
         }
-        fn check(&self, request: &SignedBy, approvals: &[SignedBy]) -> Result<Vec<String>, NotApproved> {
-            self.policy.check(&self.intent, Some(request), approvals, NOW_S).map(|a| a.by().to_vec())
+        fn check(
+            &self,
+            request: &SignedBy,
+            approvals: &[SignedBy],
+        ) -> Result<Vec<String>, NotApproved> {
+            self.policy
+                .check(&self.intent, Some(request), approvals, NOW_S)
+                .map(|a| a.by().to_vec())
         }
     }
 
@@ -354,10 +425,14 @@ mod tests {
         let all: Vec<_> = (0..3).map(|i| w.by(i, Word::Approve)).collect();
         assert_eq!(w.check(&request, &all).unwrap(), ["bob", "carol"]);
         for too_few in [&all[..2], &all[..1], &[]] {
-            assert!(matches!(w.check(&request, too_few), Err(NotApproved::TooFew { needed: 2, .. })));
+            assert!(matches!(
+                w.check(&request, too_few),
+                Err(NotApproved::TooFew { needed: 2, .. })
+            ));
         }
         let w = world(2, true);
-        let (request, all) = (w.by(0, Word::Request), [w.by(0, Word::Approve), w.by(1, Word::Approve)]);
+        let (request, all) =
+            (w.by(0, Word::Request), [w.by(0, Word::Approve), w.by(1, Word::Approve)]);
         assert_eq!(w.check(&request, &all).unwrap(), ["alice", "bob"]);
     }
 
@@ -372,23 +447,44 @@ mod tests {
         let other = Intent { build_sha256: "cd".repeat(32), ..w.intent.clone() };
         let of_another_build = Word::Approve.sign(&other, &w.keys[2]).unwrap();
         let no_text = SignedBy { key_id: borrowed.key_id.clone(), signature: "~".into() };
-        for second in [bob.clone(), foreign, borrowed, of_another_build, w.by(2, Word::Request), no_text] {
-            assert!(matches!(w.check(&request, &[bob.clone(), second]), Err(NotApproved::TooFew { given: 1, needed: 2 })));
+        for second in
+            [bob.clone(), foreign, borrowed, of_another_build, w.by(2, Word::Request), no_text]
+        {
+            assert!(matches!(
+                w.check(&request, &[bob.clone(), second]),
+                Err(NotApproved::TooFew { given: 1, needed: 2 })
+            ));
         }
         // Who asks must be who the intent names, and must have asked for this.
-        for wrong in [w.by(1, Word::Request), w.by(0, Word::Approve), Word::Request.sign(&other, &w.keys[0]).unwrap()] {
-            assert!(matches!(w.check(&wrong, &[bob.clone(), w.by(2, Word::Approve)]), Err(NotApproved::Requester)));
+        for wrong in [
+            w.by(1, Word::Request),
+            w.by(0, Word::Approve),
+            Word::Request.sign(&other, &w.keys[0]).unwrap(),
+        ] {
+            assert!(matches!(
+                w.check(&wrong, &[bob.clone(), w.by(2, Word::Approve)]),
+                Err(NotApproved::Requester)
+            ));
         }
-        assert!(matches!(w.policy.check(&w.intent, None, &[bob], NOW_S), Err(NotApproved::Requester)));
+        assert!(matches!(
+            w.policy.check(&w.intent, None, &[bob], NOW_S),
+            Err(NotApproved::Requester)
+        ));
     }
 
     #[test]
     fn a_request_has_its_time() {
         let w = world(0, false);
         let check = |intent: &Intent, now_s| w.policy.check(intent, None, &[], now_s);
-        assert!(check(&w.intent, NOW_S).is_ok() && check(&w.intent, NOW_S + 3600).is_ok() && check(&w.intent, NOW_S - SKEW_S).is_ok());
+        assert!(
+            check(&w.intent, NOW_S).is_ok()
+                && check(&w.intent, NOW_S + 3600).is_ok()
+                && check(&w.intent, NOW_S - SKEW_S).is_ok()
+        );
         let for_ever = Intent { expires_s: NOW_S + INTENT_S_MAX + 1, ..w.intent.clone() };
-        for (intent, now_s) in [(&w.intent, NOW_S + 3601), (&w.intent, NOW_S - SKEW_S - 1), (&for_ever, NOW_S)] {
+        for (intent, now_s) in
+            [(&w.intent, NOW_S + 3601), (&w.intent, NOW_S - SKEW_S - 1), (&for_ever, NOW_S)]
+        {
             assert!(matches!(check(intent, now_s), Err(NotApproved::Time { .. })));
         }
     }
@@ -400,9 +496,15 @@ mod tests {
         let all = || w.policy.approvers().to_vec();
         assert!(Policy::new(3, false, all()).is_err() && Policy::new(3, true, all()).is_ok());
         assert!(Policy::new(1, true, vec![]).is_err() && Policy::new(0, false, vec![]).is_ok());
-        let twice = [all(), vec![Approver { name: "dave".into(), key: all()[0].key.clone() }]].concat();
+        let twice =
+            [all(), vec![Approver { name: "dave".into(), key: all()[0].key.clone() }]].concat();
         assert!(Policy::new(1, false, twice).is_err(), "one person with two names");
-        for text in ["", "approvals = -1", "approvals = 0\nthreshold = 1", "approvals = 1\n[[approver]]\nname = \"a\"\nkey = \"x\""] {
+        for text in [
+            "",
+            "approvals = -1",
+            "approvals = 0\nthreshold = 1",
+            "approvals = 1\n[[approver]]\nname = \"a\"\nkey = \"x\"",
+        ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
     }
@@ -412,7 +514,9 @@ mod tests {
         let w = world(0, false);
         let text = w.intent.to_text().unwrap();
         assert_eq!(Intent::parse(&text).unwrap(), w.intent);
-        for bad in [format!("{text} "), text.replace(".v1", ".v2"), text.replacen('{', "{\"also\":1,", 1)] {
+        for bad in
+            [format!("{text} "), text.replace(".v1", ".v2"), text.replacen('{', "{\"also\":1,", 1)]
+        {
             assert!(Intent::parse(&bad).is_err(), "{bad}");
         }
     }

@@ -1,10 +1,13 @@
-//! The audit log: who did what, in entries that are chained by their digests and are the leaves of a Merkle tree.
+//! The audit log: who did what, in entries that are chained by their digests and are the leaves of
+//! a Merkle tree.
 //!
-//! An entry is one line of canonical JSON. What is signed, issued or decided has two: the intent, on the disk before
-//! anything happens, and the outcome.
+//! An entry is one line of canonical JSON. What is signed, issued or decided has two: the intent,
+//! on the disk before anything happens, and the outcome.
 
 use crate::transparency::note::{LogKey, VerifiedCheckpoint};
-use crate::transparency::tree::{self, Hash, MemoryTree, leaf_hash, verify_consistency, verify_inclusion};
+use crate::transparency::tree::{
+    self, Hash, MemoryTree, leaf_hash, verify_consistency, verify_inclusion,
+};
 use crate::{Error, OrMalformed};
 use base64::Engine;
 use fleeti_core::canonical::{self, sha256_hex};
@@ -52,8 +55,18 @@ pub struct Act {
 impl Act {
     /// An act without a digest.
     #[must_use]
-    pub fn new(actor: impl Into<String>, action: impl Into<String>, subject: impl Into<String>) -> Self {
-        Self { actor: actor.into(), action: action.into(), subject: subject.into(), sha256: None, id: None }
+    pub fn new(
+        actor: impl Into<String>,
+        action: impl Into<String>,
+        subject: impl Into<String>,
+    ) -> Self {
+        Self {
+            actor: actor.into(),
+            action: action.into(),
+            subject: subject.into(),
+            sha256: None,
+            id: None,
+        }
     }
     /// With the digest of what it is about.
     #[must_use]
@@ -107,11 +120,17 @@ impl Entry {
     /// [`Error::Malformed`] for anything but the canonical bytes of an entry.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() > ENTRY_MAX {
-            return Err(Error::Malformed { what: "audit entry", detail: format!("it has {} bytes", bytes.len()) });
+            return Err(Error::Malformed {
+                what: "audit entry",
+                detail: format!("it has {} bytes", bytes.len()),
+            });
         }
         let entry: Self = serde_json::from_slice(bytes).or_malformed("audit entry")?;
         if canonical::to_vec(&entry).or_malformed("audit entry")? != bytes {
-            return Err(Error::Malformed { what: "audit entry", detail: "it is not in canonical form".into() });
+            return Err(Error::Malformed {
+                what: "audit entry",
+                detail: "it is not in canonical form".into(),
+            });
         }
         Ok(entry)
     }
@@ -144,7 +163,9 @@ pub enum Defect {
         source: Error,
     },
     /// Entries were taken out, put in or exchanged.
-    #[error("entry {expected} should be here, this is entry {found}: entries are missing, or in another order")]
+    #[error(
+        "entry {expected} should be here, this is entry {found}: entries are missing, or in another order"
+    )]
     Order {
         /// Which should be here.
         expected: u64,
@@ -242,7 +263,11 @@ impl End {
     }
 
     fn follow(&mut self, entry: &Entry, bytes: &[u8]) {
-        *self = Self { size: entry.number + 1, previous: hex::encode(Sha256::digest(bytes)), at_s: entry.at_s };
+        *self = Self {
+            size: entry.number + 1,
+            previous: hex::encode(Sha256::digest(bytes)),
+            at_s: entry.at_s,
+        };
     }
 }
 
@@ -313,7 +338,13 @@ pub fn verify_proof(proof: &AuditProof, log: &LogKey) -> Result<ProvedEntry, Err
     let hashes = hashes_of(&proof.hashes)?;
     let entry = Entry::parse(proof.entry.as_bytes())?;
     let stated = checkpoint.checkpoint();
-    verify_inclusion(&leaf_hash(proof.entry.as_bytes()), entry.number, stated.size, &hashes, &stated.root)?;
+    verify_inclusion(
+        &leaf_hash(proof.entry.as_bytes()),
+        entry.number,
+        stated.size,
+        &hashes,
+        &stated.root,
+    )?;
     Ok(ProvedEntry { entry, checkpoint })
 }
 
@@ -321,7 +352,11 @@ pub fn verify_proof(proof: &AuditProof, log: &LogKey) -> Result<ProvedEntry, Err
 ///
 /// # Errors
 /// [`Error::Refused`] when it did not, or the newer one is smaller; [`Error::Malformed`].
-pub fn verify_growth(old: &VerifiedCheckpoint, new: &VerifiedCheckpoint, hashes: &[String]) -> Result<(), Error> {
+pub fn verify_growth(
+    old: &VerifiedCheckpoint,
+    new: &VerifiedCheckpoint,
+    hashes: &[String],
+) -> Result<(), Error> {
     let (old, new) = (old.checkpoint(), new.checkpoint());
     verify_consistency((old.size, &old.root), (new.size, &new.root), &hashes_of(hashes)?)
 }
@@ -351,7 +386,14 @@ mod tests {
         let signer = SoftKey::generate(Algorithm::Ed25519).unwrap();
         let mut end = End::default();
         let lines = (0..n)
-            .map(|i| end.append(1000 + i, Act::new("admin", "rollout.start", format!("rollout-{i}")), Stage::Done).unwrap())
+            .map(|i| {
+                end.append(
+                    1000 + i,
+                    Act::new("admin", "rollout.start", format!("rollout-{i}")),
+                    Stage::Done,
+                )
+                .unwrap()
+            })
             .collect();
         Log { key: LogKey::of("test/log", &signer).unwrap(), signer, lines }
     }
@@ -360,7 +402,8 @@ mod tests {
         fn checkpoint(&self, size: usize) -> String {
             let mut memory = MemoryTree::default();
             self.lines[..size].iter().for_each(|l| memory.push(leaf_hash(l)));
-            let checkpoint = Checkpoint { origin: "test/log".into(), size: size as u64, root: memory.root() };
+            let checkpoint =
+                Checkpoint { origin: "test/log".into(), size: size as u64, root: memory.root() };
             self.key.sign(&checkpoint, 2000, &self.signer).unwrap()
         }
         fn examine(&self, lines: &[Vec<u8>], note: &str) -> Result<(), Defect> {
@@ -392,13 +435,21 @@ mod tests {
         assert!(matches!(with(&|l| drop(l.remove(7))), Defect::Order { expected: 7, found: 8 }));
         assert!(matches!(with(&|l| l.swap(3, 4)), Defect::Order { expected: 3, found: 4 }));
         assert!(matches!(with(&|l| l.truncate(19)), Defect::Truncated { size: 19, signed: 20 }));
-        let changed = |line: &[u8]| String::from_utf8(line.to_vec()).unwrap().replace("rollout-5", "rollout-6").into_bytes();
+        let changed = |line: &[u8]| {
+            String::from_utf8(line.to_vec()).unwrap().replace("rollout-5", "rollout-6").into_bytes()
+        };
         assert!(matches!(with(&|l| l[5] = changed(&l[5])), Defect::Chain { number: 6 }));
         assert!(matches!(with(&|l| l[5].push(b' ')), Defect::Malformed { number: 5, .. }));
-        // Somebody who writes the whole log anew, without one entry, has a good chain and another root.
+        // Somebody who writes the whole log anew, without one entry, has a good chain and another
+        // root.
         let forged = |l: &mut Vec<Vec<u8>>| {
             let mut end = End::default();
-            *l = (0..20).map(|i| end.append(1000 + i, Act::new("admin", "rollout.start", "forged"), Stage::Done).unwrap()).collect();
+            *l = (0..20)
+                .map(|i| {
+                    end.append(1000 + i, Act::new("admin", "rollout.start", "forged"), Stage::Done)
+                        .unwrap()
+                })
+                .collect();
         };
         assert!(matches!(with(&forged), Defect::Fork { size: 20 }));
     }
@@ -409,8 +460,16 @@ mod tests {
         end.append(50, Act::new("a", "b", "c"), Stage::Done).unwrap();
         let line = end.append(40, Act::new("a", "b", "c"), Stage::Done).unwrap();
         assert_eq!(Entry::parse(&line).unwrap().at_s, 50);
-        let entry = Entry { at_s: 49, number: 2, previous: end.previous.clone(), ..Entry::parse(&line).unwrap() };
-        assert!(matches!(end.read(&canonical::to_vec(&entry).unwrap()), Err(Defect::Time { number: 2 })));
+        let entry = Entry {
+            at_s: 49,
+            number: 2,
+            previous: end.previous.clone(),
+            ..Entry::parse(&line).unwrap()
+        };
+        assert!(matches!(
+            end.read(&canonical::to_vec(&entry).unwrap()),
+            Err(Defect::Time { number: 2 })
+        ));
     }
 
     #[test]
@@ -420,13 +479,24 @@ mod tests {
         log.lines.iter().for_each(|l| memory.push(leaf_hash(l)));
         let Ok(hashes) = tree::inclusion(6, 20, &memory);
         let entry = String::from_utf8(log.lines[6].clone()).unwrap();
-        let proof = AuditProof { entry, hashes: hashes.iter().map(|h| base64_text(h)).collect(), checkpoint: log.checkpoint(20) };
+        let proof = AuditProof {
+            entry,
+            hashes: hashes.iter().map(|h| base64_text(h)).collect(),
+            checkpoint: log.checkpoint(20),
+        };
         assert_eq!(verify_proof(&proof, &log.key).unwrap().entry().act.subject, "rollout-6");
-        let other = AuditProof { entry: String::from_utf8(log.lines[7].clone()).unwrap(), ..proof.clone() };
+        let other =
+            AuditProof { entry: String::from_utf8(log.lines[7].clone()).unwrap(), ..proof.clone() };
         assert!(verify_proof(&other, &log.key).is_err());
         let older = AuditProof { checkpoint: log.checkpoint(19), ..proof.clone() };
         assert!(verify_proof(&older, &log.key).is_err());
-        assert!(verify_proof(&proof, &LogKey::of("test/log", &SoftKey::generate(Algorithm::Ed25519).unwrap()).unwrap()).is_err());
+        assert!(
+            verify_proof(
+                &proof,
+                &LogKey::of("test/log", &SoftKey::generate(Algorithm::Ed25519).unwrap()).unwrap()
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -437,7 +507,10 @@ mod tests {
         end.append(1, Act::new("a", "b", "x".repeat(TEXT_MAX)), Stage::Done).unwrap();
         for long in ["x".repeat(TEXT_MAX + 1), "ä".repeat(TEXT_MAX)] {
             let fits = fitting(&long);
-            assert!(fits.ends_with(&format!("{})", canonical::sha256_hex(long.as_bytes()))), "{fits}");
+            assert!(
+                fits.ends_with(&format!("{})", canonical::sha256_hex(long.as_bytes()))),
+                "{fits}"
+            );
             end.append(1, Act::new("a", "b", fits), Stage::Done).unwrap();
         }
         assert_eq!(fitting("short"), "short");

@@ -1,11 +1,13 @@
 //! Authenticode signatures of UEFI programs (Microsoft, "Windows Authenticode Portable Executable
 //! Signature Format", 2008; UEFI 2.10, 32.2.4).
 //!
-//! RSA-2048 with SHA-256, which every firmware knows. The digest leaves out checksum and certificate
-//! table, so a signed program has the digest of the unsigned one.
+//! RSA-2048 with SHA-256, which every firmware knows. The digest leaves out checksum and
+//! certificate table, so a signed program has the digest of the unsigned one.
 
 use crate::pe;
-use crate::pkcs7::{self, Content, SIGNED_DATA, context, encoded, octets, sequence, set, sha_256, tlv};
+use crate::pkcs7::{
+    self, Content, SIGNED_DATA, context, encoded, octets, sequence, set, sha_256, tlv,
+};
 use crate::signer::Signer;
 use crate::{Error, OrMalformed};
 use der::Tag;
@@ -23,15 +25,15 @@ const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// WIN_CERT_REVISION_2_0 and WIN_CERT_TYPE_PKCS_SIGNED_DATA (UEFI 2.10, 32.2.4).
 const WIN_CERTIFICATE_REVISION: u16 = 0x0200;
 const WIN_CERTIFICATE_PKCS7: u16 = 0x0002;
-/// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional Header
-/// Data Directories").
+/// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional
+/// Header Data Directories").
 const CERTIFICATE_TABLE_OFFSET: usize = 144;
 /// Its number in the directory.
 const CERTIFICATE_TABLE: u32 = 4;
 /// Most signatures that are looked at.
 const SIGNATURES_MAX: usize = 16;
-/// Sections that a unified kernel image must have in itself. Without `.initrd` the stub would take one that nobody
-/// signed, without `.cmdline` a command line.
+/// Sections that a unified kernel image must have in itself. Without `.initrd` the stub would take
+/// one that nobody signed, without `.cmdline` a command line.
 const UKI_SECTIONS: [&str; 4] = [".linux", ".osrel", ".cmdline", ".initrd"];
 
 /// The Authenticode digest of a PE32+ program, SHA-256.
@@ -46,44 +48,62 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
     Ok(hash.finalize().into())
 }
 
-/// That headers, sections and certificate table each have their own bytes: where a section reaches into the headers, or they
-/// into the table, what is hashed changes with the signature that is attached.
+/// That headers, sections and certificate table each have their own bytes: where a section reaches
+/// into the headers, or they into the table, what is hashed changes with the signature that is
+/// attached.
 pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Error> {
     let (start, length) = certificate_table(program)?;
     let end = if length == 0 { program.len() } else { start };
     let range = |s: &ImageSectionHeader| {
-        let (at, size) = (s.pointer_to_raw_data.get(LittleEndian) as usize, s.size_of_raw_data.get(LittleEndian) as usize);
+        let (at, size) = (
+            s.pointer_to_raw_data.get(LittleEndian) as usize,
+            s.size_of_raw_data.get(LittleEndian) as usize,
+        );
         (at, at.saturating_add(size))
     };
     let mut ranges: Vec<_> = file.section_table().iter().map(range).collect();
     ranges.sort_unstable();
     let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
     if pe::end_of_headers(file) > taken || taken > end {
-        return Err(Error::Malformed { what: "PE program", detail: "its headers are longer than it says, or than there is room".into() });
+        return Err(Error::Malformed {
+            what: "PE program",
+            detail: "its headers are longer than it says, or than there is room".into(),
+        });
     }
     for (at, to) in ranges {
         // One that is empty takes no place; it has one all the same, which readers look for.
         if to > end || to > at && at < taken {
-            return Err(Error::Malformed { what: "PE program", detail: format!("the section at {at} is not between its neighbours") });
+            return Err(Error::Malformed {
+                what: "PE program",
+                detail: format!("the section at {at} is not between its neighbours"),
+            });
         }
         taken = taken.max(to);
     }
     Ok(())
 }
 
-/// That a program is a unified kernel image that brings everything that it boots, and boots in one way: with profiles there
-/// would be several command lines, of which register 11 is predicted for none.
+/// That a program is a unified kernel image that brings everything that it boots, and boots in one
+/// way: with profiles there would be several command lines, of which register 11 is predicted for
+/// none.
 ///
 /// # Errors
-/// [`Error::Malformed`] naming the section that is missing, empty, there twice, or has no place there.
+/// [`Error::Malformed`] naming the section that is missing, empty, there twice, or has no place
+/// there.
 pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     let file = PeFile64::parse(pe).or_malformed("kernel image")?;
     for section in file.section_table().iter() {
         let name = section.raw_name();
-        // What is meant to be measured or to hold a policy, under a name that no stub knows, would be neither.
-        if name == b".profile" || name.starts_with(b".pcr") && name != b".pcrsig" && name != b".pcrpkey" {
+        // What is meant to be measured or to hold a policy, under a name that no stub knows, would
+        // be neither.
+        if name == b".profile"
+            || name.starts_with(b".pcr") && name != b".pcrsig" && name != b".pcrpkey"
+        {
             let name = String::from_utf8_lossy(name);
-            return Err(Error::Malformed { what: "kernel image", detail: format!("a section {name} has no place in it") });
+            return Err(Error::Malformed {
+                what: "kernel image",
+                detail: format!("a section {name} has no place in it"),
+            });
         }
     }
     for wanted in UKI_SECTIONS {
@@ -92,15 +112,18 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
         if !is_there || found.next().is_some() {
             return Err(Error::Malformed {
                 what: "kernel image",
-                detail: format!("it needs one section {wanted} that is not empty: firmware would start it with somebody else's"),
+                detail: format!(
+                    "it needs one section {wanted} that is not empty: firmware would start it with somebody else's"
+                ),
             });
         }
     }
     Ok(())
 }
 
-/// That the command line of a kernel image is one of Fleeti's: it names this root hash, has all that Fleeti sets, and beside it
-/// only arguments that a profile may set ([`fleeti_core::command_line::check`]).
+/// That the command line of a kernel image is one of Fleeti's: it names this root hash, has all
+/// that Fleeti sets, and beside it only arguments that a profile may set
+/// ([`fleeti_core::command_line::check`]).
 ///
 /// # Errors
 /// [`Error::Malformed`] naming the first word that should be another one.
@@ -109,11 +132,12 @@ pub fn check_command_line(pe: &[u8], root_hash: &str) -> Result<(), Error> {
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     let data = pe::section(&file, ".cmdline")?.unwrap_or_default();
     let text = std::str::from_utf8(data).or_malformed("command line")?.trim_end_matches('\0');
-    fleeti_core::command_line::check(text, root_hash).map_err(|e| Error::Malformed { what: WHAT, detail: e.to_string() })
+    fleeti_core::command_line::check(text, root_hash)
+        .map_err(|e| Error::Malformed { what: WHAT, detail: e.to_string() })
 }
 
-/// A program that signatures can be attached to: padded to a multiple of 8, where the certificate table begins. Padding
-/// is part of what is hashed.
+/// A program that signatures can be attached to: padded to a multiple of 8, where the certificate
+/// table begins. Padding is part of what is hashed.
 #[must_use]
 pub fn padded(pe: &[u8]) -> Vec<u8> {
     let mut padded = pe.to_vec();
@@ -125,12 +149,17 @@ pub fn padded(pe: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that firmware would not accept.
-pub fn signature(digest: &[u8; 32], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+pub fn signature(
+    digest: &[u8; 32],
+    certificate: &Certificate,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, Error> {
     let signed = pkcs7::sign(&content(digest)?, certificate, signer)?;
     sequence(&[&encoded(&SIGNED_DATA)?, &context(0, true, signed)?])
 }
 
-/// Verifies that a signature is one that [`fn@signature`] made over this digest by the key of this certificate.
+/// Verifies that a signature is one that [`fn@signature`] made over this digest by the key of this
+/// certificate.
 ///
 /// # Errors
 /// [`Error::Refused`].
@@ -148,7 +177,8 @@ pub fn verify(signature: &[u8], digest: &[u8; 32], certificate: &Certificate) ->
 /// A program with one more signature.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+, is not padded, or whose certificate table is not at its end.
+/// [`Error::Malformed`] for a program that is no PE32+, is not padded, or whose certificate table
+/// is not at its end.
 pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
     let entry = certificate_table_entry(pe)?;
     let (start, length) = certificate_table(pe)?;
@@ -166,8 +196,10 @@ pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
     signed.extend(WIN_CERTIFICATE_PKCS7.to_le_bytes());
     signed.extend_from_slice(signature);
     signed.resize(pe.len() + added, 0);
-    signed[entry..entry + 4].copy_from_slice(&u32::try_from(start).map_err(too_large)?.to_le_bytes());
-    signed[entry + 4..entry + 8].copy_from_slice(&u32::try_from(length + added).map_err(too_large)?.to_le_bytes());
+    signed[entry..entry + 4]
+        .copy_from_slice(&u32::try_from(start).map_err(too_large)?.to_le_bytes());
+    signed[entry + 4..entry + 8]
+        .copy_from_slice(&u32::try_from(length + added).map_err(too_large)?.to_le_bytes());
     Ok(signed)
 }
 
@@ -185,19 +217,25 @@ pub fn stripped(pe: &[u8]) -> Result<Vec<u8>, Error> {
 /// The signatures of a program, with the zeros that pad them cut off.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+, or a certificate table that is not what the PE format says.
+/// [`Error::Malformed`] for a program that is no PE32+, or a certificate table that is not what the
+/// PE format says.
 pub fn signatures(pe: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let (start, length) = certificate_table(pe)?;
-    let malformed = |detail: &str| Error::Malformed { what: "certificate table", detail: detail.to_owned() };
+    let malformed =
+        |detail: &str| Error::Malformed { what: "certificate table", detail: detail.to_owned() };
     let mut rest = &pe[start..start + length];
     let mut found = Vec::new();
     while !rest.is_empty() {
         let size = rest.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b) as usize);
         let padded = size.next_multiple_of(8);
         if size <= 8 || padded > rest.len() || found.len() == SIGNATURES_MAX {
-            return Err(malformed("an entry is shorter than its header, leaves the table, or is one too many"));
+            return Err(malformed(
+                "an entry is shorter than its header, leaves the table, or is one too many",
+            ));
         }
-        if rest[4..6] == WIN_CERTIFICATE_REVISION.to_le_bytes() && rest[6..8] == WIN_CERTIFICATE_PKCS7.to_le_bytes() {
+        if rest[4..6] == WIN_CERTIFICATE_REVISION.to_le_bytes()
+            && rest[6..8] == WIN_CERTIFICATE_PKCS7.to_le_bytes()
+        {
             let body = &rest[8..size];
             let der = der_length(body).ok_or_else(|| malformed("an entry is no DER"))?;
             found.push(body[..der].to_vec());
@@ -222,8 +260,8 @@ fn der_length(bytes: &[u8]) -> Option<usize> {
 /// A program with a signature attached.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+ or is signed already; [`Error::Refused`] for a key
-/// that firmware would not accept.
+/// [`Error::Malformed`] for a program that is no PE32+ or is signed already; [`Error::Refused`] for
+/// a key that firmware would not accept.
 pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
     if certificate_table(pe)?.1 != 0 {
         return Err(Error::Refused("the program is signed already"));
@@ -235,23 +273,38 @@ pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result
 fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
     let file = PeFile64::parse(pe).or_malformed("PE program")?;
     // Readers that count see no table at its place then, and their digest is over it.
-    if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LittleEndian) <= CERTIFICATE_TABLE {
-        return Err(Error::Malformed { what: "PE program", detail: "its directory has no place for a certificate table".into() });
+    if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LittleEndian)
+        <= CERTIFICATE_TABLE
+    {
+        return Err(Error::Malformed {
+            what: "PE program",
+            detail: "its directory has no place for a certificate table".into(),
+        });
     }
     let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     // "PE\0\0", the COFF header of 20 bytes, then the optional header.
     let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);
-    entry.filter(|e| e + 8 <= pe.len()).ok_or(Error::Refused("the program has no certificate table entry"))
+    entry
+        .filter(|e| e + 8 <= pe.len())
+        .ok_or(Error::Refused("the program has no certificate table entry"))
 }
 
 /// Where the certificate table is, and its length; nothing may follow it.
 pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
     let entry = certificate_table_entry(pe)?;
-    let word = |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+    let word =
+        |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
     match (word(entry), word(entry + 4)) {
         (0, 0) => Ok((0, 0)),
-        (start, length) if start > entry && length > 0 && start.checked_add(length) == Some(pe.len()) => Ok((start, length)),
-        _ => Err(Error::Malformed { what: "PE program", detail: "its certificate table is not at its end".into() }),
+        (start, length)
+            if start > entry && length > 0 && start.checked_add(length) == Some(pe.len()) =>
+        {
+            Ok((start, length))
+        }
+        _ => Err(Error::Malformed {
+            what: "PE program",
+            detail: "its certificate table is not at its end".into(),
+        }),
     }
 }
 
@@ -267,7 +320,10 @@ fn content(digest: &[u8; 32]) -> Result<Content, Error> {
     // The message digest covers the content without its outer tag and length (RFC 2315, 9.3).
     let attributes = [
         sequence(&[&encoded(&CONTENT_TYPE)?, &set(&[&encoded(&SPC_INDIRECT_DATA)?])?])?,
-        sequence(&[&encoded(&MESSAGE_DIGEST)?, &set(&[&octets(&sha2_010::Sha256::digest(&content_parts))?])?])?,
+        sequence(&[
+            &encoded(&MESSAGE_DIGEST)?,
+            &set(&[&octets(&sha2_010::Sha256::digest(&content_parts))?])?,
+        ])?,
     ];
     // A SET OF in DER is sorted by its encodings.
     let sorted: SetOfVec<Any> = attributes

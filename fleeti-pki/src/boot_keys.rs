@@ -1,7 +1,8 @@
-//! Secure Boot of one device: a platform key, a key exchange key, and the keys of db, one for each epoch.
+//! Secure Boot of one device: a platform key, a key exchange key, and the keys of db, one for each
+//! epoch.
 //!
-//! They are made and used by the signer. Between its uses they lie wrapped ([`WrapKey`]) wherever the server keeps its
-//! rows, bound to their device. The device gets signatures, never a key.
+//! They are made and used by the signer. Between its uses they lie wrapped ([`WrapKey`]) wherever
+//! the server keeps its rows, bound to their device. The device gets signatures, never a key.
 
 use crate::certificate::{Period, Role, from_der, self_signed, to_der};
 use crate::signer::{Algorithm, SoftKey};
@@ -16,7 +17,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Firmware does not look at it.
 const VALIDITY_S: u64 = 20 * 365 * 86_400;
-/// Epochs of db that a device may have at the same time: its fallback slot is signed by the one before.
+/// Epochs of db that a device may have at the same time: its fallback slot is signed by the one
+/// before.
 pub const EPOCHS_MAX: usize = 2;
 /// Digests that one write forbids.
 pub const FORBIDDEN_MAX: usize = 32;
@@ -43,12 +45,19 @@ struct Opened {
 impl Pair {
     fn generate(variable: &'static str, now_s: u64) -> Result<Self, Error> {
         let key = SoftKey::generate(Algorithm::Rsa2048)?;
-        let certificate = self_signed(Role::SecureBoot { variable }, Period::starting(now_s, VALIDITY_S), &key)?;
-        Ok(Self { key: crate::base64_text(&key.to_pkcs8_der()?), certificate: crate::base64_text(&to_der(&certificate)?) })
+        let certificate =
+            self_signed(Role::SecureBoot { variable }, Period::starting(now_s, VALIDITY_S), &key)?;
+        Ok(Self {
+            key: crate::base64_text(&key.to_pkcs8_der()?),
+            certificate: crate::base64_text(&to_der(&certificate)?),
+        })
     }
     fn bytes(text: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         use base64::Engine;
-        base64::engine::general_purpose::STANDARD.decode(text).map(Zeroizing::new).or_malformed("wrapped key")
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map(Zeroizing::new)
+            .or_malformed("wrapped key")
     }
     fn certificate_der(&self) -> Result<Vec<u8>, Error> {
         Ok(Self::bytes(&self.certificate)?.to_vec())
@@ -97,7 +106,13 @@ impl BootKeys {
     /// [`Error::Backend`].
     pub fn generate(device: &DeviceId, now_s: u64) -> Result<Self, Error> {
         let pair = |variable| Pair::generate(variable, now_s);
-        let content = Content { pk: pair("PK")?, kek: pair("KEK")?, epoch: 1, db: vec![pair("db")?], written_s: 0 };
+        let content = Content {
+            pk: pair("PK")?,
+            kek: pair("KEK")?,
+            epoch: 1,
+            db: vec![pair("db")?],
+            written_s: 0,
+        };
         Ok(Self { device: device.clone(), content })
     }
 
@@ -147,11 +162,25 @@ impl BootKeys {
         self.content.written_s
     }
 
-    fn change(&mut self, variable: Variable, append: bool, value: &[u8], now_s: u64) -> Result<VariableWrite, Error> {
+    fn change(
+        &mut self,
+        variable: Variable,
+        append: bool,
+        value: &[u8],
+        now_s: u64,
+    ) -> Result<VariableWrite, Error> {
         let time_s = self.moment(now_s);
-        let by = if matches!(variable, Variable::Pk | Variable::Kek) { &self.content.pk } else { &self.content.kek };
+        let by = if matches!(variable, Variable::Pk | Variable::Kek) {
+            &self.content.pk
+        } else {
+            &self.content.kek
+        };
         let by = by.open()?;
-        let auth = write(&AuthenticatedWrite { variable, append, time_s, value }, &by.certificate, &by.key)?;
+        let auth = write(
+            &AuthenticatedWrite { variable, append, time_s, value },
+            &by.certificate,
+            &by.key,
+        )?;
         Ok(VariableWrite { variable, append, auth: crate::base64_text(&auth) })
     }
 
@@ -161,7 +190,8 @@ impl BootKeys {
     /// [`Error::Backend`].
     pub fn enroll(&mut self, now_s: u64) -> Result<[VariableWrite; 3], Error> {
         let one = |der: Vec<u8>| SignatureList::Certificate(der).to_bytes();
-        let (pk, kek) = (one(self.content.pk.certificate_der()?)?, one(self.content.kek.certificate_der()?)?);
+        let (pk, kek) =
+            (one(self.content.pk.certificate_der()?)?, one(self.content.kek.certificate_der()?)?);
         let db = self.change_db(now_s)?;
         let kek = self.change(Variable::Kek, false, &kek, now_s)?;
         Ok([db, kek, self.change(Variable::Pk, false, &pk, now_s)?])
@@ -175,8 +205,8 @@ impl BootKeys {
         self.change(Variable::Db, false, &value, now_s)
     }
 
-    /// Begins an epoch: a new key beside the one that there is. What is signed from now on is signed by it; what was
-    /// signed before still boots.
+    /// Begins an epoch: a new key beside the one that there is. What is signed from now on is
+    /// signed by it; what was signed before still boots.
     ///
     /// # Errors
     /// [`Error::Refused`] while the epoch before is not ended.
@@ -219,7 +249,10 @@ impl BootKeys {
     /// [`Error::Backend`].
     pub fn sign(&self, digests: &[[u8; 32]]) -> Result<Vec<Vec<u8>>, Error> {
         let newest = self.content.db.last().ok_or(Error::Refused("there is no db key"))?.open()?;
-        digests.iter().map(|d| authenticode::signature(d, &newest.certificate, &newest.key)).collect()
+        digests
+            .iter()
+            .map(|d| authenticode::signature(d, &newest.certificate, &newest.key))
+            .collect()
     }
 }
 
@@ -237,7 +270,10 @@ mod tests {
         let (keys, wrap) = keys();
         let wrapped = keys.wrap(&wrap).unwrap();
         let (a, b): (DeviceId, DeviceId) = ("dev-a".parse().unwrap(), "dev-b".parse().unwrap());
-        assert_eq!(BootKeys::unwrap(&wrapped, &a, &wrap).unwrap().expected().unwrap(), keys.expected().unwrap());
+        assert_eq!(
+            BootKeys::unwrap(&wrapped, &a, &wrap).unwrap().expected().unwrap(),
+            keys.expected().unwrap()
+        );
         assert!(BootKeys::unwrap(&wrapped, &b, &wrap).is_err());
         assert!(BootKeys::unwrap(&wrapped, &a, &WrapKey::from_bytes(&[8; 32]).unwrap()).is_err());
         for at in [0, 24, wrapped.len() - 1] {

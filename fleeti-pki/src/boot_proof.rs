@@ -1,4 +1,5 @@
-//! Boot proofs: signed by release keys like a manifest, and told from one by what they say they are.
+//! Boot proofs: signed by release keys like a manifest, and told from one by what they say they
+//! are.
 
 use crate::manifest::{PublicKey, ReleaseKeys, Signature, Verified, VerifyError, check_signatures};
 use crate::signer::Signer;
@@ -41,7 +42,12 @@ pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
 ///
 /// # Errors
 /// [`BootProofError`]; signatures are checked before a byte is parsed.
-pub fn verify(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys, release: &Verified) -> Result<BootProof, BootProofError> {
+pub fn verify(
+    bytes: &[u8],
+    signatures: &[Signature],
+    keys: &ReleaseKeys,
+    release: &Verified,
+) -> Result<BootProof, BootProofError> {
     check_signatures(bytes, signatures, keys)?;
     let proof = BootProof::parse(bytes)?;
     proof.check(release.manifest(), release.sha256())?;
@@ -69,7 +75,12 @@ mod tests {
             architecture: Architecture::X86_64,
             revision_digest: "aa".into(),
             lock_digest: "bb".into(),
-            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "cc".into(), authenticode: None }],
+            artifacts: vec![Artifact {
+                path: "raw/kiosk_2.efi".into(),
+                size: 1,
+                sha256: "cc".into(),
+                authenticode: None,
+            }],
             root_hash: "dd".into(),
             reference_values: ReferenceValues {
                 systemd_version: "257".into(),
@@ -107,13 +118,17 @@ mod tests {
 
     #[test]
     fn a_proof_counts_for_the_release_that_it_is_of_and_by_release_keys_alone() {
-        let (key, other) = (SoftKey::generate(Algorithm::P384).unwrap(), SoftKey::generate(Algorithm::P384).unwrap());
+        let (key, other) = (
+            SoftKey::generate(Algorithm::P384).unwrap(),
+            SoftKey::generate(Algorithm::P384).unwrap(),
+        );
         let (release, keys, manifest) = released(&key);
         let check = |change: &dyn Fn(&mut BootProof), by: &SoftKey| {
             let mut proof = proof(&release);
             change(&mut proof);
             let bytes = to_bytes(&proof).unwrap();
-            verify(&bytes, &[sign(&bytes, by)?], &keys, &release).map_err(|e| Error::Malformed { what: "proof", detail: e.to_string() })
+            verify(&bytes, &[sign(&bytes, by)?], &keys, &release)
+                .map_err(|e| Error::Malformed { what: "proof", detail: e.to_string() })
         };
         check(&|_| (), &key).unwrap();
         assert!(check(&|_| (), &other).is_err(), "a key that is no release key");

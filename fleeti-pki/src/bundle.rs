@@ -1,6 +1,7 @@
-//! Which intermediates count: a list that the root signs, with the root's own revocation list. Its version only grows, so
-//! an old list cannot bring back what was taken off. A server lets nobody in but by an intermediate of the list; a device
-//! takes its server's for good unless the root has revoked it, so that it finds back after a rotation that it slept through.
+//! Which intermediates count: a list that the root signs, with the root's own revocation list. Its
+//! version only grows, so an old list cannot bring back what was taken off. A server lets nobody in
+//! but by an intermediate of the list; a device takes its server's for good unless the root has
+//! revoked it, so that it finds back after a rotation that it slept through.
 
 use crate::certificate::{self, Purpose, fingerprint, from_pem, to_der};
 use crate::crl::VerifiedList;
@@ -80,21 +81,32 @@ pub fn sign(bundle: &Bundle, root: &dyn Signer) -> Result<SignedBundle, Error> {
     Ok(SignedBundle { bundle: String::from_utf8(bytes).or_malformed("trust bundle")?, signature })
 }
 
-/// Checks a bundle: the root's signature, the root's revocation list, and that every intermediate is one of this root
-/// and not on that list. The one place where a bundle becomes trusted.
+/// Checks a bundle: the root's signature, the root's revocation list, and that every intermediate
+/// is one of this root and not on that list. The one place where a bundle becomes trusted.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Malformed`].
 pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle, Error> {
     if signed.bundle.len() > BYTES_MAX {
-        return Err(Error::Malformed { what: "trust bundle", detail: format!("it has more than {BYTES_MAX} bytes") });
+        return Err(Error::Malformed {
+            what: "trust bundle",
+            detail: format!("it has more than {BYTES_MAX} bytes"),
+        });
     }
-    let signature = base64::engine::general_purpose::STANDARD.decode(&signed.signature).or_malformed("signature of the trust bundle")?;
+    let signature = base64::engine::general_purpose::STANDARD
+        .decode(&signed.signature)
+        .or_malformed("signature of the trust bundle")?;
     let root_key = certificate::public_key_der(root)?;
     verify(&root_key, signed.bundle.as_bytes(), &signature)?;
-    let bundle: Bundle = strict::from_slice(signed.bundle.as_bytes()).or_malformed("trust bundle")?;
-    if bundle.kind != KIND || canonical::to_vec(&bundle).or_malformed("trust bundle")? != signed.bundle.as_bytes() {
-        return Err(Error::Malformed { what: "trust bundle", detail: format!("it is not canonical JSON of type {KIND}") });
+    let bundle: Bundle =
+        strict::from_slice(signed.bundle.as_bytes()).or_malformed("trust bundle")?;
+    if bundle.kind != KIND
+        || canonical::to_vec(&bundle).or_malformed("trust bundle")? != signed.bundle.as_bytes()
+    {
+        return Err(Error::Malformed {
+            what: "trust bundle",
+            detail: format!("it is not canonical JSON of type {KIND}"),
+        });
     }
     if bundle.root_sha256 != fingerprint(root)? {
         return Err(Error::Refused("the trust bundle is of another root"));
@@ -102,30 +114,44 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     if bundle.intermediates.len() > INTERMEDIATES_MAX {
         return Err(Error::Refused("the trust bundle has more than 32 intermediates"));
     }
-    let crl = base64::engine::general_purpose::STANDARD.decode(&bundle.crl).or_malformed("revocation list of the root")?;
+    let crl = base64::engine::general_purpose::STANDARD
+        .decode(&bundle.crl)
+        .or_malformed("revocation list of the root")?;
     let list = VerifiedList::read(&crl, root)?;
     let mut intermediates = Vec::new();
     for pem in &bundle.intermediates {
         let certificate = from_pem(pem)?;
         let tbs = certificate.tbs_certificate();
-        let signature = certificate.signature().as_bytes().ok_or(Error::Refused("a signature is not whole bytes"))?;
+        let signature = certificate
+            .signature()
+            .as_bytes()
+            .ok_or(Error::Refused("a signature is not whole bytes"))?;
         verify(&root_key, &crate::signer::der_of(tbs, "certificate")?, signature)?;
         // At the list's own time: how old it is says nothing about what is on it.
         if list.check(&certificate, 0).is_err() {
-            return Err(Error::Refused("the trust bundle has an intermediate that the root has revoked, or that is of another issuer"));
+            return Err(Error::Refused(
+                "the trust bundle has an intermediate that the root has revoked, or that is of another issuer",
+            ));
         }
         // A list is found by its issuer's name, which is made of its key.
-        if intermediates.iter().any(|(_, other): &(Purpose, Certificate)| other.tbs_certificate().subject() == tbs.subject()) {
+        if intermediates.iter().any(|(_, other): &(Purpose, Certificate)| {
+            other.tbs_certificate().subject() == tbs.subject()
+        }) {
             return Err(Error::Refused("the trust bundle has two intermediates of one key"));
         }
         let purpose = Purpose::of(&certificate)?;
         intermediates.push((purpose, certificate));
     }
-    Ok(VerifiedBundle { version: bundle.version, sha256: sha256_hex(signed.bundle.as_bytes()), intermediates, crl })
+    Ok(VerifiedBundle {
+        version: bundle.version,
+        sha256: sha256_hex(signed.bundle.as_bytes()),
+        intermediates,
+        crl,
+    })
 }
 
-/// SHA-256 of an intermediate's certificate and the id of its key: by the first it is chosen, by the second it is named
-/// where its revocation list is.
+/// SHA-256 of an intermediate's certificate and the id of its key: by the first it is chosen, by
+/// the second it is named where its revocation list is.
 ///
 /// # Errors
 /// [`Error::Malformed`].

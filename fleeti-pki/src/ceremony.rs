@@ -1,6 +1,6 @@
-//! An offline root that several people open together. The secret that opens its key is divided by Shamir's scheme; each
-//! operator has one share, sealed under a passphrase of their own. What they do is written into a transcript that the
-//! root signs.
+//! An offline root that several people open together. The secret that opens its key is divided by
+//! Shamir's scheme; each operator has one share, sealed under a passphrase of their own. What they
+//! do is written into a transcript that the root signs.
 //!
 //! ```
 //! use fleeti_pki::ceremony;
@@ -12,7 +12,9 @@
 
 use crate::audit::{Act, End, Entry, Stage};
 use crate::bundle::{self, Bundle};
-use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, serial, to_der, to_pem};
+use crate::certificate::{
+    Authority, Period, Purpose, Role, fingerprint, issue, serial, to_der, to_pem,
+};
 use crate::crl::{self, Revoked};
 use crate::csr;
 use crate::hierarchy::INTERMEDIATE_S;
@@ -43,19 +45,32 @@ pub fn new_secret() -> Zeroizing<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Refused`] for numbers that make no sense.
-pub fn divide(secret: &[u8], threshold: usize, operators: usize) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
+pub fn divide(
+    secret: &[u8],
+    threshold: usize,
+    operators: usize,
+) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
     if threshold == 0 || threshold > operators || operators > OPERATORS_MAX {
-        return Err(Error::Refused("the threshold is between 1 and the number of operators, who are 16 at the most"));
+        return Err(Error::Refused(
+            "the threshold is between 1 and the number of operators, who are 16 at the most",
+        ));
     }
     let degree = u8::try_from(threshold).or_malformed("threshold")?;
-    Ok(blahaj::Sharks(degree).dealer(secret).take(operators).map(|share| Zeroizing::new(Vec::from(&share))).collect())
+    Ok(blahaj::Sharks(degree)
+        .dealer(secret)
+        .take(operators)
+        .map(|share| Zeroizing::new(Vec::from(&share)))
+        .collect())
 }
 
 /// Puts a secret together. Wrong shares give a wrong secret, which opens nothing.
 ///
 /// # Errors
 /// [`Error::Refused`] for too few different shares.
-pub fn combine(shares: &[Zeroizing<Vec<u8>>], threshold: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn combine(
+    shares: &[Zeroizing<Vec<u8>>],
+    threshold: usize,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
     let read = |s: &Zeroizing<Vec<u8>>| blahaj::Share::try_from(s.as_slice()).or_malformed("share");
     let shares = shares.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let degree = u8::try_from(threshold).or_malformed("threshold")?;
@@ -64,8 +79,8 @@ pub fn combine(shares: &[Zeroizing<Vec<u8>>], threshold: usize) -> Result<Zeroiz
     secret.map(Zeroizing::new).map_err(|_| Error::Refused("too few different shares are there"))
 }
 
-/// What was done with a root, in the order in which it was done: lines as those of the audit log, and the root's
-/// signature over all of them.
+/// What was done with a root, in the order in which it was done: lines as those of the audit log,
+/// and the root's signature over all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcript {
     text: String,
@@ -83,9 +98,16 @@ impl Transcript {
     /// [`Error::Refused`], [`Error::Malformed`].
     pub fn read(text: &str, signature: &[u8], root: &Certificate) -> Result<Self, Error> {
         if text.len() > TRANSCRIPT_MAX {
-            return Err(Error::Malformed { what: "transcript", detail: format!("it has more than {TRANSCRIPT_MAX} bytes") });
+            return Err(Error::Malformed {
+                what: "transcript",
+                detail: format!("it has more than {TRANSCRIPT_MAX} bytes"),
+            });
         }
-        verify(&crate::certificate::public_key_der(root)?, format!("{TRANSCRIPT}{text}").as_bytes(), signature)?;
+        verify(
+            &crate::certificate::public_key_der(root)?,
+            format!("{TRANSCRIPT}{text}").as_bytes(),
+            signature,
+        )?;
         let mut read = Self { text: text.to_owned(), ..Self::default() };
         for line in text.lines() {
             let entry = read.end.read(line.as_bytes()).or_malformed("transcript")?;
@@ -120,7 +142,8 @@ impl Transcript {
         self.text.starts_with(older)
     }
 
-    /// That a bundle is the last one that was made in this ceremony: an older one would bring back what was revoked since.
+    /// That a bundle is the last one that was made in this ceremony: an older one would bring back
+    /// what was revoked since.
     #[must_use]
     pub fn ends_with_bundle(&self, sha256: &str) -> bool {
         let last = self.entries.iter().rev().find(|e| e.act.action == ACTION_BUNDLE);
@@ -130,7 +153,9 @@ impl Transcript {
     /// That a bundle was made in this ceremony.
     #[must_use]
     pub fn has_bundle(&self, sha256: &str) -> bool {
-        self.entries.iter().any(|e| e.act.action == ACTION_BUNDLE && e.act.sha256.as_deref() == Some(sha256))
+        self.entries
+            .iter()
+            .any(|e| e.act.action == ACTION_BUNDLE && e.act.sha256.as_deref() == Some(sha256))
     }
 
     /// Adds what the operators who are there have done.
@@ -171,7 +196,8 @@ impl OpenRoot<'_> {
         Act::new(self.operators.join(", "), action, subject)
     }
 
-    /// The first act: that the root was made, or, with the intermediates that it has signed before, taken over.
+    /// The first act: that the root was made, or, with the intermediates that it has signed before,
+    /// taken over.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -181,12 +207,15 @@ impl OpenRoot<'_> {
         (threshold, operators): (usize, &[String]),
         intermediates: Vec<String>,
     ) -> Result<SignedBundle, Error> {
-        let subject = format!("opened by {threshold} of {}: {}", operators.len(), operators.join(", "));
-        transcript.add(self.now_s, self.act("root.create", subject).of(fingerprint(self.certificate)?))?;
+        let subject =
+            format!("opened by {threshold} of {}: {}", operators.len(), operators.join(", "));
+        transcript
+            .add(self.now_s, self.act("root.create", subject).of(fingerprint(self.certificate)?))?;
         self.bundle(transcript, &mut Issued::default(), LIST_S, intermediates)
     }
 
-    /// Certifies the key of a request as an intermediate, and adds it to the bundle. Only the key of the request counts.
+    /// Certifies the key of a request as an intermediate, and adds it to the bundle. Only the key
+    /// of the request counts.
     ///
     /// # Errors
     /// [`Error::Refused`] for a wrong proof of possession; [`Error::Malformed`].
@@ -200,14 +229,19 @@ impl OpenRoot<'_> {
         let key = csr::check(csr_pem)?;
         let authority = Authority { certificate: self.certificate, signer: self.signer };
         let period = Period::starting(self.now_s, INTERMEDIATE_S);
-        let certificate = issue(Role::Intermediate { purpose }, period, key.public_key_der(), &authority)?;
+        let certificate =
+            issue(Role::Intermediate { purpose }, period, key.public_key_der(), &authority)?;
         let subject = certificate.tbs_certificate().subject().to_string();
-        transcript.add(self.now_s, self.act("root.sign", subject).of(sha256_hex(&to_der(&certificate)?)))?;
+        transcript.add(
+            self.now_s,
+            self.act("root.sign", subject).of(sha256_hex(&to_der(&certificate)?)),
+        )?;
         let bundle = self.bundle(transcript, issued, LIST_S, vec![to_pem(&certificate)?])?;
         Ok((certificate, bundle))
     }
 
-    /// A new revocation list, and the bundle with it; whom it revokes is not in the bundle any more.
+    /// A new revocation list, and the bundle with it; whom it revokes is not in the bundle any
+    /// more.
     ///
     /// # Errors
     /// [`Error::Refused`] for a certificate that is no intermediate in the bundle.
@@ -220,18 +254,29 @@ impl OpenRoot<'_> {
     ) -> Result<SignedBundle, Error> {
         if let Some((certificate, reason)) = whom {
             let pem = to_pem(certificate)?;
-            let Some(bundle) = issued.bundle.as_mut().filter(|b| b.intermediates.contains(&pem)) else {
+            let Some(bundle) = issued.bundle.as_mut().filter(|b| b.intermediates.contains(&pem))
+            else {
                 return Err(Error::Refused("this is no intermediate of the bundle"));
             };
             bundle.intermediates.retain(|p| *p != pem);
-            let subject = format!("{} {}", certificate.tbs_certificate().subject(), reason.as_str());
-            transcript.add(self.now_s, self.act("root.revoke", subject).of(sha256_hex(&to_der(certificate)?)))?;
+            let subject =
+                format!("{} {}", certificate.tbs_certificate().subject(), reason.as_str());
+            transcript.add(
+                self.now_s,
+                self.act("root.revoke", subject).of(sha256_hex(&to_der(certificate)?)),
+            )?;
             issued.revoked.push((serial(certificate), self.now_s, reason));
         }
         self.bundle(transcript, issued, valid_s, vec![])
     }
 
-    fn bundle(&self, transcript: &mut Transcript, issued: &mut Issued, valid_s: u64, added: Vec<String>) -> Result<SignedBundle, Error> {
+    fn bundle(
+        &self,
+        transcript: &mut Transcript,
+        issued: &mut Issued,
+        valid_s: u64,
+        added: Vec<String>,
+    ) -> Result<SignedBundle, Error> {
         let (version, mut intermediates) = match issued.bundle.take() {
             Some(last) => (last.version + 1, last.intermediates),
             None => (1, vec![]),
@@ -240,7 +285,11 @@ impl OpenRoot<'_> {
         let revoked: Vec<_> = issued
             .revoked
             .iter()
-            .map(|(serial, revoked_s, reason)| Revoked { serial: serial.clone(), revoked_s: *revoked_s, reason: *reason })
+            .map(|(serial, revoked_s, reason)| Revoked {
+                serial: serial.clone(),
+                revoked_s: *revoked_s,
+                reason: *reason,
+            })
             .collect();
         let authority = Authority { certificate: self.certificate, signer: self.signer };
         let crl = crl::create(&authority, &revoked, version, self.now_s, valid_s)?;
@@ -255,8 +304,15 @@ impl OpenRoot<'_> {
         let signed = bundle::sign(&bundle, self.signer)?;
         // What nobody could read afterwards must not take the place of what can be read.
         bundle::read(&signed, self.certificate)?;
-        let subject = format!("version {version}, {} intermediates, {} revoked", bundle.intermediates.len(), revoked.len());
-        transcript.add(self.now_s, self.act(ACTION_BUNDLE, subject).of(sha256_hex(signed.bundle.as_bytes())))?;
+        let subject = format!(
+            "version {version}, {} intermediates, {} revoked",
+            bundle.intermediates.len(),
+            revoked.len()
+        );
+        transcript.add(
+            self.now_s,
+            self.act(ACTION_BUNDLE, subject).of(sha256_hex(signed.bundle.as_bytes())),
+        )?;
         issued.bundle = Some(bundle);
         Ok(signed)
     }
@@ -269,8 +325,11 @@ impl Issued {
     /// [`Error::Refused`], [`Error::Malformed`].
     pub fn of(last: &SignedBundle, root: &Certificate) -> Result<Self, Error> {
         bundle::read(last, root)?;
-        let bundle: Bundle = strict::from_slice(last.bundle.as_bytes()).or_malformed("trust bundle")?;
-        let crl = base64::engine::general_purpose::STANDARD.decode(&bundle.crl).or_malformed("revocation list of the root")?;
+        let bundle: Bundle =
+            strict::from_slice(last.bundle.as_bytes()).or_malformed("trust bundle")?;
+        let crl = base64::engine::general_purpose::STANDARD
+            .decode(&bundle.crl)
+            .or_malformed("revocation list of the root")?;
         Ok(Self { revoked: crl::entries(&crl)?, bundle: Some(bundle) })
     }
 }
@@ -293,21 +352,33 @@ mod tests {
     impl Ceremony {
         fn new() -> Self {
             let key = SoftKey::generate(Algorithm::P384).unwrap();
-            let root = self_signed(Role::Root, Period::starting(NOW_S, 86_400 * 365), &key).unwrap();
+            let root =
+                self_signed(Role::Root, Period::starting(NOW_S, 86_400 * 365), &key).unwrap();
             Self { key, root, transcript: Transcript::default(), issued: Issued::default() }
         }
-        fn open<'a>(key: &'a SoftKey, root: &'a Certificate, operators: &'a [String]) -> OpenRoot<'a> {
+        fn open<'a>(
+            key: &'a SoftKey,
+            root: &'a Certificate,
+            operators: &'a [String],
+        ) -> OpenRoot<'a> {
             OpenRoot { certificate: root, signer: key, operators, now_s: NOW_S }
         }
         fn certify(&mut self, purpose: Purpose) -> (Certificate, SignedBundle) {
             let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
             let who = ["alice".to_owned(), "bob".to_owned()];
-            Self::open(&self.key, &self.root, &who).certify(&mut self.transcript, &mut self.issued, purpose, &csr).unwrap()
+            Self::open(&self.key, &self.root, &who)
+                .certify(&mut self.transcript, &mut self.issued, purpose, &csr)
+                .unwrap()
         }
         fn revoke(&mut self, whom: &Certificate) -> Result<SignedBundle, Error> {
             let who = ["alice".to_owned()];
             let whom = Some((whom, RevocationReason::KeyCompromise));
-            Self::open(&self.key, &self.root, &who).revoke(&mut self.transcript, &mut self.issued, whom, LIST_S)
+            Self::open(&self.key, &self.root, &who).revoke(
+                &mut self.transcript,
+                &mut self.issued,
+                whom,
+                LIST_S,
+            )
         }
     }
 
@@ -335,9 +406,13 @@ mod tests {
         let (_, second) = c.certify(Purpose::Server);
         let (new, third) = c.certify(Purpose::Device);
         let fourth = c.revoke(&old).unwrap();
-        let versions: Vec<_> = [&first, &second, &third, &fourth].map(|b| bundle::read(b, &c.root).unwrap().version()).to_vec();
+        let versions: Vec<_> = [&first, &second, &third, &fourth]
+            .map(|b| bundle::read(b, &c.root).unwrap().version())
+            .to_vec();
         assert_eq!(versions, [1, 2, 3, 4]);
-        let devices = |b: &SignedBundle| bundle::read(b, &c.root).unwrap().of(Purpose::Device).map(serial).collect::<Vec<_>>();
+        let devices = |b: &SignedBundle| {
+            bundle::read(b, &c.root).unwrap().of(Purpose::Device).map(serial).collect::<Vec<_>>()
+        };
         assert_eq!(devices(&third), [serial(&old), serial(&new)]);
         assert_eq!(devices(&fourth), [serial(&new)]);
         let again = Issued::of(&fourth, &c.root).unwrap();
@@ -351,7 +426,9 @@ mod tests {
         let mut c = Ceremony::new();
         let (old, good) = c.certify(Purpose::Device);
         assert!(bundle::read(&good, &Ceremony::new().root).is_err());
-        for (from, to) in [("\"version\":1", "\"version\":2"), ("{", "{ "), (KIND_V1, "fleeti.trust-bundle.v2")] {
+        for (from, to) in
+            [("\"version\":1", "\"version\":2"), ("{", "{ "), (KIND_V1, "fleeti.trust-bundle.v2")]
+        {
             let bad = SignedBundle { bundle: good.bundle.replacen(from, to, 1), ..good.clone() };
             assert!(matches!(bundle::read(&bad, &c.root), Err(Error::Refused(_))), "{from}");
         }
@@ -369,7 +446,8 @@ mod tests {
         let fourth = c.revoke(&old).unwrap();
         let mut bundle: Bundle = serde_json::from_str(&fourth.bundle).unwrap();
         bundle.intermediates.push(back);
-        let error = bundle::read(&bundle::sign(&bundle, &c.key).unwrap(), &c.root).unwrap_err().to_string();
+        let error =
+            bundle::read(&bundle::sign(&bundle, &c.key).unwrap(), &c.root).unwrap_err().to_string();
         assert!(error.contains("revoked"), "{error}");
     }
 
@@ -380,10 +458,12 @@ mod tests {
         let mut c = Ceremony::new();
         c.certify(Purpose::Device);
         c.certify(Purpose::Operator);
-        let (text, signature) = (c.transcript.text().to_owned(), c.transcript.sign(&c.key).unwrap());
+        let (text, signature) =
+            (c.transcript.text().to_owned(), c.transcript.sign(&c.key).unwrap());
         let read = Transcript::read(&text, &signature, &c.root).unwrap();
         assert_eq!(read, c.transcript);
-        let acts: Vec<_> = read.entries().iter().map(|e| (e.act.actor.as_str(), e.act.action.as_str())).collect();
+        let acts: Vec<_> =
+            read.entries().iter().map(|e| (e.act.actor.as_str(), e.act.action.as_str())).collect();
         assert_eq!(acts, [("alice, bob", "root.sign"), ("alice, bob", "root.bundle")].repeat(2));
         assert!(Transcript::read(&text.replace("alice", "mallory"), &signature, &c.root).is_err());
         assert!(Transcript::read(&text, &signature, &Ceremony::new().root).is_err());

@@ -1,7 +1,7 @@
 //! X.509 certificates (RFC 5280): authorities, servers, devices, Secure Boot keys.
 //!
-//! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key usage. A
-//! request never widens what it gets: everything but the key comes from here.
+//! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key
+//! usage. A request never widens what it gets: everything but the key comes from here.
 
 use crate::signer::{self, Signer, X509Signer, der_of, key_id, spki_of};
 use crate::{Error, OrMalformed};
@@ -21,7 +21,8 @@ use x509_cert::ext::pkix::crl::CrlDistributionPoints;
 use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::Name;
@@ -66,9 +67,13 @@ impl Purpose {
     /// # Errors
     /// [`Error::Refused`] for a certificate that is no intermediate of ours.
     pub fn of(certificate: &Certificate) -> Result<Self, Error> {
-        const REFUSED: Error = Error::Refused("the certificate is no intermediate for devices, servers or operators");
+        const REFUSED: Error =
+            Error::Refused("the certificate is no intermediate for devices, servers or operators");
         let name = certificate.tbs_certificate().subject().to_string();
-        Self::ALL.into_iter().find(|p| name.starts_with(&format!("CN=Fleeti {} authority ", p.as_str()))).ok_or(REFUSED)
+        Self::ALL
+            .into_iter()
+            .find(|p| name.starts_with(&format!("CN=Fleeti {} authority ", p.as_str())))
+            .ok_or(REFUSED)
     }
 }
 
@@ -99,7 +104,8 @@ pub enum Role {
     },
 }
 
-/// How a private key is kept, as far as its issuer knows. An extension of the certificate ([`PROTECTION`]).
+/// How a private key is kept, as far as its issuer knows. An extension of the certificate
+/// ([`PROTECTION`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protection {
@@ -111,8 +117,8 @@ pub enum Protection {
     CertifiedTpm,
 }
 
-/// The extension that holds a [`Protection`], an ENUMERATED from 0 on. Of the arc for experiments (RFC 1155, 3.1.2),
-/// because it means something to Fleeti alone; not critical.
+/// The extension that holds a [`Protection`], an ENUMERATED from 0 on. Of the arc for experiments
+/// (RFC 1155, 3.1.2), because it means something to Fleeti alone; not critical.
 pub const PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.3.70108.1");
 
 impl Protection {
@@ -124,9 +130,13 @@ impl Protection {
     /// [`Error::Malformed`] for an extension that says something else.
     pub fn of(certificate: &Certificate) -> Result<Option<Self>, Error> {
         let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], |e| e);
-        let Some(found) = extensions.iter().find(|e| e.extn_id == PROTECTION) else { return Ok(None) };
+        let Some(found) = extensions.iter().find(|e| e.extn_id == PROTECTION) else {
+            return Ok(None);
+        };
         let known = Self::ALL.into_iter().find(|p| p.der() == found.extn_value.as_bytes());
-        known.map(Some).ok_or_else(|| Error::malformed("protection level")("it is not a known one".into()))
+        known
+            .map(Some)
+            .ok_or_else(|| Error::malformed("protection level")("it is not a known one".into()))
     }
 
     fn der(self) -> [u8; 3] {
@@ -152,13 +162,19 @@ impl Extras {
     fn extensions(&self, subject: &Name) -> Result<Vec<Extension>, Error> {
         let mut extensions = Vec::new();
         if let Some(url) = &self.crl_url {
-            let name = GeneralName::UniformResourceIdentifier(Ia5String::new(url).or_malformed("URL of the revocation list")?);
+            let name = GeneralName::UniformResourceIdentifier(
+                Ia5String::new(url).or_malformed("URL of the revocation list")?,
+            );
             let point = DistributionPoint {
                 distribution_point: Some(DistributionPointName::FullName(vec![name])),
                 reasons: None,
                 crl_issuer: None,
             };
-            extensions.push(CrlDistributionPoints(vec![point]).to_extension(subject, &extensions).or_malformed("distribution point")?);
+            extensions.push(
+                CrlDistributionPoints(vec![point])
+                    .to_extension(subject, &extensions)
+                    .or_malformed("distribution point")?,
+            );
         }
         if let Some(protection) = self.protection {
             let extn_value = OctetString::new(protection.der()).or_malformed("protection level")?;
@@ -180,7 +196,9 @@ impl Role {
     fn subject(&self, key_id: &str) -> String {
         match self {
             Self::Root => "CN=Fleeti root".into(),
-            Self::Intermediate { purpose } => format!("CN=Fleeti {} authority {key_id}", purpose.as_str()),
+            Self::Intermediate { purpose } => {
+                format!("CN=Fleeti {} authority {key_id}", purpose.as_str())
+            }
             Self::Server { .. } => "CN=Fleeti server".into(),
             Self::Device { id } => format!("CN={id}"),
             Self::SecureBoot { variable } => format!("CN=Fleeti Secure Boot {variable}"),
@@ -194,8 +212,12 @@ impl Role {
             Self::Server { names } => names
                 .iter()
                 .map(|name| match IpAddr::from_str(name) {
-                    Ok(IpAddr::V4(ip)) => OctetString::new(ip.octets().to_vec()).or_malformed("address").map(GeneralName::IpAddress),
-                    Ok(IpAddr::V6(ip)) => OctetString::new(ip.octets().to_vec()).or_malformed("address").map(GeneralName::IpAddress),
+                    Ok(IpAddr::V4(ip)) => OctetString::new(ip.octets().to_vec())
+                        .or_malformed("address")
+                        .map(GeneralName::IpAddress),
+                    Ok(IpAddr::V6(ip)) => OctetString::new(ip.octets().to_vec())
+                        .or_malformed("address")
+                        .map(GeneralName::IpAddress),
                     Err(_) => ia5(name).map(GeneralName::DnsName),
                 })
                 .collect::<Result<_, _>>()?,
@@ -209,7 +231,8 @@ impl BuilderProfile for Profile {
         self.issuer.clone().unwrap_or_else(|| subject.clone())
     }
     fn get_subject(&self) -> Name {
-        // INVARIANT: the subjects are written above, and an id has no character that a name would escape.
+        // INVARIANT: the subjects are written above, and an id has no character that a name would
+        // escape.
         Name::from_str(&self.role.subject(&self.key_id)).unwrap_or_default()
     }
     fn build_extensions(
@@ -220,15 +243,26 @@ impl BuilderProfile for Profile {
     ) -> x509_cert::builder::Result<Vec<Extension>> {
         use const_oid::db::rfc5912::{ID_KP_CLIENT_AUTH, ID_KP_CODE_SIGNING, ID_KP_SERVER_AUTH};
         let mut extensions = Vec::new();
-        let mut push = |e: x509_cert::builder::Result<Extension>, critical: bool| -> x509_cert::builder::Result<()> {
+        let mut push = |e: x509_cert::builder::Result<Extension>,
+                        critical: bool|
+         -> x509_cert::builder::Result<()> {
             extensions.push(Extension { critical, ..e? });
             Ok(())
         };
         let none: Vec<Extension> = Vec::new();
         let subject = tbs.subject();
-        let authority =
-            |path_len| (BasicConstraints { ca: true, path_len_constraint: path_len }, KeyUsages::KeyCertSign | KeyUsages::CRLSign);
-        let leaf = || (BasicConstraints { ca: false, path_len_constraint: None }, KeyUsages::DigitalSignature.into());
+        let authority = |path_len| {
+            (
+                BasicConstraints { ca: true, path_len_constraint: path_len },
+                KeyUsages::KeyCertSign | KeyUsages::CRLSign,
+            )
+        };
+        let leaf = || {
+            (
+                BasicConstraints { ca: false, path_len_constraint: None },
+                KeyUsages::DigitalSignature.into(),
+            )
+        };
         let (constraints, usage) = match self.role {
             Role::Root => authority(Some(1)),
             Role::Intermediate { .. } => authority(Some(0)),
@@ -239,15 +273,29 @@ impl BuilderProfile for Profile {
         let purpose = match self.role {
             Role::Root => None,
             // An intermediate as well: what certifies devices cannot certify a server.
-            Role::Intermediate { purpose: Purpose::Server } | Role::Server { .. } => Some(ID_KP_SERVER_AUTH),
-            Role::Intermediate { purpose: Purpose::Device | Purpose::Operator } | Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
+            Role::Intermediate { purpose: Purpose::Server } | Role::Server { .. } => {
+                Some(ID_KP_SERVER_AUTH)
+            }
+            Role::Intermediate { purpose: Purpose::Device | Purpose::Operator }
+            | Role::Device { .. } => Some(ID_KP_CLIENT_AUTH),
             Role::SecureBoot { .. } => Some(ID_KP_CODE_SIGNING),
         };
         if let Some(purpose) = purpose {
-            push(ExtendedKeyUsage(vec![purpose]).to_extension(subject, &none).map_err(Into::into), false)?;
+            push(
+                ExtendedKeyUsage(vec![purpose]).to_extension(subject, &none).map_err(Into::into),
+                false,
+            )?;
         }
-        push(SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &none).map_err(Into::into), false)?;
-        push(AuthorityKeyIdentifier::try_from(issuer_spk)?.to_extension(subject, &none).map_err(Into::into), false)?;
+        push(
+            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &none).map_err(Into::into),
+            false,
+        )?;
+        push(
+            AuthorityKeyIdentifier::try_from(issuer_spk)?
+                .to_extension(subject, &none)
+                .map_err(Into::into),
+            false,
+        )?;
         if let Ok(Some(san)) = self.role.san() {
             push(san.to_extension(subject, &none).map_err(Into::into), false)?;
         }
@@ -280,7 +328,8 @@ impl Period {
         Self { not_before_s: now_s.saturating_sub(BACKDATE_S), not_after_s: now_s + valid_s }
     }
     fn validity(self) -> Result<Validity, Error> {
-        let time = |s: u64| Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("validity");
+        let time =
+            |s: u64| Time::try_from(UNIX_EPOCH + Duration::from_secs(s)).or_malformed("validity");
         Ok(Validity::new(time(self.not_before_s)?, time(self.not_after_s)?))
     }
 }
@@ -297,7 +346,12 @@ pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Ce
 ///
 /// # Errors
 /// [`Error::Backend`] when the key cannot sign; [`Error::Malformed`] for a name that is none.
-pub fn issue(role: Role, period: Period, public_key_der: &[u8], authority: &Authority<'_>) -> Result<Certificate, Error> {
+pub fn issue(
+    role: Role,
+    period: Period,
+    public_key_der: &[u8],
+    authority: &Authority<'_>,
+) -> Result<Certificate, Error> {
     issue_with(role, period, public_key_der, authority, &Extras::default())
 }
 
@@ -330,10 +384,17 @@ fn build(
     let serial = SerialNumber::new(&new_serial()).or_malformed("serial")?;
     let key_id = match role {
         Role::Intermediate { .. } => key_id(&der_of(&key, "public key")?),
-        Role::Root | Role::Server { .. } | Role::Device { .. } | Role::SecureBoot { .. } => String::new(),
+        Role::Root | Role::Server { .. } | Role::Device { .. } | Role::SecureBoot { .. } => {
+            String::new()
+        }
     };
-    let builder = CertificateBuilder::new(Profile { role, key_id, issuer, extras }, serial, period.validity()?, key)
-        .or_backend("making a certificate")?;
+    let builder = CertificateBuilder::new(
+        Profile { role, key_id, issuer, extras },
+        serial,
+        period.validity()?,
+        key,
+    )
+    .or_backend("making a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
 }
 
@@ -357,7 +418,8 @@ pub fn to_pem(certificate: &Certificate) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Malformed`].
 pub fn der_to_pem(der: &[u8]) -> Result<String, Error> {
-    der::pem::encode_string(Certificate::PEM_LABEL, der::pem::LineEnding::LF, der).or_malformed("certificate")
+    der::pem::encode_string(Certificate::PEM_LABEL, der::pem::LineEnding::LF, der)
+        .or_malformed("certificate")
 }
 
 /// DER.
@@ -382,7 +444,11 @@ pub fn from_pem(text: &str) -> Result<Certificate, Error> {
 /// [`Error::Malformed`], also for a text without any.
 pub fn chain_from_pem(text: &str) -> Result<Vec<Certificate>, Error> {
     let chain = Certificate::load_pem_chain(text.as_bytes()).or_malformed("certificate chain")?;
-    if chain.is_empty() { Err(Error::Refused("there is no certificate in this PEM text")) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(Error::Refused("there is no certificate in this PEM text"))
+    } else {
+        Ok(chain)
+    }
 }
 
 /// Reads DER.
@@ -401,7 +467,8 @@ pub fn fingerprint(certificate: &Certificate) -> Result<String, Error> {
     Ok(fleeti_core::canonical::sha256_hex(&to_der(certificate)?))
 }
 
-/// Whether an issuer's key has signed a certificate (RFC 5280, 6.1.3 (a)(1)). Nothing else of either is looked at.
+/// Whether an issuer's key has signed a certificate (RFC 5280, 6.1.3 (a)(1)). Nothing else of
+/// either is looked at.
 #[must_use]
 pub fn is_signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
     let signed = certificate.tbs_certificate().to_der().ok();
@@ -422,9 +489,15 @@ pub fn not_after_s(certificate: &Certificate) -> u64 {
 /// [`Error::Refused`] when the certificate names none, or more than one.
 pub fn device_of(certificate: &Certificate) -> Result<DeviceId, Error> {
     const REFUSED: Error = Error::Refused("the certificate does not name one device");
-    let (_, san) = certificate.tbs_certificate().get_extension::<SubjectAltName>().or_malformed("certificate")?.ok_or(REFUSED)?;
+    let (_, san) = certificate
+        .tbs_certificate()
+        .get_extension::<SubjectAltName>()
+        .or_malformed("certificate")?
+        .ok_or(REFUSED)?;
     match san.0.as_slice() {
-        [GeneralName::UniformResourceIdentifier(uri)] => DeviceId::from_urn(uri.as_str()).map_err(|_| REFUSED),
+        [GeneralName::UniformResourceIdentifier(uri)] => {
+            DeviceId::from_urn(uri.as_str()).map_err(|_| REFUSED)
+        }
         _ => Err(REFUSED),
     }
 }
@@ -471,6 +544,9 @@ mod tests {
     #[test]
     fn a_certificate_begins_an_hour_before_it_was_made_and_no_earlier() {
         let period = Period::starting(1_800_000_000, 86_400);
-        assert_eq!((period.not_before_s, period.not_after_s), (1_800_000_000 - 3600, 1_800_000_000 + 86_400));
+        assert_eq!(
+            (period.not_before_s, period.not_after_s),
+            (1_800_000_000 - 3600, 1_800_000_000 + 86_400)
+        );
     }
 }

@@ -44,8 +44,9 @@ fn reason_code(reason: RevocationReason) -> Option<CrlReason> {
 /// Most certificates on one list.
 pub const ENTRIES_MAX: usize = 500_000;
 
-/// What is to be on a list, as it lies in one: DER, one entry behind the other. About 50 bytes for each certificate, so that a
-/// large list is made of parts, and signing it is little more than one pass of a hash.
+/// What is to be on a list, as it lies in one: DER, one entry behind the other. About 50 bytes for
+/// each certificate, so that a large list is made of parts, and signing it is little more than one
+/// pass of a hash.
 #[derive(Debug, Default, Clone)]
 pub struct Entries {
     der: Vec<u8>,
@@ -62,8 +63,8 @@ impl Entries {
     /// Adds certificates.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a serial that is none; [`Error::Refused`] for more than [`ENTRIES_MAX`] in all. Then nothing of
-    /// what is here is to be used.
+    /// [`Error::Malformed`] for a serial that is none; [`Error::Refused`] for more than
+    /// [`ENTRIES_MAX`] in all. Then nothing of what is here is to be used.
     pub fn extend(&mut self, revoked: &[Revoked]) -> Result<(), Error> {
         if self.count + revoked.len() > ENTRIES_MAX {
             return Err(Error::Refused("a revocation list has 500000 certificates at the most"));
@@ -98,7 +99,13 @@ fn reason_extension(code: CrlReason) -> Result<Extension, Error> {
 ///
 /// # Errors
 /// [`Error::Malformed`] for a serial that is none; [`Error::Backend`] when the key cannot sign.
-pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s: u64, valid_s: u64) -> Result<Vec<u8>, Error> {
+pub fn create(
+    authority: &Authority<'_>,
+    revoked: &[Revoked],
+    number: u64,
+    now_s: u64,
+    valid_s: u64,
+) -> Result<Vec<u8>, Error> {
     let mut entries = Entries::default();
     entries.extend(revoked)?;
     create_of(authority, &entries, number, now_s, valid_s)
@@ -108,16 +115,24 @@ pub fn create(authority: &Authority<'_>, revoked: &[Revoked], number: u64, now_s
 ///
 /// # Errors
 /// [`Error::Backend`] when the key cannot sign.
-pub fn create_of(authority: &Authority<'_>, entries: &Entries, number: u64, now_s: u64, valid_s: u64) -> Result<Vec<u8>, Error> {
+pub fn create_of(
+    authority: &Authority<'_>,
+    entries: &Entries,
+    number: u64,
+    now_s: u64,
+    valid_s: u64,
+) -> Result<Vec<u8>, Error> {
     let issuer = authority.certificate.tbs_certificate().subject().clone();
-    // Not x509-cert's CrlBuilder: it copies the authority's own authorityKeyIdentifier, which names the
-    // key above an intermediate instead of the intermediate's.
+    // Not x509-cert's CrlBuilder: it copies the authority's own authorityKeyIdentifier, which names
+    // the key above an intermediate instead of the intermediate's.
     let key = authority.certificate.tbs_certificate().subject_public_key_info().owned_to_ref();
     let mut extensions = Vec::new();
     let number = CrlNumber::try_from(number).or_malformed("CRL number")?;
     extensions.push(number.to_extension(&issuer, &extensions).or_malformed("CRL number")?);
     let identifier = AuthorityKeyIdentifier::try_from(key).or_malformed("public key")?;
-    extensions.push(identifier.to_extension(&issuer, &extensions).or_malformed("authority key identifier")?);
+    extensions.push(
+        identifier.to_extension(&issuer, &extensions).or_malformed("authority key identifier")?,
+    );
     let signer = X509Signer::new(authority.signer);
     let algorithm = signer.signature_algorithm_identifier().or_malformed("algorithm")?;
     let mut head = der_of(&Version::V2, "CRL")?;
@@ -126,7 +141,8 @@ pub fn create_of(authority: &Authority<'_>, entries: &Entries, number: u64, now_
     head.extend(der_of(&time(now_s)?, "CRL")?);
     head.extend(der_of(&time(now_s + valid_s)?, "CRL")?);
     // An empty list must be absent, not an empty sequence (RFC 5280, 5.1.2.6).
-    let list_header = if entries.count == 0 { vec![] } else { header(Tag::Sequence, entries.der.len())? };
+    let list_header =
+        if entries.count == 0 { vec![] } else { header(Tag::Sequence, entries.der.len())? };
     let extensions = der_of(&extensions, "CRL")?;
     let tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
     let extensions_header = header(tag, extensions.len())?;
@@ -154,10 +170,13 @@ fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Malformed`].
 pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Error> {
-    let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("revocation list")?;
+    let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
+        .or_malformed("revocation list")?;
     let entry = |r: &RevokedCert| {
         let reason = r.crl_entry_extensions.iter().flatten().find(|e| e.extn_id == CrlReason::OID);
-        let code = reason.map(|e| CrlReason::from_der(e.extn_value.as_bytes()).or_malformed("reason")).transpose()?;
+        let code = reason
+            .map(|e| CrlReason::from_der(e.extn_value.as_bytes()).or_malformed("reason"))
+            .transpose()?;
         let known = RevocationReason::ALL.into_iter().find(|known| reason_code(*known) == code);
         let serial = hex::encode(r.serial_number.as_bytes());
         Ok((serial, r.revocation_date.to_unix_duration().as_secs(), known.unwrap_or_default()))
@@ -183,8 +202,8 @@ pub enum Refusal {
     OtherIssuer,
 }
 
-/// A list whose signature was checked, once, and that answers for its issuer's certificates until its nextUpdate.
-/// Only [`VerifiedList::read`] makes one.
+/// A list whose signature was checked, once, and that answers for its issuer's certificates until
+/// its nextUpdate. Only [`VerifiedList::read`] makes one.
 #[derive(Debug)]
 pub struct VerifiedList {
     issuer: Name,
@@ -197,10 +216,12 @@ impl VerifiedList {
     /// Reads a whole list (no delta, no partition) and checks that `issuer` signed it.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another issuer, a wrong signature, a list without number or nextUpdate, or with a
-    /// critical extension (RFC 5280, 5.2: those that narrow what a list covers are critical); [`Error::Malformed`].
+    /// [`Error::Refused`] for another issuer, a wrong signature, a list without number or
+    /// nextUpdate, or with a critical extension (RFC 5280, 5.2: those that narrow what a list
+    /// covers are critical); [`Error::Malformed`].
     pub fn read(list: &[u8], issuer: &Certificate) -> Result<Self, Error> {
-        let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("revocation list")?;
+        let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
+            .or_malformed("revocation list")?;
         let tbs = &list.tbs_cert_list;
         let name = issuer.tbs_certificate().subject();
         if tbs.issuer != *name {
@@ -209,17 +230,38 @@ impl VerifiedList {
         if tbs.signature != list.signature_algorithm {
             return Err(Error::Refused("the revocation list names two signature algorithms"));
         }
-        let signature = list.signature.as_bytes().ok_or(Error::Refused("the list's signature is not whole bytes"))?;
+        let signature = list
+            .signature
+            .as_bytes()
+            .ok_or(Error::Refused("the list's signature is not whole bytes"))?;
         verify(&public_key_der(issuer)?, &der_of(tbs, "revocation list")?, signature)?;
         let extensions = tbs.crl_extensions.as_deref().unwrap_or_default();
         if extensions.iter().any(|e| e.critical) {
-            return Err(Error::Refused("the revocation list has a critical extension, so it is not a whole one"));
+            return Err(Error::Refused(
+                "the revocation list has a critical extension, so it is not a whole one",
+            ));
         }
-        let number = extensions.iter().find(|e| e.extn_id == CrlNumber::OID).ok_or(Error::Refused("the list has no number"))?;
-        let number = CrlNumber::from_der(number.extn_value.as_bytes()).or_malformed("CRL number")?;
-        let next_update = tbs.next_update.ok_or(Error::Refused("the list does not say when the next one comes"))?;
-        let serials = tbs.revoked_certificates.iter().flatten().map(|r| r.serial_number.as_bytes().to_vec()).collect();
-        Ok(Self { issuer: name.clone(), number, next_update_s: next_update.to_unix_duration().as_secs(), serials })
+        let number = extensions
+            .iter()
+            .find(|e| e.extn_id == CrlNumber::OID)
+            .ok_or(Error::Refused("the list has no number"))?;
+        let number =
+            CrlNumber::from_der(number.extn_value.as_bytes()).or_malformed("CRL number")?;
+        let next_update = tbs
+            .next_update
+            .ok_or(Error::Refused("the list does not say when the next one comes"))?;
+        let serials = tbs
+            .revoked_certificates
+            .iter()
+            .flatten()
+            .map(|r| r.serial_number.as_bytes().to_vec())
+            .collect();
+        Ok(Self {
+            issuer: name.clone(),
+            number,
+            next_update_s: next_update.to_unix_duration().as_secs(),
+            serials,
+        })
     }
 
     /// When it is not good any more, Unix seconds.
@@ -249,7 +291,8 @@ impl VerifiedList {
         if *tbs.issuer() != self.issuer {
             return Err(Refusal::OtherIssuer);
         }
-        // What it says stays true when it is old: a revoked certificate does not become a good one by that.
+        // What it says stays true when it is old: a revoked certificate does not become a good one
+        // by that.
         if self.serials.contains(tbs.serial_number().as_bytes()) {
             return Err(Refusal::Revoked);
         }
@@ -276,7 +319,9 @@ mod tests {
     impl Issuer {
         fn new(purpose: Purpose) -> Self {
             let key = SoftKey::generate(Algorithm::P384).unwrap();
-            let certificate = self_signed(Role::Intermediate { purpose }, Period::starting(NOW_S, 86_400), &key).unwrap();
+            let certificate =
+                self_signed(Role::Intermediate { purpose }, Period::starting(NOW_S, 86_400), &key)
+                    .unwrap();
             Self { key, certificate }
         }
         fn authority(&self) -> Authority<'_> {
@@ -285,11 +330,18 @@ mod tests {
         fn device(&self, id: &str) -> Certificate {
             let key = SoftKey::generate(Algorithm::P256).unwrap();
             let role = Role::Device { id: id.parse().unwrap() };
-            issue(role, Period::starting(NOW_S, 3600), key.public_key_der(), &self.authority()).unwrap()
+            issue(role, Period::starting(NOW_S, 3600), key.public_key_der(), &self.authority())
+                .unwrap()
         }
         fn list(&self, revoked: &[&Certificate], number: u64) -> Vec<u8> {
-            let revoked: Vec<_> =
-                revoked.iter().map(|c| Revoked { serial: serial(c), revoked_s: NOW_S, reason: RevocationReason::KeyCompromise }).collect();
+            let revoked: Vec<_> = revoked
+                .iter()
+                .map(|c| Revoked {
+                    serial: serial(c),
+                    revoked_s: NOW_S,
+                    reason: RevocationReason::KeyCompromise,
+                })
+                .collect();
             create(&self.authority(), &revoked, number, NOW_S, 3600).unwrap()
         }
     }
@@ -301,8 +353,15 @@ mod tests {
         let list = VerifiedList::read(&issuer.list(&[&bad], 7), &issuer.certificate).unwrap();
         assert_eq!(list.check(&good, NOW_S + 3599), Ok(()));
         assert_eq!(list.check(&bad, NOW_S), Err(Refusal::Revoked));
-        assert_eq!(list.check(&good, NOW_S + 3600), Err(Refusal::Stale { next_update_s: NOW_S + 3600 }));
-        assert_eq!(list.check(&bad, NOW_S + 3600), Err(Refusal::Revoked), "an old list takes nothing back");
+        assert_eq!(
+            list.check(&good, NOW_S + 3600),
+            Err(Refusal::Stale { next_update_s: NOW_S + 3600 })
+        );
+        assert_eq!(
+            list.check(&bad, NOW_S + 3600),
+            Err(Refusal::Revoked),
+            "an old list takes nothing back"
+        );
         let server = Issuer::new(Purpose::Server);
         assert_eq!(list.check(&server.device("good"), NOW_S), Err(Refusal::OtherIssuer));
     }
@@ -310,8 +369,15 @@ mod tests {
     #[test]
     fn a_list_by_another_key_or_with_a_flipped_bit_is_refused() {
         let (issuer, mallory) = (Issuer::new(Purpose::Device), Issuer::new(Purpose::Device));
-        assert!(VerifiedList::read(&mallory.list(&[], 1), &issuer.certificate).is_err(), "the same name, another key");
-        assert!(VerifiedList::read(&issuer.list(&[], 1), &Issuer::new(Purpose::Server).certificate).is_err(), "another name");
+        assert!(
+            VerifiedList::read(&mallory.list(&[], 1), &issuer.certificate).is_err(),
+            "the same name, another key"
+        );
+        assert!(
+            VerifiedList::read(&issuer.list(&[], 1), &Issuer::new(Purpose::Server).certificate)
+                .is_err(),
+            "another name"
+        );
         let good = issuer.list(&[&issuer.device("bad")], 1);
         for at in 0..good.len() {
             let mut list = good.clone();
@@ -338,7 +404,8 @@ mod tests {
         let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&list).unwrap();
         assert_eq!(der_of(&parsed, "CRL").unwrap(), list, "there is one encoding of it");
         let read = super::entries(&list).unwrap();
-        let wanted: Vec<_> = revoked.iter().map(|r| (r.serial.clone(), r.revoked_s, r.reason)).collect();
+        let wanted: Vec<_> =
+            revoked.iter().map(|r| (r.serial.clone(), r.revoked_s, r.reason)).collect();
         assert_eq!(read, wanted);
         VerifiedList::read(&list, &issuer.certificate).unwrap();
         let too_many = vec![revoked[0].clone(); ENTRIES_MAX - 299];
@@ -348,7 +415,9 @@ mod tests {
     #[test]
     fn a_list_that_covers_only_a_part_is_refused() {
         let issuer = Issuer::new(Purpose::Device);
-        let mut list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&issuer.list(&[], 1)).unwrap();
+        let mut list =
+            CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&issuer.list(&[], 1))
+                .unwrap();
         for extension in list.tbs_cert_list.crl_extensions.iter_mut().flatten() {
             extension.critical = true;
         }
@@ -361,8 +430,13 @@ mod tests {
     #[test]
     fn an_older_list_does_not_follow_a_newer_one() {
         let issuer = Issuer::new(Purpose::Device);
-        let read = |number| VerifiedList::read(&issuer.list(&[], number), &issuer.certificate).unwrap();
-        assert!(read(300).follows(&read(299)) && read(300).follows(&read(300)) && read(256).follows(&read(255)));
+        let read =
+            |number| VerifiedList::read(&issuer.list(&[], number), &issuer.certificate).unwrap();
+        assert!(
+            read(300).follows(&read(299))
+                && read(300).follows(&read(300))
+                && read(256).follows(&read(255))
+        );
         assert!(!read(299).follows(&read(300)));
     }
 }

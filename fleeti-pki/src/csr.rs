@@ -1,4 +1,5 @@
-//! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession count.
+//! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession
+//! count.
 
 use crate::signer::{Signer, Verify, X509Signer, check_form, verify};
 use crate::{Error, OrMalformed};
@@ -19,7 +20,10 @@ pub const PEM_MAX: usize = 8 * 1024;
 pub fn create(signer: &dyn Signer) -> Result<String, Error> {
     let subject = Name::from_str("CN=device").or_malformed("name")?;
     let signer = X509Signer::new(signer);
-    let request = RequestBuilder::new(subject).or_backend("making a request")?.build(&signer).or_backend("signing a request")?;
+    let request = RequestBuilder::new(subject)
+        .or_backend("making a request")?
+        .build(&signer)
+        .or_backend("signing a request")?;
     request.to_pem(der::pem::LineEnding::LF).or_malformed("request")
 }
 
@@ -37,7 +41,8 @@ impl ProvedKey {
     }
 }
 
-/// The key that a request is about, DER, before anybody has proved anything: to look a request up, not to trust it.
+/// The key that a request is about, DER, before anybody has proved anything: to look a request up,
+/// not to trust it.
 ///
 /// # Errors
 /// [`Error::Malformed`], also for a key in another form than [`check`] takes.
@@ -55,7 +60,10 @@ struct Request {
 
 fn read(pem: &str) -> Result<Request, Error> {
     if pem.len() > PEM_MAX {
-        return Err(Error::Malformed { what: "request", detail: format!("{} bytes are too many", pem.len()) });
+        return Err(Error::Malformed {
+            what: "request",
+            detail: format!("{} bytes are too many", pem.len()),
+        });
     }
     // Not `from_pem`, which lets bytes follow the request.
     let (label, der) = der::pem::decode_vec(pem.as_bytes()).or_malformed("request")?;
@@ -63,13 +71,21 @@ fn read(pem: &str) -> Result<Request, Error> {
         return Err(Error::Malformed { what: "request", detail: format!("it is a {label}") });
     }
     let request = CertReq::from_der(&der).or_malformed("request")?;
-    let signature = request.signature.as_bytes().ok_or(Error::Refused("the request's signature is not whole bytes"))?;
+    let signature = request
+        .signature
+        .as_bytes()
+        .ok_or(Error::Refused("the request's signature is not whole bytes"))?;
     let (message, public_key_der) = parts(&der).or_malformed("request")?;
     check_form(public_key_der)?;
-    Ok(Request { message: message.to_vec(), public_key_der: public_key_der.to_vec(), signature: signature.to_vec() })
+    Ok(Request {
+        message: message.to_vec(),
+        public_key_der: public_key_der.to_vec(),
+        signature: signature.to_vec(),
+    })
 }
 
-/// CertificationRequestInfo and the SubjectPublicKeyInfo in it, of a CertificationRequest (RFC 2986, 4).
+/// CertificationRequestInfo and the SubjectPublicKeyInfo in it, of a CertificationRequest (RFC
+/// 2986, 4).
 fn parts(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
     let mut outer = SliceReader::new(der)?;
     Header::decode(&mut outer)?;
@@ -80,10 +96,12 @@ fn parts(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
     Ok((message, fields.tlv_bytes()?))
 }
 
-/// Reads a request and checks its proof of possession. Subject, extensions and attributes are ignored.
+/// Reads a request and checks its proof of possession. Subject, extensions and attributes are
+/// ignored.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for other bytes or another kind of key.
+/// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for other bytes or another kind of
+/// key.
 pub fn check(pem: &str) -> Result<ProvedKey, Error> {
     check_with(pem, verify)
 }
@@ -112,10 +130,17 @@ mod tests {
 
     #[test]
     fn a_request_for_somebody_elses_key_is_refused() {
-        let (mine, theirs) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+        let (mine, theirs) = (
+            SoftKey::generate(Algorithm::P256).unwrap(),
+            SoftKey::generate(Algorithm::P256).unwrap(),
+        );
         let mut request = CertReq::from_pem(create(&mine).unwrap()).unwrap();
-        request.info.public_key = spki::SubjectPublicKeyInfoOwned::from_der(theirs.public_key_der()).unwrap();
-        let pem = CertReq::from_der(&request.to_der().unwrap()).unwrap().to_pem(der::pem::LineEnding::LF).unwrap();
+        request.info.public_key =
+            spki::SubjectPublicKeyInfoOwned::from_der(theirs.public_key_der()).unwrap();
+        let pem = CertReq::from_der(&request.to_der().unwrap())
+            .unwrap()
+            .to_pem(der::pem::LineEnding::LF)
+            .unwrap();
         assert!(matches!(check(&pem), Err(Error::Refused(_))));
     }
 }

@@ -1,10 +1,13 @@
-//! What `fleeti pki init` makes: the keys and certificates of an organisation, as files to be written.
+//! What `fleeti pki init` makes: the keys and certificates of an organisation, as files to be
+//! written.
 //!
-//! `offline/` belongs on a machine without a network, `online/` to the server, `public/` to everybody.
-//! Every key is sealed for its purpose.
+//! `offline/` belongs on a machine without a network, `online/` to the server, `public/` to
+//! everybody. Every key is sealed for its purpose.
 
 use crate::Error;
-use crate::certificate::{Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem};
+use crate::certificate::{
+    Authority, Period, Purpose, Role, fingerprint, issue, self_signed, to_pem,
+};
 use crate::csr;
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
@@ -59,8 +62,8 @@ pub mod purpose {
     pub const AUDIT: &str = "audit";
     /// A person's: agrees that a server's keys sign a release.
     pub const APPROVER: &str = "approver";
-    /// Wraps what the signer gives the server to keep: Secure Boot keys, recovery keys, secrets of fleets; 32 bytes, no
-    /// private key.
+    /// Wraps what the signer gives the server to keep: Secure Boot keys, recovery keys, secrets of
+    /// fleets; 32 bytes, no private key.
     pub const BOOT_WRAP: &str = "boot-wrap";
 }
 
@@ -90,7 +93,12 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
         let key = SoftKey::generate(Algorithm::P384)?;
         let authority = Authority { certificate: &root, signer: &root_key };
         let role = Role::Intermediate { purpose: of };
-        let pem = to_pem(&issue(role, Period::starting(now_s, INTERMEDIATE_S), key.public_key_der(), &authority)?)?;
+        let pem = to_pem(&issue(
+            role,
+            Period::starting(now_s, INTERMEDIATE_S),
+            key.public_key_der(),
+            &authority,
+        )?)?;
         files.keep("online", name, &key.to_pkcs8_der()?)?;
         issuers.push_str(&pem);
         files.public(&format!("{name}.pem"), pem.into_bytes());
@@ -100,19 +108,27 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
     Ok(files.list)
 }
 
-/// Makes everything but the root and the certificates of the intermediates: `requests/` is for the ceremony of a root that
-/// is elsewhere.
+/// Makes everything but the root and the certificates of the intermediates: `requests/` is for the
+/// ceremony of a root that is elsewhere.
 ///
 /// # Errors
 /// [`Error`] of the backends.
-pub fn create_below(root: &Certificate, passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error> {
+pub fn create_below(
+    root: &Certificate,
+    passphrase: &[u8],
+    now_s: u64,
+) -> Result<Vec<HierarchyFile>, Error> {
     let mut files = Files { list: Vec::new(), passphrase };
     for of in Purpose::ALL {
         let name = purpose::of_intermediate(of);
         let key = SoftKey::generate(Algorithm::P384)?;
         files.keep("online", name, &key.to_pkcs8_der()?)?;
         let bytes = csr::create(&key)?.into_bytes();
-        files.list.push(HierarchyFile { path: format!("requests/{name}.csr"), bytes, secret: false });
+        files.list.push(HierarchyFile {
+            path: format!("requests/{name}.csr"),
+            bytes,
+            secret: false,
+        });
     }
     files.rest(root, now_s)?;
     Ok(files.list)
@@ -130,7 +146,11 @@ impl Files<'_> {
 
     fn keep(&mut self, folder: &str, purpose: &str, secret: &[u8]) -> Result<(), Error> {
         let bytes = seal(secret, purpose, self.passphrase)?;
-        self.list.push(HierarchyFile { path: format!("{folder}/{purpose}.key"), bytes, secret: true });
+        self.list.push(HierarchyFile {
+            path: format!("{folder}/{purpose}.key"),
+            bytes,
+            secret: true,
+        });
         Ok(())
     }
 
@@ -141,7 +161,8 @@ impl Files<'_> {
         // The root tells one organisation's log from another's.
         let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(root)?[..16]), &audit)?;
         self.public("audit.pub", format!("{}\n", log.to_text()).into_bytes());
-        // Nothing replaces it: what it wraps are the Secure Boot keys of every device. So there is a copy for the signer that lost it.
+        // Nothing replaces it: what it wraps are the Secure Boot keys of every device. So there is
+        // a copy for the signer that lost it.
         let wrap = WrapKey::generate();
         self.keep("online", purpose::BOOT_WRAP, &wrap[..])?;
         self.keep("offline", purpose::BOOT_WRAP, &wrap[..])?;
@@ -151,7 +172,8 @@ impl Files<'_> {
         self.keep("offline", purpose::OPENPGP, &openpgp.to_pkcs8_der()?)?;
         for variable in [purpose::PK, purpose::KEK, purpose::DB] {
             let key = SoftKey::generate(Algorithm::Rsa2048)?;
-            let certificate = self_signed(Role::SecureBoot { variable }, Period::starting(now_s, ROOT_S), &key)?;
+            let certificate =
+                self_signed(Role::SecureBoot { variable }, Period::starting(now_s, ROOT_S), &key)?;
             self.keep("offline", variable, &key.to_pkcs8_der()?)?;
             self.public(&format!("{variable}.pem"), to_pem(&certificate)?.into_bytes());
         }

@@ -1,4 +1,5 @@
-//! Trust: keys, certificates, revocation lists, release manifests, OpenPGP and Authenticode signatures.
+//! Trust: keys, certificates, revocation lists, release manifests, OpenPGP and Authenticode
+//! signatures.
 //!
 //! No I/O: bytes in, bytes out; the time is an argument. Keys come behind [`signer::Signer`].
 //!
@@ -10,12 +11,15 @@
 //! assert!(refused.to_string().contains("0 of 1"));
 //! ```
 //!
-//! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`] (X.509) ·
-//! [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
-//! several people open) · [`bundle`] (the intermediates that count) · [`transition`] (which anchor follows which) · [`readmission`] (a device whose certificate has ended) · [`manifest`], [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
-//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the firmware) ·
-//! [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) · [`transparency`] (a log
-//! that cannot be rewritten unseen).
+//! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`]
+//! (X.509) · [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
+//! several people open) · [`bundle`] (the intermediates that count) · [`transition`] (which anchor
+//! follows which) · [`readmission`] (a device whose certificate has ended) · [`manifest`],
+//! [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
+//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the
+//! firmware) · [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot
+//! of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) ·
+//! [`transparency`] (a log that cannot be rewritten unseen).
 
 #![warn(missing_docs)]
 

@@ -25,7 +25,9 @@ impl PublicKey {
     pub fn of(signer: &dyn Signer) -> Result<Self, Error> {
         match signer.algorithm() {
             Algorithm::P384 => Ok(Self { der: signer.public_key_der().to_vec() }),
-            Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => Err(Error::Refused("a release key is a P-384 key")),
+            Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => {
+                Err(Error::Refused("a release key is a P-384 key"))
+            }
         }
     }
     /// The key's id.
@@ -63,13 +65,15 @@ impl ReleaseKeys {
     pub fn new(keys: Vec<PublicKey>, threshold: usize) -> Result<Self, Error> {
         let distinct: BTreeSet<_> = keys.iter().map(PublicKey::id).collect();
         if threshold == 0 || threshold > distinct.len() {
-            return Err(Error::Refused("the threshold must be between 1 and the number of release keys"));
+            return Err(Error::Refused(
+                "the threshold must be between 1 and the number of release keys",
+            ));
         }
         Ok(Self { keys, threshold })
     }
 
-    /// Reads one or more PEM public keys. Before them there may be a line `Threshold: N`; without it one signature is
-    /// enough.
+    /// Reads one or more PEM public keys. Before them there may be a line `Threshold: N`; without
+    /// it one signature is enough.
     ///
     /// # Errors
     /// [`Error::Malformed`]; [`Error::Refused`] for anything else in the text.
@@ -83,14 +87,19 @@ impl ReleaseKeys {
             threshold = number.trim().parse().or_malformed("threshold of release keys")?;
             rest = keys.trim_start();
         }
-        while let Some(end) = rest.find(END).map(|at| at + END.len()).filter(|_| rest.starts_with(BEGIN)) {
+        while let Some(end) =
+            rest.find(END).map(|at| at + END.len()).filter(|_| rest.starts_with(BEGIN))
+        {
             let (label, document) = Document::from_pem(&rest[..end]).or_malformed("release key")?;
             let der = document.into_vec();
             // In its one form, so that one key has one id: a point can be written in two ways.
             let parsed = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der);
-            let canonical = parsed.ok().and_then(|key| spki::EncodePublicKey::to_public_key_der(&key).ok());
+            let canonical =
+                parsed.ok().and_then(|key| spki::EncodePublicKey::to_public_key_der(&key).ok());
             if label != "PUBLIC KEY" || canonical.is_none_or(|c| c.as_bytes() != der) {
-                return Err(Error::Refused("a release key is a P-384 public key, its point not compressed"));
+                return Err(Error::Refused(
+                    "a release key is a P-384 public key, its point not compressed",
+                ));
             }
             keys.push(PublicKey { der });
             rest = rest[end..].trim_start();
@@ -108,7 +117,11 @@ impl ReleaseKeys {
     /// [`Error::Malformed`].
     pub fn to_pem(&self) -> Result<String, Error> {
         let keys = self.keys.iter().map(PublicKey::to_pem).collect::<Result<String, _>>()?;
-        Ok(if self.threshold == 1 { keys } else { format!("{THRESHOLD}{}\n{keys}", self.threshold) })
+        Ok(if self.threshold == 1 {
+            keys
+        } else {
+            format!("{THRESHOLD}{}\n{keys}", self.threshold)
+        })
     }
 
     /// The keys.
@@ -141,7 +154,8 @@ impl Signature {
     pub fn file_name(&self) -> String {
         format!("manifest.{}.sig", self.key_id)
     }
-    /// Out of what is said on the wire: key id and signature (DER, base64) of each signer. What is no base64 is no signature.
+    /// Out of what is said on the wire: key id and signature (DER, base64) of each signer. What is
+    /// no base64 is no signature.
     #[must_use]
     pub fn all_of(wire: &[(String, String)]) -> Vec<Self> {
         let decoded = |(key_id, text): &(String, String)| {
@@ -205,11 +219,12 @@ pub fn to_bytes(manifest: &Manifest) -> Result<Vec<u8>, Error> {
     canonical::to_vec(manifest).or_malformed("manifest")
 }
 
-/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but manifests and boot proofs
-/// ([`crate::boot_proof`]), which say what they are.
+/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but
+/// manifests and boot proofs ([`crate::boot_proof`]), which say what they are.
 ///
 /// # Errors
-/// [`Error::Malformed`] when the bytes are no canonical manifest; [`Error::Refused`] for another kind of key.
+/// [`Error::Malformed`] when the bytes are no canonical manifest; [`Error::Refused`] for another
+/// kind of key.
 pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
     let manifest = Manifest::parse(bytes).or_malformed("manifest")?;
     if to_bytes(&manifest)? != bytes {
@@ -223,22 +238,36 @@ pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
 ///
 /// # Errors
 /// [`VerifyError`]; signatures are checked before a byte is parsed.
-pub fn verify(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Result<Verified, VerifyError> {
+pub fn verify(
+    bytes: &[u8],
+    signatures: &[Signature],
+    keys: &ReleaseKeys,
+) -> Result<Verified, VerifyError> {
     check_signatures(bytes, signatures, keys)?;
     Ok(Verified { manifest: Manifest::parse(bytes)?, sha256: sha256_hex(bytes) })
 }
 
 /// That enough release keys have signed these bytes.
-pub(crate) fn check_signatures(bytes: &[u8], signatures: &[Signature], keys: &ReleaseKeys) -> Result<(), VerifyError> {
+pub(crate) fn check_signatures(
+    bytes: &[u8],
+    signatures: &[Signature],
+    keys: &ReleaseKeys,
+) -> Result<(), VerifyError> {
     let mut good = BTreeSet::new();
     for signature in signatures.iter().take(SIGNATURES_MAX) {
         // A key counts once, however many signatures it made.
-        let by = keys.keys.iter().find(|k| k.id() == signature.key_id && verify_signature(&k.der, bytes, &signature.der).is_ok());
+        let by = keys.keys.iter().find(|k| {
+            k.id() == signature.key_id && verify_signature(&k.der, bytes, &signature.der).is_ok()
+        });
         good.extend(by.map(PublicKey::id));
     }
     if good.len() < keys.threshold {
         let trusted = keys.keys.iter().map(PublicKey::id).collect();
-        return Err(VerifyError::Signatures { good: good.len(), threshold: keys.threshold, trusted });
+        return Err(VerifyError::Signatures {
+            good: good.len(),
+            threshold: keys.threshold,
+            trusted,
+        });
     }
     Ok(())
 }
@@ -257,9 +286,17 @@ mod tests {
             architecture: Architecture::X86_64,
             revision_digest: "a".into(),
             lock_digest: "b".into(),
-            artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".into(), authenticode: None }],
+            artifacts: vec![Artifact {
+                path: "raw/kiosk_2.efi".into(),
+                size: 1,
+                sha256: "c".into(),
+                authenticode: None,
+            }],
             root_hash: "d".into(),
-            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
+            reference_values: ReferenceValues {
+                systemd_version: "257".into(),
+                ..Default::default()
+            },
             minimum_version: "1".parse().unwrap(),
             created_s: 0,
             critical: vec![],
@@ -270,7 +307,8 @@ mod tests {
         SoftKey::generate(Algorithm::P384).unwrap()
     }
     fn keys(keys: &[&SoftKey], threshold: usize) -> ReleaseKeys {
-        ReleaseKeys::new(keys.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold).unwrap()
+        ReleaseKeys::new(keys.iter().map(|k| PublicKey::of(*k).unwrap()).collect(), threshold)
+            .unwrap()
     }
 
     #[test]
@@ -278,11 +316,21 @@ mod tests {
         let (key, bytes) = (key(), bytes());
         let signature = sign(&bytes, &key).unwrap();
         let trusted = keys(&[&key], 1);
-        assert_eq!(verify(&bytes, std::slice::from_ref(&signature), &trusted).unwrap().manifest().release.to_string(), "kiosk@2");
+        assert_eq!(
+            verify(&bytes, std::slice::from_ref(&signature), &trusted)
+                .unwrap()
+                .manifest()
+                .release
+                .to_string(),
+            "kiosk@2"
+        );
         for at in (0..bytes.len()).step_by(7) {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert!(matches!(verify(&bad, std::slice::from_ref(&signature), &trusted), Err(VerifyError::Signatures { .. })));
+            assert!(matches!(
+                verify(&bad, std::slice::from_ref(&signature), &trusted),
+                Err(VerifyError::Signatures { .. })
+            ));
         }
     }
 
@@ -328,7 +376,10 @@ mod tests {
             ("# two\n", ""),
             ("", "Threshold: 2\n"),
         ] {
-            assert!(ReleaseKeys::from_pem(&format!("{before}{a}{after}")).is_err(), "{before:?} {after:?}");
+            assert!(
+                ReleaseKeys::from_pem(&format!("{before}{a}{after}")).is_err(),
+                "{before:?} {after:?}"
+            );
         }
         assert!(ReleaseKeys::from_pem("Threshold: 1\n").is_err());
         assert!(ReleaseKeys::from_pem("").is_err());

@@ -1,4 +1,5 @@
-//! The OpenPGP signature that systemd-sysupdate checks: version 4, ECDSA over P-256, detached, binary.
+//! The OpenPGP signature that systemd-sysupdate checks: version 4, ECDSA over P-256, detached,
+//! binary.
 
 use crate::signer::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
@@ -6,22 +7,26 @@ use fleeti_core::canonical::sha256_hex;
 use pgp::composed::{Deserializable, DetachedSignature, SignedKeyDetails, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
-use pgp::packet::{KeyFlags, PacketHeader, PacketTrait, PublicKey, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId};
+use pgp::packet::{
+    KeyFlags, PacketHeader, PacketTrait, PublicKey, SignatureConfig, SignatureType, Subpacket,
+    SubpacketData, UserId,
+};
 use pgp::ser::Serialize;
 use pgp::types::{
-    Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, PacketHeaderVersion, Password, PublicParams, SignatureBytes, SigningKey, Tag,
-    Timestamp,
+    Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, PacketHeaderVersion, Password, PublicParams,
+    SignatureBytes, SigningKey, Tag, Timestamp,
 };
 
-/// Keys are dated back to this second (2024-01-01): a device whose clock is behind refuses a key that
-/// was made in its future.
+/// Keys are dated back to this second (2024-01-01): a device whose clock is behind refuses a key
+/// that was made in its future.
 pub const CREATED_S: u32 = 1_704_067_200;
 
 /// OID of P-256 with its length, as RFC 6637, 11 writes it.
 const P256_OID: [u8; 9] = [8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
-/// The keys of a binary keyring: fingerprint, hexadecimal, and the key's own part of the ring. What verifies takes a
-/// signature by any of them, so that a new key is put into keyrings before anything is signed by it.
+/// The keys of a binary keyring: fingerprint, hexadecimal, and the key's own part of the ring. What
+/// verifies takes a signature by any of them, so that a new key is put into keyrings before
+/// anything is signed by it.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -34,8 +39,9 @@ pub fn keys(keyring: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
     .collect()
 }
 
-/// SHA-256, hexadecimal, of every binary keyring that can be made of some or all keys of these keyrings, in their order: what
-/// the images of a fleet may have, which were built while keys came and went.
+/// SHA-256, hexadecimal, of every binary keyring that can be made of some or all keys of these
+/// keyrings, in their order: what the images of a fleet may have, which were built while keys came
+/// and went.
 ///
 /// # Errors
 /// [`Error::Malformed`]; [`Error::Refused`] for more than five keys, or none.
@@ -49,10 +55,17 @@ pub fn choices(keyrings: &[Vec<u8>]) -> Result<Vec<String>, Error> {
         }
     }
     if all.is_empty() || all.len() > 5 {
-        return Err(Error::Refused("a transition replaces the keyrings of one to five OpenPGP keys"));
+        return Err(Error::Refused(
+            "a transition replaces the keyrings of one to five OpenPGP keys",
+        ));
     }
-    let choice =
-        |bits: u32| all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).flat_map(|(_, key)| key.clone()).collect::<Vec<_>>();
+    let choice = |bits: u32| {
+        all.iter()
+            .enumerate()
+            .filter(|(at, _)| bits >> at & 1 == 1)
+            .flat_map(|(_, key)| key.clone())
+            .collect::<Vec<_>>()
+    };
     Ok((1..1 << all.len()).map(|bits| sha256_hex(&choice(bits))).collect())
 }
 
@@ -92,7 +105,10 @@ impl OpenPgpKey {
             return Err(Error::Refused("an OpenPGP key is a P-256 key"));
         }
         // The uncompressed point is the end of the SubjectPublicKeyInfo (RFC 5480, 2.2).
-        let point = signer.public_key_der().last_chunk::<65>().ok_or(Error::Refused("the public key is too short"))?;
+        let point = signer
+            .public_key_der()
+            .last_chunk::<65>()
+            .ok_or(Error::Refused("the public key is too short"))?;
         let mut body = vec![4];
         body.extend(CREATED_S.to_be_bytes());
         body.push(u8::from(PublicKeyAlgorithm::ECDSA));
@@ -101,8 +117,15 @@ impl OpenPgpKey {
         body.extend([0x02, 0x03]);
         body.extend(point);
         let length = u32::try_from(body.len()).or_malformed("public key")?;
-        let header = PacketHeader::from_parts(PacketHeaderVersion::New, Tag::PublicKey, pgp::types::PacketLength::Fixed(length));
-        let public = PublicKey::try_from_reader(header.or_backend("making an OpenPGP key")?, body.as_slice());
+        let header = PacketHeader::from_parts(
+            PacketHeaderVersion::New,
+            Tag::PublicKey,
+            pgp::types::PacketLength::Fixed(length),
+        );
+        let public = PublicKey::try_from_reader(
+            header.or_backend("making an OpenPGP key")?,
+            body.as_slice(),
+        );
         Ok(Self { signer, public: public.or_backend("making an OpenPGP key")? })
     }
 
@@ -116,15 +139,29 @@ impl OpenPgpKey {
             let mut flags = KeyFlags::default();
             flags.set_sign(true);
             flags.set_certify(true);
-            let mut config = SignatureConfig::v4(SignatureType::CertPositive, self.algorithm(), HashAlgorithm::Sha256);
+            let mut config = SignatureConfig::v4(
+                SignatureType::CertPositive,
+                self.algorithm(),
+                HashAlgorithm::Sha256,
+            );
             config.hashed_subpackets = vec![
-                Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::from_secs(CREATED_S)))?,
+                Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::from_secs(
+                    CREATED_S,
+                )))?,
                 Subpacket::regular(SubpacketData::KeyFlags(flags))?,
                 Subpacket::regular(SubpacketData::IssuerFingerprint(self.fingerprint()))?,
             ];
-            config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(self.legacy_key_id()))?];
-            let binding = config.sign_certification(self, &self.public, &Password::empty(), user.tag(), &user)?;
-            let details = SignedKeyDetails::new(vec![], vec![], vec![user.into_signed(binding)], vec![]);
+            config.unhashed_subpackets =
+                vec![Subpacket::regular(SubpacketData::IssuerKeyId(self.legacy_key_id()))?];
+            let binding = config.sign_certification(
+                self,
+                &self.public,
+                &Password::empty(),
+                user.tag(),
+                &user,
+            )?;
+            let details =
+                SignedKeyDetails::new(vec![], vec![], vec![user.into_signed(binding)], vec![]);
             SignedPublicKey::new(self.public.clone(), details, vec![]).to_bytes()
         };
         made().or_backend("writing a keyring")
@@ -135,7 +172,13 @@ impl OpenPgpKey {
     /// # Errors
     /// [`Error::Backend`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature = DetachedSignature::sign_binary_data(rand_08::rngs::OsRng, self, &Password::empty(), HashAlgorithm::Sha256, message);
+        let signature = DetachedSignature::sign_binary_data(
+            rand_08::rngs::OsRng,
+            self,
+            &Password::empty(),
+            HashAlgorithm::Sha256,
+            message,
+        );
         signature.or_backend("signing")?.to_bytes().or_backend("writing a signature")
     }
 }
@@ -165,7 +208,12 @@ impl KeyDetails for OpenPgpKey {
 }
 
 impl SigningKey for OpenPgpKey {
-    fn sign(&self, _: &Password, hash: HashAlgorithm, digest: &[u8]) -> pgp::errors::Result<SignatureBytes> {
+    fn sign(
+        &self,
+        _: &Password,
+        hash: HashAlgorithm,
+        digest: &[u8],
+    ) -> pgp::errors::Result<SignatureBytes> {
         if hash != HashAlgorithm::Sha256 {
             return Err(format!("an OpenPGP key of Fleeti signs SHA-256, not {hash}").into());
         }
@@ -201,7 +249,11 @@ mod tests {
         std::fs::write(path("m"), message).unwrap();
         std::fs::write(path("m.gpg"), signature).unwrap();
         let mut gpgv = Command::new("gpgv");
-        gpgv.arg("--keyring").arg(path("ring.gpg")).arg(path("m.gpg")).arg(path("m")).stderr(Stdio::null());
+        gpgv.arg("--keyring")
+            .arg(path("ring.gpg"))
+            .arg(path("m.gpg"))
+            .arg(path("m"))
+            .stderr(Stdio::null());
         gpgv.status().unwrap().success()
     }
 
@@ -211,8 +263,14 @@ mod tests {
         let signature = mine.sign(b"message").unwrap();
         assert!(gpgv(&mine, b"message", &signature));
         let ring = mine.keyring().unwrap();
-        assert!(verify(&ring, b"message", &signature).is_ok() && verify(&ring, b"messagf", &signature).is_err());
-        assert!(verify(&key().keyring().unwrap(), b"message", &signature).is_err() && verify(&ring, b"message", b"x").is_err());
+        assert!(
+            verify(&ring, b"message", &signature).is_ok()
+                && verify(&ring, b"messagf", &signature).is_err()
+        );
+        assert!(
+            verify(&key().keyring().unwrap(), b"message", &signature).is_err()
+                && verify(&ring, b"message", b"x").is_err()
+        );
         assert!(!gpgv(&mine, b"messagf", &signature));
         assert!(!gpgv(&key(), b"message", &signature));
     }

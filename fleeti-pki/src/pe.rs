@@ -10,7 +10,8 @@ const WHAT: &str = "PE program";
 const HEADER: usize = 40;
 /// IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ.
 const READ_ONLY_DATA: u32 = 0x4000_0040;
-/// Largest alignment in a file (PE format, "Optional Header Windows-Specific Fields"): what is added is padded to it.
+/// Largest alignment in a file (PE format, "Optional Header Windows-Specific Fields"): what is
+/// added is padded to it.
 const FILE_ALIGNMENT_MAX: u32 = 64 << 10;
 /// Offsets in the headers, from "PE\0\0" on: the COFF header has 24 bytes with its magic.
 const NUMBER_OF_SECTIONS: usize = 6;
@@ -19,11 +20,12 @@ const INITIALIZED_DATA: usize = OPTIONAL + 8;
 const SIZE_OF_IMAGE: usize = OPTIONAL + 56;
 const CHECKSUM: usize = OPTIONAL + 64;
 
-/// The program with a read-only section `name` (8 bytes at the most) behind its last one. Its checksum, which no UEFI
-/// firmware looks at, is 0 then.
+/// The program with a read-only section `name` (8 bytes at the most) behind its last one. Its
+/// checksum, which no UEFI firmware looks at, is 0 then.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is none, is signed already, has such a section, or no room for its header.
+/// [`Error::Malformed`] for a program that is none, is signed already, has such a section, or no
+/// room for its header.
 pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
     let malformed = |detail: String| Error::Malformed { what: WHAT, detail };
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
@@ -32,28 +34,43 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
         return Err(Error::Refused("the program is signed already"));
     }
     if name.len() > 8 || named(&file, name).next().is_some() {
-        return Err(malformed(format!("it has a section {name} already, or none can be called so")));
+        return Err(malformed(format!(
+            "it has a section {name} already, or none can be called so"
+        )));
     }
     let optional = &file.nt_headers().optional_header;
-    let (alignment, file_alignment) = (optional.section_alignment.get(LE), optional.file_alignment.get(LE));
-    if !alignment.is_power_of_two() || !file_alignment.is_power_of_two() || file_alignment > FILE_ALIGNMENT_MAX {
-        return Err(malformed("its alignments are no powers of two, or the file's is more than 64 KiB".into()));
+    let (alignment, file_alignment) =
+        (optional.section_alignment.get(LE), optional.file_alignment.get(LE));
+    if !alignment.is_power_of_two()
+        || !file_alignment.is_power_of_two()
+        || file_alignment > FILE_ALIGNMENT_MAX
+    {
+        return Err(malformed(
+            "its alignments are no powers of two, or the file's is more than 64 KiB".into(),
+        ));
     }
     let headers = file.dos_header().nt_headers_offset() as usize;
     let sections = file.section_table();
     let entry = end_of_headers(&file);
-    let room = pe.get(entry..entry + HEADER).filter(|_| entry + HEADER <= optional.size_of_headers.get(LE) as usize);
+    let room = pe
+        .get(entry..entry + HEADER)
+        .filter(|_| entry + HEADER <= optional.size_of_headers.get(LE) as usize);
     if room.is_none_or(|room| room.iter().any(|byte| *byte != 0)) {
         return Err(malformed("there is no room for another section's header".into()));
     }
     let too_large = |_| Error::Refused("the program is larger than 4 GiB");
-    let end = sections.iter().map(|s| s.virtual_address.get(LE).saturating_add(s.virtual_size.get(LE).max(s.size_of_raw_data.get(LE))));
+    let end = sections.iter().map(|s| {
+        s.virtual_address
+            .get(LE)
+            .saturating_add(s.virtual_size.get(LE).max(s.size_of_raw_data.get(LE)))
+    });
     let address = end.max().unwrap_or(0).checked_next_multiple_of(alignment);
     let address = address.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
     let offset = pe.len().next_multiple_of(file_alignment as usize);
     let length = u32::try_from(data.len()).map_err(too_large)?;
     let stored = data.len().next_multiple_of(file_alignment as usize);
-    let size_of_image = address.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
+    let size_of_image =
+        address.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
     let size_of_image = size_of_image.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
 
     let mut out = pe.to_vec();
@@ -64,10 +81,17 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     let initialized = optional.size_of_initialized_data.get(LE).saturating_add(stored);
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(entry, name.as_bytes());
-    for (at, word) in [(8, length), (12, address), (16, stored), (20, u32::try_from(offset).map_err(too_large)?), (36, READ_ONLY_DATA)] {
+    for (at, word) in [
+        (8, length),
+        (12, address),
+        (16, stored),
+        (20, u32::try_from(offset).map_err(too_large)?),
+        (36, READ_ONLY_DATA),
+    ] {
         put(entry + at, &word.to_le_bytes());
     }
-    let count = u16::try_from(sections.len() + 1).map_err(|_| malformed("it has too many sections".into()))?;
+    let count = u16::try_from(sections.len() + 1)
+        .map_err(|_| malformed("it has too many sections".into()))?;
     put(headers + NUMBER_OF_SECTIONS, &count.to_le_bytes());
     put(headers + INITIALIZED_DATA, &initialized.to_le_bytes());
     put(headers + SIZE_OF_IMAGE, &size_of_image.to_le_bytes());
@@ -91,11 +115,15 @@ pub struct SectionRange {
 pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     let one = |header: &object::pe::ImageSectionHeader| {
-        let (at, length) = (header.pointer_to_raw_data.get(LE) as usize, header.size_of_raw_data.get(LE) as usize);
+        let (at, length) =
+            (header.pointer_to_raw_data.get(LE) as usize, header.size_of_raw_data.get(LE) as usize);
         let name = String::from_utf8_lossy(header.raw_name()).into_owned();
         match at.checked_add(length).filter(|end| *end <= pe.len()) {
             Some(end) => Ok(SectionRange { name, range: at..end }),
-            None => Err(Error::Malformed { what: WHAT, detail: format!("its section {name:?} is beyond its end") }),
+            None => Err(Error::Malformed {
+                what: WHAT,
+                detail: format!("its section {name:?} is beyond its end"),
+            }),
         }
     };
     file.section_table().iter().map(one).collect()
@@ -104,7 +132,8 @@ pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
 /// What a section holds, as long as it is in memory; `None` where there is none, or nothing in it.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is none, two such sections, or one that is longer than the file.
+/// [`Error::Malformed`] for a program that is none, two such sections, or one that is longer than
+/// the file.
 pub fn content<'a>(pe: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Error> {
     section(&PeFile64::parse(pe).or_malformed(WHAT)?, name)
 }
@@ -112,17 +141,23 @@ pub fn content<'a>(pe: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Error> 
 /// Where the headers of the sections end, which are the last of all.
 pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
     let optional = usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));
-    file.dos_header().nt_headers_offset() as usize + OPTIONAL + optional + HEADER * file.section_table().len()
+    file.dos_header().nt_headers_offset() as usize
+        + OPTIONAL
+        + optional
+        + HEADER * file.section_table().len()
 }
 
-/// The sections of a name, as systemd's stub looks for them: by the eight bytes in their headers. A table of longer names,
-/// which linkers write, means nothing to it.
-pub(crate) fn named<'d, 'f>(file: &'f PeFile64<'d>, name: &str) -> impl Iterator<Item = PeSection64<'d, 'f>> {
+/// The sections of a name, as systemd's stub looks for them: by the eight bytes in their headers. A
+/// table of longer names, which linkers write, means nothing to it.
+pub(crate) fn named<'d, 'f>(
+    file: &'f PeFile64<'d>,
+    name: &str,
+) -> impl Iterator<Item = PeSection64<'d, 'f>> {
     file.sections().filter(move |s| s.pe_section().raw_name() == name.as_bytes())
 }
 
-/// What a section holds, as long as it is in memory, which is what a program sees: the file may hold more, to fill a block.
-/// `None` where there is none, or nothing in it.
+/// What a section holds, as long as it is in memory, which is what a program sees: the file may
+/// hold more, to fill a block. `None` where there is none, or nothing in it.
 ///
 /// # Errors
 /// [`Error::Malformed`] for two of them, or one that is longer than the file.
@@ -135,6 +170,7 @@ pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a 
     }
     let length = usize::try_from(section.size()).or_malformed("kernel image")?;
     let data = section.data().or_malformed("kernel image")?;
-    let data = data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
+    let data =
+        data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
     Ok(Some(data).filter(|d| !d.is_empty()))
 }

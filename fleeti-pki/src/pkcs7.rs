@@ -1,7 +1,9 @@
-//! SignedData (RFC 2315, 9) as firmware reads it: one signer, RSA with SHA-256, its certificate inside.
+//! SignedData (RFC 2315, 9) as firmware reads it: one signer, RSA with SHA-256, its certificate
+//! inside.
 //!
-//! What we verify is only what we make: from content, certificate and signature there is one encoding, and the bytes
-//! must be it. So nothing has to be parsed, and nothing can hide in what a parser passes over.
+//! What we verify is only what we make: from content, certificate and signature there is one
+//! encoding, and the bytes must be it. So nothing has to be parsed, and nothing can hide in what a
+//! parser passes over.
 
 use crate::certificate::to_der;
 use crate::signer::{Algorithm, Signer, verify_rsa};
@@ -10,7 +12,8 @@ use der::asn1::{Any, ObjectIdentifier, OctetString};
 use der::{Encode, Tag, TagNumber};
 use x509_cert::Certificate;
 
-pub(crate) const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+pub(crate) const SIGNED_DATA: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 pub(crate) const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 pub(crate) const SHA_256: ObjectIdentifier = const_oid::db::rfc5912::ID_SHA_256;
 const RSA_ENCRYPTION: ObjectIdentifier = const_oid::db::rfc5912::RSA_ENCRYPTION;
@@ -51,7 +54,11 @@ pub(crate) struct Content {
 }
 
 /// Signs.
-pub(crate) fn sign(content: &Content, certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+pub(crate) fn sign(
+    content: &Content,
+    certificate: &Certificate,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, Error> {
     if signer.algorithm() != Algorithm::Rsa2048 {
         return Err(Error::Refused("UEFI firmware accepts RSA keys only"));
     }
@@ -59,7 +66,11 @@ pub(crate) fn sign(content: &Content, certificate: &Certificate, signer: &dyn Si
 }
 
 /// Verifies that these bytes are [`sign`]'s over this content by the key of this certificate.
-pub(crate) fn verify(signed: &[u8], content: &Content, certificate: &Certificate) -> Result<(), Error> {
+pub(crate) fn verify(
+    signed: &[u8],
+    content: &Content,
+    certificate: &Certificate,
+) -> Result<(), Error> {
     const NOT_OURS: Error = Error::Refused("the signature is not over this by this certificate");
     // The signature is the last thing in it.
     let signature = signed.len().checked_sub(SIGNATURE).map(|at| &signed[at..]).ok_or(NOT_OURS)?;
@@ -69,7 +80,11 @@ pub(crate) fn verify(signed: &[u8], content: &Content, certificate: &Certificate
     verify_rsa(&crate::certificate::public_key_der(certificate)?, &content.to_sign, signature)
 }
 
-fn assemble(content: &Content, certificate: &Certificate, signature: &[u8]) -> Result<Vec<u8>, Error> {
+fn assemble(
+    content: &Content,
+    certificate: &Certificate,
+    signature: &[u8],
+) -> Result<Vec<u8>, Error> {
     let (null, sha_256) = (encoded(&Any::null())?, sha_256()?);
     let tbs = certificate.tbs_certificate();
     let issuer_and_serial = sequence(&[&encoded(tbs.issuer())?, &encoded(tbs.serial_number())?])?;
@@ -79,7 +94,14 @@ fn assemble(content: &Content, certificate: &Certificate, signature: &[u8]) -> R
         *tag = 0xa0; // [0] IMPLICIT SET OF Attribute
     }
     let rsa = sequence(&[&encoded(&RSA_ENCRYPTION)?, &null])?;
-    let signer_info = sequence(&[&one, &issuer_and_serial, &sha_256, &implicit, &rsa, &octets(signature)?])?;
+    let signer_info =
+        sequence(&[&one, &issuer_and_serial, &sha_256, &implicit, &rsa, &octets(signature)?])?;
     let certificates = context(0, true, to_der(certificate)?)?;
-    sequence(&[&one, &set(&[&sha_256])?, &content.encapsulated, &certificates, &set(&[&signer_info])?])
+    sequence(&[
+        &one,
+        &set(&[&sha_256])?,
+        &content.encapsulated,
+        &certificates,
+        &set(&[&signer_info])?,
+    ])
 }

@@ -1,6 +1,7 @@
-//! A device whose certificate has ended and whose key is a file asks to be let in again: it signs, by the key that the ended
-//! certificate was for, which key is to be certified next, over the connection that it asks on (RFC 9266). That counts only
-//! while an operator lets devices of its fleet in again.
+//! A device whose certificate has ended and whose key is a file asks to be let in again: it signs,
+//! by the key that the ended certificate was for, which key is to be certified next, over the
+//! connection that it asks on (RFC 9266). That counts only while an operator lets devices of its
+//! fleet in again.
 
 use crate::signer::{Signer, verify};
 use crate::{Error, OrMalformed, base64_text};
@@ -15,27 +16,48 @@ pub const CHANNEL_BYTES: usize = 32;
 const KEY_MAX: usize = 512;
 
 fn message(device: &DeviceId, channel: &[u8; CHANNEL_BYTES], csr_pem: &str) -> Vec<u8> {
-    format!("fleeti.readmission.v1\n{device}\n{}\n{}\n", hex::encode(channel), sha256_hex(csr_pem.as_bytes())).into_bytes()
+    format!(
+        "fleeti.readmission.v1\n{device}\n{}\n{}\n",
+        hex::encode(channel),
+        sha256_hex(csr_pem.as_bytes())
+    )
+    .into_bytes()
 }
 
 /// Asks with the old key.
 ///
 /// # Errors
 /// [`Error::Backend`] when the key cannot sign.
-pub fn request(device: &DeviceId, csr_pem: String, old: &dyn Signer, channel: &[u8; CHANNEL_BYTES]) -> Result<ReadmitRequest, Error> {
+pub fn request(
+    device: &DeviceId,
+    csr_pem: String,
+    old: &dyn Signer,
+    channel: &[u8; CHANNEL_BYTES],
+) -> Result<ReadmitRequest, Error> {
     let signature = base64_text(&old.sign(&message(device, channel, &csr_pem))?);
-    Ok(ReadmitRequest { device: device.clone(), csr_pem, public_key: base64_text(old.public_key_der()), signature })
+    Ok(ReadmitRequest {
+        device: device.clone(),
+        csr_pem,
+        public_key: base64_text(old.public_key_der()),
+        signature,
+    })
 }
 
-/// Checks the signature; gives SHA-256 of the key that made it, by which the server knows the device's key.
+/// Checks the signature; gives SHA-256 of the key that made it, by which the server knows the
+/// device's key.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Malformed`].
 pub fn check(request: &ReadmitRequest, channel: &[u8; CHANNEL_BYTES]) -> Result<String, Error> {
-    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).or_malformed("readmission");
+    let decode = |text: &str| {
+        base64::engine::general_purpose::STANDARD.decode(text).or_malformed("readmission")
+    };
     let (key, signature) = (decode(&request.public_key)?, decode(&request.signature)?);
     if key.len() > KEY_MAX {
-        return Err(Error::Malformed { what: "readmission", detail: format!("a key of {} bytes", key.len()) });
+        return Err(Error::Malformed {
+            what: "readmission",
+            detail: format!("a key of {} bytes", key.len()),
+        });
     }
     verify(&key, &message(&request.device, channel, &request.csr_pem), &signature)?;
     Ok(sha256_hex(&key))
@@ -48,7 +70,10 @@ mod tests {
 
     #[test]
     fn it_is_good_for_this_device_key_and_connection_alone() {
-        let (old, other) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+        let (old, other) = (
+            SoftKey::generate(Algorithm::P256).unwrap(),
+            SoftKey::generate(Algorithm::P256).unwrap(),
+        );
         let device: DeviceId = "d1".parse().unwrap();
         let good = request(&device, "csr".into(), &old, &[1; 32]).unwrap();
         assert_eq!(check(&good, &[1; 32]).unwrap(), sha256_hex(old.public_key_der()));

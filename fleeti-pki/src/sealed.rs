@@ -1,7 +1,8 @@
-//! Keys at rest: a passphrase through argon2id (RFC 9106), the key under ChaCha20-Poly1305 (RFC 8439).
+//! Keys at rest: a passphrase through argon2id (RFC 9106), the key under ChaCha20-Poly1305 (RFC
+//! 8439).
 //!
-//! The file is JSON; its purpose is authenticated with the key, so that a file cannot be renamed into
-//! another role.
+//! The file is JSON; its purpose is authenticated with the key, so that a file cannot be renamed
+//! into another role.
 
 use crate::{Error, OrMalformed, base64_text};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -61,17 +62,27 @@ pub fn seal(secret: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Vec<u8>, 
 /// Opens what [`seal`] made for the same purpose.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong passphrase, purpose or changed file; [`Error::Malformed`] for other bytes.
+/// [`Error::Refused`] for a wrong passphrase, purpose or changed file; [`Error::Malformed`] for
+/// other bytes.
 pub fn open(file: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let file: SealedFile = strict::from_slice(file).or_malformed("sealed key")?;
     if file.fleeti_sealed != 1 || file.kdf != "argon2id" {
-        return Err(Error::Malformed { what: "sealed key", detail: "unknown version or kdf".into() });
+        return Err(Error::Malformed {
+            what: "sealed key",
+            detail: "unknown version or kdf".into(),
+        });
     }
     if file.memory_kib > MEMORY_KIB_MAX || file.passes > PASSES_MAX || file.lanes > 16 {
-        return Err(Error::Malformed { what: "sealed key", detail: "asks for too much work".into() });
+        return Err(Error::Malformed {
+            what: "sealed key",
+            detail: "asks for too much work".into(),
+        });
     }
-    let decode = |s: &str| base64::engine::general_purpose::STANDARD.decode(s).or_malformed("sealed key");
-    let nonce: [u8; 12] = decode(&file.nonce)?.try_into().map_err(|_| Error::Refused("the nonce has a wrong length"))?;
+    let decode =
+        |s: &str| base64::engine::general_purpose::STANDARD.decode(s).or_malformed("sealed key");
+    let nonce: [u8; 12] = decode(&file.nonce)?
+        .try_into()
+        .map_err(|_| Error::Refused("the nonce has a wrong length"))?;
     let key = derive(passphrase, &decode(&file.salt)?, file.memory_kib, file.passes, file.lanes)?;
     let ciphertext = decode(&file.ciphertext)?;
     ChaCha20Poly1305::new(&Key::from(*key))
@@ -80,10 +91,18 @@ pub fn open(file: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Zeroizing<V
         .map_err(|_| Error::Refused("the passphrase is wrong, or the key is not for this purpose"))
 }
 
-fn derive(passphrase: &[u8], salt: &[u8], memory: u32, passes: u32, lanes: u32) -> Result<Zeroizing<[u8; 32]>, Error> {
+fn derive(
+    passphrase: &[u8],
+    salt: &[u8],
+    memory: u32,
+    passes: u32,
+    lanes: u32,
+) -> Result<Zeroizing<[u8; 32]>, Error> {
     let params = Params::new(memory, passes, lanes, Some(32)).or_malformed("sealed key")?;
     let mut key = Zeroizing::new([0u8; 32]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(passphrase, salt, key.as_mut()).or_backend("argon2id")?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase, salt, key.as_mut())
+        .or_backend("argon2id")?;
     Ok(key)
 }
 
@@ -103,7 +122,8 @@ mod tests {
     #[test]
     fn a_file_that_asks_for_a_terabyte_is_refused() {
         let file = String::from_utf8(seal(b"s", "p", b"x").unwrap()).unwrap();
-        let greedy = file.replace(&format!("\"memory_kib\": {MEMORY_KIB}"), "\"memory_kib\": 1073741824");
+        let greedy =
+            file.replace(&format!("\"memory_kib\": {MEMORY_KIB}"), "\"memory_kib\": 1073741824");
         assert!(matches!(open(greedy.as_bytes(), "p", b"x"), Err(Error::Malformed { .. })));
     }
 }

@@ -1,8 +1,9 @@
-//! Transitions: what an old anchor says of the one that follows it, so that a device with an old image finds to today's
-//! server without a visit. The previous root introduces the next root; as many release keys as the image asks for introduce
-//! the next release keys, the next key of the audit log, the point from which a log goes on that was restored from a
-//! backup, the next address of the server, or other OpenPGP keys than those of the image. A device applies what its own anchors
-//! have signed, and passes over the rest.
+//! Transitions: what an old anchor says of the one that follows it, so that a device with an old
+//! image finds to today's server without a visit. The previous root introduces the next root; as
+//! many release keys as the image asks for introduce the next release keys, the next key of the
+//! audit log, the point from which a log goes on that was restored from a backup, the next address
+//! of the server, or other OpenPGP keys than those of the image. A device applies what its own
+//! anchors have signed, and passes over the rest.
 //!
 //! A transition is kept and served for ever: the device may have been away for years.
 
@@ -79,11 +80,13 @@ pub enum Change {
     },
     /// The server has another address, signed by release keys.
     Server(ServerMove),
-    /// Another OpenPGP keyring, by which systemd-sysupdate takes `SHA256SUMS.gpg`, signed by release keys. It takes the place
-    /// of what an image brings, and of nothing else: an image that brings another keyring is not led back by it, however
-    /// old the transition is. Images have no date, so nothing but the keyring itself can say which ones are meant.
+    /// Another OpenPGP keyring, by which systemd-sysupdate takes `SHA256SUMS.gpg`, signed by
+    /// release keys. It takes the place of what an image brings, and of nothing else: an image that
+    /// brings another keyring is not led back by it, however old the transition is. Images have no
+    /// date, so nothing but the keyring itself can say which ones are meant.
     OpenpgpKeys {
-        /// SHA-256 of each binary keyring whose place it takes, hexadecimal ([`crate::openpgp::choices`]).
+        /// SHA-256 of each binary keyring whose place it takes, hexadecimal
+        /// ([`crate::openpgp::choices`]).
         from_sha256: Vec<String>,
         /// The next keyring, binary, base64.
         to_base64: String,
@@ -94,7 +97,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerMove {
-    /// The previous address, as in `https://old.example:8443`. Devices of other servers pass over this.
+    /// The previous address, as in `https://old.example:8443`. Devices of other servers pass over
+    /// this.
     pub from: String,
     /// The next address, as in `https://fleeti.example:8443`.
     pub https_url: String,
@@ -108,26 +112,36 @@ pub struct ServerMove {
 impl ServerMove {
     /// Shape only: whoever follows an address parses it again.
     fn check(&self) -> Result<(), Error> {
-        let malformed = |what: &str, text: &str| Error::Malformed { what: "transition", detail: format!("{text:?} is not {what}") };
-        let is_plain = |text: &str| text.len() <= ADDRESS_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+        let malformed = |what: &str, text: &str| Error::Malformed {
+            what: "transition",
+            detail: format!("{text:?} is not {what}"),
+        };
+        let is_plain =
+            |text: &str| text.len() <= ADDRESS_MAX && text.bytes().all(|b| b.is_ascii_graphic());
         for url in [&self.from, &self.https_url] {
             let host = url.strip_prefix("https://").unwrap_or_default();
             if !is_plain(url) || host.is_empty() || host.contains(['/', '@', '?', '#']) {
                 return Err(malformed("https://HOST[:PORT]", url));
             }
         }
-        let mqtt = self.mqtt_address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let mqtt = self
+            .mqtt_address
+            .rsplit_once(':')
+            .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if !is_plain(&self.mqtt_address) || mqtt.is_none() {
             return Err(malformed("HOST:PORT", &self.mqtt_address));
         }
         match &self.proxy {
-            Some(proxy) if !is_plain(proxy) || !proxy.starts_with("http://") => Err(malformed("http://HOST:PORT", proxy)),
+            Some(proxy) if !is_plain(proxy) || !proxy.starts_with("http://") => {
+                Err(malformed("http://HOST:PORT", proxy))
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// The name of release keys, by which a transition says which ones it follows: SHA-256 of their PEM, hexadecimal.
+/// The name of release keys, by which a transition says which ones it follows: SHA-256 of their
+/// PEM, hexadecimal.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -140,9 +154,12 @@ pub fn release_keys_sha256(keys: &ReleaseKeys) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Malformed`]; [`Error::Backend`] when a key cannot sign.
 pub fn sign(transition: &Transition, signers: &[&dyn Signer]) -> Result<SignedTransition, Error> {
-    let text = String::from_utf8(canonical::to_vec(transition).or_malformed("transition")?).or_malformed("transition")?;
+    let text = String::from_utf8(canonical::to_vec(transition).or_malformed("transition")?)
+        .or_malformed("transition")?;
     read(&text)?;
-    let signature = |key: &&dyn Signer| Ok((key_id(key.public_key_der()), base64_text(&key.sign(text.as_bytes())?)));
+    let signature = |key: &&dyn Signer| {
+        Ok((key_id(key.public_key_der()), base64_text(&key.sign(text.as_bytes())?)))
+    };
     let signatures = signers.iter().map(signature).collect::<Result<_, Error>>()?;
     Ok(SignedTransition { transition: text, signatures })
 }
@@ -172,7 +189,9 @@ pub fn read(text: &str) -> Result<Transition, Error> {
         return Err(malformed(format!("it has more than {BYTES_MAX} bytes")));
     }
     let transition: Transition = strict::from_slice(text.as_bytes()).or_malformed("transition")?;
-    if transition.kind != KIND || canonical::to_vec(&transition).or_malformed("transition")? != text.as_bytes() {
+    if transition.kind != KIND
+        || canonical::to_vec(&transition).or_malformed("transition")? != text.as_bytes()
+    {
         return Err(malformed(format!("it is not canonical JSON of type {KIND}")));
     }
     match &transition.change {
@@ -185,8 +204,13 @@ pub fn read(text: &str) -> Result<Transition, Error> {
         Change::LogReset { log, checkpoint } => drop(LogKey::from_text(log)?.verify(checkpoint)?),
         Change::Server(moved) => moved.check()?,
         Change::OpenpgpKeys { from_sha256, to_base64 } => {
-            let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if from_sha256.is_empty() || from_sha256.len() > KEYRINGS_MAX || !from_sha256.iter().all(is_digest) {
+            let is_digest = |text: &String| {
+                text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            };
+            if from_sha256.is_empty()
+                || from_sha256.len() > KEYRINGS_MAX
+                || !from_sha256.iter().all(is_digest)
+            {
                 return Err(malformed(format!("it names no keyring, or more than {KEYRINGS_MAX}")));
             }
             keyring_of(to_base64)?;
@@ -197,8 +221,13 @@ pub fn read(text: &str) -> Result<Transition, Error> {
 
 /// What it says is systemd-sysupdate's to read; that it is not empty is ours.
 fn keyring_of(base64: &str) -> Result<Vec<u8>, Error> {
-    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).or_malformed("keyring")?;
-    if bytes.is_empty() { Err(Error::Malformed { what: "keyring", detail: "it is empty".into() }) } else { Ok(bytes) }
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64)
+        .or_malformed("keyring")?;
+    if bytes.is_empty() {
+        Err(Error::Malformed { what: "keyring", detail: "it is empty".into() })
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// The OpenPGP keyrings that count, one after another.
@@ -221,7 +250,8 @@ pub struct Reset {
     pub checkpoint: VerifiedCheckpoint,
 }
 
-/// What an image trusts, and what that has led to. [`Anchors::of_image`] begins, [`Anchors::walk`] leads on.
+/// What an image trusts, and what that has led to. [`Anchors::of_image`] begins, [`Anchors::walk`]
+/// leads on.
 #[derive(Debug, Clone)]
 pub struct Anchors {
     roots: Vec<Certificate>,
@@ -236,7 +266,14 @@ impl Anchors {
     /// What an image brings.
     #[must_use]
     pub fn of_image(root: Certificate, release_keys: ReleaseKeys, log: LogKey) -> Self {
-        Self { roots: vec![root], release_keys, log, reset: None, moves: vec![], keyrings: Keyrings::default() }
+        Self {
+            roots: vec![root],
+            release_keys,
+            log,
+            reset: None,
+            moves: vec![],
+            keyrings: Keyrings::default(),
+        }
     }
 
     /// The OpenPGP keyring that the image brings, binary. Without one, no other takes its place.
@@ -266,30 +303,39 @@ impl Anchors {
     pub fn reset(&self) -> Option<&Reset> {
         self.reset.as_ref()
     }
-    /// Addresses of servers with the time at which each was signed (Unix seconds), the oldest first.
+    /// Addresses of servers with the time at which each was signed (Unix seconds), the oldest
+    /// first.
     #[must_use]
     pub fn moves(&self) -> &[(u64, ServerMove)] {
         &self.moves
     }
-    /// The OpenPGP keyring that takes the place of the image's, binary; `None` where the image's counts.
+    /// The OpenPGP keyring that takes the place of the image's, binary; `None` where the image's
+    /// counts.
     #[must_use]
     pub fn keyring(&self) -> Option<&[u8]> {
         self.keyrings.newest.as_ref().map(|(_, keyring)| &keyring[..])
     }
 
-    /// Applies what these anchors have signed, and what the ones after them have, whatever the order. Gives the transitions
-    /// that were applied: the others are of other anchors, or of nobody's.
+    /// Applies what these anchors have signed, and what the ones after them have, whatever the
+    /// order. Gives the transitions that were applied: the others are of other anchors, or of
+    /// nobody's.
     #[must_use]
     pub fn walk(mut self, transitions: &[SignedTransition]) -> (Self, Vec<SignedTransition>) {
-        let mut left: Vec<_> = transitions.iter().take(TRANSITIONS_MAX).filter_map(|s| Some((s, read(&s.transition).ok()?))).collect();
+        let mut left: Vec<_> = transitions
+            .iter()
+            .take(TRANSITIONS_MAX)
+            .filter_map(|s| Some((s, read(&s.transition).ok()?)))
+            .collect();
         let mut applied = Vec::new();
         loop {
             let before = applied.len();
-            // Each is applied once, so a circle of anchors ends. What release keys have signed counts before others follow them.
+            // Each is applied once, so a circle of anchors ends. What release keys have signed
+            // counts before others follow them.
             for is_keys in [false, true] {
                 left.retain(|(signed, transition)| {
-                    let is_next =
-                        matches!(transition.change, Change::ReleaseKeys { .. }) == is_keys && (!is_keys || applied.len() == before);
+                    let is_next = matches!(transition.change, Change::ReleaseKeys { .. })
+                        == is_keys
+                        && (!is_keys || applied.len() == before);
                     let is_applied = is_next && self.apply(signed, transition).is_ok();
                     if is_applied {
                         applied.push((*signed).clone());
@@ -306,17 +352,21 @@ impl Anchors {
 
     fn apply(&mut self, signed: &SignedTransition, transition: &Transition) -> Result<(), Error> {
         const OTHER: Error = Error::Refused("the transition is of another anchor");
-        let signatures = Signature::all_of(&signed.signatures[..signed.signatures.len().min(SIGNATURES_MAX)]);
+        let signatures =
+            Signature::all_of(&signed.signatures[..signed.signatures.len().min(SIGNATURES_MAX)]);
         let by_release_keys = |keys: &ReleaseKeys| {
             check_signatures(signed.transition.as_bytes(), &signatures, keys)
                 .map_err(|_| Error::Refused("too few release keys have signed"))
         };
         match &transition.change {
             Change::Root { from_sha256, to_pem: pem, ends_previous } => {
-                let is_previous = |root: &Certificate| fingerprint(root).is_ok_and(|f| f == *from_sha256);
+                let is_previous =
+                    |root: &Certificate| fingerprint(root).is_ok_and(|f| f == *from_sha256);
                 let at = self.roots.iter().position(is_previous).ok_or(OTHER)?;
                 let key = public_key_der(&self.roots[at])?;
-                let is_signed = signatures.iter().any(|s| signer::verify(&key, signed.transition.as_bytes(), &s.der).is_ok());
+                let is_signed = signatures
+                    .iter()
+                    .any(|s| signer::verify(&key, signed.transition.as_bytes(), &s.der).is_ok());
                 if !is_signed {
                     return Err(Error::Refused("the previous root has not signed"));
                 }
@@ -348,7 +398,11 @@ impl Anchors {
                     return Err(OTHER);
                 }
                 by_release_keys(&self.release_keys)?;
-                let reset = Reset { issued_s: transition.issued_s, note: note.clone(), checkpoint: self.log.verify(note)? };
+                let reset = Reset {
+                    issued_s: transition.issued_s,
+                    note: note.clone(),
+                    checkpoint: self.log.verify(note)?,
+                };
                 if self.reset.as_ref().is_none_or(|r| r.issued_s < reset.issued_s) {
                     self.reset = Some(reset);
                 }
@@ -379,11 +433,20 @@ impl Anchors {
 ///
 /// # Errors
 /// [`Error::Malformed`]; [`Error::Refused`] where the key is not the previous root's.
-pub fn root(previous: (&Certificate, &dyn Signer), next: &Certificate, ends_previous: bool, now_s: u64) -> Result<SignedTransition, Error> {
+pub fn root(
+    previous: (&Certificate, &dyn Signer),
+    next: &Certificate,
+    ends_previous: bool,
+    now_s: u64,
+) -> Result<SignedTransition, Error> {
     if public_key_der(previous.0)? != previous.1.public_key_der() {
         return Err(Error::Refused("this is not the key of the previous root"));
     }
-    let change = Change::Root { from_sha256: fingerprint(previous.0)?, to_pem: to_pem(next)?, ends_previous };
+    let change = Change::Root {
+        from_sha256: fingerprint(previous.0)?,
+        to_pem: to_pem(next)?,
+        ends_previous,
+    };
     sign(&Transition { kind: KIND.into(), issued_s: now_s, change }, &[previous.1])
 }
 
@@ -393,7 +456,11 @@ pub fn root(previous: (&Certificate, &dyn Signer), next: &Certificate, ends_prev
 /// [`Error::Refused`].
 pub fn check_release_key(keys: &ReleaseKeys, signer: &dyn Signer) -> Result<(), Error> {
     let id = PublicKey::of(signer)?.id();
-    if keys.keys().iter().any(|k| k.id() == id) { Ok(()) } else { Err(Error::Refused("this is not one of the release keys")) }
+    if keys.keys().iter().any(|k| k.id() == id) {
+        Ok(())
+    } else {
+        Err(Error::Refused("this is not one of the release keys"))
+    }
 }
 
 #[cfg(test)]

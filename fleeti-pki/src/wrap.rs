@@ -1,4 +1,5 @@
-//! What the signer gives away to be kept, and only it opens again: XChaCha20-Poly1305, bound to what it is.
+//! What the signer gives away to be kept, and only it opens again: XChaCha20-Poly1305, bound to
+//! what it is.
 
 use crate::{Error, OrMalformed};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -77,7 +78,10 @@ impl WrapKey {
         const NOT_OURS: Error = Error::Refused("this was not wrapped as what it is said to be");
         let (nonce, sealed) = wrapped.split_first_chunk::<NONCE>().ok_or(NOT_OURS)?;
         let payload = Payload { msg: sealed, aad: &what.associated() };
-        self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| NOT_OURS)
+        self.cipher()
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| NOT_OURS)
     }
 }
 
@@ -92,10 +96,17 @@ mod tests {
         let fleet: FleetId = "demo".parse().unwrap();
         let wrapped = key.wrap(Wrapped::RecoveryKey(&a), b"secret").unwrap();
         assert_eq!(key.unwrap(Wrapped::RecoveryKey(&a), &wrapped).unwrap().as_slice(), b"secret");
-        for other in [Wrapped::RecoveryKey(&b), Wrapped::BootKeys(&a), Wrapped::FleetSecret(&fleet, "dev-a")] {
+        for other in
+            [Wrapped::RecoveryKey(&b), Wrapped::BootKeys(&a), Wrapped::FleetSecret(&fleet, "dev-a")]
+        {
             assert!(key.unwrap(other, &wrapped).is_err(), "{other:?}");
         }
-        assert!(WrapKey::from_bytes(&[8; 32]).unwrap().unwrap(Wrapped::RecoveryKey(&a), &wrapped).is_err());
+        assert!(
+            WrapKey::from_bytes(&[8; 32])
+                .unwrap()
+                .unwrap(Wrapped::RecoveryKey(&a), &wrapped)
+                .is_err()
+        );
         let mut changed = wrapped.clone();
         *changed.last_mut().unwrap() ^= 1;
         assert!(key.unwrap(Wrapped::RecoveryKey(&a), &changed).is_err());

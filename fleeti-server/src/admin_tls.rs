@@ -1,7 +1,8 @@
 //! TLS of the API's port: a certificate of the operator, or one that the server issues to itself.
 //!
-//! Both are two files. Every handshake looks at their metadata, so a certificate that certbot or a person replaces is used
-//! from the next connection on; a pair that does not fit together leaves the one of before in use.
+//! Both are two files. Every handshake looks at their metadata, so a certificate that certbot or a
+//! person replaces is used from the next connection on; a pair that does not fit together leaves
+//! the one of before in use.
 
 use crate::app::now_s;
 use anyhow::{Context, Result, bail};
@@ -33,7 +34,8 @@ pub const STRICT_TRANSPORT: (&str, &str) = ("strict-transport-security", "max-ag
 const VALID_S: u64 = 365 * 86_400;
 /// It is issued again when less than this is left of it.
 const RENEW_S: u64 = VALID_S / 3;
-/// The certificate's end is looked at this often: a machine that slept, or whose clock was set, is noticed.
+/// The certificate's end is looked at this often: a machine that slept, or whose clock was set, is
+/// noticed.
 const LOOK: Duration = Duration::from_secs(6 * 3600);
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
@@ -58,7 +60,8 @@ pub enum ApiTls {
 }
 
 impl ApiTls {
-    /// What was asked for, and otherwise what is right for the address: TLS wherever others can connect.
+    /// What was asked for, and otherwise what is right for the address: TLS wherever others can
+    /// connect.
     #[must_use]
     pub fn of(address: SocketAddr, asked: Option<Self>) -> Self {
         asked.unwrap_or(if address.ip().is_loopback() { Self::Loopback } else { Self::SelfIssued })
@@ -88,12 +91,19 @@ impl AdminTls {
     ///
     /// # Errors
     /// Names the file that is missing or does not fit, and says what to do.
-    pub fn open(data: &Path, address: SocketAddr, tls: &ApiTls, names: &[String]) -> Result<Option<Self>> {
+    pub fn open(
+        data: &Path,
+        address: SocketAddr,
+        tls: &ApiTls,
+        names: &[String],
+    ) -> Result<Option<Self>> {
         let (paths, own) = match tls {
             ApiTls::Insecure => return Ok(None),
             ApiTls::Loopback if address.ip().is_loopback() => return Ok(None),
             ApiTls::Loopback => {
-                bail!("the API would speak plain HTTP on {address}, which others can reach; use TLS, or say --insecure-http")
+                bail!(
+                    "the API would speak plain HTTP on {address}, which others can reach; use TLS, or say --insecure-http"
+                )
             }
             ApiTls::Files { certificate, key } => ([certificate.clone(), key.clone()], None),
             ApiTls::SelfIssued => {
@@ -105,8 +115,8 @@ impl AdminTls {
         Ok(Some(Self { certificate: Arc::new(CurrentCertificate::open(paths)?), own }))
     }
 
-    /// What clients pin: `sha256:` and the SHA-256 of the SubjectPublicKeyInfo, hexadecimal. It stays when a certificate is
-    /// renewed with the same key.
+    /// What clients pin: `sha256:` and the SHA-256 of the SubjectPublicKeyInfo, hexadecimal. It
+    /// stays when a certificate is renewed with the same key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.certificate.fingerprint()
@@ -117,13 +127,17 @@ impl AdminTls {
     /// # Errors
     /// When rustls refuses it.
     pub fn config(&self) -> Result<ServerConfig> {
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.certificate.provider)).with_safe_default_protocol_versions()?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<dyn ResolvesServerCert>);
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.certificate.provider))
+            .with_safe_default_protocol_versions()?;
+        let mut config = builder
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.certificate) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 
-    /// Renews a certificate of the server's own before it ends, with the key that it has; ends at once where there is none.
+    /// Renews a certificate of the server's own before it ends, with the key that it has; ends at
+    /// once where there is none.
     pub async fn run(self) {
         let Some(own) = self.own else { return };
         loop {
@@ -142,12 +156,14 @@ struct OwnCertificate {
 }
 
 impl OwnCertificate {
-    /// Issues the certificate where there is none, where it ends soon, and where it has other names. The key stays.
+    /// Issues the certificate where there is none, where it ends soon, and where it has other
+    /// names. The key stays.
     fn renew_if_due(&self, now_s: u64) -> Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let key = self.key()?;
         let path = self.folder.join(CERTIFICATE);
-        let found = fs::read_to_string(&path).ok().and_then(|text| certificate::from_pem(&text).ok());
+        let found =
+            fs::read_to_string(&path).ok().and_then(|text| certificate::from_pem(&text).ok());
         if found.is_some_and(|found| self.is_good(&found, &key, now_s)) {
             return Ok(());
         }
@@ -176,8 +192,12 @@ impl OwnCertificate {
     fn is_good(&self, found: &Certificate, key: &SoftKey, now_s: u64) -> bool {
         use fleeti_pki::signer::Signer;
         let der = certificate::to_der(found).map(CertificateDer::from);
-        let is_of_key = der.is_ok_and(|der| fingerprint_of(&der).is_ok_and(|f| f == fingerprint(key.public_key_der())));
-        is_of_key && names_of(found) == self.names && certificate::not_after_s(found) > now_s + RENEW_S
+        let is_of_key = der.is_ok_and(|der| {
+            fingerprint_of(&der).is_ok_and(|f| f == fingerprint(key.public_key_der()))
+        });
+        is_of_key
+            && names_of(found) == self.names
+            && certificate::not_after_s(found) > now_s + RENEW_S
     }
 }
 
@@ -188,7 +208,10 @@ fn key_pem(key: &SoftKey) -> Result<String> {
 
 /// DNS names and addresses of a certificate, as they are written on the command line.
 fn names_of(certificate: &Certificate) -> Vec<String> {
-    let Ok(Some((_, names))) = certificate.tbs_certificate().get_extension::<SubjectAltName>() else { return vec![] };
+    let Ok(Some((_, names))) = certificate.tbs_certificate().get_extension::<SubjectAltName>()
+    else {
+        return vec![];
+    };
     let address = |bytes: &[u8]| match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
@@ -212,7 +235,8 @@ fn fingerprint_of(leaf: &CertificateDer<'_>) -> Result<String> {
 /// Writes a file that only this user reads, in one step.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
-    fs::remove_file(&new).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    fs::remove_file(&new)
+        .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -231,7 +255,12 @@ struct Stamp {
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
         let m = fs::metadata(path).ok()?;
-        Some(Self { device: m.dev(), inode: m.ino(), size: m.size(), changed: (m.ctime(), m.ctime_nsec()) })
+        Some(Self {
+            device: m.dev(),
+            inode: m.ino(),
+            size: m.size(),
+            changed: (m.ctime(), m.ctime_nsec()),
+        })
     }
 }
 
@@ -269,10 +298,15 @@ impl CurrentCertificate {
             now.tried = tried;
             match load(&self.paths, &self.provider) {
                 Ok(new) => {
-                    tracing::info!("the API's certificate was read again, fingerprint {}", new.fingerprint);
+                    tracing::info!(
+                        "the API's certificate was read again, fingerprint {}",
+                        new.fingerprint
+                    );
                     *now = new;
                 }
-                Err(e) => tracing::error!("the API's certificate was not read again, the one of before stays in use: {e:#}"),
+                Err(e) => tracing::error!(
+                    "the API's certificate was not read again, the one of before stays in use: {e:#}"
+                ),
             }
         }
         Arc::clone(&now.pair)
@@ -294,13 +328,17 @@ fn load(paths: &[PathBuf; 2], provider: &CryptoProvider) -> Result<Loaded> {
     let tried = stamps(paths);
     let [certificates, key] = paths;
     let at = |path: &PathBuf| path.display().to_string();
-    let chain = CertificateDer::pem_file_iter(certificates).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    let chain = CertificateDer::pem_file_iter(certificates)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
     let chain = chain.with_context(|| at(certificates))?;
-    let Some(leaf) = chain.first() else { bail!("{} has no certificate; it must be PEM, leaf first", at(certificates)) };
+    let Some(leaf) = chain.first() else {
+        bail!("{} has no certificate; it must be PEM, leaf first", at(certificates))
+    };
     let fingerprint = fingerprint_of(leaf).with_context(|| at(certificates))?;
     let key_der = PrivateKeyDer::from_pem_file(key).with_context(|| at(key))?;
     let pair = CertifiedKey::from_der(chain, key_der, provider);
-    let pair = pair.with_context(|| format!("{} and {} do not fit together", at(certificates), at(key)))?;
+    let pair =
+        pair.with_context(|| format!("{} and {} do not fit together", at(certificates), at(key)))?;
     Ok(Loaded { tried, pair: Arc::new(pair), fingerprint })
 }
 
@@ -310,7 +348,10 @@ mod tests {
     use super::*;
 
     fn own(folder: &Path, name: &str) -> OwnCertificate {
-        OwnCertificate { folder: folder.join("admin"), names: vec![name.to_owned(), "10.0.2.2".into(), "::1".into()] }
+        OwnCertificate {
+            folder: folder.join("admin"),
+            names: vec![name.to_owned(), "10.0.2.2".into(), "::1".into()],
+        }
     }
 
     fn read(own: &OwnCertificate) -> Certificate {
@@ -359,7 +400,8 @@ mod tests {
         for each in [&a, &b] {
             each.renew_if_due(now_s()).unwrap();
         }
-        let current = CurrentCertificate::open([a.folder.join(CERTIFICATE), a.folder.join(KEY)]).unwrap();
+        let current =
+            CurrentCertificate::open([a.folder.join(CERTIFICATE), a.folder.join(KEY)]).unwrap();
         let first = current.current();
         assert!(Arc::ptr_eq(&first, &current.current()), "nothing is read while nothing changes");
         fs::copy(b.folder.join(CERTIFICATE), a.folder.join(CERTIFICATE)).unwrap();
@@ -368,7 +410,10 @@ mod tests {
         assert_ne!(first.cert, current.current().cert);
         fs::remove_file(a.folder.join(KEY)).unwrap();
         assert_eq!(current.current().cert, current.current().cert);
-        assert_eq!(current.fingerprint(), fs::read_to_string(b.folder.join(FINGERPRINT)).unwrap().trim());
+        assert_eq!(
+            current.fingerprint(),
+            fs::read_to_string(b.folder.join(FINGERPRINT)).unwrap().trim()
+        );
     }
 
     #[test]
@@ -377,10 +422,18 @@ mod tests {
         let (loopback, everywhere) = ("127.0.0.1:1".parse().unwrap(), "0.0.0.0:1".parse().unwrap());
         assert_eq!(ApiTls::of(loopback, None), ApiTls::Loopback);
         assert_eq!(ApiTls::of(everywhere, None), ApiTls::SelfIssued);
-        let open = |address, tls: ApiTls| AdminTls::open(dir.path(), address, &tls, &["a.test".to_owned()]);
+        let open = |address, tls: ApiTls| {
+            AdminTls::open(dir.path(), address, &tls, &["a.test".to_owned()])
+        };
         assert!(open(loopback, ApiTls::Loopback).unwrap().is_none());
         assert!(open(everywhere, ApiTls::Insecure).unwrap().is_none());
-        assert!(open(everywhere, ApiTls::Loopback).err().unwrap().to_string().contains("--insecure-http"));
+        assert!(
+            open(everywhere, ApiTls::Loopback)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("--insecure-http")
+        );
         assert!(open(everywhere, ApiTls::SelfIssued).unwrap().is_some());
     }
 }

@@ -92,8 +92,8 @@ pub struct App {
     pub build_queued: Notify,
 }
 
-/// A number that grows with every change of what devices may fetch, so that a connection may remember what it was
-/// told for as long as the number stays.
+/// A number that grows with every change of what devices may fetch, so that a connection may
+/// remember what it was told for as long as the number stays.
 #[derive(Default)]
 pub struct Grants(AtomicU64);
 
@@ -123,7 +123,8 @@ impl App {
     pub fn releases(&self) -> PathBuf {
         self.config.data.join("releases")
     }
-    /// Where the signer leaves the releases that it signs, beside uploads; the same file system as their place.
+    /// Where the signer leaves the releases that it signs, beside uploads; the same file system as
+    /// their place.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {
         outbox(&self.config.data)
@@ -131,13 +132,31 @@ impl App {
     /// An entry for the audit log, in the transaction of what it is about.
     ///
     /// # Errors
-    /// When the database does not answer; [`Code::Unavailable`] when too many acts wait already: what cannot be entered is not done.
-    pub async fn audit(&self, tx: &mut Tx<'_>, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), AppError> {
+    /// When the database does not answer; [`Code::Unavailable`] when too many acts wait already:
+    /// what cannot be entered is not done.
+    pub async fn audit(
+        &self,
+        tx: &mut Tx<'_>,
+        now_s: u64,
+        actor: &str,
+        action: &str,
+        subject: &str,
+    ) -> Result<(), AppError> {
         if crate::db::audit::is_full(tx).await? {
-            let text = "too many acts wait for the audit log, and what cannot be entered is not done";
-            return Err(AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or look into its log"));
+            let text =
+                "too many acts wait for the audit log, and what cannot be entered is not done";
+            return Err(AppError::new(Code::Unavailable, text)
+                .hint("start fleeti-signer, or look into its log"));
         }
-        crate::db::audit::insert(tx, &new_id("audit"), now_s, actor, action, &fleeti_pki::audit::fitting(subject)).await?;
+        crate::db::audit::insert(
+            tx,
+            &new_id("audit"),
+            now_s,
+            actor,
+            action,
+            &fleeti_pki::audit::fitting(subject),
+        )
+        .await?;
         // The transaction holds the write lock, and who is woken waits for that.
         self.audit_waits.notify_one();
         Ok(())
@@ -160,8 +179,8 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// A new id: a prefix and a ULID, which is the time in milliseconds and 80 random bits. Rows that come together are together
-/// in every index.
+/// A new id: a prefix and a ULID, which is the time in milliseconds and 80 random bits. Rows that
+/// come together are together in every index.
 #[must_use]
 pub fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())

@@ -1,4 +1,5 @@
-//! The time that decides who may connect. Tests have one of their own: nobody waits two weeks for a signer to be dead so long.
+//! The time that decides who may connect. Tests have one of their own: nobody waits two weeks for a
+//! signer to be dead so long.
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;

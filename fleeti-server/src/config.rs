@@ -53,18 +53,22 @@ pub struct Config {
     pub https: SocketAddr,
     /// MQTT port.
     pub mqtt: SocketAddr,
-    /// DNS names and addresses that devices call the server by; the first is what enrollment records name.
+    /// DNS names and addresses that devices call the server by; the first is what enrollment
+    /// records name.
     pub names: Vec<String>,
-    /// An HTTP proxy through which devices reach the server, as in `http://proxy.example:3128`, for enrollment records.
+    /// An HTTP proxy through which devices reach the server, as in `http://proxy.example:3128`, for
+    /// enrollment records.
     pub device_proxy: Option<String>,
     /// The agent that goes into images; beside the server's program by default.
     pub agent: Option<PathBuf>,
-    /// Whether this process builds, as its own user. Otherwise workers do, which ask for builds over the API.
+    /// Whether this process builds, as its own user. Otherwise workers do, which ask for builds
+    /// over the API.
     pub local_worker: bool,
     /// The signer's socket; without it the keys are in this process.
     pub signer: Option<PathBuf>,
-    /// Where certificates of devices say that their revocation list is, with `{issuer}` for the id of the key that signs it; the
-    /// device port by default. A signer of its own is told by its own `--crl-url`.
+    /// Where certificates of devices say that their revocation list is, with `{issuer}` for the id
+    /// of the key that signs it; the device port by default. A signer of its own is told by its own
+    /// `--crl-url`.
     pub crl_url: Option<String>,
     /// Limits of a signer in this process.
     pub signer_limits: SignerLimits,
@@ -72,8 +76,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether a TPM in software of a maker that is believed counts as much as a chip.
     pub trusts_hypervisor: bool,
-    /// Bytes that are kept free on the disk of the data folder: below them no build and no upload is taken. 5 % of the disk, 512 MiB
-    /// at the most, where nobody says otherwise.
+    /// Bytes that are kept free on the disk of the data folder: below them no build and no upload
+    /// is taken. 5 % of the disk, 512 MiB at the most, where nobody says otherwise.
     pub disk_floor: Option<u64>,
     /// How much of what builds and uploads leave is kept.
     pub retention: Retention,
@@ -108,11 +112,14 @@ impl Config {
 }
 
 impl Config {
-    /// Where certificates of devices say that their revocation list is, of a server whose device port is there.
+    /// Where certificates of devices say that their revocation list is, of a server whose device
+    /// port is there.
     #[must_use]
     pub fn crl_url(&self, device_port: SocketAddr) -> String {
         let name = self.names.first().map_or("localhost", String::as_str);
-        self.crl_url.clone().unwrap_or_else(|| format!("https://{name}:{}/pki/{{issuer}}.crl", device_port.port()))
+        self.crl_url
+            .clone()
+            .unwrap_or_else(|| format!("https://{name}:{}/pki/{{issuer}}.crl", device_port.port()))
     }
 }
 
@@ -142,7 +149,11 @@ impl Pki {
     pub fn open(data: &Path) -> Result<Self> {
         let folder = data.join("pki");
         if !folder.join("public").exists() {
-            bail!("{} has no keys; make them with `fleeti pki init {}`, then take offline/ away", data.display(), folder.display());
+            bail!(
+                "{} has no keys; make them with `fleeti pki init {}`, then take offline/ away",
+                data.display(),
+                folder.display()
+            );
         }
         let text = |name: &str| {
             let path = folder.join("public").join(name);
@@ -161,8 +172,9 @@ impl Pki {
     }
 }
 
-/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker makes, and every revocation
-/// list (`*.crl`, DER or PEM) beside them. A file that cannot be read is left out, and named.
+/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker
+/// makes, and every revocation list (`*.crl`, DER or PEM) beside them. A file that cannot be read
+/// is left out, and named.
 #[must_use]
 pub fn makers(data: &Path) -> Makers {
     let (folder, mut makers) = (makers_folder(data), Makers::default());
@@ -182,7 +194,8 @@ pub fn makers_folder(data: &Path) -> PathBuf {
     data.join("pki/tpm-makers")
 }
 
-/// Files of one kind: each by its name below the folder, and its path. Hidden ones are somebody's half-written ones.
+/// Files of one kind: each by its name below the folder, and its path. Hidden ones are somebody's
+/// half-written ones.
 #[must_use]
 pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder.join(kind)) else { return Vec::new() };
@@ -204,7 +217,9 @@ fn read_maker(makers: &mut Makers, source: &str, path: &Path, kind: Kind) -> Res
     if path.extension().is_some_and(|e| e == "crl") {
         return Ok(files::lists(&bytes)?.iter().try_for_each(|list| makers.look_at(list))?);
     }
-    Ok(files::certificates(&bytes)?.iter().try_for_each(|certificate| makers.believe_from(certificate, kind, source))?)
+    Ok(files::certificates(&bytes)?
+        .iter()
+        .try_for_each(|certificate| makers.believe_from(certificate, kind, source))?)
 }
 
 /// The signer of this server: behind its socket, or, for development, in this very process.
@@ -221,8 +236,11 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
     let pki = config.data.join("pki");
     let mut keys = fleeti_signer::keys::open(&pki, &passphrase, Some(crl_url))?;
-    let folders =
-        Folders { builds: config.data.join("builds"), outbox: crate::app::outbox(&config.data), work: config.data.join("audit/releases") };
+    let folders = Folders {
+        builds: config.data.join("builds"),
+        outbox: crate::app::outbox(&config.data),
+        work: config.data.join("audit/releases"),
+    };
     let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, folders)?;
     if let Some(releases) = &signing {
         tracing::warn!("this server signs releases {}", releases.policy_in_words());

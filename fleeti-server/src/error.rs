@@ -115,7 +115,8 @@ impl From<fleeti_pki::Error> for AppError {
 impl From<std::io::Error> for AppError {
     fn from(e: std::io::Error) -> Self {
         if e.kind() == std::io::ErrorKind::StorageFull {
-            return Self::new(Code::Full, "the server's disk is full").hint("make room, and try again");
+            return Self::new(Code::Full, "the server's disk is full")
+                .hint("make room, and try again");
         }
         Self::internal(e)
     }

@@ -1,10 +1,14 @@
-//! The control plane: actix-web, an MQTT gateway and sqlx around the crates. Decides nothing that `core`
-//! decides.
+//! The control plane: actix-web, an MQTT gateway and sqlx around the crates. Decides nothing that
+//! `core` decides.
 //!
-//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) · [`clock`] (the time that decides who may connect) · [`db`] (all SQL)
-//! · [`service`] (one call for each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`]
-//! (the API on 8080, the device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883, and how connections come in) · [`port`] (HTTP over them) · [`worker`] (builds in this process, and signatures) · [`remote_worker`] (builds for a server elsewhere) ·
-//! [`admin_tls`] (TLS of the API's port) · [`limits`] (how much one client may hold) · [`log`] (what is written, and how much) · [`server`] (starting and stopping).
+//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) ·
+//! [`clock`] (the time that decides who may connect) · [`db`] (all SQL) · [`service`] (one call for
+//! each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`] (the API on 8080, the
+//! device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883, and how
+//! connections come in) · [`port`] (HTTP over them) · [`worker`] (builds in this process, and
+//! signatures) · [`remote_worker`] (builds for a server elsewhere) · [`admin_tls`] (TLS of the
+//! API's port) · [`limits`] (how much one client may hold) · [`log`] (what is written, and how
+//! much) · [`server`] (starting and stopping).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {

@@ -1,7 +1,7 @@
 //! Limits: how much one client may hold, and how long each part of a conversation may take.
 //!
-//! A server reads them from `--limits FILE` (TOML); what the file does not name has its default. Descriptors bound them
-//! further: see [`Budget`].
+//! A server reads them from `--limits FILE` (TOML); what the file does not name has its default.
+//! Descriptors bound them further: see [`Budget`].
 
 use anyhow::{Context, Result};
 use fleeti_core::wire::attestation::CHALLENGE_S;
@@ -9,21 +9,26 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Limits of the ports, and of what is asked over them. Times are milliseconds unless the name says otherwise.
+/// Limits of the ports, and of what is asked over them. Times are milliseconds unless the name says
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// From a connection to its whole ClientHello, or to the head of its first request where there is no TLS.
+    /// From a connection to its whole ClientHello, or to the head of its first request where there
+    /// is no TLS.
     pub hello_ms: u64,
-    /// TLS handshake, CONNECT and the head of a device's first request, each; a device's TPM may sign in it.
+    /// TLS handshake, CONNECT and the head of a device's first request, each; a device's TPM may
+    /// sign in it.
     pub handshake_ms: u64,
-    /// An unfinished or anonymous client holds its place at least this long, also while others want one.
+    /// An unfinished or anonymous client holds its place at least this long, also while others want
+    /// one.
     pub stalled_ms: u64,
     /// A write to an MQTT client that does not read.
     pub write_ms: u64,
     /// A write to an HTTP client that does not read.
     pub download_ms: u64,
-    /// The body of a request may take this long, and longer by what [`Limits::body_bytes_per_s`] allows.
+    /// The body of a request may take this long, and longer by what [`Limits::body_bytes_per_s`]
+    /// allows.
     pub body_ms: u64,
     /// A body must arrive at least this fast once [`Limits::body_ms`] has passed.
     pub body_bytes_per_s: u64,
@@ -35,9 +40,11 @@ pub struct Limits {
     pub handshakes: usize,
     /// Connections whose ClientHello has come and that wait for one of [`Limits::handshakes`].
     pub waiting: usize,
-    /// Connections that have not said anything yet. The oldest of the address with the most gives way to a new one.
+    /// Connections that have not said anything yet. The oldest of the address with the most gives
+    /// way to a new one.
     pub silent: usize,
-    /// HTTPS connections without a device certificate that have asked something; as many again may not have yet.
+    /// HTTPS connections without a device certificate that have asked something; as many again may
+    /// not have yet.
     pub anonymous: usize,
     /// As many of them as one address (IPv6: one /64) may hold.
     pub anonymous_per_address: usize,
@@ -57,7 +64,8 @@ pub struct Limits {
     pub challenge_ms: u64,
     /// The proof that a TPM that was shown is there.
     pub proving_ms: u64,
-    /// What was found out about the device of an HTTPS connection is good for this long: what it proved grows old.
+    /// What was found out about the device of an HTTPS connection is good for this long: what it
+    /// proved grows old.
     pub known_ms: u64,
     /// From one recovery key of a device to its next, seconds.
     pub recovery_key_s: u64,
@@ -65,8 +73,8 @@ pub struct Limits {
     pub messages_burst: u32,
     /// One more of them after this time.
     pub message_interval_ms: u64,
-    /// Payloads of one device that are not what their topic says, at once; one more each half minute. The next one ends its
-    /// session (0x99).
+    /// Payloads of one device that are not what their topic says, at once; one more each half
+    /// minute. The next one ends its session (0x99).
     pub invalid_messages: u32,
     /// How long a device whose session was ended for that waits for the next one.
     pub penalty_ms: u64,
@@ -118,14 +126,16 @@ impl Limits {
     }
 }
 
-/// Descriptors that connections never take: database, files of releases, builds, the signer, listeners.
+/// Descriptors that connections never take: database, files of releases, builds, the signer,
+/// listeners.
 const RESERVED: usize = 128;
 /// A download needs its connection and two descriptors of the file.
 const PER_DOWNLOAD: usize = 3;
 /// No port gets less than this.
 const LEAST: usize = 8;
 
-/// Places by kind, which together fit into the descriptors that this process may have: no kind can take what another needs.
+/// Places by kind, which together fit into the descriptors that this process may have: no kind can
+/// take what another needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// [`Limits::silent`], or less.
@@ -152,10 +162,13 @@ impl Budget {
     pub fn of(limits: &Limits, descriptors: usize) -> Self {
         let free = descriptors.saturating_sub(RESERVED);
         let part = |wanted: usize, parts: usize| wanted.min((free / parts).max(LEAST));
-        let (silent, waiting, handshakes) = (part(limits.silent, 8), part(limits.waiting, 16), part(limits.handshakes, 16));
-        let (anonymous, downloads, api) = (part(limits.anonymous, 8), part(limits.downloads, 24), part(limits.api, 8));
+        let (silent, waiting, handshakes) =
+            (part(limits.silent, 8), part(limits.waiting, 16), part(limits.handshakes, 16));
+        let (anonymous, downloads, api) =
+            (part(limits.anonymous, 8), part(limits.downloads, 24), part(limits.api, 8));
         let quiet = anonymous;
-        let others = silent + quiet + waiting + handshakes + anonymous + downloads * PER_DOWNLOAD + api;
+        let others =
+            silent + quiet + waiting + handshakes + anonymous + downloads * PER_DOWNLOAD + api;
         let sessions = limits.connections.min(free.saturating_sub(others).max(LEAST));
         Self { silent, quiet, waiting, handshakes, anonymous, downloads, api, sessions }
     }
@@ -166,11 +179,14 @@ impl Budget {
 pub fn raise_descriptors() -> usize {
     let now = getrlimit(Resource::Nofile);
     if now.current != now.maximum
-        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
+        && let Err(e) =
+            setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
     {
         tracing::warn!("the limit on descriptors stays at {:?}: {e}", now.current);
     }
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -181,10 +197,18 @@ mod tests {
     fn the_table_in_the_documents_names_every_limit_with_its_default() {
         let table = include_str!("../../docs/limits.md");
         let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-        let toml: String = rows.map(|(name, rest)| format!("{name} = {}\n", rest.split(' ').next().unwrap_or_default())).collect();
+        let toml: String = rows
+            .map(|(name, rest)| {
+                format!("{name} = {}\n", rest.split(' ').next().unwrap_or_default())
+            })
+            .collect();
         assert_eq!(toml::from_str::<Limits>(&toml).unwrap(), Limits::default(), "{toml}");
         let source = include_str!("limits.rs");
-        let fields = source.lines().take_while(|line| *line != "}").filter(|line| line.starts_with("    pub ")).count();
+        let fields = source
+            .lines()
+            .take_while(|line| *line != "}")
+            .filter(|line| line.starts_with("    pub "))
+            .count();
         assert_eq!(toml.lines().count(), fields);
     }
 
@@ -192,9 +216,18 @@ mod tests {
     fn the_kinds_of_connections_fit_into_the_descriptors_and_none_goes_without() {
         for descriptors in [300, 1024, 4096, 65_536, usize::MAX] {
             let b = Budget::of(&Limits::default(), descriptors);
-            let all = b.silent + b.quiet + b.waiting + b.handshakes + b.anonymous + b.downloads * PER_DOWNLOAD + b.api + b.sessions;
+            let all = b.silent
+                + b.quiet
+                + b.waiting
+                + b.handshakes
+                + b.anonymous
+                + b.downloads * PER_DOWNLOAD
+                + b.api
+                + b.sessions;
             assert!(all <= descriptors - RESERVED, "{descriptors}: {b:?}");
-            for part in [b.silent, b.waiting, b.handshakes, b.anonymous, b.downloads, b.api, b.sessions] {
+            for part in
+                [b.silent, b.waiting, b.handshakes, b.anonymous, b.downloads, b.api, b.sessions]
+            {
                 assert!(part >= LEAST, "{descriptors}: {b:?}");
             }
         }

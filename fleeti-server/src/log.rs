@@ -1,7 +1,9 @@
-//! The server's log, on stderr: one line for each event whatever others have put into it, and a bounded number of them.
+//! The server's log, on stderr: one line for each event whatever others have put into it, and a
+//! bounded number of them.
 //!
-//! Events name whom they are about in a field `device` or `peer`. Of each kind (place in the source) and each of those, one line
-//! a minute is written; of a kind that names nobody, `PER_KIND`. What was left out is counted and told in the next minute.
+//! Events name whom they are about in a field `device` or `peer`. Of each kind (place in the
+//! source) and each of those, one line a minute is written; of a kind that names nobody,
+//! `PER_KIND`. What was left out is counted and told in the next minute.
 
 use crate::app::now_s;
 use fleeti_core::foreign::{self, Foreign};
@@ -27,11 +29,16 @@ const BYTES_PER_MINUTE: usize = 768 * 1024;
 /// Lines a minute about what was left out.
 const TOLD_MAX: usize = 50;
 
-/// Starts the log: `RUST_LOG`, or what matters to people. Colours only for a terminal, and not with `NO_COLOR`.
+/// Starts the log: `RUST_LOG`, or what matters to people. Colours only for a terminal, and not with
+/// `NO_COLOR`.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let lines = format::layer().with_ansi(colours).fmt_fields(debug_fn(field)).with_writer(Bounded::default());
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let lines = format::layer()
+        .with_ansi(colours)
+        .fmt_fields(debug_fn(field))
+        .with_writer(Bounded::default());
     tracing_subscriber::registry().with(filter).with(Quota::default()).with(lines).init();
 }
 
@@ -92,11 +99,17 @@ struct Quota(Mutex<Minute>);
 
 impl Quota {
     /// Whether a line may be written, and what is to be told of the minute before.
-    fn take(&self, at: &'static Metadata<'static>, whom: Option<String>, now_s: u64) -> (bool, Vec<String>) {
+    fn take(
+        &self,
+        at: &'static Metadata<'static>,
+        whom: Option<String>,
+        now_s: u64,
+    ) -> (bool, Vec<String>) {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut told = Vec::new();
         if now_s.abs_diff(minute.began_s) >= 60 {
-            told = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() }).told();
+            told = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() })
+                .told();
         }
         let most = if whom.is_some() { 1 } else { PER_KIND };
         let has_room = minute.kinds.len() < KEYS_MAX;
@@ -118,14 +131,22 @@ impl Quota {
 
 impl Minute {
     fn told(self) -> Vec<String> {
-        let left_out: Vec<_> = self.kinds.into_iter().filter(|(_, count)| count.left_out > 0).collect();
+        let left_out: Vec<_> =
+            self.kinds.into_iter().filter(|(_, count)| count.left_out > 0).collect();
         let mut lines = Vec::new();
         for ((_, whom), count) in left_out.iter().take(TOLD_MAX) {
-            let whom = whom.as_deref().map_or_else(String::new, |w| format!(" about {}", Foreign::new(w, 64)));
+            let whom = whom
+                .as_deref()
+                .map_or_else(String::new, |w| format!(" about {}", Foreign::new(w, 64)));
             let (place, line) = (count.at.target(), count.at.line().unwrap_or(0));
-            lines.push(format!("{} more lines of {place}:{line}{whom} were left out in a minute", count.left_out));
+            lines.push(format!(
+                "{} more lines of {place}:{line}{whom} were left out in a minute",
+                count.left_out
+            ));
         }
-        let others: u64 = left_out.iter().skip(TOLD_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>() + u64::from(self.beyond);
+        let others: u64 =
+            left_out.iter().skip(TOLD_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>()
+                + u64::from(self.beyond);
         if others > 0 {
             lines.push(format!("{others} more lines of other kinds were left out in a minute"));
         }
@@ -140,7 +161,8 @@ impl<S: Subscriber> Layer<S> for Quota {
         let (may, told) = self.take(event.metadata(), whom.0, now_s());
         // No event of its own: this is where events come by.
         for line in told {
-            writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now()).ok();
+            writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now())
+                .ok();
         }
         may
     }
@@ -173,7 +195,11 @@ struct Line<'a>(&'a Bounded);
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // What is left out was written, as far as the caller is concerned.
-        if self.0.admits(bytes.len(), now_s()) { io::stderr().write(bytes) } else { Ok(bytes.len()) }
+        if self.0.admits(bytes.len(), now_s()) {
+            io::stderr().write(bytes)
+        } else {
+            Ok(bytes.len())
+        }
     }
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
@@ -202,18 +228,31 @@ mod tests {
     fn written(act: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let lines = format::layer().with_ansi(false).fmt_fields(debug_fn(field)).with_writer(move || writer.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(Quota::default()).with(lines), act);
+        let lines = format::layer()
+            .with_ansi(false)
+            .fmt_fields(debug_fn(field))
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(
+            tracing_subscriber::registry().with(Quota::default()).with(lines),
+            act,
+        );
         String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
     fn one_event_is_one_line_whatever_was_put_into_it() {
         let evil = "x\n2026-11-29T00:00:00Z ERROR forged\r\u{1b}[2J\u{202e}";
-        let text = written(|| tracing::warn!(device = evil, "refused: {evil} {}", "y".repeat(100_000)));
+        let text =
+            written(|| tracing::warn!(device = evil, "refused: {evil} {}", "y".repeat(100_000)));
         assert_eq!((text.matches('\n').count(), text.ends_with('\n')), (1, true), "{text}");
-        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}') && !text.contains('\r'), "{text}");
-        assert!(text.contains("refused: x\\n2026") && text.contains("device=") && text.len() < 4000, "{text}");
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}') && !text.contains('\r'),
+            "{text}"
+        );
+        assert!(
+            text.contains("refused: x\\n2026") && text.contains("device=") && text.len() < 4000,
+            "{text}"
+        );
     }
 
     #[test]
@@ -225,7 +264,10 @@ mod tests {
             }
             tracing::warn!(device = "other", "garbage");
         });
-        assert_eq!((text.matches("greedy").count(), text.matches("a fault").count()), (1, usize::try_from(PER_KIND).unwrap()));
+        assert_eq!(
+            (text.matches("greedy").count(), text.matches("a fault").count()),
+            (1, usize::try_from(PER_KIND).unwrap())
+        );
         // Another place in the source, so another kind.
         assert_eq!(text.matches("other").count(), 1);
     }
@@ -233,12 +275,21 @@ mod tests {
     #[test]
     fn what_was_left_out_is_told_in_the_next_minute() {
         let quota = Quota::default();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(Finds), || tracing::warn!("somewhere"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Finds), || {
+            tracing::warn!("somewhere")
+        });
         let at = FOUND.lock().unwrap().unwrap();
         assert!(quota.take(at, Some("a".into()), 100).0);
-        assert!(!quota.take(at, Some("a".into()), 101).0 && !quota.take(at, Some("a".into()), 102).0);
+        assert!(
+            !quota.take(at, Some("a".into()), 101).0 && !quota.take(at, Some("a".into()), 102).0
+        );
         let (may, told) = quota.take(at, Some("a".into()), 160);
-        assert!(may && told.len() == 1 && told[0].starts_with("2 more lines of") && told[0].contains("about a"), "{told:?}");
+        assert!(
+            may && told.len() == 1
+                && told[0].starts_with("2 more lines of")
+                && told[0].contains("about a"),
+            "{told:?}"
+        );
         for n in 0..KEYS_MAX * 2 {
             quota.take(at, Some(n.to_string()), 161);
         }
@@ -256,6 +307,10 @@ mod tests {
     #[test]
     fn bytes_are_bounded_in_a_minute() {
         let bounded = Bounded::default();
-        assert!(bounded.admits(BYTES_PER_MINUTE, 100) && !bounded.admits(1, 130) && bounded.admits(1, 161));
+        assert!(
+            bounded.admits(BYTES_PER_MINUTE, 100)
+                && !bounded.admits(1, 130)
+                && bounded.admits(1, 161)
+        );
     }
 }

@@ -21,8 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The control plane of Fleeti: API and web, device port, MQTT, builds.
 ///
-/// DIR needs keys (`fleeti pki init DIR/pki`) and a passphrase (the systemd credential fleeti-passphrase, or
-/// DIR/passphrase). The administrator's token is in DIR/admin.token after the first start.
+/// DIR needs keys (`fleeti pki init DIR/pki`) and a passphrase (the systemd credential
+/// fleeti-passphrase, or DIR/passphrase). The administrator's token is in DIR/admin.token after the
+/// first start.
 #[derive(Parser)]
 #[command(version)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -32,8 +33,8 @@ struct Arguments {
     /// The data folder.
     #[arg(long, env = "FLEETI_DATA", required = true)]
     data: Option<PathBuf>,
-    /// Where API and web listen. Plain HTTP on a loopback address, TLS on every other one: with a certificate that the server
-    /// issues to itself unless --api-cert names another one.
+    /// Where API and web listen. Plain HTTP on a loopback address, TLS on every other one: with a
+    /// certificate that the server issues to itself unless --api-cert names another one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     api: SocketAddr,
     /// Certificate chain of the API, PEM, leaf first. Read again when it changes, as --api-key is.
@@ -42,7 +43,8 @@ struct Arguments {
     /// Private key of the API, PEM.
     #[arg(long, requires = "api_cert")]
     api_key: Option<PathBuf>,
-    /// TLS also on a loopback address, with a certificate that the server issues to itself (DIR/pki/admin).
+    /// TLS also on a loopback address, with a certificate that the server issues to itself
+    /// (DIR/pki/admin).
     #[arg(long, conflicts_with = "api_cert")]
     api_tls: bool,
     /// Plain HTTP on an address that others can reach: tokens and sessions can be read on the way.
@@ -54,25 +56,29 @@ struct Arguments {
     /// Where MQTT listens.
     #[arg(long, default_value = "0.0.0.0:8883")]
     mqtt: SocketAddr,
-    /// DNS name or address that devices call this server by; the first goes into enrollment records.
+    /// DNS name or address that devices call this server by; the first goes into enrollment
+    /// records.
     #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     names: Vec<String>,
-    /// An HTTP proxy through which devices reach this server, `http://HOST:PORT`; it goes into enrollment records.
+    /// An HTTP proxy through which devices reach this server, `http://HOST:PORT`; it goes into
+    /// enrollment records.
     #[arg(long, value_parser = proxy_url)]
     device_proxy: Option<String>,
-    /// The socket of fleeti-signer. Without it the keys are in this process, which is for development.
+    /// The socket of fleeti-signer. Without it the keys are in this process, which is for
+    /// development.
     #[arg(long, env = "FLEETI_SIGNER")]
     signer: Option<PathBuf>,
-    /// Where certificates of devices say that their revocation list is, as in `http://pki.example/{issuer}.crl`; the device port
-    /// by default. With --signer, the signer's own --crl-url counts.
+    /// Where certificates of devices say that their revocation list is, as in
+    /// `http://pki.example/{issuer}.crl`; the device port by default. With --signer, the signer's
+    /// own --crl-url counts.
     #[arg(long)]
     crl_url: Option<String>,
-    /// Let a TPM in software count as much as a chip, if its maker is in DIR/pki/tpm-makers/virtual: whoever runs the
-    /// hosts of such devices is then believed.
+    /// Let a TPM in software count as much as a chip, if its maker is in
+    /// DIR/pki/tpm-makers/virtual: whoever runs the hosts of such devices is then believed.
     #[arg(long)]
     trust_virtual_tpms: bool,
-    /// MiB that are kept free on the disk of the data folder: below them no build and no upload is taken, and twice as many are a
-    /// warning. 5 % of the disk by default, 512 at the most.
+    /// MiB that are kept free on the disk of the data folder: below them no build and no upload is
+    /// taken, and twice as many are a warning. 5 % of the disk by default, 512 at the most.
     #[arg(long)]
     disk_floor_mib: Option<u64>,
     /// Builds whose files are kept, beside those that a release was made of.
@@ -87,15 +93,16 @@ struct Arguments {
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// Build images in this process, as the server's user, with the Nix of this machine: for development. Without it builds wait
-    /// for `fleeti-server worker`, here or on another machine.
+    /// Build images in this process, as the server's user, with the Nix of this machine: for
+    /// development. Without it builds wait for `fleeti-server worker`, here or on another machine.
     #[arg(long)]
     local_worker: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build images for a server, which then needs no Nix. `fleeti worker add NAME` makes the token.
+    /// Build images for a server, which then needs no Nix. `fleeti worker add NAME` makes the
+    /// token.
     Worker(WorkerArguments),
 }
 
@@ -104,7 +111,8 @@ struct WorkerArguments {
     /// The server's API.
     #[arg(long, env = "FLEETI_SERVER")]
     server: String,
-    /// SHA-256 of the public key that the server must have, `sha256:...`; without it its certificate must be trusted here.
+    /// SHA-256 of the public key that the server must have, `sha256:...`; without it its
+    /// certificate must be trusted here.
     #[arg(long, env = "FLEETI_FINGERPRINT")]
     fingerprint: Option<Pin>,
     /// File with the worker's token.
@@ -124,7 +132,9 @@ struct WorkerArguments {
 /// What the arguments say about TLS of the API.
 fn asked(a: &Arguments) -> Option<ApiTls> {
     match (&a.api_cert, &a.api_key) {
-        (Some(certificate), Some(key)) => Some(ApiTls::Files { certificate: certificate.clone(), key: key.clone() }),
+        (Some(certificate), Some(key)) => {
+            Some(ApiTls::Files { certificate: certificate.clone(), key: key.clone() })
+        }
         _ if a.api_tls => Some(ApiTls::SelfIssued),
         _ if a.insecure_http => Some(ApiTls::Insecure),
         _ => None,
@@ -155,18 +165,23 @@ fn main() -> ExitCode {
     )
 }
 
-/// Starts this program anew, as the same process, so that glibc keeps what was freed in two arenas and not in one for each
-/// thread: most threads here wait for a disk, and what they free comes in handy elsewhere. Only the environment says so
-/// without unsafe code (mallopt(3)).
+/// Starts this program anew, as the same process, so that glibc keeps what was freed in two arenas
+/// and not in one for each thread: most threads here wait for a disk, and what they free comes in
+/// handy elsewhere. Only the environment says so without unsafe code (mallopt(3)).
 fn with_few_arenas() {
     const ARENAS: &str = "MALLOC_ARENA_MAX";
     if std::env::var_os(ARENAS).is_some() {
         return;
     }
-    let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else { return };
+    let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else {
+        return;
+    };
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
     let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
-    eprintln!("fleeti-server goes on with more memory than it needs: {}", Foreign::log(&failed.to_string()));
+    eprintln!(
+        "fleeti-server goes on with more memory than it needs: {}",
+        Foreign::log(&failed.to_string())
+    );
 }
 
 fn begin() -> Arguments {
@@ -179,8 +194,10 @@ fn begin() -> Arguments {
 #[actix_web::main]
 async fn work(a: WorkerArguments) -> Result<()> {
     let plain_http = if a.insecure_http { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
-    let token = std::fs::read_to_string(&a.token_file).with_context(|| a.token_file.display().to_string())?;
-    let client = WorkerClient::with_plain_http(&a.server, token.trim(), a.fingerprint.as_ref(), plain_http)?;
+    let token = std::fs::read_to_string(&a.token_file)
+        .with_context(|| a.token_file.display().to_string())?;
+    let client =
+        WorkerClient::with_plain_http(&a.server, token.trim(), a.fingerprint.as_ref(), plain_http)?;
     let agent = match a.agent {
         Some(agent) => agent,
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),
@@ -209,17 +226,23 @@ async fn serve(a: Arguments) -> Result<()> {
         trusts_hypervisor: a.trust_virtual_tpms,
         local_worker: a.local_worker,
         disk_floor: a.disk_floor_mib.map(|mib| mib << 20),
-        retention: Retention { builds: a.keep_builds, upload_s: a.keep_uploads_days.saturating_mul(86_400) },
+        retention: Retention {
+            builds: a.keep_builds,
+            upload_s: a.keep_uploads_days.saturating_mul(86_400),
+        },
         ..Config::new(data)
     };
     // Before anybody can read where it listens, and ends it.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let scheme = config.api_tls.scheme();
     let server = Server::start(config).await?;
     let at = server.addresses;
     tracing::info!("API {scheme}://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
     if let Some(fingerprint) = &server.api_fingerprint {
-        tracing::info!("the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it");
+        tracing::info!(
+            "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
+        );
     }
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     tracing::info!("stopping");

@@ -1,7 +1,9 @@
-//! `fleeti-server worker`: builds for a server that may be another machine, which then needs no Nix.
+//! `fleeti-server worker`: builds for a server that may be another machine, which then needs no
+//! Nix.
 //!
-//! It asks for a build, builds it under its own user, sends the log while it grows, uploads the files, and finishes. Whoever kills
-//! it loses nothing: the lease ends, and another worker takes the build.
+//! It asks for a build, builds it under its own user, sends the log while it grows, uploads the
+//! files, and finishes. Whoever kills it loses nothing: the lease ends, and another worker takes
+//! the build.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -10,7 +12,9 @@ use fleeti_build::build::{self, BuildRecord, Request};
 use fleeti_build::cache::Cache;
 use fleeti_client::{ClientError, WorkerClient};
 use fleeti_core::foreign::Foreign;
-use fleeti_core::wire::worker::{ARTIFACTS, CHUNK_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew};
+use fleeti_core::wire::worker::{
+    ARTIFACTS, CHUNK_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew,
+};
 use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -106,7 +110,11 @@ impl RemoteWorker {
             match self.one().await {
                 Ok(_) => pause = Duration::from_secs(1),
                 Err(e) => {
-                    tracing::warn!("{}; asking again in {} s", Foreign::new(&format!("{e:#}"), 500), pause.as_secs());
+                    tracing::warn!(
+                        "{}; asking again in {} s",
+                        Foreign::new(&format!("{e:#}"), 500),
+                        pause.as_secs()
+                    );
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -122,13 +130,22 @@ impl RemoteWorker {
         let lease = hex::encode(rand::random::<[u8; 16]>());
         // The same lease: an answer that was lost is given again.
         let Some(job) = patiently(|| self.client.claim(&lease)).await? else { return Ok(false) };
-        tracing::info!("{}: {}@{}", Foreign::log(&job.build), job.request.profile.name, job.request.version);
+        tracing::info!(
+            "{}: {}@{}",
+            Foreign::log(&job.build),
+            job.request.profile.name,
+            job.request.version
+        );
         let logged = job.log_size;
         let held = Held {
             worker: self,
             job: &job,
             lease: &lease,
-            progress: Arc::new(Mutex::new(Progress { logged, sent: logged, ..Progress::default() })),
+            progress: Arc::new(Mutex::new(Progress {
+                logged,
+                sent: logged,
+                ..Progress::default()
+            })),
         };
         let folder = self.folder(&job.build)?;
         let outcome = match held.build(&folder).await? {
@@ -149,13 +166,17 @@ impl RemoteWorker {
 
     /// Where a build is made, anew.
     fn folder(&self, id: &str) -> Result<PathBuf> {
-        let is_plain = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let is_plain = !id.is_empty()
+            && id.len() <= 100
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !is_plain {
             bail!("the server calls a build {}", Foreign::log(id));
         }
         let folder = self.work.join(id);
         match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(|| folder.display().to_string()),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| folder.display().to_string());
+            }
             _ => {}
         }
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -164,7 +185,8 @@ impl RemoteWorker {
 }
 
 impl Held<'_> {
-    /// Builds, and tells the server how far it is. `Err` of the inner result is why there is no build.
+    /// Builds, and tells the server how far it is. `Err` of the inner result is why there is no
+    /// build.
     async fn build(&self, folder: &Path) -> Result<std::result::Result<(), String>> {
         let trust = folder.join("trust");
         write_trust(&trust, self.job)?;
@@ -180,7 +202,9 @@ impl Held<'_> {
         };
         let (builder, progress) = (Arc::clone(&self.worker.builder), Arc::clone(&self.progress));
         let mut building = tokio::task::spawn_blocking(move || {
-            builder.build(&request, &mut |line| progress.lock().unwrap_or_else(PoisonError::into_inner).add(line))
+            builder.build(&request, &mut |line| {
+                progress.lock().unwrap_or_else(PoisonError::into_inner).add(line)
+            })
         });
         let mut teller = Teller::new(self);
         let mut clock = tokio::time::interval(TELL);
@@ -216,17 +240,28 @@ impl Held<'_> {
     async fn upload(&self, folder: &Path) -> Result<String> {
         let record = String::from_utf8(BuildRecord::bytes(folder)?).context("build.json")?;
         for name in ARTIFACTS {
-            self.progress.lock().unwrap_or_else(PoisonError::into_inner).last = format!("uploading {name}");
+            self.progress.lock().unwrap_or_else(PoisonError::into_inner).last =
+                format!("uploading {name}");
             let path = folder.join(name);
             let file = Arc::new(fs::File::open(&path).with_context(|| path.display().to_string())?);
             let size = file.metadata()?.len();
             let mut offset = 0;
             while offset < size {
-                let bytes = read(&file, offset, size).await.with_context(|| path.display().to_string())?;
+                let bytes =
+                    read(&file, offset, size).await.with_context(|| path.display().to_string())?;
                 let length = bytes.len() as u64;
                 // What is not uploaded is zero at the server.
                 if bytes.iter().any(|b| *b != 0) {
-                    patiently(|| self.worker.client.put_file(&self.job.build, self.lease, name, offset, bytes.clone())).await?;
+                    patiently(|| {
+                        self.worker.client.put_file(
+                            &self.job.build,
+                            self.lease,
+                            name,
+                            offset,
+                            bytes.clone(),
+                        )
+                    })
+                    .await?;
                 }
                 offset += length;
             }
@@ -255,7 +290,10 @@ fn write_trust(folder: &Path, job: &Job) -> Result<()> {
         if !is_plain || content.len() > TRUST_FILE_MAX {
             bail!("the server sends a public key in {}", Foreign::log(name));
         }
-        fs::write(folder.join(name), STANDARD.decode(content).with_context(|| format!("the server's {name}"))?)?;
+        fs::write(
+            folder.join(name),
+            STANDARD.decode(content).with_context(|| format!("the server's {name}"))?,
+        )?;
     }
     Ok(())
 }
@@ -306,7 +344,9 @@ impl<'a> Teller<'a> {
         }
         let last = progress.lock().unwrap_or_else(PoisonError::into_inner).last.clone();
         if last != self.told || self.renewed.is_none_or(|at| at.elapsed() >= RENEW) {
-            client.renew(build, &Renew { lease: (*lease).to_owned(), detail: last.clone() }).await?;
+            client
+                .renew(build, &Renew { lease: (*lease).to_owned(), detail: last.clone() })
+                .await?;
             (self.told, self.renewed) = (last, Some(Instant::now()));
         }
         Ok(())
@@ -337,13 +377,19 @@ fn is_final(e: &ClientError) -> bool {
 }
 
 /// Asks again while the server is away.
-async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(
+    mut ask: impl FnMut() -> F,
+) -> Result<T> {
     let mut pause = Duration::from_secs(1);
     for _ in 1..TRIES_MAX {
         match ask().await {
             Ok(answer) => return Ok(answer),
             Err(e) if is_final(&e) => return Err(e.into()),
-            Err(e) => tracing::warn!("{}; asking again in {} s", Foreign::log(&e.to_string()), pause.as_secs()),
+            Err(e) => tracing::warn!(
+                "{}; asking again in {} s",
+                Foreign::log(&e.to_string()),
+                pause.as_secs()
+            ),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);

@@ -14,7 +14,9 @@ use crate::service::policy::Policies;
 use crate::service::standby::Standby;
 use crate::service::trust::{self, Trust};
 use crate::service::vault::Vault;
-use crate::service::{audit, evidence, intake, notice, releases, retention, revocation, signing, tpm};
+use crate::service::{
+    audit, evidence, intake, notice, releases, retention, revocation, signing, tpm,
+};
 use crate::{gateway, http, web, worker};
 use actix_web::App as WebApp;
 use actix_web::dev::ServerHandle;
@@ -70,9 +72,14 @@ pub(crate) async fn renew_identity(app: &App) -> Result<()> {
     app.tls.renew(identity)
 }
 
-/// What the server shows to devices, and which of them are revoked: new from the signer, or, while that does not answer, as they were
-/// kept last.
-async fn credentials(config: &Config, db: &Db, signer: &SignerHandle, trust: &Trust) -> Result<(ServerIdentity, CheckedLists, bool)> {
+/// What the server shows to devices, and which of them are revoked: new from the signer, or, while
+/// that does not answer, as they were kept last.
+async fn credentials(
+    config: &Config,
+    db: &Db,
+    signer: &SignerHandle,
+    trust: &Trust,
+) -> Result<(ServerIdentity, CheckedLists, bool)> {
     let standby = Standby::of(&config.data);
     let new = async {
         // One question says whether it is there.
@@ -88,7 +95,9 @@ async fn credentials(config: &Config, db: &Db, signer: &SignerHandle, trust: &Tr
         }
         Err(e) => {
             let none = "the signer gives no certificate and no revocation list, and none are kept of an earlier start";
-            let kept = standby.identity().and_then(|identity| Ok((identity, CheckedLists::read(standby.lists(trust)?)?)));
+            let kept = standby
+                .identity()
+                .and_then(|identity| Ok((identity, CheckedLists::read(standby.lists(trust)?)?)));
             let (identity, lists) = match kept {
                 Ok(kept) => kept,
                 Err(missing) => return Err(e.context(format!("{none}: {missing:#}"))),
@@ -102,13 +111,27 @@ async fn credentials(config: &Config, db: &Db, signer: &SignerHandle, trust: &Tr
     }
 }
 
-async fn new_identity(signer: &SignerHandle, trust: &Trust, names: &[String]) -> Result<ServerIdentity> {
+async fn new_identity(
+    signer: &SignerHandle,
+    trust: &Trust,
+    names: &[String],
+) -> Result<ServerIdentity> {
     let key = SoftKey::generate(Algorithm::P256)?;
     let issuer = trust.server();
-    let request = Request::CertifyServer { names: names.to_vec(), csr_pem: csr::create(&key)?, issuer: Some(issuer.sha256.clone()) };
+    let request = Request::CertifyServer {
+        names: names.to_vec(),
+        csr_pem: csr::create(&key)?,
+        issuer: Some(issuer.sha256.clone()),
+    };
     let leaf = signing::certificate(signer, request).await?;
-    let chain = vec![CertificateDer::from(leaf), CertificateDer::from(certificate::to_der(&issuer.certificate)?)];
-    Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec())) })
+    let chain = vec![
+        CertificateDer::from(leaf),
+        CertificateDer::from(certificate::to_der(&issuer.certificate)?),
+    ];
+    Ok(ServerIdentity {
+        chain,
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec())),
+    })
 }
 
 impl Server {
@@ -117,14 +140,17 @@ impl Server {
     /// # Errors
     /// Names what is missing, and what to do.
     pub async fn start(config: Config) -> Result<Self> {
-        std::fs::create_dir_all(config.data.join("releases")).with_context(|| config.data.display().to_string())?;
+        std::fs::create_dir_all(config.data.join("releases"))
+            .with_context(|| config.data.display().to_string())?;
         releases::sweep(&config.data.join("releases")).context("releases/.staging")?;
         let pki = Pki::open(&config.data)?;
         let db = Db::open(&config.data.join("fleeti.db")).await?;
         let admin_token = admin_token(&config.data)?;
-        let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names).context("TLS of the API")?;
+        let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names)
+            .context("TLS of the API")?;
         let bind = |what: &str, address: SocketAddr| {
-            let listener = TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
+            let listener =
+                TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
             listener.set_nonblocking(true)?;
             anyhow::Ok((listener.local_addr()?, listener))
         };
@@ -190,7 +216,10 @@ impl Server {
             let shared = shared.clone();
             move || {
                 WebApp::new()
-                    .wrap(Condition::new(is_tls, DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT)))
+                    .wrap(Condition::new(
+                        is_tls,
+                        DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT),
+                    ))
                     .app_data(shared.0.clone())
                     .app_data(shared.1.clone())
                     .configure(http::open::routes)
@@ -205,7 +234,10 @@ impl Server {
         let api_fingerprint = admin_tls.as_ref().map(AdminTls::fingerprint);
         let devices = Clients::Devices(Arc::new(https_config(&app)?));
         let device_server = serve(https, Arc::clone(&app), devices, move || {
-            WebApp::new().app_data(shared.0.clone()).configure(http::device::routes).wrap(from_fn(deadline::keep))
+            WebApp::new()
+                .app_data(shared.0.clone())
+                .configure(http::device::routes)
+                .wrap(from_fn(deadline::keep))
         })?;
         let handles = vec![api_server.handle(), device_server.handle()];
         let mqtt = tokio::net::TcpListener::from_std(mqtt)?;

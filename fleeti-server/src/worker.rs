@@ -1,5 +1,5 @@
-//! The worker in the server's process: has builds signed and, where there is no other worker, takes them by lease and runs them
-//! through `fleeti-build`.
+//! The worker in the server's process: has builds signed and, where there is no other worker, takes
+//! them by lease and runs them through `fleeti-build`.
 
 use crate::app::{AppRef, new_id, now_s};
 use crate::db;
@@ -25,9 +25,12 @@ const LOG_INTERVAL: Duration = Duration::from_millis(300);
 /// Builds until the task is ended. A build that was cut off is taken again when its lease is over.
 pub async fn run(app: AppRef) {
     loop {
-        // Signatures first: somebody has just asked for one, and a build takes longer. Neither may stop the other.
-        let built = async { if app.config.local_worker { claim_and_run(&app).await } else { Ok(false) } };
-        let results = [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, built.await];
+        // Signatures first: somebody has just asked for one, and a build takes longer. Neither may
+        // stop the other.
+        let built =
+            async { if app.config.local_worker { claim_and_run(&app).await } else { Ok(false) } };
+        let results =
+            [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, built.await];
         let worked = results.iter().any(|r| matches!(r, Ok(true)));
         let failed = results.iter().any(Result::is_err);
         for e in results.into_iter().filter_map(Result::err) {
@@ -37,7 +40,9 @@ pub async fn run(app: AppRef) {
             tokio::time::sleep(Duration::from_secs(5)).await;
         } else if !worked {
             // A lease of a killed server runs out without anybody saying so.
-            tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified()).await.ok();
+            tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified())
+                .await
+                .ok();
         }
     }
 }
@@ -96,7 +101,10 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     };
     let (phase, detail) = match signed {
         Ok(release) => (BuildPhase::Succeeded, format!("published {}", release.name)),
-        Err(e) => (BuildPhase::Failed, e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}"))),
+        Err(e) => (
+            BuildPhase::Failed,
+            e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}")),
+        ),
     };
     db::builds::signing(app.db.writer(), &build.id, phase, 0, &detail).await?;
     app.publish(Event::Build { id: build.id.clone() });
@@ -111,14 +119,23 @@ async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
         renewal.tick().await;
         let text = "the signer reads the build, signs and compresses it";
         // One that is not renewed in time is lost; one that could not be written once is not.
-        if let Err(e) = db::builds::signing(app.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text).await {
+        if let Err(e) =
+            db::builds::signing(app.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text)
+                .await
+        {
             tracing::warn!("{id}: the lease was not renewed: {e}");
         }
         app.publish(Event::Build { id: id.to_owned() });
     }
 }
 
-async fn build_with_lease(app: &AppRef, (id, lease): (&str, &str), revision: u32, request: &CreateBuild, out: PathBuf) -> Result<()> {
+async fn build_with_lease(
+    app: &AppRef,
+    (id, lease): (&str, &str),
+    revision: u32,
+    request: &CreateBuild,
+    out: PathBuf,
+) -> Result<()> {
     let agent = match &app.config.agent {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),

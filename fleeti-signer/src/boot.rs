@@ -33,18 +33,22 @@ struct Programs {
     manifest_sha256: String,
 }
 
-/// The last release that was verified, by the digest of what was asked: it is signed for one device after the other.
+/// The last release that was verified, by the digest of what was asked: it is signed for one device
+/// after the other.
 #[derive(Default)]
 pub struct LastRelease(Option<(String, Programs)>);
 
 fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
-    let bytes = STANDARD.decode(wrapped).map_err(|_| Error::Refused("the wrapped boot keys are no base64"))?;
+    let bytes = STANDARD
+        .decode(wrapped)
+        .map_err(|_| Error::Refused("the wrapped boot keys are no base64"))?;
     BootKeys::unwrap(&bytes, device, wrap).map(Box::new)
 }
 
 fn digest(hex_text: &str) -> Result<[u8; 32], Error> {
     let mut bytes = [0; 32];
-    hex::decode_to_slice(hex_text, &mut bytes).map_err(|_| Error::Refused("a digest has 64 hexadecimal digits"))?;
+    hex::decode_to_slice(hex_text, &mut bytes)
+        .map_err(|_| Error::Refused("a digest has 64 hexadecimal digits"))?;
     Ok(bytes)
 }
 
@@ -55,14 +59,20 @@ pub fn plan_make(device: DeviceId) -> (BootWork, Act) {
 }
 
 /// A change of a device's variables.
-pub fn plan_change(device: &DeviceId, wrapped: &str, change: BootOrder, wrap: &WrapKey) -> Result<(BootWork, Act), Error> {
+pub fn plan_change(
+    device: &DeviceId,
+    wrapped: &str,
+    change: BootOrder,
+    wrap: &WrapKey,
+) -> Result<(BootWork, Act), Error> {
     let keys = wrapped_keys(wrapped, device, wrap)?;
     let act = match &change {
         BootOrder::BeginEpoch => Act::new("server", "boot.begin-epoch", device.as_str()),
         BootOrder::EndEpoch => Act::new("server", "boot.end-epoch", device.as_str()),
         BootOrder::Forbid { digests } => {
             digests.iter().try_for_each(|d| digest(d).map(drop))?;
-            Act::new("server", "boot.forbid", device.as_str()).of(sha256_hex(digests.join(" ").as_bytes()))
+            Act::new("server", "boot.forbid", device.as_str())
+                .of(sha256_hex(digests.join(" ").as_bytes()))
         }
     };
     Ok((BootWork::Change(keys, change), act))
@@ -83,16 +93,26 @@ pub fn plan_sign(
 }
 
 impl LastRelease {
-    fn programs(&mut self, trusted: &ReleaseKeys, manifest: &str, signatures: &[(String, String)]) -> Result<Programs, Error> {
-        let whole = fleeti_core::canonical::to_vec(&(manifest, signatures)).map_err(|_| Error::Refused("the manifest is unreadable"))?;
+    fn programs(
+        &mut self,
+        trusted: &ReleaseKeys,
+        manifest: &str,
+        signatures: &[(String, String)],
+    ) -> Result<Programs, Error> {
+        let whole = fleeti_core::canonical::to_vec(&(manifest, signatures))
+            .map_err(|_| Error::Refused("the manifest is unreadable"))?;
         let asked = sha256_hex(&whole);
         if let Some((known, programs)) = &self.0
             && *known == asked
         {
             return Ok(programs.clone());
         }
-        let untrusted = |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
-        let programs = programs(&verify(manifest.as_bytes(), &Signature::all_of(signatures), trusted).map_err(untrusted)?)?;
+        let untrusted =
+            |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
+        let programs = programs(
+            &verify(manifest.as_bytes(), &Signature::all_of(signatures), trusted)
+                .map_err(untrusted)?,
+        )?;
         self.0 = Some((asked, programs.clone()));
         Ok(programs)
     }
@@ -101,9 +121,12 @@ impl LastRelease {
 fn programs(verified: &Verified) -> Result<Programs, Error> {
     let artifacts = &verified.manifest().artifacts;
     let named = artifacts.iter().filter_map(|a| Some((a.path.clone(), a.authenticode.as_deref()?)));
-    let list = named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
+    let list =
+        named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
     if list.is_empty() {
-        return Err(Error::Refused("the manifest names no Authenticode digest: sign the release anew"));
+        return Err(Error::Refused(
+            "the manifest names no Authenticode digest: sign the release anew",
+        ));
     }
     Ok(Programs { list, manifest_sha256: verified.sha256().to_owned() })
 }
@@ -120,7 +143,10 @@ pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Respo
             let write = match order {
                 BootOrder::BeginEpoch => keys.begin_epoch(now_s)?,
                 BootOrder::EndEpoch => keys.end_epoch(now_s)?,
-                BootOrder::Forbid { digests } => keys.forbid(&digests.iter().map(|d| digest(d)).collect::<Result<Vec<_>, _>>()?, now_s)?,
+                BootOrder::Forbid { digests } => keys.forbid(
+                    &digests.iter().map(|d| digest(d)).collect::<Result<Vec<_>, _>>()?,
+                    now_s,
+                )?,
             };
             changed(&keys, vec![write], wrap)
         }
@@ -128,13 +154,21 @@ pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Respo
             let digests: Vec<_> = programs.iter().map(|(_, digest)| *digest).collect();
             let signed = keys.sign(&digests)?;
             let sha256 = sha256_hex(&signed.concat());
-            let programs = programs.into_iter().zip(&signed).map(|((path, _), der)| (path, base64_text(der))).collect();
+            let programs = programs
+                .into_iter()
+                .zip(&signed)
+                .map(|((path, _), der)| (path, base64_text(der)))
+                .collect();
             Ok((sha256, Response::BootSignatures { signatures: BootSignatures { programs } }))
         }
     }
 }
 
-fn changed(keys: &BootKeys, writes: Vec<VariableWrite>, wrap: &WrapKey) -> Result<(String, Response), Error> {
+fn changed(
+    keys: &BootKeys,
+    writes: Vec<VariableWrite>,
+    wrap: &WrapKey,
+) -> Result<(String, Response), Error> {
     let e = keys.expected()?;
     let expected = FirmwareKeys {
         pk: Some(sha256_hex(&e.pk)),

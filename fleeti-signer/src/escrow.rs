@@ -1,5 +1,5 @@
-//! What the server keeps for others and cannot read: secrets of fleets, recovery keys of devices. Who gets them is the
-//! server's to decide; that somebody got them is in the log before they do.
+//! What the server keeps for others and cannot read: secrets of fleets, recovery keys of devices.
+//! Who gets them is the server's to decide; that somebody got them is in the log before they do.
 
 use crate::wire::{Kept, Response};
 use base64::Engine;
@@ -39,8 +39,12 @@ fn wrapped(kept: &Kept) -> Wrapped<'_> {
 pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error> {
     let plain = Zeroizing::new(decoded(secret.expose())?);
     let (act, most) = match &kept {
-        Kept::RecoveryKey { device } => (Act::new(device.as_str(), "recovery-key.keep", device.as_str()), RECOVERY_KEY_MAX),
-        Kept::Secret { fleet, name } => (Act::new("admin", "secret.keep", format!("{fleet} {name}")), SECRET_MAX),
+        Kept::RecoveryKey { device } => {
+            (Act::new(device.as_str(), "recovery-key.keep", device.as_str()), RECOVERY_KEY_MAX)
+        }
+        Kept::Secret { fleet, name } => {
+            (Act::new("admin", "secret.keep", format!("{fleet} {name}")), SECRET_MAX)
+        }
     };
     if plain.is_empty() || plain.len() > most {
         return Err(Error::Refused("what is to be kept is empty or too long"));
@@ -49,21 +53,35 @@ pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error
 }
 
 /// A person wants to see the recovery key of a device.
-pub fn plan_show(device: DeviceId, wrapped: &str, actor: &str, reason: &str) -> Result<(EscrowWork, Act), Error> {
+pub fn plan_show(
+    device: DeviceId,
+    wrapped: &str,
+    actor: &str,
+    reason: &str,
+) -> Result<(EscrowWork, Act), Error> {
     if !is_reason(reason) {
-        return Err(Error::Refused("why a recovery key is looked at has 3 to 160 bytes, on one line"));
+        return Err(Error::Refused(
+            "why a recovery key is looked at has 3 to 160 bytes, on one line",
+        ));
     }
     let act = Act::new(actor, "recovery-key.show", format!("{device}: {reason}"));
     Ok((EscrowWork::Show(device, decoded(wrapped)?), act))
 }
 
 /// A device is given the secrets of its fleet.
-pub fn plan_give(device: &DeviceId, fleet: FleetId, secrets: BTreeMap<SecretName, String>) -> Result<(EscrowWork, Act), Error> {
+pub fn plan_give(
+    device: &DeviceId,
+    fleet: FleetId,
+    secrets: BTreeMap<SecretName, String>,
+) -> Result<(EscrowWork, Act), Error> {
     if secrets.len() > SECRETS_MAX {
         return Err(Error::Refused("a fleet has not so many secrets"));
     }
     let act = Act::new("server", "secret.give", format!("{device} {} of {fleet}", secrets.len()));
-    let secrets = secrets.into_iter().map(|(name, text)| Ok((name, decoded(&text)?))).collect::<Result<_, Error>>()?;
+    let secrets = secrets
+        .into_iter()
+        .map(|(name, text)| Ok((name, decoded(&text)?)))
+        .collect::<Result<_, Error>>()?;
     Ok((EscrowWork::Give(fleet, secrets), act))
 }
 
@@ -85,7 +103,12 @@ pub fn carry_out(work: EscrowWork, key: &WrapKey) -> Result<(String, Response), 
                 let plain = key.unwrap(Wrapped::FleetSecret(&fleet, name.as_str()), &bytes)?;
                 Ok((name, secret(&plain)))
             };
-            (digest, Response::Secrets { secrets: all.into_iter().map(open).collect::<Result<_, Error>>()? })
+            (
+                digest,
+                Response::Secrets {
+                    secrets: all.into_iter().map(open).collect::<Result<_, Error>>()?,
+                },
+            )
         }
     })
 }

@@ -1,4 +1,5 @@
-//! A signer as its callers see it. Requests that come while another batch is on its way are the next batch.
+//! A signer as its callers see it. Requests that come while another batch is on its way are the
+//! next batch.
 
 use crate::keeper::Keeper;
 use crate::release::ReleaseOrder;
@@ -52,11 +53,16 @@ impl SignerHandle {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn embedded_at(mut keeper: Keeper, now_s: impl Fn() -> u64 + Send + Sync + 'static) -> std::io::Result<Self> {
+    pub fn embedded_at(
+        mut keeper: Keeper,
+        now_s: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let now_s: Clock = Arc::new(now_s);
         keeper.record_policy(now_s()).map_err(std::io::Error::other)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new().name("signer".into()).spawn(move || work(keeper, receiver, &now_s))?;
+        std::thread::Builder::new()
+            .name("signer".into())
+            .spawn(move || work(keeper, receiver, &now_s))?;
         Ok(Self { queue })
     }
 
@@ -96,7 +102,8 @@ fn now_s() -> u64 {
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
-    // Shared with the one thread that signs a release, which takes longer than anybody else should wait.
+    // Shared with the one thread that signs a release, which takes longer than anybody else should
+    // wait.
     let keeper = Arc::new(Mutex::new(keeper));
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
@@ -113,10 +120,14 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
                 }
             }
         }
-        let performed = keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
+        let performed =
+            keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
         match performed {
-            Ok(answers) => waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer)))),
-            // Nothing was given out. Whoever waits may come again: the log goes on by itself once it can be written.
+            Ok(answers) => {
+                waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer))))
+            }
+            // Nothing was given out. Whoever waits may come again: the log goes on by itself once
+            // it can be written.
             Err(e) => {
                 let minute = now_s() / 60;
                 if said != minute {
@@ -124,7 +135,9 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
                     said = minute;
                 }
                 let reason = format!("the audit log cannot be written: {e}");
-                waiting.into_iter().for_each(|w| drop(w.send(Ok(Response::Limited { reason: reason.clone() }))));
+                waiting
+                    .into_iter()
+                    .for_each(|w| drop(w.send(Ok(Response::Limited { reason: reason.clone() }))));
             }
         }
     }
@@ -140,9 +153,16 @@ impl Drop for Idle<'_> {
 }
 
 /// Signs a release beside everything else, one at a time.
-fn begin_release((keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>), now_s: &Clock, order: ReleaseOrder, answer: Asker) {
+fn begin_release(
+    (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
+    now_s: &Clock,
+    order: ReleaseOrder,
+    answer: Asker,
+) {
     if is_busy.swap(true, Ordering::SeqCst) {
-        answer.send(Ok(Response::Limited { reason: "another release is being signed".into() })).ok();
+        answer
+            .send(Ok(Response::Limited { reason: "another release is being signed".into() }))
+            .ok();
         return;
     }
     let (keeper, busy, now_s) = (Arc::clone(keeper), Arc::clone(is_busy), Arc::clone(now_s));
@@ -152,9 +172,13 @@ fn begin_release((keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>), now
         let begun = locked().begin_release(now_s(), &order);
         let ended = match begun {
             Ok(Ok(job)) => {
-                // A defect in what reads somebody else's files must not end what the next release needs.
-                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(now_s())));
-                let result = result.unwrap_or_else(|_| Err("the signer could not read the build; its log has more".into()));
+                // A defect in what reads somebody else's files must not end what the next release
+                // needs.
+                let result =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(now_s())));
+                let result = result.unwrap_or_else(|_| {
+                    Err("the signer could not read the build; its log has more".into())
+                });
                 locked().end_release(now_s(), job, result)
             }
             Ok(Err(refused)) => Ok(refused),
@@ -166,7 +190,11 @@ fn begin_release((keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>), now
             Ok(response) => drop(answer.send(Ok(response))),
             Err(e) => {
                 tracing::error!("a release was not signed: {e}");
-                answer.send(Ok(Response::Limited { reason: format!("the audit log cannot be written: {e}") })).ok();
+                answer
+                    .send(Ok(Response::Limited {
+                        reason: format!("the audit log cannot be written: {e}"),
+                    }))
+                    .ok();
             }
         }
     };

@@ -1,5 +1,6 @@
-//! Keys with their purposes. A batch of requests is carried out in this order: checks, intents, one flush, signatures,
-//! outcomes, one flush, answers. So nothing is signed that is not in the log, and a thousand requests cost two flushes.
+//! Keys with their purposes. A batch of requests is carried out in this order: checks, intents, one
+//! flush, signatures, outcomes, one flush, answers. So nothing is signed that is not in the log,
+//! and a thousand requests cost two flushes.
 
 use crate::boot::{self, BootWork, LastRelease};
 use crate::escrow::{self, EscrowWork};
@@ -29,8 +30,9 @@ use x509_cert::Certificate;
 pub const DEVICE_S_MAX: u64 = 30 * 86_400;
 /// Shortest.
 pub const DEVICE_S_MIN: u64 = 7 * 86_400;
-/// Validity of a server's certificate. Nobody looks for it in a list, so a stolen one is good for so long. It is made again
-/// every six hours, and has to outlast a signer that is dead for two weeks and the people who mend it.
+/// Validity of a server's certificate. Nobody looks for it in a list, so a stolen one is good for
+/// so long. It is made again every six hours, and has to outlast a signer that is dead for two
+/// weeks and the people who mend it.
 pub const SERVER_S: u64 = 21 * 86_400;
 /// Validity of a revocation list; it is made again well before.
 pub const LIST_S: u64 = 24 * 3600;
@@ -38,7 +40,15 @@ pub const LIST_S: u64 = 24 * 3600;
 const STATEMENT_S: u64 = 60;
 
 /// What the signer writes into the log by itself, and nobody else may.
-const OWN_ACTIONS: [&str; 7] = ["certificate.", "revocation-list.", "boot.", "signer.", "release.sign", "recovery-key.", "secret."];
+const OWN_ACTIONS: [&str; 7] = [
+    "certificate.",
+    "revocation-list.",
+    "boot.",
+    "signer.",
+    "release.sign",
+    "recovery-key.",
+    "secret.",
+];
 
 /// A key that may be used for one purpose, with its certificate.
 pub struct Issuer {
@@ -89,7 +99,8 @@ pub struct Keys {
     pub log: LogKey,
     /// Keys that sign releases: no program is signed for a device that they did not sign for all.
     pub release: ReleaseKeys,
-    /// Wraps the Secure Boot keys of devices, their recovery keys and the secrets of fleets; without it there are none.
+    /// Wraps the Secure Boot keys of devices, their recovery keys and the secrets of fleets;
+    /// without it there are none.
     pub boot_wrap: Option<WrapKey>,
     /// Signs releases, where somebody chose that a server's keys may.
     pub releases: Option<Arc<ServerRelease>>,
@@ -128,9 +139,24 @@ impl<E: std::error::Error> From<E> for Refusal {
 
 /// What was checked and is about to be signed.
 enum Work {
-    Device { id: DeviceId, key: ProvedKey, valid_s: u64, protection: certificate::Protection, issuer: Option<String> },
-    Server { names: Vec<String>, key: ProvedKey, issuer: Option<String> },
-    List { staged: Entries, revoked: Vec<Revoked>, issuer: Option<String>, name: Option<String> },
+    Device {
+        id: DeviceId,
+        key: ProvedKey,
+        valid_s: u64,
+        protection: certificate::Protection,
+        issuer: Option<String>,
+    },
+    Server {
+        names: Vec<String>,
+        key: ProvedKey,
+        issuer: Option<String>,
+    },
+    List {
+        staged: Entries,
+        revoked: Vec<Revoked>,
+        issuer: Option<String>,
+        name: Option<String>,
+    },
     Boot(BootWork),
     Escrow(EscrowWork),
 }
@@ -166,18 +192,25 @@ impl Keeper {
     pub fn open(keys: Keys, log: &Path, limits: Limits) -> Result<Self, LogError> {
         fast::gather_entropy()?;
         let log = AuditLog::open(log, &keys.log)?;
-        Ok(Self { keys, log, left: Buckets::new(limits), lists: Lists::default(), release: LastRelease::default(), stated: None })
+        Ok(Self {
+            keys,
+            log,
+            left: Buckets::new(limits),
+            lists: Lists::default(),
+            release: LastRelease::default(),
+            stated: None,
+        })
     }
 
-    /// Enters who must agree to a release from now on: the policy is a file of the signer's, and whoever has changed it
-    /// has started the signer anew.
+    /// Enters who must agree to a release from now on: the policy is a file of the signer's, and
+    /// whoever has changed it has started the signer anew.
     ///
     /// # Errors
     /// When the log cannot be written.
     pub fn record_policy(&mut self, now_s: u64) -> Result<(), LogError> {
         let Some(releases) = &self.keys.releases else { return Ok(()) };
-        let act =
-            Act::new("signer", "signer.release-policy", releases.policy_in_words()).of(sha256_hex(releases.policy.to_text()?.as_bytes()));
+        let act = Act::new("signer", "signer.release-policy", releases.policy_in_words())
+            .of(sha256_hex(releases.policy.to_text()?.as_bytes()));
         self.log.append(now_s, act, Stage::Done)?;
         self.log.commit()
     }
@@ -188,11 +221,17 @@ impl Keeper {
         &self.keys.log
     }
 
-    /// Carries out requests, all of them with the same two flushes. One answer for each, in their order.
+    /// Carries out requests, all of them with the same two flushes. One answer for each, in their
+    /// order.
     ///
     /// # Errors
-    /// When the log cannot be written; then nothing was given out. It may be asked again once there is room.
-    pub fn perform(&mut self, now_s: u64, requests: Vec<Request>) -> Result<Vec<Response>, LogError> {
+    /// When the log cannot be written; then nothing was given out. It may be asked again once there
+    /// is room.
+    pub fn perform(
+        &mut self,
+        now_s: u64,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Response>, LogError> {
         let mut steps = Vec::with_capacity(requests.len());
         for request in requests {
             steps.push(self.begin(now_s, request)?);
@@ -231,15 +270,25 @@ impl Keeper {
                 self.plan_device(now_s, device, &csr_pem, (valid_s, protection, issuer))
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
-            Request::CertifyServer { names, csr_pem, issuer } => self.plan_server(now_s, names, &csr_pem, issuer),
-            Request::StageRevoked { list, revoked } => return Ok(Step::Answered(self.lists.stage(list, revoked))),
-            part @ Request::ListPart { .. } => return Ok(Step::Answered(self.lists.part(&part))),
-            Request::RevocationList { revoked, issuer, staged } => self.plan_list(now_s, revoked, issuer, staged),
-            boot @ (Request::MakeBootKeys { .. } | Request::SignBoot { .. } | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
-            escrow @ (Request::Keep { .. } | Request::ShowRecoveryKey { .. } | Request::GiveSecrets { .. }) => {
-                self.plan_escrow(now_s, escrow)
+            Request::CertifyServer { names, csr_pem, issuer } => {
+                self.plan_server(now_s, names, &csr_pem, issuer)
             }
-            Request::SignRelease { .. } => Err(Refusal::Wrong("a release is not signed in a batch".into())),
+            Request::StageRevoked { list, revoked } => {
+                return Ok(Step::Answered(self.lists.stage(list, revoked)));
+            }
+            part @ Request::ListPart { .. } => return Ok(Step::Answered(self.lists.part(&part))),
+            Request::RevocationList { revoked, issuer, staged } => {
+                self.plan_list(now_s, revoked, issuer, staged)
+            }
+            boot @ (Request::MakeBootKeys { .. }
+            | Request::SignBoot { .. }
+            | Request::ChangeBoot { .. }) => self.plan_boot(now_s, boot),
+            escrow @ (Request::Keep { .. }
+            | Request::ShowRecoveryKey { .. }
+            | Request::GiveSecrets { .. }) => self.plan_escrow(now_s, escrow),
+            Request::SignRelease { .. } => {
+                Err(Refusal::Wrong("a release is not signed in a batch".into()))
+            }
             read @ (Request::ApprovalPolicy
             | Request::Issuers
             | Request::Checkpoint
@@ -261,7 +310,10 @@ impl Keeper {
 
     fn record(&mut self, now_s: u64, act: Act) -> Result<Step, LogError> {
         if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
-            return Ok(Step::Refused(Refusal::Wrong(format!("{} is written by the signer alone", act.action))));
+            return Ok(Step::Refused(Refusal::Wrong(format!(
+                "{} is written by the signer alone",
+                act.action
+            ))));
         }
         if let Err(exhausted) = self.left.records.take(now_s) {
             return Ok(Step::Refused(exhausted.into()));
@@ -288,20 +340,31 @@ impl Keeper {
         find(&self.keys.device, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
         self.left.issued.take(now_s)?;
-        let act = Act::new("server", "certificate.device", id.as_str()).of(sha256_hex(key.public_key_der()));
+        let act = Act::new("server", "certificate.device", id.as_str())
+            .of(sha256_hex(key.public_key_der()));
         Ok((Work::Device { id, key, valid_s, protection, issuer }, act))
     }
 
-    fn plan_server(&mut self, now_s: u64, names: Vec<String>, csr_pem: &str, issuer: Option<String>) -> Result<(Work, Act), Refusal> {
+    fn plan_server(
+        &mut self,
+        now_s: u64,
+        names: Vec<String>,
+        csr_pem: &str,
+        issuer: Option<String>,
+    ) -> Result<(Work, Act), Refusal> {
         if names.is_empty() || names.len() > NAMES_MAX {
-            return Err(Refusal::Wrong(format!("a server has 1 to {NAMES_MAX} names, not {}", names.len())));
+            return Err(Refusal::Wrong(format!(
+                "a server has 1 to {NAMES_MAX} names, not {}",
+                names.len()
+            )));
         }
         find(&self.keys.server, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
         // A bucket of its own: whatever devices ask for, the server has a certificate.
         self.left.servers.take(now_s)?;
         let subject: String = names.join(" ").chars().take(256).collect();
-        let act = Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
+        let act =
+            Act::new("server", "certificate.server", subject).of(sha256_hex(key.public_key_der()));
         Ok((Work::Server { names, key, issuer }, act))
     }
 
@@ -316,19 +379,31 @@ impl Keeper {
         self.left.lists.take(now_s)?;
         let (name, staged) = (staged.clone(), self.lists.take(staged.as_deref())?);
         let revoked = lists::entries(revoked);
-        let act = Act::new("server", "revocation-list.sign", format!("{} certificates", staged.count() + revoked.len()));
+        let act = Act::new(
+            "server",
+            "revocation-list.sign",
+            format!("{} certificates", staged.count() + revoked.len()),
+        );
         Ok((Work::List { staged, revoked, issuer, name }, act))
     }
 
     fn plan_boot(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
-        let missing = || Refusal::Wrong("there is no online/boot-wrap.key: these keys were made before Secure Boot per device".into());
+        let missing = || {
+            Refusal::Wrong("there is no online/boot-wrap.key: these keys were made before Secure Boot per device".into())
+        };
         let wrap = self.keys.boot_wrap.as_ref().ok_or_else(missing)?;
         let (work, act) = match request {
             Request::MakeBootKeys { device } => boot::plan_make(device),
-            Request::ChangeBoot { device, wrapped, change } => boot::plan_change(&device, &wrapped, change, wrap)?,
-            Request::SignBoot { device, wrapped, manifest, signatures } => {
-                boot::plan_sign(&mut self.release, &self.keys.release, (&device, &wrapped, wrap), &manifest, &signatures)?
+            Request::ChangeBoot { device, wrapped, change } => {
+                boot::plan_change(&device, &wrapped, change, wrap)?
             }
+            Request::SignBoot { device, wrapped, manifest, signatures } => boot::plan_sign(
+                &mut self.release,
+                &self.keys.release,
+                (&device, &wrapped, wrap),
+                &manifest,
+                &signatures,
+            )?,
             _ => return Err(Refusal::Wrong("this is not about Secure Boot".into())),
         };
         self.left.boots.take(now_s)?;
@@ -337,11 +412,18 @@ impl Keeper {
 
     fn plan_escrow(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
         self.wrap_key()?;
-        let is_by_people = matches!(request, Request::ShowRecoveryKey { .. } | Request::Keep { kept: Kept::Secret { .. }, .. });
+        let is_by_people = matches!(
+            request,
+            Request::ShowRecoveryKey { .. } | Request::Keep { kept: Kept::Secret { .. }, .. }
+        );
         let (work, act) = match request {
             Request::Keep { kept, secret } => escrow::plan_keep(kept, &secret)?,
-            Request::ShowRecoveryKey { device, wrapped, actor, reason } => escrow::plan_show(device, &wrapped, &actor, &reason)?,
-            Request::GiveSecrets { device, fleet, secrets } => escrow::plan_give(&device, fleet, secrets)?,
+            Request::ShowRecoveryKey { device, wrapped, actor, reason } => {
+                escrow::plan_show(device, &wrapped, &actor, &reason)?
+            }
+            Request::GiveSecrets { device, fleet, secrets } => {
+                escrow::plan_give(&device, fleet, secrets)?
+            }
             _ => return Err(Refusal::Wrong("this is not about what is kept".into())),
         };
         if is_by_people { self.left.by_people.take(now_s) } else { self.left.secrets.take(now_s) }?;
@@ -349,13 +431,26 @@ impl Keeper {
     }
 
     fn wrap_key(&self) -> Result<&WrapKey, fleeti_pki::Error> {
-        self.keys.boot_wrap.as_ref().ok_or(fleeti_pki::Error::Refused("there is no online/boot-wrap.key"))
+        self.keys
+            .boot_wrap
+            .as_ref()
+            .ok_or(fleeti_pki::Error::Refused("there is no online/boot-wrap.key"))
     }
 
-    fn carry_out(&mut self, now_s: u64, work: Work, act: Act, intent: u64) -> Result<Response, LogError> {
+    fn carry_out(
+        &mut self,
+        now_s: u64,
+        work: Work,
+        act: Act,
+        intent: u64,
+    ) -> Result<Response, LogError> {
         match self.sign(now_s, work, intent) {
             Ok((sha256, response)) => {
-                self.log.append(now_s, Act { sha256: Some(sha256), ..act }, Stage::Outcome { intent })?;
+                self.log.append(
+                    now_s,
+                    Act { sha256: Some(sha256), ..act },
+                    Stage::Outcome { intent },
+                )?;
                 Ok(response)
             }
             Err(e) => {
@@ -367,28 +462,55 @@ impl Keeper {
     }
 
     /// The digest of what was signed, for the log, and the answer.
-    fn sign(&mut self, now_s: u64, work: Work, intent: u64) -> Result<(String, Response), fleeti_pki::Error> {
-        let certificate = |der: Vec<u8>| (sha256_hex(&der), Response::Certificate { der: base64_text(&der) });
+    fn sign(
+        &mut self,
+        now_s: u64,
+        work: Work,
+        intent: u64,
+    ) -> Result<(String, Response), fleeti_pki::Error> {
+        let certificate =
+            |der: Vec<u8>| (sha256_hex(&der), Response::Certificate { der: base64_text(&der) });
         Ok(match work {
             Work::Device { id, key, valid_s, protection, issuer } => {
                 let period = Period::starting(now_s, valid_s);
                 let issuer = find(&self.keys.device, issuer.as_deref())?;
                 let authority = issuer.authority();
                 // Each intermediate has a list of its own.
-                let crl_url = self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &issuer.key_id));
+                let crl_url =
+                    self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &issuer.key_id));
                 let extras = Extras { protection: Some(protection), crl_url };
-                let issued = certificate::issue_with(Role::Device { id }, period, key.public_key_der(), &authority, &extras)?;
+                let issued = certificate::issue_with(
+                    Role::Device { id },
+                    period,
+                    key.public_key_der(),
+                    &authority,
+                    &extras,
+                )?;
                 certificate(certificate::to_der(&issued)?)
             }
             Work::Server { names, key, issuer } => {
-                let (period, authority) = (Period::starting(now_s, SERVER_S), find(&self.keys.server, issuer.as_deref())?.authority());
-                let issued = certificate::issue(Role::Server { names }, period, key.public_key_der(), &authority)?;
+                let (period, authority) = (
+                    Period::starting(now_s, SERVER_S),
+                    find(&self.keys.server, issuer.as_deref())?.authority(),
+                );
+                let issued = certificate::issue(
+                    Role::Server { names },
+                    period,
+                    key.public_key_der(),
+                    &authority,
+                )?;
                 certificate(certificate::to_der(&issued)?)
             }
             // The entry's number grows with every list, and is never given twice.
             Work::List { mut staged, revoked, issuer, name } => {
                 staged.extend(&revoked)?;
-                let der = crl::create_of(&find(&self.keys.device, issuer.as_deref())?.authority(), &staged, intent + 1, now_s, LIST_S)?;
+                let der = crl::create_of(
+                    &find(&self.keys.device, issuer.as_deref())?.authority(),
+                    &staged,
+                    intent + 1,
+                    now_s,
+                    LIST_S,
+                )?;
                 (sha256_hex(&der), self.lists.hand_out(name, der))
             }
             Work::Boot(work) => boot::sign(work, now_s, self.wrap_key()?)?,
@@ -396,17 +518,25 @@ impl Keeper {
         })
     }
 
-    /// Checks what a release is to be signed of, and by whose word, and writes down that it is about to be. It is then
-    /// signed elsewhere, for that takes long: [`ReleaseJob::run`], [`Self::end_release`].
+    /// Checks what a release is to be signed of, and by whose word, and writes down that it is
+    /// about to be. It is then signed elsewhere, for that takes long: [`ReleaseJob::run`],
+    /// [`Self::end_release`].
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub fn begin_release(&mut self, now_s: u64, order: &ReleaseOrder) -> Result<Result<ReleaseJob, Response>, LogError> {
+    pub fn begin_release(
+        &mut self,
+        now_s: u64,
+        order: &ReleaseOrder,
+    ) -> Result<Result<ReleaseJob, Response>, LogError> {
         let planned = match &self.keys.releases {
             Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
-            None => Err(Refusal::Wrong("there are no keys that sign releases here (pki/signing)".into())),
+            None => Err(Refusal::Wrong(
+                "there are no keys that sign releases here (pki/signing)".into(),
+            )),
         };
-        let planned = planned.and_then(|job| self.left.releases.take(now_s).map(|()| job).map_err(Refusal::from));
+        let planned = planned
+            .and_then(|job| self.left.releases.take(now_s).map(|()| job).map_err(Refusal::from));
         let mut job = match planned {
             Ok(job) => job,
             Err(refusal) => return Ok(Err(refusal.response())),
@@ -424,11 +554,20 @@ impl Keeper {
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub fn end_release(&mut self, now_s: u64, job: ReleaseJob, result: Result<String, String>) -> Result<Response, LogError> {
+    pub fn end_release(
+        &mut self,
+        now_s: u64,
+        job: ReleaseJob,
+        result: Result<String, String>,
+    ) -> Result<Response, LogError> {
         let (act, intent) = (job.act, job.number);
         let response = match result {
             Ok(manifest_sha256) => {
-                self.log.append(now_s, act.of(manifest_sha256.clone()), Stage::Outcome { intent })?;
+                self.log.append(
+                    now_s,
+                    act.of(manifest_sha256.clone()),
+                    Stage::Outcome { intent },
+                )?;
                 Response::Release { manifest_sha256 }
             }
             Err(reason) => {
@@ -442,22 +581,35 @@ impl Keeper {
     }
 
     fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
-        let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>();
+        let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| {
+            hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>()
+        };
         let found = match request {
             Request::Issuers => {
                 let of = |issuers: &[Issuer]| issuers.iter().map(|i| i.sha256.clone()).collect();
-                Ok(Response::Issuers { device: of(&self.keys.device), server: of(&self.keys.server) })
+                Ok(Response::Issuers {
+                    device: of(&self.keys.device),
+                    server: of(&self.keys.server),
+                })
             }
             Request::ApprovalPolicy => {
                 let set = self.keys.releases.as_ref();
                 let policy = set.map(|set| set.policy.to_text()).transpose()?;
-                let release_key = set.map(|set| key_id(set.release.public_key_der())).unwrap_or_default();
+                let release_key =
+                    set.map(|set| key_id(set.release.public_key_der())).unwrap_or_default();
                 Ok(Response::ApprovalPolicy { policy, release_key })
             }
             Request::Checkpoint => self.checkpoint(now_s).map(|note| Response::Checkpoint { note }),
-            Request::Prove { number } => self.prove(now_s, number).map(|proof| Response::Proof { proof }),
-            Request::Consistency { old, new } => self.log.consistency(old, new).map(|h| Response::Consistency { hashes: texts(h) }),
-            Request::Entries { from, limit } => self.log.entries(from, limit.min(ENTRIES_MAX)).map(|lines| Response::Entries { lines }),
+            Request::Prove { number } => {
+                self.prove(now_s, number).map(|proof| Response::Proof { proof })
+            }
+            Request::Consistency { old, new } => {
+                self.log.consistency(old, new).map(|h| Response::Consistency { hashes: texts(h) })
+            }
+            Request::Entries { from, limit } => self
+                .log
+                .entries(from, limit.min(ENTRIES_MAX))
+                .map(|lines| Response::Entries { lines }),
             Request::CertifyDevice { .. }
             | Request::CertifyServer { .. }
             | Request::RevocationList { .. }
@@ -479,7 +631,9 @@ impl Keeper {
             Err(LogError::Pki(e)) => Ok(Response::Refused { reason: e.to_string() }),
             // The log is as it was, and whoever asks may come again.
             Err(e @ LogError::Io { .. }) => Ok(Response::Limited { reason: e.to_string() }),
-            Err(LogError::NoEntry { number, size }) => Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() }),
+            Err(LogError::NoEntry { number, size }) => {
+                Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() })
+            }
             other => other,
         }
     }
@@ -493,9 +647,14 @@ impl Keeper {
         {
             return Ok(note.clone());
         }
-        let checkpoint = Checkpoint { origin: self.keys.log.name().to_owned(), size, root: self.log.root(size)? };
+        let checkpoint = Checkpoint {
+            origin: self.keys.log.name().to_owned(),
+            size,
+            root: self.log.root(size)?,
+        };
         let note = self.keys.log.sign(&checkpoint, now_s, self.keys.audit.as_ref())?;
-        // INVARIANT: what was stated once is on the disk before anybody hears it, so the log never goes back behind it.
+        // INVARIANT: what was stated once is on the disk before anybody hears it, so the log never
+        // goes back behind it.
         self.log.keep_checkpoint(&note)?;
         self.stated = Some((size, now_s, note.clone()));
         Ok(note)

@@ -30,18 +30,24 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
-    // The first, the second and so on, as `fleeti pki request` makes them; one without a certificate waits for its root.
+    // The first, the second and so on, as `fleeti pki request` makes them; one without a
+    // certificate waits for its root.
     let issuers = |purpose: &str| -> Result<Vec<Issuer>> {
         let mut found = Vec::new();
         for number in 1..=ISSUERS_MAX {
             let name = if number == 1 { purpose.to_owned() } else { format!("{purpose}-{number}") };
-            let has = |folder: &str, ending: &str| pki.join(folder).join(format!("{name}.{ending}")).exists();
+            let has = |folder: &str, ending: &str| {
+                pki.join(folder).join(format!("{name}.{ending}")).exists()
+            };
             if number > 1 && !(has("online", "key") && has("public", "pem")) {
                 continue;
             }
             let certificate = certificate::from_pem(&text(&format!("{name}.pem"))?)?;
             let key = key(&pki.join("online"), &name, purpose, passphrase)?;
-            found.push(Issuer::new(certificate, key).with_context(|| format!("{name}.pem and {name}.key"))?);
+            found.push(
+                Issuer::new(certificate, key)
+                    .with_context(|| format!("{name}.pem and {name}.key"))?,
+            );
         }
         Ok(found)
     };
@@ -53,9 +59,11 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
     let release = ReleaseKeys::from_pem(&text("release.pem")?).context("release.pem")?;
     let wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP));
     let boot_wrap = match fs::read(&wrap) {
-        Ok(file) => {
-            Some(sealed::open(&file, purpose::BOOT_WRAP, passphrase).and_then(|k| WrapKey::from_bytes(&k)).context("boot-wrap.key")?)
-        }
+        Ok(file) => Some(
+            sealed::open(&file, purpose::BOOT_WRAP, passphrase)
+                .and_then(|k| WrapKey::from_bytes(&k))
+                .context("boot-wrap.key")?,
+        ),
         Err(_) => None,
     };
     let (device, server) = (issuers(purpose::DEVICE_CA)?, issuers(purpose::SERVER_CA)?);
@@ -67,7 +75,10 @@ fn key(folder: &Path, name: &str, purpose: &str, passphrase: &[u8]) -> Result<Bo
     let path = folder.join(format!("{name}.key"));
     let named = || path.display().to_string();
     let file = fs::read(&path).with_context(named)?;
-    let pin = keyfile::pin_source(&file).with_context(named)?.map(|path| read_secret(&path)).transpose()?;
+    let pin = keyfile::pin_source(&file)
+        .with_context(named)?
+        .map(|path| read_secret(&path))
+        .transpose()?;
     keyfile::open(&file, purpose, pin.as_deref().unwrap_or(passphrase)).with_context(named)
 }
 
@@ -81,11 +92,16 @@ pub struct Folders {
     pub work: PathBuf,
 }
 
-/// The keys in `signing/` that sign releases, and `signing/policy.toml`; `None` where there is no `signing/release.key`.
+/// The keys in `signing/` that sign releases, and `signing/policy.toml`; `None` where there is no
+/// `signing/release.key`.
 ///
 /// # Errors
 /// Names the file that is missing or does not open.
-pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<Option<ServerRelease>> {
+pub fn open_signing(
+    pki: &Path,
+    passphrase: &[u8],
+    folders: Folders,
+) -> Result<Option<ServerRelease>> {
     let folder = pki.join("signing");
     if !folder.join("release.key").exists() {
         return Ok(None);
@@ -98,25 +114,37 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<O
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
-    let (release, db) =
-        (key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?, key(&folder, purpose::DB, purpose::DB, passphrase)?);
+    let (release, db) = (
+        key(&folder, purpose::RELEASE, purpose::RELEASE, passphrase)?,
+        key(&folder, purpose::DB, purpose::DB, passphrase)?,
+    );
     let has_pcr = folder.join(format!("{}.key", purpose::PCR)).exists();
     let pcr = has_pcr.then(|| key(&folder, purpose::PCR, purpose::PCR, passphrase)).transpose()?;
     let db_certificate_pem = public("db.pem")?;
-    if certificate::public_key_der(&certificate::from_pem(&db_certificate_pem)?)? != db.public_key_der() {
+    if certificate::public_key_der(&certificate::from_pem(&db_certificate_pem)?)?
+        != db.public_key_der()
+    {
         bail!("db.pem is not the certificate of signing/db.key");
     }
     let known = ReleaseKeys::from_pem(&public("release.pem")?)?;
     if !known.keys().iter().any(|k| k.der() == release.public_key_der()) {
-        bail!("signing/release.key is none of the keys of release.pem: no device would take what it signs");
+        bail!(
+            "signing/release.key is none of the keys of release.pem: no device would take what it signs"
+        );
     }
     let Folders { builds, outbox, work } = folders;
     // What a signer that was ended has left.
-    fs::remove_dir_all(&work).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&work).with_context(|| work.display().to_string())?;
+    fs::remove_dir_all(&work)
+        .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&work)
+        .with_context(|| work.display().to_string())?;
     Ok(Some(ServerRelease {
         release,
-        openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, purpose::OPENPGP, passphrase)?).context("openpgp.key")?,
+        openpgp: OpenPgpKey::new(key(&folder, purpose::OPENPGP, purpose::OPENPGP, passphrase)?)
+            .context("openpgp.key")?,
         db,
         db_certificate_pem,
         pcr,
@@ -127,13 +155,14 @@ pub fn open_signing(pki: &Path, passphrase: &[u8], folders: Folders) -> Result<O
     }))
 }
 
-/// Where the passphrase comes from, in this order: a systemd credential, the file that the environment names, the file
-/// `passphrase` in `folder`, and, where a person sits there, a prompt.
+/// Where the passphrase comes from, in this order: a systemd credential, the file that the
+/// environment names, the file `passphrase` in `folder`, and, where a person sits there, a prompt.
 ///
 /// # Errors
 /// Says where it was looked for.
 pub fn passphrase(folder: &Path) -> Result<Vec<u8>> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|d| PathBuf::from(d).join("fleeti-passphrase"));
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map(|d| PathBuf::from(d).join("fleeti-passphrase"));
     let named = std::env::var_os("FLEETI_PASSPHRASE_FILE").map(PathBuf::from);
     let last = folder.join("passphrase");
     let candidates = [credential, named, Some(last.clone())];
@@ -141,7 +170,10 @@ pub fn passphrase(folder: &Path) -> Result<Vec<u8>> {
         if std::io::stdin().is_terminal() {
             return Ok(rpassword::prompt_password("passphrase of the keys: ")?.into_bytes());
         }
-        bail!("no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}", last.display());
+        bail!(
+            "no passphrase: set the credential fleeti-passphrase, FLEETI_PASSPHRASE_FILE, or write {}",
+            last.display()
+        );
     };
     read_secret(&path)
 }

@@ -1,7 +1,8 @@
 //! The signer: the one process that holds the keys of a server, and the audit log.
 //!
-//! Whoever takes the web server can ask the signer for what its policy allows, within its limits, and every answer is
-//! in the log before it is given; he gets no key, signs no bytes of his choice, and takes no entry back.
+//! Whoever takes the web server can ask the signer for what its policy allows, within its limits,
+//! and every answer is in the log before it is given; he gets no key, signs no bytes of his choice,
+//! and takes no entry back.
 //!
 //! ```
 //! use fleeti_signer::wire::Request;
@@ -11,9 +12,12 @@
 //! assert!(serde_json::from_str::<Request>(r#"{"type":"sign","bytes":"AA=="}"#).is_err());
 //! ```
 //!
-//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in `boot`, what is kept for others in `escrow`) · [`limits`] (how much of it in a minute) · `lists` (revocation lists in parts) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a disk) ·
-//! [`release`] (releases by a server's own keys, once enough people agree) ·
-//! [`handle`] (a signer in this process or behind a socket; many requests are one flush) · [`socket`] (the process).
+//! Code map: [`wire`] (what can be asked) · [`keeper`] (keys, checks, signatures; Secure Boot in
+//! `boot`, what is kept for others in `escrow`) · [`limits`] (how much of it in a minute) · `lists`
+//! (revocation lists in parts) · [`keys`] (keys out of a folder) · [`log`] (the audit log on a
+//! disk) · [`release`] (releases by a server's own keys, once enough people agree) · [`handle`] (a
+//! signer in this process or behind a socket; many requests are one flush) · [`socket`] (the
+//! process).
 
 mod boot;
 mod escrow;

@@ -19,7 +19,8 @@ pub struct Limits {
 
 /// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
 const BY_PEOPLE_PER_MINUTE: u32 = 120;
-/// Certificates of servers in a minute: one every six hours is what a server asks for, and nothing that a device does draws on it.
+/// Certificates of servers in a minute: one every six hours is what a server asks for, and nothing
+/// that a device does draws on it.
 const SERVERS_PER_MINUTE: u32 = 60;
 
 impl Default for Limits {
@@ -54,10 +55,12 @@ impl Bucket {
         if self.minute != now_s / 60 {
             (self.minute, self.left) = (now_s / 60, self.per_minute);
         }
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or_else(|| Exhausted(format!("more than {} in a minute; the signer's limit is {}", self.per_minute, self.option)))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| {
+            Exhausted(format!(
+                "more than {} in a minute; the signer's limit is {}",
+                self.per_minute, self.option
+            ))
+        })?;
         Ok(())
     }
 }

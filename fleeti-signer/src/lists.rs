@@ -1,5 +1,5 @@
-//! Revocation lists that are larger than a message: what is to be on them comes in parts, and what was signed goes in parts. A few
-//! of each are held, and the oldest make room.
+//! Revocation lists that are larger than a message: what is to be on them comes in parts, and what
+//! was signed goes in parts. A few of each are held, and the oldest make room.
 
 use crate::wire::{Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
@@ -7,7 +7,8 @@ use fleeti_pki::base64_text;
 use fleeti_pki::crl::{Entries, Revoked};
 use std::collections::VecDeque;
 
-/// Lists of each kind that are held; every one has [`fleeti_pki::crl::ENTRIES_MAX`] entries at the most.
+/// Lists of each kind that are held; every one has [`fleeti_pki::crl::ENTRIES_MAX`] entries at the
+/// most.
 const HELD_MAX: usize = 2;
 /// Bytes of a list in one message.
 pub const PART_MAX: usize = 2 << 20;
@@ -31,17 +32,23 @@ fn hold<T>(all: &mut VecDeque<(String, T)>, name: String, one: T) {
 
 /// Certificates as they are put on a list.
 pub(crate) fn entries(revoked: Vec<RevokedSerial>) -> Vec<Revoked> {
-    revoked.into_iter().map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason }).collect()
+    revoked
+        .into_iter()
+        .map(|r| Revoked { serial: r.serial, revoked_s: r.revoked_s, reason: r.reason })
+        .collect()
 }
 
 impl Lists {
     /// Adds certificates to a list that is to be signed.
     pub(crate) fn stage(&mut self, name: String, revoked: Vec<RevokedSerial>) -> Response {
         if name.len() > NAME_MAX {
-            return Response::Refused { reason: format!("the name of a list has {NAME_MAX} bytes at the most") };
+            return Response::Refused {
+                reason: format!("the name of a list has {NAME_MAX} bytes at the most"),
+            };
         }
         let at = self.staged.iter().position(|(held, _)| *held == name);
-        let mut list = at.and_then(|at| self.staged.remove(at)).map(|(_, list)| list).unwrap_or_default();
+        let mut list =
+            at.and_then(|at| self.staged.remove(at)).map(|(_, list)| list).unwrap_or_default();
         // What was begun is gone when a part of it is refused: half a list must never be signed.
         match list.extend(&entries(revoked)) {
             Ok(()) => {
@@ -58,7 +65,11 @@ impl Lists {
         let Some(name) = staged else { return Ok(Entries::default()) };
         let at = self.staged.iter().position(|(held, _)| held == name);
         let found = at.and_then(|at| self.staged.remove(at));
-        Ok(found.ok_or(fleeti_pki::Error::Refused("the parts of this list are not here; send them again"))?.1)
+        Ok(found
+            .ok_or(fleeti_pki::Error::Refused(
+                "the parts of this list are not here; send them again",
+            ))?
+            .1)
     }
 
     /// What was signed: whole, or to be fetched in parts.
@@ -73,13 +84,22 @@ impl Lists {
 
     /// A part of a list that was signed. The last part is the end of it here.
     pub(crate) fn part(&mut self, request: &Request) -> Response {
-        let Request::ListPart { list, from } = request else { return Response::Refused { reason: "this is no part of a list".into() } };
-        let missing = || Response::Refused { reason: "this list is not here any more; have it signed again".into() };
-        let Some(at) = self.signed.iter().position(|(held, _)| held == list) else { return missing() };
+        let Request::ListPart { list, from } = request else {
+            return Response::Refused { reason: "this is no part of a list".into() };
+        };
+        let missing = || Response::Refused {
+            reason: "this list is not here any more; have it signed again".into(),
+        };
+        let Some(at) = self.signed.iter().position(|(held, _)| held == list) else {
+            return missing();
+        };
         let der = &self.signed[at].1;
-        let Some(rest) = usize::try_from(*from).ok().and_then(|from| der.get(from..)) else { return missing() };
+        let Some(rest) = usize::try_from(*from).ok().and_then(|from| der.get(from..)) else {
+            return missing();
+        };
         let part = &rest[..rest.len().min(PART_MAX)];
-        let (is_last, response) = (part.len() == rest.len(), Response::ListPart { der: base64_text(part) });
+        let (is_last, response) =
+            (part.len() == rest.len(), Response::ListPart { der: base64_text(part) });
         if is_last {
             self.signed.remove(at);
         }

@@ -8,9 +8,9 @@
 //! DIR/reserve        room for some ten thousand entries, given free when the disk is full
 //! ```
 //!
-//! The last two are made of the first, and are made again when they do not lead to the checkpoint. What
-//! [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write to each file, one flush,
-//! however many entries.
+//! The last two are made of the first, and are made again when they do not lead to the checkpoint.
+//! What [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write
+//! to each file, one flush, however many entries.
 
 use crate::reserve::Reserve;
 use fleeti_pki::audit::{Act, Defect, End, Stage};
@@ -64,7 +64,8 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
     |source| LogError::Io { path, source }
 }
 
-/// A file of records of `N` bytes that grows at its end. What was pushed is read as if it were in the file already.
+/// A file of records of `N` bytes that grows at its end. What was pushed is read as if it were in
+/// the file already.
 struct Records<const N: usize> {
     file: File,
     in_file: u64,
@@ -130,7 +131,9 @@ impl NodeFiles {
     }
     fn truncate(&mut self, size: u64) -> std::io::Result<()> {
         for (level, records) in self.levels.iter_mut().enumerate() {
-            records.truncate(size.checked_shr(u32::try_from(level).unwrap_or(u32::MAX)).unwrap_or(0))?;
+            records.truncate(
+                size.checked_shr(u32::try_from(level).unwrap_or(u32::MAX)).unwrap_or(0),
+            )?;
         }
         Ok(())
     }
@@ -154,18 +157,27 @@ pub struct AuditLog {
 }
 
 fn open(path: &Path) -> Result<File, LogError> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path).map_err(io(path))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(path)
+        .map_err(io(path))
 }
 
 impl AuditLog {
-    /// Opens a log, or begins one. What follows the checkpoint is read and checked; a line without an end was never
-    /// acknowledged, and is cut off.
+    /// Opens a log, or begins one. What follows the checkpoint is read and checked; a line without
+    /// an end was never acknowledged, and is cut off.
     ///
     /// # Errors
     /// [`LogError::Defect`] when it does not lead to its checkpoint; nothing may be signed then.
     pub fn open(folder: &Path, key: &LogKey) -> Result<Self, LogError> {
         std::fs::create_dir_all(folder).map_err(io(folder))?;
-        let levels = (0..LEVELS).map(|l| Records::open(&folder.join(format!("level-{l:02}")))).collect::<Result<_, _>>()?;
+        let levels = (0..LEVELS)
+            .map(|l| Records::open(&folder.join(format!("level-{l:02}"))))
+            .collect::<Result<_, _>>()?;
         let mut log = Self {
             log: open(&folder.join("log"))?,
             offsets: Records::open(&folder.join("offsets"))?,
@@ -185,7 +197,8 @@ impl AuditLog {
         }
         log.read_rest()?;
         if let Some(signed) = &checkpoint {
-            log.compare(signed).map_err(|source| LogError::Defect { path: folder.to_owned(), source })?;
+            log.compare(signed)
+                .map_err(|source| LogError::Defect { path: folder.to_owned(), source })?;
         }
         // Only now: a log that was tampered with stays as it is.
         log.log.set_len(log.bytes).map_err(io(&folder.join("log")))?;
@@ -206,7 +219,10 @@ impl AuditLog {
 
     /// Goes on from the checkpoint, when offsets and hashes lead to it.
     fn resume(&mut self, checkpoint: Option<&VerifiedCheckpoint>) -> std::io::Result<bool> {
-        let Some(signed) = checkpoint.map(VerifiedCheckpoint::checkpoint).filter(|c| c.size > 0) else { return Ok(false) };
+        let Some(signed) = checkpoint.map(VerifiedCheckpoint::checkpoint).filter(|c| c.size > 0)
+        else {
+            return Ok(false);
+        };
         if tree::root(signed.size, &self.nodes)? != signed.root {
             return Ok(false);
         }
@@ -214,7 +230,9 @@ impl AuditLog {
         self.log.seek(SeekFrom::Start(start))?;
         let mut line = Vec::new();
         BufReader::new(&self.log).read_until(b'\n', &mut line)?;
-        let (Some(b'\n'), Ok(leaf)) = (line.pop(), self.nodes.node(0, signed.size - 1)) else { return Ok(false) };
+        let (Some(b'\n'), Ok(leaf)) = (line.pop(), self.nodes.node(0, signed.size - 1)) else {
+            return Ok(false);
+        };
         if leaf_hash(&line) != leaf {
             return Ok(false);
         }
@@ -234,10 +252,14 @@ impl AuditLog {
         let mut line = Vec::new();
         loop {
             line.clear();
-            reader.by_ref().take(fleeti_pki::audit::ENTRY_MAX as u64 + 1).read_until(b'\n', &mut line).map_err(io(&path))?;
+            reader
+                .by_ref()
+                .take(fleeti_pki::audit::ENTRY_MAX as u64 + 1)
+                .read_until(b'\n', &mut line)
+                .map_err(io(&path))?;
             let length = line.len() as u64;
-            // A page that a power cut kept from the disk reads as zeros, which no entry has: from there on nothing was
-            // acknowledged, or the flush had returned.
+            // A page that a power cut kept from the disk reads as zeros, which no entry has: from
+            // there on nothing was acknowledged, or the flush had returned.
             if line.contains(&0) {
                 break;
             }
@@ -245,13 +267,18 @@ impl AuditLog {
                 Some(b'\n') => {}
                 // Longer than an entry can be: not ours to cut off.
                 Some(_) if length > fleeti_pki::audit::ENTRY_MAX as u64 => {
-                    let source = self.end.read(&line).err().unwrap_or(Defect::Order { expected: self.end.size(), found: self.end.size() });
+                    let source = self.end.read(&line).err().unwrap_or(Defect::Order {
+                        expected: self.end.size(),
+                        found: self.end.size(),
+                    });
                     return Err(LogError::Defect { path: self.folder.clone(), source });
                 }
                 _ => break,
             }
             let number = self.end.size();
-            self.end.read(&line).map_err(|source| LogError::Defect { path: self.folder.clone(), source })?;
+            self.end
+                .read(&line)
+                .map_err(|source| LogError::Defect { path: self.folder.clone(), source })?;
             self.offsets.push(self.bytes.to_le_bytes()).map_err(io(&self.folder))?;
             self.nodes.push(number, leaf_hash(&line)).map_err(io(&self.folder))?;
             self.bytes += length;
@@ -265,13 +292,18 @@ impl AuditLog {
             return Err(Defect::Truncated { size: self.end.size(), signed: checkpoint.size });
         }
         let root = tree::root(checkpoint.size, &self.nodes);
-        if root.is_ok_and(|r| r == checkpoint.root) { Ok(()) } else { Err(Defect::Fork { size: checkpoint.size }) }
+        if root.is_ok_and(|r| r == checkpoint.root) {
+            Ok(())
+        } else {
+            Err(Defect::Fork { size: checkpoint.size })
+        }
     }
 
     /// Adds an entry; gives its number. It is nothing before [`Self::commit`].
     ///
     /// # Errors
-    /// [`LogError::Pki`] for a text that is too long; nothing was added then. I/O: nothing of what was not committed is left then.
+    /// [`LogError::Pki`] for a text that is too long; nothing was added then. I/O: nothing of what
+    /// was not committed is left then.
     pub fn append(&mut self, now_s: u64, act: Act, stage: Stage) -> Result<u64, LogError> {
         self.mend()?;
         let number = self.end.size();
@@ -280,7 +312,11 @@ impl AuditLog {
         line.push(b'\n');
         let at = self.bytes + self.pending.len() as u64;
         self.pending.extend_from_slice(&line);
-        let pushed = self.offsets.push(at.to_le_bytes()).and_then(|()| self.nodes.push(number, hash)).map_err(io(&self.folder));
+        let pushed = self
+            .offsets
+            .push(at.to_le_bytes())
+            .and_then(|()| self.nodes.push(number, hash))
+            .map_err(io(&self.folder));
         self.is_torn = pushed.is_err();
         pushed.map(|()| number)
     }
@@ -291,9 +327,15 @@ impl AuditLog {
             return Ok(());
         }
         self.forget();
-        self.log.set_len(self.bytes).and_then(|()| self.log.sync_data()).map_err(io(&self.folder.join("log")))?;
+        self.log
+            .set_len(self.bytes)
+            .and_then(|()| self.log.sync_data())
+            .map_err(io(&self.folder.join("log")))?;
         let size = self.end.size();
-        self.offsets.truncate(size).and_then(|()| self.nodes.truncate(size)).map_err(io(&self.folder))?;
+        self.offsets
+            .truncate(size)
+            .and_then(|()| self.nodes.truncate(size))
+            .map_err(io(&self.folder))?;
         self.is_torn = false;
         tracing::info!("the audit log is written again, from entry {size} on");
         Ok(())
@@ -305,11 +347,12 @@ impl AuditLog {
         self.pending.clear();
     }
 
-    /// Makes everything that was added last. Where the disk is full, room that was reserved for this is given free first.
+    /// Makes everything that was added last. Where the disk is full, room that was reserved for
+    /// this is given free first.
     ///
     /// # Errors
-    /// I/O; then nothing of what was added since the last commit is in the log, and nobody may hear of it. The log goes on by itself
-    /// as soon as it can be written.
+    /// I/O; then nothing of what was added since the last commit is in the log, and nobody may hear
+    /// of it. The log goes on by itself as soon as it can be written.
     pub fn commit(&mut self) -> Result<(), LogError> {
         self.mend()?;
         if self.pending.is_empty() {
@@ -334,7 +377,8 @@ impl AuditLog {
     }
 
     fn write_pending(&mut self) -> Result<(), LogError> {
-        let written = self.log.write_all_at(&self.pending, self.bytes).and_then(|()| self.log.sync_data());
+        let written =
+            self.log.write_all_at(&self.pending, self.bytes).and_then(|()| self.log.sync_data());
         written.map_err(io(&self.folder.join("log")))?;
         self.write_derived()
     }
@@ -344,7 +388,8 @@ impl AuditLog {
         self.offsets.write().and_then(|()| self.nodes.write()).map_err(io(&self.folder))
     }
 
-    /// Keeps a signed statement. Offsets and hashes up to it are on the disk first: they are believed as far as it goes.
+    /// Keeps a signed statement. Offsets and hashes up to it are on the disk first: they are
+    /// believed as far as it goes.
     ///
     /// # Errors
     /// I/O.

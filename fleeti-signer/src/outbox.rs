@@ -1,5 +1,6 @@
-//! Putting a release where another user takes it from. The folder is that user's, who may exchange anything in it at any
-//! moment: every name is resolved below an open folder, no link is followed, and nothing is opened that was there before.
+//! Putting a release where another user takes it from. The folder is that user's, who may exchange
+//! anything in it at any moment: every name is resolved below an open folder, no link is followed,
+//! and nothing is opened that was there before.
 
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use std::fs::{File, read_dir};
@@ -37,7 +38,8 @@ fn copy(from: &Path, into: &OwnedFd, name: &Path) -> io::Result<()> {
             copy(&entry.path(), &folder, Path::new(&name))?;
             continue;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, Path::new(&name), flags, Mode::from_raw_mode(FILE))?;
         fchmod(&file, Mode::from_raw_mode(FILE))?;
         let mut file = File::from(file);
@@ -62,8 +64,12 @@ mod tests {
         fs::write(from.join("raw/a"), "content").unwrap();
         put(&from, &outbox, "signing-a").unwrap();
         assert_eq!(fs::read_to_string(outbox.join("signing-a/raw/a")).unwrap(), "content");
-        let mode = |name: &str| fs::metadata(outbox.join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("signing-a"), mode("signing-a/raw"), mode("signing-a/raw/a")), (0o770, 0o770, 0o660));
+        let mode =
+            |name: &str| fs::metadata(outbox.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("signing-a"), mode("signing-a/raw"), mode("signing-a/raw/a")),
+            (0o770, 0o770, 0o660)
+        );
         assert!(put(&from, &outbox, "signing-a").is_err(), "nothing is written over");
     }
 
@@ -71,7 +77,8 @@ mod tests {
     #[test]
     fn no_link_in_the_outbox_leads_anywhere() {
         let dir = tempfile::tempdir().unwrap();
-        let (from, outbox, secret) = (dir.path().join("from"), dir.path().join("outbox"), dir.path().join("secret"));
+        let (from, outbox, secret) =
+            (dir.path().join("from"), dir.path().join("outbox"), dir.path().join("secret"));
         for folder in [&from, &outbox, &secret] {
             fs::create_dir(folder).unwrap();
         }

@@ -1,5 +1,6 @@
-//! Releases by keys that a server holds. The signer reads the build itself and signs what its record says, and the
-//! record is the one that people agreed to; there is nothing that a caller could slip in.
+//! Releases by keys that a server holds. The signer reads the build itself and signs what its
+//! record says, and the record is the one that people agreed to; there is nothing that a caller
+//! could slip in.
 
 use crate::outbox;
 use crate::wire::Request;
@@ -64,7 +65,9 @@ impl ReleaseOrder {
     /// Any other request.
     pub fn of(request: Request) -> Result<Self, Box<Request>> {
         match request {
-            Request::SignRelease { build, out, intent, request, approvals } => Ok(Self { build, out, intent, request, approvals }),
+            Request::SignRelease { build, out, intent, request, approvals } => {
+                Ok(Self { build, out, intent, request, approvals })
+            }
             other => Err(Box::new(other)),
         }
     }
@@ -84,30 +87,48 @@ pub struct ReleaseJob {
 
 /// A single name, so that it leads nowhere else.
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl ReleaseJob {
     /// Everything that can be said before anything is signed.
-    pub(crate) fn plan(set: &Arc<ServerRelease>, order: &ReleaseOrder, now_s: u64) -> Result<Self, String> {
+    pub(crate) fn plan(
+        set: &Arc<ServerRelease>,
+        order: &ReleaseOrder,
+        now_s: u64,
+    ) -> Result<Self, String> {
         if !is_name(&order.build) || !is_name(&order.out) {
             return Err("a build's directory is named by a-z, 0-9 and -".into());
         }
         let intent = Intent::parse(&order.intent).map_err(|e| e.to_string())?;
         let key = key_id(set.release.public_key_der());
         if intent.release_key != key {
-            return Err(format!("the request is for the release key {}, this is {key}", intent.release_key));
+            return Err(format!(
+                "the request is for the release key {}, this is {key}",
+                intent.release_key
+            ));
         }
-        let approved = set.policy.check(&intent, order.request.as_ref(), &order.approvals, now_s).map_err(|e| e.to_string())?;
+        let approved = set
+            .policy
+            .check(&intent, order.request.as_ref(), &order.approvals, now_s)
+            .map_err(|e| e.to_string())?;
         let build = set.builds.join(&order.build);
         let bytes = BuildRecord::bytes(&build).map_err(|e| e.to_string())?;
         let found = sha256_hex(&bytes);
         if found != approved.intent().build_sha256 {
-            return Err(format!("build.json has the digest {found}, what was approved has {}", approved.intent().build_sha256));
+            return Err(format!(
+                "build.json has the digest {found}, what was approved has {}",
+                approved.intent().build_sha256
+            ));
         }
         let record = BuildRecord::parse(&build, &bytes).map_err(|e| e.to_string())?;
         if record.release != approved.intent().release {
-            return Err(format!("the build is {}, what was approved is {}", record.release, approved.intent().release));
+            return Err(format!(
+                "the build is {}, what was approved is {}",
+                record.release,
+                approved.intent().release
+            ));
         }
         let out = order.out.clone();
         Ok(Self { set: Arc::clone(set), build, record, out, act: act(&approved), number: 0 })
@@ -115,29 +136,45 @@ impl ReleaseJob {
 
     /// Signs; gives the digest of the manifest. Takes seconds: everything is read, and compressed.
     ///
-    /// It is made where nobody else can reach, and only then put into the outbox, which is the server's: whoever has the
-    /// server can exchange what lies there, and finds that no signature is over it.
+    /// It is made where nobody else can reach, and only then put into the outbox, which is the
+    /// server's: whoever has the server can exchange what lies there, and finds that no signature
+    /// is over it.
     ///
     /// # Errors
     /// What is not as the record says.
     pub fn run(&self, now_s: u64) -> Result<String, String> {
-        let ServerRelease { release, openpgp, db, db_certificate_pem, pcr, work, .. } = self.set.as_ref();
-        let signers =
-            ReleaseSigners { release: release.as_ref(), openpgp, db: Some((db.as_ref(), db_certificate_pem)), pcr: pcr.as_deref() };
+        let ServerRelease { release, openpgp, db, db_certificate_pem, pcr, work, .. } =
+            self.set.as_ref();
+        let signers = ReleaseSigners {
+            release: release.as_ref(),
+            openpgp,
+            db: Some((db.as_ref(), db_certificate_pem)),
+            pcr: pcr.as_deref(),
+        };
         let failed = |e: std::io::Error| format!("{}: {e}", work.display());
-        let private = tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
+        let private =
+            tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
         let made = private.path().join("release");
-        release::create((&self.build, &self.record), &made, &signers, now_s, &mut |_| {}).map_err(|e| e.to_string())?;
+        release::create((&self.build, &self.record), &made, &signers, now_s, &mut |_| {})
+            .map_err(|e| e.to_string())?;
         let manifest = fs::read(made.join("manifest.json")).map_err(failed)?;
-        outbox::put(&made, &self.set.outbox, &self.out).map_err(|e| format!("the outbox {}: {e}", self.set.outbox.display()))?;
+        outbox::put(&made, &self.set.outbox, &self.out)
+            .map_err(|e| format!("the outbox {}: {e}", self.set.outbox.display()))?;
         Ok(sha256_hex(&manifest))
     }
 }
 
 fn act(approved: &Approved) -> Act {
-    let by = if approved.by().is_empty() { "nobody had to agree".to_owned() } else { format!("by {}", approved.by().join(", ")) };
+    let by = if approved.by().is_empty() {
+        "nobody had to agree".to_owned()
+    } else {
+        format!("by {}", approved.by().join(", "))
+    };
     let subject: String =
-        format!("{} build {} {by}", approved.intent().release, approved.intent().build_sha256).chars().take(256).collect();
+        format!("{} build {} {by}", approved.intent().release, approved.intent().build_sha256)
+            .chars()
+            .take(256)
+            .collect();
     // Where nobody has to agree, nobody's name was checked.
     let actor = if approved.by().is_empty() { "server" } else { &approved.intent().requester };
     Act::new(actor, "release.sign", subject)

@@ -1,4 +1,5 @@
-//! Room on the disk that is held for the day it is full: an audit log that cannot be written signs nothing.
+//! Room on the disk that is held for the day it is full: an audit log that cannot be written signs
+//! nothing.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -31,14 +32,20 @@ impl Reserve {
         }
         self.tried = Some(Instant::now());
         let folder = self.path.parent().unwrap_or(&self.path);
-        let found = rustix::fs::statvfs(folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        let found =
+            rustix::fs::statvfs(folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
         let is_there = fs::metadata(&self.path).is_ok_and(|m| m.len() == HELD);
         if !is_there {
             if !found.is_ok_and(|free| free >= HELD * 2) {
                 return;
             }
             let allocate = || -> std::io::Result<()> {
-                let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&self.path)?;
                 Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD)?)
             };
             if let Err(e) = allocate() {
@@ -55,7 +62,9 @@ impl Reserve {
         self.is_held = false;
         match fs::remove_file(&self.path) {
             Ok(()) => {
-                tracing::error!("the disk is full: the audit log takes the room that was held for it; make room soon");
+                tracing::error!(
+                    "the disk is full: the audit log takes the room that was held for it; make room soon"
+                );
                 true
             }
             Err(e) if e.kind() == ErrorKind::NotFound => false,

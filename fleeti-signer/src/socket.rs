@@ -1,5 +1,5 @@
-//! The signer as a process: a Unix socket that only one user may speak on. A message is four bytes of length
-//! (big-endian), then JSON; answers come in any order and carry the id of their call.
+//! The signer as a process: a Unix socket that only one user may speak on. A message is four bytes
+//! of length (big-endian), then JSON; answers come in any order and carry the id of their call.
 
 use crate::handle::{Asker, SignerError, SignerHandle, Waiting};
 use crate::wire::{Answer, Call, MESSAGE_MAX, Request, Response};
@@ -29,7 +29,8 @@ const WRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// How calls and answers are told apart: a length before each.
 pub fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
-    let mut framed = LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream);
+    let mut framed =
+        LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream);
     framed.set_backpressure_boundary(WRITTEN_AT_ONCE);
     framed
 }
@@ -48,7 +49,8 @@ pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until the task is ended. `peer` is the user id that may speak, beside root and the signer's own user.
+/// Serves until the task is ended. `peer` is the user id that may speak, beside root and the
+/// signer's own user.
 pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer: Option<u32>) {
     loop {
         let stream = match listener.accept().await {
@@ -87,7 +89,10 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
         }
     });
     while let Some(frame) = calls.next().await {
-        let call: Call = match frame.map_err(|e| e.to_string()).and_then(|f| strict::from_slice(&f).map_err(|e| e.to_string())) {
+        let call: Call = match frame
+            .map_err(|e| e.to_string())
+            .and_then(|f| strict::from_slice(&f).map_err(|e| e.to_string()))
+        {
             Ok(call) => call,
             // Whoever speaks another language is not answered in ours.
             Err(e) => {
@@ -113,8 +118,8 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
     writer.await.ok();
 }
 
-/// A signer behind a socket. It is reached anew when it was away; what waits for an answer then is told so, because
-/// nobody knows whether it was done.
+/// A signer behind a socket. It is reached anew when it was away; what waits for an answer then is
+/// told so, because nobody knows whether it was done.
 #[must_use]
 pub fn connect(path: PathBuf) -> SignerHandle {
     let (handle, queue) = SignerHandle::remote();
@@ -158,7 +163,11 @@ async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
 ///
 /// # Errors
 /// Why the connection is of no use any more. What waits then stays in `waiting`.
-async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>, waiting: &mut HashMap<u64, Asker>) -> Result<(), String> {
+async fn exchange(
+    stream: UnixStream,
+    queue: &mut mpsc::Receiver<Waiting>,
+    waiting: &mut HashMap<u64, Asker>,
+) -> Result<(), String> {
     let mut next = 0u64;
     let mut frames = framed(stream);
     let broken = |e: std::io::Error| format!("the connection broke: {e}");
@@ -196,10 +205,12 @@ async fn exchange(stream: UnixStream, queue: &mut mpsc::Receiver<Waiting>, waiti
     }
 }
 
-/// An answer in its one form. What follows one that cannot be read would be guesswork: whose answer it was, nobody knows.
+/// An answer in its one form. What follows one that cannot be read would be guesswork: whose answer
+/// it was, nobody knows.
 fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, String> {
     let unreadable = |e: String| format!("an answer that cannot be read: {}", Foreign::log(&e));
-    let frame = frame.ok_or("it has closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
+    let frame =
+        frame.ok_or("it has closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
     strict::from_slice(&frame).map_err(|e| unreadable(e.to_string()))
 }
 

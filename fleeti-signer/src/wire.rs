@@ -114,7 +114,8 @@ pub enum Request {
         #[serde(default)]
         issuer: Option<String>,
     },
-    /// Certificates that are to be on a list that is asked for later: a message holds [`REVOKED_AT_ONCE`] or so of them.
+    /// Certificates that are to be on a list that is asked for later: a message holds
+    /// [`REVOKED_AT_ONCE`] or so of them.
     StageRevoked {
         /// The list's name, minted by who asks.
         list: String,
@@ -146,8 +147,8 @@ pub enum Request {
         /// Whose.
         device: DeviceId,
     },
-    /// A device's signatures over the programs of a release. What they are, the manifest says, and only one that is
-    /// signed by release keys is believed.
+    /// A device's signatures over the programs of a release. What they are, the manifest says, and
+    /// only one that is signed by release keys is believed.
     SignBoot {
         /// Whose.
         device: DeviceId,
@@ -167,8 +168,8 @@ pub enum Request {
         /// What is to change.
         change: BootOrder,
     },
-    /// A release out of a build, by the keys that this server holds for that; it is left in the outbox. Enough people must
-    /// agree, by signatures of their own.
+    /// A release out of a build, by the keys that this server holds for that; it is left in the
+    /// outbox. Enough people must agree, by signatures of their own.
     SignRelease {
         /// Name of the build's directory.
         build: String,
@@ -312,7 +313,8 @@ pub enum Response {
     },
     /// Who must agree before a release is signed.
     ApprovalPolicy {
-        /// TOML of [`fleeti_pki::approval::Policy`]; `None` where there are no keys that sign releases.
+        /// TOML of [`fleeti_pki::approval::Policy`]; `None` where there are no keys that sign
+        /// releases.
         policy: Option<String>,
         /// Id of the key that signs manifests.
         #[serde(default)]

@@ -1,5 +1,5 @@
-//! What real firmware starts and refuses, by the Secure Boot keys of each device. The machines end at systemd-boot, where
-//! they can, and so in seconds.
+//! What real firmware starts and refuses, by the Secure Boot keys of each device. The machines end
+//! at systemd-boot, where they can, and so in seconds.
 
 use crate::qemu::Tree;
 use crate::story::Story;
@@ -22,7 +22,8 @@ use std::time::Duration;
 const REFUSED: &str = "ccess denied";
 /// The stub hands it to user space, and measures it into register 12 (systemd-stub(7)).
 const CREDENTIAL: &str = "loader/credentials/somebody.cred";
-/// The stub adds its command line to the kernel's where firmware starts it, and measures it into register 12.
+/// The stub adds its command line to the kernel's where firmware starts it, and measures it into
+/// register 12.
 const ADDON: &str = "loader/addons/somebody.addon.efi";
 /// What systemd-boot enrolls where firmware has no keys.
 const KEYS: &str = "loader/keys/auto";
@@ -35,25 +36,36 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
     Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
 }
 
-/// A new epoch of db on the device, while it runs, and one release forbidden that is none of `kept`, where there is one.
+/// A new epoch of db on the device, while it runs, and one release forbidden that is none of
+/// `kept`, where there is one.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
-pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, kept: &[ReleaseName]) -> Result<()> {
+pub fn rotate(
+    world: &mut World,
+    story: &mut Story,
+    device: &DeviceId,
+    kept: &[ReleaseName],
+) -> Result<()> {
     let id = device.as_str();
     let changed = |world: &World, epoch| {
         world.device_with(SOON, device, |d| {
-            d.secure_boot.as_ref().is_some_and(|s| s.epoch == epoch && !s.change_pending && s.problem.is_none())
+            d.secure_boot
+                .as_ref()
+                .is_some_and(|s| s.epoch == epoch && !s.change_pending && s.problem.is_none())
         })
     };
-    story.step("a new epoch of db: the device signs what it runs anew and trusts both keys", |e| {
-        e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
-        e.push(world.console("fleeti: secure boot change=1 made", SOON)?);
-        let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
-        e.push(format!("db holds {} keys", boot.db.len()));
-        ensure!(boot.db.len() == 2, "db holds {} keys", boot.db.len());
-        Ok(())
-    })?;
+    story.step(
+        "a new epoch of db: the device signs what it runs anew and trusts both keys",
+        |e| {
+            e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
+            e.push(world.console("fleeti: secure boot change=1 made", SOON)?);
+            let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
+            e.push(format!("db holds {} keys", boot.db.len()));
+            ensure!(boot.db.len() == 2, "db holds {} keys", boot.db.len());
+            Ok(())
+        },
+    )?;
     story.step("the end of the old epoch is refused by the device while its other slot needs it, and made with leave", |e| {
         world.fleeti(&["device", "boot-keys", id, "end-epoch"])?;
         let refused = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.refused.clone());
@@ -66,23 +78,42 @@ pub fn rotate(world: &mut World, story: &mut Story, device: &DeviceId, kept: &[R
         changed(world, 2).map(drop)
     })?;
     // Not the first release, which is to be refused for its key alone.
-    let Some(bad) = world.releases()?.into_iter().find(|r| !kept.contains(r)) else { return Ok(()) };
-    story.step(&format!("{bad} is forbidden at once: the firmware takes what KEK adds to dbx"), |e| {
-        e.push(world.fleeti(&["device", "boot-keys", id, "forbid", "--release", &bad.to_string()])?);
-        e.push(world.console("fleeti: secure boot change=4 made", SOON)?);
-        let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
-        ensure!(boot.dbx.len() == 1, "dbx holds {:?}", boot.dbx);
-        e.push(format!("dbx holds {}", boot.dbx[0]));
-        Ok(())
-    })
+    let Some(bad) = world.releases()?.into_iter().find(|r| !kept.contains(r)) else {
+        return Ok(());
+    };
+    story.step(
+        &format!("{bad} is forbidden at once: the firmware takes what KEK adds to dbx"),
+        |e| {
+            e.push(world.fleeti(&[
+                "device",
+                "boot-keys",
+                id,
+                "forbid",
+                "--release",
+                &bad.to_string(),
+            ])?);
+            e.push(world.console("fleeti: secure boot change=4 made", SOON)?);
+            let boot = changed(world, 2)?.boot.and_then(|b| b.firmware).context("no variables")?;
+            ensure!(boot.dbx.len() == 1, "dbx holds {:?}", boot.dbx);
+            e.push(format!("dbx holds {}", boot.dbx[0]));
+            Ok(())
+        },
+    )
 }
 
-/// What somebody can pass to the kernel who has the disk of the device that runs `line`@`version`, and what becomes of its level
-/// while it is off. Afterwards an addon that nobody signed is on its ESP.
+/// What somebody can pass to the kernel who has the disk of the device that runs `line`@`version`,
+/// and what becomes of its level while it is off. Afterwards an addon that nobody signed is on its
+/// ESP.
 ///
 /// # Errors
 /// When something held that should not, or the other way round.
-pub fn pass(world: &mut World, story: &mut Story, cache: &Cache, device: &DeviceId, (line, version): (&str, &str)) -> Result<()> {
+pub fn pass(
+    world: &mut World,
+    story: &mut Story,
+    cache: &Cache,
+    device: &DeviceId,
+    (line, version): (&str, &str),
+) -> Result<()> {
     story.step("with a credential on the ESP, which firmware verifies nothing of, the TPM keeps the data partition shut", |e| {
         world.power_off();
         Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"whatever somebody with the disk likes")?;
@@ -101,8 +132,9 @@ pub fn pass(world: &mut World, story: &mut Story, cache: &Cache, device: &Device
         e.push(format!("{} at first, {} by the clock of an hour later", before.0.code(), after.0.code()));
         Ok(())
     })?;
-    let title =
-        format!("after a power cut, with an addon that nobody signed instead, {line}@{version} boots by the new key alone, without it");
+    let title = format!(
+        "after a power cut, with an addon that nobody signed instead, {line}@{version} boots by the new key alone, without it"
+    );
     story.step(&title, |e| {
         world.power_off();
         let esp = Esp::open(&world.path("device/disk.raw"))?;
@@ -114,7 +146,10 @@ pub fn pass(world: &mut World, story: &mut Story, cache: &Cache, device: &Device
         e.push(world.console("fleeti: boot image=", BOOT)?);
         let d = world.device_with(BOOT, device, |d| d.online)?;
         let boot = d.boot.context("the device has not reported")?;
-        ensure!(boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot, "{boot:?}");
+        ensure!(
+            boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot,
+            "{boot:?}"
+        );
         e.push(world.proves_anew(device, &before, Level::VerifiedBoot)?);
         Ok(())
     })
@@ -138,22 +173,31 @@ pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Re
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step("without the addon the same release starts, and its TPM says that nothing verified it", |e| {
-        world.power_off();
-        Esp::open(&world.path("device/disk.raw"))?.remove(ADDON)?;
-        world.power_on_again()?;
-        e.push(world.console("fleeti: boot image=", BOOT)?);
-        e.push(world.check_contradiction(device, "secure-boot-off")?);
-        world.power_off();
-        Ok(fs::rename(&kept, &own)?)
-    })
+    story.step(
+        "without the addon the same release starts, and its TPM says that nothing verified it",
+        |e| {
+            world.power_off();
+            Esp::open(&world.path("device/disk.raw"))?.remove(ADDON)?;
+            world.power_on_again()?;
+            e.push(world.console("fleeti: boot image=", BOOT)?);
+            e.push(world.check_contradiction(device, "secure-boot-off")?);
+            world.power_off();
+            Ok(fs::rename(&kept, &own)?)
+        },
+    )
 }
 
 /// The device is off afterwards.
 ///
 /// # Errors
 /// When firmware starts what it should refuse.
-pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str, running: (&Path, &Path)) -> Result<()> {
+pub fn refusals(
+    world: &mut World,
+    story: &mut Story,
+    cache: &Cache,
+    line: &str,
+    running: (&Path, &Path),
+) -> Result<()> {
     story.step(&format!("{line}@1, signed by the old key alone, boots no more"), |e| {
         world.power_off();
         let disk = world.path("device/disk.raw");
@@ -171,33 +215,44 @@ pub fn refusals(world: &mut World, story: &mut Story, cache: &Cache, line: &str,
         e.push(refused(&world.start(cache, "device")?.0)?);
         Ok(())
     })?;
-    let other = story.step("a second device whose enrollment stops halfway is noticed and not trusted", |e| {
-        let other = world.provision("other", running.0, running.1)?;
-        let disk = world.path("other/disk.raw");
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("other/bundle.json"))?)?;
-        let pk = base64::engine::general_purpose::STANDARD.decode(&bundle.writes[2].auth)?;
-        Esp::open(&disk)?.write(PK, &in_content_info(&pk)?)?;
-        let (vm, _) = world.start(cache, "other")?;
-        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
-        let problem = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.problem.clone());
-        let device = world.device_with(SOON, &other, |d| problem(d).is_some())?;
-        let why = problem(&device).unwrap_or_default();
-        ensure!(why.contains("setup mode"), "the problem is {why}");
-        e.push(why);
-        // Variables were written in this very start, which firmware measures behind its separator.
-        e.push(world.check_contradiction(&other, "log-policy")?);
-        drop(vm);
-        fs::remove_file(world.path("other/vars.fd"))?;
-        Esp::open(&disk)?.write(PK, &pk)?;
-        Ok(other)
-    })?;
+    let other = story.step(
+        "a second device whose enrollment stops halfway is noticed and not trusted",
+        |e| {
+            let other = world.provision("other", running.0, running.1)?;
+            let disk = world.path("other/disk.raw");
+            let bundle: Provisioned =
+                serde_json::from_slice(&fs::read(world.path("other/bundle.json"))?)?;
+            let pk = base64::engine::general_purpose::STANDARD.decode(&bundle.writes[2].auth)?;
+            Esp::open(&disk)?.write(PK, &in_content_info(&pk)?)?;
+            let (vm, _) = world.start(cache, "other")?;
+            e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+            let problem = |d: &fleeti_core::wire::api::Device| {
+                d.secure_boot.as_ref().and_then(|s| s.problem.clone())
+            };
+            let device = world.device_with(SOON, &other, |d| problem(d).is_some())?;
+            let why = problem(&device).unwrap_or_default();
+            ensure!(why.contains("setup mode"), "the problem is {why}");
+            e.push(why);
+            // Variables were written in this very start, which firmware measures behind its
+            // separator.
+            e.push(world.check_contradiction(&other, "log-policy")?);
+            drop(vm);
+            fs::remove_file(world.path("other/vars.fd"))?;
+            Esp::open(&disk)?.write(PK, &pk)?;
+            Ok(other)
+        },
+    )?;
     story.step("the kernel image of the first device does not start on the second one", |e| {
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
+        let bundle: Provisioned =
+            serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
         let release = bundle.release.context("the bundle names no release")?;
         let path = format!("raw/{}_{}.efi", release.line, release.version);
         let signature = bundle.signatures.programs.get(&path).context("no signature")?;
         let body = fs::read(world.path("releases").join(release.version.as_str()).join(&path))?;
-        let foreign = fleeti_pki::authenticode::attach(&body, &base64::engine::general_purpose::STANDARD.decode(signature)?)?;
+        let foreign = fleeti_pki::authenticode::attach(
+            &body,
+            &base64::engine::general_purpose::STANDARD.decode(signature)?,
+        )?;
         let esp = Esp::open(&world.path("other/disk.raw"))?;
         for name in esp.list("EFI/Linux")? {
             esp.remove(&format!("EFI/Linux/{name}"))?;
@@ -220,9 +275,14 @@ fn refused(vm: &Vm) -> Result<String> {
     Ok(said)
 }
 
-/// The same write with the outer ContentInfo that firmware refuses for PK, after it took db and KEK.
+/// The same write with the outer ContentInfo that firmware refuses for PK, after it took db and
+/// KEK.
 fn in_content_info(auth: &[u8]) -> Result<Vec<u8>> {
-    let length = auth.get(16..20).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).context("no .auth file")? as usize;
+    let length = auth
+        .get(16..20)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_le_bytes)
+        .context("no .auth file")? as usize;
     let signed = &auth[40..16 + length];
     let mut info = vec![0x30, 0x82];
     info.extend(u16::try_from(signed.len() + 15)?.to_be_bytes());

@@ -1,4 +1,5 @@
-//! Forwards TCP as somebody at a server's previous address would, and sees who refuses the certificate that comes back.
+//! Forwards TCP as somebody at a server's previous address would, and sees who refuses the
+//! certificate that comes back.
 
 use anyhow::{Context, Result};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::task::{JoinHandle, JoinSet};
 const HEADER: usize = 5;
 const ALERT: u8 = 21;
 const PROTECTED: u8 = 23;
-/// Content of a protected record that is an alert: level, description, type and tag (RFC 8446, 5.2 and 6). A client that goes on
-/// sends its Finished there, or its certificate; both are longer.
+/// Content of a protected record that is an alert: level, description, type and tag (RFC 8446, 5.2
+/// and 6). A client that goes on sends its Finished there, or its certificate; both are longer.
 const PROTECTED_ALERT: usize = 2 + 1 + 16;
 
 /// Forwards connections until it is stopped or dropped.
@@ -42,7 +43,8 @@ impl Forwarder {
         Ok(Self { task, refused })
     }
 
-    /// Waits until a client has ended the handshake with an alert after it had seen the server's certificate.
+    /// Waits until a client has ended the handshake with an alert after it had seen the server's
+    /// certificate.
     ///
     /// # Errors
     /// When none does in time.
@@ -68,7 +70,8 @@ impl Drop for Forwarder {
 
 async fn forward(client: TcpStream, to: &str, refused: &watch::Sender<u32>) -> Result<()> {
     let server = TcpStream::connect(to).await?;
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let there = async {
         let (mut records, mut buffer) = (Records::default(), vec![0; 16 << 10]);
         loop {
@@ -148,8 +151,11 @@ mod tests {
     async fn only_a_client_that_refuses_the_certificate_is_counted() {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (certificate, key) = identity();
-        let config = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config =
+            config.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap().to_string();
@@ -165,8 +171,12 @@ mod tests {
         let mut forwarder = Forwarder::start(&at, &server).await.unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let connector = TlsConnector::from(Arc::new(
+            config.with_root_certificates(roots).with_no_client_auth(),
+        ));
         let connect = async |name: &str| {
             let name = ServerName::try_from(name.to_owned()).unwrap();
             connector.connect(name, TcpStream::connect(&at).await.unwrap()).await

@@ -1,6 +1,6 @@
-//! A device in memory: the real agent (its daemon, enrollment, session, proxy and driver) on a host that only
-//! pretends to have slots. It stages by downloading and checking every payload, and "reboots" by starting the
-//! agent anew.
+//! A device in memory: the real agent (its daemon, enrollment, session, proxy and driver) on a host
+//! that only pretends to have slots. It stages by downloading and checking every payload, and
+//! "reboots" by starting the agent anew.
 //!
 //! ```no_run
 //! # async fn example(record: fleeti_core::wire::device::EnrollmentRecord) -> anyhow::Result<()> {
@@ -19,7 +19,9 @@ use fleeti_agent::{anchors, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::device::{BootSummary, EnrollmentRecord, FirmwareKeys, ReleaseProof, Slot, Verity};
+use fleeti_core::wire::device::{
+    BootSummary, EnrollmentRecord, FirmwareKeys, ReleaseProof, Slot, Verity,
+};
 use fleeti_pki::manifest::{self, Signature};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
@@ -81,7 +83,8 @@ impl Host {
         Self::with_deadline(setup, None)
     }
 
-    /// The same, whose boots on trial are kept only once the server was reached, and end after so long without it.
+    /// The same, whose boots on trial are kept only once the server was reached, and end after so
+    /// long without it.
     ///
     /// # Errors
     /// I/O.
@@ -92,13 +95,15 @@ impl Host {
         }
         for name in ["root.pem", "release.pem", "issuers.pem", "audit.pub"] {
             let from = setup.public.join(name);
-            fs::copy(&from, paths.lib.join("trust").join(name)).with_context(|| from.display().to_string())?;
+            fs::copy(&from, paths.lib.join("trust").join(name))
+                .with_context(|| from.display().to_string())?;
         }
         // As systemd-cryptenroll would have made it at the first boot.
         let waiting = paths.helper_state.join("recovery-key");
         if !waiting.exists() && !paths.helper_state.join("recovery-key.kept").exists() {
             let letters: [u8; 16] = rand::random();
-            let word = |half: &[u8]| half.iter().map(|b| char::from(b'a' + b % 26)).collect::<String>();
+            let word =
+                |half: &[u8]| half.iter().map(|b| char::from(b'a' + b % 26)).collect::<String>();
             fs::write(waiting, format!("{}-{}", word(&letters[..8]), word(&letters[8..])))?;
         }
         let state = State {
@@ -113,7 +118,15 @@ impl Host {
             boot_change: 0,
         };
         let (reached, held) = (watch::channel(false).0, watch::channel(false).0);
-        Ok(Arc::new(Self { paths, setup, deadline, state: Mutex::new(state), reboot: Notify::new(), reached, held }))
+        Ok(Arc::new(Self {
+            paths,
+            setup,
+            deadline,
+            state: Mutex::new(state),
+            reboot: Notify::new(),
+            reached,
+            held,
+        }))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -168,7 +181,9 @@ impl Host {
 
     /// As the health checks and the boot loader would end a boot that does not reach the server.
     async fn trial_ends(&self) {
-        let (Some(deadline), true) = (self.deadline, self.state().trial.is_some()) else { return std::future::pending().await };
+        let (Some(deadline), true) = (self.deadline, self.state().trial.is_some()) else {
+            return std::future::pending().await;
+        };
         self.held.subscribe().wait_for(|held| !held).await.ok();
         let mut reached = self.reached.subscribe();
         let is_reached = tokio::time::timeout(deadline, reached.wait_for(|r| *r)).await.is_ok();
@@ -208,14 +223,17 @@ impl Host {
         let facts = serde_json::json!({"minimum_version": state.running.version, "hostname": "{id}", "health_checks": [],
             "server_contact": {"deadline_s": deadline_s}});
         fs::write(self.paths.lib.join("image.json"), facts.to_string())?;
-        let text = format!("IMAGE_ID={}\nIMAGE_VERSION={}\n", state.running.line, state.running.version);
+        let text =
+            format!("IMAGE_ID={}\nIMAGE_VERSION={}\n", state.running.line, state.running.version);
         Ok(fs::write(&self.paths.os_release, text)?)
     }
 
     async fn answer(&self, request: Request) -> Result<Response> {
         Ok(match request {
             Request::BootSummary => Response::Boot { summary: self.summary() },
-            Request::EnrollmentRecord => Response::Record { record: Some(self.setup.record.clone()) },
+            Request::EnrollmentRecord => {
+                Response::Record { record: Some(self.setup.record.clone()) }
+            }
             Request::ChangeBoot { change } => {
                 self.state().boot_change = change.number;
                 Response::Done
@@ -227,7 +245,10 @@ impl Host {
                         self.state().staged = Some(version);
                         Response::Done
                     }
-                    Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
+                    Err(e) => Response::Failed {
+                        code: FailureCode::StageFailed,
+                        detail: format!("{e:#}"),
+                    },
                 }
             }
             Request::LogSize { transitions } => {
@@ -248,9 +269,15 @@ impl Host {
                 let state = self.state();
                 let is = |found: &Option<Version>| found.as_ref() == Some(&version);
                 let evidence = "health check \"always fails\": exit status 1".to_owned();
-                let unreachable = || RollbackReason::ServerUnreachable { evidence: "the server was not reached".to_owned() };
+                let unreachable = || RollbackReason::ServerUnreachable {
+                    evidence: "the server was not reached".to_owned(),
+                };
                 let reason = is(&state.unreached).then(unreachable);
-                Response::Reason { reason: reason.or_else(|| is(&state.rolled_back).then_some(RollbackReason::Health { evidence })) }
+                Response::Reason {
+                    reason: reason.or_else(|| {
+                        is(&state.rolled_back).then_some(RollbackReason::Health { evidence })
+                    }),
+                }
             }
             // A device in memory has no TPM.
             Request::TpmIdentity => Response::Tpm { identity: None },
@@ -259,7 +286,9 @@ impl Host {
             | Request::Sign { .. }
             | Request::Certify { .. }
             | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
-            Request::RecoveryKey => Response::RecoveryKey { key: storage::recovery_key(&self.paths)?.map(|k| Secret::new(k.to_string())) },
+            Request::RecoveryKey => Response::RecoveryKey {
+                key: storage::recovery_key(&self.paths)?.map(|k| Secret::new(k.to_string())),
+            },
             Request::RecoveryKeyKept { sha256 } => {
                 storage::recovery_key_kept(&self.paths, &sha256)?;
                 Response::Done
@@ -285,7 +314,9 @@ impl Host {
                 self.reached.subscribe().wait_for(|r| *r).await?;
                 Response::Done
             }
-            Request::SetAside => Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) },
+            Request::SetAside => {
+                Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) }
+            }
             Request::SetAsideReported => {
                 kept::reported(&self.paths.helper_state);
                 Response::Done
@@ -313,25 +344,38 @@ impl Host {
     }
 
     /// Downloads every payload from the agent's proxy, as systemd-sysupdate would, and checks it.
-    async fn stage(&self, manifest: &str, signatures: &[(String, String)], proof: Option<&ReleaseProof>, url: &str) -> Result<Version> {
+    async fn stage(
+        &self,
+        manifest: &str,
+        signatures: &[(String, String)],
+        proof: Option<&ReleaseProof>,
+        url: &str,
+    ) -> Result<Version> {
         let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text);
         let signatures: Vec<_> = signatures
             .iter()
-            .map(|(key_id, text)| anyhow::Ok(Signature { key_id: key_id.clone(), der: decode(text)? }))
+            .map(|(key_id, text)| {
+                anyhow::Ok(Signature { key_id: key_id.clone(), der: decode(text)? })
+            })
             .collect::<Result<_>>()?;
         let anchors = anchors::of_helper(&self.paths)?;
         let verified = manifest::verify(manifest.as_bytes(), &signatures, anchors.release_keys())?;
         let now_s = self.paths.clock.now_s();
-        release_log::check(&self.paths, &verified, proof, now_s).map_err(|(code, detail)| anyhow::anyhow!("{code:?}: {detail}"))?;
+        release_log::check(&self.paths, &verified, proof, now_s)
+            .map_err(|(code, detail)| anyhow::anyhow!("{code:?}: {detail}"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
         for artifact in &verified.manifest().artifacts {
             let Some(name) = artifact.path.strip_prefix("raw/") else { continue };
-            let mut body = client.get(format!("{url}{name}")).send().await?.error_for_status()?.bytes_stream();
+            let mut body =
+                client.get(format!("{url}{name}")).send().await?.error_for_status()?.bytes_stream();
             let mut hash = Sha256::new();
             while let Some(chunk) = body.next().await {
                 hash.update(chunk?);
             }
-            ensure!(hex::encode(hash.finalize()) == artifact.sha256, "{name} is not what was signed");
+            ensure!(
+                hex::encode(hash.finalize()) == artifact.sha256,
+                "{name} is not what was signed"
+            );
         }
         Ok(verified.manifest().release.version.clone())
     }
@@ -355,7 +399,10 @@ async fn converse(host: &Host, mut stream: UnixStream) -> Result<()> {
         bail!("no request");
     }
     let answer = host.answer(serde_json::from_slice(&line)?).await;
-    let answer = answer.unwrap_or_else(|e| Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") });
+    let answer = answer.unwrap_or_else(|e| Response::Failed {
+        code: FailureCode::StageFailed,
+        detail: format!("{e:#}"),
+    });
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     Ok(writer.write_all(&text).await?)

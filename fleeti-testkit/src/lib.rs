@@ -1,5 +1,5 @@
-//! Harness for tests and the demo: virtual machines with Secure Boot and TPM, the real programs around them.
-//! Only ever a dev-dependency of others.
+//! Harness for tests and the demo: virtual machines with Secure Boot and TPM, the real programs
+//! around them. Only ever a dev-dependency of others.
 //!
 //! ```
 //! use fleeti_pki::{manifest::{PublicKey, ReleaseKeys}, signer::{Algorithm, SoftKey}};
@@ -10,10 +10,14 @@
 //! assert!(fleeti_build::release::verify(dir.path(), &keys).is_ok());
 //! ```
 //!
-//! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one machine) ·
-//! [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one device, as the demo and the VM tests use them) · [`story`]
-//! (steps with their evidence) · [`liar`] (a machine that somebody took over) · [`recoveries`] (what brings devices back) · [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`] (releases without meaning) · [`malformed`] (documents in wrong forms) · [`units`] (server, signer and worker started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM would sign) · [`mod@bench`]
-//! (figures beside peers).
+//! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one
+//! machine) · [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one
+//! device, as the demo and the VM tests use them) · [`story`] (steps with their evidence) ·
+//! [`liar`] (a machine that somebody took over) · [`recoveries`] (what brings devices back) ·
+//! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
+//! (releases without meaning) · [`malformed`] (documents in wrong forms) · [`units`] (server,
+//! signer and worker started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM
+//! would sign) · [`mod@bench`] (figures beside peers).
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;

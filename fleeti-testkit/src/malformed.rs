@@ -16,9 +16,9 @@ pub struct Malformed {
     pub text: String,
 }
 
-/// Wrong forms of a document that is an object or a list: each object in it as the list of its values, in their order, which
-/// is how serde reads a struct from a list; each object with its first key twice; then the document broken off, followed by
-/// something, and not there at all.
+/// Wrong forms of a document that is an object or a list: each object in it as the list of its
+/// values, in their order, which is how serde reads a struct from a list; each object with its
+/// first key twice; then the document broken off, followed by something, and not there at all.
 ///
 /// # Errors
 /// When the document is no JSON.
@@ -58,10 +58,14 @@ impl Ordered {
     fn objects(&self, at: &str) -> Vec<String> {
         match self {
             Self::Plain(_) => vec![],
-            Self::List(list) => list.iter().enumerate().flat_map(|(i, v)| v.objects(&format!("{at}/{i}"))).collect(),
+            Self::List(list) => {
+                list.iter().enumerate().flat_map(|(i, v)| v.objects(&format!("{at}/{i}"))).collect()
+            }
             Self::Object(fields) => {
                 let here = (!fields.is_empty()).then(|| at.to_owned());
-                here.into_iter().chain(fields.iter().flat_map(|(name, v)| v.objects(&format!("{at}/{name}")))).collect()
+                here.into_iter()
+                    .chain(fields.iter().flat_map(|(name, v)| v.objects(&format!("{at}/{name}"))))
+                    .collect()
             }
         }
     }
@@ -79,8 +83,12 @@ impl Ordered {
                 if is_this && matches!(how, How::List) {
                     return bracketed(fields.iter().map(|(_, v)| v.written(how, left)));
                 }
-                let mut written: Vec<_> =
-                    fields.iter().map(|(name, v)| format!("{}:{}", Value::from(name.as_str()), v.written(how, left))).collect();
+                let mut written: Vec<_> = fields
+                    .iter()
+                    .map(|(name, v)| {
+                        format!("{}:{}", Value::from(name.as_str()), v.written(how, left))
+                    })
+                    .collect();
                 if is_this {
                     written.extend(written.first().cloned());
                 }
@@ -141,7 +149,8 @@ impl<'de> Visitor<'de> for OrderedVisitor {
     }
 }
 
-/// Answers every HTTP request with the same bytes, from a thread of its own, until the process ends.
+/// Answers every HTTP request with the same bytes, from a thread of its own, until the process
+/// ends.
 #[derive(Debug)]
 pub struct HttpPeer {
     /// Its address, `http://127.0.0.1:PORT`.
@@ -173,7 +182,8 @@ impl HttpPeer {
     pub fn answers(&self, status: u16, document: &str) {
         let length = document.len();
         // A client that kept the connection would send its next request into the end of this one.
-        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close");
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close");
         let text = format!("{head}\r\ncontent-length: {length}\r\n\r\n{document}");
         self.answers_bytes(text.into_bytes());
     }

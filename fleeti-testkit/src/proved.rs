@@ -21,7 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 impl World {
     /// What a device proves, once `wanted` holds.
-    fn proved(&self, device: &DeviceId, wanted: impl Fn(&Attestation) -> bool) -> Result<Attestation> {
+    fn proved(
+        &self,
+        device: &DeviceId,
+        wanted: impl Fn(&Attestation) -> bool,
+    ) -> Result<Attestation> {
         let client = self.client()?;
         let looked = self.runtime.block_on(async {
             let mut events = client.events().await?;
@@ -38,7 +42,11 @@ impl World {
         })?;
         match looked {
             Ok(found) => found,
-            Err(_) => bail!("not in {} s: {}", PATIENCE.as_secs(), self.fleeti(&["attest", "show", device.as_str(), "--registers"])?),
+            Err(_) => bail!(
+                "not in {} s: {}",
+                PATIENCE.as_secs(),
+                self.fleeti(&["attest", "show", device.as_str(), "--registers"])?
+            ),
         }
     }
 
@@ -47,8 +55,16 @@ impl World {
     /// # Errors
     /// When it is not.
     pub fn check_pcr11(&self, device: &Device, build: &Path) -> Result<String> {
-        let predicted = BuildRecord::read(build)?.reference_values.pcr11.remove(PHASE_READY).context("no prediction")?;
-        let found = device.boot.as_ref().and_then(|b| b.pcr11.clone()).context("the device reports no PCR 11")?;
+        let predicted = BuildRecord::read(build)?
+            .reference_values
+            .pcr11
+            .remove(PHASE_READY)
+            .context("no prediction")?;
+        let found = device
+            .boot
+            .as_ref()
+            .and_then(|b| b.pcr11.clone())
+            .context("the device reports no PCR 11")?;
         ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
         Ok(format!("PCR 11 {found} is what the build predicted"))
     }
@@ -57,23 +73,38 @@ impl World {
     ///
     /// # Errors
     /// When it proves something else, or nothing.
-    pub fn check_attestation(&self, device: &DeviceId, release: &str, level: Level) -> Result<Vec<String>> {
-        let measured = |a: &Attestation| a.result.as_ref().and_then(|r| r.release.as_ref()).map(ToString::to_string);
+    pub fn check_attestation(
+        &self,
+        device: &DeviceId,
+        release: &str,
+        level: Level,
+    ) -> Result<Vec<String>> {
+        let measured = |a: &Attestation| {
+            a.result.as_ref().and_then(|r| r.release.as_ref()).map(ToString::to_string)
+        };
         self.proved(device, |a| a.level == level && measured(a).as_deref() == Some(release))
             .with_context(|| format!("{device} does not prove {release} at {}", level.code()))?;
         Ok(self.fleeti(&["attest", "show", device.as_str()])?.lines().map(str::to_owned).collect())
     }
 
-    /// That what the device's TPM quoted contradicts what was promised, and why: the code of the claim.
+    /// That what the device's TPM quoted contradicts what was promised, and why: the code of the
+    /// claim.
     ///
     /// # Errors
     /// When it does not, or for another reason.
     pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
         let is_wrong = |c: &&Claim| c.tier == Tier::Contraindicated;
-        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.claims.iter().any(|c| is_wrong(&c))))?;
+        let found = self.proved(device, |a| {
+            a.result.as_ref().is_some_and(|r| r.claims.iter().any(|c| is_wrong(&c)))
+        })?;
         let claims = found.result.map(|r| r.claims).unwrap_or_default();
         let wrong = claims.iter().find(is_wrong).context("nothing contradicts")?;
-        ensure!(wrong.code == code && found.level == Level::SelfReported, "{} at {}", wrong.code, found.level.code());
+        ensure!(
+            wrong.code == code && found.level == Level::SelfReported,
+            "{} at {}",
+            wrong.code,
+            found.level.code()
+        );
         Ok(format!("{}: {}", found.level.code(), wrong.finding))
     }
 
@@ -108,9 +139,17 @@ impl World {
     /// # Errors
     /// When it is not, or does not come in time.
     pub fn proves_anew(&self, device: &DeviceId, last: &str, level: Level) -> Result<String> {
-        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
-        let release = found.result.and_then(|r| r.release).map(|r| r.to_string()).unwrap_or_default();
-        ensure!(found.level == level, "{} proves {release:?} at {}, not {}", device, found.level.code(), level.code());
+        let found =
+            self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
+        let release =
+            found.result.and_then(|r| r.release).map(|r| r.to_string()).unwrap_or_default();
+        ensure!(
+            found.level == level,
+            "{} proves {release:?} at {}, not {}",
+            device,
+            found.level.code(),
+            level.code()
+        );
         Ok(format!("{release} at {}", level.code()))
     }
 
@@ -119,22 +158,41 @@ impl World {
     /// # Errors
     /// When it is believed, or contradicts for another reason.
     pub fn found_out(&self, device: &DeviceId, evidence: &str, code: &str) -> Result<()> {
-        let found = self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence == evidence))?;
+        let found =
+            self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence == evidence))?;
         let result = found.result.context("no result")?;
-        let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
-        ensure!(wrong == [code] && found.level == Level::SelfReported, "{wrong:?} at {}, not {code}", found.level.code());
+        let wrong: Vec<_> = result
+            .claims
+            .iter()
+            .filter(|c| c.tier == Tier::Contraindicated)
+            .map(|c| c.code.as_str())
+            .collect();
+        ensure!(
+            wrong == [code] && found.level == Level::SelfReported,
+            "{wrong:?} at {}, not {code}",
+            found.level.code()
+        );
         Ok(())
     }
 
     /// Of the device's own writes, as they were provisioned.
     fn predicted_register_7(&self) -> Result<[u8; 32]> {
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(self.path("device/bundle.json"))?)?;
+        let bundle: Provisioned =
+            serde_json::from_slice(&fs::read(self.path("device/bundle.json"))?)?;
         let auth = |variable| -> Result<Vec<u8>> {
-            let write = bundle.writes.iter().find(|w| w.variable == variable).context("a variable is not written")?;
-            Ok(uefi::value(&base64::engine::general_purpose::STANDARD.decode(&write.auth)?)?.to_vec())
+            let write = bundle
+                .writes
+                .iter()
+                .find(|w| w.variable == variable)
+                .context("a variable is not written")?;
+            Ok(uefi::value(&base64::engine::general_purpose::STANDARD.decode(&write.auth)?)?
+                .to_vec())
         };
-        let (pk, kek, db) = (auth(BootVariable::Pk)?, auth(BootVariable::Kek)?, auth(BootVariable::Db)?);
-        let [voucher] = uefi::certificates(&db)?.try_into().map_err(|_| anyhow!("db does not begin with one key"))?;
+        let (pk, kek, db) =
+            (auth(BootVariable::Pk)?, auth(BootVariable::Kek)?, auth(BootVariable::Db)?);
+        let [voucher] = uefi::certificates(&db)?
+            .try_into()
+            .map_err(|_| anyhow!("db does not begin with one key"))?;
         let policy = predicted::Policy { pk: &pk, kek: &kek, db: &db, dbx: &[] };
         Ok(predicted::register_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
     }
@@ -143,24 +201,48 @@ impl World {
     ///
     /// # Errors
     /// When a register is another one.
-    pub fn check_predictions(&self, device: &DeviceId, build: &Path, release: &Path) -> Result<String> {
+    pub fn check_predictions(
+        &self,
+        device: &DeviceId,
+        build: &Path,
+        release: &Path,
+    ) -> Result<String> {
         let record = BuildRecord::read(build)?;
         let version = record.reference_values.systemd().context("no version of systemd")?;
         let uki = fs::read(build.join("uki.efi"))?;
         let computed = hex::encode(predicted::register_11(&uki, version, PHASE_READY)?);
         let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;
-        ensure!(*measured == computed, "systemd-measure predicts {measured} for register 11, computed {computed}");
+        ensure!(
+            *measured == computed,
+            "systemd-measure predicts {measured} for register 11, computed {computed}"
+        );
         let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
         let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
         ensure!(quoted == Some(&computed), "register 11 is {quoted:?}, computed {computed}");
         // What the signature over register 11 is in, only the release has.
-        let uki = fs::read(release.join("raw").join(format!("{}_{}.efi", record.release.line, record.release.version)))?;
+        let uki = fs::read(
+            release
+                .join("raw")
+                .join(format!("{}_{}.efi", record.release.line, record.release.version)),
+        )?;
         let value = |n: u8| found.iter().find(|r| r.register == n).map(|r| r.value.clone());
         let computed = predicted::register_9(&uki, version)?.map(hex::encode);
-        ensure!(value(9) == computed && computed.is_some(), "register 9 is {:?}, computed {computed:?}", value(9));
-        ensure!(value(12) == Some(hex::encode(predicted::REGISTER_12)), "register 12 is {:?}", value(12));
+        ensure!(
+            value(9) == computed && computed.is_some(),
+            "register 9 is {:?}, computed {computed:?}",
+            value(9)
+        );
+        ensure!(
+            value(12) == Some(hex::encode(predicted::REGISTER_12)),
+            "register 12 is {:?}",
+            value(12)
+        );
         let computed = hex::encode(self.predicted_register_7()?);
-        ensure!(value(7).as_ref() == Some(&computed), "register 7 is {:?}, computed {computed}", value(7));
+        ensure!(
+            value(7).as_ref() == Some(&computed),
+            "register 7 is {:?}, computed {computed}",
+            value(7)
+        );
         Ok(format!(
             "registers 9, 11 and 12 are what is computed of the kernel image for systemd {version}, 11 also by systemd-measure; 7 of what was enrolled"
         ))

@@ -1,5 +1,5 @@
-//! QEMU 10 out of Debian trixie's packages, unpacked into the cache and run by bubblewrap: nothing is
-//! installed on the host. (QEMU 7.2 of bookworm corrupts a 6.12 guest.)
+//! QEMU 10 out of Debian trixie's packages, unpacked into the cache and run by bubblewrap: nothing
+//! is installed on the host. (QEMU 7.2 of bookworm corrupts a 6.12 guest.)
 
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::cache::Cache;
@@ -27,14 +27,22 @@ impl Tree {
     /// # Errors
     /// When the packages cannot be had.
     pub fn qemu(cache: &Cache) -> Result<Self> {
-        Self::ensure(cache, "qemu", &["qemu-system-x86", "python3-virt-firmware", "base-files", "coreutils"])
+        Self::ensure(
+            cache,
+            "qemu",
+            &["qemu-system-x86", "python3-virt-firmware", "base-files", "coreutils"],
+        )
     }
     /// The real systemd-sysupdate and the gpg it calls.
     ///
     /// # Errors
     /// When the packages cannot be had.
     pub fn sysupdate(cache: &Cache) -> Result<Self> {
-        Self::ensure(cache, "sysupdate", &["systemd-container", "systemd", "gpg", "base-files", "coreutils", "bash", "fdisk"])
+        Self::ensure(
+            cache,
+            "sysupdate",
+            &["systemd-container", "systemd", "gpg", "base-files", "coreutils", "bash", "fdisk"],
+        )
     }
 
     /// What reads a disk and opens what is encrypted on it.
@@ -42,7 +50,11 @@ impl Tree {
     /// # Errors
     /// When the packages cannot be had.
     pub fn disks(cache: &Cache) -> Result<Self> {
-        Self::ensure(cache, "disks", &["cryptsetup-bin", "e2fsprogs", "fdisk", "base-files", "coreutils"])
+        Self::ensure(
+            cache,
+            "disks",
+            &["cryptsetup-bin", "e2fsprogs", "fdisk", "base-files", "coreutils"],
+        )
     }
 
     /// A Debian system with Nix that systemd starts, without packages' scripts having run.
@@ -76,11 +88,18 @@ impl Tree {
     }
 
     fn ensure(cache: &Cache, name: &str, packages: &[&str]) -> Result<Self> {
-        let requested: BTreeMap<_, _> = [(name.to_owned(), packages.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())].into();
+        let requested: BTreeMap<_, _> =
+            [(name.to_owned(), packages.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())]
+                .into();
         let _alone = cache.lock(&format!("tree-{name}"))?;
         let lock_path = cache.root().join("locks").join(format!("host-{name}.json"));
         let lock = match Lock::read(&lock_path) {
-            Ok(lock) if lock.requested == requested && cache.root().join("trees").join(lock.digest()).exists() => lock,
+            Ok(lock)
+                if lock.requested == requested
+                    && cache.root().join("trees").join(lock.digest()).exists() =>
+            {
+                lock
+            }
             _ => {
                 let lock = Lock::resolve(cache, &requested).context("resolving packages")?;
                 lock.write(&lock_path)?;
@@ -97,9 +116,17 @@ impl Tree {
             set.sort_by_key(|p| &*p.name != "base-files"); // it ships the merged-usr links
             for package in &set {
                 let file = cache.package(&package.sha256);
-                let data = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&file).stdout(Stdio::piped()).spawn()?;
+                let data = Command::new("dpkg-deb")
+                    .arg("--fsys-tarfile")
+                    .arg(&file)
+                    .stdout(Stdio::piped())
+                    .spawn()?;
                 let stdout = data.stdout.context("dpkg-deb")?;
-                let status = Command::new("tar").args(["-x", "--keep-directory-symlink", "-C"]).arg(&staging).stdin(stdout).status()?;
+                let status = Command::new("tar")
+                    .args(["-x", "--keep-directory-symlink", "-C"])
+                    .arg(&staging)
+                    .stdin(stdout)
+                    .status()?;
                 ensure!(status.success(), "unpacking {} failed", package.name);
             }
             fs::rename(&staging, &root)?;
@@ -118,11 +145,30 @@ impl Tree {
     pub fn command(&self, program: &str, shared: &[&Path]) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
-        command.args(["--proc", "/proc", "--dev-bind", "/dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
+        command.args([
+            "--proc",
+            "/proc",
+            "--dev-bind",
+            "/dev",
+            "/dev",
+            "--tmpfs",
+            "/tmp",
+            "--tmpfs",
+            "/run",
+        ]);
         for path in shared {
             command.arg("--bind").arg(path).arg(path);
         }
-        command.args(["--setenv", "PATH", "/usr/bin:/usr/sbin", "--setenv", "HOME", "/tmp", "--die-with-parent", program]);
+        command.args([
+            "--setenv",
+            "PATH",
+            "/usr/bin:/usr/sbin",
+            "--setenv",
+            "HOME",
+            "/tmp",
+            "--die-with-parent",
+            program,
+        ]);
         command
     }
 }
@@ -137,7 +183,8 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Boots the firmware under KVM and believes only what it sees: the device file can be there and be useless.
+    /// Boots the firmware under KVM and believes only what it sees: the device file can be there
+    /// and be useless.
     #[must_use]
     pub fn probe(tree: &Tree) -> Self {
         if !Path::new("/dev/kvm").exists() {
@@ -160,10 +207,12 @@ fn boots_firmware(tree: &Tree) -> Result<bool> {
     let dir = tempfile::tempdir()?;
     let (vars, log) = (dir.path().join("vars.fd"), dir.path().join("serial.log"));
     fs::copy(OVMF_VARS, &vars)?;
-    let mut command = tree.command("qemu-system-x86_64", &[dir.path(), Path::new("/usr/share/OVMF")]);
+    let mut command =
+        tree.command("qemu-system-x86_64", &[dir.path(), Path::new("/usr/share/OVMF")]);
     command.args(crate::vm::MACHINE).args(Accelerator::Kvm.arguments());
     command.args(crate::vm::firmware(&vars)).arg("-serial").arg(format!("file:{}", log.display()));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let started = Instant::now();
     let booted = loop {
         if fs::read(&log).is_ok_and(|text| text.windows(7).any(|w| w == b"BdsDxe:")) {

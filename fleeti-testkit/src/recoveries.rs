@@ -1,4 +1,5 @@
-//! What SECURITY.md promises under *Recovery*, on devices with the state of before: nobody visits one.
+//! What SECURITY.md promises under *Recovery*, on devices with the state of before: nobody visits
+//! one.
 
 use crate::forwarder::Forwarder;
 use crate::qemu::Tree;
@@ -23,7 +24,8 @@ const OPERATORS: [&str; 2] = ["alice", "bob"];
 const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
 /// Every machine is where the server is and where it will be.
 const PARTS: Parts = Parts { clock: None, no_tpm: false, second_network: true };
-/// Entries of the audit log that a device hears of before a backup is restored, and more than those afterwards.
+/// Entries of the audit log that a device hears of before a backup is restored, and more than those
+/// afterwards.
 const ENTRIES: [usize; 2] = [2, 12];
 
 /// The whole scenario. The machines are off afterwards.
@@ -37,23 +39,33 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         let release = world.release(&build, "1")?;
         Ok((build, release))
     })?;
-    let drawer = story.step("a device without a TPM enrolls and is put into a drawer; it has lost update.json", |e| {
-        let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
-        let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..PARTS })?;
-        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
-        let device = world.device_with(SOON, &drawer, |d| d.online && d.boot.is_some())?;
-        ensure!(device.boot.and_then(|b| b.sealed_data) != Some(true), "its data partition is sealed");
-        // It writes what it knows of its update before it says so.
-        drop(vm);
-        lose(world, cache, DRAWER, "/fleeti/agent/update.json")?;
-        Ok(drawer)
-    })?;
+    let drawer = story.step(
+        "a device without a TPM enrolls and is put into a drawer; it has lost update.json",
+        |e| {
+            let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
+            let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..PARTS })?;
+            e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+            let device = world.device_with(SOON, &drawer, |d| d.online && d.boot.is_some())?;
+            ensure!(
+                device.boot.and_then(|b| b.sealed_data) != Some(true),
+                "its data partition is sealed"
+            );
+            // It writes what it knows of its update before it says so.
+            drop(vm);
+            lose(world, cache, DRAWER, "/fleeti/agent/update.json")?;
+            Ok(drawer)
+        },
+    )?;
     let device = story.step("another one, with a TPM, enrolls and stays", |e| {
         world.provision("device", &build, &release)?;
         world.power_on_with(PARTS)?;
         e.push(world.console("fleeti: device ", BOOT)?);
-        let found = world.device_with(BOOT, &world.provisioned("device")?, |d| d.online && d.boot.is_some())?;
-        ensure!(found.boot.and_then(|b| b.sealed_data) == Some(true), "its data partition is not sealed");
+        let found = world
+            .device_with(BOOT, &world.provisioned("device")?, |d| d.online && d.boot.is_some())?;
+        ensure!(
+            found.boot.and_then(|b| b.sealed_data) == Some(true),
+            "its data partition is not sealed"
+        );
         Ok(found.id)
     })?;
     let old = world.ports().context("the server has no address")?[0].clone();
@@ -61,14 +73,26 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
     new_log(world, story, &device)?;
     new_keys(world, story, &device)?;
     let name = format!("{line}@2");
-    story.step(&format!("{name}, made by the new keys alone, is installed and proves what it is"), |e| {
-        let build = world.build(Profile { description: "by new keys".into(), ..profile.clone() }, "2")?;
-        world.release(&build, "2")?;
-        e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
-        runs(world, &device, &name)?;
-        e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
-        Ok(())
-    })?;
+    story.step(
+        &format!("{name}, made by the new keys alone, is installed and proves what it is"),
+        |e| {
+            let build = world
+                .build(Profile { description: "by new keys".into(), ..profile.clone() }, "2")?;
+            world.release(&build, "2")?;
+            e.push(world.fleeti(&[
+                "rollout",
+                "start",
+                "--release",
+                &name,
+                "--fleet",
+                FLEET,
+                "--wait",
+            ])?);
+            runs(world, &device, &name)?;
+            e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
+            Ok(())
+        },
+    )?;
     for clock in ["1970-01-01", "2040-01-01"] {
         story.step(&format!("it is switched on with a clock of {clock}, and is there"), |e| {
             world.power_off();
@@ -131,26 +155,42 @@ pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Resu
 /// # Errors
 /// When the device does not come back. That it believes the log, its next update shows.
 pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
-    story.step("the key of the audit log is lost: a new log begins, and release keys introduce it", |e| {
-        world.fleeti(&["pki", "init", &text(world, "spare")])?;
-        fs::copy(world.path("public/audit.pub"), world.path("audit-before.pub"))?;
-        world.stop_server();
-        fs::rename(world.path("signer/audit"), world.path("audit-before"))?;
-        fs::copy(world.path("spare/online/audit.key"), world.path("signer/pki/online/audit.key"))?;
-        for public in ["signer/pki/public", "server/pki/public", "public"] {
-            fs::copy(world.path("spare/public/audit.pub"), world.path(public).join("audit.pub"))?;
-        }
-        world.start_server()?;
-        let [from, to] = ["audit-before.pub", "public/audit.pub"].map(|name| text(world, name));
-        publish(world, "log-key", &["--from", &from, "--to", &to], "public/release.pem", "pki/offline/release.key")?;
-        world.device_with(SOON, device, |d| d.online)?;
-        e.push(format!("{} was carried out", world.command(device)?));
-        quiet(world, device)
-    })
+    story.step(
+        "the key of the audit log is lost: a new log begins, and release keys introduce it",
+        |e| {
+            world.fleeti(&["pki", "init", &text(world, "spare")])?;
+            fs::copy(world.path("public/audit.pub"), world.path("audit-before.pub"))?;
+            world.stop_server();
+            fs::rename(world.path("signer/audit"), world.path("audit-before"))?;
+            fs::copy(
+                world.path("spare/online/audit.key"),
+                world.path("signer/pki/online/audit.key"),
+            )?;
+            for public in ["signer/pki/public", "server/pki/public", "public"] {
+                fs::copy(
+                    world.path("spare/public/audit.pub"),
+                    world.path(public).join("audit.pub"),
+                )?;
+            }
+            world.start_server()?;
+            let [from, to] = ["audit-before.pub", "public/audit.pub"].map(|name| text(world, name));
+            publish(
+                world,
+                "log-key",
+                &["--from", &from, "--to", &to],
+                "public/release.pem",
+                "pki/offline/release.key",
+            )?;
+            world.device_with(SOON, device, |d| d.online)?;
+            e.push(format!("{} was carried out", world.command(device)?));
+            quiet(world, device)
+        },
+    )
 }
 
-/// The signer's disk and every offline key are lost but the shares of the root, one release key and the copy of
-/// `boot-wrap.key`; the root and the release keys are rotated twice, and the server is renamed and moves.
+/// The signer's disk and every offline key are lost but the shares of the root, one release key and
+/// the copy of `boot-wrap.key`; the root and the release keys are rotated twice, and the server is
+/// renamed and moves.
 fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let moved = free_ports()?;
     renamed(world, story, device, moved)?;
@@ -194,7 +234,8 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
     })
 }
 
-/// The server has another name, nobody has said so, and whoever has its address sends devices on: they do not go to it.
+/// The server has another name, nobody has said so, and whoever has its address sends devices on:
+/// they do not go to it.
 fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16; 2]) -> Result<()> {
     story.step("the server, renamed without a word, is refused by a device that is sent on to it", |e| {
         let old = world.ports().context("the server has no address")?.clone();
@@ -224,72 +265,141 @@ fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16;
     })
 }
 
-/// `root-1` takes over the root that there is, and introduces `root-2`, which introduces `root-3`; what that one has certified
-/// is in `next`.
+/// `root-1` takes over the root that there is, and introduces `root-2`, which introduces `root-3`;
+/// what that one has certified is in `next`.
 fn roots(world: &World) -> Result<()> {
     let (pki, passphrases) = (text(world, "pki"), text(world, "passphrases"));
     fs::create_dir(world.path("passphrases"))?;
     for operator in OPERATORS {
-        fs::write(world.path("passphrases").join(operator), hex::encode(rand::random::<[u8; 16]>()))?;
+        fs::write(
+            world.path("passphrases").join(operator),
+            hex::encode(rand::random::<[u8; 16]>()),
+        )?;
     }
     let opened = |root: &str| {
-        let shares = OPERATORS.map(|o| format!("--share={}", text(world, &format!("{root}/shares/{o}.share"))));
+        let shares = OPERATORS
+            .map(|o| format!("--share={}", text(world, &format!("{root}/shares/{o}.share"))));
         [&shares[..], &[format!("--passphrases={passphrases}")]].concat()
     };
     let ceremony = |command: &[&str], more: &[String]| {
-        let all: Vec<&str> = ["pki"].into_iter().chain(command.iter().copied()).chain(more.iter().map(String::as_str)).collect();
+        let all: Vec<&str> = ["pki"]
+            .into_iter()
+            .chain(command.iter().copied())
+            .chain(more.iter().map(String::as_str))
+            .collect();
         world.fleeti(&all)
     };
     for name in ["root-1", "root-2", "root-3"] {
         let operators = OPERATORS.map(|o| format!("--operator={o}"));
         let adopt = if name == "root-1" { vec![format!("--adopt={pki}")] } else { vec![] };
-        let more = [&operators[..], &["--threshold=2".into(), format!("--passphrases={passphrases}")], &adopt].concat();
+        let more = [
+            &operators[..],
+            &["--threshold=2".into(), format!("--passphrases={passphrases}")],
+            &adopt,
+        ]
+        .concat();
         ceremony(&["root", "create", &text(world, name)], &more)?;
     }
     for (from, to) in [("root-1", "root-2"), ("root-2", "root-3")] {
-        let (next, out) = (text(world, &format!("{to}/root.pem")), text(world, &format!("{to}.json")));
-        ceremony(&["transition", "root", &text(world, from), "--to", &next, "--out", &out], &opened(from))?;
+        let (next, out) =
+            (text(world, &format!("{to}/root.pem")), text(world, &format!("{to}.json")));
+        ceremony(
+            &["transition", "root", &text(world, from), "--to", &next, "--out", &out],
+            &opened(from),
+        )?;
         world.fleeti(&["pki", "transition", "publish", &out])?;
     }
     ceremony(&["init", &text(world, "next"), "--root", &text(world, "root-3/root.pem")], &[])?;
     for purpose in ["device", "server", "operator"] {
-        let [request, out] = [format!("next/requests/{purpose}-ca.csr"), format!("next/public/{purpose}-ca.pem")].map(|n| text(world, &n));
-        ceremony(&["root", "sign", &text(world, "root-3"), &request, "--purpose", purpose, "--out", &out], &opened("root-3"))?;
+        let [request, out] =
+            [format!("next/requests/{purpose}-ca.csr"), format!("next/public/{purpose}-ca.pem")]
+                .map(|n| text(world, &n));
+        ceremony(
+            &[
+                "root",
+                "sign",
+                &text(world, "root-3"),
+                &request,
+                "--purpose",
+                purpose,
+                "--out",
+                &out,
+            ],
+            &opened("root-3"),
+        )?;
     }
     Ok(())
 }
 
-fn from_the_drawer(world: &mut World, story: &mut Story, cache: &Cache, old: &str, (drawer, name): (&DeviceId, &str)) -> Result<()> {
-    story.step("two years later the drawer is opened, and the clock of what is in it is dead", |e| {
-        let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
-        world.restart_both_later(TWO_YEARS_S)?;
-        // Whoever has the previous address sends devices on; they need not be believed.
-        let new = world.ports().context("the server has no address")?[0].clone();
-        let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
-        let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
-        let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
-        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
-        let said = world.fleeti(&["device", "readmit", "--fleet", DRAWER, "--reason", "two years in a drawer"])?;
-        e.push(said);
-        world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
-            let log = fs::read_to_string(world.path("server.log")).unwrap_or_default();
-            log.get(before..).unwrap_or_default().lines().rev().take(12).collect::<Vec<_>>().join("\n")
-        })?;
-        e.push(world.fleeti(&["rollout", "start", "--release", name, "--fleet", DRAWER, "--wait"])?);
-        runs(world, drawer, name)?;
-        e.push(format!("{drawer} runs {name}"));
-        Ok(())
-    })
+fn from_the_drawer(
+    world: &mut World,
+    story: &mut Story,
+    cache: &Cache,
+    old: &str,
+    (drawer, name): (&DeviceId, &str),
+) -> Result<()> {
+    story.step(
+        "two years later the drawer is opened, and the clock of what is in it is dead",
+        |e| {
+            let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
+            world.restart_both_later(TWO_YEARS_S)?;
+            // Whoever has the previous address sends devices on; they need not be believed.
+            let new = world.ports().context("the server has no address")?[0].clone();
+            let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
+            let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
+            let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
+            e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+            let said = world.fleeti(&[
+                "device",
+                "readmit",
+                "--fleet",
+                DRAWER,
+                "--reason",
+                "two years in a drawer",
+            ])?;
+            e.push(said);
+            world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
+                let log = fs::read_to_string(world.path("server.log")).unwrap_or_default();
+                log.get(before..)
+                    .unwrap_or_default()
+                    .lines()
+                    .rev()
+                    .take(12)
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            })?;
+            e.push(world.fleeti(&[
+                "rollout",
+                "start",
+                "--release",
+                name,
+                "--fleet",
+                DRAWER,
+                "--wait",
+            ])?);
+            runs(world, drawer, name)?;
+            e.push(format!("{drawer} runs {name}"));
+            Ok(())
+        },
+    )
 }
 
 fn text(world: &World, name: &str) -> String {
     world.path(name).display().to_string()
 }
 
-/// Has release keys sign a transition, and publishes it. `known` is the `release.pem` that devices have, where that is asked.
+/// Has release keys sign a transition, and publishes it. `known` is the `release.pem` that devices
+/// have, where that is asked.
 fn publish(world: &World, kind: &str, what: &[&str], known: &str, key: &str) -> Result<()> {
     let out = text(world, &format!("{kind}-{}.json", hex::encode(rand::random::<[u8; 4]>())));
-    let (key, known) = (text(world, key), if known.is_empty() { vec![] } else { vec![format!("--release-keys={}", text(world, known))] });
+    let (key, known) = (
+        text(world, key),
+        if known.is_empty() {
+            vec![]
+        } else {
+            vec![format!("--release-keys={}", text(world, known))]
+        },
+    );
     let mut all = vec!["pki", "transition", kind, "--key", &key, "--out", &out];
     all.extend(what);
     all.extend(known.iter().map(String::as_str));
@@ -298,7 +408,9 @@ fn publish(world: &World, kind: &str, what: &[&str], known: &str, key: &str) -> 
 }
 
 fn runs(world: &World, device: &DeviceId, name: &str) -> Result<Device> {
-    world.device_with(BOOT, device, |d| d.online && d.boot.as_ref().is_some_and(|b| b.running.to_string() == name))
+    world.device_with(BOOT, device, |d| {
+        d.online && d.boot.as_ref().is_some_and(|b| b.running.to_string() == name)
+    })
 }
 
 fn quiet(world: &World, device: &DeviceId) -> Result<()> {
@@ -340,7 +452,8 @@ fn at(ports: [u16; 2]) -> [String; 2] {
     ports.map(|port| format!("127.0.0.1:{port}"))
 }
 
-/// Removes a file of the data partition, which is not sealed, of the machine that is `folder` and off.
+/// Removes a file of the data partition, which is not sealed, of the machine that is `folder` and
+/// off.
 fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
     let (tree, folder) = (Tree::disks(cache)?, world.path(folder));
     let disk = folder.join("disk.raw");
@@ -353,8 +466,16 @@ fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
     }
     // It was not unmounted.
     let checked = tree.command("e2fsck", &[&folder]).args(["-p", "-f"]).arg(&partition).output()?;
-    ensure!(checked.status.code().is_some_and(|code| code < 4), "e2fsck: {}", String::from_utf8_lossy(&checked.stdout));
-    let removed = tree.command("debugfs", &[&folder]).args(["-w", "-R", &format!("rm {file}")]).arg(&partition).output()?;
+    ensure!(
+        checked.status.code().is_some_and(|code| code < 4),
+        "e2fsck: {}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
+    let removed = tree
+        .command("debugfs", &[&folder])
+        .args(["-w", "-R", &format!("rm {file}")])
+        .arg(&partition)
+        .output()?;
     let said = String::from_utf8_lossy(&removed.stderr).into_owned();
     ensure!(removed.status.success() && !said.contains("not found"), "debugfs: {said}");
     let mut to = fs::OpenOptions::new().write(true).open(&disk)?;

@@ -24,7 +24,12 @@ impl MemoryLog {
     /// When no key can be made.
     pub fn new() -> Result<Self, fleeti_pki::Error> {
         let signer = SoftKey::generate(Algorithm::Ed25519)?;
-        Ok(Self { key: LogKey::of("fleeti/test/log", &signer)?, signer, lines: Vec::new(), end: End::default() })
+        Ok(Self {
+            key: LogKey::of("fleeti/test/log", &signer)?,
+            signer,
+            lines: Vec::new(),
+            end: End::default(),
+        })
     }
 
     /// Another history by the same key, from its beginning.
@@ -46,7 +51,11 @@ impl MemoryLog {
     ///
     /// # Errors
     /// When a text is too long.
-    pub fn publish(&mut self, release: &str, manifest_sha256: &str) -> Result<usize, fleeti_pki::Error> {
+    pub fn publish(
+        &mut self,
+        release: &str,
+        manifest_sha256: &str,
+    ) -> Result<usize, fleeti_pki::Error> {
         self.enter(Act::new("admin", RELEASE_PUBLISH, release).of(manifest_sha256))
     }
 
@@ -54,7 +63,12 @@ impl MemoryLog {
     ///
     /// # Errors
     /// When the key cannot sign.
-    pub fn proof(&self, number: usize, seen: u64, now_s: u64) -> Result<ReleaseProof, fleeti_pki::Error> {
+    pub fn proof(
+        &self,
+        number: usize,
+        seen: u64,
+        now_s: u64,
+    ) -> Result<ReleaseProof, fleeti_pki::Error> {
         let mut memory = MemoryTree::default();
         self.lines.iter().for_each(|l| memory.push(leaf_hash(l)));
         let size = memory.size();
@@ -66,7 +80,8 @@ impl MemoryLog {
             let Ok(growth) = tree::consistency(seen, size, &memory);
             growth
         };
-        let checkpoint = Checkpoint { origin: self.key.name().to_owned(), size, root: memory.root() };
+        let checkpoint =
+            Checkpoint { origin: self.key.name().to_owned(), size, root: memory.root() };
         let published = AuditProof {
             entry: String::from_utf8_lossy(&self.lines[number]).into_owned(),
             hashes: texts(hashes),

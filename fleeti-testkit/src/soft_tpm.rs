@@ -1,5 +1,6 @@
-//! What a TPM would sign, signed by a key in memory that says of itself that it is in one: for statements that no TPM makes,
-//! and for as many devices as a benchmark wants. Verification alone takes it for one; who vouches for it is another question.
+//! What a TPM would sign, signed by a key in memory that says of itself that it is in one: for
+//! statements that no TPM makes, and for as many devices as a benchmark wants. Verification alone
+//! takes it for one; who vouches for it is another question.
 
 use anyhow::{Context, Result};
 use fleeti_pki::signer::fast::FastKey;
@@ -9,8 +10,11 @@ use fleeti_pki::tpm::attest::{Clock, Selection};
 use fleeti_pki::tpm::public::{AttestationKey, Attributes, Public};
 
 /// A restricted signing key that the TPM made itself.
-pub const RESTRICTED: u32 =
-    Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN | Attributes::RESTRICTED | Attributes::SIGN;
+pub const RESTRICTED: u32 = Attributes::FIXED_TPM
+    | Attributes::FIXED_PARENT
+    | Attributes::SENSITIVE_DATA_ORIGIN
+    | Attributes::RESTRICTED
+    | Attributes::SIGN;
 /// TPM_ALG_ECDSA.
 const ECDSA: u16 = 0x0018;
 /// TPM_ALG_NULL.
@@ -41,8 +45,17 @@ impl Area {
     /// TPMT_PUBLIC.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let fixed = [&[0x00, 0x23][..], &self.name_hash.to_be_bytes(), &self.attributes.to_be_bytes(), &[0, 0], &NULL].concat();
-        let scheme = [ECDSA.to_be_bytes(), self.scheme_hash.to_be_bytes(), self.curve.to_be_bytes(), NULL].concat();
+        let fixed = [
+            &[0x00, 0x23][..],
+            &self.name_hash.to_be_bytes(),
+            &self.attributes.to_be_bytes(),
+            &[0, 0],
+            &NULL,
+        ]
+        .concat();
+        let scheme =
+            [ECDSA.to_be_bytes(), self.scheme_hash.to_be_bytes(), self.curve.to_be_bytes(), NULL]
+                .concat();
         [fixed, scheme, sized(&self.point[0]), sized(&self.point[1])].concat()
     }
 }
@@ -64,7 +77,11 @@ impl SoftTpm {
     /// When no key is made.
     pub fn new(algorithm: Algorithm) -> Result<Self> {
         let soft = SoftKey::generate(algorithm)?;
-        let (hash, curve, length) = if algorithm == Algorithm::P384 { (Hash::Sha384, 4, 48) } else { (Hash::Sha256, 3, 32) };
+        let (hash, curve, length) = if algorithm == Algorithm::P384 {
+            (Hash::Sha384, 4, 48)
+        } else {
+            (Hash::Sha256, 3, 32)
+        };
         let spki = soft.public_key_der();
         let (x, y) = spki[spki.len() - 2 * length..].split_at(length);
         Ok(Self {
@@ -89,17 +106,40 @@ impl SoftTpm {
         Ok(AttestationKey::new(Public::parse(&self.area.to_bytes())?)?)
     }
 
-    fn statement(&self, kind: u16, qualified_signer: &[u8], extra_data: &[u8], content: &[u8]) -> Vec<u8> {
+    fn statement(
+        &self,
+        kind: u16,
+        qualified_signer: &[u8],
+        extra_data: &[u8],
+        content: &[u8],
+    ) -> Vec<u8> {
         let clock = &self.clock;
-        let time = [&clock.milliseconds.to_be_bytes()[..], &clock.resets.to_be_bytes(), &clock.restarts.to_be_bytes()].concat();
-        let head = [&0xff54_4347_u32.to_be_bytes()[..], &kind.to_be_bytes(), &sized(qualified_signer), &sized(extra_data)].concat();
+        let time = [
+            &clock.milliseconds.to_be_bytes()[..],
+            &clock.resets.to_be_bytes(),
+            &clock.restarts.to_be_bytes(),
+        ]
+        .concat();
+        let head = [
+            &0xff54_4347_u32.to_be_bytes()[..],
+            &kind.to_be_bytes(),
+            &sized(qualified_signer),
+            &sized(extra_data),
+        ]
+        .concat();
         [&head[..], &time, &[u8::from(clock.safe)], &[0; 8], content].concat()
     }
 
     /// TPMS_ATTEST of a quote about these registers, each bank by its TPM_ALG_ID.
     #[must_use]
-    pub fn quote(&self, (qualified_signer, extra_data): (&[u8], &[u8]), selections: &[(u16, u32)], digest: &[u8]) -> Vec<u8> {
-        let mut content = u32::try_from(selections.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    pub fn quote(
+        &self,
+        (qualified_signer, extra_data): (&[u8], &[u8]),
+        selections: &[(u16, u32)],
+        digest: &[u8],
+    ) -> Vec<u8> {
+        let mut content =
+            u32::try_from(selections.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
         for (bank, registers) in selections {
             content.extend([&bank.to_be_bytes()[..], &[3], &registers.to_le_bytes()[..3]].concat());
         }
@@ -109,9 +149,18 @@ impl SoftTpm {
 
     /// A quote as it should be: about these registers of the SHA-256 bank, whose values are these.
     #[must_use]
-    pub fn good_quote<'v>(&self, extra_data: &[u8], selection: Selection, values: impl Iterator<Item = &'v [u8; 32]>) -> Vec<u8> {
+    pub fn good_quote<'v>(
+        &self,
+        extra_data: &[u8],
+        selection: Selection,
+        values: impl Iterator<Item = &'v [u8; 32]>,
+    ) -> Vec<u8> {
         let values: Vec<&[u8]> = values.map(|v| &v[..]).collect();
-        self.quote((&[], extra_data), &[(Hash::Sha256.id(), selection.registers)], &self.hash.digest(&values))
+        self.quote(
+            (&[], extra_data),
+            &[(Hash::Sha256.id(), selection.registers)],
+            &self.hash.digest(&values),
+        )
     }
 
     /// TPMS_ATTEST of a certification of the key with this name.

@@ -30,14 +30,25 @@ impl Story {
     #[must_use]
     pub fn begin() -> Self {
         let started_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Self { schema: 1, started_s, ok: true, seconds: 0.0, steps: vec![], clock: Some(Instant::now()) }
+        Self {
+            schema: 1,
+            started_s,
+            ok: true,
+            seconds: 0.0,
+            steps: vec![],
+            clock: Some(Instant::now()),
+        }
     }
 
     /// Runs one step; its evidence is what it returns.
     ///
     /// # Errors
     /// The step's own.
-    pub fn step<T>(&mut self, name: &str, run: impl FnOnce(&mut Vec<String>) -> Result<T>) -> Result<T> {
+    pub fn step<T>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(&mut Vec<String>) -> Result<T>,
+    ) -> Result<T> {
         println!("==> {name}");
         let started = Instant::now();
         let mut evidence = Vec::new();
@@ -60,7 +71,8 @@ impl Story {
     /// # Errors
     /// I/O.
     pub fn write(&mut self, path: &Path) -> Result<()> {
-        self.seconds = self.clock.map_or(0.0, |c| (c.elapsed().as_secs_f64() * 10.0).round() / 10.0);
+        self.seconds =
+            self.clock.map_or(0.0, |c| (c.elapsed().as_secs_f64() * 10.0).round() / 10.0);
         Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
     }
 

@@ -27,7 +27,10 @@ pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
         lock_digest: sha256_hex(b"synthetic lock"),
         artifacts,
         root_hash: String::new(),
-        reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
+        reference_values: ReferenceValues {
+            systemd_version: "257".into(),
+            ..ReferenceValues::default()
+        },
         minimum_version: name.version.clone(),
         created_s: 0,
         critical: vec![],
@@ -51,7 +54,11 @@ pub struct Measures {
 pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) -> Result<Manifest> {
     let program = |path: &str| sha256_bytes(format!("program {path}").as_bytes());
     let kernel_image = program(&format!("raw/{}_{}.efi", name.line, name.version));
-    let measures = Measures { boot_loader: program("raw/systemd-boot.efi"), kernel_image, register_11: [0; 32] };
+    let measures = Measures {
+        boot_loader: program("raw/systemd-boot.efi"),
+        kernel_image,
+        register_11: [0; 32],
+    };
     release_that_measures(dir, name, key, size, &measures)
 }
 
@@ -59,21 +66,40 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
 ///
 /// # Errors
 /// I/O.
-pub fn release_that_measures(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize, measures: &Measures) -> Result<Manifest> {
+pub fn release_that_measures(
+    dir: &Path,
+    name: &ReleaseName,
+    key: &dyn Signer,
+    size: usize,
+    measures: &Measures,
+) -> Result<Manifest> {
     let seed = sha256_hex(name.to_string().as_bytes());
     let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
     let path = format!("raw/{}_{}.root", name.line, name.version);
     // Programs that nobody starts: their digests are signed all the same.
     let program = |path: String, digest: [u8; 32]| {
         let (bytes, authenticode) = (path.clone().into_bytes(), Some(hex::encode(digest)));
-        (Artifact { path, size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode }, bytes)
+        (
+            Artifact { path, size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode },
+            bytes,
+        )
     };
-    let kernel_image = program(format!("raw/{}_{}.efi", name.line, name.version), measures.kernel_image);
+    let kernel_image =
+        program(format!("raw/{}_{}.efi", name.line, name.version), measures.kernel_image);
     let programs = [kernel_image, program("raw/systemd-boot.efi".into(), measures.boot_loader)];
-    let root = Artifact { path: path.clone(), size: size as u64, sha256: sha256_hex(&bytes), authenticode: None };
-    let artifacts = [root].into_iter().chain(programs.iter().map(|(artifact, _)| artifact.clone())).collect();
+    let root = Artifact {
+        path: path.clone(),
+        size: size as u64,
+        sha256: sha256_hex(&bytes),
+        authenticode: None,
+    };
+    let artifacts =
+        [root].into_iter().chain(programs.iter().map(|(artifact, _)| artifact.clone())).collect();
     let mut manifest = Manifest { root_hash: seed, ..manifest_of(name, artifacts) };
-    manifest.reference_values.pcr11.insert(PHASE_READY.to_owned(), hex::encode(measures.register_11));
+    manifest
+        .reference_values
+        .pcr11
+        .insert(PHASE_READY.to_owned(), hex::encode(measures.register_11));
     let document = manifest::to_bytes(&manifest)?;
     let signature = manifest::sign(&document, key)?;
     fs::create_dir_all(dir.join("raw"))?;
@@ -87,19 +113,29 @@ pub fn release_that_measures(dir: &Path, name: &ReleaseName, key: &dyn Signer, s
 }
 
 const KERNEL_IMAGE: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const BOOT_LOADER: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const BOOT_LOADER: &[u8] =
+    include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
-/// Writes the directory of a build, with programs that can be signed and a file system of no meaning.
+/// Writes the directory of a build, with programs that can be signed and a file system of no
+/// meaning.
 ///
 /// # Errors
 /// I/O.
 pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
     fs::create_dir_all(dir)?;
     let mut files = BTreeMap::new();
-    let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", KERNEL_IMAGE), ("systemd-boot.efi", BOOT_LOADER)];
+    let parts = [
+        ("root.erofs", &b"root"[..]),
+        ("root.verity", b"verity"),
+        ("uki.efi", KERNEL_IMAGE),
+        ("systemd-boot.efi", BOOT_LOADER),
+    ];
     for (name, bytes) in parts {
         fs::write(dir.join(name), bytes)?;
-        files.insert(name.parse()?, FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) });
+        files.insert(
+            name.parse()?,
+            FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) },
+        );
     }
     let digest = |text: &str| sha256_hex(text.as_bytes());
     let record = BuildRecord {
@@ -116,7 +152,10 @@ pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
         derivations: BTreeMap::new(),
         nix_version: "2.8.0".into(),
         root_hash: digest("root hash"),
-        reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
+        reference_values: ReferenceValues {
+            systemd_version: "257".into(),
+            ..ReferenceValues::default()
+        },
         files,
     };
     fs::write(dir.join("build.json"), serde_json::to_vec_pretty(&record)?)?;

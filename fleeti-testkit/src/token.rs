@@ -7,8 +7,9 @@ pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// What opens the token, which is called `fleeti`.
 pub const PIN: &[u8] = b"12345678";
 
-/// Runs a test, by its name in its program, with a token. SoftHSM reads where its tokens are from the environment, which
-/// only a new process has from its beginning, so the test runs itself; processes that it starts see the same token.
+/// Runs a test, by its name in its program, with a token. SoftHSM reads where its tokens are from
+/// the environment, which only a new process has from its beginning, so the test runs itself;
+/// processes that it starts see the same token.
 ///
 /// # Panics
 /// When the test fails, or there is no SoftHSM.
@@ -20,13 +21,30 @@ pub fn with_token(name: &str, test: impl FnOnce()) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("tokens")).unwrap();
     let conf = dir.path().join("softhsm2.conf");
-    std::fs::write(&conf, format!("directories.tokendir = {}\n", dir.path().join("tokens").display())).unwrap();
+    std::fs::write(
+        &conf,
+        format!("directories.tokendir = {}\n", dir.path().join("tokens").display()),
+    )
+    .unwrap();
     let mut util = Command::new("softhsm2-util");
-    util.args(["--init-token", "--free", "--label", "fleeti", "--so-pin", "00000000", "--pin", "12345678"]);
+    util.args([
+        "--init-token",
+        "--free",
+        "--label",
+        "fleeti",
+        "--so-pin",
+        "00000000",
+        "--pin",
+        "12345678",
+    ]);
     assert!(util.env("SOFTHSM2_CONF", &conf).output().unwrap().status.success());
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args(["--exact", name, "--nocapture"]).env("SOFTHSM2_CONF", &conf);
     let output = again.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

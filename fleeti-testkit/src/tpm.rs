@@ -19,7 +19,8 @@ use std::time::Duration;
 
 /// Tries to find ports.
 const TRIES_MAX: u32 = 20;
-/// Ports of the loopback that TPMs have, in pairs: below those of the kernel's choice (`ip_local_port_range`).
+/// Ports of the loopback that TPMs have, in pairs: below those of the kernel's choice
+/// (`ip_local_port_range`).
 const PORTS: Range<u16> = 20_000..32_000;
 /// How long swtpm may take to answer; it has ended long before, if it does not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,9 +61,14 @@ impl Maker {
         let write = |name: &str, text: String| fs::write(dir.join(name), text);
         write(
             "localca.conf",
-            format!("statedir = {at}\nsigningkey = {at}/signkey.pem\nissuercert = {at}/issuercert.pem\ncertserial = {at}/certserial\n"),
+            format!(
+                "statedir = {at}\nsigningkey = {at}/signkey.pem\nissuercert = {at}/issuercert.pem\ncertserial = {at}/certserial\n"
+            ),
         )?;
-        write("localca.options", "--platform-manufacturer fleeti --platform-version 1 --platform-model test\n".into())?;
+        write(
+            "localca.options",
+            "--platform-manufacturer fleeti --platform-version 1 --platform-model test\n".into(),
+        )?;
         let conf = format!(
             "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {at}/localca.conf\ncreate_certs_tool_options = {at}/localca.options\nactive_pcr_banks = sha256\n"
         );
@@ -107,7 +113,8 @@ impl Maker {
         Ok(maker)
     }
 
-    /// A revocation list by it (DER) that ends in a day, with these certificates (DER) and those of its lists before.
+    /// A revocation list by it (DER) that ends in a day, with these certificates (DER) and those of
+    /// its lists before.
     ///
     /// # Errors
     /// For a maker that is not [`Maker::with_lists`].
@@ -123,8 +130,16 @@ impl Maker {
     }
 
     fn openssl(&self, line: &str) -> Result<()> {
-        let output = Command::new("openssl").args(line.split_whitespace()).current_dir(&self.dir).stdin(Stdio::null()).output()?;
-        ensure!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("openssl")
+            .args(line.split_whitespace())
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "openssl {line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 
@@ -141,7 +156,11 @@ impl Maker {
             .stdin(Stdio::null())
             .output()
             .context("swtpm_setup")?;
-        ensure!(output.status.success(), "swtpm_setup: {}", String::from_utf8_lossy(&output.stdout));
+        ensure!(
+            output.status.success(),
+            "swtpm_setup: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         Ok(())
     }
 }
@@ -178,7 +197,8 @@ impl Tpm {
         Ok(Self { dir, process, port })
     }
 
-    /// Measures what logs say: each event of firmware, then each word of user space into register 11.
+    /// Measures what logs say: each event of firmware, then each word of user space into register
+    /// 11.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -186,7 +206,9 @@ impl Tpm {
         let log = FirmwareLog::parse(firmware_log)?;
         let phases = phases.iter().map(|p| (11, Hash::Sha256.digest(&[p.as_bytes()])));
         let all = log.events().iter().map(|e| (e.register, e.digest.to_vec())).chain(phases);
-        let words: Vec<String> = all.map(|(register, digest)| format!("{register}:sha256={}", hex::encode(digest))).collect();
+        let words: Vec<String> = all
+            .map(|(register, digest)| format!("{register}:sha256={}", hex::encode(digest)))
+            .collect();
         self.tool(&format!("tpm2_pcrextend {}", words.join(" "))).map(drop)
     }
 
@@ -252,7 +274,11 @@ impl Tpm {
     /// # Errors
     /// As [`Tpm::tool`].
     pub fn tools(&self, lines: &str) -> Result<()> {
-        lines.lines().map(str::trim).filter(|l| !l.is_empty()).try_for_each(|line| self.tool(line).map(drop))
+        lines
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .try_for_each(|line| self.tool(line).map(drop))
     }
 
     /// Cuts the power and gives it back: registers begin anew, and nobody said goodbye.
@@ -289,18 +315,27 @@ impl Drop for Tpm {
 /// swtpm with this state; it ends with this process.
 pub(crate) fn swtpm(state: &Path, flags: &str) -> Command {
     let mut command = tethered("swtpm");
-    command.args(["socket", "--tpm2", "--flags", flags, "--tpmstate"]).arg(format!("dir={}", state.display()));
+    command
+        .args(["socket", "--tpm2", "--flags", flags, "--tpmstate"])
+        .arg(format!("dir={}", state.display()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
-/// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of it.
+/// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of
+/// it.
 fn started(dir: &Path) -> Result<(Child, u16)> {
     for _ in 0..TRIES_MAX {
         let (port, control) = claimed_pair()?;
-        // A bound socket can be handed over for control alone: for commands swtpm takes one that is connected.
+        // A bound socket can be handed over for control alone: for commands swtpm takes one that is
+        // connected.
         let mut process = swtpm(&dir.join("state"), "not-need-init,startup-clear")
-            .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1"), "--ctrl", "type=tcp,fd=0"])
+            .args([
+                "--server",
+                &format!("type=tcp,port={port},bindaddr=127.0.0.1"),
+                "--ctrl",
+                "type=tcp,fd=0",
+            ])
             .stdin(OwnedFd::from(control))
             .spawn()
             .context("starting swtpm")?;
@@ -322,9 +357,9 @@ fn serves(control: u16) -> Result<()> {
     Ok(stream.read_exact(&mut [0; 4])?)
 }
 
-/// A free even port, and the socket at the odd one behind it: who holds the second has claimed both. None of them is a port
-/// that the kernel gives to whoever asks for any, or connects from: a connection that waits for such a port can be
-/// answered by itself.
+/// A free even port, and the socket at the odd one behind it: who holds the second has claimed
+/// both. None of them is a port that the kernel gives to whoever asks for any, or connects from: a
+/// connection that waits for such a port can be answered by itself.
 fn claimed_pair() -> Result<(u16, TcpListener)> {
     for _ in 0..TRIES_MAX {
         let port = 2 * rand::random_range(PORTS.start / 2..PORTS.end / 2);
@@ -336,8 +371,8 @@ fn claimed_pair() -> Result<(u16, TcpListener)> {
     bail!("no two ports that follow one another are free")
 }
 
-/// The helper of a device that has nothing but an enrollment record and a TPM, in a thread of its own: TLS waits for its
-/// signatures. It ends with this process.
+/// The helper of a device that has nothing but an enrollment record and a TPM, in a thread of its
+/// own: TLS waits for its signatures. It ends with this process.
 ///
 /// # Errors
 /// When its socket cannot be made.
@@ -347,7 +382,9 @@ pub fn serve_helper(paths: &Paths, record: Option<EnrollmentRecord>) -> Result<H
     let served = paths.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let conversed = stream.map_err(anyhow::Error::from).and_then(|s| converse(&served, record.as_ref(), &s));
+            let conversed = stream
+                .map_err(anyhow::Error::from)
+                .and_then(|s| converse(&served, record.as_ref(), &s));
             if let Err(e) = conversed {
                 eprintln!("helper: {e:#}");
             }
@@ -356,7 +393,11 @@ pub fn serve_helper(paths: &Paths, record: Option<EnrollmentRecord>) -> Result<H
     Ok(Helper::at(paths.socket()))
 }
 
-fn converse(paths: &Paths, record: Option<&EnrollmentRecord>, mut stream: &UnixStream) -> Result<()> {
+fn converse(
+    paths: &Paths,
+    record: Option<&EnrollmentRecord>,
+    mut stream: &UnixStream,
+) -> Result<()> {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     let answered = match serde_json::from_str(&line)? {
@@ -377,11 +418,21 @@ fn converse(paths: &Paths, record: Option<&EnrollmentRecord>, mut stream: &UnixS
 pub fn answer(paths: &Paths, request: Request) -> Result<Response> {
     Ok(match request {
         Request::TpmIdentity => Response::Tpm { identity: measured::identity(paths)? },
-        Request::TpmActivate { blob, secret } => Response::Secret { secret: measured::activate(paths, &blob, &secret)? },
-        Request::DeviceKey { seed } => Response::DeviceKey { public: measured::device_key(paths, &seed)? },
-        Request::Sign { seed, digest } => Response::Signature { signature: measured::sign(paths, &seed, &digest)? },
-        Request::Certify { seed, occasion, channel } => Response::Certified { key: measured::certify(paths, &seed, &occasion, &channel)? },
-        Request::Evidence { nonce, device } => Response::Evidence { measured: Box::new(measured::evidence(paths, &nonce, &device)?) },
+        Request::TpmActivate { blob, secret } => {
+            Response::Secret { secret: measured::activate(paths, &blob, &secret)? }
+        }
+        Request::DeviceKey { seed } => {
+            Response::DeviceKey { public: measured::device_key(paths, &seed)? }
+        }
+        Request::Sign { seed, digest } => {
+            Response::Signature { signature: measured::sign(paths, &seed, &digest)? }
+        }
+        Request::Certify { seed, occasion, channel } => {
+            Response::Certified { key: measured::certify(paths, &seed, &occasion, &channel)? }
+        }
+        Request::Evidence { nonce, device } => {
+            Response::Evidence { measured: Box::new(measured::evidence(paths, &nonce, &device)?) }
+        }
         other => bail!("this device does not {other:?}"),
     })
 }

@@ -1,7 +1,8 @@
-//! Server, signer and build worker started by systemd from the units that are shipped, in a virtual machine of Debian's packages.
+//! Server, signer and build worker started by systemd from the units that are shipped, in a virtual
+//! machine of Debian's packages.
 //!
-//! The machine has no disk and no network card: its whole system is an initramfs that is copied into memory once, so that systemd
-//! may put services into namespaces of their own.
+//! The machine has no disk and no network card: its whole system is an initramfs that is copied
+//! into memory once, so that systemd may put services into namespaces of their own.
 
 use crate::qemu::{Accelerator, Tree};
 use crate::story::Story;
@@ -170,7 +171,8 @@ held "six failures in a row leave nothing dead"
 echo "fleeti-units: every step held"
 "#;
 
-/// A build as those of images are: a program that is static, in Nix's sandbox, and in there a root of its own.
+/// A build as those of images are: a program that is static, in Nix's sandbox, and in there a root
+/// of its own.
 const NIX: &str = r#"let
   folder = builtins.path { path = ./seed; name = "busybox-seed"; };
   busybox = "${folder}/busybox";
@@ -205,15 +207,18 @@ const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.serv
 pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
-    let kernel = story.step("a machine of Debian's packages with the programs, the units, Nix, and the keys", |e| {
-        let kernel = kernel(&system)?;
-        let mut archive = Archive::create(&image)?;
-        archive.tree(system.root(), Path::new(""))?;
-        install(world, &system, &mut archive)?;
-        archive.end()?;
-        e.push(format!("{} MiB in memory", fs::metadata(&image)?.len() >> 20));
-        Ok(kernel)
-    })?;
+    let kernel = story.step(
+        "a machine of Debian's packages with the programs, the units, Nix, and the keys",
+        |e| {
+            let kernel = kernel(&system)?;
+            let mut archive = Archive::create(&image)?;
+            archive.tree(system.root(), Path::new(""))?;
+            install(world, &system, &mut archive)?;
+            archive.end()?;
+            e.push(format!("{} MiB in memory", fs::metadata(&image)?.len() >> 20));
+            Ok(kernel)
+        },
+    )?;
     let tree = Tree::qemu(cache)?;
     let accelerator = Accelerator::probe(&tree);
     let folder = world.path("units");
@@ -232,7 +237,9 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
                 return Ok(());
             }
             // What comes after it says why.
-            let why = vm.wait_for("there is no such line", seen, std::time::Duration::from_secs(10)).err();
+            let why = vm
+                .wait_for("there is no such line", seen, std::time::Duration::from_secs(10))
+                .err();
             bail!("{said}\n{}", why.map(|e| e.to_string()).unwrap_or_default())
         })?;
     }
@@ -241,7 +248,9 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
 
 fn kernel(system: &Tree) -> Result<PathBuf> {
     let found = fs::read_dir(system.root().join("boot"))?.filter_map(|e| Some(e.ok()?.path()));
-    let kernel = found.into_iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")));
+    let kernel = found
+        .into_iter()
+        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")));
     kernel.context("the packages have no kernel")
 }
 
@@ -251,20 +260,48 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     archive.file("init", 0o755, INIT.as_bytes())?;
     for name in ["passwd", "group"] {
         let master = system.root().join(format!("usr/share/base-passwd/{name}.master"));
-        archive.file(&format!("etc/{name}"), 0o644, &fs::read(&master).with_context(|| master.display().to_string())?)?;
+        archive.file(
+            &format!("etc/{name}"),
+            0o644,
+            &fs::read(&master).with_context(|| master.display().to_string())?,
+        )?;
     }
     archive.file("etc/shadow", 0o600, b"root:!:::::::\n")?;
-    archive.file("etc/machine-id", 0o444, format!("{}\n", hex::encode(rand::random::<[u8; 16]>())).as_bytes())?;
+    archive.file(
+        "etc/machine-id",
+        0o444,
+        format!("{}\n", hex::encode(rand::random::<[u8; 16]>())).as_bytes(),
+    )?;
     if fs::symlink_metadata(system.root().join("usr/bin/sh")).is_err() {
         archive.link("usr/bin/sh", "bash")?;
     }
     for program in ["fleeti-server", "fleeti-signer", "fleeti", "fleeti-agent"] {
-        archive.file(&format!("usr/local/bin/{program}"), 0o755, &fs::read(world.program(program)).context(program)?)?;
+        archive.file(
+            &format!("usr/local/bin/{program}"),
+            0o755,
+            &fs::read(world.program(program)).context(program)?,
+        )?;
     }
-    archive.file("etc/systemd/system/fleeti-server.service", 0o644, &read("fleeti-server/fleeti-server.service")?)?;
-    archive.file("etc/systemd/system/fleeti-signer.service", 0o644, &read("fleeti-signer/fleeti-signer.service")?)?;
-    archive.file("etc/systemd/system/fleeti-worker.service", 0o644, &read("fleeti-server/fleeti-worker.service")?)?;
-    archive.file("etc/tmpfiles.d/fleeti-worker.conf", 0o644, &read("fleeti-server/fleeti-worker.tmpfiles")?)?;
+    archive.file(
+        "etc/systemd/system/fleeti-server.service",
+        0o644,
+        &read("fleeti-server/fleeti-server.service")?,
+    )?;
+    archive.file(
+        "etc/systemd/system/fleeti-signer.service",
+        0o644,
+        &read("fleeti-signer/fleeti-signer.service")?,
+    )?;
+    archive.file(
+        "etc/systemd/system/fleeti-worker.service",
+        0o644,
+        &read("fleeti-server/fleeti-worker.service")?,
+    )?;
+    archive.file(
+        "etc/tmpfiles.d/fleeti-worker.conf",
+        0o644,
+        &read("fleeti-server/fleeti-worker.tmpfiles")?,
+    )?;
     archive.file("etc/sysusers.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.sysusers")?)?;
     archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
     archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
@@ -275,21 +312,33 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
         let to = format!("/etc/systemd/system/{unit}.service");
         archive.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}.service"), &to)?;
     }
-    archive.link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
+    archive
+        .link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
     archive.file("root/install", 0o755, INSTALL.as_bytes())?;
     archive.file("root/check", 0o755, CHECK.as_bytes())?;
     archive.file("root/profile.toml", 0o644, &read("examples/profiles/kiosk.toml")?)?;
     archive.file("root/nix-options", 0o644, NIX_OPTIONS.as_bytes())?;
     archive.file("usr/local/lib/fleeti-nix/default.nix", 0o644, NIX.as_bytes())?;
-    archive.file("usr/local/lib/fleeti-nix/seed/busybox", 0o755, &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?)?;
+    archive.file(
+        "usr/local/lib/fleeti-nix/seed/busybox",
+        0o755,
+        &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?,
+    )?;
     archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
     archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
     archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
 }
 
 /// Parts of Debian's packages that this machine has no use for.
-const UNUSED: &[&str] =
-    &["boot", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/modules", "usr/lib/firmware", "usr/share/i18n"];
+const UNUSED: &[&str] = &[
+    "boot",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/lib/modules",
+    "usr/lib/firmware",
+    "usr/share/i18n",
+];
 
 /// An initramfs (cpio, "newc").
 struct Archive {
@@ -301,7 +350,12 @@ struct Archive {
 
 impl Archive {
     fn create(path: &Path) -> Result<Self> {
-        Ok(Self { out: BufWriter::new(fs::File::create(path)?), written: 0, inode: 0, folders: std::collections::BTreeSet::new() })
+        Ok(Self {
+            out: BufWriter::new(fs::File::create(path)?),
+            written: 0,
+            inode: 0,
+            folders: std::collections::BTreeSet::new(),
+        })
     }
 
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
@@ -332,7 +386,12 @@ impl Archive {
 
     /// The folders above a path, which the kernel does not make by itself.
     fn above(&mut self, name: &str) -> Result<()> {
-        let folders: Vec<String> = Path::new(name).ancestors().skip(1).map(|p| p.display().to_string()).filter(|p| !p.is_empty()).collect();
+        let folders: Vec<String> = Path::new(name)
+            .ancestors()
+            .skip(1)
+            .map(|p| p.display().to_string())
+            .filter(|p| !p.is_empty())
+            .collect();
         for folder in folders.into_iter().rev() {
             self.folder(&folder, 0o755)?;
         }
@@ -340,7 +399,11 @@ impl Archive {
     }
 
     fn folder(&mut self, name: &str, mode: u32) -> Result<()> {
-        if self.folders.insert(name.to_owned()) { self.entry(name, 0o040_000 | mode, &[]) } else { Ok(()) }
+        if self.folders.insert(name.to_owned()) {
+            self.entry(name, 0o040_000 | mode, &[])
+        } else {
+            Ok(())
+        }
     }
 
     fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
@@ -354,7 +417,9 @@ impl Archive {
     }
 
     fn tree(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let mut entries = fs::read_dir(from).with_context(|| from.display().to_string())?.collect::<std::io::Result<Vec<_>>>()?;
+        let mut entries = fs::read_dir(from)
+            .with_context(|| from.display().to_string())?
+            .collect::<std::io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (path, name) = (entry.path(), to.join(entry.file_name()).display().to_string());

@@ -1,4 +1,5 @@
-//! What the device of a [`World`] keeps sealed, and what it is given for having proved what it runs.
+//! What the device of a [`World`] keeps sealed, and what it is given for having proved what it
+//! runs.
 
 use crate::qemu::Tree;
 use crate::world::{FLEET, World};
@@ -23,12 +24,21 @@ impl World {
     /// # Errors
     /// When there is none.
     pub fn recovery_key(&self, device: &DeviceId) -> Result<String> {
-        let text = self.fleeti(&["-o", "json", "device", "recovery-key", device.as_str(), "--reason", "the demo looks at it"])?;
+        let text = self.fleeti(&[
+            "-o",
+            "json",
+            "device",
+            "recovery-key",
+            device.as_str(),
+            "--reason",
+            "the demo looks at it",
+        ])?;
         let shown: serde_json::Value = serde_json::from_str(&text).context("the recovery key")?;
         Ok(shown["recovery_key"].as_str().context("no recovery key")?.to_owned())
     }
 
-    /// Whether a key opens the data partition of the device that runs in `folder`, as cryptsetup sees it on another machine.
+    /// Whether a key opens the data partition of the device that runs in `folder`, as cryptsetup
+    /// sees it on another machine.
     ///
     /// # Errors
     /// When the disk has no such partition, or it is not encrypted.
@@ -40,10 +50,18 @@ impl World {
         file.seek(SeekFrom::Start(start))?;
         let header = folder.join("data-header.raw");
         std::io::copy(&mut file.take(HEADER), &mut fs::File::create(&header)?)?;
-        let is_luks = tree.command("cryptsetup", &[&folder]).arg("isLuks").args(["--type", "luks2"]).arg(&header).status()?;
+        let is_luks = tree
+            .command("cryptsetup", &[&folder])
+            .arg("isLuks")
+            .args(["--type", "luks2"])
+            .arg(&header)
+            .status()?;
         ensure!(is_luks.success(), "the data partition is not LUKS2");
         let mut open = tree.command("cryptsetup", &[&folder]);
-        open.args(["open", "--test-passphrase", "--key-file", "-"]).arg(&header).stdin(Stdio::piped()).stderr(Stdio::null());
+        open.args(["open", "--test-passphrase", "--key-file", "-"])
+            .arg(&header)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null());
         let mut open = open.spawn()?;
         open.stdin.take().context("no stdin")?.write_all(key.as_bytes())?;
         let opened = open.wait()?.success();
@@ -51,8 +69,8 @@ impl World {
         Ok(opened)
     }
 
-    /// Waits until the device has said, from line `from` of its console on, that the server keeps a recovery key: the older
-    /// ones have ended then. Gives the line after it.
+    /// Waits until the device has said, from line `from` of its console on, that the server keeps a
+    /// recovery key: the older ones have ended then. Gives the line after it.
     ///
     /// # Errors
     /// When the device does not say so in time.
@@ -75,18 +93,27 @@ impl World {
     pub fn set_secret(&self, name: &str, value: &str) -> Result<String> {
         let file = self.path(name);
         fs::write(&file, value)?;
-        let said = self.fleeti(&["secret", "set", FLEET, name, "--file", &file.display().to_string()])?;
+        let said =
+            self.fleeti(&["secret", "set", FLEET, name, "--file", &file.display().to_string()])?;
         fs::remove_file(&file)?;
         Ok(said)
     }
 
-    /// That none of these is in a log of the programs, on the device's console, or in the server's database.
+    /// That none of these is in a log of the programs, on the device's console, or in the server's
+    /// database.
     ///
     /// # Errors
     /// When one is, or a file cannot be read.
     pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
-        const FILES: [&str; 4] = ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
-        const OTHERS: [&str; 5] = ["worker.log", "device/serial.log", "other/serial.log", "liar/serial.log", "drawer/serial.log"];
+        const FILES: [&str; 4] =
+            ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
+        const OTHERS: [&str; 5] = [
+            "worker.log",
+            "device/serial.log",
+            "other/serial.log",
+            "liar/serial.log",
+            "drawer/serial.log",
+        ];
         let mut searched = 0;
         let others = OTHERS.into_iter().filter(|file| self.path(file).exists());
         let files: Vec<_> = FILES.into_iter().chain(others).collect();
@@ -117,10 +144,13 @@ impl World {
 /// # Errors
 /// When the disk has none.
 pub(crate) fn data_partition(tree: &Tree, folder: &Path) -> Result<(u64, u64)> {
-    let table = tree.command("sfdisk", &[folder]).arg("--json").arg(folder.join("disk.raw")).output()?;
+    let table =
+        tree.command("sfdisk", &[folder]).arg("--json").arg(folder.join("disk.raw")).output()?;
     let table: serde_json::Value = serde_json::from_slice(&table.stdout).context("sfdisk")?;
     let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
-    let data = partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
-    let [start, size] = ["start", "size"].map(|field| data[field].as_u64().map(|sectors| sectors * SECTOR));
+    let data =
+        partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
+    let [start, size] =
+        ["start", "size"].map(|field| data[field].as_u64().map(|sectors| sectors * SECTOR));
     start.zip(size).context("the data partition has no place")
 }

@@ -1,4 +1,5 @@
-//! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it comes.
+//! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it
+//! comes.
 
 use crate::qemu::{Accelerator, OVMF_CODE, OVMF_VARS, Tree, enroll_secure_boot};
 use crate::tpm::swtpm;
@@ -19,7 +20,8 @@ pub(crate) const MACHINE: [&str; 14] = [
     "driver=cfi.pflash01,property=secure,value=on",
     "-global",
     "ICH9-LPC.disable_s3=1",
-    // With two, an emulated processor now and then loses its timer while Linux boots, and that boot hangs for ever.
+    // With two, an emulated processor now and then loses its timer while Linux boots, and that boot
+    // hangs for ever.
     "-smp",
     "1",
     "-m",
@@ -78,7 +80,8 @@ impl Cable {
     }
 }
 
-/// An end of a [`Cable`]: `/dev/virtio-ports/NAME` of a machine. Firmware does not write there, as it does to a serial port.
+/// An end of a [`Cable`]: `/dev/virtio-ports/NAME` of a machine. Firmware does not write there, as
+/// it does to a serial port.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
     cable: &'a Cable,
@@ -107,8 +110,8 @@ pub struct Machine<'a> {
     pub dir: &'a Path,
     /// Its disk image.
     pub disk: &'a Path,
-    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`) that the firmware has from its maker; without them it
-    /// is in setup mode and takes what the disk brings.
+    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`) that the firmware has from its
+    /// maker; without them it is in setup mode and takes what the disk brings.
     pub public: Option<&'a Path>,
     /// File with an OEM string of SMBIOS, in `dir`.
     pub smbios: Option<&'a Path>,
@@ -163,18 +166,27 @@ impl Vm {
         // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
-        let swtpm = if machine.parts.no_tpm { None } else { Some(start_swtpm(&dir.join("tpm"), &socket)?) };
+        let swtpm =
+            if machine.parts.no_tpm { None } else { Some(start_swtpm(&dir.join("tpm"), &socket)?) };
         let disk = fs::canonicalize(machine.disk).context("the disk")?;
         let disk_folder = disk.parent().context("the disk's folder")?;
         let mut shared = vec![&*dir, disk_folder, &sockets, Path::new("/usr/share/OVMF")];
         shared.extend(machine.cable.map(|end| end.cable.folder.path()));
         let mut command = tree.command("qemu-system-x86_64", &shared);
         command.args(MACHINE).args(machine.accelerator.arguments()).args(firmware(&vars));
-        command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap", disk.display()));
+        command.arg("-drive").arg(format!(
+            "if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap",
+            disk.display()
+        ));
         command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
         if swtpm.is_some() {
             command.arg("-chardev").arg(format!("socket,id=tpm,path={}", socket.display()));
-            command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"]);
+            command.args([
+                "-tpmdev",
+                "emulator,id=tpm0,chardev=tpm",
+                "-device",
+                "tpm-crb,tpmdev=tpm0",
+            ]);
         }
         if let Some(clock) = machine.parts.clock {
             command.args(["-rtc", &format!("base={clock}T00:00:00")]);
@@ -219,17 +231,50 @@ impl Vm {
     ///
     /// # Errors
     /// When QEMU does not start.
-    pub fn start_kernel(tree: &Tree, dir: &Path, kernel: &Path, initramfs: &Path, accelerator: Accelerator) -> Result<Self> {
+    pub fn start_kernel(
+        tree: &Tree,
+        dir: &Path,
+        kernel: &Path,
+        initramfs: &Path,
+        accelerator: Accelerator,
+    ) -> Result<Self> {
         let dir = fs::canonicalize(dir).context("the machine's folder")?;
         let files = [fs::canonicalize(kernel)?, fs::canonicalize(initramfs)?];
         let folders: Vec<&Path> = files.iter().filter_map(|f| f.parent()).collect();
         let mut command = tree.command("qemu-system-x86_64", &[&folders[..], &[&dir]].concat());
-        command.args(["-machine", "q35", "-smp", "2", "-m", "3072", "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]);
-        command.args(accelerator.arguments()).arg("-kernel").arg(&files[0]).arg("-initrd").arg(&files[1]);
-        command.args(["-append", "console=ttyS0 panic=-1 quiet systemd.show_status=0", "-serial", "stdio"]);
+        command.args([
+            "-machine",
+            "q35",
+            "-smp",
+            "2",
+            "-m",
+            "3072",
+            "-display",
+            "none",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+        ]);
+        command
+            .args(accelerator.arguments())
+            .arg("-kernel")
+            .arg(&files[0])
+            .arg("-initrd")
+            .arg(&files[1]);
+        command.args([
+            "-append",
+            "console=ttyS0 panic=-1 quiet systemd.show_status=0",
+            "-serial",
+            "stdio",
+        ]);
         let log = dir.join("serial.log");
         let errors = Stdio::from(fs::File::create(dir.join("qemu.log"))?);
-        let mut qemu = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().context("starting qemu")?;
+        let mut qemu = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .context("starting qemu")?;
         let console = Arc::new((Mutex::new(Console::default()), Condvar::new()));
         let stdout = qemu.stdout.take().context("qemu's stdout")?;
         let started = Instant::now();
@@ -241,7 +286,8 @@ impl Vm {
         Ok(Self { qemu, swtpm: None, console, started, log })
     }
 
-    /// Waits until a line that holds `text` has come, counted from `from` lines on; gives its number and text.
+    /// Waits until a line that holds `text` has come, counted from `from` lines on; gives its
+    /// number and text.
     ///
     /// # Errors
     /// After `timeout`, or when the machine ends, with the console's last lines.
@@ -259,9 +305,14 @@ impl Vm {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || console.ended {
-                let tail: Vec<_> = console.lines.iter().rev().take(15).rev().map(|l| l.1.as_str()).collect();
+                let tail: Vec<_> =
+                    console.lines.iter().rev().take(15).rev().map(|l| l.1.as_str()).collect();
                 let why = if console.ended { "the machine ended" } else { "time is over" };
-                bail!("{why} before the console of {} said {text:?}; its last lines:\n{}", self.log.display(), tail.join("\n"));
+                bail!(
+                    "{why} before the console of {} said {text:?}; its last lines:\n{}",
+                    self.log.display(),
+                    tail.join("\n")
+                );
             }
             console = condvar.wait_timeout(console, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -299,7 +350,10 @@ fn start_swtpm(tpm: &Path, socket: &Path) -> Result<Child> {
     fs::create_dir_all(tpm)?;
     // It listens before swtpm is there: the machine waits for the first answer.
     let control = UnixListener::bind(socket)?;
-    let started = swtpm(tpm, "startup-clear").args(["--ctrl", "type=unixio,fd=0"]).stdin(OwnedFd::from(control)).spawn();
+    let started = swtpm(tpm, "startup-clear")
+        .args(["--ctrl", "type=unixio,fd=0"])
+        .stdin(OwnedFd::from(control))
+        .spawn();
     started.context("starting swtpm")
 }
 
@@ -310,7 +364,12 @@ pub(crate) fn tethered(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-fn read_console(mut from: impl Read, mut log: fs::File, started: Instant, console: &(Mutex<Console>, Condvar)) {
+fn read_console(
+    mut from: impl Read,
+    mut log: fs::File,
+    started: Instant,
+    console: &(Mutex<Console>, Condvar),
+) {
     let (mut buffer, mut pending) = ([0u8; 4096], Vec::new());
     loop {
         let n = from.read(&mut buffer).unwrap_or(0);

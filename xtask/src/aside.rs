@@ -22,7 +22,11 @@ pub fn start(name: &str, title: &str, command: &mut Command) -> Result<Aside> {
     let path = folder.join(format!("{name}.log"));
     let log = fs::File::create(&path)?;
     println!("==> aside: {title} ({})", path.display());
-    let command = for_once(command).current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let command = for_once(command)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
     let child = command.spawn().with_context(|| title.to_owned())?;
     Ok(Aside { title: title.to_owned(), child, log: path, started: Instant::now() })
 }
@@ -35,7 +39,11 @@ impl Aside {
         if !status.success() {
             bail!("{} failed: {status}\n{output}", self.title);
         }
-        println!("    aside: {} ok after {:.1} s at the most", self.title, self.started.elapsed().as_secs_f64());
+        println!(
+            "    aside: {} ok after {:.1} s at the most",
+            self.title,
+            self.started.elapsed().as_secs_f64()
+        );
         Ok(output)
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: programs in the release profile, peers from Debian and from the crate registry.
+//! `cargo xtask bench`: programs in the release profile, peers from Debian and from the crate
+//! registry.
 
 use crate::{cargo, run, setup, target};
 use anyhow::Result;
@@ -11,8 +12,22 @@ const RUMQTTD: (&str, &str) = ("rumqttd", "0.20.0");
 pub fn measure(arguments: &[&str]) -> Result<()> {
     setup::run()?;
     setup::install(setup::PEERS)?;
-    let packages = ["-p", "fleeti-cli", "-p", "fleeti-server", "-p", "fleeti-signer", "-p", "fleeti-agent", "-p", "fleeti-testkit"];
-    run_cargo("build the programs for figures", &[&["build", "--release", "--bins"][..], &packages].concat())?;
+    let packages = [
+        "-p",
+        "fleeti-cli",
+        "-p",
+        "fleeti-server",
+        "-p",
+        "fleeti-signer",
+        "-p",
+        "fleeti-agent",
+        "-p",
+        "fleeti-testkit",
+    ];
+    run_cargo(
+        "build the programs for figures",
+        &[&["build", "--release", "--bins"][..], &packages].concat(),
+    )?;
     let mut command = Command::new(target().join("release/fleeti-bench"));
     command.args(arguments);
     if arguments.first() == Some(&"channel") {
@@ -21,7 +36,16 @@ pub fn measure(arguments: &[&str]) -> Result<()> {
             let root = tools.display().to_string();
             let (name, version) = RUMQTTD;
             // Not with its own lock: that one names a crate which today's compiler refuses.
-            let wanted = ["install", name, "--version", version, "--features", "verify-client-cert", "--root", &root];
+            let wanted = [
+                "install",
+                name,
+                "--version",
+                version,
+                "--features",
+                "verify-client-cert",
+                "--root",
+                &root,
+            ];
             run_cargo("build rumqttd", &wanted)?;
         }
         command.arg("--rumqttd").arg(tools.join("bin/rumqttd"));

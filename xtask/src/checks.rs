@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Which of our crates each crate may use. Tests may use the testkit, the client and the build as well.
+/// Which of our crates each crate may use. Tests may use the testkit, the client and the build as
+/// well.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-core", &[]),
     ("fleeti-pki", &["fleeti-core"]),
@@ -14,11 +15,36 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-agent", &["fleeti-core", "fleeti-pki"]),
     ("fleeti-signer", &["fleeti-core", "fleeti-pki", "fleeti-build"]),
     // The client: a server that builds for another one is a client of it.
-    ("fleeti-server", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-signer"]),
+    (
+        "fleeti-server",
+        &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-signer"],
+    ),
     ("fleeti-client", &["fleeti-core"]),
     ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
-    ("fleeti-testkit", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-signer", "fleeti-server"]),
-    ("fleeti-examples", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-agent", "fleeti-server", "fleeti-testkit"]),
+    (
+        "fleeti-testkit",
+        &[
+            "fleeti-core",
+            "fleeti-client",
+            "fleeti-pki",
+            "fleeti-build",
+            "fleeti-agent",
+            "fleeti-signer",
+            "fleeti-server",
+        ],
+    ),
+    (
+        "fleeti-examples",
+        &[
+            "fleeti-core",
+            "fleeti-client",
+            "fleeti-pki",
+            "fleeti-build",
+            "fleeti-agent",
+            "fleeti-server",
+            "fleeti-testkit",
+        ],
+    ),
     ("fleeti-python", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
     ("xtask", &[]),
 ];
@@ -30,19 +56,25 @@ pub fn deps(root: &Path) -> Result<()> {
         .current_dir(root)
         .output()
         .context("cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let mut wrong = Vec::new();
     for package in metadata["packages"].as_array().context("packages")? {
         let name = package["name"].as_str().unwrap_or_default();
         let Some((_, allowed)) = ALLOWED.iter().find(|(n, _)| *n == name) else {
-            wrong.push(format!("{name} has no place in the direction; add it to xtask/src/checks.rs"));
+            wrong.push(format!(
+                "{name} has no place in the direction; add it to xtask/src/checks.rs"
+            ));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let on = dependency["name"].as_str().unwrap_or_default();
             let is_dev = dependency["kind"] == "dev";
             let ours = on.starts_with("fleeti-");
-            if ours && !allowed.contains(&on) && !(is_dev && ["fleeti-testkit", "fleeti-client", "fleeti-build"].contains(&on)) {
+            if ours
+                && !allowed.contains(&on)
+                && !(is_dev && ["fleeti-testkit", "fleeti-client", "fleeti-build"].contains(&on))
+            {
                 wrong.push(format!("{name} must not use {on}"));
             }
         }
@@ -58,39 +90,59 @@ const NAMELESS: &[&str] = &["util", "utils", "common", "helpers", "types", "misc
 
 /// Rules of style that a machine can check.
 pub fn tidy(root: &Path) -> Result<()> {
-    let output = Command::new("git").args(["ls-files", "*.rs", "*.py", "*.nix"]).current_dir(root).output().context("git")?;
+    let output = Command::new("git")
+        .args(["ls-files", "*.rs", "*.py", "*.nix"])
+        .current_dir(root)
+        .output()
+        .context("git")?;
     let mut wrong = Vec::new();
     for name in String::from_utf8_lossy(&output.stdout).lines() {
         let path = root.join(name);
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let lines = text.lines().count();
         if lines > LINES_MAX {
-            wrong.push(format!("{name} has {lines} lines, {LINES_MAX} at the most: two things live in one room"));
+            wrong.push(format!(
+                "{name} has {lines} lines, {LINES_MAX} at the most: two things live in one room"
+            ));
         }
         if path.file_stem().is_some_and(|s| NAMELESS.contains(&s.to_string_lossy().as_ref())) {
             wrong.push(format!("{name}: a room needs a name of its own"));
         }
-        if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d)) {
-            wrong.extend(
-                long_handlers(&text).map(|(at, lines)| format!("{name}:{at}: a handler of {lines} lines, {HANDLER_MAX} at the most")),
-            );
+        if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d))
+        {
+            wrong.extend(long_handlers(&text).map(|(at, lines)| {
+                format!("{name}:{at}: a handler of {lines} lines, {HANDLER_MAX} at the most")
+            }));
         }
-        wrong.extend(foreign::past_the_one_place(name, &text).into_iter().map(|(at, why)| format!("{name}:{at}: {why}")));
+        wrong.extend(
+            foreign::past_the_one_place(name, &text)
+                .into_iter()
+                .map(|(at, why)| format!("{name}:{at}: {why}")),
+        );
         for (i, line) in text.lines().enumerate() {
             let marks = ["todo!(", "unimplemented!(", "dbg!("];
             if marks.iter().any(|m| line.contains(m)) && !name.starts_with("xtask/") {
                 wrong.push(format!("{name}:{}: {}", i + 1, line.trim()));
             }
-            let sql = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|s| line.contains(s));
-            if sql && name.starts_with("fleeti-server/src/") && !name.starts_with("fleeti-server/src/db/") {
+            let sql = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "]
+                .iter()
+                .any(|s| line.contains(s));
+            if sql
+                && name.starts_with("fleeti-server/src/")
+                && !name.starts_with("fleeti-server/src/db/")
+            {
                 wrong.push(format!("{name}:{}: SQL outside db/", i + 1));
             }
-            let past_services = ["web/", "http/", "gateway/"].iter().any(|d| name.starts_with(&format!("fleeti-server/src/{d}")));
+            let past_services = ["web/", "http/", "gateway/"]
+                .iter()
+                .any(|d| name.starts_with(&format!("fleeti-server/src/{d}")));
             // A row that a service gave may be shown.
             if past_services && line.contains("db::") && !line.starts_with("use crate::db::") {
                 wrong.push(format!("{name}:{}: the database behind the services' back", i + 1));
             }
-            let topic = line.contains("fleeti/v1/") && !name.starts_with("fleeti-core/src/wire/mqtt") && !name.contains("/tests/");
+            let topic = line.contains("fleeti/v1/")
+                && !name.starts_with("fleeti-core/src/wire/mqtt")
+                && !name.contains("/tests/");
             if topic && !name.starts_with("xtask/") {
                 wrong.push(format!("{name}:{}: an MQTT topic outside core::wire::mqtt", i + 1));
             }
@@ -99,12 +151,16 @@ pub fn tidy(root: &Path) -> Result<()> {
     report("tidy", wrong)
 }
 
-/// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]: where they begin,
-/// and how long their bodies are.
+/// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]:
+/// where they begin, and how long their bodies are.
 fn long_handlers(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
-    for (start, _) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("async fn ") || l.starts_with("pub async fn ")) {
+    for (start, _) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| l.starts_with("async fn ") || l.starts_with("pub async fn "))
+    {
         let opens = (start..lines.len()).find(|i| lines[*i].ends_with('{')).unwrap_or(start);
         let closes = (opens..lines.len()).find(|i| lines[*i] == "}").unwrap_or(opens);
         let body = (closes - opens).saturating_sub(1);
@@ -134,7 +190,14 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         for arguments in [&["init", "-q"][..], &["add", "."]] {
-            assert!(Command::new("git").args(arguments).current_dir(dir.path()).status().unwrap().success());
+            assert!(
+                Command::new("git")
+                    .args(arguments)
+                    .current_dir(dir.path())
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         tidy(dir.path())
     }
@@ -143,11 +206,25 @@ mod tests {
     fn tidy_names_the_line_where_a_violation_was_planted() {
         const PRINT: &str = "fn show(detail: &str) {\n    eprintln!(\"{detail}\");\n}\n";
         let error = planted("fleeti-cli/src/commands/x.rs", PRINT).unwrap_err().to_string();
-        assert!(error.contains("fleeti-cli/src/commands/x.rs:2: a print past output.rs"), "{error}");
+        assert!(
+            error.contains("fleeti-cli/src/commands/x.rs:2: a print past output.rs"),
+            "{error}"
+        );
         assert!(planted("fleeti-cli/src/output.rs", PRINT).is_ok());
-        let error = planted("fleeti-server/src/x.rs", "fn f(t: &str) -> String {\n    t.escape_default().to_string()\n}\n").unwrap_err();
-        assert!(error.to_string().contains("fleeti-server/src/x.rs:2: an escape of its own"), "{error}");
-        let error = planted("fleeti-signer/src/x.rs", "fn f(b: &[u8]) {\n    serde_json::from_slice::<X>(b);\n}\n").unwrap_err();
+        let error = planted(
+            "fleeti-server/src/x.rs",
+            "fn f(t: &str) -> String {\n    t.escape_default().to_string()\n}\n",
+        )
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("fleeti-server/src/x.rs:2: an escape of its own"),
+            "{error}"
+        );
+        let error = planted(
+            "fleeti-signer/src/x.rs",
+            "fn f(b: &[u8]) {\n    serde_json::from_slice::<X>(b);\n}\n",
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("fleeti-signer/src/x.rs:2: a plain reader"), "{error}");
     }
 }

@@ -4,31 +4,56 @@
 const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-core/src/strict.rs", "the strict reader itself"),
     ("fleeti-agent/src/luks.rs", "a value of any shape: the header of LUKS2"),
-    ("fleeti-core/src/profile/check.rs", "profiles: their shape is checked with a path for each finding"),
+    (
+        "fleeti-core/src/profile/check.rs",
+        "profiles: their shape is checked with a path for each finding",
+    ),
     ("fleeti-server/src/db/", "columns that the server itself wrote"),
-    ("fleeti-server/src/limits.rs", "the operator's own file, numbers alone; a table is the only root of TOML"),
+    (
+        "fleeti-server/src/limits.rs",
+        "the operator's own file, numbers alone; a table is the only root of TOML",
+    ),
     ("fleeti-server/src/web/form.rs", "a value of any shape, which the profile's check reads"),
-    ("fleeti-server/src/service/boot.rs", "signatures that the server itself wrote: a list of pairs"),
-    ("fleeti-server/src/service/boot_proof.rs", "signatures that the server itself wrote: a list of pairs"),
-    ("fleeti-server/src/service/releases.rs", "signatures that the server itself wrote: a list of pairs"),
+    (
+        "fleeti-server/src/service/boot.rs",
+        "signatures that the server itself wrote: a list of pairs",
+    ),
+    (
+        "fleeti-server/src/service/boot_proof.rs",
+        "signatures that the server itself wrote: a list of pairs",
+    ),
+    (
+        "fleeti-server/src/service/releases.rs",
+        "signatures that the server itself wrote: a list of pairs",
+    ),
     ("fleeti-pki/src/audit.rs", "canonical bytes: what was read is written again and compared"),
-    ("fleeti-pki/src/boot_keys.rs", "what was sealed here; written again, secrets would lie in memory twice"),
+    (
+        "fleeti-pki/src/boot_keys.rs",
+        "what was sealed here; written again, secrets would lie in memory twice",
+    ),
     ("fleeti-pki/src/pcr_policy.rs", "a value of any shape, compared whole"),
 ];
 /// Programs of which others choose text that reaches the log.
 const LOGGING: [&str; 3] = ["fleeti-server/src/", "fleeti-signer/src/", "fleeti-agent/src/"];
 /// Where each of them starts its log.
-const LOGS: [&str; 3] = ["fleeti-server/src/log.rs", "fleeti-signer/src/main.rs", "fleeti-agent/src/program.rs"];
+const LOGS: [&str; 3] =
+    ["fleeti-server/src/log.rs", "fleeti-signer/src/main.rs", "fleeti-agent/src/program.rs"];
 
-/// What lines of a file do with text or documents of others that only one place may do: where, and why not.
+/// What lines of a file do with text or documents of others that only one place may do: where, and
+/// why not.
 pub fn past_the_one_place(file: &str, text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     if LOGS.contains(&file) && !text.contains("foreign::log_field(") {
         found.push((1, "a log whose fields are not written by fleeti_core::foreign::log_field"));
     }
-    let tests_from = text.lines().position(|line| line.trim() == "mod tests {").unwrap_or(usize::MAX);
+    let tests_from =
+        text.lines().position(|line| line.trim() == "mod tests {").unwrap_or(usize::MAX);
     for (at, line) in text.lines().enumerate() {
-        let rules = [text_of_others(file, line), log_of_its_own(file, line), plain_reader(file, line).filter(|_| at < tests_from)];
+        let rules = [
+            text_of_others(file, line),
+            log_of_its_own(file, line),
+            plain_reader(file, line).filter(|_| at < tests_from),
+        ];
         found.extend(rules.into_iter().flatten().map(|why| (at + 1, why)));
     }
     found
@@ -38,36 +63,54 @@ fn has(line: &str, marks: &[&str]) -> bool {
     marks.iter().any(|mark| line.contains(mark))
 }
 
-/// Escaping is `fleeti_core::foreign`'s, and printing in the command line is `output.rs`'s, which goes through it.
+/// Escaping is `fleeti_core::foreign`'s, and printing in the command line is `output.rs`'s, which
+/// goes through it.
 fn text_of_others(file: &str, line: &str) -> Option<&'static str> {
     let escapes = ["escape_debug(", "escape_default(", "escape_unicode("];
     if has(line, &escapes) && file != "fleeti-core/src/foreign.rs" && !file.starts_with("xtask/") {
         return Some("an escape of its own: text of others is shown by fleeti_core::foreign");
     }
-    let prints =
-        ["print!(", "println!(", "set_message(", "set_prefix(", "finish_with_message(", ".suspend(", "stdout()", "stderr()", "ProgressBar"];
-    if file.starts_with("fleeti-cli/src/") && file != "fleeti-cli/src/output.rs" && has(line, &prints) {
+    let prints = [
+        "print!(",
+        "println!(",
+        "set_message(",
+        "set_prefix(",
+        "finish_with_message(",
+        ".suspend(",
+        "stdout()",
+        "stderr()",
+        "ProgressBar",
+    ];
+    if file.starts_with("fleeti-cli/src/")
+        && file != "fleeti-cli/src/output.rs"
+        && has(line, &prints)
+    {
         return Some("a print past output.rs: text of others would reach the terminal as it is");
     }
     None
 }
 
-/// A log's fields are escaped where it is started: nobody starts another one, and nobody prints past it.
+/// A log's fields are escaped where it is started: nobody starts another one, and nobody prints
+/// past it.
 fn log_of_its_own(file: &str, line: &str) -> Option<&'static str> {
-    if !LOGGING.iter().any(|program| file.starts_with(program)) || line.trim_start().starts_with("//") {
+    if !LOGGING.iter().any(|program| file.starts_with(program))
+        || line.trim_start().starts_with("//")
+    {
         return None;
     }
     if has(line, &["print!(", "println!("]) && !line.contains("Foreign::") {
         return Some("a print past the log: text of others would reach it as it is");
     }
     let starts = ["tracing_subscriber", "set_global_default(", "env_logger", "set_logger("];
-    (has(line, &starts) && !LOGS.contains(&file)).then_some("a log of its own: fields are escaped where the program starts its log")
+    (has(line, &starts) && !LOGS.contains(&file))
+        .then_some("a log of its own: fields are escaped where the program starts its log")
 }
 
 /// serde reads a struct from a list as well.
 fn plain_reader(file: &str, line: &str) -> Option<&'static str> {
     let is_product = file.starts_with("fleeti-") || file.starts_with("bindings/");
-    let is_exempt = has(file, &["/tests/", "/fuzz/", "fleeti-testkit/"]) || PLAIN_READERS.iter().any(|(place, _)| file.starts_with(place));
+    let is_exempt = has(file, &["/tests/", "/fuzz/", "fleeti-testkit/"])
+        || PLAIN_READERS.iter().any(|(place, _)| file.starts_with(place));
     let reads = ["serde_json::from_", "toml::from_", ".json::<", ".json().await"];
     (is_product && !is_exempt && !line.trim_start().starts_with("//") && has(line, &reads))
         .then_some("a plain reader of serde takes a list for a struct: read by fleeti_core::strict, or say why not in xtask/src/foreign.rs")
@@ -98,7 +141,11 @@ mod tests {
 
     #[test]
     fn an_escape_of_ones_own_is_found_wherever_it_is() {
-        for file in ["fleeti-cli/src/output.rs", "fleeti-server/src/gateway/mod.rs", "fleeti-agent/src/main.rs"] {
+        for file in [
+            "fleeti-cli/src/output.rs",
+            "fleeti-server/src/gateway/mod.rs",
+            "fleeti-agent/src/main.rs",
+        ] {
             assert!(is_found(file, "let shown = text.escape_debug().to_string();"), "{file}");
         }
         assert!(!is_found("fleeti-core/src/foreign.rs", "c.escape_unicode()"));
@@ -106,7 +153,11 @@ mod tests {
 
     #[test]
     fn a_log_that_does_not_escape_its_fields_is_found() {
-        for file in ["fleeti-server/src/gateway/mod.rs", "fleeti-signer/src/socket.rs", "fleeti-agent/src/daemon.rs"] {
+        for file in [
+            "fleeti-server/src/gateway/mod.rs",
+            "fleeti-signer/src/socket.rs",
+            "fleeti-agent/src/daemon.rs",
+        ] {
             assert!(is_found(file, "    tracing_subscriber::fmt().init();"), "{file}");
             assert!(is_found(file, "    eprintln!(\"{e}\");"), "{file}");
             assert!(!is_found(file, "    eprintln!(\"{}\", Foreign::log(&e));"), "{file}");
@@ -115,7 +166,10 @@ mod tests {
         for file in LOGS {
             assert!(is_found(file, "    tracing_subscriber::fmt().init();"), "{file}");
             assert!(
-                !is_found(file, "    tracing_subscriber::fmt().fmt_fields(debug_fn(|w, f, v| foreign::log_field(w, f.name(), v)));"),
+                !is_found(
+                    file,
+                    "    tracing_subscriber::fmt().fmt_fields(debug_fn(|w, f, v| foreign::log_field(w, f.name(), v)));"
+                ),
                 "{file}"
             );
         }
@@ -123,16 +177,26 @@ mod tests {
 
     #[test]
     fn a_reader_that_takes_a_list_for_a_struct_is_found_outside_tests() {
-        for line in ["let x: Y = serde_json::from_slice(&bytes)?;", "toml::from_str(&text)", "    answer.json().await?"] {
-            for file in
-                ["fleeti-agent/src/daemon.rs", "fleeti-signer/src/socket.rs", "fleeti-client/src/lib.rs", "bindings/python/src/lib.rs"]
-            {
+        for line in [
+            "let x: Y = serde_json::from_slice(&bytes)?;",
+            "toml::from_str(&text)",
+            "    answer.json().await?",
+        ] {
+            for file in [
+                "fleeti-agent/src/daemon.rs",
+                "fleeti-signer/src/socket.rs",
+                "fleeti-client/src/lib.rs",
+                "bindings/python/src/lib.rs",
+            ] {
                 assert!(is_found(file, line), "{file}: {line}");
                 assert!(!is_found(file, &format!("mod tests {{\n{line}\n}}")), "{file}: {line}");
             }
-            for file in
-                ["fleeti-agent/tests/it/tpm.rs", "fleeti-server/src/db/rollouts.rs", "fleeti-testkit/src/vault.rs", "xtask/src/main.rs"]
-            {
+            for file in [
+                "fleeti-agent/tests/it/tpm.rs",
+                "fleeti-server/src/db/rollouts.rs",
+                "fleeti-testkit/src/vault.rs",
+                "xtask/src/main.rs",
+            ] {
                 assert!(!is_found(file, line), "{file}: {line}");
             }
         }

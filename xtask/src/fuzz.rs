@@ -35,10 +35,11 @@ const COVERAGE: &[&str] = &[
 /// How long each reader is tried.
 #[derive(Debug, Clone, Copy)]
 pub enum Effort {
-    /// So many inputs, the same each time: what a gate finds must not depend on chance. Its output goes to files, and it
-    /// gives way to whatever else runs.
+    /// So many inputs, the same each time: what a gate finds must not depend on chance. Its output
+    /// goes to files, and it gives way to whatever else runs.
     Aside(u32),
-    /// So many seconds, with inputs that nobody tried before; what is found is kept for the next time.
+    /// So many seconds, with inputs that nobody tried before; what is found is kept for the next
+    /// time.
     Search(u64),
     /// So many inputs, likewise.
     Inputs(u64),
@@ -46,7 +47,9 @@ pub enum Effort {
 
 /// The readers that are named, or every one.
 pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
-    if let Some(unknown) = named.iter().find(|name| READERS.iter().all(|(reader, _)| reader != *name)) {
+    if let Some(unknown) =
+        named.iter().find(|name| READERS.iter().all(|(reader, _)| reader != *name))
+    {
         let known: Vec<_> = READERS.iter().map(|(reader, _)| *reader).collect();
         bail!("there is no reader {unknown}; there are {}", known.join(", "));
     }
@@ -55,15 +58,28 @@ pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
     let host = host()?;
     let mut build = program(effort, cargo(&[]).get_program());
     build.args(["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
-    // Named, though it is the host's: build scripts are then compiled without the counters, whose runtime they do not have.
-    build.arg(&folder).args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
+    // Named, though it is the host's: build scripts are then compiled without the counters, whose
+    // runtime they do not have.
+    build
+        .arg(&folder)
+        .args(["--target", &host])
+        .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
     run_with(effort, "build", "build the readers with coverage counters", &mut build)?;
     let fuzzer = folder.join(&host).join("debug/fleeti-pki-fuzz");
-    for (reader, seeds) in READERS.iter().filter(|(reader, _)| named.is_empty() || named.contains(reader)) {
+    for (reader, seeds) in
+        READERS.iter().filter(|(reader, _)| named.is_empty() || named.contains(reader))
+    {
         let (corpus, limits) = match effort {
-            Effort::Aside(inputs) => ("corpus-short", vec![format!("-runs={inputs}"), "-seed=1".into(), "-max_len=8192".into()]),
-            Effort::Search(seconds) => ("corpus", vec![format!("-max_total_time={seconds}"), "-max_len=65536".into()]),
-            Effort::Inputs(inputs) => ("corpus", vec![format!("-runs={inputs}"), "-max_len=4096".into()]),
+            Effort::Aside(inputs) => (
+                "corpus-short",
+                vec![format!("-runs={inputs}"), "-seed=1".into(), "-max_len=8192".into()],
+            ),
+            Effort::Search(seconds) => {
+                ("corpus", vec![format!("-max_total_time={seconds}"), "-max_len=65536".into()])
+            }
+            Effort::Inputs(inputs) => {
+                ("corpus", vec![format!("-runs={inputs}"), "-max_len=4096".into()])
+            }
         };
         let corpus = folder.join(corpus).join(reader);
         if matches!(effort, Effort::Aside(_)) {
@@ -102,7 +118,9 @@ fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> R
         return run(title, command);
     }
     let said = aside::start(name, title, command)?.finish()?;
-    if let Some(tried) = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")) {
+    if let Some(tried) =
+        said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))
+    {
         println!("    aside: {title}: {} inputs", tried.trim());
     }
     Ok(())
@@ -112,5 +130,8 @@ fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> R
 fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().find_map(|l| l.strip_prefix("host: ")).map(str::to_owned).context("rustc -vV names no host")
+    text.lines()
+        .find_map(|l| l.strip_prefix("host: "))
+        .map(str::to_owned)
+        .context("rustc -vV names no host")
 }

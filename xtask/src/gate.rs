@@ -16,8 +16,8 @@ pub enum Length {
     Long,
 }
 
-/// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the images of its devices, with
-/// their disks and Nix's store.
+/// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the
+/// images of its devices, with their disks and Nix's store.
 const COMPILED: u64 = 6;
 const IMAGES: u64 = 8;
 
@@ -26,7 +26,8 @@ const FUZZ_GATE: u32 = 100_000;
 const FUZZ_LONG: u32 = 1_000_000;
 
 /// The one chain of updates in a virtual machine that every change passes.
-const CHAIN: (&str, &[&str]) = ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
+const CHAIN: (&str, &[&str]) =
+    ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
 
 /// The other stories in virtual machines.
 const STORIES: &[(&str, &[&str])] = &[
@@ -91,16 +92,43 @@ fn rules() -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--profile", "ci", "--", "-D", "warnings"]))?;
-    run("docs", cargo(&["doc", "--workspace", "--no-deps", "--profile", "ci"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(
+        "clippy",
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--profile",
+            "ci",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    run(
+        "docs",
+        cargo(&["doc", "--workspace", "--no-deps", "--profile", "ci"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
 }
 
 fn tests() -> Result<()> {
     tools::install()?;
-    let nextest = Command::new("cargo-nextest").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let nextest = Command::new("cargo-nextest")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if nextest.is_ok_and(|s| s.success()) {
-        run("tests", cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]).envs(tools::judges()))?;
-        run("doctests", &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]))?;
+        run(
+            "tests",
+            cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
+                .envs(tools::judges()),
+        )?;
+        run(
+            "doctests",
+            &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]),
+        )?;
     } else {
         run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).envs(tools::judges()))?;
     }
@@ -110,10 +138,15 @@ fn tests() -> Result<()> {
 
 /// Every example, as its first lines say.
 fn examples() -> Result<()> {
-    for (name, arguments) in
-        [("verify_release", &[][..]), ("embed_server", &["--exit"]), ("fake_fleet", &["--devices", "30", "--unhealthy", "3"])]
-    {
-        run(&format!("example {name}"), Command::new(target().join("ci").join(name)).args(arguments))?;
+    for (name, arguments) in [
+        ("verify_release", &[][..]),
+        ("embed_server", &["--exit"]),
+        ("fake_fleet", &["--devices", "30", "--unhealthy", "3"]),
+    ] {
+        run(
+            &format!("example {name}"),
+            Command::new(target().join("ci").join(name)).args(arguments),
+        )?;
     }
     Ok(())
 }
@@ -123,7 +156,10 @@ fn benchmarks() -> Result<()> {
     for scenario in SCENARIOS {
         let json = target().join(format!("bench-{scenario}.json"));
         let mut command = Command::new(target().join("ci/fleeti-bench"));
-        run(&format!("benchmark {scenario} in its tiny form"), command.args([scenario, "--tiny", "--json"]).arg(json))?;
+        run(
+            &format!("benchmark {scenario} in its tiny form"),
+            command.args([scenario, "--tiny", "--json"]).arg(json),
+        )?;
     }
     Ok(())
 }

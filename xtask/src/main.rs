@@ -1,4 +1,5 @@
-//! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run first.
+//! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run
+//! first.
 
 mod aside;
 mod bench;
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
         Some((&"mutate", paths)) => mutation::mutate(paths),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"example", [name, rest @ ..])) => example(name, rest),
-        Some((&"python", [])) => setup::run().and_then(|()| build_programs()).and_then(|()| python::test()),
+        Some((&"python", [])) => {
+            setup::run().and_then(|()| build_programs()).and_then(|()| python::test())
+        }
         Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
         Some((&"deps", [])) => checks::deps(&root()),
         Some((&"tidy", [])) => checks::tidy(&root()),
@@ -76,13 +79,19 @@ fn main() -> ExitCode {
 
 /// The repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 fn run(title: &str, command: &mut Command) -> Result<()> {
     println!("==> {title}");
     let started = Instant::now();
-    let status = for_once(command).current_dir(root()).stdin(Stdio::null()).status().with_context(|| title.to_owned())?;
+    let status = for_once(command)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| title.to_owned())?;
     if !status.success() {
         bail!("{title} failed: {status}");
     }
@@ -132,10 +141,13 @@ fn example(name: &str, arguments: &[&str]) -> Result<()> {
     run(&format!("example {name}"), Command::new(program).args(arguments))
 }
 
-/// Programs, tests and examples, all at once: programs that are built alone have fewer features of their dependencies, and
-/// everything is compiled twice.
+/// Programs, tests and examples, all at once: programs that are built alone have fewer features of
+/// their dependencies, and everything is compiled twice.
 fn build_all() -> Result<()> {
-    run("build programs and tests", &mut cargo(&["build", "--workspace", "--all-targets", "--profile", "ci"]))
+    run(
+        "build programs and tests",
+        &mut cargo(&["build", "--workspace", "--all-targets", "--profile", "ci"]),
+    )
 }
 
 fn target() -> PathBuf {
@@ -152,7 +164,9 @@ fn fuzz_as_told(words: &[&str]) -> Result<()> {
     let number = |text: &str| text.parse().with_context(|| format!("{text:?} is no number"));
     let (effort, readers) = match words {
         ["--inputs", inputs, readers @ ..] => (Effort::Inputs(number(inputs)?), readers),
-        [seconds, readers @ ..] if seconds.starts_with(|c: char| c.is_ascii_digit()) => (Effort::Search(number(seconds)?), readers),
+        [seconds, readers @ ..] if seconds.starts_with(|c: char| c.is_ascii_digit()) => {
+            (Effort::Search(number(seconds)?), readers)
+        }
         readers => (Effort::Search(60), readers),
     };
     setup::run()?;

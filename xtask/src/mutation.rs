@@ -1,9 +1,11 @@
-//! `cargo xtask mutate`: whether a test fails when a check is deleted. Every check in a file gets a switch, all of them are
-//! built at once into a copy of the repository, and the tests run once for each switch.
+//! `cargo xtask mutate`: whether a test fails when a check is deleted. Every check in a file gets a
+//! switch, all of them are built at once into a copy of the repository, and the tests run once for
+//! each switch.
 //!
-//! A check is a condition that leads to a refusal (`if a || b { return Err(…) }`: each of `a` and `b`), the guard of a match
-//! arm, a call of which only the error counts (`check(x)?;`), the closure of a `filter` or `find`, and each part of an `&&`
-//! that is an answer. Without it nothing is refused there.
+//! A check is a condition that leads to a refusal (`if a || b { return Err(…) }`: each of `a` and
+//! `b`), the guard of a match arm, a call of which only the error counts (`check(x)?;`), the
+//! closure of a `filter` or `find`, and each part of an `&&` that is an answer. Without it nothing
+//! is refused there.
 
 use crate::{cargo, root, setup, target, tools};
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +17,8 @@ use std::process::{Command, Stdio};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Stmt, Type};
 
-/// What decides about evidence of a TPM and about who gets what by it, unless other files are named.
+/// What decides about evidence of a TPM and about who gets what by it, unless other files are
+/// named.
 const ATTESTATION: &[&str] = &[
     "fleeti-pki/src/attestation",
     "fleeti-pki/src/tpm",
@@ -40,16 +43,25 @@ pub(crate) mod deleted_check {
 }
 "#;
 /// A check that keeps a loop from going on for ever may be one of those that are deleted.
-const NEXTEST: &str = "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
+const NEXTEST: &str =
+    "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
 /// Tests that are asked first, by the crate of the check: most deletions are noticed there.
 const FIRST: &[(&str, &str)] = &[
-    ("fleeti-pki", "package(fleeti-pki) & test(/^(areas|attestation|crafted|logs|measured|pcr_policy|started|tpm)::/)"),
-    ("fleeti-server", "binary_id(fleeti-server::it) & test(/^(attestation|boot|policy|tpm|vault)::/)"),
+    (
+        "fleeti-pki",
+        "package(fleeti-pki) & test(/^(areas|attestation|crafted|logs|measured|pcr_policy|started|tpm)::/)",
+    ),
+    (
+        "fleeti-server",
+        "binary_id(fleeti-server::it) & test(/^(attestation|boot|policy|tpm|vault)::/)",
+    ),
 ];
 /// Tests of other crates that are asked as well.
-const ALSO: &[(&str, &str)] = &[("fleeti-pki", "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)")];
+const ALSO: &[(&str, &str)] =
+    &[("fleeti-pki", "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)")];
 
-/// Deletes each check of the files whose path begins with one of `paths`, or only says which they are.
+/// Deletes each check of the files whose path begins with one of `paths`, or only says which they
+/// are.
 pub fn mutate(words: &[&str]) -> Result<()> {
     let (only_lists, paths) = match words {
         ["--list", paths @ ..] => (true, paths),
@@ -77,7 +89,8 @@ pub fn mutate(words: &[&str]) -> Result<()> {
     }
     let mut unnoticed = Vec::new();
     for (number, check) in checks.iter().enumerate() {
-        let is_noticed = tests.failures(package(check).unwrap_or_default(), Some(number))?.is_some();
+        let is_noticed =
+            tests.failures(package(check).unwrap_or_default(), Some(number))?.is_some();
         println!("{} {check}", if is_noticed { "noticed  " } else { "UNNOTICED" });
         if !is_noticed {
             unnoticed.push(check.as_str());
@@ -88,16 +101,21 @@ pub fn mutate(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What git knows, by its names, with a switch for each check; the checks in the order of their numbers.
+/// What git knows, by its names, with a switch for each check; the checks in the order of their
+/// numbers.
 fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<String, Vec<u8>>> {
-    let listed = Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root()).output()?;
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()?;
     ensure!(listed.status.success(), "git ls-files: {}", listed.status);
     let names = String::from_utf8(listed.stdout)?;
     let (mut files, mut crates) = (BTreeMap::new(), BTreeSet::new());
     for name in names.split_terminator('\0').filter(|name| root().join(name).is_file()) {
         let mut content = fs::read(root().join(name))?;
         if name.ends_with(".rs") && paths.iter().any(|path| name.starts_with(path)) {
-            let mut file = syn::parse_file(std::str::from_utf8(&content)?).with_context(|| name.to_owned())?;
+            let mut file =
+                syn::parse_file(std::str::from_utf8(&content)?).with_context(|| name.to_owned())?;
             Switches { file: name, function: String::new(), checks }.visit_file_mut(&mut file);
             content = file.into_token_stream().to_string().into_bytes();
             let package = package(name).with_context(|| format!("{name} is in no crate"))?;
@@ -148,36 +166,63 @@ impl Tests {
         // What is generated has parentheses that nobody would write.
         let lax = |arguments: &[&str]| {
             let mut command = cargo(arguments);
-            command.env("CARGO_TARGET_DIR", folder.join("build")).env("RUSTFLAGS", "--cap-lints=warn -Awarnings").current_dir(&tests.tree);
+            command
+                .env("CARGO_TARGET_DIR", folder.join("build"))
+                .env("RUSTFLAGS", "--cap-lints=warn -Awarnings")
+                .current_dir(&tests.tree);
             command
         };
         let metadata = lax(&["metadata", "--format-version=1"]).output()?;
-        ensure!(metadata.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&metadata.stderr));
+        ensure!(
+            metadata.status.success(),
+            "cargo metadata: {}",
+            String::from_utf8_lossy(&metadata.stderr)
+        );
         write(&tests.metadata, &metadata.stdout)?;
         println!("==> build the tests with a switch for each check");
-        let mut wanted = vec!["nextest", "list", "--list-type", "binaries-only", "--message-format", "json", "--cargo-profile", "ci"];
+        let mut wanted = vec![
+            "nextest",
+            "list",
+            "--list-type",
+            "binaries-only",
+            "--message-format",
+            "json",
+            "--cargo-profile",
+            "ci",
+        ];
         // Those of the server are asked about what is in other crates too, and start the signer.
-        packages.iter().chain(&["fleeti-server", "fleeti-signer"]).for_each(|package| wanted.extend(["-p", package]));
+        packages
+            .iter()
+            .chain(&["fleeti-server", "fleeti-signer"])
+            .for_each(|package| wanted.extend(["-p", package]));
         let binaries = lax(&wanted).stderr(Stdio::inherit()).output()?;
         ensure!(binaries.status.success(), "the tests are not built: {}", binaries.status);
         write(&tests.binaries, &binaries.stdout)?;
         Ok(tests)
     }
 
-    /// What the tests that fail without a check of a crate said, unless all of them pass: the first ones alone, where one of
-    /// those does.
+    /// What the tests that fail without a check of a crate said, unless all of them pass: the first
+    /// ones alone, where one of those does.
     fn failures(&self, package: &str, deleted: Option<usize>) -> Result<Option<String>> {
-        let of = |named: &[(&str, &'static str)]| named.iter().find(|(name, _)| *name == package).map(|(_, tests)| *tests);
+        let of = |named: &[(&str, &'static str)]| {
+            named.iter().find(|(name, _)| *name == package).map(|(_, tests)| *tests)
+        };
         let (first, also) = (of(FIRST).unwrap_or("none()"), of(ALSO).unwrap_or("none()"));
         match self.failures_of(first, deleted)? {
-            None => self.failures_of(&format!("package({package}) - ({first}) | ({also})"), deleted),
+            None => {
+                self.failures_of(&format!("package({package}) - ({first}) | ({also})"), deleted)
+            }
             said => Ok(said),
         }
     }
 
     fn failures_of(&self, tests: &str, deleted: Option<usize>) -> Result<Option<String>> {
         let mut command = Command::new("cargo-nextest");
-        command.args(["nextest", "run", "--cargo-metadata"]).arg(&self.metadata).arg("--binaries-metadata").arg(&self.binaries);
+        command
+            .args(["nextest", "run", "--cargo-metadata"])
+            .arg(&self.metadata)
+            .arg("--binaries-metadata")
+            .arg(&self.binaries);
         command.arg("--config-file").arg(&self.config).args([
             "--status-level",
             "none",
@@ -213,7 +258,12 @@ impl Switches<'_> {
     fn add(&mut self, what: &impl ToTokens) -> Expr {
         let number = u32::try_from(self.checks.len()).unwrap_or(u32::MAX);
         let text = what.to_token_stream().to_string();
-        self.checks.push(format!("{} {}: {}", self.file, self.function, text.chars().take(160).collect::<String>()));
+        self.checks.push(format!(
+            "{} {}: {}",
+            self.file,
+            self.function,
+            text.chars().take(160).collect::<String>()
+        ));
         syn::parse_quote!(crate::deleted_check::is(#number))
     }
 
@@ -222,7 +272,11 @@ impl Switches<'_> {
         each_part(condition, |op| matches!(op, BinOp::Or(_)), &mut |part| {
             let is_deleted = self.add(part);
             // A `let` may stand in no parentheses.
-            *part = if has_let(part) { syn::parse_quote!(!#is_deleted && #part) } else { syn::parse_quote!((!#is_deleted && (#part))) };
+            *part = if has_let(part) {
+                syn::parse_quote!(!#is_deleted && #part)
+            } else {
+                syn::parse_quote!((!#is_deleted && (#part)))
+            };
         });
     }
 
@@ -236,7 +290,14 @@ impl Switches<'_> {
         });
     }
 
-    fn function(&mut self, name: String, answers: bool, is_const: bool, attributes: &[Attribute], block: &mut Block) {
+    fn function(
+        &mut self,
+        name: String,
+        answers: bool,
+        is_const: bool,
+        attributes: &[Attribute],
+        block: &mut Block,
+    ) {
         if is_const || is_test(attributes) {
             return;
         }
@@ -316,7 +377,9 @@ fn each_part(condition: &mut Expr, splits: fn(&BinOp) -> bool, found: &mut impl 
 }
 
 fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|a| a.path().is_ident("cfg") && a.meta.to_token_stream().to_string().contains("test"))
+    attributes
+        .iter()
+        .any(|a| a.path().is_ident("cfg") && a.meta.to_token_stream().to_string().contains("test"))
 }
 
 fn is_bool(output: &ReturnType) -> bool {
@@ -331,12 +394,17 @@ fn has_let(condition: &Expr) -> bool {
     }
 }
 
-/// Whether a block ends in something else than success: an error, nothing, no, or a claim about evidence.
+/// Whether a block ends in something else than success: an error, nothing, no, or a claim about
+/// evidence.
 fn refuses(block: &Block) -> bool {
     match block.stmts.last() {
-        Some(Stmt::Expr(Expr::Return(returned), _)) => returned.expr.as_deref().is_some_and(is_refusal),
+        Some(Stmt::Expr(Expr::Return(returned), _)) => {
+            returned.expr.as_deref().is_some_and(is_refusal)
+        }
         Some(Stmt::Expr(Expr::Call(call), None)) => is_named(call, &["Err"]),
-        Some(Stmt::Expr(expression, None)) => !matches!(expression, Expr::Tuple(_)) && is_refusal(expression),
+        Some(Stmt::Expr(expression, None)) => {
+            !matches!(expression, Expr::Tuple(_)) && is_refusal(expression)
+        }
         _ => false,
     }
 }

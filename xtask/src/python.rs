@@ -55,11 +55,15 @@ pub fn environment(at: &Path) -> Result<()> {
 
 pub fn install(what: &str, environment: &Path, wanted: &[&str]) -> Result<()> {
     let pip = environment.join("bin/pip");
-    run(&format!("install {what}"), Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(wanted))
+    run(
+        &format!("install {what}"),
+        Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(wanted),
+    )
 }
 
 fn only_file(folder: &Path) -> Result<PathBuf> {
-    let files: Vec<_> = fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+    let files: Vec<_> =
+        fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     match files.as_slice() {
         [one] => Ok(one.clone()),
         other => bail!("{} wheels in {}", other.len(), folder.display()),

@@ -22,10 +22,26 @@ const NEEDED: &[Package] = &[
     ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
     ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
     ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
-    ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "what the pages are drawn with"),
-    ("mosquitto", "/usr/sbin/mosquitto", "a broker that rows of MQTT 5 are compared with, in tests and benchmarks"),
-    ("mosquitto-clients", "/usr/bin/mosquitto_sub", "MQTT clients that nobody here wrote, in tests"),
-    ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "moves the server's clock ahead, in tests"),
+    (
+        "fonts-dejavu-core",
+        "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+        "what the pages are drawn with",
+    ),
+    (
+        "mosquitto",
+        "/usr/sbin/mosquitto",
+        "a broker that rows of MQTT 5 are compared with, in tests and benchmarks",
+    ),
+    (
+        "mosquitto-clients",
+        "/usr/bin/mosquitto_sub",
+        "MQTT clients that nobody here wrote, in tests",
+    ),
+    (
+        "libfaketime",
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "moves the server's clock ahead, in tests",
+    ),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
     ("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
@@ -36,8 +52,10 @@ const NEEDED: &[Package] = &[
 ];
 
 /// What benchmarks are run beside; nothing else needs them.
-pub const PEERS: &[Package] =
-    &[("nginx-light", "/usr/sbin/nginx", "serves files beside us"), ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us")];
+pub const PEERS: &[Package] = &[
+    ("nginx-light", "/usr/sbin/nginx", "serves files beside us"),
+    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us"),
+];
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {
@@ -46,7 +64,8 @@ pub fn run() -> Result<()> {
 
 /// Installs what is missing of these.
 pub fn install(packages: &[Package]) -> Result<()> {
-    let missing: Vec<_> = packages.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
+    let missing: Vec<_> =
+        packages.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -56,7 +75,10 @@ pub fn install(packages: &[Package]) -> Result<()> {
     }
     let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
     if !is_root()? {
-        bail!("run this as root, then again:\n  apt-get update && apt-get install --no-install-recommends {}", names.join(" "));
+        bail!(
+            "run this as root, then again:\n  apt-get update && apt-get install --no-install-recommends {}",
+            names.join(" ")
+        );
     }
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
@@ -64,13 +86,23 @@ pub fn install(packages: &[Package]) -> Result<()> {
     apt(&arguments)
 }
 
-/// Refuses when there is not this much room, in GiB, where this folder is or will be: at the beginning, and not after half an
-/// hour.
+/// Refuses when there is not this much room, in GiB, where this folder is or will be: at the
+/// beginning, and not after half an hour.
 pub fn room(folder: &Path, wanted: u64) -> Result<()> {
     let folder = folder.ancestors().find(|f| f.exists()).unwrap_or_else(|| Path::new("/"));
-    let output = Command::new("df").args(["--output=avail", "--block-size=1G"]).arg(folder).output().context("df")?;
+    let output = Command::new("df")
+        .args(["--output=avail", "--block-size=1G"])
+        .arg(folder)
+        .output()
+        .context("df")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let free: u64 = text.lines().last().unwrap_or_default().trim().parse().with_context(|| format!("df said {text:?}"))?;
+    let free: u64 = text
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim()
+        .parse()
+        .with_context(|| format!("df said {text:?}"))?;
     if free < wanted {
         bail!(
             "{} has {free} GiB free, and {wanted} are needed\nhint: `cargo clean` and `nix-store --gc` remove what is made anew \

@@ -12,8 +12,10 @@ const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
 /// Who says whether a document is OpenAPI, and who tries everything that it describes.
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
-/// What generates and compiles a client in TypeScript; its lock file names every package with its digest.
-const TYPESCRIPT: &[&str] = &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
+/// What generates and compiles a client in TypeScript; its lock file names every package with its
+/// digest.
+const TYPESCRIPT: &[&str] =
+    &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
 /// What tells tests where all of these are.
 pub fn judges() -> [(&'static str, PathBuf); 4] {
@@ -34,7 +36,8 @@ pub fn install() -> Result<()> {
     typescript()
 }
 
-/// A virtual environment that has exactly these. The list is written last: what was interrupted is done again.
+/// A virtual environment that has exactly these. The list is written last: what was interrupted is
+/// done again.
 fn of_python(name: &str, wanted: &[&str]) -> Result<()> {
     let folder = target().join("tools").join(name);
     let (installed, wanted_text) = (folder.join("installed"), wanted.join("\n"));
@@ -50,16 +53,18 @@ fn of_python(name: &str, wanted: &[&str]) -> Result<()> {
 fn typescript() -> Result<()> {
     let (from, folder) = (root().join("xtask/openapi-ts"), target().join("tools/openapi-ts"));
     let lock = folder.join("package-lock.json");
-    let is_installed =
-        folder.join("node_modules/.bin/tsc").exists() && fs::read(&lock).ok() == fs::read(from.join("package-lock.json")).ok();
+    let is_installed = folder.join("node_modules/.bin/tsc").exists()
+        && fs::read(&lock).ok() == fs::read(from.join("package-lock.json")).ok();
     fs::create_dir_all(&folder)?;
     for name in TYPESCRIPT {
-        fs::copy(from.join(name), folder.join(name)).with_context(|| format!("xtask/openapi-ts/{name}"))?;
+        fs::copy(from.join(name), folder.join(name))
+            .with_context(|| format!("xtask/openapi-ts/{name}"))?;
     }
     if is_installed {
         return Ok(());
     }
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
+    npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"])
+        .arg(&folder);
     run("install the generator of a TypeScript client", &mut npm)
 }

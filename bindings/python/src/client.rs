@@ -17,16 +17,24 @@ pub struct Client {
 
 #[pymethods]
 impl Client {
-    /// A client of the API at `url`, as in `http://127.0.0.1:8080`, with a bearer token. An address without TLS that is not
-    /// on this machine needs `insecure`: everybody on the way can read the token. With `fingerprint`, as `fleeti login` shows it
-    /// (`sha256:` and 64 hexadecimal digits), the server is known by its key alone and no other one is spoken to.
+    /// A client of the API at `url`, as in `http://127.0.0.1:8080`, with a bearer token. An address
+    /// without TLS that is not on this machine needs `insecure`: everybody on the way can read the
+    /// token. With `fingerprint`, as `fleeti login` shows it (`sha256:` and 64 hexadecimal digits),
+    /// the server is known by its key alone and no other one is spoken to.
     #[new]
     #[pyo3(signature = (url, token, *, insecure = false, fingerprint = None))]
-    fn new(python: Python<'_>, url: &str, token: &str, insecure: bool, fingerprint: Option<&str>) -> PyResult<Self> {
+    fn new(
+        python: Python<'_>,
+        url: &str,
+        token: &str,
+        insecure: bool,
+        fingerprint: Option<&str>,
+    ) -> PyResult<Self> {
         let plain_http = if insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
         let client = match fingerprint {
             Some(text) => {
-                let pin: Pin = text.parse().map_err(|e: NotAPin| PyValueError::new_err(e.to_string()))?;
+                let pin: Pin =
+                    text.parse().map_err(|e: NotAPin| PyValueError::new_err(e.to_string()))?;
                 fleeti_client::Client::pinned(url, token, &pin)
             }
             None => fleeti_client::Client::with_plain_http(url, token, plain_http),

@@ -6,12 +6,32 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-create_exception!(fleeti, FleetiError, PyException, "Whatever goes wrong in fleeti. `hint` says what to do, or is None.");
-create_exception!(fleeti, UntrustedError, FleetiError, "A signature or a digest is wrong: nothing of it may be used.");
-create_exception!(fleeti, RefusedError, FleetiError, "The server refused. `code` is stable, `status` is HTTP's.");
+create_exception!(
+    fleeti,
+    FleetiError,
+    PyException,
+    "Whatever goes wrong in fleeti. `hint` says what to do, or is None."
+);
+create_exception!(
+    fleeti,
+    UntrustedError,
+    FleetiError,
+    "A signature or a digest is wrong: nothing of it may be used."
+);
+create_exception!(
+    fleeti,
+    RefusedError,
+    FleetiError,
+    "The server refused. `code` is stable, `status` is HTTP's."
+);
 create_exception!(fleeti, AuthenticationError, RefusedError, "The token is missing or wrong.");
 create_exception!(fleeti, NotFoundError, RefusedError, "There is no such thing.");
-create_exception!(fleeti, ConnectionError, FleetiError, "The server could not be reached, or its answer not be read.");
+create_exception!(
+    fleeti,
+    ConnectionError,
+    FleetiError,
+    "The server could not be reached, or its answer not be read."
+);
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let python = module.py();
@@ -49,7 +69,9 @@ pub fn of_client(python: Python<'_>, error: &ClientError) -> PyErr {
                 RefusedError::new_err(text)
             };
             let value = raised.value(python);
-            if let Err(other) = value.setattr("code", code).and_then(|()| value.setattr("status", problem.status)) {
+            if let Err(other) =
+                value.setattr("code", code).and_then(|()| value.setattr("status", problem.status))
+            {
                 return other;
             }
             raised

@@ -1,8 +1,10 @@
-//! The crates as Python types: each class holds a value of `fleeti_core`, and each call is one call of a crate. The
-//! interpreter's lock is released while files are read or the network is waited for.
+//! The crates as Python types: each class holds a value of `fleeti_core`, and each call is one call
+//! of a crate. The interpreter's lock is released while files are read or the network is waited
+//! for.
 //!
-//! Code map: `errors` (the one place that knows exceptions) · `release` (`verify_release`) · `client`
-//! (`Client`, `Device`). What Python sees is written down in `python/fleeti/_fleeti.pyi`, and compared in a test.
+//! Code map: `errors` (the one place that knows exceptions) · `release` (`verify_release`) ·
+//! `client` (`Client`, `Device`). What Python sees is written down in `python/fleeti/_fleeti.pyi`,
+//! and compared in a test.
 //!
 //! ```python
 //! import fleeti

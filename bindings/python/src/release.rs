@@ -86,10 +86,15 @@ impl Artifact {
 
 /// Verifies a release directory: the signatures of its manifest, then every file.
 ///
-/// `trust` is the `public` folder of `fleeti pki init`. Raises `UntrustedError` with the first thing that is wrong.
+/// `trust` is the `public` folder of `fleeti pki init`. Raises `UntrustedError` with the first
+/// thing that is wrong.
 #[pyfunction]
 #[pyo3(signature = (dir, trust))]
-pub fn verify_release(python: Python<'_>, dir: PathBuf, trust: PathBuf) -> PyResult<VerifiedRelease> {
+pub fn verify_release(
+    python: Python<'_>,
+    dir: PathBuf,
+    trust: PathBuf,
+) -> PyResult<VerifiedRelease> {
     let verified = python.detach(|| {
         let path = trust.join("release.pem");
         let pem = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;

@@ -1,4 +1,5 @@
-//! Embeds the whole control plane in a program: keys, server, a client, and a watcher of its events.
+//! Embeds the whole control plane in a program: keys, server, a client, and a watcher of its
+//! events.
 //!
 //!     cargo xtask example embed_server            # until Ctrl-C
 //!     cargo xtask example embed_server --exit     # ends by itself
@@ -11,7 +12,11 @@ use fleeti_examples::Organisation;
 async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let organisation = Organisation::found(dir.path()).await?;
-    println!("pages and API at {}, token in {}", organisation.url(), dir.path().join("admin.token").display());
+    println!(
+        "pages and API at {}, token in {}",
+        organisation.url(),
+        dir.path().join("admin.token").display()
+    );
 
     let mut events = organisation.client.events().await?;
     let name = "kiosk@1".parse()?;

@@ -1,4 +1,5 @@
-//! Simulated devices: the real agent, many times, on hosts in memory. They enroll, take a rollout and run it.
+//! Simulated devices: the real agent, many times, on hosts in memory. They enroll, take a rollout
+//! and run it.
 //!
 //!     cargo xtask example fake_fleet --devices 100
 //!     cargo xtask example fake_fleet --devices 5 --stay   # then open the page that it names
@@ -50,25 +51,42 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let dir = tempfile::tempdir()?;
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    if let (Some(server), Some(token), Some(public)) = (&arguments.server, &arguments.token_file, &arguments.public) {
+    if let (Some(server), Some(token), Some(public)) =
+        (&arguments.server, &arguments.token_file, &arguments.public)
+    {
         let client = Client::new(server, std::fs::read_to_string(token)?.trim())?;
         power_on(&arguments, &client, public, dir.path()).await?;
         println!("{} devices are on their way to {server}; Ctrl-C ends them", arguments.devices);
         return Ok(tokio::signal::ctrl_c().await?);
     }
     let organisation = Organisation::found(&dir.path().join("server")).await?;
-    println!("pages at {}, token in {}", organisation.url(), dir.path().join("server/admin.token").display());
+    println!(
+        "pages at {}, token in {}",
+        organisation.url(),
+        dir.path().join("server/admin.token").display()
+    );
     for version in ["1", "2"] {
-        organisation.publish(&ReleaseName { line: arguments.running.line.clone(), version: version.parse()? }, 1 << 20).await?;
+        organisation
+            .publish(
+                &ReleaseName { line: arguments.running.line.clone(), version: version.parse()? },
+                1 << 20,
+            )
+            .await?;
     }
     let client = organisation.client.clone();
     let started = Instant::now();
     let mut events = client.events().await?;
     power_on(&arguments, &client, &organisation.public(), dir.path()).await?;
-    while client.devices().await?.iter().filter(|d| d.online && d.boot.is_some()).count() < arguments.devices {
+    while client.devices().await?.iter().filter(|d| d.online && d.boot.is_some()).count()
+        < arguments.devices
+    {
         events.wait_for(|e| matches!(e, Event::Device { .. })).await?;
     }
-    println!("{} devices enrolled and connected after {:.1} s", arguments.devices, started.elapsed().as_secs_f64());
+    println!(
+        "{} devices enrolled and connected after {:.1} s",
+        arguments.devices,
+        started.elapsed().as_secs_f64()
+    );
     roll_out(&arguments, &client).await?;
     if arguments.stay {
         tokio::signal::ctrl_c().await?;
@@ -106,12 +124,21 @@ async fn roll_out(arguments: &Arguments, client: &Client) -> Result<()> {
         events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await?;
         rollout = client.rollout(&rollout.id).await?;
     }
-    let succeeded = rollout.state.devices.values().filter(|p| **p == DevicePhase::Succeeded).count();
-    println!("{release}: {succeeded} of {} devices run it after {:.1} s", arguments.devices, started.elapsed().as_secs_f64());
+    let succeeded =
+        rollout.state.devices.values().filter(|p| **p == DevicePhase::Succeeded).count();
+    println!(
+        "{release}: {succeeded} of {} devices run it after {:.1} s",
+        arguments.devices,
+        started.elapsed().as_secs_f64()
+    );
     let wanted = if arguments.unhealthy == 0 { Phase::Succeeded } else { Phase::Failed };
     ensure!(rollout.state.phase == wanted, "the rollout is {:?}", rollout.state.phase);
-    ensure!(succeeded + arguments.unhealthy == arguments.devices, "not every healthy device took it");
-    let one = client.devices().await?.into_iter().find(|d| d.online).context("no device is left")?;
+    ensure!(
+        succeeded + arguments.unhealthy == arguments.devices,
+        "not every healthy device took it"
+    );
+    let one =
+        client.devices().await?.into_iter().find(|d| d.online).context("no device is left")?;
     println!("{} runs {}", one.id, one.boot.context("it has not reported")?.running);
     Ok(())
 }

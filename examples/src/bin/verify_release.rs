@@ -2,9 +2,9 @@
 //!
 //!     cargo xtask example verify_release RELEASE TRUST
 //!
-//! RELEASE is a directory of `fleeti release create`, TRUST the `public` folder of `fleeti pki init`. Without them
-//! it makes a release of its own, verifies it, then changes one byte and shows the refusal; `--make DIR` makes one to
-//! be looked at.
+//! RELEASE is a directory of `fleeti release create`, TRUST the `public` folder of `fleeti pki
+//! init`. Without them it makes a release of its own, verifies it, then changes one byte and shows
+//! the refusal; `--make DIR` makes one to be looked at.
 
 use anyhow::{Context, Result, bail};
 use fleeti_build::release;
@@ -18,7 +18,8 @@ fn main() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     match arguments.as_slice() {
         [dir, trust] if dir != "--make" => {
-            let pem = std::fs::read_to_string(trust.join("release.pem")).context("TRUST/release.pem")?;
+            let pem =
+                std::fs::read_to_string(trust.join("release.pem")).context("TRUST/release.pem")?;
             show(dir, &ReleaseKeys::from_pem(&pem)?)
         }
         [option, dir] if option == "--make" => make(dir).map(|_| ()),
@@ -30,7 +31,11 @@ fn main() -> Result<()> {
 fn show(dir: &Path, keys: &ReleaseKeys) -> Result<()> {
     let verified = release::verify(dir, keys)?;
     let manifest = verified.manifest();
-    println!("{} is signed by a trusted key; {} files are as signed", manifest.release, manifest.artifacts.len());
+    println!(
+        "{} is signed by a trusted key; {} files are as signed",
+        manifest.release,
+        manifest.artifacts.len()
+    );
     println!("root hash {}", manifest.root_hash);
     Ok(())
 }
@@ -46,7 +51,8 @@ fn make(dir: &Path) -> Result<Manifest> {
 fn with_a_release_of_its_own() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let manifest = make(dir.path())?;
-    let keys = ReleaseKeys::from_pem(&std::fs::read_to_string(dir.path().join("trust/release.pem"))?)?;
+    let keys =
+        ReleaseKeys::from_pem(&std::fs::read_to_string(dir.path().join("trust/release.pem"))?)?;
     let directory = dir.path().join("release");
     show(&directory, &keys)?;
     let file = directory.join(&manifest.artifacts[0].path);

@@ -8,7 +8,9 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition};
+use fleeti_core::wire::device::{
+    BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +34,8 @@ impl Helper {
     }
 
     async fn call(&self, request: &Request) -> Result<Response> {
-        let mut stream = UnixStream::connect(&self.socket).await.context("the helper does not answer")?;
+        let mut stream =
+            UnixStream::connect(&self.socket).await.context("the helper does not answer")?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line).await?;
@@ -90,7 +93,10 @@ impl Helper {
         url: String,
         transitions: Vec<SignedTransition>,
     ) -> Result<Result<(), (FailureCode, String)>> {
-        match self.call(&Request::Stage { manifest, signatures, proof, boot, url, transitions }).await? {
+        match self
+            .call(&Request::Stage { manifest, signatures, proof, boot, url, transitions })
+            .await?
+        {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),
             other => bail!("the helper answered {other:?}"),
@@ -183,28 +189,43 @@ impl Helper {
     ///
     /// # Errors
     /// When the TPM does not answer.
-    pub async fn certify(&self, seed: &KeySeed, occasion: Occasion, channel: &[u8]) -> Result<KeyProof> {
-        match self.call(&Request::Certify { seed: hex::encode(seed), occasion, channel: hex::encode(channel) }).await? {
+    pub async fn certify(
+        &self,
+        seed: &KeySeed,
+        occasion: Occasion,
+        channel: &[u8],
+    ) -> Result<KeyProof> {
+        match self
+            .call(&Request::Certify {
+                seed: hex::encode(seed),
+                occasion,
+                channel: hex::encode(channel),
+            })
+            .await?
+        {
             Response::Certified { key } => Ok(key),
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// Has the device key of a seed sign a SHA-256 digest: TPMT_SIGNATURE. Blocks, because TLS asks for a signature where
-    /// nothing else can be done meanwhile; the helper is another process.
+    /// Has the device key of a seed sign a SHA-256 digest: TPMT_SIGNATURE. Blocks, because TLS asks
+    /// for a signature where nothing else can be done meanwhile; the helper is another process.
     ///
     /// # Errors
     /// When the TPM does not answer.
     pub fn sign(&self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
         use std::io::{Read, Write};
-        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).context("the helper does not answer")?;
+        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket)
+            .context("the helper does not answer")?;
         stream.set_read_timeout(Some(SIGNING))?;
         let request = Request::Sign { seed: hex::encode(seed), digest: hex::encode(digest) };
         stream.write_all(&[&serde_json::to_vec(&request)?[..], b"\n"].concat())?;
         let mut answer = Vec::new();
         stream.take(MESSAGE_MAX + 1).read_to_end(&mut answer)?;
         match read_answer(&answer)? {
-            Response::Signature { signature } => Ok(base64::engine::general_purpose::STANDARD.decode(signature)?),
+            Response::Signature { signature } => {
+                Ok(base64::engine::general_purpose::STANDARD.decode(signature)?)
+            }
             Response::Failed { detail, .. } => bail!(detail),
             other => bail!("the helper answered {other:?}"),
         }
@@ -309,6 +330,9 @@ impl Helper {
 
 /// An answer, as it is documented and in no other form. The helper closes the connection after it.
 fn read_answer(bytes: &[u8]) -> Result<Response> {
-    ensure!(bytes.len() as u64 <= MESSAGE_MAX, "the helper's answer has more than {MESSAGE_MAX} bytes");
+    ensure!(
+        bytes.len() as u64 <= MESSAGE_MAX,
+        "the helper's answer has more than {MESSAGE_MAX} bytes"
+    );
     strict::from_slice(bytes).context("the helper's answer")
 }

@@ -14,7 +14,9 @@ pub fn oem_string(table: &[u8], prefix: &str) -> Option<String> {
         let end = strings.windows(2).position(|w| w == [0, 0])?;
         if kind == OEM_STRINGS {
             let texts = strings[..end].split(|b| *b == 0);
-            let found = texts.filter_map(|t| std::str::from_utf8(t).ok()).find_map(|t| t.strip_prefix(prefix));
+            let found = texts
+                .filter_map(|t| std::str::from_utf8(t).ok())
+                .find_map(|t| t.strip_prefix(prefix));
             if let Some(text) = found {
                 return Some(text.to_owned());
             }

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 const REBOOTS_WITHIN: Duration = Duration::from_secs(600);
 /// Between the answer that a reboot is needed and that reboot.
 const REPORTED_WITHIN: Duration = Duration::from_secs(5);
-const NEEDED: &str = "the data partition is not sealed to the next key of register 11 yet: a reboot does that";
+const NEEDED: &str =
+    "the data partition is not sealed to the next key of register 11 yet: a reboot does that";
 
 /// Where the reboot stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +49,9 @@ impl FirstReboot {
         }
     }
 
-    /// Reboots. The daemon gets one answer, so that the server hears why, and none after that: what it asks until the reboot
-    /// would count as failures of the version. Where no reboot comes, it gets to know that, and may ask again.
+    /// Reboots. The daemon gets one answer, so that the server hears why, and none after that: what
+    /// it asks until the reboot would count as failures of the version. Where no reboot comes, it
+    /// gets to know that, and may ask again.
     pub async fn ask(&self) -> Response {
         let mut before = Stage::Coming;
         self.stage.send_modify(|stage| before = mem::replace(stage, Stage::Coming));
@@ -75,7 +77,9 @@ impl FirstReboot {
     }
 
     fn begin(&self) {
-        (self.say)("fleeti: before the update, a reboot seals the data partition to the key that signs register 11 of the next image");
+        (self.say)(
+            "fleeti: before the update, a reboot seals the data partition to the key that signs register 11 of the next image",
+        );
         let (stage, say, reboot) = (self.stage.clone(), self.say, (self.reboot)());
         let (reported_within, reboots_within) = (self.reported_within, self.reboots_within);
         tokio::spawn(async move {
@@ -99,7 +103,10 @@ impl FirstReboot {
 /// # Errors
 /// When it does not take that.
 pub async fn reboot() -> Result<()> {
-    let status = tokio::process::Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status().await?;
+    let status = tokio::process::Command::new("/usr/bin/systemctl")
+        .args(["--no-block", "reboot"])
+        .status()
+        .await?;
     ensure!(status.success(), "systemctl reboot: {status}");
     Ok(())
 }
@@ -148,10 +155,16 @@ mod tests {
         let mut second = Box::pin(first.ask());
         assert!(futures::poll!(&mut second).is_pending());
         may_end.add_permits(1);
-        assert_eq!(detail(second.await), format!("{NEEDED}; it failed: systemctl reboot: exit status: 0"));
+        assert_eq!(
+            detail(second.await),
+            format!("{NEEDED}; it failed: systemctl reboot: exit status: 0")
+        );
         assert_eq!(tries.load(Ordering::SeqCst), 1, "asked for once, tried once");
         // Whoever asks again, asks for another one.
-        assert_eq!(detail(first.ask().await), format!("{NEEDED}; the last try failed: systemctl reboot: exit status: 0"));
+        assert_eq!(
+            detail(first.ask().await),
+            format!("{NEEDED}; the last try failed: systemctl reboot: exit status: 0")
+        );
         may_end.add_permits(1);
         assert!(detail(first.ask().await).ends_with("it failed: systemctl reboot: exit status: 1"));
         // One that systemd takes and that does not come is no other.
@@ -160,7 +173,11 @@ mod tests {
         assert!(detail(first.ask().await).ends_with("it failed: it has not come within 0 s"));
         assert_eq!(tries.load(Ordering::SeqCst), 3);
         let said = SAID.lock().unwrap();
-        assert_eq!(said.iter().filter(|line| line.contains("before the update, a reboot seals")).count(), 3, "once for each: {said:?}");
+        assert_eq!(
+            said.iter().filter(|line| line.contains("before the update, a reboot seals")).count(),
+            3,
+            "once for each: {said:?}"
+        );
         assert_eq!(said.iter().filter(|line| line.contains("failed: ")).count(), 3, "{said:?}");
     }
 }

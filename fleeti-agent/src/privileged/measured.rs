@@ -1,5 +1,6 @@
-//! What the helper has the TPM do: fixed questions, so that the daemon never speaks to it. Whatever the attestation key signs is
-//! made here; the device key signs what the daemon's TLS gives it, as a key in a file would.
+//! What the helper has the TPM do: fixed questions, so that the daemon never speaks to it. Whatever
+//! the attestation key signs is made here; the device key signs what the daemon's TLS gives it, as
+//! a key in a file would.
 
 use super::{Measured, Occasion};
 use crate::Paths;
@@ -51,18 +52,21 @@ pub fn device_key(paths: &Paths, seed: &str) -> Result<String> {
 
 /// A signature of the device key of a seed over a digest: TPMT_SIGNATURE, base64.
 pub fn sign(paths: &Paths, seed: &str, digest: &str) -> Result<String> {
-    let (seed, digest): (KeySeed, [u8; 32]) = (bytes("the seed", seed)?, bytes("the digest", digest)?);
+    let (seed, digest): (KeySeed, [u8; 32]) =
+        (bytes("the seed", seed)?, bytes("the digest", digest)?);
     Ok(STANDARD.encode(tpm(paths)?.sign(&seed, &digest)?))
 }
 
 /// What the TPM says of the device key of a seed, for one occasion over one connection.
 pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) -> Result<KeyProof> {
-    let (seed, channel): (KeySeed, _) = (bytes("the seed", seed)?, bytes("the connection", channel)?);
+    let (seed, channel): (KeySeed, _) =
+        (bytes("the seed", seed)?, bytes("the connection", channel)?);
     let purpose = match occasion {
         Occasion::Enrollment(token_sha256) => Purpose::enrollment(token_sha256, channel),
         Occasion::Renewal(device) => Purpose::renewal(device, channel),
     };
-    let said = tpm(paths)?.certify(&seed, |key| Ok(purpose.qualifying_data(&Public::parse(key)?.to_spki_der()?)))?;
+    let said = tpm(paths)?
+        .certify(&seed, |key| Ok(purpose.qualifying_data(&Public::parse(key)?.to_spki_der()?)))?;
     Ok(KeyProof {
         key: STANDARD.encode(said.key),
         certification: STANDARD.encode(said.certification),
@@ -70,17 +74,23 @@ pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) ->
     })
 }
 
-/// What was measured, signed by the TPM. The nonce is the server's; what is signed is made here, so that nobody has the TPM
-/// sign an answer to something else.
+/// What was measured, signed by the TPM. The nonce is the server's; what is signed is made here, so
+/// that nobody has the TPM sign an answer to something else.
 pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measured> {
     let challenge = Challenge { nonce: bytes("the nonce", nonce)?, device: device.clone() };
     let firmware_log = read(&paths.firmware_log, log::BYTES_MAX)?;
-    let phases_log = String::from_utf8(read(&paths.phases_log, phases::BYTES_MAX)?).context("the log of user space")?;
-    let said = tpm(paths)?.quote(&challenge.qualifying_data(&firmware_log, phases_log.as_bytes()))?;
+    let phases_log = String::from_utf8(read(&paths.phases_log, phases::BYTES_MAX)?)
+        .context("the log of user space")?;
+    let said =
+        tpm(paths)?.quote(&challenge.qualifying_data(&firmware_log, phases_log.as_bytes()))?;
     Ok(Measured {
         quote: STANDARD.encode(said.quote),
         signature: STANDARD.encode(said.signature),
-        registers: said.registers.iter().map(|(register, value)| (*register, hex::encode(value))).collect(),
+        registers: said
+            .registers
+            .iter()
+            .map(|(register, value)| (*register, hex::encode(value)))
+            .collect(),
         firmware_log,
         phases_log,
     })

@@ -3,7 +3,9 @@
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition};
+use fleeti_core::wire::device::{
+    BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -229,7 +231,8 @@ pub struct Measured {
     pub quote: String,
     /// TPMT_SIGNATURE.
     pub signature: String,
-    /// What the registers held, hexadecimal. No map: its numbers would be texts within a tagged answer.
+    /// What the registers held, hexadecimal. No map: its numbers would be texts within a tagged
+    /// answer.
     pub registers: Vec<(u8, String)>,
     /// Firmware's log.
     #[serde(with = "base64_bytes")]

@@ -1,6 +1,7 @@
-//! Secrets of the fleet: in memory, for root alone, in a folder of their own, from which a service takes one by its path
-//! (systemd.exec(5), `LoadCredential=NAME:/run/fleeti-secrets/NAME`). Not in `/run/credstore`: there systemd's own services
-//! find by name what logs somebody in or clears a folder, and whoever sets secrets is not to be root for that.
+//! Secrets of the fleet: in memory, for root alone, in a folder of their own, from which a service
+//! takes one by its path (systemd.exec(5), `LoadCredential=NAME:/run/fleeti-secrets/NAME`). Not in
+//! `/run/credstore`: there systemd's own services find by name what logs somebody in or clears a
+//! folder, and whoever sets secrets is not to be root for that.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -14,32 +15,45 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Makes the folder hold these secrets and no other; whether it held something else before. A secret is written beside its
-/// place and then put there, so that no service ever reads half of one.
+/// Makes the folder hold these secrets and no other; whether it held something else before. A
+/// secret is written beside its place and then put there, so that no service ever reads half of
+/// one.
 ///
 /// # Errors
 /// For a name that is none, or when the folder cannot be written.
 pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
-    let named = secrets.iter().map(|(name, secret)| Ok((name.parse::<SecretName>()?, Zeroizing::new(STANDARD.decode(secret.expose())?))));
+    let named = secrets.iter().map(|(name, secret)| {
+        Ok((name.parse::<SecretName>()?, Zeroizing::new(STANDARD.decode(secret.expose())?)))
+    });
     let named = named.collect::<Result<BTreeMap<_, _>>>().context("a secret that is none")?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| folder.display().to_string())?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| folder.display().to_string())?;
     let mut has_changed = false;
     for (name, bytes) in &named {
-        if fs::read(folder.join(name.as_str())).is_ok_and(|held| Zeroizing::new(held)[..] == bytes[..]) {
+        if fs::read(folder.join(name.as_str()))
+            .is_ok_and(|held| Zeroizing::new(held)[..] == bytes[..])
+        {
             continue;
         }
         has_changed = true;
         // No name of a secret begins with a dot.
         let new = folder.join(format!(".{name}.new"));
         fs::remove_file(&new).ok();
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&new)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&new)?;
         file.write_all(bytes)?;
         fs::rename(&new, folder.join(name.as_str()))?;
     }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let keep =
-            entry.file_name().to_str().and_then(|name| name.parse::<SecretName>().ok()).is_some_and(|name| named.contains_key(&name));
+        let keep = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<SecretName>().ok())
+            .is_some_and(|name| named.contains_key(&name));
         if !keep {
             ensure!(entry.file_type()?.is_file(), "{} is no secret", entry.path().display());
             fs::remove_file(entry.path())?;
@@ -55,7 +69,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn secrets(list: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        list.iter().map(|(name, text)| ((*name).to_owned(), Secret::new(STANDARD.encode(text)))).collect()
+        list.iter()
+            .map(|(name, text)| ((*name).to_owned(), Secret::new(STANDARD.encode(text))))
+            .collect()
     }
 
     #[test]
@@ -63,7 +79,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("secrets");
         assert!(put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap());
-        assert!(!put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap(), "the same again");
+        assert!(
+            !put(&folder, &secrets(&[("wifi.psk", "one"), ("old", "x")])).unwrap(),
+            "the same again"
+        );
         assert!(put(&folder, &secrets(&[("wifi.psk", "two")])).unwrap());
         assert_eq!(fs::read(folder.join("wifi.psk")).unwrap(), b"two");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);

@@ -64,12 +64,18 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     }
 }
 
-/// A clock that cannot be right is set to the latest time that somebody has signed; NTP goes on from there.
+/// A clock that cannot be right is set to the latest time that somebody has signed; NTP goes on
+/// from there.
 fn set_clock(paths: &Paths) {
     let clock = &paths.clock;
     let Some(wrong_by_s) = clock.wrong_by_s().filter(|_| paths.may_set_clock) else { return };
-    boot::say(&format!("fleeti: the clock is wrong by {wrong_by_s} s, setting it to {}", clock.floor_s()));
-    let status = std::process::Command::new("/usr/bin/date").args(["--utc", "--set", &format!("@{}", clock.floor_s())]).status();
+    boot::say(&format!(
+        "fleeti: the clock is wrong by {wrong_by_s} s, setting it to {}",
+        clock.floor_s()
+    ));
+    let status = std::process::Command::new("/usr/bin/date")
+        .args(["--utc", "--set", &format!("@{}", clock.floor_s())])
+        .status();
     if !status.is_ok_and(|s| s.success()) {
         tracing::error!("the clock could not be set");
     }
@@ -173,24 +179,30 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             kept::reported(&paths.helper_state);
             Response::Done
         }
-        Request::TpmIdentity => Response::Tpm { identity: with_tpm(state, measured::identity).await? },
-        Request::TpmActivate { blob, secret } => {
-            Response::Secret { secret: with_tpm(state, move |paths| measured::activate(paths, &blob, &secret)).await? }
+        Request::TpmIdentity => {
+            Response::Tpm { identity: with_tpm(state, measured::identity).await? }
         }
-        Request::DeviceKey { seed } => {
-            Response::DeviceKey { public: with_tpm(state, move |paths| measured::device_key(paths, &seed)).await? }
-        }
-        Request::Sign { seed, digest } => {
-            Response::Signature { signature: with_tpm(state, move |paths| measured::sign(paths, &seed, &digest)).await? }
-        }
-        Request::Certify { seed, occasion, channel } => {
-            Response::Certified { key: with_tpm(state, move |paths| measured::certify(paths, &seed, &occasion, &channel)).await? }
-        }
+        Request::TpmActivate { blob, secret } => Response::Secret {
+            secret: with_tpm(state, move |paths| measured::activate(paths, &blob, &secret)).await?,
+        },
+        Request::DeviceKey { seed } => Response::DeviceKey {
+            public: with_tpm(state, move |paths| measured::device_key(paths, &seed)).await?,
+        },
+        Request::Sign { seed, digest } => Response::Signature {
+            signature: with_tpm(state, move |paths| measured::sign(paths, &seed, &digest)).await?,
+        },
+        Request::Certify { seed, occasion, channel } => Response::Certified {
+            key: with_tpm(state, move |paths| measured::certify(paths, &seed, &occasion, &channel))
+                .await?,
+        },
         Request::Evidence { nonce, device } => {
-            let measured = with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
+            let measured =
+                with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
             Response::Evidence { measured: Box::new(measured) }
         }
-        Request::RecoveryKey => Response::RecoveryKey { key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())) },
+        Request::RecoveryKey => Response::RecoveryKey {
+            key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
+        },
         Request::RecoveryKeyKept { sha256 } => {
             storage::recovery_key_kept(paths, &sha256)?;
             Response::Done
@@ -204,7 +216,8 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             // Whatever is `PartOf` it begins anew where something has changed, and only there.
             let verb = if secrets::put(&paths.secrets, &secrets)? { "restart" } else { "start" };
             let mut systemctl = tokio::process::Command::new("/usr/bin/systemctl");
-            let status = systemctl.args(["--no-block", verb, "fleeti-secrets.target"]).status().await?;
+            let status =
+                systemctl.args(["--no-block", verb, "fleeti-secrets.target"]).status().await?;
             ensure!(status.success(), "systemctl {verb} fleeti-secrets.target: {status}");
             Response::Done
         }
@@ -221,17 +234,21 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
 }
 
 /// Asks the TPM, which may take a second, where nothing else waits for it.
-async fn with_tpm<T: Send + 'static>(state: &State, ask: impl FnOnce(&Paths) -> Result<T> + Send + 'static) -> Result<T> {
+async fn with_tpm<T: Send + 'static>(
+    state: &State,
+    ask: impl FnOnce(&Paths) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let _one = state.tpm.lock().await;
     let paths = state.paths.clone();
     tokio::task::spawn_blocking(move || ask(&paths)).await?
 }
 
-/// Arms the version whose manifest was staged, where it will open the data partition; verified again, because it was kept on a
-/// disk.
+/// Arms the version whose manifest was staged, where it will open the data partition; verified
+/// again, because it was kept on a disk.
 fn arm(paths: &Paths, version: &Version) -> Result<Next> {
     let (manifest, signatures) = (staging::staged(paths)?, staging::staged_signatures(paths)?);
-    let verified = staging::check_manifest(paths, &manifest, &signatures).map_err(|(_, detail)| anyhow::anyhow!(detail))?;
+    let verified = staging::check_manifest(paths, &manifest, &signatures)
+        .map_err(|(_, detail)| anyhow::anyhow!(detail))?;
     ensure!(verified.manifest().release.version == *version, "{version} is not what was staged");
     if let Some(kernel_image) = staging::staged_kernel_image(paths, &verified)?
         && next_key::before_arming(paths, version, &kernel_image)? == Next::Reboot
@@ -247,11 +264,15 @@ fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
     if let Ok(table) = fs::read(DMI_TABLE)
         && let Some(text) = dmi::oem_string(&table, SMBIOS_PREFIX)
     {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).context("the SMBIOS enrollment record is no base64")?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .context("the SMBIOS enrollment record is no base64")?;
         return strict::from_slice(&bytes).map(Some).context("the SMBIOS enrollment record");
     }
     match fs::read(paths.esp.join(ESP_FILE)) {
-        Ok(bytes) => strict::from_slice(&bytes).map(Some).context("the enrollment record on the ESP"),
+        Ok(bytes) => {
+            strict::from_slice(&bytes).map(Some).context("the enrollment record on the ESP")
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context("the enrollment record on the ESP"),
     }

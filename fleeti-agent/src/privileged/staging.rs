@@ -1,5 +1,6 @@
-//! Stage, then arm. Staging runs the unmodified systemd-sysupdate, whose UKI target is a `.staged` file that
-//! systemd-boot ignores; arming checks its digest against the manifest and renames it into a boot entry.
+//! Stage, then arm. Staging runs the unmodified systemd-sysupdate, whose UKI target is a `.staged`
+//! file that systemd-boot ignores; arming checks its digest against the manifest and renames it
+//! into a boot entry.
 
 use crate::Paths;
 use crate::anchors;
@@ -36,19 +37,31 @@ fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal>
 }
 
 /// Checks everything about a manifest that this device can check.
-pub fn check_manifest(paths: &Paths, manifest: &str, signatures: &[(String, String)]) -> Result<Verified, Refusal> {
+pub fn check_manifest(
+    paths: &Paths,
+    manifest: &str,
+    signatures: &[(String, String)],
+) -> Result<Verified, Refusal> {
     let internal = |e: anyhow::Error| (FailureCode::ManifestUntrusted, format!("{e:#}"));
     let anchors = anchors::of_helper(paths).map_err(internal)?;
-    let verified = verify(manifest.as_bytes(), &Signature::all_of(signatures), anchors.release_keys())
-        .map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
-    let (running, facts) = (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
+    let verified =
+        verify(manifest.as_bytes(), &Signature::all_of(signatures), anchors.release_keys())
+            .map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
+    let (running, facts) =
+        (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
     let m = verified.manifest();
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {
-        return refuse(FailureCode::WrongImage, format!("{} for {} does not run here", m.release, m.architecture));
+        return refuse(
+            FailureCode::WrongImage,
+            format!("{} for {} does not run here", m.release, m.architecture),
+        );
     }
     if m.release.version <= running.version || m.release.version < facts.minimum_version {
         let (v, floor) = (&m.release.version, &facts.minimum_version);
-        return refuse(FailureCode::TooOld, format!("{v} is not newer than {} (floor {floor})", running.version));
+        return refuse(
+            FailureCode::TooOld,
+            format!("{v} is not newer than {} (floor {floor})", running.version),
+        );
     }
     if m.uki().is_none() {
         return refuse(FailureCode::WrongImage, "the manifest names no kernel image");
@@ -75,17 +88,25 @@ pub async fn stage(
     run_sysupdate(paths, &definitions, &version).await.map_err(failed)?;
     check_staged(paths, &verified).map_err(failed)?;
     // What may be armed is what was verified here, also after a restart.
-    crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes()).map_err(|e| failed(e.into()))?;
+    crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes())
+        .map_err(|e| failed(e.into()))?;
     Ok(verified)
 }
 
-/// Exactly what the daemon's proxy hands out: `http://127.0.0.1:<port>/<64 hexadecimal digits>/`. Nothing that could
-/// name another host, and no `%`, which systemd would expand.
+/// Exactly what the daemon's proxy hands out: `http://127.0.0.1:<port>/<64 hexadecimal digits>/`.
+/// Nothing that could name another host, and no `%`, which systemd would expand.
 fn is_loopback_url(url: &str) -> bool {
-    let Some((port, path)) = url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')) else { return false };
+    let Some((port, path)) =
+        url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     let secret = path.strip_suffix('/').unwrap_or_default();
-    digits(port) && port.parse::<u16>().is_ok() && secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit())
+    digits(port)
+        && port.parse::<u16>().is_ok()
+        && secret.len() == 64
+        && secret.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The image's templates with this download's URL, in a folder of root's.
@@ -103,19 +124,20 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
 }
 
 /// Mounts the first file over each of the others up to `--`, then becomes the program behind it.
-const WITH_KEYRING: &str =
-    r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
+const WITH_KEYRING: &str = r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
 
-/// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over those, in mounts of its
-/// own: the root is verified, and nobody else is to see them. What is mounted meanwhile comes in (the ESP is, when it is
-/// looked at), and nothing goes out.
+/// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over
+/// those, in mounts of its own: the root is verified, and nobody else is to see them. What is
+/// mounted meanwhile comes in (the ESP is, when it is looked at), and nothing goes out.
 fn sysupdate(paths: &Paths) -> Result<Command> {
     let anchors = anchors::of_helper(paths)?;
     let Some(keyring) = anchors.keyring() else { return Ok(Command::new(&paths.sysupdate)) };
     let own = paths.run.join("keyring.gpg");
     crate::write_durably(&own, keyring)?;
     let over: Vec<_> = paths.keyrings.iter().filter(|path| path.exists()).collect();
-    boot::say("fleeti: the image's OpenPGP keys count no more: release keys have introduced others");
+    boot::say(
+        "fleeti: the image's OpenPGP keys count no more: release keys have introduced others",
+    );
     let mut command = Command::new(&paths.unshare);
     command.args(["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", WITH_KEYRING, "sh"]);
     command.arg(&own).args(over).arg("--").arg(&paths.sysupdate);
@@ -124,9 +146,13 @@ fn sysupdate(paths: &Paths) -> Result<Command> {
 
 async fn run_sysupdate(paths: &Paths, definitions: &Path, version: &Version) -> Result<()> {
     let mut command = sysupdate(paths)?;
-    command.arg(format!("--definitions={}", definitions.display())).args(["update", version.as_str()]);
+    command
+        .arg(format!("--definitions={}", definitions.display()))
+        .args(["update", version.as_str()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output()).await.context("systemd-sysupdate is stuck")??;
+    let output = tokio::time::timeout(TIME_LIMIT, command.spawn()?.wait_with_output())
+        .await
+        .context("systemd-sysupdate is stuck")??;
     let text = String::from_utf8_lossy(&output.stderr);
     let words: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     let tail = words[words.len().saturating_sub(6)..].join(" | ");
@@ -139,7 +165,8 @@ fn staged_path(paths: &Paths, verified: &Verified) -> PathBuf {
     paths.esp.join("EFI/Linux").join(format!("{}_{}.staged", release.line, release.version))
 }
 
-/// The staged kernel image is the manifest's: it names the root hash, so everything else follows from it.
+/// The staged kernel image is the manifest's: it names the root hash, so everything else follows
+/// from it.
 fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
     let path = staged_path(paths, verified);
     let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
@@ -147,7 +174,10 @@ fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
     if found != expected.sha256 {
         // Not the release's bytes: away with it, so that the next try writes it anew.
         fs::remove_file(&path).ok();
-        anyhow::bail!("the staged kernel image has SHA-256 {found}, the manifest says {}", expected.sha256);
+        anyhow::bail!(
+            "the staged kernel image has SHA-256 {found}, the manifest says {}",
+            expected.sha256
+        );
     }
     Ok(())
 }
@@ -173,15 +203,16 @@ fn digest(path: &Path) -> Result<String> {
     }
 }
 
-/// Makes the staged version a boot entry with its tries, as the firmware starts it: where it checks signatures and this
-/// image has none that it knows, with the device's own.
+/// Makes the staged version a boot entry with its tries, as the firmware starts it: where it checks
+/// signatures and this image has none that it knows, with the device's own.
 pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     let release = &verified.manifest().release;
     let staged = staged_path(paths, verified);
     let folder = paths.esp.join("EFI/Linux");
     let entry = folder.join(format!("{}_{}+{TRIES}-0.efi", release.line, release.version));
     if entry.exists() {
-        // Armed before a power cut, and what was staged may be there still; or the cut came before it was on the disk.
+        // Armed before a power cut, and what was staged may be there still; or the cut came before
+        // it was on the disk.
         if is_whole(verified, &entry)? {
             return remove_if_there(&staged);
         }
@@ -203,7 +234,9 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
 fn is_whole(verified: &Verified, entry: &Path) -> Result<bool> {
     let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
     match &expected.authenticode {
-        Some(text) => Ok(authenticode::digest(&fs::read(entry)?).is_ok_and(|d| hex::encode(d) == *text)),
+        Some(text) => {
+            Ok(authenticode::digest(&fs::read(entry)?).is_ok_and(|d| hex::encode(d) == *text))
+        }
         None => Ok(digest(entry)? == expected.sha256),
     }
 }
@@ -216,7 +249,13 @@ fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// Writes the entry with the device's signature; `false` when the staged image starts as it is.
-fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, entry: &Path) -> Result<bool> {
+fn attach(
+    paths: &Paths,
+    verified: &Verified,
+    trusted: &Trusted,
+    staged: &Path,
+    entry: &Path,
+) -> Result<bool> {
     let program = fs::read(staged)?;
     let artifact = verified.manifest().uki().context("the manifest names no kernel image")?;
     let kept: BootSignatures = match fs::read(paths.helper_state.join("staged.boot.json")) {
@@ -234,16 +273,23 @@ fn attach(paths: &Paths, verified: &Verified, trusted: &Trusted, staged: &Path, 
     Ok(true)
 }
 
-/// The manifest of what was staged last. Its signatures were checked before it was kept, in a folder that only
-/// root can write.
+/// The manifest of what was staged last. Its signatures were checked before it was kept, in a
+/// folder that only root can write.
 pub fn staged(paths: &Paths) -> Result<String> {
     Ok(fs::read_to_string(paths.helper_state.join("staged.json"))?)
 }
 
 /// Keeps the signatures beside the manifest, so that arming can verify again.
-pub fn keep_signatures(paths: &Paths, signatures: &[(String, String)], boot: &BootSignatures) -> Result<()> {
+pub fn keep_signatures(
+    paths: &Paths,
+    signatures: &[(String, String)],
+    boot: &BootSignatures,
+) -> Result<()> {
     crate::write_durably(&paths.helper_state.join("staged.boot.json"), &serde_json::to_vec(boot)?)?;
-    Ok(crate::write_durably(&paths.helper_state.join("staged.sigs.json"), &serde_json::to_vec(signatures)?)?)
+    Ok(crate::write_durably(
+        &paths.helper_state.join("staged.sigs.json"),
+        &serde_json::to_vec(signatures)?,
+    )?)
 }
 
 /// The signatures of what was staged last.

@@ -34,9 +34,18 @@ fn brings_log(bench: &Bench, log: &MemoryLog) {
 }
 
 /// What a device makes of a bundle of this root.
-async fn hears(bench: &Bench, server: &FaultyServer, version: u64, (root, key): &(Certificate, SoftKey)) -> (u64, Option<String>) {
+async fn hears(
+    bench: &Bench,
+    server: &FaultyServer,
+    version: u64,
+    (root, key): &(Certificate, SoftKey),
+) -> (u64, Option<String>) {
     server.put("trust-bundle.json", signed_bundle(version, root, key));
-    let notice = Notice { trust_bundle: version, root_sha256: Some(fingerprint(root).unwrap()), ..Notice::default() };
+    let notice = Notice {
+        trust_bundle: version,
+        root_sha256: Some(fingerprint(root).unwrap()),
+        ..Notice::default()
+    };
     let heard = Heard::open(&bench.paths).unwrap();
     heard.listen(&notice, &reqwest::Client::new(), &server.url).await.unwrap();
     heard.report()
@@ -51,13 +60,19 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     let new = root(&bench);
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (0, None));
     fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
-    assert_eq!(hears(&bench, &server, 3, &old).await, (0, None), "a server of the old root tells it nothing");
+    assert_eq!(
+        hears(&bench, &server, 3, &old).await,
+        (0, None),
+        "a server of the old root tells it nothing"
+    );
     assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is no older one");
     // It falls back: what it knew is there.
     brings_root(&bench, &old.0);
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
     // As it was kept before bundles had names.
-    let named = |root: &Certificate| bench.paths.state.join(format!("trust-bundle-{}.json", &fingerprint(root).unwrap()[..16]));
+    let named = |root: &Certificate| {
+        bench.paths.state.join(format!("trust-bundle-{}.json", &fingerprint(root).unwrap()[..16]))
+    };
     fs::rename(named(&old.0), bench.paths.state.join("trust-bundle.json")).unwrap();
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
     brings_root(&bench, &new.0);
@@ -83,16 +98,28 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
     // By the old image's log nothing of the new one is there.
     let next = bench.publish(&server, "next", "3");
     let proof = bench.log.proof(next.number, 0, now_s()).unwrap();
-    let (code, _) = bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap_err();
+    let (code, _) =
+        bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::NotInLog);
     // Until the release keys say that it follows.
     let change = Change::LogKey { from: old.key.to_text(), to: bench.log.key.to_text() };
-    let signed =
-        |key: &SoftKey| transition::sign(&Transition { kind: KIND.into(), issued_s: now_s(), change: change.clone() }, &[key]).unwrap();
+    let signed = |key: &SoftKey| {
+        transition::sign(
+            &Transition { kind: KIND.into(), issued_s: now_s(), change: change.clone() },
+            &[key],
+        )
+        .unwrap()
+    };
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
     assert!(!anchors::take(&bench.paths, &bench.paths.helper_state, &[signed(&mallory)]).unwrap());
-    assert!(anchors::take(&bench.paths, &bench.paths.helper_state, &[signed(&bench.release)]).unwrap());
-    assert_eq!(release_log::seen(&bench.paths).unwrap(), 0, "another log is seen from its beginning");
+    assert!(
+        anchors::take(&bench.paths, &bench.paths.helper_state, &[signed(&bench.release)]).unwrap()
+    );
+    assert_eq!(
+        release_log::seen(&bench.paths).unwrap(),
+        0,
+        "another log is seen from its beginning"
+    );
     bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap();
     // An image that brings the new log goes on with it, and needs nobody's word.
     fs::remove_file(bench.paths.helper_state.join("transitions.json")).unwrap();
@@ -101,7 +128,9 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
     assert_eq!(release_log::seen(&bench.paths).unwrap(), 1);
     // A note of it that cannot be read stops nobody.
     let entries = fs::read_dir(&bench.paths.helper_state).unwrap().map(|e| e.unwrap().path());
-    for path in entries.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-")) {
+    for path in
+        entries.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-"))
+    {
         fs::write(path, "torn").unwrap();
     }
     assert_eq!(release_log::seen(&bench.paths).unwrap(), 0);
@@ -109,14 +138,18 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
 }
 
 #[tokio::test]
-async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a_cleared_alarm_is_not_enough() {
+async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a_cleared_alarm_is_not_enough()
+ {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let http = reqwest::Client::new();
     let note = |bench: &Bench, seen: u64| {
         let proof = bench.log.proof(0, seen, now_s()).unwrap();
         let size = bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
         let growth = LogGrowth { hashes: proof.growth };
-        server.put(&format!("log/growth.json?from={seen}&to={size}"), serde_json::to_vec(&growth).unwrap());
+        server.put(
+            &format!("log/growth.json?from={seen}&to={size}"),
+            serde_json::to_vec(&growth).unwrap(),
+        );
         proof.published.checkpoint
     };
     let says = |note: &str| Notice { checkpoint: Some(note.to_owned()), ..Notice::default() };
@@ -138,14 +171,20 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     assert!(heard.report().1.is_some(), "it comes back");
 
     let change = Change::LogReset { log: bench.log.key.to_text(), checkpoint: restored };
-    let reset = transition::sign(&Transition { kind: KIND.into(), issued_s: 7, change }, &[&bench.release]).unwrap();
+    let reset =
+        transition::sign(&Transition { kind: KIND.into(), issued_s: 7, change }, &[&bench.release])
+            .unwrap();
     server.put("transitions.json", serde_json::to_vec(&[reset]).unwrap());
     bench.log.enter(Act::new("admin", "test", "z")).unwrap();
     let notice = Notice { transitions: Some("1".into()), ..says(&note(&bench, 7)) };
     heard.listen(&notice, &http, &server.url).await.unwrap();
     assert_eq!(heard.report().1, None);
     let again = Heard::open(&bench.paths).unwrap();
-    assert_eq!(again.newest_statement().map(|s| s.0), notice.checkpoint, "the reset is applied once, and not with each start");
+    assert_eq!(
+        again.newest_statement().map(|s| s.0),
+        notice.checkpoint,
+        "the reset is applied once, and not with each start"
+    );
     // Another history after it is one again.
     bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
     for _ in 0..9 {
@@ -157,7 +196,8 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
 
 /// The OpenPGP key that every image knows is lost: nobody can sign `SHA256SUMS` with it any more.
 #[tokio::test]
-async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know_only_the_lost_one() {
+async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know_only_the_lost_one()
+{
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let of_image = fs::read(&bench.paths.keyrings[0]).unwrap();
     bench.openpgp = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
@@ -167,36 +207,55 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     bench.assert_untouched();
 
     let signed = |from: &[u8], to: &[u8], key: &SoftKey| {
-        let change = Change::OpenpgpKeys { from_sha256: openpgp::choices(&[from.to_vec()]).unwrap(), to_base64: base64_text(to) };
+        let change = Change::OpenpgpKeys {
+            from_sha256: openpgp::choices(&[from.to_vec()]).unwrap(),
+            to_base64: base64_text(to),
+        };
         transition::sign(&Transition { kind: KIND.into(), issued_s: 7, change }, &[key]).unwrap()
     };
     let next = bench.openpgp.keyring().unwrap();
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
-    let take = |bench: &Bench, given| anchors::take(&bench.paths, &bench.paths.helper_state, &[given]).unwrap();
+    let take = |bench: &Bench, given| {
+        anchors::take(&bench.paths, &bench.paths.helper_state, &[given]).unwrap()
+    };
     assert!(!take(&bench, signed(&of_image, &next, &mallory)));
-    assert!(!take(&bench, signed(&next, &next, &bench.release)), "it is of images that have another keyring");
+    assert!(
+        !take(&bench, signed(&next, &next, &bench.release)),
+        "it is of images that have another keyring"
+    );
     assert!(take(&bench, signed(&of_image, &next, &bench.release)));
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
     bench.assert_staged(&release, "2");
     assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "nobody else sees it");
 }
 
-/// The next image brings a keyring of its own; the transition of before stays among what the helper keeps.
+/// The next image brings a keyring of its own; the transition of before stays among what the helper
+/// keeps.
 #[tokio::test]
 async fn an_image_with_a_newer_keyring_is_not_led_back_by_an_older_transition() {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let of_image = fs::read(&bench.paths.keyrings[0]).unwrap();
     let middle = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
-    let change =
-        Change::OpenpgpKeys { from_sha256: openpgp::choices(&[of_image]).unwrap(), to_base64: base64_text(&middle.keyring().unwrap()) };
-    let signed = transition::sign(&Transition { kind: KIND.into(), issued_s: now_s(), change }, &[&bench.release]).unwrap();
+    let change = Change::OpenpgpKeys {
+        from_sha256: openpgp::choices(&[of_image]).unwrap(),
+        to_base64: base64_text(&middle.keyring().unwrap()),
+    };
+    let signed = transition::sign(
+        &Transition { kind: KIND.into(), issued_s: now_s(), change },
+        &[&bench.release],
+    )
+    .unwrap();
     assert!(anchors::take(&bench.paths, &bench.paths.helper_state, &[signed]).unwrap());
     let newest = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
     fs::write(&bench.paths.keyrings[0], newest.keyring().unwrap()).unwrap();
     bench.openpgp = middle;
     let old = bench.publish(&server, "old", "2");
     let (code, _) = bench.stage(&old, &server.proxy_like("old/raw")).await.unwrap_err();
-    assert_eq!(code, FailureCode::StageFailed, "the key in the middle signs nothing for this image");
+    assert_eq!(
+        code,
+        FailureCode::StageFailed,
+        "the key in the middle signs nothing for this image"
+    );
     bench.openpgp = newest;
     let release = bench.publish(&server, "r", "3");
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();

@@ -1,4 +1,5 @@
-//! Answers of the server and of the helper in forms that no document describes: each is an error that names it.
+//! Answers of the server and of the helper in forms that no document describes: each is an error
+//! that names it.
 
 use crate::bench::{Bench, now_s};
 use fleeti_agent::anchors::{self, LIST_MAX};
@@ -8,7 +9,9 @@ use fleeti_agent::http::{RESPONSE_MAX, read_document};
 use fleeti_agent::privileged::{Helper, MESSAGE_MAX, Response};
 use fleeti_agent::server_trust::danger;
 use fleeti_core::wire::attestation::TpmSecret;
-use fleeti_core::wire::device::{EnrollResponse, Notice, RenewalWindow, SignedBundle, SignedTransition};
+use fleeti_core::wire::device::{
+    EnrollResponse, Notice, RenewalWindow, SignedBundle, SignedTransition,
+};
 use fleeti_pki::certificate::{Period, Role, self_signed, to_der};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_testkit::malformed::{self, HttpPeer};
@@ -43,7 +46,9 @@ async fn an_answer_of_the_helper_in_another_form_is_an_error() {
     let summary = r#"{"boot_id":"b","running":"kiosk@1","slot":"a","verity":"verified","secure_boot":true,"pcr11":null,
         "firmware":{"setup_mode":false,"pk":null,"kek":[],"db":[],"dbx":[],"change":1}}"#;
     let tpm = r#"{"endorsement_key":"AA==","certificates":[],"attestation_key":"AA=="}"#;
-    let typed = |text: &str| serde_json::to_string(&serde_json::from_str::<Response>(text).unwrap()).unwrap();
+    let typed = |text: &str| {
+        serde_json::to_string(&serde_json::from_str::<Response>(text).unwrap()).unwrap()
+    };
     let boot = typed(&format!(r#"{{"answer":"boot","summary":{summary}}}"#));
     let identity = typed(&format!(r#"{{"answer":"tpm","identity":{tpm}}}"#));
     let signature = typed(r#"{"answer":"signature","signature":"AA=="}"#);
@@ -58,7 +63,11 @@ async fn an_answer_of_the_helper_in_another_form_is_an_error() {
         for form in malformed::forms(good).unwrap() {
             answers.send(format!("{}\n", form.text).into_bytes()).await.unwrap();
             let refused = format!("{:#}", ask(which).await.expect_err(&form.what));
-            assert!(refused.starts_with("the helper's answer: "), "{which}: {}: {refused}", form.what);
+            assert!(
+                refused.starts_with("the helper's answer: "),
+                "{which}: {}: {refused}",
+                form.what
+            );
         }
         answers.send(vec![b' '; usize::try_from(MESSAGE_MAX).unwrap() + 1]).await.unwrap();
         let refused = ask(which).await.unwrap_err().to_string();
@@ -70,20 +79,28 @@ async fn an_answer_of_the_helper_in_another_form_is_an_error() {
 async fn a_document_of_the_server_in_another_form_is_an_error() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let (peer, http) = (HttpPeer::start().unwrap(), reqwest::Client::new());
-    let transition = SignedTransition { transition: "{}".into(), signatures: vec![("k".into(), "AA==".into())] };
+    let transition =
+        SignedTransition { transition: "{}".into(), signatures: vec![("k".into(), "AA==".into())] };
     let good = serde_json::to_string(&vec![transition.clone()]).unwrap();
     peer.answers(200, &good);
     assert_eq!(anchors::fetch(&http, &peer.url).await.unwrap(), [transition]);
     for form in malformed::forms(&good).unwrap() {
         peer.answers(200, &form.text);
-        let refused = format!("{:#}", anchors::fetch(&http, &peer.url).await.expect_err(&form.what));
+        let refused =
+            format!("{:#}", anchors::fetch(&http, &peer.url).await.expect_err(&form.what));
         assert!(refused.starts_with("transitions.json: "), "{}: {refused}", form.what);
     }
     peer.answers(200, &" ".repeat(LIST_MAX + 1));
     let refused = format!("{:#}", anchors::fetch(&http, &peer.url).await.unwrap_err());
     assert_eq!(refused, format!("transitions.json: the answer has more than {LIST_MAX} bytes"));
-    // As the TPM's secret, the fleet's secrets, growth of the log and changes of Secure Boot are read.
-    let good = serde_json::to_string(&TpmSecret { id: "i".into(), blob: "AA==".into(), secret: "AA==".into() }).unwrap();
+    // As the TPM's secret, the fleet's secrets, growth of the log and changes of Secure Boot are
+    // read.
+    let good = serde_json::to_string(&TpmSecret {
+        id: "i".into(),
+        blob: "AA==".into(),
+        secret: "AA==".into(),
+    })
+    .unwrap();
     let read = async |text: &str| {
         peer.answers(200, text);
         let response = http.get(&peer.url).send().await.unwrap();
@@ -94,21 +111,30 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
         let refused = read(&form.text).await.unwrap_err();
         assert!(refused.starts_with("the secret: "), "{}: {refused}", form.what);
     }
-    assert_eq!(read(&" ".repeat(1001)).await.unwrap_err(), "the secret: the answer has more than 1000 bytes");
+    assert_eq!(
+        read(&" ".repeat(1001)).await.unwrap_err(),
+        "the secret: the answer has more than 1000 bytes"
+    );
 }
 
 #[tokio::test]
 async fn a_trust_bundle_in_another_form_is_an_error_and_is_not_kept() {
     let bench = Bench::new();
-    let (peer, http, heard) = (HttpPeer::start().unwrap(), reqwest::Client::new(), Heard::open(&bench.paths).unwrap());
-    let good = serde_json::to_string(&SignedBundle { bundle: "{}".into(), signature: "AA==".into() }).unwrap();
+    let (peer, http, heard) =
+        (HttpPeer::start().unwrap(), reqwest::Client::new(), Heard::open(&bench.paths).unwrap());
+    let good =
+        serde_json::to_string(&SignedBundle { bundle: "{}".into(), signature: "AA==".into() })
+            .unwrap();
     for form in malformed::forms(&good).unwrap() {
         peer.answers(200, &form.text);
         let notice = Notice { trust_bundle: 7, ..Notice::default() };
-        let refused = format!("{:#}", heard.listen(&notice, &http, &peer.url).await.expect_err(&form.what));
+        let refused =
+            format!("{:#}", heard.listen(&notice, &http, &peer.url).await.expect_err(&form.what));
         assert!(refused.contains("the trust bundle: "), "{}: {refused}", form.what);
     }
-    let kept = std::fs::read_dir(&bench.paths.state).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let kept = std::fs::read_dir(&bench.paths.state)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(!kept.into_iter().any(|name| name.starts_with("trust-bundle")));
 }
 
@@ -158,8 +184,15 @@ async fn an_answer_to_an_enrollment_in_another_form_is_an_error() {
     assert_eq!(ask(good.clone()).await.unwrap().device, response.device);
     for form in malformed::forms(&good).unwrap() {
         let refused = ask(form.text).await.map(|r| r.device).expect_err(&form.what);
-        assert!(refused.starts_with("the server's answer to /enroll: "), "{}: {refused}", form.what);
+        assert!(
+            refused.starts_with("the server's answer to /enroll: "),
+            "{}: {refused}",
+            form.what
+        );
     }
     let refused = ask(" ".repeat(RESPONSE_MAX + 1)).await.map(|r| r.device).unwrap_err();
-    assert_eq!(refused, format!("the server's answer to /enroll has more than {RESPONSE_MAX} bytes"));
+    assert_eq!(
+        refused,
+        format!("the server's answer to /enroll has more than {RESPONSE_MAX} bytes")
+    );
 }

@@ -63,19 +63,34 @@ impl Bench {
         for folder in ["lib/trust", "lib/sysupdate.d", "run", "esp/EFI/Linux", "helper", "agent"] {
             fs::create_dir_all(path(folder)).unwrap();
         }
-        let (release, openpgp) =
-            (SoftKey::generate(Algorithm::P384).unwrap(), OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap());
-        fs::write(path("lib/trust/release.pem"), PublicKey::of(&release).unwrap().to_pem().unwrap()).unwrap();
+        let (release, openpgp) = (
+            SoftKey::generate(Algorithm::P384).unwrap(),
+            OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap(),
+        );
+        fs::write(
+            path("lib/trust/release.pem"),
+            PublicKey::of(&release).unwrap().to_pem().unwrap(),
+        )
+        .unwrap();
         let root = SoftKey::generate(Algorithm::P384).unwrap();
-        let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
+        let root =
+            certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
         fs::write(path("lib/trust/root.pem"), certificate::to_pem(&root).unwrap()).unwrap();
         let log = MemoryLog::new().unwrap();
         fs::write(path("lib/trust/audit.pub"), log.key.to_text()).unwrap();
-        fs::write(path("lib/image.json"), r#"{"minimum_version":"1","hostname":"x","health_checks":[]}"#).unwrap();
+        fs::write(
+            path("lib/image.json"),
+            r#"{"minimum_version":"1","hostname":"x","health_checks":[]}"#,
+        )
+        .unwrap();
         fs::write(path("os-release"), "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
         // In the middle of a rotation: systemd-sysupdate takes a signature by either key.
         let other = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
-        fs::write(path("keyring.gpg"), [other.keyring().unwrap(), openpgp.keyring().unwrap()].concat()).unwrap();
+        fs::write(
+            path("keyring.gpg"),
+            [other.keyring().unwrap(), openpgp.keyring().unwrap()].concat(),
+        )
+        .unwrap();
         fs::write(path("esp/EFI/Linux/kiosk_1.efi"), "the running kernel").unwrap();
 
         // The image's own templates; only the targets are files here.
@@ -87,13 +102,20 @@ impl Bench {
         ] {
             let text = text.replace("@LINE@", "kiosk").replace("@MINIMUM@", "1");
             let text = text.replace("Path=auto", &format!("Path={}", disk.display()));
-            let text = text.replace("Path=/EFI/Linux\nPathRelativeTo=boot", &format!("Path={}", esp.display()));
+            let text = text.replace(
+                "Path=/EFI/Linux\nPathRelativeTo=boot",
+                &format!("Path={}", esp.display()),
+            );
             fs::write(path("lib/sysupdate.d").join(name), text).unwrap();
         }
         // systemd-sysupdate out of its packages, with this device's keyring and os-release.
         let command = tree.command("/usr/lib/systemd/systemd-sysupdate", &[dir.path()]);
         let program = command.get_args().last().unwrap().to_owned();
-        let bwrap: Vec<_> = command.get_args().filter(|a| *a != program).map(|a| a.to_string_lossy().into_owned()).collect();
+        let bwrap: Vec<_> = command
+            .get_args()
+            .filter(|a| *a != program)
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
         let wrapper = path("systemd-sysupdate");
         let script = format!(
             "#!/bin/sh\nexec bwrap {} --cap-add ALL --ro-bind {} /usr/lib/systemd/import-pubring.gpg --ro-bind {} /usr/lib/os-release {} \"$@\"\n",
@@ -128,7 +150,8 @@ impl Bench {
         Self { dir, paths, release, openpgp, log, disk, tree }
     }
 
-    /// A signed release whose `raw/` view is put on the server at `<prefix>/`, and that is in the log.
+    /// A signed release whose `raw/` view is put on the server at `<prefix>/`, and that is in the
+    /// log.
     pub fn publish(&mut self, server: &FaultyServer, prefix: &str, version: &str) -> SmallRelease {
         let name: ReleaseName = format!("kiosk@{version}").parse().unwrap();
         let root: Vec<u8> = (0..3 * MIB).map(|i| (i % 251) as u8).collect();
@@ -142,10 +165,18 @@ impl Bench {
         ];
         let sums: String = files.iter().map(|(n, b)| format!("{}  {n}\n", sha256_hex(b))).collect();
         let signature = self.openpgp.sign(sums.as_bytes()).unwrap();
-        let all = files.into_iter().chain([("SHA256SUMS".to_owned(), sums.into_bytes()), ("SHA256SUMS.gpg".to_owned(), signature)]);
+        let all = files.into_iter().chain([
+            ("SHA256SUMS".to_owned(), sums.into_bytes()),
+            ("SHA256SUMS.gpg".to_owned(), signature),
+        ]);
         let mut artifacts = Vec::new();
         for (n, bytes) in all {
-            artifacts.push(Artifact { path: format!("raw/{n}"), size: bytes.len() as u64, sha256: sha256_hex(&bytes), authenticode: None });
+            artifacts.push(Artifact {
+                path: format!("raw/{n}"),
+                size: bytes.len() as u64,
+                sha256: sha256_hex(&bytes),
+                authenticode: None,
+            });
             server.put(&format!("{prefix}/raw/{n}"), bytes);
         }
         let manifest = Manifest {
@@ -156,7 +187,10 @@ impl Bench {
             lock_digest: String::new(),
             artifacts,
             root_hash,
-            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
+            reference_values: ReferenceValues {
+                systemd_version: "257".into(),
+                ..Default::default()
+            },
             minimum_version: name.version.clone(),
             created_s: 0,
             critical: vec![],
@@ -165,21 +199,47 @@ impl Bench {
         let signature = manifest::sign(&bytes, &self.release).unwrap();
         let der = base64::engine::general_purpose::STANDARD.encode(signature.der);
         let number = self.log.publish(&name.to_string(), &sha256_hex(&bytes)).unwrap();
-        SmallRelease { manifest: String::from_utf8(bytes).unwrap(), signatures: vec![(signature.key_id, der)], root_name, root, number }
+        SmallRelease {
+            manifest: String::from_utf8(bytes).unwrap(),
+            signatures: vec![(signature.key_id, der)],
+            root_name,
+            root,
+            number,
+        }
     }
 
-    pub async fn stage(&self, release: &SmallRelease, url: &str) -> Result<(), (FailureCode, String)> {
-        let proof = self.log.proof(release.number, release_log::seen(&self.paths).unwrap(), now_s()).unwrap();
+    pub async fn stage(
+        &self,
+        release: &SmallRelease,
+        url: &str,
+    ) -> Result<(), (FailureCode, String)> {
+        let proof = self
+            .log
+            .proof(release.number, release_log::seen(&self.paths).unwrap(), now_s())
+            .unwrap();
         self.stage_with(release, Some(&proof), url).await
     }
 
-    pub async fn stage_with(&self, release: &SmallRelease, proof: Option<&ReleaseProof>, url: &str) -> Result<(), (FailureCode, String)> {
-        staging::stage(&self.paths, &release.manifest, &release.signatures, proof, url).await.map(|_| ())
+    pub async fn stage_with(
+        &self,
+        release: &SmallRelease,
+        proof: Option<&ReleaseProof>,
+        url: &str,
+    ) -> Result<(), (FailureCode, String)> {
+        staging::stage(&self.paths, &release.manifest, &release.signatures, proof, url)
+            .await
+            .map(|_| ())
     }
 
     /// Labels of the four partitions.
     pub fn labels(&self) -> Vec<String> {
-        let output = self.tree.command("sfdisk", &[self.dir.path()]).arg("--json").arg(&self.disk).output().unwrap();
+        let output = self
+            .tree
+            .command("sfdisk", &[self.dir.path()])
+            .arg("--json")
+            .arg(&self.disk)
+            .output()
+            .unwrap();
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let partitions = json["partitiontable"]["partitions"].as_array().unwrap();
         partitions.iter().map(|p| p["name"].as_str().unwrap_or_default().to_owned()).collect()
@@ -197,13 +257,16 @@ impl Bench {
 
     /// Names on the ESP.
     pub fn entries(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(self.dir.path().join("esp/EFI/Linux")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.dir.path().join("esp/EFI/Linux"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 
-    /// That the running slot and its entry are as they were, and that nothing can boot that was refused.
+    /// That the running slot and its entry are as they were, and that nothing can boot that was
+    /// refused.
     pub fn assert_untouched(&self) {
         assert_eq!(self.labels(), ["kiosk_1", "kiosk_1_verity", "_empty", "_empty"]);
         assert_eq!(self.partition(0, 4096), [1u8; 4096]);
@@ -212,7 +275,12 @@ impl Bench {
 
     /// That the release is in the other slot, staged and not bootable.
     pub fn assert_staged(&self, release: &SmallRelease, version: &str) {
-        let labels = ["kiosk_1".to_owned(), "kiosk_1_verity".to_owned(), format!("kiosk_{version}"), format!("kiosk_{version}_verity")];
+        let labels = [
+            "kiosk_1".to_owned(),
+            "kiosk_1_verity".to_owned(),
+            format!("kiosk_{version}"),
+            format!("kiosk_{version}_verity"),
+        ];
         assert_eq!(self.labels(), labels);
         assert_eq!(self.partition(0, 4096), [1u8; 4096]);
         assert_eq!(self.partition(2, release.root.len()), release.root);

@@ -9,7 +9,9 @@ use std::fs;
 
 async fn with_helper(contact: &str) -> (Bench, Helper) {
     let bench = Bench::new();
-    let facts = format!(r#"{{"minimum_version":"1","hostname":"x","health_checks":[],"server_contact":{contact}}}"#);
+    let facts = format!(
+        r#"{{"minimum_version":"1","hostname":"x","health_checks":[],"server_contact":{contact}}}"#
+    );
     fs::write(bench.paths.lib.join("image.json"), facts).unwrap();
     let paths = bench.paths.clone();
     tokio::spawn(async move { privileged::serve(paths, None).await });
@@ -23,7 +25,10 @@ async fn with_helper(contact: &str) -> (Bench, Helper) {
 #[tokio::test]
 async fn a_boot_on_trial_is_not_kept_without_the_server_and_says_that_nothing_else_is_wrong() {
     let (bench, helper) = with_helper(r#"{"deadline_s":1}"#).await;
-    assert!(health::run(&bench.paths, true).await.unwrap(), "a device that has not enrolled waits for somebody");
+    assert!(
+        health::run(&bench.paths, true).await.unwrap(),
+        "a device that has not enrolled waits for somebody"
+    );
     fs::write(bench.paths.state.join("device.pem"), "").unwrap();
     assert!(health::run(&bench.paths, false).await.unwrap(), "what was kept once stays");
     assert!(!health::run(&bench.paths, true).await.unwrap());

@@ -47,7 +47,8 @@ impl FaultyServer {
     pub fn cut(&self, path: &str, after: usize, times: u32) {
         self.state.lock().unwrap().cuts.insert(path.to_owned(), (after, times));
     }
-    /// The URL of a folder, as the daemon's proxy would write it: a secret of 256 bits instead of the folder's name.
+    /// The URL of a folder, as the daemon's proxy would write it: a secret of 256 bits instead of
+    /// the folder's name.
     pub fn proxy_like(&self, folder: &str) -> String {
         let secret = fleeti_core::canonical::sha256_hex(folder.as_bytes());
         self.state.lock().unwrap().aliases.insert(secret.clone(), folder.to_owned());
@@ -74,15 +75,19 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
         let (body, cut) = {
             let mut state = state.lock().unwrap();
-            let path = match path.split_once('/').and_then(|(secret, file)| Some((state.aliases.get(secret)?, file))) {
+            let path = match path
+                .split_once('/')
+                .and_then(|(secret, file)| Some((state.aliases.get(secret)?, file)))
+            {
                 Some((folder, file)) => format!("{folder}/{file}"),
                 None => path,
             };
             state.requests.push(path.clone());
-            let cut = state.cuts.get_mut(&path).filter(|(_, times)| *times > 0).map(|(after, times)| {
-                *times -= 1;
-                *after
-            });
+            let cut =
+                state.cuts.get_mut(&path).filter(|(_, times)| *times > 0).map(|(after, times)| {
+                    *times -= 1;
+                    *after
+                });
             (state.files.get(&path).cloned(), cut)
         };
         let Some(body) = body else {
@@ -91,7 +96,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         };
         let part = &body[start..];
         let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
-        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", part.len()).as_bytes()).ok();
+        stream
+            .write_all(
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", part.len()).as_bytes(),
+            )
+            .ok();
         match cut {
             Some(after) => {
                 stream.write_all(&part[..after.min(part.len())]).ok();

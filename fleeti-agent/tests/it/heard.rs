@@ -1,4 +1,5 @@
-//! What a device hears between updates, and what a server that is somebody else's cannot make it unhear.
+//! What a device hears between updates, and what a server that is somebody else's cannot make it
+//! unhear.
 
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
@@ -9,7 +10,9 @@ use fleeti_agent::privileged::{self, Helper};
 use fleeti_agent::staging::Staging;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::update::{FailureCode, State};
-use fleeti_core::wire::device::{BootSummary, DesiredState, LogGrowth, Notice, REVOKED_MAX, Report, Slot, Verity};
+use fleeti_core::wire::device::{
+    BootSummary, DesiredState, LogGrowth, Notice, REVOKED_MAX, Report, Slot, Verity,
+};
 use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
@@ -36,7 +39,8 @@ impl Scene {
     fn root(&mut self) -> (x509_cert::Certificate, SoftKey) {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
         let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
-        std::fs::write(self.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap()).unwrap();
+        std::fs::write(self.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap())
+            .unwrap();
         self.heard = Heard::open(&self.bench.paths).unwrap();
         (root, key)
     }
@@ -53,10 +57,14 @@ impl Scene {
     /// A statement of the log now, with the proof from `seen` where the server gives it.
     fn stated(&self, seen: Option<u64>, at_s: u64) -> Notice {
         let proof = self.bench.log.proof(0, seen.unwrap_or(0), at_s).unwrap();
-        let size = self.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
+        let size =
+            self.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
         if let Some(seen) = seen {
             let growth = LogGrowth { hashes: proof.growth };
-            self.server.put(&format!("log/growth.json?from={seen}&to={size}"), serde_json::to_vec(&growth).unwrap());
+            self.server.put(
+                &format!("log/growth.json?from={seen}&to={size}"),
+                serde_json::to_vec(&growth).unwrap(),
+            );
         }
         Notice { checkpoint: Some(proof.published.checkpoint), ..Notice::default() }
     }
@@ -75,7 +83,10 @@ impl Scene {
     /// After a restart with something else in what was kept.
     fn remembering(self, change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let path = self.bench.paths.state.join("heard.json");
-        let mut kept = std::fs::read(&path).map_or_else(|_| serde_json::json!({}), |bytes| serde_json::from_slice(&bytes).unwrap());
+        let mut kept = std::fs::read(&path).map_or_else(
+            |_| serde_json::json!({}),
+            |bytes| serde_json::from_slice(&bytes).unwrap(),
+        );
         change(&mut kept);
         std::fs::write(&path, kept.to_string()).unwrap();
         Self { heard: Heard::open(&self.bench.paths).unwrap(), ..self }
@@ -90,10 +101,17 @@ async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
     let scene = Scene::new();
     scene.revoked(&["kiosk@3", "gateway@9", "kiosk@1", "kiosk@0.5"]).await;
     assert!(scene.knows("kiosk@3"));
-    assert!(!scene.knows("gateway@9") && !scene.knows("kiosk@0.5"), "what it would not install anyway takes no room");
-    let invented: Vec<ReleaseName> = (0..REVOKED_MAX * 2).map(|n| format!("kiosk@{}", 100 + n).parse().unwrap()).collect();
+    assert!(
+        !scene.knows("gateway@9") && !scene.knows("kiosk@0.5"),
+        "what it would not install anyway takes no room"
+    );
+    let invented: Vec<ReleaseName> =
+        (0..REVOKED_MAX * 2).map(|n| format!("kiosk@{}", 100 + n).parse().unwrap()).collect();
     for some in invented.chunks(REVOKED_MAX) {
-        scene.listen(&Notice { revoked_releases: some.to_vec(), ..Notice::default() }).await.unwrap();
+        scene
+            .listen(&Notice { revoked_releases: some.to_vec(), ..Notice::default() })
+            .await
+            .unwrap();
     }
     assert!(scene.knows("kiosk@3"), "it is not forgotten for names that somebody makes up");
     // A restart, and silence about it.
@@ -121,7 +139,8 @@ async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
     assert_eq!(scene.alarm(), None);
 }
 
-/// A server that answers nothing for a moment, as one that was restarted: its next notice is an hour away.
+/// A server that answers nothing for a moment, as one that was restarted: its next notice is an
+/// hour away.
 #[tokio::test]
 async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
     let mut scene = Scene::new();
@@ -148,7 +167,11 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
         () = told => {}
         () = scene.heard.run(noticed, &scene.http, &scene.server.url) => unreachable!("the sender lives"),
     }
-    assert!(asked() >= 2 && scene.alarm().unwrap().contains("the audit log had 3 entries"), "{:?}", scene.server.requests());
+    assert!(
+        asked() >= 2 && scene.alarm().unwrap().contains("the audit log had 3 entries"),
+        "{:?}",
+        scene.server.requests()
+    );
 }
 
 #[tokio::test]
@@ -174,14 +197,23 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         let stated = scene.stated(None, now_s() - days * 86_400);
         // As it was heard of, days ago.
         let scene = scene.remembering(|kept| kept["checkpoint"] = stated.checkpoint.clone().into());
-        assert!(scene.heard.newest_statement().is_some(), "also as it was kept before logs had names");
+        assert!(
+            scene.heard.newest_statement().is_some(),
+            "also as it was kept before logs had names"
+        );
         // The same statement for ever, or not even that.
         scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
-        assert_eq!(scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")), is_alarm, "{:?}", scene.alarm());
+        assert_eq!(
+            scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")),
+            is_alarm,
+            "{:?}",
+            scene.alarm()
+        );
     }
 }
 
-/// What the helper has seen of the log is one thing, what notices told of another: a fork must not fit in between.
+/// What the helper has seen of the log is one thing, what notices told of another: a fork must not
+/// fit in between.
 #[tokio::test]
 async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     let mut scene = Scene::new();
@@ -223,7 +255,11 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     assert_eq!(code, FailureCode::LogSplit, "{why}");
     assert!(why.starts_with(&format!("the audit log had 5 entries and has {size} now")), "{why}");
     assert_eq!(heard.report().1, Some(why));
-    assert_eq!(fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(), 0, "the helper has seen nothing of it");
+    assert_eq!(
+        fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(),
+        0,
+        "the helper has seen nothing of it"
+    );
 }
 
 #[tokio::test]
@@ -233,7 +269,13 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
     scene.listen(&scene.stated(None, now_s())).await.unwrap();
     scene.enter(2);
     let unproved = scene.stated(None, now_s());
-    assert!(scene.listen(&unproved).await.unwrap_err().contains("the proof that the audit log only grew"));
+    assert!(
+        scene
+            .listen(&unproved)
+            .await
+            .unwrap_err()
+            .contains("the proof that the audit log only grew")
+    );
     assert_eq!(scene.alarm(), None);
     // For days: then it hides something.
     let scene = scene.remembering(|kept| kept["unproved_since_s"] = (now_s() - 4 * 86_400).into());
@@ -241,7 +283,10 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
     assert!(scene.alarm().unwrap().contains("has not proved for 3 days"));
     // Which is no reason to refuse a release for ever.
     let note = unproved.checkpoint.unwrap();
-    assert!(matches!(scene.heard.statement(&note, &scene.http, &scene.server.url).await, Err(NotTaken::Unproved(_))));
+    assert!(matches!(
+        scene.heard.statement(&note, &scene.http, &scene.server.url).await,
+        Err(NotTaken::Unproved(_))
+    ));
 }
 
 #[tokio::test]
@@ -253,16 +298,26 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
     let error = scene.listen(&Notice { trust_bundle: 7, ..Notice::default() }).await.unwrap_err();
     assert!(error.contains("not by this key"), "{error}");
     assert_eq!(scene.heard.report(), (0, None));
-    let kept = std::fs::read_dir(&scene.bench.paths.state).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let kept = std::fs::read_dir(&scene.bench.paths.state)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(!kept.into_iter().any(|name| name.starts_with("trust-bundle")));
 }
 
 /// A bundle of a root, as a server gives it.
 pub fn signed_bundle(version: u64, root: &x509_cert::Certificate, key: &SoftKey) -> Vec<u8> {
     let authority = Authority { certificate: root, signer: key };
-    let crl = fleeti_pki::base64_text(&crl::create(&authority, &[], version, now_s(), 86_400).unwrap());
+    let crl =
+        fleeti_pki::base64_text(&crl::create(&authority, &[], version, now_s(), 86_400).unwrap());
     let root_sha256 = certificate::fingerprint(root).unwrap();
-    let made = Bundle { kind: bundle::KIND.into(), version, issued_s: now_s(), root_sha256, intermediates: vec![], crl };
+    let made = Bundle {
+        kind: bundle::KIND.into(),
+        version,
+        issued_s: now_s(),
+        root_sha256,
+        intermediates: vec![],
+        crl,
+    };
     serde_json::to_vec(&bundle::sign(&made, key).unwrap()).unwrap()
 }
 
@@ -280,7 +335,11 @@ async fn a_trust_bundle_never_goes_back() {
     let error = announce(&scene, 3, 1).await.unwrap_err();
     assert!(error.contains("announced trust bundle 3 and gave 1"), "{error}");
     assert!(announce(&scene, 3, 2).await.is_err());
-    assert_eq!(Heard::open(&scene.bench.paths).unwrap().report(), (2, None), "also after a restart");
+    assert_eq!(
+        Heard::open(&scene.bench.paths).unwrap().report(),
+        (2, None),
+        "also after a restart"
+    );
     // Announced as older.
     announce(&scene, 1, 1).await.unwrap();
     let (version, alarm) = scene.heard.report();
@@ -332,16 +391,28 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         for is_offered_again in [true, false] {
             let scene = Scene::new();
             let (mut driver, heard, outbox) = driver(&scene, &kept(state.clone()));
-            let notice = Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
+            let notice =
+                Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
             heard.listen(&notice, &scene.http, &scene.server.url).await.unwrap();
             if is_offered_again {
                 let release = Some("kiosk@3".parse().unwrap());
-                driver.desired(DesiredState { generation: 2, release, forgiven: None, boot_change: None, critical: vec![] }).await.unwrap();
+                driver
+                    .desired(DesiredState {
+                        generation: 2,
+                        release,
+                        forgiven: None,
+                        boot_change: None,
+                        critical: vec![],
+                    })
+                    .await
+                    .unwrap();
             } else {
                 driver.heard().await.unwrap();
             }
-            let said: Report = serde_json::from_slice(&outbox.first().unwrap().unwrap().payload).unwrap();
-            let revoked = State::Failed { target: "3".parse().unwrap(), code: FailureCode::Revoked };
+            let said: Report =
+                serde_json::from_slice(&outbox.first().unwrap().unwrap().payload).unwrap();
+            let revoked =
+                State::Failed { target: "3".parse().unwrap(), code: FailureCode::Revoked };
             assert_eq!(said.update, revoked, "{state} {is_offered_again}");
         }
     }

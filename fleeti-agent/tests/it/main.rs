@@ -1,4 +1,5 @@
-//! The update path against the real systemd-sysupdate, on a disk image in a file: seconds, and no machine.
+//! The update path against the real systemd-sysupdate, on a disk image in a file: seconds, and no
+//! machine.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;

@@ -24,7 +24,8 @@ async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), w
 
 #[tokio::test]
 async fn a_list_without_signature_is_refused() {
-    refused_then_accepted(|server, _, _| server.remove("bad/raw/SHA256SUMS.gpg"), "signature").await;
+    refused_then_accepted(|server, _, _| server.remove("bad/raw/SHA256SUMS.gpg"), "signature")
+        .await;
 }
 
 #[tokio::test]
@@ -33,7 +34,10 @@ async fn a_list_signed_by_another_key_is_refused() {
         let sums = server.get("bad/raw/SHA256SUMS");
         server.put(
             "bad/raw/SHA256SUMS.gpg",
-            OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap().sign(&sums).unwrap(),
+            OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap()))
+                .unwrap()
+                .sign(&sums)
+                .unwrap(),
         );
     };
     refused_then_accepted(harm, "DOWNLOAD INVALID").await;
@@ -89,8 +93,13 @@ async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
     assert_eq!(bench.stage(&old, &url).await.unwrap_err().0, FailureCode::TooOld);
     assert!(server.requests().is_empty());
     // A helper that forgot its floor: MinVersion= in the image's own definitions refuses as well.
-    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=0.1\n").unwrap();
-    std::fs::write(bench.paths.lib.join("image.json"), r#"{"minimum_version":"0","hostname":"x","health_checks":[]}"#).unwrap();
+    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=0.1\n")
+        .unwrap();
+    std::fs::write(
+        bench.paths.lib.join("image.json"),
+        r#"{"minimum_version":"0","hostname":"x","health_checks":[]}"#,
+    )
+    .unwrap();
     let (code, detail) = bench.stage(&old, &url).await.unwrap_err();
     assert_eq!(code, FailureCode::StageFailed);
     assert!(detail.contains("obsolete"), "{detail}");
@@ -116,8 +125,12 @@ async fn another_image_line_and_a_url_off_the_loopback_are_refused() {
         assert_eq!(code, FailureCode::StageFailed, "{url}");
         assert!(detail.contains("loopback"), "{url}: {detail}");
     }
-    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=gateway\nIMAGE_VERSION=1\n").unwrap();
-    assert_eq!(bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err().0, FailureCode::WrongImage);
+    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=gateway\nIMAGE_VERSION=1\n")
+        .unwrap();
+    assert_eq!(
+        bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err().0,
+        FailureCode::WrongImage
+    );
     bench.assert_untouched();
 }
 
@@ -127,7 +140,8 @@ async fn a_server_that_goes_away_in_the_middle_is_resumed_through_the_proxy() {
     let release = bench.publish(&server, "r", "2");
     server.cut(&format!("r/raw/{}", release.root_name), 700_000, 3);
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
-    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    let proxy =
+        Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
     bench.stage(&release, &proxy.url).await.unwrap();
     bench.assert_staged(&release, "2");
     assert_eq!(proxy.progress().done, proxy.progress().total);
@@ -141,9 +155,14 @@ async fn the_proxy_serves_only_the_verified_release_and_only_below_its_secret_pa
     let release = bench.publish(&server, "r", "2");
     server.put("r/raw/secret", b"x".to_vec());
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
-    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    let proxy =
+        Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
     let base = proxy.url.rsplitn(3, '/').last().unwrap();
-    for url in [format!("{}secret", proxy.url), format!("{base}/SHA256SUMS"), format!("{}../raw/SHA256SUMS", proxy.url)] {
+    for url in [
+        format!("{}secret", proxy.url),
+        format!("{base}/SHA256SUMS"),
+        format!("{}../raw/SHA256SUMS", proxy.url),
+    ] {
         assert_eq!(reqwest::get(&url).await.unwrap().status(), 404, "{url}");
     }
     assert_eq!(reqwest::get(format!("{}SHA256SUMS", proxy.url)).await.unwrap().status(), 200);

@@ -1,4 +1,5 @@
-//! A device installs nothing that the audit log does not have, and notices a log with two histories.
+//! A device installs nothing that the audit log does not have, and notices a log with two
+//! histories.
 
 use crate::bench::{Bench, SmallRelease, now_s};
 use crate::faulty_server::FaultyServer;
@@ -15,8 +16,15 @@ fn sha256(release: &SmallRelease) -> String {
     sha256_hex(release.manifest.as_bytes())
 }
 
-async fn refused(bench: &Bench, server: &FaultyServer, release: &SmallRelease, proof: Option<&ReleaseProof>, code: FailureCode) {
-    let (found, detail) = bench.stage_with(release, proof, &server.proxy_like("r/raw")).await.unwrap_err();
+async fn refused(
+    bench: &Bench,
+    server: &FaultyServer,
+    release: &SmallRelease,
+    proof: Option<&ReleaseProof>,
+    code: FailureCode,
+) {
+    let (found, detail) =
+        bench.stage_with(release, proof, &server.proxy_like("r/raw")).await.unwrap_err();
     assert_eq!(found, code, "{detail}");
     assert!(server.requests().is_empty(), "systemd-sysupdate was not started");
     bench.assert_untouched();
@@ -29,7 +37,8 @@ async fn a_release_that_the_log_does_not_publish_is_refused() {
     refused(&bench, &server, &release, None, FailureCode::NotInLog).await;
     let other_digest = bench.log.publish("kiosk@2", &"0".repeat(64)).unwrap();
     let other_name = bench.log.publish("kiosk@3", &sha256(&release)).unwrap();
-    let other_action = bench.log.enter(Act::new("admin", "release.sign", "kiosk@2").of(sha256(&release))).unwrap();
+    let other_action =
+        bench.log.enter(Act::new("admin", "release.sign", "kiosk@2").of(sha256(&release))).unwrap();
     for number in [other_digest, other_name, other_action] {
         let proof = bench.log.proof(number, 0, now_s()).unwrap();
         refused(&bench, &server, &release, Some(&proof), FailureCode::NotInLog).await;
@@ -37,7 +46,14 @@ async fn a_release_that_the_log_does_not_publish_is_refused() {
     // A log of somebody else's that says all the right things.
     let mut stranger = MemoryLog::new().unwrap();
     let number = stranger.publish("kiosk@2", &sha256(&release)).unwrap();
-    refused(&bench, &server, &release, Some(&stranger.proof(number, 0, now_s()).unwrap()), FailureCode::NotInLog).await;
+    refused(
+        &bench,
+        &server,
+        &release,
+        Some(&stranger.proof(number, 0, now_s()).unwrap()),
+        FailureCode::NotInLog,
+    )
+    .await;
     assert_eq!(seen(&bench.paths).unwrap(), 0, "what was refused is not remembered");
 }
 
@@ -59,8 +75,11 @@ async fn a_clock_that_was_set_back_makes_no_statement_young() {
     let check = |proof: &ReleaseProof, at_s| {
         let verified = fleeti_agent::image::release_keys(&bench.paths).unwrap();
         let signatures = fleeti_pki::manifest::Signature::all_of(&release.signatures);
-        let verified = fleeti_pki::manifest::verify(release.manifest.as_bytes(), &signatures, &verified).unwrap();
-        fleeti_agent::release_log::check(&bench.paths, &verified, Some(proof), at_s).map_err(|(code, _)| code)
+        let verified =
+            fleeti_pki::manifest::verify(release.manifest.as_bytes(), &signatures, &verified)
+                .unwrap();
+        fleeti_agent::release_log::check(&bench.paths, &verified, Some(proof), at_s)
+            .map_err(|(code, _)| code)
     };
     check(&bench.log.proof(release.number, 0, later).unwrap(), later).unwrap();
     // Three weeks are gone, says the log; the clock says that nothing is.
@@ -78,7 +97,8 @@ async fn a_log_that_grew_is_believed_and_one_with_another_history_is_not() {
     let next = bench.publish(&server, "next", "3");
     let grown = bench.log.proof(next.number, 1, now_s()).unwrap();
     let unproved = ReleaseProof { growth: vec![], ..grown.clone() };
-    let (code, _) = bench.stage_with(&next, Some(&unproved), &server.proxy_like("next/raw")).await.unwrap_err();
+    let (code, _) =
+        bench.stage_with(&next, Some(&unproved), &server.proxy_like("next/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::LogSplit);
     bench.stage_with(&next, Some(&grown), &server.proxy_like("next/raw")).await.unwrap();
     assert_eq!(seen(&bench.paths).unwrap(), 3);

@@ -1,5 +1,6 @@
-//! A device whose firmware checks signatures: what is armed, and which changes of its variables are refused before
-//! anything is written. That firmware then does as it should is seen in virtual machines (`cargo xtask test`).
+//! A device whose firmware checks signatures: what is armed, and which changes of its variables are
+//! refused before anything is written. That firmware then does as it should is seen in virtual
+//! machines (`cargo xtask test`).
 
 use fleeti_agent::privileged::staging;
 use fleeti_agent::{Paths, secure_boot};
@@ -21,7 +22,8 @@ const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64
 
 /// A program that differs from the others by its number.
 fn program(number: u8) -> Vec<u8> {
-    let mut bytes = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi").to_vec();
+    let mut bytes =
+        include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi").to_vec();
     bytes[0x201] = number;
     bytes
 }
@@ -46,7 +48,11 @@ impl Device {
         }
         fs::write(path("os-release"), "IMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
         let paths = Paths::below(dir.path());
-        let device = Self { dir, paths, keys: BootKeys::generate(&"dev-a".parse().unwrap(), NOW_S).unwrap() };
+        let device = Self {
+            dir,
+            paths,
+            keys: BootKeys::generate(&"dev-a".parse().unwrap(), NOW_S).unwrap(),
+        };
         device.enroll();
         for loader in LOADERS {
             device.put(loader, &device.signed(LOADER));
@@ -67,7 +73,10 @@ impl Device {
         self.variable(&uefi::global_file_name("SecureBoot"), &[1]);
         self.variable(&uefi::file_name(BootVariable::Pk), &list(&expected.pk));
         self.variable(&uefi::file_name(BootVariable::Kek), &list(&expected.kek));
-        self.variable(&uefi::file_name(BootVariable::Db), &expected.db.iter().flat_map(list).collect::<Vec<_>>());
+        self.variable(
+            &uefi::file_name(BootVariable::Db),
+            &expected.db.iter().flat_map(list).collect::<Vec<_>>(),
+        );
     }
 
     fn put(&self, name: &str, bytes: &[u8]) {
@@ -85,30 +94,46 @@ impl Device {
     /// For what it runs, by its newest key.
     fn signatures(&self) -> BootSignatures {
         let one = |number| fleeti_pki::base64_text(&self.signature(number));
-        let programs = [("raw/systemd-boot.efi".to_owned(), one(LOADER)), ("raw/kiosk_1.efi".to_owned(), one(V1))];
+        let programs = [
+            ("raw/systemd-boot.efi".to_owned(), one(LOADER)),
+            ("raw/kiosk_1.efi".to_owned(), one(V1)),
+        ];
         BootSignatures { programs: BTreeMap::from(programs) }
     }
     fn change(&self, writes: Vec<VariableWrite>, may_end_fallback: bool) -> Result<(), String> {
-        let change = BootChange { number: 1, signatures: self.signatures(), writes, may_end_fallback };
+        let change =
+            BootChange { number: 1, signatures: self.signatures(), writes, may_end_fallback };
         secure_boot::change(&self.paths, &change).map_err(|e| format!("{e:#}"))
     }
     /// The digest of every variable and every program.
     fn everything(&self) -> BTreeMap<PathBuf, String> {
-        let folders = ["efivars", "esp/EFI/Linux", "esp/EFI/BOOT", "esp/EFI/systemd"].map(|f| self.dir.path().join(f));
-        let entries = folders.iter().flat_map(|f| fs::read_dir(f).unwrap()).map(|e| e.unwrap().path());
-        entries.map(|p| (p.clone(), fleeti_core::canonical::sha256_hex(&fs::read(p).unwrap()))).collect()
+        let folders = ["efivars", "esp/EFI/Linux", "esp/EFI/BOOT", "esp/EFI/systemd"]
+            .map(|f| self.dir.path().join(f));
+        let entries =
+            folders.iter().flat_map(|f| fs::read_dir(f).unwrap()).map(|e| e.unwrap().path());
+        entries
+            .map(|p| (p.clone(), fleeti_core::canonical::sha256_hex(&fs::read(p).unwrap())))
+            .collect()
     }
 
     /// Stages kiosk@2 as systemd-sysupdate leaves it.
     fn stage(&self, body: &[u8], signature: Option<&[u8]>) -> Verified {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
         let path = "raw/kiosk_2.efi".to_owned();
-        let (sha256, digest) = (fleeti_core::canonical::sha256_hex(body), authenticode::digest(body).unwrap());
-        let artifact = Artifact { path: path.clone(), size: body.len() as u64, sha256, authenticode: Some(hex::encode(digest)) };
+        let (sha256, digest) =
+            (fleeti_core::canonical::sha256_hex(body), authenticode::digest(body).unwrap());
+        let artifact = Artifact {
+            path: path.clone(),
+            size: body.len() as u64,
+            sha256,
+            authenticode: Some(hex::encode(digest)),
+        };
         let manifest = synthetic::manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
         let document = manifest::to_bytes(&manifest).unwrap();
         let keys = ReleaseKeys::new(vec![PublicKey::of(&key).unwrap()], 1).unwrap();
-        let verified = manifest::verify(&document, &[manifest::sign(&document, &key).unwrap()], &keys).unwrap();
+        let verified =
+            manifest::verify(&document, &[manifest::sign(&document, &key).unwrap()], &keys)
+                .unwrap();
         self.put("EFI/Linux/kiosk_2.staged", body);
         let programs = signature.map(|s| (path, fleeti_pki::base64_text(s))).into_iter().collect();
         staging::keep_signatures(&self.paths, &[], &BootSignatures { programs }).unwrap();
@@ -164,10 +189,15 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
 #[test]
 fn what_is_forbidden_is_not_armed_and_firmware_that_checks_nothing_needs_no_signature() {
     let device = Device::new();
-    let dbx = SignatureList::Digests(vec![authenticode::digest(&program(V2)).unwrap()]).to_bytes().unwrap();
+    let dbx = SignatureList::Digests(vec![authenticode::digest(&program(V2)).unwrap()])
+        .to_bytes()
+        .unwrap();
     device.variable(&uefi::file_name(BootVariable::Dbx), &dbx);
     let verified = device.stage(&program(V2), Some(&device.signature(V2)));
-    assert!(format!("{:#}", staging::arm(&device.paths, &verified).unwrap_err()).contains("forbidden by dbx"));
+    assert!(
+        format!("{:#}", staging::arm(&device.paths, &verified).unwrap_err())
+            .contains("forbidden by dbx")
+    );
     device.variable(&uefi::global_file_name("SecureBoot"), &[0]);
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), program(V2));
@@ -220,17 +250,34 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
     let kept = device.keys.wrap(&wrap).unwrap();
     let order = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
-        let sign = |program: Vec<u8>| fleeti_pki::base64_text(&keys.sign(&[authenticode::digest(&program).unwrap()]).unwrap()[0]);
-        let signed = [("raw/systemd-boot.efi", sign(program(LOADER))), ("raw/kiosk_1.efi", sign(program(V1)))];
-        let programs = signed.into_iter().map(|(path, signature)| (path.to_owned(), signature)).collect();
-        let change = BootChange { number, signatures: BootSignatures { programs }, writes, may_end_fallback: true };
+        let sign = |program: Vec<u8>| {
+            fleeti_pki::base64_text(
+                &keys.sign(&[authenticode::digest(&program).unwrap()]).unwrap()[0],
+            )
+        };
+        let signed = [
+            ("raw/systemd-boot.efi", sign(program(LOADER))),
+            ("raw/kiosk_1.efi", sign(program(V1))),
+        ];
+        let programs =
+            signed.into_iter().map(|(path, signature)| (path.to_owned(), signature)).collect();
+        let change = BootChange {
+            number,
+            signatures: BootSignatures { programs },
+            writes,
+            may_end_fallback: true,
+        };
         secure_boot::change(&device.paths, &change).map_err(|e| format!("{e:#}"))
     };
     let mut ends = Vec::new();
     for number in [1, 2] {
-        let write = if number == 1 { device.keys.begin_epoch(NOW_S) } else { device.keys.end_epoch(NOW_S) }.unwrap();
+        let write =
+            if number == 1 { device.keys.begin_epoch(NOW_S) } else { device.keys.end_epoch(NOW_S) }
+                .unwrap();
         ends = vec![write];
-        assert!(order(&device, &device.keys, number, ends.clone()).unwrap_err().contains(NO_FIRMWARE));
+        assert!(
+            order(&device, &device.keys, number, ends.clone()).unwrap_err().contains(NO_FIRMWARE)
+        );
         device.enroll();
         order(&device, &device.keys, number, ends.clone()).unwrap();
     }
@@ -258,7 +305,12 @@ fn a_change_after_which_the_device_would_not_boot_is_refused_and_nothing_is_writ
     let wrong_kind = VariableWrite { append: true, ..end.clone() };
     let without = |writes: &[&VariableWrite]| {
         let writes = writes.iter().map(|w| (*w).clone()).collect();
-        let change = BootChange { number: 1, signatures: BootSignatures::default(), writes, may_end_fallback: true };
+        let change = BootChange {
+            number: 1,
+            signatures: BootSignatures::default(),
+            writes,
+            may_end_fallback: true,
+        };
         secure_boot::change(&device.paths, &change).map_err(|e| format!("{e:#}"))
     };
     let refused = [

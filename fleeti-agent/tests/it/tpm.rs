@@ -20,7 +20,8 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
     let mut makers = Makers::default();
     let certificate = fleeti_pki::certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap();
     makers.believe(&fleeti_pki::certificate::to_der(&certificate).unwrap(), Kind::Virtual).unwrap();
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert_eq!(makers.verify(&endorsement, &shown.certificates, now_s).unwrap().model, "swtpm");
 
     let made = credential::make(&endorsement, &attestation.public().name(), b"the secret").unwrap();
@@ -54,9 +55,12 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
 fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
     let maker = Maker::new().unwrap();
     let swtpm = Swtpm::new(&maker).unwrap();
-    let der = |pem: String| fleeti_pki::certificate::to_der(&fleeti_pki::certificate::from_pem(&pem).unwrap()).unwrap();
+    let der = |pem: String| {
+        fleeti_pki::certificate::to_der(&fleeti_pki::certificate::from_pem(&pem).unwrap()).unwrap()
+    };
     let (root, between) = (der(maker.root_pem().unwrap()), der(maker.certificate_pem().unwrap()));
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut makers = Makers::default();
     makers.believe(&root, Kind::Processor).unwrap();
     let verified = || {
@@ -71,7 +75,12 @@ fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
     for (index, part) in bytes.chunks(bytes.len() / 2 + 1).enumerate() {
         std::fs::write(swtpm.dir().join("part"), part).unwrap();
         let index = 0x01c0_0100 + index;
-        swtpm.tool(&format!("tpm2_nvdefine {index:#x} -C o -s {} -a ownerread|ownerwrite|authread", part.len())).unwrap();
+        swtpm
+            .tool(&format!(
+                "tpm2_nvdefine {index:#x} -C o -s {} -a ownerread|ownerwrite|authread",
+                part.len()
+            ))
+            .unwrap();
         swtpm.tool(&format!("tpm2_nvwrite {index:#x} -C o -i part")).unwrap();
     }
     assert_eq!(verified(), (Ok(Kind::Processor), 3));
@@ -94,11 +103,14 @@ fn what_the_helper_measured_arrives_at_the_daemon() {
     let swtpm = Swtpm::without_maker().unwrap();
     let paths = swtpm.paths(b"", b"").unwrap();
     let device = "dev-1".parse().unwrap();
-    let measured = fleeti_agent::privileged::measured::evidence(&paths, &"07".repeat(32), &device).unwrap();
+    let measured =
+        fleeti_agent::privileged::measured::evidence(&paths, &"07".repeat(32), &device).unwrap();
     let said = measured.registers.clone();
     let answer = fleeti_agent::privileged::Response::Evidence { measured: Box::new(measured) };
     let line = serde_json::to_vec(&answer).unwrap();
-    let fleeti_agent::privileged::Response::Evidence { measured } = serde_json::from_slice(&line).unwrap() else {
+    let fleeti_agent::privileged::Response::Evidence { measured } =
+        serde_json::from_slice(&line).unwrap()
+    else {
         panic!("another answer")
     };
     assert_eq!(measured.registers, said);

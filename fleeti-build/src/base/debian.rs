@@ -17,11 +17,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every time stamp in an image. A constant: the day of a build must not enter its bytes. It is also the
-/// lowest clock that a device starts with.
+/// Every time stamp in an image. A constant: the day of a build must not enter its bytes. It is
+/// also the lowest clock that a device starts with.
 pub const SOURCE_DATE_EPOCH: u64 = 1_767_225_600;
 
-/// Sizes that cannot change later: an update writes into the slots that the first disk was made with.
+/// Sizes that cannot change later: an update writes into the slots that the first disk was made
+/// with.
 const ESP_MIB: u32 = 512;
 const ROOT_MIB: u32 = 768;
 const VERITY_MIB: u32 = 16;
@@ -141,14 +142,27 @@ impl Base for Debian {
         device.extend(revision.profile.packages.iter().cloned());
         device.sort();
         device.dedup();
-        [("tools", owned(TOOLS)), ("initrd", owned(INITRD)), ("kernel", owned(&["linux-image-cloud-amd64"])), ("device", device)]
-            .into_iter()
-            .map(|(set, names)| (set.to_owned(), names))
-            .collect()
+        [
+            ("tools", owned(TOOLS)),
+            ("initrd", owned(INITRD)),
+            ("kernel", owned(&["linux-image-cloud-amd64"])),
+            ("device", device),
+        ]
+        .into_iter()
+        .map(|(set, names)| (set.to_owned(), names))
+        .collect()
     }
 
-    fn build(&self, inputs: &Inputs, cache: &Cache, runner: &dyn Runner, line: &mut dyn FnMut(&str)) -> Result<Parts, BaseError> {
-        inputs.lock.fetch(cache, |done, total| line(&format!("fetching packages {done}/{total}")))?;
+    fn build(
+        &self,
+        inputs: &Inputs,
+        cache: &Cache,
+        runner: &dyn Runner,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Parts, BaseError> {
+        inputs
+            .lock
+            .fetch(cache, |done, total| line(&format!("fetching packages {done}/{total}")))?;
         let io = |path: &Path| {
             let path = path.to_owned();
             |source| BaseError::Io { path, source }
@@ -156,7 +170,8 @@ impl Base for Debian {
         // A folder of this build alone: what one writes another one would read.
         let shared = cache.root().join("work");
         fs::create_dir_all(&shared).map_err(io(&shared))?;
-        let own = tempfile::Builder::new().prefix("build-").tempdir_in(&shared).map_err(io(&shared))?;
+        let own =
+            tempfile::Builder::new().prefix("build-").tempdir_in(&shared).map_err(io(&shared))?;
         let work = own.path();
         let scripts = work.join("scripts");
         fs::create_dir_all(&scripts).map_err(io(&scripts))?;
@@ -176,13 +191,21 @@ impl Base for Debian {
         line("evaluating");
         const ATTRIBUTES: [&str; 4] = ["root", "initrd", "uki", "disk"];
         let spec_text = spec.display().to_string();
-        let derivations = runner.instantiate(&scripts.join("default.nix"), &[("spec", &spec_text)], &ATTRIBUTES)?;
+        let derivations = runner.instantiate(
+            &scripts.join("default.nix"),
+            &[("spec", &spec_text)],
+            &ATTRIBUTES,
+        )?;
         let outputs = runner.realise(&derivations, false, line)?;
         if derivations.len() != ATTRIBUTES.len() || outputs.len() != ATTRIBUTES.len() {
             return Err(BaseError::Output("list of outputs"));
         }
-        let steps = derivations.into_iter().zip(outputs).map(|(derivation, output)| Step { derivation, output });
-        let named: BTreeMap<_, _> = ATTRIBUTES.into_iter().map(ArtifactName::ours).zip(steps).collect();
+        let steps = derivations
+            .into_iter()
+            .zip(outputs)
+            .map(|(derivation, output)| Step { derivation, output });
+        let named: BTreeMap<_, _> =
+            ATTRIBUTES.into_iter().map(ArtifactName::ours).zip(steps).collect();
         let output = |name: &str| named[name].output.clone();
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(io(&path));
         let uki = output("uki");
@@ -194,23 +217,35 @@ impl Base for Debian {
             systemd_boot: uki.join("systemd-boot.efi"),
             disk: output("disk").join("disk.raw"),
             pcr11: pcr11(&read(uki.join("pcr11.txt"))?)?,
-            systemd_version: read(uki.join("systemd-version"))?.trim().trim_start_matches("systemd ").to_owned(),
+            systemd_version: read(uki.join("systemd-version"))?
+                .trim()
+                .trim_start_matches("systemd ")
+                .to_owned(),
             derivations: named,
         })
     }
 }
 
 /// Phase paths in the order in which systemd 257 predicts them (systemd-measure(1)).
-const PHASES: [&str; 4] =
-    ["enter-initrd", "enter-initrd:leave-initrd", "enter-initrd:leave-initrd:sysinit", fleeti_core::manifest::PHASE_READY];
+const PHASES: [&str; 4] = [
+    "enter-initrd",
+    "enter-initrd:leave-initrd",
+    "enter-initrd:leave-initrd:sysinit",
+    fleeti_core::manifest::PHASE_READY,
+];
 
-/// `11:sha256=HEX`, one for each phase, as `ukify --measure` prints them; the headings go to stderr.
+/// `11:sha256=HEX`, one for each phase, as `ukify --measure` prints them; the headings go to
+/// stderr.
 fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
     let values: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("11:sha256=")).collect();
     if values.len() != PHASES.len() || values.iter().any(|v| v.len() != 64) {
         return Err(BaseError::Output("PCR 11 prediction"));
     }
-    Ok(PHASES.iter().zip(values).map(|(phase, value)| ((*phase).to_owned(), value.to_owned())).collect())
+    Ok(PHASES
+        .iter()
+        .zip(values)
+        .map(|(phase, value)| ((*phase).to_owned(), value.to_owned()))
+        .collect())
 }
 
 /// A GUID (version 4, variant 1) that follows from a text.
@@ -219,14 +254,23 @@ fn guid_of(text: &str) -> String {
     format!("{}-{}-4{}-8{}-{}", &h[..8], &h[8..12], &h[13..16], &h[17..20], &h[20..32])
 }
 
-/// The one program that Nix starts from: static busybox, out of its pinned package, which was digested just before. It is
-/// unpacked for every build: an unpacked one that is kept could be changed without anybody seeing it.
+/// The one program that Nix starts from: static busybox, out of its pinned package, which was
+/// digested just before. It is unpacked for every build: an unpacked one that is kept could be
+/// changed without anybody seeing it.
 fn busybox_seed(lock: &Lock, cache: &Cache, work: &Path) -> Result<PathBuf, BaseError> {
-    let package = lock.set("tools").iter().find(|p| &*p.name == "busybox-static").ok_or(BaseError::Output("busybox-static in the lock"))?;
+    let package = lock
+        .set("tools")
+        .iter()
+        .find(|p| &*p.name == "busybox-static")
+        .ok_or(BaseError::Output("busybox-static in the lock"))?;
     let (unpacked, folder) = (work.join("busybox-static"), work.join("seed"));
     let program = folder.join("busybox");
     let io = |source| BaseError::Io { path: program.clone(), source };
-    let status = Command::new("dpkg-deb").arg("-x").arg(cache.package(&package.sha256)).arg(&unpacked).status();
+    let status = Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(cache.package(&package.sha256))
+        .arg(&unpacked)
+        .status();
     if !status.map_err(io)?.success() {
         return Err(BaseError::Output("busybox"));
     }
@@ -237,15 +281,23 @@ fn busybox_seed(lock: &Lock, cache: &Cache, work: &Path) -> Result<PathBuf, Base
 
 fn store_name(package: &Package) -> String {
     let name = format!("{}_{}.deb", package.name, package.version);
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "+-._".contains(c) { c } else { '-' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "+-._".contains(c) { c } else { '-' })
+        .collect()
 }
 
-/// dm-verity salt of an image line: one for all its versions, so that equal blocks have equal hashes.
+/// dm-verity salt of an image line: one for all its versions, so that equal blocks have equal
+/// hashes.
 fn verity_salt(release: &ReleaseName) -> String {
     sha256_hex(format!("fleeti-verity-salt-v1|{}", release.line).as_bytes())
 }
 
-fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, (overlay, pcr): (&Path, &Path)) -> serde_json::Value {
+fn spec_json(
+    inputs: &Inputs,
+    cache: &Cache,
+    busybox: &Path,
+    (overlay, pcr): (&Path, &Path),
+) -> serde_json::Value {
     let sets: BTreeMap<_, Vec<_>> = inputs
         .lock
         .sets
@@ -278,7 +330,9 @@ fn spec_json(inputs: &Inputs, cache: &Cache, busybox: &Path, (overlay, pcr): (&P
 fn partitions(release: &ReleaseName) -> serde_json::Value {
     let (line, version) = (&release.line, &release.version);
     let sized = |mib: u32| format!("SizeMinBytes={mib}M\nSizeMaxBytes={mib}M\n");
-    let slot = |kind: &str, mib: u32, rest: String| format!("[Partition]\nType={kind}\n{}{rest}", sized(mib));
+    let slot = |kind: &str, mib: u32, rest: String| {
+        format!("[Partition]\nType={kind}\n{}{rest}", sized(mib))
+    };
     json!({
         "uki_name": format!("{line}_{version}+3.efi"),
         "seed": guid_of(&format!("fleeti-disk-v1|{line}")),
@@ -308,7 +362,9 @@ mod tests {
 
     #[test]
     fn the_prediction_of_ukify_is_read_by_phase() {
-        let text: String = (0..4).map(|n| format!("11:sha1=aa\n11:sha256={}\n", n.to_string().repeat(64))).collect();
+        let text: String = (0..4)
+            .map(|n| format!("11:sha1=aa\n11:sha256={}\n", n.to_string().repeat(64)))
+            .collect();
         let phases = pcr11(&text).unwrap();
         assert_eq!(phases["enter-initrd"], "0".repeat(64));
         assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "3".repeat(64));
@@ -318,7 +374,13 @@ mod tests {
     #[test]
     fn store_names_have_no_character_that_nix_refuses() {
         let (sha256, path) = ("0".repeat(64).parse().unwrap(), "pool/a.deb".parse().unwrap());
-        let p = Package { name: "aa".parse().unwrap(), version: "1:2~rc1+b1".parse().unwrap(), sha256, size: 0, path };
+        let p = Package {
+            name: "aa".parse().unwrap(),
+            version: "1:2~rc1+b1".parse().unwrap(),
+            sha256,
+            size: 0,
+            path,
+        };
         assert_eq!(store_name(&p), "aa_1-2-rc1+b1.deb");
     }
 }

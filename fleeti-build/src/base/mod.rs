@@ -85,5 +85,11 @@ pub trait Base {
     ///
     /// # Errors
     /// [`BaseError`], with the log's last lines where a step failed.
-    fn build(&self, inputs: &Inputs, cache: &Cache, runner: &dyn Runner, line: &mut dyn FnMut(&str)) -> Result<Parts, BaseError>;
+    fn build(
+        &self,
+        inputs: &Inputs,
+        cache: &Cache,
+        runner: &dyn Runner,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Parts, BaseError>;
 }

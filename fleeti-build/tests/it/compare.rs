@@ -1,4 +1,5 @@
-//! Every swap of one thing, in a build and in a release, is named by whoever compares with a build of their own.
+//! Every swap of one thing, in a build and in a release, is named by whoever compares with a build
+//! of their own.
 
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs, Step};
 use fleeti_build::compare::{self, Comparison, Own};
@@ -35,14 +36,16 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pcr = SoftKey::generate(Algorithm::Rsa2048).unwrap();
-        let openpgp = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
+        let openpgp =
+            OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
         let mine = dir.path().join("mine");
         write_build(&mine, &pcr);
         let own = Own::at(&mine, openpgp.keyring().unwrap()).unwrap();
         Self { dir, own, release_key: SoftKey::generate(Algorithm::P384).unwrap(), openpgp, pcr }
     }
 
-    /// The build of the other person, which is the same until `harm` is done to it. Its record is made to fit.
+    /// The build of the other person, which is the same until `harm` is done to it. Its record is
+    /// made to fit.
     fn build(&self, name: &str, harm: &dyn Fn(&Path)) -> PathBuf {
         let build = self.dir.path().join(name);
         write_build(&build, &self.pcr);
@@ -55,14 +58,20 @@ impl World {
     fn release(&self, build: &Path) -> PathBuf {
         let out = build.with_extension("release");
         let _ = fs::remove_dir_all(&out);
-        let signers = ReleaseSigners { release: &self.release_key, openpgp: &self.openpgp, db: None, pcr: Some(&self.pcr) };
+        let signers = ReleaseSigners {
+            release: &self.release_key,
+            openpgp: &self.openpgp,
+            db: None,
+            pcr: Some(&self.pcr),
+        };
         let record = BuildRecord::read(build).unwrap();
         release::create((build, &record), &out, &signers, NOW_S, &mut |_| {}).unwrap();
         out
     }
 
     fn compared(&self, release: &Path) -> Result<Comparison, String> {
-        let manifest = Manifest::parse(&fs::read(release.join("manifest.json")).unwrap()).map_err(|e| e.to_string())?;
+        let manifest = Manifest::parse(&fs::read(release.join("manifest.json")).unwrap())
+            .map_err(|e| e.to_string())?;
         Ok(with_release(&self.own, release, &manifest, NOW_S).unwrap())
     }
 }
@@ -71,7 +80,9 @@ impl World {
 fn kernel_image(pcr: &SoftKey) -> Vec<u8> {
     let mut uki = UKI.to_vec();
     let pem = pcr_policy::public_pem(pcr).unwrap();
-    for (name, content) in [(".uname", &b"6.12.1"[..]), (".sbat", b"sbat,1\n"), (".pcrpkey", pem.as_bytes())] {
+    for (name, content) in
+        [(".uname", &b"6.12.1"[..]), (".sbat", b"sbat,1\n"), (".pcrpkey", pem.as_bytes())]
+    {
         uki = pe::with_section(&uki, name, content).unwrap();
     }
     uki
@@ -100,7 +111,12 @@ fn lock() -> Value {
 fn write_build(folder: &Path, pcr: &SoftKey) {
     fs::create_dir_all(folder).unwrap();
     let uki = kernel_image(pcr);
-    for (name, bytes) in [("root.erofs", &[1u8; 9000][..]), ("root.verity", &[2; 900]), ("uki.efi", &uki), ("systemd-boot.efi", PROGRAM)] {
+    for (name, bytes) in [
+        ("root.erofs", &[1u8; 9000][..]),
+        ("root.verity", &[2; 900]),
+        ("uki.efi", &uki),
+        ("systemd-boot.efi", PROGRAM),
+    ] {
         fs::write(folder.join(name), bytes).unwrap();
     }
     fs::write(folder.join("disk.raw"), disk()).unwrap();
@@ -118,10 +134,17 @@ fn write_build(folder: &Path, pcr: &SoftKey) {
             lock_digest: serde_json::from_value::<Lock>(lock()).unwrap().digest(),
             agent_digest: digest("agent"),
         },
-        derivations: [("root".parse().unwrap(), Step { derivation: store("root.drv"), output: store("root") })].into(),
+        derivations: [(
+            "root".parse().unwrap(),
+            Step { derivation: store("root.drv"), output: store("root") },
+        )]
+        .into(),
         nix_version: "2.26.3".into(),
         root_hash: digest("root hash"),
-        reference_values: ReferenceValues { systemd_version: "257 (257.13-1)".into(), ..Default::default() },
+        reference_values: ReferenceValues {
+            systemd_version: "257 (257.13-1)".into(),
+            ..Default::default()
+        },
         files: Default::default(),
     };
     fs::write(folder.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
@@ -135,12 +158,17 @@ fn record_again(folder: &Path) {
         .into_iter()
         .map(|name| {
             let bytes = fs::read(folder.join(name)).unwrap();
-            (name.parse().unwrap(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(&bytes) })
+            (
+                name.parse().unwrap(),
+                FileRecord { size: bytes.len() as u64, sha256: sha256_hex(&bytes) },
+            )
         })
         .collect();
-    let started = predicted::register_11(&fs::read(folder.join("uki.efi")).unwrap(), 257, "").unwrap();
+    let started =
+        predicted::register_11(&fs::read(folder.join("uki.efi")).unwrap(), 257, "").unwrap();
     let phases = [PHASE_READY, pcr_policy::OPENED_IN];
-    record.reference_values.pcr11 = phases.map(|p| (p.to_owned(), hex::encode(predicted::after_phases(started, p)))).into();
+    record.reference_values.pcr11 =
+        phases.map(|p| (p.to_owned(), hex::encode(predicted::after_phases(started, p)))).into();
     fs::write(folder.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
 }
 
@@ -151,7 +179,11 @@ fn flip(path: &Path, at: usize) {
 }
 
 fn named(found: &Comparison, words: &[&str]) -> bool {
-    found.differences.iter().map(ToString::to_string).any(|text| words.iter().all(|word| text.contains(word)))
+    found
+        .differences
+        .iter()
+        .map(ToString::to_string)
+        .any(|text| words.iter().all(|word| text.contains(word)))
 }
 
 #[test]
@@ -162,7 +194,8 @@ fn what_is_the_same_is_signed() {
     assert_eq!(found, Comparison::default());
     let release = world.release(&build);
     assert_eq!(world.compared(&release).unwrap(), Comparison::default());
-    countersign(&release, Some((&world.own, NOW_S)), &SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
+    countersign(&release, Some((&world.own, NOW_S)), &SoftKey::generate(Algorithm::P384).unwrap())
+        .unwrap();
     assert!(compare::changed_files(&world.own).unwrap().is_empty());
 }
 
@@ -177,16 +210,29 @@ fn swap(name: &'static str, harm: impl Fn(&Path) + 'static, words: [&'static str
     Swap { name, harm: Box::new(harm), words }
 }
 
-/// What a first person may have slipped in. Everything else fits: records, sums, digests, signatures, reference values.
+/// What a first person may have slipped in. Everything else fits: records, sums, digests,
+/// signatures, reference values.
 fn backdoors() -> Vec<Swap> {
     vec![
         swap("root", |d| flip(&d.join("root.erofs"), 8999), ["root", "byte 8999"]),
-        swap("root-longer", |d| fs::write(d.join("root.erofs"), [1; 9001]).unwrap(), ["root", "byte 9000"]),
+        swap(
+            "root-longer",
+            |d| fs::write(d.join("root.erofs"), [1; 9001]).unwrap(),
+            ["root", "byte 9000"],
+        ),
         swap("verity", |d| flip(&d.join("root.verity"), 0), ["verity", "byte 0"]),
-        swap("boot-loader", |d| flip(&d.join("systemd-boot.efi"), 0x200), ["systemd-boot.efi", "section"]),
+        swap(
+            "boot-loader",
+            |d| flip(&d.join("systemd-boot.efi"), 0x200),
+            ["systemd-boot.efi", "section"],
+        ),
         swap("linux", |d| flip_section(&d.join("uki.efi"), ".linux"), [".efi", "section .linux"]),
         swap("osrel", |d| flip_section(&d.join("uki.efi"), ".osrel"), [".efi", "section .osrel"]),
-        swap("initrd", |d| flip_section(&d.join("uki.efi"), ".initrd"), [".efi", "section .initrd"]),
+        swap(
+            "initrd",
+            |d| flip_section(&d.join("uki.efi"), ".initrd"),
+            [".efi", "section .initrd"],
+        ),
         swap("uname", |d| flip_section(&d.join("uki.efi"), ".uname"), [".efi", "section .uname"]),
         swap("sbat", |d| flip_section(&d.join("uki.efi"), ".sbat"), [".efi", "section .sbat"]),
         swap("command-line", command_line_with_another_argument, [".efi", "section .cmdline"]),
@@ -211,7 +257,8 @@ fn command_line_with_another_argument(build: &Path) {
 
 fn section_more(build: &Path) {
     let uki = fs::read(build.join("uki.efi")).unwrap();
-    fs::write(build.join("uki.efi"), pe::with_section(&uki, ".ucode", b"microcode").unwrap()).unwrap();
+    fs::write(build.join("uki.efi"), pe::with_section(&uki, ".ucode", b"microcode").unwrap())
+        .unwrap();
 }
 
 #[test]
@@ -222,17 +269,27 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
         let build = world.build(name, &*harm);
         let found = compare::with_build(&world.own, &build).unwrap();
         assert!(named(&found, &words), "{name}: {:?}", found.differences);
-        assert!(named(&found, &["build.json", "sha256"]), "{name}: the record gives it away as well");
+        assert!(
+            named(&found, &["build.json", "sha256"]),
+            "{name}: the record gives it away as well"
+        );
         let release = world.release(&build);
         let refused = countersign(&release, Some((&world.own, NOW_S)), &key).unwrap_err();
         let ReleaseError::Differs(differences) = &refused else { panic!("{name}: {refused}") };
         let found = Comparison { differences: differences.clone(), remarks: vec![] };
         assert!(named(&found, &words), "{name}: {differences:?}");
         if name != "root" && name != "root-longer" && name != "verity" {
-            assert!(named(&found, &["Authenticode digest", "register 4"]), "{name}: {differences:?}");
+            assert!(
+                named(&found, &["Authenticode digest", "register 4"]),
+                "{name}: {differences:?}"
+            );
         }
         assert!(
-            fs::read_dir(&release).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "sig")).count() == 1
+            fs::read_dir(&release)
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "sig"))
+                .count()
+                == 1
         );
     }
     // The disk is in no release, and what a device is first started from.
@@ -250,10 +307,12 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
 /// Pointers to everything in a document that is no list or object.
 fn leaves(value: &Value, at: &str, out: &mut Vec<String>) {
     match value {
-        Value::Object(map) => {
-            map.iter().for_each(|(name, v)| leaves(v, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), out))
+        Value::Object(map) => map.iter().for_each(|(name, v)| {
+            leaves(v, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), out)
+        }),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, v)| leaves(v, &format!("{at}/{i}"), out))
         }
-        Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| leaves(v, &format!("{at}/{i}"), out)),
         _ => out.push(at.to_owned()),
     }
 }
@@ -262,9 +321,13 @@ fn leaves(value: &Value, at: &str, out: &mut Vec<String>) {
 fn another(value: &Value) -> Value {
     match value {
         Value::Number(n) => (n.as_u64().unwrap() + 1).into(),
-        Value::String(text) if text.len() == 64 => Value::from(text.replace(&text[..1], if text.starts_with('a') { "b" } else { "a" })),
+        Value::String(text) if text.len() == 64 => {
+            Value::from(text.replace(&text[..1], if text.starts_with('a') { "b" } else { "a" }))
+        }
         Value::String(text) if text == "x86_64" => "aarch64".into(),
-        Value::String(text) if text.ends_with(".drv") => text.replace("root.drv", "toor.drv").into(),
+        Value::String(text) if text.ends_with(".drv") => {
+            text.replace("root.drv", "toor.drv").into()
+        }
         Value::String(text) if text.starts_with("257") => text.replace("257", "256").into(),
         Value::String(text) => format!("{text}1").into(),
         other => other.clone(),
@@ -294,8 +357,12 @@ fn every_changed_field_of_a_build_record_is_named() {
     with_each_field_changed(&build.join("build.json"), |pointer| {
         let found = compare::with_build(&world.own, &build).unwrap();
         let field = pointer.rsplit('/').next().unwrap();
-        let all: Vec<_> = found.differences.iter().chain(&found.remarks).map(ToString::to_string).collect();
-        assert!(all.iter().any(|text| text.contains("build.json") && text.contains(field)), "{pointer}: {all:?}");
+        let all: Vec<_> =
+            found.differences.iter().chain(&found.remarks).map(ToString::to_string).collect();
+        assert!(
+            all.iter().any(|text| text.contains("build.json") && text.contains(field)),
+            "{pointer}: {all:?}"
+        );
         assert_eq!(found.differences.is_empty(), field == "nix_version", "{pointer}");
     });
 }
@@ -310,13 +377,20 @@ fn every_changed_field_of_a_manifest_is_named() {
             return;
         }
         match world.compared(&release) {
-            Ok(found) => assert!(named(&found, &["manifest.json", field]), "{pointer}: {:?}", found.differences),
+            Ok(found) => assert!(
+                named(&found, &["manifest.json", field]),
+                "{pointer}: {:?}",
+                found.differences
+            ),
             // What is no manifest any more is named by whoever reads it.
-            Err(error) => assert!(["type", "critical", "path"].contains(&field), "{pointer}: {error}"),
+            Err(error) => {
+                assert!(["type", "critical", "path"].contains(&field), "{pointer}: {error}")
+            }
         }
     });
     // Only its maker knows when it was made; what devices would take for the time is bounded.
-    let mut manifest: Manifest = serde_json::from_slice(&fs::read(release.join("manifest.json")).unwrap()).unwrap();
+    let mut manifest: Manifest =
+        serde_json::from_slice(&fs::read(release.join("manifest.json")).unwrap()).unwrap();
     manifest.created_s = NOW_S + 100_000;
     let found = with_release(&world.own, &release, &manifest, NOW_S).unwrap();
     assert!(named(&found, &["manifest.json", "created_s"]), "{:?}", found.differences);
@@ -334,7 +408,8 @@ fn every_swap_within_a_release_is_named() {
     let build = world.build("theirs", &|_| {});
     let release = world.release(&build);
     let path_of = |end: &str| {
-        let files = ["raw", "xz"].into_iter().flat_map(|view| fs::read_dir(release.join(view)).unwrap());
+        let files =
+            ["raw", "xz"].into_iter().flat_map(|view| fs::read_dir(release.join(view)).unwrap());
         files.map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().ends_with(end)).unwrap()
     };
     let table = [
@@ -346,8 +421,16 @@ fn every_swap_within_a_release_is_named() {
         swap("systemd-boot.efi", |p| flip(p, 0x200), ["", "section"]),
         swap("raw/SHA256SUMS", |p| flip(p, 3), ["", "byte 3"]),
         swap("raw/SHA256SUMS.gpg", |p| flip(p, 40), ["", ""]),
-        swap("kiosk_2.efi.xz", |p| fs::write(p, packed(b"another image")).unwrap(), ["", "unpacks to something else"]),
-        swap(".root.xz", |p| fs::write(p, [fs::read(p).unwrap(), packed(b"more")].concat()).unwrap(), ["", "has more behind its end"]),
+        swap(
+            "kiosk_2.efi.xz",
+            |p| fs::write(p, packed(b"another image")).unwrap(),
+            ["", "unpacks to something else"],
+        ),
+        swap(
+            ".root.xz",
+            |p| fs::write(p, [fs::read(p).unwrap(), packed(b"more")].concat()).unwrap(),
+            ["", "has more behind its end"],
+        ),
         swap(".verity.xz", |p| flip(p, 30), ["", ""]),
         swap("systemd-boot.efi.xz", |p| fs::remove_file(p).unwrap(), ["", "cannot be read"]),
         swap("xz/SHA256SUMS", |p| fs::write(p, "").unwrap(), ["", "byte 0"]),
@@ -362,7 +445,10 @@ fn every_swap_within_a_release_is_named() {
         fs::write(&path, before).unwrap();
     }
     fs::write(release.join("raw/kiosk_9.efi"), PROGRAM).unwrap();
-    assert!(named(&world.compared(&release).unwrap(), &["raw/kiosk_9.efi", "is a file that yours has not"]));
+    assert!(named(
+        &world.compared(&release).unwrap(),
+        &["raw/kiosk_9.efi", "is a file that yours has not"]
+    ));
     fs::remove_file(release.join("raw/kiosk_9.efi")).unwrap();
     // A link that leads to the very same bytes today.
     let (root, elsewhere) = (path_of(".root"), world.dir.path().join("elsewhere"));
@@ -390,9 +476,14 @@ fn a_program_with_signatures_is_the_program_without_them() {
     let world = World::new();
     let release = world.release(&world.build("theirs", &|_| {}));
     let path = release.join("raw/kiosk_2.efi");
-    let signed = authenticode::attach(&fs::read(&path).unwrap(), &[0x30, 0x03, 0x02, 0x01, 0x05]).unwrap();
+    let signed =
+        authenticode::attach(&fs::read(&path).unwrap(), &[0x30, 0x03, 0x02, 0x01, 0x05]).unwrap();
     fs::write(&path, signed).unwrap();
     let found = world.compared(&release).unwrap();
     // Sums and sizes show it; no section, and no digest that firmware looks at.
-    assert!(!named(&found, &["section"]) && !named(&found, &["Authenticode digest"]), "{:?}", found.differences);
+    assert!(
+        !named(&found, &["section"]) && !named(&found, &["Authenticode digest"]),
+        "{:?}",
+        found.differences
+    );
 }

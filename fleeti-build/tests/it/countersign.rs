@@ -14,10 +14,16 @@ use std::path::Path;
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
 const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
-/// A release whose kernel image is `uki`, with this Authenticode digest in its manifest; nobody has signed it.
+/// A release whose kernel image is `uki`, with this Authenticode digest in its manifest; nobody has
+/// signed it.
 fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
     let path = "raw/kiosk_2.efi".to_owned();
-    let artifact = Artifact { path: path.clone(), size: uki.len() as u64, sha256: sha256_hex(uki), authenticode };
+    let artifact = Artifact {
+        path: path.clone(),
+        size: uki.len() as u64,
+        sha256: sha256_hex(uki),
+        authenticode,
+    };
     let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
     // As the command line of the fixture names it.
     let manifest = Manifest { root_hash: sha256_hex(b"root hash"), ..manifest };
@@ -44,12 +50,15 @@ fn two_people_must_sign_where_two_are_asked_for_and_keys_are_rotated_without_a_g
         countersign(dir.path(), None, who).unwrap();
         assert_eq!(verify(dir.path(), &two).is_ok(), is_enough);
     }
-    // Bob's place is given to Carol: what the old two sign is good for whoever knows all three, and then what the new two
-    // sign is good for whoever knows them.
+    // Bob's place is given to Carol: what the old two sign is good for whoever knows all three, and
+    // then what the new two sign is good for whoever knows them.
     assert!(verify(dir.path(), &keys(&[&alice, &bob, &carol], 2)).is_ok());
     assert!(verify(dir.path(), &keys(&[&alice, &carol], 2)).is_ok());
     // Who holds the server's key alone releases nothing.
-    assert!(matches!(verify(dir.path(), &keys(&[&SoftKey::generate(Algorithm::P384).unwrap(), &alice], 2)), Err(ReleaseError::Verify(_))));
+    assert!(matches!(
+        verify(dir.path(), &keys(&[&SoftKey::generate(Algorithm::P384).unwrap(), &alice], 2)),
+        Err(ReleaseError::Verify(_))
+    ));
 }
 
 /// The kernel image with another command line.
@@ -68,7 +77,14 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
         release(dir.path(), uki, authenticode);
         harm(dir.path());
         let error = countersign(dir.path(), None, &key).unwrap_err().to_string();
-        assert!(fs::read_dir(dir.path()).unwrap().all(|e| e.unwrap().path().extension().is_none_or(|x| x != "sig")), "{error}");
+        assert!(
+            fs::read_dir(dir.path()).unwrap().all(|e| e
+                .unwrap()
+                .path()
+                .extension()
+                .is_none_or(|x| x != "sig")),
+            "{error}"
+        );
         error
     };
     let nothing = |_: &Path| {};
@@ -78,17 +94,35 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
         fs::write(dir.join("raw/kiosk_2.efi"), bytes).unwrap();
     };
     assert!(refused(UKI, digest(UKI), &changed).contains("has SHA-256"));
-    assert!(refused(UKI, digest(UKI), &|d| fs::remove_file(d.join("raw/kiosk_2.efi")).unwrap()).contains("raw/kiosk_2.efi"));
+    assert!(
+        refused(UKI, digest(UKI), &|d| fs::remove_file(d.join("raw/kiosk_2.efi")).unwrap())
+            .contains("raw/kiosk_2.efi")
+    );
     assert!(refused(UKI, None, &nothing).contains("Authenticode digest"));
     assert!(refused(UKI, digest(PROGRAM), &nothing).contains("Authenticode digest"));
     assert!(refused(PROGRAM, digest(PROGRAM), &nothing).contains("needs one section .linux"));
     let own = command_line::of(&sha256_hex(b"root hash"), []);
     let elsewhere = with_command_line(&command_line::of(&sha256_hex(b"another root"), []));
-    assert!(refused(&elsewhere, digest(&elsewhere), &nothing).contains("does not name the root hash"));
+    assert!(
+        refused(&elsewhere, digest(&elsewhere), &nothing).contains("does not name the root hash")
+    );
     let missing = with_command_line(&own.replace(" systemd.import_credentials=no", ""));
-    assert!(refused(&missing, digest(&missing), &nothing).contains("where it needs \"systemd.import_credentials=no\""));
+    assert!(
+        refused(&missing, digest(&missing), &nothing)
+            .contains("where it needs \"systemd.import_credentials=no\"")
+    );
     let another = format!("roothash={}", sha256_hex(b"another root"));
-    for more in [&another, "root=/dev/sda3", "systemd.verity=no", "init=/bin/sh", "rdinit=/bin/sh", "rd.break", "x=\"y", "unlisted", ""] {
+    for more in [
+        &another,
+        "root=/dev/sda3",
+        "systemd.verity=no",
+        "init=/bin/sh",
+        "rdinit=/bin/sh",
+        "rd.break",
+        "x=\"y",
+        "unlisted",
+        "",
+    ] {
         let more = with_command_line(&format!("{own} {more}"));
         assert!(refused(&more, digest(&more), &nothing).contains("the command line's"));
     }
@@ -96,21 +130,30 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
     let hidden = with_command_line(&format!("{own} quiet\0 init=/bin/sh"));
     assert!(refused(&hidden, digest(&hidden), &nothing).contains("the command line's"));
-    // Of what is in the file, the kernel gets what the section is long in memory: without a root hash, systemd would start
-    // whatever partition calls itself the root.
+    // Of what is in the file, the kernel gets what the section is long in memory: without a root
+    // hash, systemd would start whatever partition calls itself the root.
     let header = UKI.windows(8).position(|bytes| bytes == b".cmdline").unwrap();
-    for (length, why) in [(9u32, "does not name the root hash"), (90, "where it needs"), (0x1000, "is longer than the file")] {
+    for (length, why) in [
+        (9u32, "does not name the root hash"),
+        (90, "where it needs"),
+        (0x1000, "is longer than the file"),
+    ] {
         let mut hidden = UKI.to_vec();
         hidden[header + 8..header + 12].copy_from_slice(&length.to_le_bytes());
         let said = refused(&hidden, digest(&hidden), &nothing);
         assert!(said.contains(why), "{said}");
     }
-    // Its name is in a table that systemd's stub does not look into: the kernel gets no command line.
+    // Its name is in a table that systemd's stub does not look into: the kernel gets no command
+    // line.
     let mut renamed = UKI.to_vec();
     let headers = u32::from_le_bytes(UKI[0x3c..0x40].try_into().unwrap()) as usize;
     renamed[header..header + 8].copy_from_slice(b"/4\0\0\0\0\0\0");
-    renamed[headers + 12..headers + 16].copy_from_slice(&u32::try_from(UKI.len()).unwrap().to_le_bytes());
+    renamed[headers + 12..headers + 16]
+        .copy_from_slice(&u32::try_from(UKI.len()).unwrap().to_le_bytes());
     renamed.extend([&13u32.to_le_bytes()[..], b".cmdline\0\0\0\0"].concat());
     assert!(refused(&renamed, digest(&renamed), &nothing).contains("needs one section .cmdline"));
-    assert!(refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap()).contains("manifest"));
+    assert!(
+        refused(UKI, digest(UKI), &|d| fs::write(d.join("manifest.json"), b"{}").unwrap())
+            .contains("manifest")
+    );
 }

@@ -21,12 +21,18 @@ fn compare(name: &str) -> BTreeSet<String> {
     let record = build::run(&request, &cache(), &mut |_| {}).unwrap();
     let lock = Lock::read(&request.out.join("lock.json")).unwrap();
     let image = dir.path().join("image");
-    extract(&record.derivations["root"].output, &request.out.join("root.erofs"), &image, dir.path());
+    extract(
+        &record.derivations["root"].output,
+        &request.out.join("root.erofs"),
+        &image,
+        dir.path(),
+    );
 
     let revision = Revision::new(1, request.profile.clone()).unwrap();
     let mut device = Debian.packages(&revision).remove("device").unwrap();
     device.extend(EXTRA.map(str::to_owned));
-    let with_dpkg = Lock::resolve(&cache(), &BTreeMap::from([("device".to_owned(), device)])).unwrap();
+    let with_dpkg =
+        Lock::resolve(&cache(), &BTreeMap::from([("device".to_owned(), device)])).unwrap();
     with_dpkg.fetch(&cache(), |_, _| {}).unwrap();
     let known: BTreeSet<_> = lock.set("device").iter().map(|p| &p.name).collect();
     let packages: Vec<_> = lock
@@ -40,7 +46,8 @@ fn compare(name: &str) -> BTreeSet<String> {
     let work = dir.path().join("work");
     fs::create_dir(&work).unwrap();
     let script = repository().join("nix/debian/compare.py");
-    let output = Command::new("python3").arg(script).arg(&list).arg(&image).arg(&work).output().unwrap();
+    let output =
+        Command::new("python3").arg(script).arg(&list).arg(&image).arg(&work).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{name}:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&fs::read(work.join("used.json")).unwrap()).unwrap()
@@ -48,14 +55,29 @@ fn compare(name: &str) -> BTreeSet<String> {
 
 /// Takes the root apart with the tools that made it.
 fn extract(root_output: &Path, erofs: &Path, image: &Path, shared: &Path) {
-    let references = Command::new("nix-store").args(["--query", "--requisites"]).arg(deriver(root_output)).output().unwrap();
+    let references = Command::new("nix-store")
+        .args(["--query", "--requisites"])
+        .arg(deriver(root_output))
+        .output()
+        .unwrap();
     let references = String::from_utf8_lossy(&references.stdout).into_owned();
     let drv = references.lines().find(|l| l.ends_with("-fleeti-tools.drv")).unwrap();
     let tools = Command::new("nix-store").args(["--query", "--outputs", drv]).output().unwrap();
     let tools = String::from_utf8_lossy(&tools.stdout).trim().to_owned();
     fs::create_dir(image).unwrap();
     let status = Command::new("bwrap")
-        .args(["--ro-bind", &tools, "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--bind"])
+        .args([
+            "--ro-bind",
+            &tools,
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--tmpfs",
+            "/tmp",
+            "--bind",
+        ])
         .args([shared, shared])
         .args(["--setenv", "PATH", "/usr/bin:/usr/sbin", "fsck.erofs", "--preserve", "--overwrite"])
         .arg(format!("--extract={}", image.display()))
@@ -66,7 +88,8 @@ fn extract(root_output: &Path, erofs: &Path, image: &Path, shared: &Path) {
 }
 
 fn deriver(output: &Path) -> String {
-    let output = Command::new("nix-store").args(["--query", "--deriver"]).arg(output).output().unwrap();
+    let output =
+        Command::new("nix-store").args(["--query", "--deriver"]).arg(output).output().unwrap();
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -74,7 +97,11 @@ fn deriver(output: &Path) -> String {
 fn both_example_images_differ_from_dpkg_only_for_a_reason_and_every_reason_is_needed() {
     // Owners other than one's own need root; without it dpkg cannot install anything either.
     let id = Command::new("id").arg("-u").output().unwrap();
-    assert_eq!(id.stdout.trim_ascii(), b"0", "this comparison installs packages with dpkg and needs root");
+    assert_eq!(
+        id.stdout.trim_ascii(),
+        b"0",
+        "this comparison installs packages with dpkg and needs root"
+    );
     let used: BTreeSet<_> = ["kiosk", "gateway"].into_iter().flat_map(compare).collect();
     let reasons = fs::read(repository().join("nix/debian/differences.json")).unwrap();
     let reasons: BTreeMap<String, String> = serde_json::from_slice(&reasons).unwrap();

@@ -22,15 +22,21 @@ fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
 
     let uki = request.out.join("uki.efi");
     let mut bytes = std::fs::read(&uki).unwrap();
-    let section = fleeti_pki::pe::sections(&bytes).unwrap().into_iter().find(|s| s.name == ".linux").unwrap();
+    let section =
+        fleeti_pki::pe::sections(&bytes).unwrap().into_iter().find(|s| s.name == ".linux").unwrap();
     bytes[section.range.start + 1000] ^= 1;
     std::fs::write(&uki, bytes).unwrap();
     let found = compare::with_build(&own, &request.out).unwrap();
     let said: Vec<_> = found.differences.iter().map(ToString::to_string).collect();
-    assert!(said.len() == 1 && said[0].starts_with("uki.efi, section .linux: first differs at byte 1000"), "{said:?}");
+    assert!(
+        said.len() == 1
+            && said[0].starts_with("uki.efi, section .linux: first differs at byte 1000"),
+        "{said:?}"
+    );
 }
 
-/// What the folder's record names is not what is built: another derivation in it changes nothing, and is named.
+/// What the folder's record names is not what is built: another derivation in it changes nothing,
+/// and is named.
 #[test]
 fn a_record_that_names_another_derivation_does_not_decide_what_is_built() {
     let dir = tempfile::tempdir().unwrap();
@@ -52,7 +58,12 @@ fn a_step_that_is_not_reproducible_is_named_with_its_first_difference() {
     let dir = tempfile::tempdir().unwrap();
     let request = request(dir.path(), profile("kiosk"), "build");
     let mut record = build::run(&request, &cache(), &mut |_| {}).unwrap();
-    let inputs = Command::new("nix-store").arg("-qR").arg(&record.derivations["root"].derivation).output().unwrap().stdout;
+    let inputs = Command::new("nix-store")
+        .arg("-qR")
+        .arg(&record.derivations["root"].derivation)
+        .output()
+        .unwrap()
+        .stdout;
     let inputs = String::from_utf8(inputs).unwrap();
     let seed = inputs.lines().find(|l| l.ends_with("-busybox-seed")).unwrap();
     let expression = dir.path().join("odd.nix");
@@ -63,7 +74,8 @@ fn a_step_that_is_not_reproducible_is_named_with_its_first_difference() {
     std::fs::write(&expression, text).unwrap();
     let nix = Nix::new(dir.path().join("odd"));
     let derivation = nix.instantiate(&expression, &[], &["odd"]).unwrap().remove(0);
-    let output = nix.realise(std::slice::from_ref(&derivation), false, &mut |_| {}).unwrap().remove(0);
+    let output =
+        nix.realise(std::slice::from_ref(&derivation), false, &mut |_| {}).unwrap().remove(0);
     record.derivations.clear();
     record.derivations.insert("odd".parse().unwrap(), Step { derivation, output });
     std::fs::write(request.out.join("build.json"), serde_json::to_vec(&record).unwrap()).unwrap();
@@ -87,6 +99,8 @@ fn a_maintainer_script_that_is_not_reproduced_stops_the_build_by_package() {
     let dir = tempfile::tempdir().unwrap();
     let mut profile = profile("kiosk");
     profile.packages.push("man-db".into());
-    let error = build::run(&request(dir.path(), profile, "build"), &cache(), &mut |_| {}).unwrap_err().to_string();
+    let error = build::run(&request(dir.path(), profile, "build"), &cache(), &mut |_| {})
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("maintainer script of man-db"), "{error}");
 }

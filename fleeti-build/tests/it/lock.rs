@@ -20,7 +20,10 @@ fn packages_that_are_nowhere_to_be_had_are_named_with_the_remedy() {
     lock.sets.get_mut("device").unwrap().truncate(2);
     let empty = tempfile::tempdir().unwrap();
     let error = lock.fetch(&Cache::at(empty.path()), |_, _| {}).unwrap_err();
-    assert!(matches!(&error, LockError::Gone(names) if names.len() == 1 && names[0].starts_with(&*name)), "{error}");
+    assert!(
+        matches!(&error, LockError::Gone(names) if names.len() == 1 && names[0].starts_with(&*name)),
+        "{error}"
+    );
     assert!(BuildError::from(error).hint().unwrap().contains("--refresh"));
 }
 
@@ -52,7 +55,12 @@ fn a_lock_file_that_is_not_there_is_made_by_who_asks_for_one_and_missed_by_who_b
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new/lock.json");
     let revision = Revision::new(1, profile("kiosk")).unwrap();
-    assert!(lock_for(&cache(), &revision, Some(&path), false).unwrap_err().to_string().contains("lock.json"));
+    assert!(
+        lock_for(&cache(), &revision, Some(&path), false)
+            .unwrap_err()
+            .to_string()
+            .contains("lock.json")
+    );
     let made = lock_into(&cache(), &revision, Some(&path), false).unwrap();
     assert_eq!(Lock::read(&path).unwrap(), made);
     // What is there is kept.

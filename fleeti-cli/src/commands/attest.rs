@@ -20,9 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Command {
     /// Show how far a device can be trusted, on whose word, and what would raise it.
     ///
-    /// Levels: L0 says so itself, or something contradicts; L1 enrolled with a token; L2 a TPM that nobody vouches for;
-    /// L3 a genuine TPM whose boot is observed; L4 a release that is allowed, under the device's own Secure Boot keys;
-    /// L5 and its firmware was accepted. What a level does not show: see "What a TPM proves" in SECURITY.md.
+    /// Levels: L0 says so itself, or something contradicts; L1 enrolled with a token; L2 a TPM that
+    /// nobody vouches for; L3 a genuine TPM whose boot is observed; L4 a release that is allowed,
+    /// under the device's own Secure Boot keys; L5 and its firmware was accepted. What a level does
+    /// not show: see "What a TPM proves" in SECURITY.md.
     Show {
         /// The device.
         device: DeviceId,
@@ -42,7 +43,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Ask every device of a fleet that is there. What they answer is on their pages within seconds.
+    /// Ask every device of a fleet that is there. What they answer is on their pages within
+    /// seconds.
     Fleet {
         /// The fleet.
         fleet: FleetId,
@@ -51,29 +53,34 @@ pub enum Command {
     },
     /// Show what a fleet asks of its devices, or change it.
     ///
-    /// Levels as in `fleeti attest show`; `none` grants it to nobody. What is not said stays as it is. A change counts at
-    /// once, also for rollouts on their way: whoever is below is held until it proves more.
+    /// Levels as in `fleeti attest show`; `none` grants it to nobody. What is not said stays as it
+    /// is. A change counts at once, also for rollouts on their way: whoever is below is held until
+    /// it proves more.
     Policy {
         /// The fleet.
         fleet: FleetId,
         /// The lowest level at which a device is told of an update, as in `L4`.
         #[arg(long, value_parser = level)]
         update: Option<Asked>,
-        /// The lowest level at which a device counts as success in a rollout. From L2 on its TPM proves what it runs.
+        /// The lowest level at which a device counts as success in a rollout. From L2 on its TPM
+        /// proves what it runs.
         #[arg(long, value_parser = level)]
         success: Option<Asked>,
         /// The lowest level at which a device is given secrets.
         #[arg(long, value_parser = level)]
         secrets: Option<Asked>,
-        /// Which firmware is the right one: `pinned` (of each device the one that an operator accepted), or registers 0 and 2
-        /// as `REGISTER0:REGISTER2`, as often as there are kinds of it.
+        /// Which firmware is the right one: `pinned` (of each device the one that an operator
+        /// accepted), or registers 0 and 2 as `REGISTER0:REGISTER2`, as often as there are kinds of
+        /// it.
         #[arg(long)]
         firmware: Vec<String>,
-        /// SHA-256 (Authenticode) of a program that firmware in the list may start of its own before it looks for what to boot, as
-        /// `fleeti attest show` names it; as often as there are programs. `none` names none any more.
+        /// SHA-256 (Authenticode) of a program that firmware in the list may start of its own
+        /// before it looks for what to boot, as `fleeti attest show` names it; as often as there
+        /// are programs. `none` names none any more.
         #[arg(long = "firmware-program", value_name = "SHA256")]
         firmware_programs: Vec<String>,
-        /// Whether only releases are rolled out to it that are proved to boot (`fleeti release prove`).
+        /// Whether only releases are rolled out to it that are proved to boot (`fleeti release
+        /// prove`).
         #[arg(long)]
         proved_releases: Option<bool>,
         #[command(flatten)]
@@ -82,7 +89,8 @@ pub enum Command {
     /// Manufacturers of TPMs that are believed: list, add or remove them.
     #[command(subcommand)]
     Manufacturers(super::manufacturers::Command),
-    /// Accept the firmware that a device has now: after its first start, or an update that was meant.
+    /// Accept the firmware that a device has now: after its first start, or an update that was
+    /// meant.
     AcceptFirmware {
         /// The device.
         device: DeviceId,
@@ -99,16 +107,35 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Manufacturers(command) => return super::manufacturers::run(command, output),
         Command::Fleet { fleet, server } => {
-            let asked = block_on(async { server.client()?.challenge_fleet(&fleet).await.map_err(refused) })?;
+            let asked = block_on(async {
+                server.client()?.challenge_fleet(&fleet).await.map_err(refused)
+            })?;
             output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));
         }
-        Command::Policy { fleet, update, success, secrets, firmware, firmware_programs: programs, proved_releases, server } => {
-            let changes = Changes { update, success, secrets, firmware: firmware_of(firmware)?, programs, proved_releases };
+        Command::Policy {
+            fleet,
+            update,
+            success,
+            secrets,
+            firmware,
+            firmware_programs: programs,
+            proved_releases,
+            server,
+        } => {
+            let changes = Changes {
+                update,
+                success,
+                secrets,
+                firmware: firmware_of(firmware)?,
+                programs,
+                proved_releases,
+            };
             let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
             output.data(&policy, |p| policy_words(&fleet, p));
         }
         Command::Show { device, registers, server, .. } => {
-            let found = block_on(async { server.client()?.attestation(&device).await.map_err(refused) })?;
+            let found =
+                block_on(async { server.client()?.attestation(&device).await.map_err(refused) })?;
             output.data(&found, |a| described(a, registers));
         }
         Command::Now { device, server } => {
@@ -116,17 +143,21 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&found, |a| described(a, false));
         }
         Command::AcceptFirmware { device, server } => {
-            let found = block_on(async { server.client()?.accept_firmware(&device).await.map_err(refused) })?;
+            let found = block_on(async {
+                server.client()?.accept_firmware(&device).await.map_err(refused)
+            })?;
             output.data(&found, |a| accepted_words(&device, a));
         }
     }
     Ok(())
 }
 
-/// What was accepted: registers 0 and 2, and what the firmware claim says of programs, with their paths and digests.
+/// What was accepted: registers 0 and 2, and what the firmware claim says of programs, with their
+/// paths and digests.
 fn accepted_words(device: &DeviceId, a: &Attestation) -> Lines {
     let registers = a.registers.iter().filter(|r| [0, 2].contains(&r.register));
-    let registers = registers.map(|r| format!("  register {}  {}", r.register, r.value)).collect::<Vec<_>>();
+    let registers =
+        registers.map(|r| format!("  register {}  {}", r.register, r.value)).collect::<Vec<_>>();
     let claims = a.result.iter().flat_map(|r| &r.claims).filter(|c| c.aspect == Aspect::Firmware);
     Lines::from(format!("the firmware of {device} is accepted; {}", title(a.level)))
         .and(registers)
@@ -159,18 +190,30 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
         return Ok((!words.is_empty()).then_some(Firmware::Pinned));
     }
     let pair = |word: String| {
-        let wrong = || Failure::new(format!("--firmware {word:?} is neither pinned nor REGISTER0:REGISTER2"), Some("see --help"));
-        word.split_once(':').map(|(first, second)| [first.to_owned(), second.to_owned()]).ok_or_else(wrong)
+        let wrong = || {
+            Failure::new(
+                format!("--firmware {word:?} is neither pinned nor REGISTER0:REGISTER2"),
+                Some("see --help"),
+            )
+        };
+        word.split_once(':')
+            .map(|(first, second)| [first.to_owned(), second.to_owned()])
+            .ok_or_else(wrong)
     };
-    Ok(Some(Firmware::Known { registers: words.into_iter().map(pair).collect::<Result<_, _>>()?, programs: Vec::new() }))
+    Ok(Some(Firmware::Known {
+        registers: words.into_iter().map(pair).collect::<Result<_, _>>()?,
+        programs: Vec::new(),
+    }))
 }
 
 async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<Policy, Failure> {
     let before = client.attestation_policy(fleet).await.map_err(refused)?;
     let mut policy = before.clone();
-    for (part, change) in
-        [(&mut policy.update, changes.update), (&mut policy.success, changes.success), (&mut policy.secrets, changes.secrets)]
-    {
+    for (part, change) in [
+        (&mut policy.update, changes.update),
+        (&mut policy.success, changes.success),
+        (&mut policy.secrets, changes.secrets),
+    ] {
         *part = change.map_or(*part, |Asked(level)| level);
     }
     // Programs stay named until others are.
@@ -181,11 +224,16 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     policy.firmware = changes.firmware.unwrap_or(policy.firmware);
     match &mut policy.firmware {
         Firmware::Known { programs, .. } if changes.programs.is_empty() => *programs = named_before,
-        Firmware::Known { programs, .. } => *programs = changes.programs.into_iter().filter(|word| word != "none").collect(),
+        Firmware::Known { programs, .. } => {
+            *programs = changes.programs.into_iter().filter(|word| word != "none").collect()
+        }
         Firmware::Pinned if changes.programs.is_empty() => {}
         Firmware::Pinned => {
             let hint = "name firmware with --firmware REGISTER0:REGISTER2 as well, or accept it by `fleeti attest accept-firmware`";
-            return Err(Failure::new("the policy names no firmware whose programs these could be".to_owned(), Some(hint)));
+            return Err(Failure::new(
+                "the policy names no firmware whose programs these could be".to_owned(),
+                Some(hint),
+            ));
         }
     }
     policy.proved_releases = changes.proved_releases.unwrap_or(policy.proved_releases);
@@ -196,13 +244,20 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
 }
 
 fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
-    let from = |level: Option<Level>| level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)));
+    let from = |level: Option<Level>| {
+        level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)))
+    };
     let (firmware, known) = match &policy.firmware {
         Firmware::Pinned => ("of each device the one that an operator accepted", vec![]),
         Firmware::Known { registers, .. } if registers.is_empty() => ("none", vec![]),
         Firmware::Known { registers, programs } => {
             let registers = registers.iter().map(|r| format!("    {}:{}", r[0], r[1]));
-            ("", registers.chain(programs.iter().map(|p| format!("    program {p}"))).collect::<Vec<_>>())
+            (
+                "",
+                registers
+                    .chain(programs.iter().map(|p| format!("    program {p}")))
+                    .collect::<Vec<_>>(),
+            )
         }
     };
     let releases = if policy.proved_releases { "those that are proved to boot" } else { "any" };
@@ -222,14 +277,22 @@ async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failur
     client.challenge_device(device).await.map_err(refused)?;
     let answered = async {
         loop {
-            events.wait_for(|e| matches!(e, Event::Device { id } if id == device)).await.map_err(refused)?;
+            events
+                .wait_for(|e| matches!(e, Event::Device { id } if id == device))
+                .await
+                .map_err(refused)?;
             let found = client.attestation(device).await.map_err(refused)?;
             if evidence(&found) != before {
                 return Ok(found);
             }
         }
     };
-    let late = |_| Failure::new(format!("{device} did not answer within {} s", PATIENCE.as_secs()), Some("look at the device's console"));
+    let late = |_| {
+        Failure::new(
+            format!("{device} did not answer within {} s", PATIENCE.as_secs()),
+            Some("look at the device's console"),
+        )
+    };
     tokio::time::timeout(PATIENCE, answered).await.map_err(late)?
 }
 
@@ -241,10 +304,14 @@ fn described(a: &Attestation, registers: bool) -> Lines {
     let mut lines = vec![title(a.level)];
     match (&a.result, &a.tpm) {
         (Some(result), _) => {
-            let release = result.release.as_ref().map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
+            let release = result
+                .release
+                .as_ref()
+                .map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
             lines.push(format!("measured: {release}, {}", when(result.appraised_s)));
             if !a.is_fresh {
-                lines.push(format!("it has been silent since; then it was {}", title(result.level)));
+                lines
+                    .push(format!("it has been silent since; then it was {}", title(result.level)));
             }
             lines.extend(result.claims.iter().flat_map(claim));
         }
@@ -253,11 +320,18 @@ fn described(a: &Attestation, registers: bool) -> Lines {
     }
     if let Some(tpm) = &a.tpm {
         let maker = tpm.maker.as_deref().unwrap_or("of no maker that is believed");
-        lines.push(format!("TPM: {maker}, {} (endorsement key {})", tpm.description, tpm.ek_sha256.get(..16).unwrap_or(&tpm.ek_sha256)));
+        lines.push(format!(
+            "TPM: {maker}, {} (endorsement key {})",
+            tpm.description,
+            tpm.ek_sha256.get(..16).unwrap_or(&tpm.ek_sha256)
+        ));
     }
     if registers {
         for register in &a.registers {
-            lines.push(format!("register {:>2}  {}  {}", register.register, register.value, register.title));
+            lines.push(format!(
+                "register {:>2}  {}  {}",
+                register.register, register.value, register.title
+            ));
             lines.extend(register.events.iter().map(|e| format!("             {e}")));
         }
     }
@@ -272,5 +346,8 @@ fn claim(c: &Claim) -> Vec<String> {
         Tier::None => "unknown",
     };
     let raise = c.raise.as_ref().map(|r| format!("           would raise it: {r}"));
-    [format!("  {mark}  {}  [{}]", c.finding, c.code), format!("           by: {}", c.source)].into_iter().chain(raise).collect()
+    [format!("  {mark}  {}  [{}]", c.finding, c.code), format!("           by: {}", c.source)]
+        .into_iter()
+        .chain(raise)
+        .collect()
 }

@@ -23,11 +23,12 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Read the whole log and find out whether anything was deleted, exchanged, cut off or rewritten.
+    /// Read the whole log and find out whether anything was deleted, exchanged, cut off or
+    /// rewritten.
     ///
-    /// Every entry is read and compared with the log's signed statement. With --remember, also with the statement of
-    /// last time, and the new one takes its place: whoever rewrites the log is found out by everybody who has looked
-    /// before.
+    /// Every entry is read and compared with the log's signed statement. With --remember, also with
+    /// the statement of last time, and the new one takes its place: whoever rewrites the log is
+    /// found out by everybody who has looked before.
     Verify {
         /// The log's public key: audit.pub of the organisation's public folder.
         #[arg(long)]
@@ -71,9 +72,15 @@ struct Verified {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::List { from, server } => {
-            let lines = block_on(async { server.client()?.audit_entries(from).await.map_err(refused) })?;
-            let entries = lines.iter().map(|l| Entry::parse(l.as_bytes())).collect::<Result<Vec<_>, _>>().map_err(Failure::plain)?;
-            output.data(&entries, |list| rows(list, "there are no entries from there on", describe));
+            let lines =
+                block_on(async { server.client()?.audit_entries(from).await.map_err(refused) })?;
+            let entries = lines
+                .iter()
+                .map(|l| Entry::parse(l.as_bytes()))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(Failure::plain)?;
+            output
+                .data(&entries, |list| rows(list, "there are no entries from there on", describe));
             Ok(())
         }
         Command::Verify { key, log, checkpoint, remember, server } => {
@@ -87,12 +94,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Failure::new(format!("the audit log was tampered with: {e}"), Some(hint))
             };
             examination.compare(&stated).map_err(tampered)?;
-            let remembered = remember.as_deref().map(|path| remembered(&key, path)).transpose()?.flatten();
+            let remembered =
+                remember.as_deref().map(|path| remembered(&key, path)).transpose()?.flatten();
             if let Some(old) = &remembered {
                 examination.compare(old).map_err(tampered)?;
             }
             if let Some(path) = &remember {
-                write_whole(path, &note).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+                write_whole(path, &note)
+                    .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
             }
             let found = Verified {
                 log: key.name().to_owned(),
@@ -102,14 +111,21 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 remembered_entries: remembered.map(|c| c.checkpoint().size),
             };
             output.data(&found, |v| {
-                let last = v.remembered_entries.map(|n| format!("; it begins with the {n} of last time")).unwrap_or_default();
-                format!("{} entries of {} are as they were written, {} of them signed{last}", v.entries, v.log, v.signed_entries)
+                let last = v
+                    .remembered_entries
+                    .map(|n| format!("; it begins with the {n} of last time"))
+                    .unwrap_or_default();
+                format!(
+                    "{} entries of {} are as they were written, {} of them signed{last}",
+                    v.entries, v.log, v.signed_entries
+                )
             });
             Ok(())
         }
         Command::Prove { number, key, server } => {
             let key = read_key(&key)?;
-            let proof = block_on(async { server.client()?.audit_proof(number).await.map_err(refused) })?;
+            let proof =
+                block_on(async { server.client()?.audit_proof(number).await.map_err(refused) })?;
             let proved = verify_proof(&proof, &key).map_err(Failure::plain)?;
             output.data(proved.entry(), |entry| {
                 let size = proved.checkpoint().checkpoint().size;
@@ -128,18 +144,27 @@ fn describe(entry: &Entry) -> String {
         Stage::Failed { intent, reason } => format!(" (intended in {intent}, failed: {reason})"),
     };
     let at = when(entry.at_s);
-    format!("{:>8}  {at}  {:<8} {:<24} {}{stage}", entry.number, entry.act.actor, entry.act.action, entry.act.subject)
+    format!(
+        "{:>8}  {at}  {:<8} {:<24} {}{stage}",
+        entry.number, entry.act.actor, entry.act.action, entry.act.subject
+    )
 }
 
 fn read_key(path: &Path) -> Result<LogKey, Failure> {
-    let wrong = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()), Some("name audit.pub of `fleeti pki init`"));
+    let wrong = |e: &dyn std::fmt::Display| {
+        Failure::new(
+            format!("{}: {e}", path.display()),
+            Some("name audit.pub of `fleeti pki init`"),
+        )
+    };
     LogKey::from_text(&fs::read_to_string(path).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))
 }
 
 type Examined = (Examination, VerifiedCheckpoint, String);
 
 fn of_file(key: &LogKey, log: &Path, checkpoint: &Path) -> Result<Examined, Failure> {
-    let failed = |path: &Path, e: &dyn std::fmt::Display| Failure::plain(format!("{}: {e}", path.display()));
+    let failed =
+        |path: &Path, e: &dyn std::fmt::Display| Failure::plain(format!("{}: {e}", path.display()));
     let note = fs::read_to_string(checkpoint).map_err(|e| failed(checkpoint, &e))?;
     let stated = key.verify(&note).map_err(|e| failed(checkpoint, &e))?;
     let mut examination = Examination::default();
@@ -168,7 +193,10 @@ async fn of_server(key: &LogKey, client: &Client) -> Result<Examined, Failure> {
 
 fn remembered(key: &LogKey, path: &Path) -> Result<Option<VerifiedCheckpoint>, Failure> {
     match fs::read_to_string(path) {
-        Ok(note) => key.verify(&note).map(Some).map_err(|e| Failure::plain(format!("{}: {e}", path.display()))),
+        Ok(note) => key
+            .verify(&note)
+            .map(Some)
+            .map_err(|e| Failure::plain(format!("{}: {e}", path.display()))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::plain(format!("{}: {e}", path.display()))),
     }

@@ -61,8 +61,8 @@ pub enum Command {
     },
     /// Have the server sign a build and publish it, where its signer holds release keys.
     ///
-    /// Where people must agree first, this asks them: with --key, your own key (`fleeti pki approver-key`). The build is
-    /// signed and published with the last approval that is needed.
+    /// Where people must agree first, this asks them: with --key, your own key (`fleeti pki
+    /// approver-key`). The build is signed and published with the last approval that is needed.
     Sign {
         /// The id of the build, as in `fleeti build list`.
         build: String,
@@ -84,7 +84,8 @@ pub enum Command {
         /// Your own key (`fleeti pki approver-key`).
         #[arg(long)]
         key: PathBuf,
-        /// A build of your own (`fleeti build run`): agree only if the same files have come out of it.
+        /// A build of your own (`fleeti build run`): agree only if the same files have come out of
+        /// it.
         #[arg(long = "build")]
         own: Option<PathBuf>,
         #[command(flatten)]
@@ -97,10 +98,12 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Build your own profile with your own lock and agent, and compare every byte of a build with what comes out.
+    /// Build your own profile with your own lock and agent, and compare every byte of a build with
+    /// what comes out.
     ///
-    /// Nothing that the build says of itself decides what is built: `--profile` and `--trust` are yours, and so should be
-    /// `--lock` and `--agent`. Steps that this machine had built before are built again.
+    /// Nothing that the build says of itself decides what is built: `--profile` and `--trust` are
+    /// yours, and so should be `--lock` and `--agent`. Steps that this machine had built before are
+    /// built again.
     Verify {
         /// The directory of the build.
         directory: PathBuf,
@@ -129,7 +132,8 @@ pub struct Inputs {
     /// Your own copy of the `public` folder of the PKI.
     #[arg(long, requires = "profile")]
     trust: Option<PathBuf>,
-    /// Your own package lock; the one in your cache when this is not given, or one that is resolved now.
+    /// Your own package lock; the one in your cache when this is not given, or one that is resolved
+    /// now.
     #[arg(long, requires = "profile")]
     lock: Option<PathBuf>,
     /// Your own agent's program; beside this program by default.
@@ -161,7 +165,8 @@ impl Inputs {
             out: PathBuf::new(),
         };
         let progress = Progress::endless();
-        let own = Own::make(&request, cache, &mut |line| progress.say(&shorten(line))).map_err(failure)?;
+        let own = Own::make(&request, cache, &mut |line| progress.say(&shorten(line)))
+            .map_err(failure)?;
         progress.end();
         Ok(Some(own))
     }
@@ -170,9 +175,12 @@ impl Inputs {
 /// What differs, as an error that names it.
 pub fn differs(what: &str, differences: &[Difference]) -> Failure {
     let details: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let hint =
-        "is it of the same profile, revision, lock, agent, version and trust folder? Then do not sign it, and find out who changed it";
-    Failure::new(format!("{what} is not what your own inputs make: {} differences", differences.len()), Some(hint)).with_details(details)
+    let hint = "is it of the same profile, revision, lock, agent, version and trust folder? Then do not sign it, and find out who changed it";
+    Failure::new(
+        format!("{what} is not what your own inputs make: {} differences", differences.len()),
+        Some(hint),
+    )
+    .with_details(details)
 }
 
 fn failure(e: BuildError) -> Failure {
@@ -186,13 +194,20 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Run { profile, version, trust, out, revision, minimum_version, lock, agent } => {
             let profile = super::profile::read(&profile)?;
             let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
-            let request = Request { profile, revision, version, minimum_version, trust, lock, agent, out };
+            let request =
+                Request { profile, revision, version, minimum_version, trust, lock, agent, out };
             let progress = Progress::endless();
-            let record = build::run(&request, &cache, &mut |line| progress.say(&shorten(line))).map_err(failure)?;
+            let record = build::run(&request, &cache, &mut |line| progress.say(&shorten(line)))
+                .map_err(failure)?;
             progress.end();
             output.data(&record, |r| {
                 let file = |(name, file): (&ArtifactName, &FileRecord)| {
-                    format!("  {:<18} {:>10}  sha256 {}", name.as_str(), bytes(file.size), file.sha256)
+                    format!(
+                        "  {:<18} {:>10}  sha256 {}",
+                        name.as_str(),
+                        bytes(file.size),
+                        file.sha256
+                    )
                 };
                 Lines::from(format!("built {}", r.release))
                     .and(format!("  root hash {}", r.root_hash))
@@ -216,26 +231,44 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Sign { build, key: Some(key), days, passphrase, server } => {
-            let status = block_on(async { signature::ask(&server.client()?, &build, (&key, &passphrase), days, output).await })?;
+            let status = block_on(async {
+                signature::ask(&server.client()?, &build, (&key, &passphrase), days, output).await
+            })?;
             output.data(&status, signature::describe);
             Ok(())
         }
         Command::Approve { build, key, own, passphrase, server } => {
-            let status =
-                block_on(async { signature::approve(&server.client()?, &build, (&key, &passphrase), own.as_deref(), output).await })?;
+            let status = block_on(async {
+                signature::approve(
+                    &server.client()?,
+                    &build,
+                    (&key, &passphrase),
+                    own.as_deref(),
+                    output,
+                )
+                .await
+            })?;
             output.data(&status, signature::describe);
             Ok(())
         }
         Command::List { server } => {
             let builds = block_on(async { server.client()?.builds().await.map_err(refused) })?;
-            output.data(&builds, |list| rows(list, "no build yet; begin with `fleeti build start PROFILE --version 1`", describe));
+            output.data(&builds, |list| {
+                rows(
+                    list,
+                    "no build yet; begin with `fleeti build start PROFILE --version 1`",
+                    describe,
+                )
+            });
             Ok(())
         }
         Command::Verify { directory, inputs } => {
             let record = BuildRecord::read(&directory).map_err(failure)?;
             let hint = "as in `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
             let own = inputs.own(&record.release, &cache)?;
-            let own = own.ok_or_else(|| Failure::new("there is nothing of your own to compare the build with", Some(hint)))?;
+            let own = own.ok_or_else(|| {
+                Failure::new("there is nothing of your own to compare the build with", Some(hint))
+            })?;
             let progress = Progress::endless();
             let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
             progress.end();
@@ -245,15 +278,23 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let remarks: Vec<_> = c.remarks.iter().map(|r| format!("note: {r}")).collect();
                 let verdict = if c.differences.is_empty() { "identical" } else { "different" };
                 let files: Vec<_> = own.record.files.keys().map(ArtifactName::as_str).collect();
-                Lines::from(format!("{verdict}: {}, {}", own.record.release, files.join(", "))).and(remarks)
+                Lines::from(format!("{verdict}: {}, {}", own.record.release, files.join(", ")))
+                    .and(remarks)
             });
-            if found.differences.is_empty() { Ok(()) } else { Err(differs("the build", &found.differences)) }
+            if found.differences.is_empty() {
+                Ok(())
+            } else {
+                Err(differs("the build", &found.differences))
+            }
         }
         Command::Lock { profile, lock, refresh } => {
-            let revision = Revision::new(1, super::profile::read(&profile)?).map_err(Failure::plain)?;
-            let lock = build::lock_into(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
+            let revision =
+                Revision::new(1, super::profile::read(&profile)?).map_err(Failure::plain)?;
+            let lock =
+                build::lock_into(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
             output.data(&lock, |l| {
-                let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
+                let sets: Vec<_> =
+                    l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
                 format!("lock {}: {}", l.digest(), sets.join(", "))
             });
             Ok(())
@@ -263,8 +304,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 
 fn describe(b: &Build) -> String {
     let phase = format!("{:?}", b.phase).to_lowercase();
-    let signing = b.signing.map(|s| format!(", signature {s:?}").to_lowercase()).unwrap_or_default();
-    format!("{:<28} {:<20} revision {:<4} {phase}{signing}", b.id, b.release.to_string(), b.revision)
+    let signing =
+        b.signing.map(|s| format!(", signature {s:?}").to_lowercase()).unwrap_or_default();
+    format!(
+        "{:<28} {:<20} revision {:<4} {phase}{signing}",
+        b.id,
+        b.release.to_string(),
+        b.revision
+    )
 }
 
 async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Build, Failure> {
@@ -274,7 +321,10 @@ async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Bui
     let progress = Progress::endless();
     while wait && matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
         progress.say(&shorten(&build.detail));
-        events.wait_for(|e| matches!(e, Event::Build { id } if *id == build.id)).await.map_err(refused)?;
+        events
+            .wait_for(|e| matches!(e, Event::Build { id } if *id == build.id))
+            .await
+            .map_err(refused)?;
         build = client.build(&build.id).await.map_err(refused)?;
     }
     progress.end();
@@ -286,14 +336,20 @@ fn agent_beside_this_program() -> Result<PathBuf, Failure> {
     if path.exists() {
         Ok(path)
     } else {
-        Err(Failure::new(format!("{} does not exist", path.display()), Some("name the agent's program with --agent")))
+        Err(Failure::new(
+            format!("{} does not exist", path.display()),
+            Some("name the agent's program with --agent"),
+        ))
     }
 }
 
 /// `building '/nix/store/HASH-NAME.drv'...` is `building NAME` to a person.
 fn shorten(line: &str) -> String {
     match line.strip_prefix("building '/nix/store/") {
-        Some(rest) => format!("building {}", rest.get(33..).unwrap_or(rest).trim_end_matches("'...").trim_end_matches(".drv")),
+        Some(rest) => format!(
+            "building {}",
+            rest.get(33..).unwrap_or(rest).trim_end_matches("'...").trim_end_matches(".drv")
+        ),
         None => line.to_owned(),
     }
 }

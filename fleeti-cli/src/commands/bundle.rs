@@ -24,7 +24,8 @@ pub enum Command {
     Publish {
         /// The root's folder, or a copy of its `bundle.json`, `transcript` and `transcript.sig`.
         root: PathBuf,
-        /// Although devices have a certificate by an intermediate that is not in it any more: they must be enrolled anew.
+        /// Although devices have a certificate by an intermediate that is not in it any more: they
+        /// must be enrolled anew.
         #[arg(long)]
         anyway: bool,
         #[command(flatten)]
@@ -35,8 +36,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Sign by another intermediate of the bundle from now on. It waits for nobody: the server refuses while devices have
-    /// not taken the bundle, unless --anyway.
+    /// Sign by another intermediate of the bundle from now on. It waits for nobody: the server
+    /// refuses while devices have not taken the bundle, unless --anyway.
     Switch {
         /// What the intermediate certifies.
         #[arg(value_parser = purpose_of)]
@@ -52,17 +53,26 @@ pub enum Command {
 }
 
 /// Makes the key of a new intermediate beside those that there are, and the request for the root.
-pub fn request(pki: &Path, of: Purpose, uri: Option<&str>, passphrase: &Passphrase, output: &Output) -> CommandResult {
+pub fn request(
+    pki: &Path,
+    of: Purpose,
+    uri: Option<&str>,
+    passphrase: &Passphrase,
+    output: &Output,
+) -> CommandResult {
     let role = purpose::of_intermediate(of);
     let online = pki.join("online");
     let free = |n: &u32| !online.join(format!("{}.key", stem(role, *n))).exists();
-    let number = (1..1000).find(free).ok_or_else(|| Failure::plain("there are a thousand keys already"))?;
+    let number =
+        (1..1000).find(free).ok_or_else(|| Failure::plain("there are a thousand keys already"))?;
     let name = stem(role, number);
     let (file, key): (Vec<u8>, Box<dyn Signer>) = match uri {
         Some(uri) => {
             let parsed: TokenUri = uri.parse().map_err(Failure::plain)?;
             if !parsed.is_for(role) {
-                return Err(Failure::plain(format!("the token's object must be called {role} or {role}-SOMETHING")));
+                return Err(Failure::plain(format!(
+                    "the token's object must be called {role} or {role}-SOMETHING"
+                )));
             }
             let pin = match parsed.pin_source() {
                 Some(path) => keys::read_secret(path)?,
@@ -78,15 +88,22 @@ pub fn request(pki: &Path, of: Purpose, uri: Option<&str>, passphrase: &Passphra
         }
     };
     let csr = fleeti_pki::csr::create(key.as_ref()).map_err(Failure::plain)?;
-    let (key_path, csr_path) = (online.join(format!("{name}.key")), pki.join(format!("{name}.csr")));
+    let (key_path, csr_path) =
+        (online.join(format!("{name}.key")), pki.join(format!("{name}.csr")));
     write(&key_path, &file, true)?;
     write(&csr_path, csr.as_bytes(), false)?;
     let certificate = pki.join("public").join(format!("{name}.pem"));
     output.data(&json!({"key": key_path, "request": csr_path, "certificate": certificate}), |_| {
-        let sign = format!("`fleeti pki root sign ROOT {name}.csr --purpose {} --out {name}.pem --share ...`", of.as_str());
+        let sign = format!(
+            "`fleeti pki root sign ROOT {name}.csr --purpose {} --out {name}.pem --share ...`",
+            of.as_str()
+        );
         Lines::from(format!("made {} and {}", key_path.display(), csr_path.display()))
             .and(format!("  on the root's machine: {sign}"))
-            .and(format!("  then put {name}.pem at {} and start the signer anew", certificate.display()))
+            .and(format!(
+                "  then put {name}.pem at {} and start the signer anew",
+                certificate.display()
+            ))
     });
     Ok(())
 }
@@ -99,15 +116,27 @@ fn stem(role: &str, number: u32) -> String {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     let status = match command {
         Command::Publish { root, anyway, server } => {
-            let bundle = strict::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
-            let transcript = String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
-            let import =
-                ImportBundle { bundle, transcript, transcript_signature: base64_text(&read(&root.join("transcript.sig"))?), anyway };
+            let bundle =
+                strict::from_slice(&read(&root.join("bundle.json"))?).map_err(Failure::plain)?;
+            let transcript =
+                String::from_utf8(read(&root.join("transcript"))?).map_err(Failure::plain)?;
+            let import = ImportBundle {
+                bundle,
+                transcript,
+                transcript_signature: base64_text(&read(&root.join("transcript.sig"))?),
+                anyway,
+            };
             block_on(async { server.client()?.import_bundle(&import).await.map_err(refused) })?
         }
-        Command::Show { server } => block_on(async { server.client()?.trust().await.map_err(refused) })?,
+        Command::Show { server } => {
+            block_on(async { server.client()?.trust().await.map_err(refused) })?
+        }
         Command::Switch { purpose, certificate, anyway, server } => {
-            let switch = SwitchIssuer { purpose: purpose.as_str().to_owned(), certificate_sha256: certificate, anyway };
+            let switch = SwitchIssuer {
+                purpose: purpose.as_str().to_owned(),
+                certificate_sha256: certificate,
+                anyway,
+            };
             block_on(async { server.client()?.switch_issuer(&switch).await.map_err(refused) })?
         }
     };
@@ -126,5 +155,10 @@ fn describe(s: &TrustStatus) -> Lines {
         v => format!("bundle {v}, taken by {} of {} devices", s.devices_with_it, s.devices),
     };
     let warnings = s.warnings.iter().map(|warning| format!("warning: {warning}"));
-    [taken].into_iter().chain(s.intermediates.iter().map(line)).chain(warnings).collect::<Vec<_>>().into()
+    [taken]
+        .into_iter()
+        .chain(s.intermediates.iter().map(line))
+        .chain(warnings)
+        .collect::<Vec<_>>()
+        .into()
 }

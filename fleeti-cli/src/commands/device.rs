@@ -7,7 +7,9 @@ use crate::output::{Failure, Lines, Output, Progress, bytes, rows, when};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
-use fleeti_core::wire::api::{BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason};
+use fleeti_core::wire::api::{
+    BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason,
+};
 use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
@@ -51,7 +53,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Make an enrollment record without a token: a device that is made with it shows a code (`fleeti device pair`).
+    /// Make an enrollment record without a token: a device that is made with it shows a code
+    /// (`fleeti device pair`).
     PairingRecord {
         /// Where the record goes; give it to `fleeti release disk --record`.
         #[arg(long)]
@@ -59,10 +62,12 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Make the records of devices that are about to be made: id, one-time token, Secure Boot keys and signatures.
+    /// Make the records of devices that are about to be made: id, one-time token, Secure Boot keys
+    /// and signatures.
     ///
-    /// Each becomes a file, DIR/DEVICE.json (mode 0600), for `fleeti release disk --bundle`. With --csv there is one
-    /// device for each line; its columns are `ek_sha256` (may be empty: any TPM) and nothing else is needed.
+    /// Each becomes a file, DIR/DEVICE.json (mode 0600), for `fleeti release disk --bundle`. With
+    /// --csv there is one device for each line; its columns are `ek_sha256` (may be empty: any TPM)
+    /// and nothing else is needed.
     Provision {
         /// The fleet that they join.
         #[arg(long)]
@@ -76,13 +81,16 @@ pub enum Command {
         /// One device for each line, with the header `ek_sha256`.
         #[arg(long, conflicts_with = "ek_sha256")]
         csv: Option<PathBuf>,
-        /// SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo): only that TPM may use the token.
+        /// SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo): only that TPM may use the
+        /// token.
         #[arg(long)]
         ek_sha256: Option<String>,
-        /// No Secure Boot keys of their own: they start what is signed for all devices of the organisation.
+        /// No Secure Boot keys of their own: they start what is signed for all devices of the
+        /// organisation.
         #[arg(long)]
         fleet_keys: bool,
-        /// An HTTP proxy (CONNECT) through which they reach the server, `http://HOST:PORT`; the server's default otherwise.
+        /// An HTTP proxy (CONNECT) through which they reach the server, `http://HOST:PORT`; the
+        /// server's default otherwise.
         #[arg(long, value_name = "URL")]
         proxy: Option<String>,
         /// Days until the tokens expire.
@@ -94,12 +102,14 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Write an enrollment record as an OEM string of SMBIOS (type 11), for a virtual machine that is made from one disk for all.
+    /// Write an enrollment record as an OEM string of SMBIOS (type 11), for a virtual machine that
+    /// is made from one disk for all.
     ///
-    /// For QEMU: `-smbios type=11,path=OUT`. The token is in it: the file is readable by its owner alone, and no command line
-    /// has it. The device looks there before it looks on its ESP.
+    /// For QEMU: `-smbios type=11,path=OUT`. The token is in it: the file is readable by its owner
+    /// alone, and no command line has it. The device looks there before it looks on its ESP.
     Smbios {
-        /// A record (`fleeti device enrollment`), or the bundle of a device (`fleeti device provision`).
+        /// A record (`fleeti device enrollment`), or the bundle of a device (`fleeti device
+        /// provision`).
         record: PathBuf,
         /// Where the string goes.
         #[arg(long)]
@@ -107,9 +117,10 @@ pub enum Command {
     },
     /// Change the Secure Boot keys of a device.
     ///
-    /// `begin-epoch` adds a new db key and signs what the device runs with it; `end-epoch` takes the old one away, so that
-    /// whatever was signed before boots no more; `forbid` puts one release into dbx. The device makes the change when it
-    /// hears of it, and refuses one after which it would not boot.
+    /// `begin-epoch` adds a new db key and signs what the device runs with it; `end-epoch` takes
+    /// the old one away, so that whatever was signed before boots no more; `forbid` puts one
+    /// release into dbx. The device makes the change when it hears of it, and refuses one after
+    /// which it would not boot.
     BootKeys {
         device: DeviceId,
         #[arg(value_enum)]
@@ -135,11 +146,12 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Show what opens a device's data partition without its TPM: after a repair, or when the disk is in another machine.
+    /// Show what opens a device's data partition without its TPM: after a repair, or when the disk
+    /// is in another machine.
     ///
-    /// Who asked and why is in the audit log before the key is shown. The device makes a new key at the boot after it has
-    /// heard of that.
-    /// With the disk at hand: `cryptsetup open /dev/disk/by-partlabel/fleeti-data data`, and the key as the passphrase.
+    /// Who asked and why is in the audit log before the key is shown. The device makes a new key at
+    /// the boot after it has heard of that. With the disk at hand: `cryptsetup open
+    /// /dev/disk/by-partlabel/fleeti-data data`, and the key as the passphrase.
     RecoveryKey {
         device: DeviceId,
         /// Why, in words.
@@ -174,8 +186,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Let devices of a fleet in again whose certificates have ended and whose keys are files. Those with a TPM come back by
-    /// themselves.
+    /// Let devices of a fleet in again whose certificates have ended and whose keys are files.
+    /// Those with a TPM come back by themselves.
     Readmit {
         /// Whose devices.
         #[arg(long)]
@@ -246,7 +258,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::List { server } => {
             let devices = server.ask(async |c| c.devices().await)?;
-            output.data(&devices, |d| rows(d, "no device yet; make a record with `fleeti device enrollment`", row));
+            output.data(&devices, |d| {
+                rows(d, "no device yet; make a record with `fleeti device enrollment`", row)
+            });
             Ok(())
         }
         Command::Show { device, server } => {
@@ -256,13 +270,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Pair { code, fleet, server } => {
             let paired = server.ask(async |c| c.pair(&Pair { code, fleet }).await)?;
-            output.data(&paired, |p| format!("a device that runs {} joins {}; its key is {}", p.running, p.fleet, p.key_sha256));
+            output.data(&paired, |p| {
+                format!(
+                    "a device that runs {} joins {}; its key is {}",
+                    p.running, p.fleet, p.key_sha256
+                )
+            });
             Ok(())
         }
         Command::PairingRecord { out, server } => {
             let record = server.ask(async |c| c.enrollment_record().await)?;
             keys::write(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
-            output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
+            output
+                .data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
             Ok(())
         }
         Command::Enrollment { fleet, hours, out, server } => {
@@ -271,27 +291,51 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
             keys::write(&out, &text, true)?;
             let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
-            output.data(&data, |_| format!("wrote {}, good for one device and {hours} hours", out.display()));
+            output.data(&data, |_| {
+                format!("wrote {}, good for one device and {hours} hours", out.display())
+            });
             Ok(())
         }
-        Command::Provision { fleet, release, count, csv, ek_sha256, fleet_keys, proxy, days, out, server } => {
+        Command::Provision {
+            fleet,
+            release,
+            count,
+            csv,
+            ek_sha256,
+            fleet_keys,
+            proxy,
+            days,
+            out,
+            server,
+        } => {
             let devices = match &csv {
                 Some(path) => read_csv(path)?,
                 None => vec![ek_sha256; count as usize],
             };
-            let request = Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys, proxy };
+            let request =
+                Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys, proxy };
             block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
         }
         Command::Smbios { record, out } => {
             let bytes = keys::read(&record)?;
             let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
             let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
-            let hint = Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
-            let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
+            let hint =
+                Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
+            let found =
+                found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
             let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
-            keys::write(&out, format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(), true)?;
+            keys::write(
+                &out,
+                format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(),
+                true,
+            )?;
             output.data(&serde_json::json!({"smbios": out}), |_| {
-                format!("wrote {}; start the machine with `-smbios type=11,path={}`", out.display(), out.display())
+                format!(
+                    "wrote {}; start the machine with `-smbios type=11,path={}`",
+                    out.display(),
+                    out.display()
+                )
             });
             Ok(())
         }
@@ -300,7 +344,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
                 (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
                 (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
-                (BootChangeName::Forbid, None) => return Err(Failure::plain("forbid needs --release")),
+                (BootChangeName::Forbid, None) => {
+                    return Err(Failure::plain("forbid needs --release"));
+                }
             };
             let request = ChangeBoot { order, may_end_fallback };
             let device = server.ask(async |c| c.change_boot(&device, &request).await)?;
@@ -311,9 +357,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::RecoveryKey { device, reason, previous, server } => {
-            let key = server.ask(async |c| c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await)?;
+            let key = server.ask(async |c| {
+                c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await
+            })?;
             let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
-            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| Lines::from(key.expose().to_owned()).and(until));
+            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
+                Lines::from(key.expose().to_owned()).and(until)
+            });
             Ok(())
         }
         Command::Order { device, order, minutes, server } => {
@@ -341,7 +391,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Readmit { fleet, reason, hours, server } => {
             let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
             let opened = server.ask(async |c| c.readmit(&fleet, &request).await)?;
-            output.data(&opened, |o| format!("{} is open for {hours} hours; {} devices may come back", o.fleet, o.devices));
+            output.data(&opened, |o| {
+                format!(
+                    "{} is open for {hours} hours; {} devices may come back",
+                    o.fleet, o.devices
+                )
+            });
             Ok(())
         }
         Command::ReleaseHold { device, server } => {
@@ -368,7 +423,11 @@ async fn provision(
         let request = Provision { ek_sha256, ..request.clone() };
         let provisioned = client.provision(fleet, &request).await.map_err(refused)?;
         let path = out.join(format!("{}.json", provisioned.device));
-        keys::write(&path, &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?, true)?;
+        keys::write(
+            &path,
+            &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?,
+            true,
+        )?;
         made.push(serde_json::json!({"device": provisioned.device, "bundle": path, "expires_s": provisioned.expires_s}));
         progress.one_more();
     }
@@ -387,11 +446,21 @@ fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
 /// The column `ek_sha256` of a file; every line is a device.
 fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
     const LINES_MAX: usize = 10_000;
-    let wrong =
-        |e: String| Failure::new(format!("{}: {e}", path.display()), Some("the first line is `ek_sha256`, each other one a device"));
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|e| wrong(e.to_string()))?;
+    let wrong = |e: String| {
+        Failure::new(
+            format!("{}: {e}", path.display()),
+            Some("the first line is `ek_sha256`, each other one a device"),
+        )
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(|e| wrong(e.to_string()))?;
     let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
-    let column = headers.iter().position(|h| h == "ek_sha256").ok_or_else(|| wrong("there is no column ek_sha256".into()))?;
+    let column = headers
+        .iter()
+        .position(|h| h == "ek_sha256")
+        .ok_or_else(|| wrong("there is no column ek_sha256".into()))?;
     let mut devices = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| wrong(e.to_string()))?;
@@ -433,13 +502,25 @@ fn described(d: &Device) -> Lines {
         line("revoked for", reason.as_str().to_owned());
     }
     if let Some(boot) = &d.boot {
-        line("runs", format!("{} in slot {:?}, Secure Boot {}", boot.running, boot.slot, if boot.secure_boot { "on" } else { "off" }));
+        line(
+            "runs",
+            format!(
+                "{} in slot {:?}, Secure Boot {}",
+                boot.running,
+                boot.slot,
+                if boot.secure_boot { "on" } else { "off" }
+            ),
+        );
     }
     if let Some(desired) = &d.desired {
         line("should run", desired.to_string());
     }
     if let Some(update) = &d.update {
-        let progress = d.progress.as_ref().map(|p| format!(", {} of {}", bytes(p.done), bytes(p.total))).unwrap_or_default();
+        let progress = d
+            .progress
+            .as_ref()
+            .map(|p| format!(", {} of {}", bytes(p.done), bytes(p.total)))
+            .unwrap_or_default();
         line("update", format!("{}{progress}", update.name()));
     }
     if let Some(keys) = &d.secure_boot {
@@ -456,7 +537,10 @@ fn described(d: &Device) -> Lines {
             line(name, text.clone());
         }
     }
-    line("certificate", format!("{}, until {}", d.certificate_sha256, when(d.certificate_not_after_s)));
+    line(
+        "certificate",
+        format!("{}, until {}", d.certificate_sha256, when(d.certificate_not_after_s)),
+    );
     line("trust bundle", d.trust_bundle.to_string());
     lines.into()
 }

@@ -1,4 +1,5 @@
-//! `fleeti login` and `fleeti logout`: which server later commands talk to, by which key it is known, and the token.
+//! `fleeti login` and `fleeti logout`: which server later commands talk to, by which key it is
+//! known, and the token.
 
 use super::server::{block_on, refused};
 use crate::CommandResult;
@@ -19,13 +20,15 @@ const TOKEN_MAX: u64 = 4096;
 
 /// Log in to a server, so that later commands need neither its address nor the token.
 ///
-/// The token comes from --token-file, or from standard input: a terminal is asked for it without showing it.
+/// The token comes from --token-file, or from standard input: a terminal is asked for it without
+/// showing it.
 #[derive(clap::Args)]
 pub struct Login {
     /// The server's API, https://HOST:PORT.
     url: String,
-    /// SHA-256 of the server's public key, `sha256:...`: the server prints it when it starts, and has it in
-    /// DIR/pki/admin/fingerprint. Without it the certificate must be one that this machine trusts, or a person compares.
+    /// SHA-256 of the server's public key, `sha256:...`: the server prints it when it starts, and
+    /// has it in DIR/pki/admin/fingerprint. Without it the certificate must be one that this
+    /// machine trusts, or a person compares.
     #[arg(long)]
     fingerprint: Option<Pin>,
     /// File with the API token, such as DIR/admin.token of the server; standard input without it.
@@ -61,18 +64,33 @@ pub struct Target {
 }
 
 impl Target {
-    /// What flags and variables name; what they leave open comes from the login, but its key and token are for its own server only.
-    pub fn choose(server: Option<&str>, pin: Option<&Pin>, token_file: Option<&Path>) -> Result<Self, Failure> {
+    /// What flags and variables name; what they leave open comes from the login, but its key and
+    /// token are for its own server only.
+    pub fn choose(
+        server: Option<&str>,
+        pin: Option<&Pin>,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
         Self::choose_in(&file(), server, pin, token_file)
     }
 
-    fn choose_in(file: &Option<PathBuf>, server: Option<&str>, pin: Option<&Pin>, token_file: Option<&Path>) -> Result<Self, Failure> {
+    fn choose_in(
+        file: &Option<PathBuf>,
+        server: Option<&str>,
+        pin: Option<&Pin>,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let server = server.map(|s| s.trim_end_matches('/'));
         // A login that is not needed is not read: it may be broken.
         let is_needed = server.is_none() || pin.is_none() || token_file.is_none();
         let kept = if is_needed { file.as_deref().map(read).transpose()?.flatten() } else { None };
         let kept = kept.filter(|kept| server.is_none_or(|s| s == kept.server));
-        let kept_pin = kept.as_ref().and_then(|k| k.fingerprint.as_deref()).map(str::parse).transpose().map_err(Failure::plain)?;
+        let kept_pin = kept
+            .as_ref()
+            .and_then(|k| k.fingerprint.as_deref())
+            .map(str::parse)
+            .transpose()
+            .map_err(Failure::plain)?;
         let token = match (token_file, &kept) {
             (Some(path), _) => token_from(path)?,
             (None, Some(kept)) => kept.token.clone(),
@@ -81,7 +99,10 @@ impl Target {
                 return Err(Failure::new("there is no API token", Some(hint)));
             }
         };
-        let server = server.map(str::to_owned).or_else(|| kept.map(|k| k.server)).unwrap_or_else(|| LOCAL.to_owned());
+        let server = server
+            .map(str::to_owned)
+            .or_else(|| kept.map(|k| k.server))
+            .unwrap_or_else(|| LOCAL.to_owned());
         Ok(Self { server, pin: pin.cloned().or(kept_pin), token })
     }
 
@@ -98,7 +119,9 @@ impl Target {
 /// Logs in: settles the key, then shows the token, then keeps both.
 pub fn run(login: &Login, output: &Output) -> CommandResult {
     let server = login.url.trim_end_matches('/').to_owned();
-    let path = file().ok_or_else(|| Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no place for a login"))?;
+    let path = file().ok_or_else(|| {
+        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no place for a login")
+    })?;
     let pin = if danger::is_plain_loopback(&server) && login.fingerprint.is_none() {
         None
     } else {
@@ -112,7 +135,14 @@ pub fn run(login: &Login, output: &Output) -> CommandResult {
     let client = target.client(PlainHttp::LoopbackOnly)?;
     block_on(async { client.fleets().await.map_err(refused) })?;
     let fingerprint = target.pin.as_ref().map(ToString::to_string);
-    write(&path, &Kept { server: target.server.clone(), fingerprint: fingerprint.clone(), token: target.token })?;
+    write(
+        &path,
+        &Kept {
+            server: target.server.clone(),
+            fingerprint: fingerprint.clone(),
+            token: target.token,
+        },
+    )?;
     let done = LoggedIn { server: &target.server, fingerprint, file: path.display().to_string() };
     output.data(&done, |d| match &d.fingerprint {
         Some(pin) => format!("logged in to {}, whose key has the fingerprint {pin}", d.server),
@@ -123,25 +153,35 @@ pub fn run(login: &Login, output: &Output) -> CommandResult {
 
 /// Forgets server, key and token.
 pub fn forget(output: &Output) -> CommandResult {
-    let path = file().ok_or_else(|| Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no login"))?;
+    let path = file().ok_or_else(|| {
+        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no login")
+    })?;
     let was = match fs::remove_file(&path) {
         Ok(()) => true,
         Err(e) if e.kind() == ErrorKind::NotFound => false,
         Err(e) => return Err(Failure::plain(format!("{}: {e}", path.display()))),
     };
     output.data(&serde_json::json!({ "logged_out": was }), |_| {
-        if was { format!("logged out; {} is removed", path.display()) } else { "nobody was logged in".to_owned() }
+        if was {
+            format!("logged out; {} is removed", path.display())
+        } else {
+            "nobody was logged in".to_owned()
+        }
     });
     Ok(())
 }
 
-/// The key that the server is to have from now on; `None` where this machine trusts its certificate anyway.
+/// The key that the server is to have from now on; `None` where this machine trusts its certificate
+/// anyway.
 async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failure> {
     if let Some(pin) = given {
         return Ok(Some(pin.clone()));
     }
     if !server.starts_with("https://") {
-        return Err(Failure::new(format!("{server} is not https://, so the token could be read on the way"), Some("log in over TLS")));
+        return Err(Failure::new(
+            format!("{server} is not https://, so the token could be read on the way"),
+            Some("log in over TLS"),
+        ));
     }
     if is_trusted(server).await.map_err(refused)? {
         return Ok(None);
@@ -150,7 +190,9 @@ async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failur
     let hint = format!(
         "compare it with what the server printed when it started, or with DIR/pki/admin/fingerprint there; then --fingerprint {found}"
     );
-    let unknown = format!("this machine does not trust the certificate of {server}; its key has the fingerprint {found}");
+    let unknown = format!(
+        "this machine does not trust the certificate of {server}; its key has the fingerprint {found}"
+    );
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(unknown, Some(hint)));
     }
@@ -158,19 +200,28 @@ async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failur
     output::ask(Lines::from(format!("{unknown}.")).and(compare));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Failure::plain)?;
-    if answer.trim() == "yes" { Ok(Some(found)) } else { Err(Failure::new("nothing was kept", Some(hint))) }
+    if answer.trim() == "yes" {
+        Ok(Some(found))
+    } else {
+        Err(Failure::new("nothing was kept", Some(hint)))
+    }
 }
 
 fn token_from(path: &Path) -> Result<String, Failure> {
     let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
-    token_in(fs::File::open(path).map_err(at)?).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+    token_in(fs::File::open(path).map_err(at)?)
+        .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
 fn token_from_person() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        return Ok(rpassword::prompt_password("API token: ").map_err(Failure::plain)?.trim().to_owned());
+        return Ok(rpassword::prompt_password("API token: ")
+            .map_err(Failure::plain)?
+            .trim()
+            .to_owned());
     }
-    token_in(std::io::stdin().lock()).map_err(|e| Failure::plain(format!("the token on standard input: {e}")))
+    token_in(std::io::stdin().lock())
+        .map_err(|e| Failure::plain(format!("the token on standard input: {e}")))
 }
 
 fn token_in(reader: impl Read) -> Result<String, String> {
@@ -191,17 +242,24 @@ fn file() -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Option<Kept>, Failure> {
-    let at = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()), Some("log in again with `fleeti login`"));
+    let at = |e: &dyn std::fmt::Display| {
+        Failure::new(format!("{}: {e}", path.display()), Some("log in again with `fleeti login`"))
+    };
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(e) => return Err(at(&e)),
     };
     let mode = fs::metadata(path).map_err(|e| at(&e))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(Failure::new(
             format!("others can read {}, which has a token", path.display()),
-            Some(format!("replace the token at the server, and run `chmod 600 {}`", path.display())),
+            Some(format!(
+                "replace the token at the server, and run `chmod 600 {}`",
+                path.display()
+            )),
         ));
     }
     strict::from_slice(&text).map(Some).map_err(|e| at(&e))
@@ -213,8 +271,11 @@ fn write(path: &Path, kept: &Kept) -> Result<(), Failure> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at)?;
     }
     let new = path.with_extension(format!("new.{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(at)?;
-    let written = serde_json::to_vec_pretty(kept).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(at)?;
+    let written = serde_json::to_vec_pretty(kept)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| file.write_all(&bytes));
     let done = written.and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
     done.map_err(|e| {
         fs::remove_file(&new).ok();
@@ -233,7 +294,11 @@ mod tests {
 
     fn login(dir: &Path) -> Option<PathBuf> {
         let path = dir.join("fleeti/login.json");
-        let kept = Kept { server: "https://a.test:1".into(), fingerprint: Some(pin("a").to_string()), token: "of the login".into() };
+        let kept = Kept {
+            server: "https://a.test:1".into(),
+            fingerprint: Some(pin("a").to_string()),
+            token: "of the login".into(),
+        };
         write(&path, &kept).unwrap();
         Some(path)
     }
@@ -242,8 +307,12 @@ mod tests {
     fn a_login_is_used_where_nothing_else_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let target = Target::choose_in(&login(dir.path()), None, None, None).unwrap();
-        assert_eq!((target.server.as_str(), target.pin, target.token.as_str()), ("https://a.test:1", Some(pin("a")), "of the login"));
-        let same = Target::choose_in(&login(dir.path()), Some("https://a.test:1/"), None, None).unwrap();
+        assert_eq!(
+            (target.server.as_str(), target.pin, target.token.as_str()),
+            ("https://a.test:1", Some(pin("a")), "of the login")
+        );
+        let same =
+            Target::choose_in(&login(dir.path()), Some("https://a.test:1/"), None, None).unwrap();
         assert_eq!(same.pin, Some(pin("a")));
     }
 
@@ -252,7 +321,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("token");
         fs::write(&other, "of the file\n").unwrap();
-        let target = Target::choose_in(&login(dir.path()), None, Some(&pin("b")), Some(&other)).unwrap();
+        let target =
+            Target::choose_in(&login(dir.path()), None, Some(&pin("b")), Some(&other)).unwrap();
         assert_eq!((target.pin, target.token.as_str()), (Some(pin("b")), "of the file"));
     }
 
@@ -270,7 +340,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = login(dir.path());
         let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(path.as_deref().unwrap()), mode(&dir.path().join("fleeti"))), (0o600, 0o700));
+        assert_eq!(
+            (mode(path.as_deref().unwrap()), mode(&dir.path().join("fleeti"))),
+            (0o600, 0o700)
+        );
         fs::set_permissions(path.as_deref().unwrap(), fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Target::choose_in(&path, None, None, None).is_err());
     }

@@ -4,7 +4,9 @@ use super::server::{Server, block_on, refused};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
-use fleeti_core::wire::attestation::{AddTpmManufacturers, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer, TpmManufacturers};
+use fleeti_core::wire::attestation::{
+    AddTpmManufacturers, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer, TpmManufacturers,
+};
 use std::path::PathBuf;
 
 /// Manufacturers of TPMs that are believed.
@@ -15,13 +17,16 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Believe the manufacturers of a file: certificates of roots, or of authorities that sign endorsement certificates.
+    /// Believe the manufacturers of a file: certificates of roots, or of authorities that sign
+    /// endorsement certificates.
     ///
-    /// The file is as the manufacturer publishes it: PEM, DER or PKCS#7. See docs/tpm-manufacturers.md for where.
+    /// The file is as the manufacturer publishes it: PEM, DER or PKCS#7. See
+    /// docs/tpm-manufacturers.md for where.
     Add {
         /// The file.
         file: PathBuf,
-        /// What they make: processor (fTPM, PTT), hardware (a chip) or virtual (software). Nobody else says so.
+        /// What they make: processor (fTPM, PTT), hardware (a chip) or virtual (software). Nobody
+        /// else says so.
         #[arg(long)]
         kind: TpmKind,
         #[command(flatten)]
@@ -39,32 +44,53 @@ pub enum Command {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::List { server } => {
-            let found = block_on(async { server.client()?.tpm_manufacturers().await.map_err(refused) })?;
+            let found =
+                block_on(async { server.client()?.tpm_manufacturers().await.map_err(refused) })?;
             output.data(&found, listed);
         }
         Command::Add { file, kind, server } => {
             let failed = |e: std::io::Error| Failure::plain(format!("{}: {e}", file.display()));
             let length = std::fs::metadata(&file).map_err(failed)?.len();
             if length > MANUFACTURERS_FILE_MAX as u64 {
-                return Err(Failure::plain(format!("{}: {length} bytes, {MANUFACTURERS_FILE_MAX} at the most", file.display())));
+                return Err(Failure::plain(format!(
+                    "{}: {length} bytes, {MANUFACTURERS_FILE_MAX} at the most",
+                    file.display()
+                )));
             }
-            let request = AddTpmManufacturers { kind, file: fleeti_pki::base64_text(&std::fs::read(&file).map_err(failed)?) };
-            let added = block_on(async { server.client()?.add_tpm_manufacturers(&request).await.map_err(refused) })?;
-            output
-                .data(&added, |added| added.iter().fold(Lines::default(), |lines, m| lines.and("believed from now on:").and(described(m))));
+            let request = AddTpmManufacturers {
+                kind,
+                file: fleeti_pki::base64_text(&std::fs::read(&file).map_err(failed)?),
+            };
+            let added = block_on(async {
+                server.client()?.add_tpm_manufacturers(&request).await.map_err(refused)
+            })?;
+            output.data(&added, |added| {
+                added.iter().fold(Lines::default(), |lines, m| {
+                    lines.and("believed from now on:").and(described(m))
+                })
+            });
         }
         Command::Remove { id, server } => {
-            let removed = block_on(async { server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused) })?;
-            output.data(&removed, |removed| Lines::from("believed no more:").and(described(removed)));
+            let removed = block_on(async {
+                server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused)
+            })?;
+            output
+                .data(&removed, |removed| Lines::from("believed no more:").and(described(removed)));
         }
     }
     Ok(())
 }
 
 fn listed(found: &TpmManufacturers) -> Lines {
-    let left_out = found.left_out.iter().map(|l| vec![format!("left out: {}: {}", l.file, l.problem)]);
-    let lines: Vec<_> = found.manufacturers.iter().map(described).chain(left_out).flatten().collect();
-    if lines.is_empty() { "nobody is believed: a TPM is known by its keys alone".into() } else { lines.into() }
+    let left_out =
+        found.left_out.iter().map(|l| vec![format!("left out: {}: {}", l.file, l.problem)]);
+    let lines: Vec<_> =
+        found.manufacturers.iter().map(described).chain(left_out).flatten().collect();
+    if lines.is_empty() {
+        "nobody is believed: a TPM is known by its keys alone".into()
+    } else {
+        lines.into()
+    }
 }
 
 fn described(m: &TpmManufacturer) -> Vec<String> {

@@ -21,8 +21,8 @@ pub enum Command {
     Init {
         /// Where; must not exist.
         dir: PathBuf,
-        /// Certificate of a root that is elsewhere (`fleeti pki root create`): DIR/requests is then for its ceremony, and
-        /// DIR/public gets the certificates that come out of it.
+        /// Certificate of a root that is elsewhere (`fleeti pki root create`): DIR/requests is then
+        /// for its ceremony, and DIR/public gets the certificates that come out of it.
         #[arg(long)]
         root: Option<PathBuf>,
         #[command(flatten)]
@@ -39,7 +39,8 @@ pub enum Command {
         /// The signer's folder, with `online` and `public`.
         #[arg(long)]
         pki: PathBuf,
-        /// Make the key in a token (PKCS#11, RFC 7512), as in `pkcs11:token=T;object=device-ca-2?module-path=/M.so`.
+        /// Make the key in a token (PKCS#11, RFC 7512), as in
+        /// `pkcs11:token=T;object=device-ca-2?module-path=/M.so`.
         #[arg(long)]
         uri: Option<String>,
         #[command(flatten)]
@@ -48,7 +49,8 @@ pub enum Command {
     /// The intermediates that count: what came out of a ceremony, in the field.
     #[command(subcommand)]
     Bundle(bundle::Command),
-    /// What old anchors say of new ones: how devices with old images find to today's server without a visit.
+    /// What old anchors say of new ones: how devices with old images find to today's server without
+    /// a visit.
     #[command(subcommand)]
     Transition(transition::Command),
     #[command(flatten)]
@@ -70,7 +72,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 None => hierarchy::create(&passphrase, now_s),
                 Some(path) => {
                     let pem = String::from_utf8(keys::read(path)?).map_err(Failure::plain)?;
-                    certificate::from_pem(&pem).and_then(|root| hierarchy::create_below(&root, &passphrase, now_s))
+                    certificate::from_pem(&pem)
+                        .and_then(|root| hierarchy::create_below(&root, &passphrase, now_s))
                 }
             };
             let files = files.map_err(Failure::plain)?;
@@ -80,12 +83,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let paths: Vec<_> = files.iter().map(|f| f.path.clone()).collect();
             output.data(&json!({"dir": dir, "files": paths}), |_| {
                 let dir = dir.display();
-                Lines::from(format!("made {} files in {dir}", paths.len())).and(format!("  keep {dir}/offline away from networks"))
+                Lines::from(format!("made {} files in {dir}", paths.len()))
+                    .and(format!("  keep {dir}/offline away from networks"))
             });
             Ok(())
         }
         Command::Root(command) => root::run(command, output),
-        Command::Request { purpose, pki, uri, passphrase } => bundle::request(&pki, purpose, uri.as_deref(), &passphrase, output),
+        Command::Request { purpose, pki, uri, passphrase } => {
+            bundle::request(&pki, purpose, uri.as_deref(), &passphrase, output)
+        }
         Command::Bundle(command) => bundle::run(command, output),
         Command::Transition(command) => transition::run(command, output),
         Command::Keys(command) => keys::run(command, output),

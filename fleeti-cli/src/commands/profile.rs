@@ -34,14 +34,22 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Check { file } => {
             let profile = read(&file)?;
             let revision = Revision::new(1, profile).map_err(Failure::plain)?;
-            output.data(&revision, |r| format!("{} is a good profile; digest {}", r.profile.name, r.digest));
+            output.data(&revision, |r| {
+                format!("{} is a good profile; digest {}", r.profile.name, r.digest)
+            });
             Ok(())
         }
         Command::Save { file, server } => {
             let profile = read(&file)?;
-            let saved = block_on(async { server.client()?.save_profile(&profile).await.map_err(refused) })?;
+            let saved =
+                block_on(async { server.client()?.save_profile(&profile).await.map_err(refused) })?;
             output.data(&saved, |r| {
-                format!("{} revision {}; build it with `fleeti build start {} --version 1`", r.line, r.number, file.display())
+                format!(
+                    "{} revision {}; build it with `fleeti build start {} --version 1`",
+                    r.line,
+                    r.number,
+                    file.display()
+                )
             });
             Ok(())
         }
@@ -59,13 +67,18 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 
 /// Reads and checks a profile.
 pub fn read(file: &Path) -> Result<Profile, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
     profile::check(&text).map_err(|findings| {
         let lines = |f: &Finding| {
             let path = if f.path.is_empty() { "document" } else { &f.path };
-            [format!("{}:{}: {path}: {}", file.display(), f.line, f.message), format!("  hint: {}", f.remedy)]
+            [
+                format!("{}:{}: {path}: {}", file.display(), f.line, f.message),
+                format!("  hint: {}", f.remedy),
+            ]
         };
         let details: Vec<_> = findings.iter().flat_map(lines).collect();
-        Failure::plain(format!("{} errors in {}", findings.len(), file.display())).with_details(details)
+        Failure::plain(format!("{} errors in {}", findings.len(), file.display()))
+            .with_details(details)
     })
 }

@@ -41,8 +41,9 @@ pub enum Command {
         /// Where the release goes; must not exist.
         #[arg(long)]
         out: PathBuf,
-        /// Leave out the signature that every device of the organisation starts: only devices with Secure Boot keys of
-        /// their own (`fleeti device provision`) will start it, each by the signature that the server's signer makes.
+        /// Leave out the signature that every device of the organisation starts: only devices with
+        /// Secure Boot keys of their own (`fleeti device provision`) will start it, each by the
+        /// signature that the server's signer makes.
         #[arg(long)]
         device_keys_only: bool,
         #[command(flatten)]
@@ -68,8 +69,9 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Revoke a release: its rollouts end, and no device gets it any more. What runs it goes on until there is something
-    /// newer; `fleeti device boot-keys DEVICE forbid` keeps it from booting again.
+    /// Revoke a release: its rollouts end, and no device gets it any more. What runs it goes on
+    /// until there is something newer; `fleeti device boot-keys DEVICE forbid` keeps it from
+    /// booting again.
     Revoke {
         /// As in `kiosk@2`.
         release: ReleaseName,
@@ -78,16 +80,19 @@ pub enum Command {
     },
     /// Sign a release with one's own release key (`fleeti pki release-key`), on one's own machine.
     ///
-    /// Everything in the directory is compared with the manifest first. With `--profile` and `--trust`, the release is built
-    /// from your own inputs on this machine, and every byte that boots is compared. Who signs without them signs what somebody
-    /// else says, and has to say so: `--not-built-here`. A release is published once as many release keys have signed it as `release.pem` asks for.
+    /// Everything in the directory is compared with the manifest first. With `--profile` and
+    /// `--trust`, the release is built from your own inputs on this machine, and every byte that
+    /// boots is compared. Who signs without them signs what somebody else says, and has to say so:
+    /// `--not-built-here`. A release is published once as many release keys have signed it as
+    /// `release.pem` asks for.
     Sign {
         /// The release directory.
         release: PathBuf,
         /// One's own key.
         #[arg(long)]
         key: PathBuf,
-        /// The directory of the build that it should be of: compared with what your inputs make as well.
+        /// The directory of the build that it should be of: compared with what your inputs make as
+        /// well.
         #[arg(long, requires = "profile")]
         build: Option<PathBuf>,
         /// Sign what nobody built here: the files are compared with the manifest alone.
@@ -98,12 +103,14 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Prove that a published release boots as it promises, by a device that runs it: one in QEMU, or one in a lab.
+    /// Prove that a published release boots as it promises, by a device that runs it: one in QEMU,
+    /// or one in a lab.
     ///
-    /// The device's TPM has to have said so, at L4 at least (`fleeti attest show DEVICE`). What it said is compared with the
-    /// manifest, written to DIR/boot-proof.json, signed, and given to the server. A fleet may ask for it before a release is
-    /// rolled out to it: `fleeti attest policy FLEET --proved-releases true`. Where several people must sign, each of them
-    /// does this in the same directory. What the device said, the server says: it verified the quote.
+    /// The device's TPM has to have said so, at L4 at least (`fleeti attest show DEVICE`). What it
+    /// said is compared with the manifest, written to DIR/boot-proof.json, signed, and given to the
+    /// server. A fleet may ask for it before a release is rolled out to it: `fleeti attest policy
+    /// FLEET --proved-releases true`. Where several people must sign, each of them does this in the
+    /// same directory. What the device said, the server says: it verified the quote.
     Prove {
         /// The release directory.
         release: PathBuf,
@@ -134,11 +141,12 @@ pub enum Command {
         /// Enrollment record to put on the ESP (`fleeti device enrollment`).
         #[arg(long, conflicts_with = "bundle")]
         record: Option<PathBuf>,
-        /// What makes the disk the one of a certain device (`fleeti device provision`): its record, its Secure Boot keys
-        /// and its signatures.
+        /// What makes the disk the one of a certain device (`fleeti device provision`): its record,
+        /// its Secure Boot keys and its signatures.
         #[arg(long)]
         bundle: Option<PathBuf>,
-        /// Leave the record of the bundle out: the machine gets it as an OEM string (`fleeti device smbios`).
+        /// Leave the record of the bundle out: the machine gets it as an OEM string (`fleeti device
+        /// smbios`).
         #[arg(long, requires = "bundle")]
         no_record: bool,
     },
@@ -147,34 +155,58 @@ pub enum Command {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Create { build, pki, out, device_keys_only, passphrase } => {
-            let offline = |purpose: &str| keys::open(&pki.join("offline").join(format!("{purpose}.key")), purpose, &passphrase);
+            let offline = |purpose: &str| {
+                keys::open(
+                    &pki.join("offline").join(format!("{purpose}.key")),
+                    purpose,
+                    &passphrase,
+                )
+            };
             let openpgp = OpenPgpKey::new(offline(purpose::OPENPGP)?).map_err(Failure::plain)?;
             let release_key = offline(purpose::RELEASE)?;
             let db = if device_keys_only {
                 None
             } else {
                 let path = pki.join("public/db.pem");
-                let pem = std::fs::read_to_string(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+                let pem = std::fs::read_to_string(&path)
+                    .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
                 Some((offline(purpose::DB)?, pem))
             };
             let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
             // Only an image that was built for such a key asks for it.
             let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
             let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
-            let signers = ReleaseSigners { release: release_key.as_ref(), openpgp: &openpgp, db, pcr: pcr.as_deref() };
+            let signers = ReleaseSigners {
+                release: release_key.as_ref(),
+                openpgp: &openpgp,
+                db,
+                pcr: pcr.as_deref(),
+            };
             let record = BuildRecord::read(&build).map_err(Failure::plain)?;
             let manifest =
-                release::create((&build, &record), &out, &signers, now_s(), &mut |line| output.note(line)).map_err(Failure::plain)?;
+                release::create((&build, &record), &out, &signers, now_s(), &mut |line| {
+                    output.note(line)
+                })
+                .map_err(Failure::plain)?;
             output.data(&manifest, |m| {
-                let list: Vec<_> = m.artifacts.iter().map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size))).collect();
+                let list: Vec<_> = m
+                    .artifacts
+                    .iter()
+                    .map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size)))
+                    .collect();
                 Lines::from(format!("signed {}", m.release)).and(list)
             });
             Ok(())
         }
         Command::Verify { release, trust } => {
-            let verified = release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
+            let verified =
+                release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
             output.data(verified.manifest(), |m| {
-                format!("{} is signed by a trusted release key; {} files are as signed", m.release, m.artifacts.len())
+                format!(
+                    "{} is signed by a trusted release key; {} files are as signed",
+                    m.release,
+                    m.artifacts.len()
+                )
             });
             Ok(())
         }
@@ -201,17 +233,23 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Revoke { release, server } => {
-            let release = block_on(async { server.client()?.revoke_release(&release).await.map_err(refused) })?;
+            let release = block_on(async {
+                server.client()?.revoke_release(&release).await.map_err(refused)
+            })?;
             output.data(&release, |r| format!("{} is revoked", r.name));
             Ok(())
         }
         Command::Sign { release, key, build, not_built_here, inputs, passphrase } => {
-            let manifest = Manifest::parse(&keys::read(&release.join("manifest.json"))?).map_err(Failure::plain)?;
+            let manifest = Manifest::parse(&keys::read(&release.join("manifest.json"))?)
+                .map_err(Failure::plain)?;
             let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
             if own.is_none() && !not_built_here {
                 let hint = "name your own inputs with --profile and --trust, and it is built and compared here; --not-built-here signs what \
                             somebody else says";
-                return Err(Failure::new(format!("nobody built {} here", manifest.release), Some(hint)));
+                return Err(Failure::new(
+                    format!("nobody built {} here", manifest.release),
+                    Some(hint),
+                ));
             }
             if let (Some(own), Some(build)) = (&own, &build) {
                 let found = compare::with_build(own, build).map_err(Failure::plain)?;
@@ -225,28 +263,39 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 other => Failure::plain(other),
             };
             let own = own.as_ref().map(|own| (own, now_s()));
-            let (manifest, signature) = countersign(&release, own, key.as_ref()).map_err(refused)?;
+            let (manifest, signature) =
+                countersign(&release, own, key.as_ref()).map_err(refused)?;
             let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
-            let data =
-                serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
+            let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
             output.data(&data, |_| {
                 let looked_at = if own.is_some() {
                     "every byte is what your own inputs make"
                 } else {
                     "nobody built it here, as --not-built-here says"
                 };
-                Lines::from(format!("{} is signed by {}; it has {signed} signatures", manifest.release, signature.key_id)).and(looked_at)
+                Lines::from(format!(
+                    "{} is signed by {}; it has {signed} signatures",
+                    manifest.release, signature.key_id
+                ))
+                .and(looked_at)
             });
             Ok(())
         }
         Command::Prove { release, device, key, passphrase, server } => {
             let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
             let proved = block_on(prove(&release, &device, key.as_ref(), server.client()?))?;
-            output.data(&proved, |r| format!("{} is proved to boot by {device}; {}", r.name, release.join(PROOF).display()));
+            output.data(&proved, |r| {
+                format!(
+                    "{} is proved to boot by {device}; {}",
+                    r.name,
+                    release.join(PROOF).display()
+                )
+            });
             Ok(())
         }
         Command::Disk { build, release, out, size_gib, record, bundle, no_record } => {
-            let record: Option<EnrollmentRecord> = record.map(|path| read_json(&path)).transpose()?;
+            let record: Option<EnrollmentRecord> =
+                record.map(|path| read_json(&path)).transpose()?;
             let bundle: Option<Provisioned> = bundle.map(|path| read_json(&path)).transpose()?;
             let personal = match &bundle {
                 None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },
@@ -255,10 +304,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                     disk::Personal { record, writes: &b.writes, signatures: b.signatures.clone() }
                 }
             };
-            disk::create(&build, &release, &out, Some(size_gib << 30), &personal).map_err(Failure::plain)?;
+            disk::create(&build, &release, &out, Some(size_gib << 30), &personal)
+                .map_err(Failure::plain)?;
             let device = bundle.map(|b| b.device);
             output.data(&serde_json::json!({"disk": out, "device": device}), |_| match &device {
-                Some(device) => format!("wrote {} for {device}; it turns Secure Boot on at its first boot", out.display()),
+                Some(device) => format!(
+                    "wrote {} for {device}; it turns Secure Boot on at its first boot",
+                    out.display()
+                ),
                 None => format!("wrote {}", out.display()),
             });
             Ok(())
@@ -272,7 +325,8 @@ fn now_s() -> u64 {
 
 async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, Failure> {
     let path = dir.join("manifest.json");
-    let bytes = std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    let bytes =
+        std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     // Only its form: whether it is trusted is the server's to say, and every device's.
     let manifest = Manifest::parse(&bytes).map_err(Failure::plain)?;
     let signatures = release::read_signatures(dir).map_err(Failure::plain)?;
@@ -294,11 +348,22 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, F
 /// What a boot proof is called in a release's directory.
 const PROOF: &str = "boot-proof.json";
 
-async fn prove(dir: &Path, device: &DeviceId, key: &dyn Signer, client: fleeti_client::Client) -> Result<Release, Failure> {
+async fn prove(
+    dir: &Path,
+    device: &DeviceId,
+    key: &dyn Signer,
+    client: fleeti_client::Client,
+) -> Result<Release, Failure> {
     let manifest = keys::read(&dir.join("manifest.json"))?;
-    let (digest, manifest) = (sha256_hex(&manifest), Manifest::parse(&manifest).map_err(Failure::plain)?);
+    let (digest, manifest) =
+        (sha256_hex(&manifest), Manifest::parse(&manifest).map_err(Failure::plain)?);
     let path = dir.join(PROOF);
-    let proof = proof_of(&manifest, digest.clone(), device, client.attestation(device).await.map_err(refused)?)?;
+    let proof = proof_of(
+        &manifest,
+        digest.clone(),
+        device,
+        client.attestation(device).await.map_err(refused)?,
+    )?;
     proof.check(&manifest, &digest).map_err(Failure::plain)?;
     let mut bytes = boot_proof::to_bytes(&proof).map_err(Failure::plain)?;
     // What somebody has signed already is signed as it is, where the device still says the same.
@@ -307,8 +372,13 @@ async fn prove(dir: &Path, device: &DeviceId, key: &dyn Signer, client: fleeti_c
         let signed = BootProof::parse(&bytes).map_err(Failure::plain)?;
         signed.check(&manifest, &digest).map_err(Failure::plain)?;
         if signed.device != proof.device || signed.registers != proof.registers {
-            let hint = Some("name the device that is in it, or remove it and its signatures to begin anew");
-            return Err(Failure::new(format!("{} is of {}, or of other registers", path.display(), signed.device), hint));
+            let hint = Some(
+                "name the device that is in it, or remove it and its signatures to begin anew",
+            );
+            return Err(Failure::new(
+                format!("{} is of {}, or of other registers", path.display(), signed.device),
+                hint,
+            ));
         }
     }
     let signature = boot_proof::sign(&bytes, key).map_err(Failure::plain)?;
@@ -318,19 +388,36 @@ async fn prove(dir: &Path, device: &DeviceId, key: &dyn Signer, client: fleeti_c
     for entry in std::fs::read_dir(dir).map_err(Failure::plain)? {
         let path = entry.map_err(Failure::plain)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(id) = name.strip_prefix("boot-proof.").and_then(|rest| rest.strip_suffix(".sig")) {
+        if let Some(id) =
+            name.strip_prefix("boot-proof.").and_then(|rest| rest.strip_suffix(".sig"))
+        {
             signatures.push((id.to_owned(), fleeti_pki::base64_text(&keys::read(&path)?)));
         }
     }
     let proof = String::from_utf8(bytes).map_err(Failure::plain)?;
-    client.prove_release(&manifest.release, &SignedBootProof { proof, signatures }).await.map_err(refused)
+    client
+        .prove_release(&manifest.release, &SignedBootProof { proof, signatures })
+        .await
+        .map_err(refused)
 }
 
 /// What a device has said, as a proof for a release.
-fn proof_of(manifest: &Manifest, manifest_sha256: String, device: &DeviceId, said: Attestation) -> Result<BootProof, Failure> {
-    let hint = Some(format!("`fleeti attest now {device}` asks its TPM, `fleeti attest show {device}` says what it proves"));
-    let Some(result) = said.result.filter(|r| said.is_fresh && r.release.as_ref() == Some(&manifest.release)) else {
-        return Err(Failure::new(format!("{device} does not prove that it runs {}", manifest.release), hint));
+fn proof_of(
+    manifest: &Manifest,
+    manifest_sha256: String,
+    device: &DeviceId,
+    said: Attestation,
+) -> Result<BootProof, Failure> {
+    let hint = Some(format!(
+        "`fleeti attest now {device}` asks its TPM, `fleeti attest show {device}` says what it proves"
+    ));
+    let Some(result) =
+        said.result.filter(|r| said.is_fresh && r.release.as_ref() == Some(&manifest.release))
+    else {
+        return Err(Failure::new(
+            format!("{device} does not prove that it runs {}", manifest.release),
+            hint,
+        ));
     };
     let registers = said.registers.into_iter().filter(|r| REGISTERS.contains(&r.register));
     Ok(BootProof {
@@ -346,13 +433,15 @@ fn proof_of(manifest: &Manifest, manifest_sha256: String, device: &DeviceId, sai
 }
 
 fn read_json<T: serde::de::DeserializeOwned + serde::Serialize>(path: &Path) -> Result<T, Failure> {
-    let bytes = std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     strict::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
 /// The release keys of a `public` folder.
 pub fn release_keys(trust: &Path) -> Result<ReleaseKeys, Failure> {
     let path = trust.join("release.pem");
-    let text = std::fs::read_to_string(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     ReleaseKeys::from_pem(&text).map_err(Failure::plain)
 }

@@ -49,31 +49,50 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let rollouts = server.ask(async |c| c.rollouts().await)?;
             output.data(&rollouts, |list| {
-                rows(list, "nothing has been rolled out yet; begin with `fleeti rollout start`", |r| {
-                    let phase = format!("{:?}", r.phase).to_lowercase();
-                    let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
-                    format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {}", r.id, count_words(r.counts))
-                })
+                rows(
+                    list,
+                    "nothing has been rolled out yet; begin with `fleeti rollout start`",
+                    |r| {
+                        let phase = format!("{:?}", r.phase).to_lowercase();
+                        let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
+                        format!(
+                            "{:<30} {release:<20} {fleet:<16} {phase:<10} {}",
+                            r.id,
+                            count_words(r.counts)
+                        )
+                    },
+                )
             });
             return Ok(());
         }
         Command::Start { release, fleet, wait, server } => {
-            let rollout = server.ask(async |c| c.start_rollout(&CreateRollout { release, fleet }).await)?;
+            let rollout =
+                server.ask(async |c| c.start_rollout(&CreateRollout { release, fleet }).await)?;
             if wait { block_on(wait_for(&server.client()?, rollout))? } else { rollout }
         }
         Command::Show { rollout, server } => server.ask(async |c| c.rollout(&rollout).await)?,
-        Command::Abort { rollout, server } => server.ask(async |c| c.abort_rollout(&rollout).await)?,
+        Command::Abort { rollout, server } => {
+            server.ask(async |c| c.abort_rollout(&rollout).await)?
+        }
     };
     output.data(&rollout, describe);
     match rollout.state.phase {
-        Phase::Failed => Err(Failure::new("not every device runs the release", Some("the list above says why, device by device"))),
+        Phase::Failed => Err(Failure::new(
+            "not every device runs the release",
+            Some("the list above says why, device by device"),
+        )),
         Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
     }
 }
 
 fn describe(r: &Rollout) -> Lines {
-    let devices = r.state.devices.iter().map(|(device, phase)| format!("  {device:<26} {}", phase_words(phase)));
-    let title = format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
+    let devices = r
+        .state
+        .devices
+        .iter()
+        .map(|(device, phase)| format!("  {device:<26} {}", phase_words(phase)));
+    let title =
+        format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
     Lines::from(title).and(count_words(r.state.counts())).and(devices.collect::<Vec<_>>())
 }
 
@@ -86,13 +105,17 @@ fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts)
 
 fn phase_words(phase: &DevicePhase) -> String {
     match phase {
-        DevicePhase::Held => "held: it is not trusted as far as its fleet asks (`fleeti attest show`)".into(),
+        DevicePhase::Held => {
+            "held: it is not trusted as far as its fleet asks (`fleeti attest show`)".into()
+        }
         DevicePhase::Granted => "granted".into(),
         DevicePhase::Staging => "staging".into(),
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
-        DevicePhase::Unconfirmed => "unconfirmed: did not reach the server with it; tries it again".into(),
+        DevicePhase::Unconfirmed => {
+            "unconfirmed: did not reach the server with it; tries it again".into()
+        }
         DevicePhase::Proving => "runs it by its own word; its TPM's is waited for".into(),
         DevicePhase::Succeeded => "succeeded".into(),
         DevicePhase::Contradicted => "contradicted by its TPM (`fleeti attest show`)".into(),
@@ -111,12 +134,16 @@ async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Fail
         rollout = client.rollout(&rollout.id).await.map_err(refused)?;
         let devices = &rollout.state.devices;
         progress.reached(devices.values().filter(|p| p.is_finished()).count());
-        let ways: std::collections::BTreeSet<_> = devices.values().filter(|p| !p.is_finished()).map(phase_words).collect();
+        let ways: std::collections::BTreeSet<_> =
+            devices.values().filter(|p| !p.is_finished()).map(phase_words).collect();
         progress.say(&ways.into_iter().collect::<Vec<_>>().join(", "));
         if rollout.state.phase.is_terminal() {
             progress.end();
             return Ok(rollout);
         }
-        events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await.map_err(refused)?;
+        events
+            .wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id))
+            .await
+            .map_err(refused)?;
     }
 }

@@ -13,11 +13,13 @@ use zeroize::Zeroizing;
 /// What to do with secrets of fleets.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Set a secret of a fleet: from a file, or from standard input (a prompt where there is a person). Never an argument.
+    /// Set a secret of a fleet: from a file, or from standard input (a prompt where there is a
+    /// person). Never an argument.
     ///
-    /// Devices get it once they prove the level that the fleet asks for secrets (`fleeti attest policy FLEET`), at each
-    /// boot, into memory: /run/fleeti-secrets/NAME. A service takes it with `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is
-    /// started by `WantedBy=fleeti-secrets.target`.
+    /// Devices get it once they prove the level that the fleet asks for secrets (`fleeti attest
+    /// policy FLEET`), at each boot, into memory: /run/fleeti-secrets/NAME. A service takes it with
+    /// `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is started by
+    /// `WantedBy=fleeti-secrets.target`.
     Set {
         /// The fleet.
         fleet: FleetId,
@@ -36,8 +38,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Remove a secret of a fleet. A device that is there loses it as soon as it has proved itself again; what it read
-    /// meanwhile it knows.
+    /// Remove a secret of a fleet. A device that is there loses it as soon as it has proved itself
+    /// again; what it read meanwhile it knows.
     Remove {
         /// The fleet.
         fleet: FleetId,
@@ -52,21 +54,40 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     let (secrets, said) = match command {
         Command::Set { fleet, name, file, server } => {
             let value = read(file.as_ref())?;
-            let secrets = block_on(async { server.client()?.set_secret(&fleet, &name, &value).await.map_err(refused) })?;
+            let secrets = block_on(async {
+                server.client()?.set_secret(&fleet, &name, &value).await.map_err(refused)
+            })?;
             (
                 secrets,
-                Lines::from(format!("{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)")),
+                Lines::from(format!(
+                    "{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)"
+                )),
             )
         }
-        Command::List { fleet, server } => (block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?, Lines::default()),
+        Command::List { fleet, server } => (
+            block_on(async { server.client()?.secrets(&fleet).await.map_err(refused) })?,
+            Lines::default(),
+        ),
         Command::Remove { fleet, name, server } => {
-            let secrets = block_on(async { server.client()?.remove_secret(&fleet, &name).await.map_err(refused) })?;
-            (secrets, Lines::from(format!("{name} is removed; change whatever it opened if a device should not know it any more")))
+            let secrets = block_on(async {
+                server.client()?.remove_secret(&fleet, &name).await.map_err(refused)
+            })?;
+            (
+                secrets,
+                Lines::from(format!(
+                    "{name} is removed; change whatever it opened if a device should not know it any more"
+                )),
+            )
         }
     };
     output.data(&secrets, |list| {
-        let line = |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
-        said.and(rows(list, "no secret; set one with `fleeti secret set FLEET NAME --file FILE`", line))
+        let line =
+            |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
+        said.and(rows(
+            list,
+            "no secret; set one with `fleeti secret set FLEET NAME --file FILE`",
+            line,
+        ))
     });
     Ok(())
 }
@@ -77,12 +98,18 @@ fn read(file: Option<&PathBuf>) -> Result<Zeroizing<Vec<u8>>, Failure> {
         None if std::io::stdin().is_terminal() => super::keys::prompt("secret")?,
         None => {
             let mut value = Zeroizing::new(Vec::new());
-            std::io::stdin().take(SECRET_MAX as u64 + 1).read_to_end(&mut value).map_err(Failure::plain)?;
+            std::io::stdin()
+                .take(SECRET_MAX as u64 + 1)
+                .read_to_end(&mut value)
+                .map_err(Failure::plain)?;
             value
         }
     };
     if value.is_empty() || value.len() > SECRET_MAX {
-        return Err(Failure::plain(format!("a secret has 1 to {SECRET_MAX} bytes, this one {}", value.len())));
+        return Err(Failure::plain(format!(
+            "a secret has 1 to {SECRET_MAX} bytes, this one {}",
+            value.len()
+        )));
     }
     Ok(value)
 }

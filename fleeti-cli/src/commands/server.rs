@@ -15,17 +15,22 @@ pub struct Server {
     /// SHA-256 of the public key that the server must have, `sha256:...`.
     #[arg(long, env = "FLEETI_FINGERPRINT")]
     fingerprint: Option<Pin>,
-    /// File with the API token, such as DIR/admin.token of the server; the token of `fleeti login` by default.
+    /// File with the API token, such as DIR/admin.token of the server; the token of `fleeti login`
+    /// by default.
     #[arg(long, env = "FLEETI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Send the token without TLS to a server that is not on this machine: everybody on the way can read it.
+    /// Send the token without TLS to a server that is not on this machine: everybody on the way can
+    /// read it.
     #[arg(long, env = "FLEETI_INSECURE")]
     insecure: bool,
 }
 
 impl Server {
     /// Asks the server, and waits for its answer.
-    pub fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+    pub fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
         let client = self.client()?;
         block_on(async { question(&client).await.map_err(refused) })
     }
@@ -33,7 +38,12 @@ impl Server {
     /// A client.
     pub fn client(&self) -> Result<Client, Failure> {
         let plain_http = if self.insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
-        Target::choose(self.server.as_deref(), self.fingerprint.as_ref(), self.token_file.as_deref())?.client(plain_http)
+        Target::choose(
+            self.server.as_deref(),
+            self.fingerprint.as_ref(),
+            self.token_file.as_deref(),
+        )?
+        .client(plain_http)
     }
 }
 
@@ -43,8 +53,12 @@ pub fn refused(e: ClientError) -> Failure {
     Failure::new(e, hint)
 }
 
-/// Runs a future to its end. A command is not asynchronous itself and calls this where it talks to a server, never
-/// around anything that calls it again: a runtime inside a runtime panics.
+/// Runs a future to its end. A command is not asynchronous itself and calls this where it talks to
+/// a server, never around anything that calls it again: a runtime inside a runtime panics.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::plain)?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::plain)?
+        .block_on(future)
 }

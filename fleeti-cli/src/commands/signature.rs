@@ -45,8 +45,8 @@ pub async fn ask(
     client.request_signature(id, &request).await.map_err(refused)
 }
 
-/// Agrees with one's own key, to what the build's record says and nothing else. With a build of one's own, the same files
-/// must have come out.
+/// Agrees with one's own key, to what the build's record says and nothing else. With a build of
+/// one's own, the same files must have come out.
 pub async fn approve(
     client: &Client,
     id: &str,
@@ -56,7 +56,9 @@ pub async fn approve(
 ) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("`fleeti build sign BUILD --key YOUR.key` asks");
-    let intent = status.intent.ok_or_else(|| Failure::new("nobody has asked for a signature of this build", hint))?;
+    let intent = status
+        .intent
+        .ok_or_else(|| Failure::new("nobody has asked for a signature of this build", hint))?;
     let intent = Intent::parse(&intent).map_err(Failure::plain)?;
     let bytes = client.build_record(id).await.map_err(refused)?;
     // Both came from the server; that they belong together is seen here.
@@ -65,7 +67,10 @@ pub async fn approve(
     }
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
     if record.release != intent.release {
-        return Err(Failure::plain(format!("what is asked for is {}, the build is {}", intent.release, record.release)));
+        return Err(Failure::plain(format!(
+            "what is asked for is {}, the build is {}",
+            intent.release, record.release
+        )));
     }
     if let Some(build) = build {
         let mine = compare::Own::at(build, vec![]).map_err(Failure::plain)?;
@@ -86,13 +91,20 @@ pub async fn approve(
 /// What a person puts their name to.
 fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
     let inputs = &record.inputs;
-    let files = record.files.iter().map(|(name, file)| format!("{:<14} sha256 {}", name.as_str(), file.sha256));
+    let files = record
+        .files
+        .iter()
+        .map(|(name, file)| format!("{:<14} sha256 {}", name.as_str(), file.sha256));
     let requester = if intent.requester.is_empty() { "the server" } else { &intent.requester };
-    let expires = jiff::Timestamp::from_second(intent.expires_s.cast_signed()).map_or_else(|_| String::new(), |t| t.to_string());
+    let expires = jiff::Timestamp::from_second(intent.expires_s.cast_signed())
+        .map_or_else(|_| String::new(), |t| t.to_string());
     let shown = Lines::from(format!("release        {}", record.release))
         .and(format!("oldest allowed {}", record.minimum_version))
         .and(format!("build.json     sha256 {}", intent.build_sha256))
-        .and(format!("profile        revision {}, sha256 {}", inputs.revision, inputs.revision_digest))
+        .and(format!(
+            "profile        revision {}, sha256 {}",
+            inputs.revision, inputs.revision_digest
+        ))
         .and(format!("package lock   sha256 {}", inputs.lock_digest))
         .and(format!("agent          sha256 {}", inputs.agent_digest))
         .and(format!("root hash      {}", record.root_hash))
@@ -104,9 +116,17 @@ fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
 
 /// In words.
 pub fn describe(status: &SignatureStatus) -> String {
-    let who = if status.approved_by.is_empty() { String::new() } else { format!(": {}", status.approved_by.join(", ")) };
+    let who = if status.approved_by.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", status.approved_by.join(", "))
+    };
     let (given, needed) = (status.approved_by.len(), status.approvals_needed);
-    let next = if given < needed as usize { "; others agree with `fleeti build approve BUILD --key THEIR.key`" } else { "" };
+    let next = if given < needed as usize {
+        "; others agree with `fleeti build approve BUILD --key THEIR.key`"
+    } else {
+        ""
+    };
     format!("{given} of {needed} approvals{who}{next}")
 }
 
@@ -122,10 +142,15 @@ pub async fn alone(client: &Client, id: &str) -> Result<Build, Failure> {
                 progress.end();
                 return Ok(build);
             }
-            Some(BuildPhase::Failed) => return Err(Failure::with_log(build.signing_detail, None::<String>)),
+            Some(BuildPhase::Failed) => {
+                return Err(Failure::with_log(build.signing_detail, None::<String>));
+            }
             _ => {}
         }
-        events.wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id)).await.map_err(refused)?;
+        events
+            .wait_for(|e| matches!(e, Event::Build { id: changed } if changed == id))
+            .await
+            .map_err(refused)?;
         build = client.build(id).await.map_err(refused)?;
     }
 }

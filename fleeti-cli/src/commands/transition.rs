@@ -21,7 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What follows what.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Have the previous root introduce the next one: devices with old images find to a server of the next root.
+    /// Have the previous root introduce the next one: devices with old images find to a server of
+    /// the next root.
     Root {
         /// The previous root's folder.
         root: PathBuf,
@@ -62,8 +63,8 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys say that an audit log goes on from a checkpoint: after it was restored from an older backup. Devices
-    /// forget what they had seen after it, and their alarm.
+    /// Have release keys say that an audit log goes on from a checkpoint: after it was restored
+    /// from an older backup. Devices forget what they had seen after it, and their alarm.
     LogReset {
         /// `audit.pub` of the log.
         #[arg(long)]
@@ -77,8 +78,9 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys say that the server has another address. Publish it before the server moves; afterwards whoever
-    /// answers at the previous address (a file server will do) can serve `transitions.json` to devices that were away.
+    /// Have release keys say that the server has another address. Publish it before the server
+    /// moves; afterwards whoever answers at the previous address (a file server will do) can serve
+    /// `transitions.json` to devices that were away.
     Server {
         /// The address that devices have, as in `https://old.example:8443`.
         #[arg(long)]
@@ -98,10 +100,12 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys introduce other OpenPGP keys, where those that images know can sign no more. Devices then take
-    /// `SHA256SUMS.gpg` by the next ones, until they run an image that brings its own.
+    /// Have release keys introduce other OpenPGP keys, where those that images know can sign no
+    /// more. Devices then take `SHA256SUMS.gpg` by the next ones, until they run an image that
+    /// brings its own.
     OpenpgpKeys {
-        /// `openpgp.gpg` as images have it. Repeat it where they have several; a part of one counts as well.
+        /// `openpgp.gpg` as images have it. Repeat it where they have several; a part of one counts
+        /// as well.
         #[arg(long, required = true)]
         from: Vec<PathBuf>,
         /// `openpgp.gpg` as it is from now on: what `pki openpgp-key` wrote.
@@ -176,8 +180,13 @@ fn release_key(path: &Path, passphrase: &Passphrase) -> Result<Box<dyn Signer>, 
 fn keep(out: &Path, signed: &SignedTransition, missing: usize, output: &Output) -> CommandResult {
     write(out, &serde_json::to_vec_pretty(signed).map_err(Failure::plain)?, false)?;
     output.data(signed, |_| match missing {
-        0 => Lines::from(format!("made {}", out.display())).and(format!("  publish it: `fleeti pki transition publish {}`", out.display())),
-        n => format!("made {0}; {n} more must sign it: `fleeti pki transition sign {0} --key ...`", out.display()).into(),
+        0 => Lines::from(format!("made {}", out.display()))
+            .and(format!("  publish it: `fleeti pki transition publish {}`", out.display())),
+        n => format!(
+            "made {0}; {n} more must sign it: `fleeti pki transition sign {0} --key ...`",
+            out.display()
+        )
+        .into(),
     });
     Ok(())
 }
@@ -193,19 +202,30 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::ReleaseKeys { from, to, signed } => {
             let (from, to) = (public_keys(&from)?, public_keys(&to)?);
             let from_sha256 = transition::release_keys_sha256(&from).map_err(Failure::plain)?;
-            signed.sign(Change::ReleaseKeys { from_sha256, to_pem: to.to_pem().map_err(Failure::plain)? }, &from, output)
+            signed.sign(
+                Change::ReleaseKeys { from_sha256, to_pem: to.to_pem().map_err(Failure::plain)? },
+                &from,
+                output,
+            )
         }
         Command::LogKey { from, to, release_keys, signed } => {
-            let change = Change::LogKey { from: log_key(&from)?.to_text(), to: log_key(&to)?.to_text() };
+            let change =
+                Change::LogKey { from: log_key(&from)?.to_text(), to: log_key(&to)?.to_text() };
             signed.sign(change, &public_keys(&release_keys)?, output)
         }
         Command::LogReset { log, checkpoint, release_keys, signed } => {
-            let change = Change::LogReset { log: log_key(&log)?.to_text(), checkpoint: text(&checkpoint)? };
+            let change =
+                Change::LogReset { log: log_key(&log)?.to_text(), checkpoint: text(&checkpoint)? };
             signed.sign(change, &public_keys(&release_keys)?, output)
         }
         Command::Server { from, to, mqtt, proxy, release_keys, signed } => {
             let bare = |url: String| url.trim_end_matches('/').to_owned();
-            let moved = ServerMove { from: bare(from), https_url: bare(to), mqtt_address: mqtt, proxy: proxy.map(bare) };
+            let moved = ServerMove {
+                from: bare(from),
+                https_url: bare(to),
+                mqtt_address: mqtt,
+                proxy: proxy.map(bare),
+            };
             signed.sign(Change::Server(moved), &public_keys(&release_keys)?, output)
         }
         Command::OpenpgpKeys { from, to, release_keys, signed } => {
@@ -213,7 +233,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             signed.sign(change, &public_keys(&release_keys)?, output)
         }
         Command::Sign { transition: path, key, passphrase } => {
-            let mut signed: SignedTransition = strict::from_slice(&read(&path)?).map_err(Failure::plain)?;
+            let mut signed: SignedTransition =
+                strict::from_slice(&read(&path)?).map_err(Failure::plain)?;
             let key = release_key(&key, &passphrase)?;
             transition::sign_too(&mut signed, key.as_ref()).map_err(Failure::plain)?;
             keys::replace(&path, &serde_json::to_vec_pretty(&signed).map_err(Failure::plain)?)?;
@@ -221,8 +242,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Publish { transition, server } => {
-            let signed: SignedTransition = strict::from_slice(&read(&transition)?).map_err(Failure::plain)?;
-            let all = block_on(async { server.client()?.import_transition(&signed).await.map_err(refused) })?;
+            let signed: SignedTransition =
+                strict::from_slice(&read(&transition)?).map_err(Failure::plain)?;
+            let all = block_on(async {
+                server.client()?.import_transition(&signed).await.map_err(refused)
+            })?;
             output.data(&all, |all| describe(all));
             Ok(())
         }
@@ -248,13 +272,22 @@ fn describe(all: &[SignedTransition]) -> Lines {
     let line = |signed: &SignedTransition| {
         let what = match transition::read(&signed.transition).map(|t| t.change) {
             Ok(Change::Root { from_sha256, ends_previous, .. }) => {
-                format!("root after {from_sha256}{}", if ends_previous { ", which ends" } else { "" })
+                format!(
+                    "root after {from_sha256}{}",
+                    if ends_previous { ", which ends" } else { "" }
+                )
             }
-            Ok(Change::ReleaseKeys { from_sha256, .. }) => format!("release keys after {from_sha256}"),
+            Ok(Change::ReleaseKeys { from_sha256, .. }) => {
+                format!("release keys after {from_sha256}")
+            }
             Ok(Change::LogKey { to, .. }) => format!("key of the audit log {to}"),
             Ok(Change::LogReset { log, .. }) => format!("reset of the audit log {log}"),
-            Ok(Change::Server(moved)) => format!("the server {} moves to {}", moved.from, moved.https_url),
-            Ok(Change::OpenpgpKeys { to_base64, .. }) => format!("OpenPGP keys, {} characters", to_base64.len()),
+            Ok(Change::Server(moved)) => {
+                format!("the server {} moves to {}", moved.from, moved.https_url)
+            }
+            Ok(Change::OpenpgpKeys { to_base64, .. }) => {
+                format!("OpenPGP keys, {} characters", to_base64.len())
+            }
             Err(e) => e.to_string(),
         };
         format!("{what}, {} signatures", signed.signatures.len())

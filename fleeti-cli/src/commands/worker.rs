@@ -18,7 +18,8 @@ pub enum Command {
     },
     /// Add a build worker: its token lets it take builds, and nothing else.
     ///
-    /// The worker runs `fleeti-server worker --server URL --token-file FILE` on the machine that has Nix.
+    /// The worker runs `fleeti-server worker --server URL --token-file FILE` on the machine that
+    /// has Nix.
     Add {
         /// Its name, which builds and the audit log show.
         name: WorkerName,
@@ -43,18 +44,28 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         match command {
             Command::List { server } => {
                 let workers = server.client()?.workers().await.map_err(refused)?;
-                output.data(&workers, |workers| rows(workers, "no workers; add one with `fleeti worker add NAME`", line));
+                output.data(&workers, |workers| {
+                    rows(workers, "no workers; add one with `fleeti worker add NAME`", line)
+                });
             }
             Command::Add { name, out, server } => {
                 let created = server.client()?.add_worker(&name).await.map_err(refused)?;
                 match out {
                     Some(path) => {
-                        let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
-                        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(at)?;
-                        file.write_all(format!("{}\n", created.token.expose()).as_bytes()).map_err(at)?;
-                        output.data(&serde_json::json!({ "name": name, "token_file": path }), |_| {
-                            format!("added {name}; its token is in {}", path.display())
-                        });
+                        let at =
+                            |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+                        let mut file = std::fs::OpenOptions::new()
+                            .write(true)
+                            .create_new(true)
+                            .mode(0o600)
+                            .open(&path)
+                            .map_err(at)?;
+                        file.write_all(format!("{}\n", created.token.expose()).as_bytes())
+                            .map_err(at)?;
+                        output
+                            .data(&serde_json::json!({ "name": name, "token_file": path }), |_| {
+                                format!("added {name}; its token is in {}", path.display())
+                            });
                     }
                     None => output.data(&created, |c| c.token.expose().to_owned()),
                 }

@@ -1,4 +1,5 @@
-//! A server whose answers are not what the API documents: the command says so, and shows nothing of them.
+//! A server whose answers are not what the API documents: the command says so, and shows nothing of
+//! them.
 
 use fleeti_core::wire::api::{Rollout, RolloutSummary};
 use fleeti_testkit::malformed::{self, HttpPeer};
@@ -6,8 +7,13 @@ use std::process::{Command, Stdio};
 
 fn fleeti(peer: &HttpPeer, token: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti"));
-    command.args(arguments).env("FLEETI_SERVER", &peer.url).env("FLEETI_TOKEN_FILE", token).stdin(Stdio::null());
-    let output = command.env_remove("FLEETI_FINGERPRINT").env_remove("FLEETI_INSECURE").output().unwrap();
+    command
+        .args(arguments)
+        .env("FLEETI_SERVER", &peer.url)
+        .env("FLEETI_TOKEN_FILE", token)
+        .stdin(Stdio::null());
+    let output =
+        command.env_remove("FLEETI_FINGERPRINT").env_remove("FLEETI_INSECURE").output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -18,7 +24,8 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
     let token = dir.path().join("token").display().to_string();
     std::fs::write(&token, "TOKEN\n").unwrap();
     let peer = HttpPeer::start().unwrap();
-    let state = r#"{"release":"kiosk@2","phase":"running","devices":{"dev-a":{"type":"unconfirmed"}}}"#;
+    let state =
+        r#"{"release":"kiosk@2","phase":"running","devices":{"dev-a":{"type":"unconfirmed"}}}"#;
     let rollout = format!(r#"{{"id":"the-rollout","fleet":"demo","created_s":1,"state":{state}}}"#);
     let rollout: Rollout = serde_json::from_str(&rollout).unwrap();
     let one = serde_json::to_string(&rollout).unwrap();
@@ -27,16 +34,34 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
         peer.answers(200, &good);
         let (code, stdout, stderr) = fleeti(&peer, &token, arguments);
         assert!(code == Some(0) && stdout.contains("the-rollout"), "{stdout} {stderr}");
-        assert!(stdout.contains("0/1 finished, 1 unconfirmed"), "neither a success nor a failure: {stdout}");
+        assert!(
+            stdout.contains("0/1 finished, 1 unconfirmed"),
+            "neither a success nor a failure: {stdout}"
+        );
         for form in malformed::forms(&good).unwrap() {
             peer.answers(200, &form.text);
             let (code, stdout, stderr) = fleeti(&peer, &token, arguments);
-            assert_eq!((code, stdout.as_str()), (Some(1), ""), "{arguments:?}: {}: {stderr}", form.what);
-            assert!(stderr.contains("the server's answer is none that is documented: "), "{}: {stderr}", form.what);
-            assert!(stderr.contains("hint: is the server's version the one of this program?"), "{stderr}");
+            assert_eq!(
+                (code, stdout.as_str()),
+                (Some(1), ""),
+                "{arguments:?}: {}: {stderr}",
+                form.what
+            );
+            assert!(
+                stderr.contains("the server's answer is none that is documented: "),
+                "{}: {stderr}",
+                form.what
+            );
+            assert!(
+                stderr.contains("hint: is the server's version the one of this program?"),
+                "{stderr}"
+            );
         }
         peer.answers_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n".to_vec());
         let (code, _, stderr) = fleeti(&peer, &token, arguments);
-        assert!(code == Some(1) && stderr.contains("the server's answer has more than 268435456 bytes"), "{stderr}");
+        assert!(
+            code == Some(1) && stderr.contains("the server's answer has more than 268435456 bytes"),
+            "{stderr}"
+        );
     }
 }

@@ -13,7 +13,11 @@ impl Table {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("passphrases")).unwrap();
         for name in ["alice", "bob", "carol"] {
-            std::fs::write(dir.path().join("passphrases").join(name), format!("the passphrase of {name}\n")).unwrap();
+            std::fs::write(
+                dir.path().join("passphrases").join(name),
+                format!("the passphrase of {name}\n"),
+            )
+            .unwrap();
         }
         std::fs::write(dir.path().join("passphrase"), "of the organisation\n").unwrap();
         Self { dir }
@@ -24,7 +28,8 @@ impl Table {
     /// `@` stands for the folder.
     fn run(&self, command: &str) -> String {
         let dir = self.dir.path().display().to_string();
-        let words: Vec<String> = command.split_whitespace().map(|w| w.replace('@', &format!("{dir}/"))).collect();
+        let words: Vec<String> =
+            command.split_whitespace().map(|w| w.replace('@', &format!("{dir}/"))).collect();
         fleeti(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
     fn good(&self, command: &str) -> String {
@@ -42,7 +47,14 @@ const CREATE: &str = "pki root create @root --operator alice --operator bob --op
 
 fn openssl_verifies(root: &Path, certificate: &Path) -> bool {
     let mut openssl = std::process::Command::new("openssl");
-    openssl.args(["verify", "-x509_strict", "-CAfile"]).arg(root).arg(certificate).output().unwrap().status.success()
+    openssl
+        .args(["verify", "-x509_strict", "-CAfile"])
+        .arg(root)
+        .arg(certificate)
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 #[test]
@@ -58,21 +70,35 @@ fn two_of_three_operators_make_an_organisation_and_revoke_an_intermediate() {
              --share @root/shares/carol.share --share @root/shares/alice.share --passphrases @passphrases"
         );
         t.good(&sign);
-        assert!(openssl_verifies(&t.path("root/root.pem"), &t.path(&format!("org/public/{purpose}-ca.pem"))), "{purpose}");
+        assert!(
+            openssl_verifies(
+                &t.path("root/root.pem"),
+                &t.path(&format!("org/public/{purpose}-ca.pem"))
+            ),
+            "{purpose}"
+        );
     }
     let revoke = "pki root crl @root --revoke @org/public/server-ca.pem --reason key-compromise --share @root/shares/bob.share --share @root/shares/carol.share --passphrases @passphrases";
     t.good(revoke);
     t.refused(revoke, "no intermediate of the bundle");
     let transcript = t.good("pki root transcript @root");
-    let lines: Vec<_> = transcript.lines().filter(|l| l.contains("root.") || l.contains("    by ")).map(str::trim).collect();
+    let lines: Vec<_> = transcript
+        .lines()
+        .filter(|l| l.contains("root.") || l.contains("    by "))
+        .map(str::trim)
+        .collect();
     assert_eq!(lines.len(), 2 * 10, "{transcript}");
     assert!(
-        lines[1].ends_with("by alice, bob, carol") && lines[5].ends_with("by alice, carol") && lines[17].ends_with("by bob, carol"),
+        lines[1].ends_with("by alice, bob, carol")
+            && lines[5].ends_with("by alice, carol")
+            && lines[17].ends_with("by bob, carol"),
         "{transcript}"
     );
     // The key that a signer asks for later has the next number.
     t.good("pki request device --pki @org --passphrase-file @passphrase");
-    assert!(t.path("org/online/device-ca-2.key").exists() && t.path("org/device-ca-2.csr").exists());
+    assert!(
+        t.path("org/online/device-ca-2.key").exists() && t.path("org/device-ca-2.csr").exists()
+    );
 }
 
 #[test]
@@ -81,29 +107,54 @@ fn too_few_wrong_or_foreign_shares_open_nothing() {
     t.good(CREATE);
     let crl = |shares: &str| format!("pki root crl @root --passphrases @passphrases {shares}");
     t.refused(&crl("--share @root/shares/alice.share"), "1 of 2 operators are here");
-    t.refused(&crl("--share @root/shares/alice.share --share @root/shares/alice.share"), "1 of 2 operators are here");
+    t.refused(
+        &crl("--share @root/shares/alice.share --share @root/shares/alice.share"),
+        "1 of 2 operators are here",
+    );
     // A threshold that somebody has made smaller.
     let share = std::fs::read_to_string(t.path("root/shares/alice.share")).unwrap();
-    std::fs::write(t.path("forged.share"), share.replace("\"threshold\": 2", "\"threshold\": 1")).unwrap();
-    t.refused(&crl("--share @forged.share"), "the passphrase is wrong, or the key is not for this purpose");
+    std::fs::write(t.path("forged.share"), share.replace("\"threshold\": 2", "\"threshold\": 1"))
+        .unwrap();
+    t.refused(
+        &crl("--share @forged.share"),
+        "the passphrase is wrong, or the key is not for this purpose",
+    );
     std::fs::write(t.path("renamed.share"), share.replace("\"alice\"", "\"bob\"")).unwrap();
-    t.refused(&crl("--share @renamed.share --share @root/shares/carol.share"), "the passphrase is wrong");
+    t.refused(
+        &crl("--share @renamed.share --share @root/shares/carol.share"),
+        "the passphrase is wrong",
+    );
     t.good(&CREATE.replace("@root ", "@other "));
-    t.refused(&crl("--share @root/shares/alice.share --share @other/shares/bob.share"), "a share of another root");
+    t.refused(
+        &crl("--share @root/shares/alice.share --share @other/shares/bob.share"),
+        "a share of another root",
+    );
     std::fs::write(t.path("passphrases/bob"), "not the passphrase").unwrap();
-    t.refused(&crl("--share @root/shares/alice.share --share @root/shares/bob.share"), "the passphrase is wrong");
+    t.refused(
+        &crl("--share @root/shares/alice.share --share @root/shares/bob.share"),
+        "the passphrase is wrong",
+    );
     // Somebody has changed the transcript on the stick.
     let text = std::fs::read_to_string(t.path("root/transcript")).unwrap();
     std::fs::write(t.path("root/transcript"), text.replace("alice", "mallo")).unwrap();
     t.refused("pki root transcript @root", "not by this key");
-    t.refused(&crl("--share @root/shares/alice.share --share @root/shares/carol.share"), "not by this key");
+    t.refused(
+        &crl("--share @root/shares/alice.share --share @root/shares/carol.share"),
+        "not by this key",
+    );
 }
 
 #[test]
 fn numbers_and_names_that_make_no_sense_make_no_root() {
     let t = Table::new();
-    t.refused(&CREATE.replace("--threshold 2", "--threshold 4"), "between 1 and the number of operators");
-    t.refused(&CREATE.replace("--threshold 2", "--threshold 0"), "between 1 and the number of operators");
+    t.refused(
+        &CREATE.replace("--threshold 2", "--threshold 4"),
+        "between 1 and the number of operators",
+    );
+    t.refused(
+        &CREATE.replace("--threshold 2", "--threshold 0"),
+        "between 1 and the number of operators",
+    );
     t.refused(&CREATE.replace("--operator bob", "--operator alice"), "different names");
     t.refused(&CREATE.replace("--operator bob", "--operator ../bob"), "different names");
     assert!(!t.path("root").exists());
@@ -114,7 +165,10 @@ fn a_root_that_was_made_on_one_machine_is_taken_over_with_what_it_has_signed() {
     let t = Table::new();
     t.good("pki init @org --passphrase-file @passphrase");
     t.good(&format!("{CREATE} --adopt @org --passphrase-file @passphrase"));
-    assert_eq!(std::fs::read(t.path("root/root.pem")).unwrap(), std::fs::read(t.path("org/public/root.pem")).unwrap());
+    assert_eq!(
+        std::fs::read(t.path("root/root.pem")).unwrap(),
+        std::fs::read(t.path("org/public/root.pem")).unwrap()
+    );
     let bundle = std::fs::read_to_string(t.path("root/bundle.json")).unwrap();
     assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 3);
     t.good("pki root crl @root --revoke @org/public/device-ca.pem --share @root/shares/alice.share --share @root/shares/bob.share --passphrases @passphrases");
@@ -124,7 +178,12 @@ fn a_root_that_was_made_on_one_machine_is_taken_over_with_what_it_has_signed() {
 fn the_key_of_sha256sums_is_rotated_by_its_keyring_first() {
     let t = Table::new();
     t.good("pki init @org --passphrase-file @passphrase");
-    let shown = |said: String| said.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+    let shown = |said: String| {
+        said.lines()
+            .filter(|l| l.starts_with("  "))
+            .map(|l| l.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
     let old = shown(t.good("pki openpgp-keys @org/public"));
     t.good("pki openpgp-key @new.key --passphrase-file @passphrase");
     let both = shown(t.good("pki openpgp-keys @org/public --add @new.gpg"));
@@ -132,7 +191,10 @@ fn the_key_of_sha256sums_is_rotated_by_its_keyring_first() {
     t.refused("pki openpgp-keys @org/public --remove 00", "there is no OpenPGP key 00");
     let new = shown(t.good(&format!("pki openpgp-keys @org/public --remove {}", old[0])));
     assert_eq!(new, both[1..]);
-    t.refused(&format!("pki openpgp-keys @org/public --remove {}", new[0]), "no device would take any release");
+    t.refused(
+        &format!("pki openpgp-keys @org/public --remove {}", new[0]),
+        "no device would take any release",
+    );
 }
 
 #[test]
@@ -142,8 +204,12 @@ fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     for name in ["alice", "bob"] {
         t.good(&format!("pki approver-key @{name}.key --passphrase-file @passphrase"));
     }
-    t.refused("pki approvers @signing --approvals 2 --add alice=@alice.pem --add bob=@bob.pem", "than there are approvers beside who asks");
-    let said = t.good("pki approvers @signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
+    t.refused(
+        "pki approvers @signing --approvals 2 --add alice=@alice.pem --add bob=@bob.pem",
+        "than there are approvers beside who asks",
+    );
+    let said =
+        t.good("pki approvers @signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
     assert!(said.contains("1 must agree, beside who asks:"), "{said}");
     t.refused("pki approvers @signing --remove carol", "carol is no approver");
     t.refused("pki approvers @signing --add eve=@alice.pem", "same name or key");

@@ -1,7 +1,7 @@
 //! Every subcommand that clap knows, against a real server: for people and as JSON.
 //!
-//! A row is a command as it is typed. It runs twice, with `{n}` 1 for people and 2 for `-o json`, so that what may be made once
-//! is made twice. A subcommand without a row fails the test.
+//! A row is a command as it is typed. It runs twice, with `{n}` 1 for people and 2 for `-o json`,
+//! so that what may be made once is made twice. A subcommand without a row fails the test.
 
 use crate::served::{Ran, Served};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,9 @@ enum Says {
 
 use Says::{Done, Refused};
 
-/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{api}`, `{device}`, `{fleet}`, `{build}` and `{code}` are
-/// of the run, and `{NAME}` what an earlier row gave (`keeps`).
+/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{api}`, `{device}`,
+/// `{fleet}`, `{build}` and `{code}` are of the run, and `{NAME}` what an earlier row gave
+/// (`keeps`).
 struct Row(&'static str, &'static str, Says);
 
 /// By the path of a row: what of its JSON later rows need, and how they call it.
@@ -31,23 +32,47 @@ const ROWS: &[Row] = &[
     Row("build start", "examples/profiles/kiosk.toml --version 9.{n}", Done("kiosk@9.")),
     Row("build list", "", Done("build-1")),
     // What Nix builds, and disks of that, are made by the demo and its virtual machines.
-    Row("build run", "fleeti-cli/tests/it/bad-profile.toml --version 1 --trust @data/pki/public --out @b{n}", Refused("errors in")),
+    Row(
+        "build run",
+        "fleeti-cli/tests/it/bad-profile.toml --version 1 --trust @data/pki/public --out @b{n}",
+        Refused("errors in"),
+    ),
     Row("build lock", "fleeti-cli/tests/it/bad-profile.toml", Refused("errors in")),
     Row("build verify", "@nowhere", Refused("build.json")),
     Row("build sign", "{build} --key @alice.key", Done("0 of 1 approvals")),
     Row("build approve", "{build} --key @bob.key", Done("1 of 1 approvals")),
     Row("release create", "@made/{n} --pki @org --out @release/{n}", Done("signed gate@{n}")),
-    Row("release verify", "@release/{n} --trust @data/pki/public", Done("is signed by a trusted release key")),
-    Row("release sign", "@release/{n} --key @org/offline/release.key --not-built-here", Done("signatures")),
+    Row(
+        "release verify",
+        "@release/{n} --trust @data/pki/public",
+        Done("is signed by a trusted release key"),
+    ),
+    Row(
+        "release sign",
+        "@release/{n} --key @org/offline/release.key --not-built-here",
+        Done("signatures"),
+    ),
     Row("release publish", "@release/{n}", Done("published gate@{n}")),
     Row("release list", "", Done("gate@1")),
-    Row("release disk", "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3", Refused("disk1.raw")),
+    Row(
+        "release disk",
+        "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3",
+        Refused("disk1.raw"),
+    ),
     Row("device list", "", Done("online")),
     Row("device show", "{device}", Done("fleet         fleet-1")),
-    Row("device enrollment", "--fleet spare --out @record{n}.json", Done("good for one device and 24 hours")),
+    Row(
+        "device enrollment",
+        "--fleet spare --out @record{n}.json",
+        Done("good for one device and 24 hours"),
+    ),
     Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins spare")),
     Row("device pairing-record", "--out @pairing{n}.json", Done("wrote")),
-    Row("device provision", "--fleet spare --proxy http://127.0.0.1:3128 --out @bundles{n}", Done("make a disk with")),
+    Row(
+        "device provision",
+        "--fleet spare --proxy http://127.0.0.1:3128 --out @bundles{n}",
+        Done("make a disk with"),
+    ),
     Row("device smbios", "@record{n}.json --out @smbios{n}", Done("-smbios type=11")),
     Row("device boot-keys", "{device} begin-epoch", Refused("no Secure Boot keys")),
     Row("device command", "{device} report", Done("pending")),
@@ -58,7 +83,11 @@ const ROWS: &[Row] = &[
     Row("attest fleet", "{fleet}", Done("devices of fleet-1 are asked")),
     Row("attest policy", "{fleet} --update L5 --secrets none", Done("secrets")),
     Row("attest accept-firmware", "{device}", Refused("evidence of device")),
-    Row("release prove", "@release/{n} --device {device} --key @org/offline/release.key", Refused("does not prove that it runs")),
+    Row(
+        "release prove",
+        "@release/{n} --device {device} --key @org/offline/release.key",
+        Refused("does not prove that it runs"),
+    ),
     Row("secret set", "{fleet} wifi.psk --file @passphrase", Done("wifi.psk is set")),
     Row("secret list", "{fleet}", Done("wifi.psk")),
     Row("secret remove", "{fleet} wifi.psk", Done("wifi.psk is removed")),
@@ -78,9 +107,17 @@ const ROWS: &[Row] = &[
     Row("worker remove", "builder-{n}", Done("")),
     Row("login", "{api} --token-file @data/admin.token", Done("logged in to")),
     Row("logout", "", Done("logged out")),
-    Row("device readmit", "--fleet {fleet} --reason because", Done("fleet-1 is open for 168 hours")),
+    Row(
+        "device readmit",
+        "--fleet {fleet} --reason because",
+        Done("fleet-1 is open for 168 hours"),
+    ),
     Row("audit list", "", Done("device.")),
-    Row("audit verify", "--key @data/pki/public/audit.pub --remember @remembered", Done("are as they were written")),
+    Row(
+        "audit verify",
+        "--key @data/pki/public/audit.pub --remember @remembered",
+        Done("are as they were written"),
+    ),
     Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("it is in the log of")),
     Row("pki init", "@pki{n}", Done("made")),
     Row(
@@ -104,13 +141,21 @@ const ROWS: &[Row] = &[
     Row("pki bundle publish", "@root1", Done("bundle")),
     Row("pki bundle show", "", Done("taken by")),
     Row("pki bundle switch", "device 00", Refused("there is no intermediate")),
-    Row("pki transition root", "@nowhere --to @nowhere --out @t{n} --share @nowhere", Refused("nowhere")),
+    Row(
+        "pki transition root",
+        "@nowhere --to @nowhere --out @t{n} --share @nowhere",
+        Refused("nowhere"),
+    ),
     Row(
         "pki transition release-keys",
         "--from @data/pki/public/release.pem --to @other/public/release.pem --key @org/offline/release.key --out @keys{n}.json",
         Done("keys1.json"),
     ),
-    Row("pki transition log-key", "--from @nowhere --to @nowhere --release-keys @nowhere --key @nowhere --out @l{n}", Refused("nowhere")),
+    Row(
+        "pki transition log-key",
+        "--from @nowhere --to @nowhere --release-keys @nowhere --key @nowhere --out @l{n}",
+        Refused("nowhere"),
+    ),
     Row(
         "pki transition log-reset",
         "--log @nowhere --checkpoint @nowhere --release-keys @nowhere --key @nowhere --out @r{n}",
@@ -134,7 +179,11 @@ const ROWS: &[Row] = &[
     Row("pki release-key", "@release{n}.key", Done("key id")),
     Row("pki approver-key", "@approver{n}.key", Done("key id")),
     Row("pki pcr-key", "@pcr{n}.key", Done("key id")),
-    Row("pki token-key", "@token{n}.key --uri pkcs11:token=t;object=release-a?module-path=/nowhere.so", Refused("/nowhere.so")),
+    Row(
+        "pki token-key",
+        "@token{n}.key --uri pkcs11:token=t;object=release-a?module-path=/nowhere.so",
+        Refused("/nowhere.so"),
+    ),
     Row("pki release-keys", "@data/pki/public", Done("1 of 1 release keys must sign")),
     Row("pki openpgp-key", "@openpgp{n}.key", Done("made")),
     Row("pki openpgp-keys", "@data/pki/public", Done("SHA256SUMS may be signed by")),
@@ -154,7 +203,8 @@ fn leaves(command: &clap::Command, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_subcommand_has_a_row_and_every_row_a_subcommand() {
-    let (mut known, rows) = (BTreeSet::new(), ROWS.iter().map(|r| r.0.to_owned()).collect::<BTreeSet<_>>());
+    let (mut known, rows) =
+        (BTreeSet::new(), ROWS.iter().map(|r| r.0.to_owned()).collect::<BTreeSet<_>>());
     leaves(&fleeti_cli::command(), "", &mut known);
     assert_eq!(known, rows, "left: what clap knows; right: what ROWS runs");
 }
@@ -165,7 +215,8 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     let devices = [1, 2].map(|n| served.device(&format!("device-{n}"), &format!("fleet-{n}")));
     for n in [1, 2] {
         let name = format!("gate@{n}").parse().unwrap();
-        fleeti_testkit::synthetic::build(&served.dir.path().join(format!("made/{n}")), &name).unwrap();
+        fleeti_testkit::synthetic::build(&served.dir.path().join(format!("made/{n}")), &name)
+            .unwrap();
         for folder in ["online", "public"] {
             std::fs::create_dir_all(served.path(&format!("request{n}/{folder}"))).unwrap();
         }
@@ -179,8 +230,11 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     for Row(path, arguments, says) in ROWS {
         for (run, device) in devices.iter().enumerate() {
             let n = (run + 1).to_string();
-            let mut typed = arguments.replace('@', "\u{1}").replace("{n}", &n).replace("{device}", device);
-            typed = typed.replace("{fleet}", &format!("fleet-{n}")).replace("{build}", &format!("build-{n}"));
+            let mut typed =
+                arguments.replace('@', "\u{1}").replace("{n}", &n).replace("{device}", device);
+            typed = typed
+                .replace("{fleet}", &format!("fleet-{n}"))
+                .replace("{build}", &format!("build-{n}"));
             typed = typed.replace("{api}", &served.api);
             if typed.contains("{code}") {
                 typed = typed.replace("{code}", &served.code());
@@ -189,22 +243,33 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
                 typed = typed.replace(&format!("{{{name}}}"), value);
             }
             // `@` before a path, and not the one of `kiosk@1`.
-            let typed: Vec<String> = typed.split_whitespace().map(|w| in_folder(w, &served.path(""))).collect();
+            let typed: Vec<String> =
+                typed.split_whitespace().map(|w| in_folder(w, &served.path(""))).collect();
             let mut words: Vec<&str> = if run == 1 { vec!["-o", "json"] } else { vec![] };
             words.extend(path.split(' '));
             words.extend(typed.iter().map(String::as_str));
             let ran = served.run(&words);
-            if let Err(why) = if run == 0 { for_people(&ran, *says) } else { as_json(&ran, *says) } {
+            if let Err(why) = if run == 0 { for_people(&ran, *says) } else { as_json(&ran, *says) }
+            {
                 wrong.push(format!("fleeti {}: {why}\n{ran:?}", words.join(" ")));
             }
             if let Some((_, pointer, name)) = KEPT.iter().find(|(of, ..)| of == path) {
                 let text = if run == 1 { ran.stdout } else { last_as_json(&served, path) };
                 let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                kept[run].insert(name, value.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("none").to_owned());
+                kept[run].insert(
+                    name,
+                    value.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("none").to_owned(),
+                );
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), ROWS.len() * 2, wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} are wrong:\n{}",
+        wrong.len(),
+        ROWS.len() * 2,
+        wrong.join("\n\n")
+    );
 }
 
 /// What a command for people made, by the newest of the list.
@@ -238,7 +303,12 @@ fn for_people(ran: &Ran, says: Says) -> Result<(), String> {
     check(text.contains(&needle), &format!("{needle:?} is not said"))?;
     check(code == 0 || ran.stderr.contains("error: "), "no error is said")?;
     // For people, and not JSON in disguise.
-    check(code != 0 || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&ran.stdout).is_err(), "that is JSON")?;
+    check(
+        code != 0
+            || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&ran.stdout)
+                .is_err(),
+        "that is JSON",
+    )?;
     check(!ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"), "that is not for people")
 }
 
@@ -248,11 +318,13 @@ fn as_json(ran: &Ran, says: Says) -> Result<(), String> {
     if matches!(says, Refused(_)) {
         check(ran.stdout.is_empty(), "there is data beside a refusal")?;
     } else {
-        serde_json::from_str::<serde_json::Value>(&ran.stdout).map_err(|e| format!("stdout is not one JSON document: {e}"))?;
+        serde_json::from_str::<serde_json::Value>(&ran.stdout)
+            .map_err(|e| format!("stdout is not one JSON document: {e}"))?;
     }
     if code != 0 {
         let last = ran.stderr.lines().last().unwrap_or_default();
-        let error: serde_json::Value = serde_json::from_str(last).map_err(|e| format!("the error is no JSON: {e}"))?;
+        let error: serde_json::Value =
+            serde_json::from_str(last).map_err(|e| format!("the error is no JSON: {e}"))?;
         check(error["error"].is_string(), "the error has no text")?;
     }
     Ok(())
@@ -267,5 +339,8 @@ fn a_token_is_not_sent_in_clear_text_to_another_machine() {
     let served = Served::start();
     let far = ["device", "list", "--server", "http://192.0.2.1:8080"];
     let ran = served.run(&far);
-    assert!(ran.code == Some(1) && ran.stderr.contains("no TLS") && ran.stderr.contains("--insecure"), "{ran:?}");
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("no TLS") && ran.stderr.contains("--insecure"),
+        "{ran:?}"
+    );
 }

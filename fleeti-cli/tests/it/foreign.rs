@@ -1,4 +1,5 @@
-//! Text that somebody else wrote, in files that the command reads: it cannot move the cursor or begin a line.
+//! Text that somebody else wrote, in files that the command reads: it cannot move the cursor or
+//! begin a line.
 
 use crate::fleeti;
 use std::fs;
@@ -33,6 +34,8 @@ fn a_build_record_and_a_profile_cannot_repaint_the_terminal() {
 fn a_check_without_anything_of_ones_own_says_what_to_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    assert!(fleeti(&["release", "sign", path, "--key", "k", "--build", path]).starts_with("exit 2\n"));
+    assert!(
+        fleeti(&["release", "sign", path, "--key", "k", "--build", path]).starts_with("exit 2\n")
+    );
     assert!(fleeti(&["build", "verify", path, "--lock", "l"]).starts_with("exit 2\n"));
 }

@@ -1,4 +1,5 @@
-//! `fleeti login` to a real server whose certificate no authority has issued, and what later commands make of its key.
+//! `fleeti login` to a real server whose certificate no authority has issued, and what later
+//! commands make of its key.
 
 use crate::served::{Ran, Served};
 use fleeti_testkit::server::admin_tls::{AdminTls, ApiTls};
@@ -23,10 +24,16 @@ impl<'a> Machine<'a> {
     fn types(&self, arguments: &[&str], typed: &str) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti"));
         command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
-        for name in ["FLEETI_SERVER", "FLEETI_TOKEN_FILE", "FLEETI_FINGERPRINT", "FLEETI_INSECURE"] {
+        for name in ["FLEETI_SERVER", "FLEETI_TOKEN_FILE", "FLEETI_FINGERPRINT", "FLEETI_INSECURE"]
+        {
             command.env_remove(name);
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // A command that asks for nothing may have ended before.
         child.stdin.take().unwrap().write_all(typed.as_bytes()).ok();
         let output = child.wait_with_output().unwrap();
@@ -66,16 +73,21 @@ fn refused(ran: &Ran, why: &[&str]) {
     }
 }
 
-/// Gives the server the certificate and key of another folder, as an administrator or an attacker would.
+/// Gives the server the certificate and key of another folder, as an administrator or an attacker
+/// would.
 fn replaces_certificate(served: &Served, key_too: bool) -> String {
     let other = tempfile::tempdir().unwrap();
     let admin = |of: &Path| of.join("pki/admin");
     if !key_too {
         fs::create_dir_all(admin(other.path())).unwrap();
-        fs::copy(served.path("data/pki/admin/key.pem"), admin(other.path()).join("key.pem")).unwrap();
+        fs::copy(served.path("data/pki/admin/key.pem"), admin(other.path()).join("key.pem"))
+            .unwrap();
     }
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = AdminTls::open(other.path(), "127.0.0.1:0".parse().unwrap(), &ApiTls::SelfIssued, &names).unwrap().unwrap();
+    let made =
+        AdminTls::open(other.path(), "127.0.0.1:0".parse().unwrap(), &ApiTls::SelfIssued, &names)
+            .unwrap()
+            .unwrap();
     for file in ["key.pem", "certificate.pem"] {
         let new = served.path(&format!("data/pki/admin/{file}.new"));
         fs::copy(admin(other.path()).join(file), &new).unwrap();
@@ -92,19 +104,41 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
     let machine = Machine::new(&served, "alice");
 
     let pinned = format!("the server's key has the fingerprint {right}, and {wrong} is pinned");
-    refused(&machine.logs_in(Some(&wrong)), &[&pinned, "hint: compare with what the server prints when it starts"]);
-    let unknown = format!("this machine does not trust the certificate of {}; its key has the fingerprint {right}", served.api);
+    refused(
+        &machine.logs_in(Some(&wrong)),
+        &[&pinned, "hint: compare with what the server prints when it starts"],
+    );
+    let unknown = format!(
+        "this machine does not trust the certificate of {}; its key has the fingerprint {right}",
+        served.api
+    );
     refused(&machine.logs_in(None), &[&unknown, &format!("then --fingerprint {right}")]);
-    assert_eq!(machine.logs_in(Some("sha256:00")).code, Some(2), "no fingerprint at all is wrong usage");
-    refused(&machine.types(&["login", &served.api, "--fingerprint", &right], "another token\n"), &["token"]);
+    assert_eq!(
+        machine.logs_in(Some("sha256:00")).code,
+        Some(2),
+        "no fingerprint at all is wrong usage"
+    );
+    refused(
+        &machine.types(&["login", &served.api, "--fingerprint", &right], "another token\n"),
+        &["token"],
+    );
     refused(&machine.types(&["login", &served.api, "--fingerprint", &right], ""), &["it is empty"]);
-    refused(&machine.types(&["login", &served.api.replace("https", "http"), "--fingerprint", &right], &token(&served)), &["https"]);
+    refused(
+        &machine.types(
+            &["login", &served.api.replace("https", "http"), "--fingerprint", &right],
+            &token(&served),
+        ),
+        &["https"],
+    );
     assert!(!machine.kept().exists(), "nothing is kept of a login that failed");
     refused(&machine.types(&["device", "list"], ""), &["there is no API token", "fleeti login"]);
 
     let done = machine.logs_in(Some(&right));
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stdout.contains(&right) && !format!("{done:?}").contains(token(&served).trim()), "{done:?}");
+    assert!(
+        done.stdout.contains(&right) && !format!("{done:?}").contains(token(&served).trim()),
+        "{done:?}"
+    );
     assert_eq!((mode(&machine.kept()), mode(&machine.home.join("fleeti"))), (0o600, 0o700));
     assert!(fs::read_to_string(machine.kept()).unwrap().contains(token(&served).trim()));
 
@@ -113,7 +147,11 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
     // The key is the login's: without it the same certificate is one of nobody.
     let stranger = Machine::new(&served, "bob");
     let token_file = served.path("data/admin.token");
-    refused(&stranger.types(&["device", "list", "--server", &served.api, "--token-file", &token_file], ""), &["error: "]);
+    refused(
+        &stranger
+            .types(&["device", "list", "--server", &served.api, "--token-file", &token_file], ""),
+        &["error: "],
+    );
     assert_eq!(machine.types(&["logout"], "").code, Some(0));
     assert!(!machine.kept().exists());
 }
@@ -128,17 +166,28 @@ fn a_server_with_another_key_is_refused_until_somebody_logs_in_to_it_again() {
     let first = certificate();
     assert_eq!(replaces_certificate(&served, false), before);
     assert_ne!(certificate(), first);
-    assert_eq!(machine.types(&["device", "list"], "").code, Some(0), "a certificate that was renewed has the same key");
+    assert_eq!(
+        machine.types(&["device", "list"], "").code,
+        Some(0),
+        "a certificate that was renewed has the same key"
+    );
 
     let now = replaces_certificate(&served, true);
-    let other = format!("the server's key has the fingerprint {now}, and {before} is pinned: it was replaced, or somebody is between");
-    let what_to_do = "if its key was replaced, log in again with `fleeti login URL --fingerprint sha256:...`";
+    let other = format!(
+        "the server's key has the fingerprint {now}, and {before} is pinned: it was replaced, or somebody is between"
+    );
+    let what_to_do =
+        "if its key was replaced, log in again with `fleeti login URL --fingerprint sha256:...`";
     for command in [["device", "list"], ["rollout", "list"]] {
         refused(&machine.types(&command, ""), &[&other, what_to_do]);
     }
     let kept = fs::read(machine.kept()).unwrap();
     refused(&machine.logs_in(Some(&before)), &[&other]);
-    assert_eq!(fs::read(machine.kept()).unwrap(), kept, "a login that failed leaves the one that was there");
+    assert_eq!(
+        fs::read(machine.kept()).unwrap(),
+        kept,
+        "a login that failed leaves the one that was there"
+    );
 
     assert_eq!(machine.logs_in(Some(&now)).code, Some(0));
     assert_eq!(mode(&machine.kept()), 0o600);

@@ -23,14 +23,22 @@ fn fleeti(arguments: &[&str]) -> String {
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    format!("exit {}\n--- stdout\n{}--- stderr\n{}", output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr)
+    )
 }
 
 #[test]
 fn the_example_profiles_are_good() {
     for name in ["kiosk", "gateway"] {
         let said = fleeti(&["profile", "check", &format!("examples/profiles/{name}.toml")]);
-        assert!(said.starts_with(&format!("exit 0\n--- stdout\n{name} is a good profile")), "{said}");
+        assert!(
+            said.starts_with(&format!("exit 0\n--- stdout\n{name} is a good profile")),
+            "{said}"
+        );
     }
 }
 
@@ -63,7 +71,8 @@ fn keys_are_made_once_sealed_and_never_overwritten() {
     let init = ["pki", "init", pki.to_str().unwrap(), "--passphrase-file", pass.to_str().unwrap()];
     assert!(fleeti(&init).starts_with("exit 0\n"));
     let key = pki.join("offline/release.key");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let before = std::fs::read(&key).unwrap();
     assert!(fleeti(&init).contains("exists already"));

@@ -1,4 +1,5 @@
-//! A real server with an organisation's keys, two devices, two builds and a release, for commands to talk to.
+//! A real server with an organisation's keys, two devices, two builds and a release, for commands
+//! to talk to.
 
 use fleeti_testkit::host::{Host, Setup};
 use fleeti_testkit::server::admin_tls::ApiTls;
@@ -42,14 +43,24 @@ impl Served {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let dir = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut served = Self { dir, api: String::new(), https: String::new(), runtime, _stop: tokio::sync::oneshot::channel().0 };
+        let mut served = Self {
+            dir,
+            api: String::new(),
+            https: String::new(),
+            runtime,
+            _stop: tokio::sync::oneshot::channel().0,
+        };
         served.make_keys();
         served.runtime.block_on(make_builds(served.dir.path()));
         let (addresses, started) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // No agent: a build that somebody starts fails at once, without Nix.
         let scheme = api_tls.scheme();
-        let config = Config { agent: Some("/nonexistent/agent".into()), api_tls, ..Config::new(served.dir.path().join("data")) };
+        let config = Config {
+            agent: Some("/nonexistent/agent".into()),
+            api_tls,
+            ..Config::new(served.dir.path().join("data"))
+        };
         std::thread::spawn(move || {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let server = Server::start(config).await.unwrap();
@@ -71,7 +82,8 @@ impl Served {
 
     /// `fleeti ARGUMENTS`, which have to be good.
     pub fn done(&self, arguments: &str) -> String {
-        let ran = self.run(&arguments.replace('@', &self.path("")).split_whitespace().collect::<Vec<_>>());
+        let ran = self
+            .run(&arguments.replace('@', &self.path("")).split_whitespace().collect::<Vec<_>>());
         assert_eq!(ran.code, Some(0), "{arguments}: {ran:?}");
         ran.stdout
     }
@@ -102,13 +114,18 @@ impl Served {
         }
         std::fs::create_dir(self.path("passphrases")).unwrap();
         for name in ["alice", "bob"] {
-            std::fs::write(self.path(&format!("passphrases/{name}")), format!("the passphrase of {name}\n")).unwrap();
+            std::fs::write(
+                self.path(&format!("passphrases/{name}")),
+                format!("the passphrase of {name}\n"),
+            )
+            .unwrap();
         }
         self.done("pki init @data/pki");
         let signing = PathBuf::from(self.path("data/pki/signing"));
         std::fs::create_dir(&signing).unwrap();
         for name in ["release.key", "openpgp.key", "db.key"] {
-            std::fs::copy(self.path(&format!("data/pki/offline/{name}")), signing.join(name)).unwrap();
+            std::fs::copy(self.path(&format!("data/pki/offline/{name}")), signing.join(name))
+                .unwrap();
         }
         for name in ["alice", "bob", "carol"] {
             self.done(&format!("pki approver-key @{name}.key"));
@@ -116,7 +133,8 @@ impl Served {
         self.done("pki approvers @data/pki/signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
     }
 
-    /// Starts a device in memory that enrolls into a fleet and stays; gives its id once it is there and its recovery key is kept.
+    /// Starts a device in memory that enrolls into a fleet and stays; gives its id once it is there
+    /// and its recovery key is kept.
     pub fn device(&self, name: &str, fleet: &str) -> String {
         let record = self.path(&format!("{name}.json"));
         self.done(&format!("device enrollment --fleet {fleet} --out {record}"));
@@ -137,7 +155,8 @@ impl Served {
                 let mut events = client.events().await.unwrap();
                 loop {
                     let devices = client.devices().await.unwrap();
-                    if let Some(device) = devices.into_iter().find(|d| d.fleet.as_str() == fleet && d.online)
+                    if let Some(device) =
+                        devices.into_iter().find(|d| d.fleet.as_str() == fleet && d.online)
                         && client.recovery_key(&device.id).await.is_ok()
                     {
                         return device.id.to_string();
@@ -151,13 +170,18 @@ impl Served {
 
     /// What a device shows that has no token.
     pub fn code(&self) -> String {
-        let key = fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
+        let key =
+            fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
         let body = serde_json::json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap(), "running": "kiosk@1"});
-        let root = reqwest::Certificate::from_pem(&std::fs::read(self.path("data/pki/public/root.pem")).unwrap()).unwrap();
+        let root = reqwest::Certificate::from_pem(
+            &std::fs::read(self.path("data/pki/public/root.pem")).unwrap(),
+        )
+        .unwrap();
         let http = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
         let url = format!("{}/pair", self.https);
-        let answer: serde_json::Value =
-            self.runtime.block_on(async { http.post(url).json(&body).send().await.unwrap().json().await.unwrap() });
+        let answer: serde_json::Value = self.runtime.block_on(async {
+            http.post(url).json(&body).send().await.unwrap().json().await.unwrap()
+        });
         answer["code"].as_str().unwrap().to_owned()
     }
 }
@@ -170,7 +194,8 @@ async fn make_builds(dir: &Path) {
         synthetic::build(&folder, &format!("kiosk@{version}").parse().unwrap()).unwrap();
         let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
         let profile = fleeti_core::profile::check(text).unwrap();
-        let request = fleeti_core::wire::api::CreateBuild { profile, version: version.parse().unwrap() };
+        let request =
+            fleeti_core::wire::api::CreateBuild { profile, version: version.parse().unwrap() };
         let mut tx = db.write().await.unwrap();
         builds::insert(&mut tx, id, 1, &request, 1).await.unwrap();
         let lease = builds::Lease { worker: "", id: "lease", until_s: 1 << 40 };

@@ -1,4 +1,5 @@
-//! Answers of a server that are not what the API documents: each is an error that says so, and nothing of it is used.
+//! Answers of a server that are not what the API documents: each is an error that says so, and
+//! nothing of it is used.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 /// Of the testkit alone: the whole of it needs this crate, and the server.
@@ -26,7 +27,9 @@ struct Row {
 }
 
 /// A document with its fields in the order of the type.
-fn documented<T: serde::Serialize + serde::de::DeserializeOwned>(value: serde_json::Value) -> String {
+fn documented<T: serde::Serialize + serde::de::DeserializeOwned>(
+    value: serde_json::Value,
+) -> String {
     serde_json::to_string(&serde_json::from_value::<T>(value).unwrap()).unwrap()
 }
 
@@ -46,15 +49,21 @@ fn rows(url: &str) -> Vec<Row> {
     let rollout = json!({"id": "r", "fleet": "demo", "created_s": 1, "state": {"release": "kiosk@2", "phase": "running", "devices": {
         "dev-a": {"type": "rolled_back", "reason": {"type": "health", "evidence": "x"}}, "dev-b": {"type": "failed", "code": "wrong_image"}}}});
     let profile = json!({"schema": 1, "name": "kiosk", "architecture": "x86_64"});
-    let job =
-        json!({"build": "b", "revision": 1, "request": {"profile": profile, "version": "2"}, "trust": {"root.pem": "AA=="}, "log_size": 0});
+    let job = json!({"build": "b", "revision": 1, "request": {"profile": profile, "version": "2"}, "trust": {"root.pem": "AA=="}, "log_size": 0});
     let proof = json!({"entry": "{}", "hashes": ["AA=="], "checkpoint": "c"});
     let record = json!({"https_url": "https://a", "mqtt_address": "a:1", "root_sha256": "0", "token": "t", "proxy": "http://p:1"});
     vec![
-        row!("fleets", client, documented::<Vec<Fleet>>(json!([{"name": "demo", "devices": 1, "revoked": 0}])), |c| c.fleets()),
+        row!(
+            "fleets",
+            client,
+            documented::<Vec<Fleet>>(json!([{"name": "demo", "devices": 1, "revoked": 0}])),
+            |c| c.fleets()
+        ),
         row!("rollouts/r", client, documented::<Rollout>(rollout), |c| c.rollout("r")),
-        row!("audit/entries/0/proof", client, documented::<AuditProof>(proof), |c| c.audit_proof(0)),
-        row!("enrollment-record", client, documented::<EnrollmentRecord>(record), |c| c.enrollment_record()),
+        row!("audit/entries/0/proof", client, documented::<AuditProof>(proof), |c| c
+            .audit_proof(0)),
+        row!("enrollment-record", client, documented::<EnrollmentRecord>(record), |c| c
+            .enrollment_record()),
         row!("claim", worker, documented::<Job>(job), |c| c.claim("lease")),
     ]
 }
@@ -67,9 +76,17 @@ async fn an_answer_in_no_documented_form_is_an_error_and_is_not_used() {
         call().await.unwrap_or_else(|e| panic!("{route}: {good}: {e}"));
         for form in malformed::forms(&good).unwrap() {
             peer.answers(200, &form.text);
-            let refused = call().await.expect_err(&format!("{route}: {}: {}", form.what, form.text));
-            assert!(matches!(refused, ClientError::Answer(_)), "{route}: {}: {refused:?}", form.what);
-            assert!(refused.to_string().starts_with("the server's answer is none that is documented: "), "{refused}");
+            let refused =
+                call().await.expect_err(&format!("{route}: {}: {}", form.what, form.text));
+            assert!(
+                matches!(refused, ClientError::Answer(_)),
+                "{route}: {}: {refused:?}",
+                form.what
+            );
+            assert!(
+                refused.to_string().starts_with("the server's answer is none that is documented: "),
+                "{refused}"
+            );
             assert!(refused.hint().unwrap().contains("version"));
         }
     }
@@ -78,9 +95,13 @@ async fn an_answer_in_no_documented_form_is_an_error_and_is_not_used() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
     let peer = HttpPeer::start().unwrap();
-    let too_large = |e: ClientError| assert!(matches!(e, ClientError::TooLarge(_)) && e.to_string().contains("bytes"), "{e:?}");
+    let too_large = |e: ClientError| {
+        assert!(matches!(e, ClientError::TooLarge(_)) && e.to_string().contains("bytes"), "{e:?}")
+    };
     // What it says of its length is enough: nothing of it comes.
-    peer.answers_bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: {TOO_LONG}\r\n\r\n").into_bytes());
+    peer.answers_bytes(
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {TOO_LONG}\r\n\r\n").into_bytes(),
+    );
     for Row { call, .. } in rows(&peer.url) {
         too_large(call().await.unwrap_err());
     }
@@ -91,7 +112,10 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
     let body = vec![b' '; (1 << 20) + 1];
     peer.answers_bytes([&b"HTTP/1.1 403 Forbidden\r\n\r\n"[..], &body].concat());
     let refused = client.fleets().await.unwrap_err();
-    assert!(matches!(&refused, ClientError::Refused(p) if p.status == 403 && p.detail.contains("403")), "{refused:?}");
+    assert!(
+        matches!(&refused, ClientError::Refused(p) if p.status == 403 && p.detail.contains("403")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -99,7 +123,13 @@ async fn a_refusal_in_no_documented_form_is_told_by_its_status_alone() {
     let peer = HttpPeer::start().unwrap();
     let client = Client::new(&peer.url, "TOKEN").unwrap();
     let errors = vec![FieldError { path: "a".into(), message: "b".into(), remedy: "c".into() }];
-    let problem = Problem { kind: "urn:fleeti:problem:invalid".into(), status: 422, detail: "d".into(), hint: None, errors };
+    let problem = Problem {
+        kind: "urn:fleeti:problem:invalid".into(),
+        status: 422,
+        detail: "d".into(),
+        hint: None,
+        errors,
+    };
     let good = serde_json::to_string(&problem).unwrap();
     peer.answers(422, &good);
     let by = SignedBy { key_id: String::new(), signature: String::new() };
@@ -113,18 +143,24 @@ async fn a_refusal_in_no_documented_form_is_told_by_its_status_alone() {
     }
 }
 
-/// An event says no more than that something changed: what cannot be read means that anything may have.
+/// An event says no more than that something changed: what cannot be read means that anything may
+/// have.
 #[tokio::test]
 async fn an_event_in_no_documented_form_is_none_and_a_line_without_end_is_an_error() {
     let peer = HttpPeer::start().unwrap();
     let client = Client::new(&peer.url, "TOKEN").unwrap();
-    let stream = |lines: &str| peer.answers_bytes(format!("HTTP/1.1 200 OK\r\n\r\n{lines}").into_bytes());
+    let stream =
+        |lines: &str| peer.answers_bytes(format!("HTTP/1.1 200 OK\r\n\r\n{lines}").into_bytes());
     let good = serde_json::to_string(&Event::Rollout { id: "r".into() }).unwrap();
     stream(&format!(": welcome\n\ndata: {good}\n\n"));
     let mut events = client.events().await.unwrap();
     assert_eq!(events.next().await.unwrap(), Some(Event::Rollout { id: "r".into() }));
     assert!(matches!(events.next().await, Err(ClientError::StreamEnded)));
-    for form in malformed::forms(&good).unwrap().into_iter().filter(|f| !f.text.is_empty() && !f.text.contains('\n')) {
+    for form in malformed::forms(&good)
+        .unwrap()
+        .into_iter()
+        .filter(|f| !f.text.is_empty() && !f.text.contains('\n'))
+    {
         stream(&format!("data: {}\n\n", form.text));
         assert_eq!(client.events().await.unwrap().next().await.unwrap(), None, "{}", form.what);
     }

@@ -1,5 +1,6 @@
-//! A result as others read it: EAT Attestation Results (draft-ietf-rats-ear-04) with the trustworthiness vector of AR4SI
-//! (draft-ietf-rats-ar4si-09). Unsigned: whoever asks this server's API has its word.
+//! A result as others read it: EAT Attestation Results (draft-ietf-rats-ear-04) with the
+//! trustworthiness vector of AR4SI (draft-ietf-rats-ar4si-09). Unsigned: whoever asks this server's
+//! API has its word.
 
 use super::{Aspect, Tier};
 use crate::wire::attestation::AttestationResult;
@@ -39,7 +40,8 @@ fn status(result: &AttestationResult) -> &'static str {
     }
 }
 
-/// AR4SI has no claim for the firmware's code alone: it is among the executables, and not said twice.
+/// AR4SI has no claim for the firmware's code alone: it is among the executables, and not said
+/// twice.
 const fn name(aspect: Aspect) -> Option<&'static str> {
     match aspect {
         Aspect::InstanceIdentity => Some("instance-identity"),
@@ -72,7 +74,14 @@ mod tests {
 
     #[test]
     fn a_result_is_an_ear() {
-        let claim = |aspect, tier| Claim { aspect, tier, code: "c".into(), finding: "f".into(), source: "s".into(), raise: None };
+        let claim = |aspect, tier| Claim {
+            aspect,
+            tier,
+            code: "c".into(),
+            finding: "f".into(),
+            source: "s".into(),
+            raise: None,
+        };
         let result = AttestationResult {
             level: Level::VerifiedBoot,
             claims: vec![
@@ -86,7 +95,10 @@ mod tests {
             evidence: "ab".into(),
         };
         insta::assert_json_snapshot!(of(&result, "fleeti-server 0.1.0"));
-        let wrong = AttestationResult { claims: vec![claim(Aspect::InstanceIdentity, Tier::Contraindicated)], ..result };
+        let wrong = AttestationResult {
+            claims: vec![claim(Aspect::InstanceIdentity, Tier::Contraindicated)],
+            ..result
+        };
         let ear = of(&wrong, "x");
         assert_eq!(ear["submods"]["boot"]["ear_status"], "contraindicated");
         assert_eq!(ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 97);

@@ -1,5 +1,5 @@
-//! What an appraisal of evidence says of a device (RFC 9334: Attestation Results): a level, and the claims that it stands on
-//! (draft-ietf-rats-ar4si). A level is never what a device says of itself.
+//! What an appraisal of evidence says of a device (RFC 9334: Attestation Results): a level, and the
+//! claims that it stands on (draft-ietf-rats-ar4si). A level is never what a device says of itself.
 
 pub mod ear;
 pub mod policy;
@@ -7,7 +7,19 @@ pub mod policy;
 use serde::{Deserialize, Serialize};
 
 /// How far what is known of a device can be trusted. Each needs all that the ones before it need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// L0: something contradicts what was promised, or nothing is known but what the device says.
@@ -16,9 +28,11 @@ pub enum Level {
     Token,
     /// L2: a key in a TPM whose maker is not known, or which is software.
     UnverifiedTpm,
-    /// L3: a TPM of a maker that is believed says what was measured; it is not that of a release that is known.
+    /// L3: a TPM of a maker that is believed says what was measured; it is not that of a release
+    /// that is known.
     ObservedBoot,
-    /// L4: what was measured is a release that is allowed, under the Secure Boot keys that were made for this device.
+    /// L4: what was measured is a release that is allowed, under the Secure Boot keys that were
+    /// made for this device.
     VerifiedBoot,
     /// L5: and the firmware is one that an operator has accepted.
     VerifiedFirmware,
@@ -26,8 +40,14 @@ pub enum Level {
 
 impl Level {
     /// Every level, lowest first.
-    pub const ALL: [Self; 6] =
-        [Self::SelfReported, Self::Token, Self::UnverifiedTpm, Self::ObservedBoot, Self::VerifiedBoot, Self::VerifiedFirmware];
+    pub const ALL: [Self; 6] = [
+        Self::SelfReported,
+        Self::Token,
+        Self::UnverifiedTpm,
+        Self::ObservedBoot,
+        Self::VerifiedBoot,
+        Self::VerifiedFirmware,
+    ];
 
     /// As in `L4`.
     #[must_use]
@@ -64,12 +84,17 @@ pub struct NoLevel(String);
 impl std::str::FromStr for Level {
     type Err = NoLevel;
     fn from_str(text: &str) -> Result<Self, NoLevel> {
-        Self::ALL.into_iter().find(|l| l.code().eq_ignore_ascii_case(text)).ok_or_else(|| NoLevel(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|l| l.code().eq_ignore_ascii_case(text))
+            .ok_or_else(|| NoLevel(text.to_owned()))
     }
 }
 
 /// What a claim is about (AR4SI, 2.3: the trustworthiness vector).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// That it is this device.
@@ -87,7 +112,9 @@ pub enum Aspect {
 }
 
 /// What is to be thought of it (AR4SI, 2.3.2: trustworthiness tiers).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Nothing is known.
@@ -118,18 +145,23 @@ pub struct Claim {
     pub raise: Option<String>,
 }
 
-/// The level that claims allow. Whatever contradicts what was promised is [`Level::SelfReported`]: then a device counts for
-/// nothing more than its word.
+/// The level that claims allow. Whatever contradicts what was promised is [`Level::SelfReported`]:
+/// then a device counts for nothing more than its word.
 #[must_use]
 pub fn level(claims: &[Claim]) -> Level {
-    let tier = |aspect| claims.iter().filter(|c| c.aspect == aspect).map(|c| c.tier).max().unwrap_or(Tier::None);
+    let tier = |aspect| {
+        claims.iter().filter(|c| c.aspect == aspect).map(|c| c.tier).max().unwrap_or(Tier::None)
+    };
     let good = |aspect| tier(aspect) == Tier::Affirming;
     if claims.iter().any(|c| c.tier == Tier::Contraindicated) || !good(Aspect::InstanceIdentity) {
         return Level::SelfReported;
     }
     let steps = [
         (good(Aspect::Hardware), Level::UnverifiedTpm),
-        (good(Aspect::Executables) && good(Aspect::FileSystem) && good(Aspect::Configuration), Level::ObservedBoot),
+        (
+            good(Aspect::Executables) && good(Aspect::FileSystem) && good(Aspect::Configuration),
+            Level::ObservedBoot,
+        ),
         (good(Aspect::Firmware), Level::VerifiedBoot),
     ];
     // What stops at a step has the level before it.
@@ -139,11 +171,13 @@ pub fn level(claims: &[Claim]) -> Level {
 /// The code of the claim that what was started is a release that is revoked.
 pub const RELEASE_REVOKED: &str = "release-revoked";
 
-/// The code of the claim that what was started is a release that the device did not come with and nobody rolled out to it.
+/// The code of the claim that what was started is a release that the device did not come with and
+/// nobody rolled out to it.
 pub const RELEASE_NOT_GIVEN: &str = "release-not-given";
 
-/// The level that claims allow as far as an update is concerned: that the release which was verified is revoked, or was never
-/// meant for the device, is why it is to go, and no reason to keep it.
+/// The level that claims allow as far as an update is concerned: that the release which was
+/// verified is revoked, or was never meant for the device, is why it is to go, and no reason to
+/// keep it.
 #[must_use]
 pub fn level_for_update(claims: &[Claim]) -> Level {
     let forgiven = |claim: &Claim| match claim.code.as_str() {
@@ -157,12 +191,24 @@ pub fn level_for_update(claims: &[Claim]) -> Level {
 mod tests {
     use super::*;
 
-    const ASPECTS: [Aspect; 6] =
-        [Aspect::InstanceIdentity, Aspect::Hardware, Aspect::Configuration, Aspect::Executables, Aspect::FileSystem, Aspect::Firmware];
+    const ASPECTS: [Aspect; 6] = [
+        Aspect::InstanceIdentity,
+        Aspect::Hardware,
+        Aspect::Configuration,
+        Aspect::Executables,
+        Aspect::FileSystem,
+        Aspect::Firmware,
+    ];
 
     fn claims(tiers: [Tier; 6]) -> Vec<Claim> {
-        let claim =
-            |(aspect, tier)| Claim { aspect, tier, code: String::new(), finding: String::new(), source: String::new(), raise: None };
+        let claim = |(aspect, tier)| Claim {
+            aspect,
+            tier,
+            code: String::new(),
+            finding: String::new(),
+            source: String::new(),
+            raise: None,
+        };
         ASPECTS.into_iter().zip(tiers).map(claim).collect()
     }
 
@@ -205,7 +251,11 @@ mod tests {
         use Tier::{Affirming as A, None as N, Warning as W};
         assert_eq!(revoked([A, A, A, W, A, A]), (Level::ObservedBoot, Level::VerifiedFirmware));
         assert_eq!(revoked([A, A, A, W, A, N]), (Level::ObservedBoot, Level::VerifiedBoot));
-        assert_eq!(revoked([A, A, W, W, A, A]), (Level::ObservedBoot, Level::ObservedBoot), "nothing else is forgiven");
+        assert_eq!(
+            revoked([A, A, W, W, A, A]),
+            (Level::ObservedBoot, Level::ObservedBoot),
+            "nothing else is forgiven"
+        );
         assert_eq!(revoked([A, A, Tier::Contraindicated, W, A, A]).1, Level::SelfReported);
     }
 

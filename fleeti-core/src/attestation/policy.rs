@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Most kinds of firmware that a policy names.
 pub const FIRMWARE_MAX: usize = 256;
 
-/// What a fleet asks of its devices. What is not said is granted to nobody: an empty policy accepts nothing.
+/// What a fleet asks of its devices. What is not said is granted to nobody: an empty policy accepts
+/// nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AttestationPolicy)]
@@ -14,8 +15,8 @@ pub struct Policy {
     /// The lowest level at which a device is told of an update.
     #[serde(default)]
     pub update: Option<Level>,
-    /// The lowest level at which a device counts as success in a rollout. From L2 on, the device proves that it runs the
-    /// release.
+    /// The lowest level at which a device counts as success in a rollout. From L2 on, the device
+    /// proves that it runs the release.
     #[serde(default)]
     pub success: Option<Level>,
     /// The lowest level at which a device is given secrets.
@@ -33,14 +34,15 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Firmware {
-    /// Of each device the one that was seen first, once an operator has accepted it; another one later is a warning.
+    /// Of each device the one that was seen first, once an operator has accepted it; another one
+    /// later is a warning.
     Pinned,
     /// These, and no other.
     Known {
         /// Registers 0 and 2 of each, SHA-256, hexadecimal.
         registers: Vec<[String; 2]>,
-        /// Programs that such firmware may start of its own before it looks for what to boot: SHA-256 of each (Authenticode),
-        /// hexadecimal.
+        /// Programs that such firmware may start of its own before it looks for what to boot:
+        /// SHA-256 of each (Authenticode), hexadecimal.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         programs: Vec<String>,
     },
@@ -68,8 +70,8 @@ pub enum Invalid {
 }
 
 impl Policy {
-    /// Of a fleet that has none of its own: whoever may connect is updated and counts, unless something contradicts what was
-    /// promised; secrets are for a boot that is verified.
+    /// Of a fleet that has none of its own: whoever may connect is updated and counts, unless
+    /// something contradicts what was promised; secrets are for a boot that is verified.
     #[must_use]
     pub const fn usual() -> Self {
         Self {
@@ -134,7 +136,12 @@ mod tests {
         let empty: Policy = serde_json::from_str("{}").unwrap();
         assert_eq!(empty, Policy::default());
         for level in Level::ALL {
-            assert!(!empty.may_update(level) && !empty.may_succeed(level) && !empty.may_have_secrets(level), "{level:?}");
+            assert!(
+                !empty.may_update(level)
+                    && !empty.may_succeed(level)
+                    && !empty.may_have_secrets(level),
+                "{level:?}"
+            );
         }
         assert!(empty.asks_for_proof());
         assert_eq!(empty.firmware, Firmware::Known { registers: vec![], programs: vec![] });
@@ -144,22 +151,44 @@ mod tests {
     fn what_contradicts_is_below_the_usual_policy() {
         let usual = Policy::usual();
         assert!(!usual.may_update(Level::SelfReported) && !usual.may_succeed(Level::SelfReported));
-        assert!(usual.may_update(Level::Token) && usual.may_succeed(Level::Token) && !usual.asks_for_proof());
-        assert!(!usual.may_have_secrets(Level::ObservedBoot) && usual.may_have_secrets(Level::VerifiedBoot));
+        assert!(
+            usual.may_update(Level::Token)
+                && usual.may_succeed(Level::Token)
+                && !usual.asks_for_proof()
+        );
+        assert!(
+            !usual.may_have_secrets(Level::ObservedBoot)
+                && usual.may_have_secrets(Level::VerifiedBoot)
+        );
     }
 
     #[test]
     fn a_policy_has_no_words_that_nobody_knows_and_registers_that_are_some() {
         assert!(serde_json::from_str::<Policy>(r#"{"updates":"token"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"firmware":{"mode":"any"}}"#).is_err());
-        let of = |registers: Vec<[String; 2]>| Policy { firmware: Firmware::Known { registers, programs: vec![] }, ..Policy::usual() };
+        let of = |registers: Vec<[String; 2]>| Policy {
+            firmware: Firmware::Known { registers, programs: vec![] },
+            ..Policy::usual()
+        };
         let good = "ab".repeat(32);
         of(vec![[good.clone(), good.clone()]]).check().unwrap();
-        assert_eq!(of(vec![[good.clone(), "AB".repeat(32)]]).check(), Err(Invalid::Register("AB".repeat(32))));
-        assert_eq!(of(vec![[good.clone(), good.clone()]; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
-        let with = |programs: Vec<String>| Policy { firmware: Firmware::Known { registers: vec![], programs }, ..Policy::usual() };
+        assert_eq!(
+            of(vec![[good.clone(), "AB".repeat(32)]]).check(),
+            Err(Invalid::Register("AB".repeat(32)))
+        );
+        assert_eq!(
+            of(vec![[good.clone(), good.clone()]; FIRMWARE_MAX + 1]).check(),
+            Err(Invalid::TooMany(FIRMWARE_MAX + 1))
+        );
+        let with = |programs: Vec<String>| Policy {
+            firmware: Firmware::Known { registers: vec![], programs },
+            ..Policy::usual()
+        };
         with(vec![good.clone()]).check().unwrap();
         assert_eq!(with(vec![good.clone(), "x".into()]).check(), Err(Invalid::Program("x".into())));
-        assert_eq!(with(vec![good; FIRMWARE_MAX + 1]).check(), Err(Invalid::TooMany(FIRMWARE_MAX + 1)));
+        assert_eq!(
+            with(vec![good; FIRMWARE_MAX + 1]).check(),
+            Err(Invalid::TooMany(FIRMWARE_MAX + 1))
+        );
     }
 }

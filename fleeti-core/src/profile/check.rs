@@ -49,7 +49,10 @@ impl Lines<'_> {
                 None => break 0,
             }
         };
-        let line = 1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
+        let line = 1 + self.text.as_bytes()[..offset.min(self.text.len())]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
         Finding { path: path.to_owned(), line, message, remedy }
     }
 }
@@ -71,15 +74,32 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
         Ok(document) => document,
         Err(e) => {
             lines.remember("", e.span().map_or(0, |s| s.start));
-            return Err(vec![lines.finding("", e.message().to_owned(), "correct the TOML syntax here".to_owned())]);
+            return Err(vec![lines.finding(
+                "",
+                e.message().to_owned(),
+                "correct the TOML syntax here".to_owned(),
+            )]);
         }
     };
     let mut findings = Vec::new();
-    shape::walk_table(shape::profile_fields(), document.get_ref(), "", 0, &mut lines, &mut findings);
+    shape::walk_table(
+        shape::profile_fields(),
+        document.get_ref(),
+        "",
+        0,
+        &mut lines,
+        &mut findings,
+    );
     // Names are types in the model, so they are checked before it can exist.
-    let text_of = |name: &str| document.get_ref().get(name).and_then(|v| v.get_ref().as_str().map(str::to_owned));
+    let text_of = |name: &str| {
+        document.get_ref().get(name).and_then(|v| v.get_ref().as_str().map(str::to_owned))
+    };
     if let Some(Err(e)) = text_of("name").map(|s| s.parse::<Line>()) {
-        findings.push(lines.finding("name", e.to_string(), "choose a short name such as kiosk".to_owned()));
+        findings.push(lines.finding(
+            "name",
+            e.to_string(),
+            "choose a short name such as kiosk".to_owned(),
+        ));
     }
     if let Some(Err(e)) = text_of("architecture").map(|s| s.parse::<Architecture>()) {
         findings.push(lines.finding("architecture", e.to_string(), "write \"x86_64\"".to_owned()));
@@ -88,27 +108,39 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
         Ok(profile) => {
             // What is wrong already is not found wrong a second time.
             let known: Vec<String> = findings.iter().map(|f| f.path.clone()).collect();
-            let new =
-                |path: &str| !known.iter().any(|k| path == k || path.strip_prefix(k.as_str()).is_some_and(|r| r.starts_with(['.', '['])));
+            let new = |path: &str| {
+                !known.iter().any(|k| {
+                    path == k
+                        || path.strip_prefix(k.as_str()).is_some_and(|r| r.starts_with(['.', '[']))
+                })
+            };
             let broken = rules::broken(&profile).into_iter().filter(|(path, ..)| new(path));
-            findings.extend(broken.map(|(path, message, remedy)| lines.finding(&path, message, remedy)));
+            findings.extend(
+                broken.map(|(path, message, remedy)| lines.finding(&path, message, remedy)),
+            );
         }
         // A value that fits the shape and not the model, such as an integer out of range.
         Err(e) => {
             lines.remember("", e.span().map_or(0, |s| s.start));
-            findings.push(lines.finding("", e.message().to_owned(), "correct the value here".to_owned()));
+            findings.push(lines.finding(
+                "",
+                e.message().to_owned(),
+                "correct the value here".to_owned(),
+            ));
         }
     }
     findings.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     if findings.is_empty() { toml::from_str(text).map_err(|_| findings) } else { Err(findings) }
 }
 
-/// The profile, or where its structure is broken something near it, so that the rules can look at the rest.
+/// The profile, or where its structure is broken something near it, so that the rules can look at
+/// the rest.
 fn repaired_profile(text: &str, findings: &[Finding]) -> Result<Profile, toml::de::Error> {
     if findings.is_empty() {
         return toml::from_str(text);
     }
-    let mut value = shape::repaired(&shape::PROFILE, Some(toml::Value::Table(toml::from_str(text)?)));
+    let mut value =
+        shape::repaired(&shape::PROFILE, Some(toml::Value::Table(toml::from_str(text)?)));
     for (name, harmless) in [("name", "x"), ("architecture", "x86_64")] {
         if findings.iter().any(|f| f.path == name)
             && let Some(table) = value.as_table_mut()
@@ -131,7 +163,12 @@ mod tests {
 
     #[test]
     fn a_list_is_no_table() {
-        for list in ["release_log = [true, 3]", "users = [[\"a\", []]]", "files = [[\"/a\", \"x\"]]", "health_checks = [[\"a\"]]"] {
+        for list in [
+            "release_log = [true, 3]",
+            "users = [[\"a\", []]]",
+            "files = [[\"/a\", \"x\"]]",
+            "health_checks = [[\"a\"]]",
+        ] {
             assert!(check(&format!("{GOOD}{list}\n")).is_err(), "{list}");
         }
     }
@@ -145,7 +182,14 @@ mod tests {
     fn all_errors_come_at_once_with_their_lines() {
         let text = "schema = 2\nname = \"Kiosk\"\narchitecture = \"x86_64\"\npackages = [\"bash\", 3]\ncolour = \"red\"\n\n[[users]]\nshell = \"zsh\"\n";
         let found = paths(text);
-        for want in [("schema", 1), ("name", 2), ("packages[1]", 4), ("colour", 5), ("users[0].name", 7), ("users[0].shell", 8)] {
+        for want in [
+            ("schema", 1),
+            ("name", 2),
+            ("packages[1]", 4),
+            ("colour", 5),
+            ("users[0].name", 7),
+            ("users[0].shell", 8),
+        ] {
             assert!(found.contains(&(want.0.to_owned(), want.1)), "{want:?} in {found:?}");
         }
     }
@@ -154,7 +198,11 @@ mod tests {
     fn aarch64_is_refused_with_the_reason() {
         let findings = check(&GOOD.replace("x86_64", "aarch64")).unwrap_err();
         assert_eq!(findings[0].path, "architecture");
-        assert!(findings[0].message.contains("no base builds aarch64 yet"), "{}", findings[0].message);
+        assert!(
+            findings[0].message.contains("no base builds aarch64 yet"),
+            "{}",
+            findings[0].message
+        );
     }
 
     #[test]

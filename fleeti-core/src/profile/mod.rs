@@ -1,7 +1,7 @@
 //! A profile: the whole state of a system, as its author writes it.
 //!
-//! [`Profile`] is the typed model; [`check`] turns TOML text into it or into *all* its findings, each
-//! with path, line and remedy; [`Revision`] is an immutable, numbered, hashed profile.
+//! [`Profile`] is the typed model; [`check`] turns TOML text into it or into *all* its findings,
+//! each with path, line and remedy; [`Revision`] is an immutable, numbered, hashed profile.
 
 mod check;
 mod paths;
@@ -56,15 +56,20 @@ pub struct Profile {
     #[serde(default)]
     pub health_checks: Vec<HealthCheck>,
     /// How the device looks at the audit log before it installs a release.
-    #[serde(default, skip_serializing_if = "ReleaseLog::is_default", deserialize_with = "crate::strict::object")]
+    #[serde(
+        default,
+        skip_serializing_if = "ReleaseLog::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
     pub release_log: ReleaseLog,
     /// Whether a new image is kept only once the server was reached with it.
     #[serde(default, skip_serializing_if = "ServerContact::is_default")]
     pub server_contact: ServerContact,
 }
 
-/// Whether a new image is kept only once the server was reached with it. Where it is not in time, the device goes back to
-/// the image before, and tries the new one again once that one has reached the server.
+/// Whether a new image is kept only once the server was reached with it. Where it is not in time,
+/// the device goes back to the image before, and tries the new one again once that one has reached
+/// the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerContact {
@@ -96,7 +101,8 @@ impl ServerContact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseLog {
-    /// Whether a release is installed as well that is not in the log, or comes with an old statement.
+    /// Whether a release is installed as well that is not in the log, or comes with an old
+    /// statement.
     #[serde(default)]
     pub optional: bool,
     /// Days that the log's statement may be old; an older one may hide newer releases.

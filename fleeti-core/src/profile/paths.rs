@@ -1,8 +1,9 @@
-//! Paths and units of an image that are not a profile's to write: what they hold decides what is booted, verified, updated,
-//! or who gets in.
+//! Paths and units of an image that are not a profile's to write: what they hold decides what is
+//! booted, verified, updated, or who gets in.
 //!
-//! Below `/etc` a profile may write what is not listed here; below `/usr` only where nothing of a package or of Fleeti lies.
-//! Paths are compared without their case. A profile's files are no links, and the base refuses to write through one.
+//! Below `/etc` a profile may write what is not listed here; below `/usr` only where nothing of a
+//! package or of Fleeti lies. Paths are compared without their case. A profile's files are no
+//! links, and the base refuses to write through one.
 
 /// What owns a path, for a message.
 type Owner = &'static str;
@@ -18,8 +19,8 @@ const LINKER: Owner = "the dynamic linker";
 const WRITTEN: Owner = "Fleeti, which writes it";
 const PACKAGES: Owner = "packages";
 
-/// A path belongs to the owner of the first entry that it is, or is below. With `*` at its end an entry is the beginning of a
-/// name as well.
+/// A path belongs to the owner of the first entry that it is, or is below. With `*` at its end an
+/// entry is the beginning of a name as well.
 const OWNED: &[(&str, Owner)] = &[
     ("/etc/fleeti*", TRUST),
     ("/etc/systemd/import-pubring*", TRUST),
@@ -125,15 +126,18 @@ pub(super) fn owner(path: &str) -> Option<Owner> {
     }
     let is_of = |entry: &str| match entry.strip_suffix('*') {
         Some(beginning) => path.starts_with(beginning),
-        None => path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        None => {
+            path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
     };
     let owned = OWNED.iter().find(|(entry, _)| is_of(entry)).map(|(_, owner)| *owner);
-    let is_open = !path.starts_with("/usr/") || OPEN_BELOW_USR.iter().any(|folder| path.starts_with(folder));
+    let is_open =
+        !path.starts_with("/usr/") || OPEN_BELOW_USR.iter().any(|folder| path.starts_with(folder));
     owned.or((!is_open).then_some(PACKAGES))
 }
 
-/// Of `NAME` or `NAME.d/FILE.conf` in a folder of units. A folder such as `NAME.wants` is made by presets only, and one such as
-/// `service.d` or `fleeti-.service.d` is of many units.
+/// Of `NAME` or `NAME.d/FILE.conf` in a folder of units. A folder such as `NAME.wants` is made by
+/// presets only, and one such as `service.d` or `fleeti-.service.d` is of many units.
 fn unit_file_owner(rest: &str) -> Option<Owner> {
     let mut parts = rest.split('/');
     let (first, second, more) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -141,7 +145,12 @@ fn unit_file_owner(rest: &str) -> Option<Owner> {
         None => first,
         Some(_) if more.is_some() => return Some(MANAGER),
         Some(_) => match first.strip_suffix(".d") {
-            Some(unit) if unit.contains('.') && !unit.split('.').next().unwrap_or_default().ends_with('-') => unit,
+            Some(unit)
+                if unit.contains('.')
+                    && !unit.split('.').next().unwrap_or_default().ends_with('-') =>
+            {
+                unit
+            }
             _ => return Some(MANAGER),
         },
     };
@@ -299,9 +308,19 @@ pub(super) fn unit_owner(unit: &str) -> Option<Owner> {
 /// What owns a unit, if a profile may not turn it off.
 pub(super) fn unit_is_needed_by(unit: &str) -> Option<Owner> {
     let name = unit.rsplit_once('.').map_or(unit, |(name, _)| name);
-    let may_be_off = MAY_BE_OFF.iter().any(|off| name == *off || off.ends_with('@') && name.starts_with(off));
-    let of_a_package =
-        ["ssh.", "ssh@", "sshd", "serial-getty@", "console-getty", "container-getty@", "debug-shell"].iter().any(|p| unit.starts_with(p));
+    let may_be_off =
+        MAY_BE_OFF.iter().any(|off| name == *off || off.ends_with('@') && name.starts_with(off));
+    let of_a_package = [
+        "ssh.",
+        "ssh@",
+        "sshd",
+        "serial-getty@",
+        "console-getty",
+        "container-getty@",
+        "debug-shell",
+    ]
+    .iter()
+    .any(|p| unit.starts_with(p));
     if may_be_off || of_a_package { None } else { unit_owner(unit) }
 }
 
@@ -454,7 +473,13 @@ mod tests {
         ] {
             assert!(unit_owner(unit).is_some() && unit_is_needed_by(unit).is_some(), "{unit}");
         }
-        for unit in ["systemd-timesyncd.service", "systemd-resolved.service", "ssh.service", "nftables.service", "getty@tty1.service"] {
+        for unit in [
+            "systemd-timesyncd.service",
+            "systemd-resolved.service",
+            "ssh.service",
+            "nftables.service",
+            "getty@tty1.service",
+        ] {
             assert_eq!(unit_is_needed_by(unit), None, "{unit}");
         }
     }

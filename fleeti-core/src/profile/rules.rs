@@ -11,18 +11,26 @@ type Broken = (String, String, String);
 
 /// Longest time that a device may go without a fresh statement of the audit log, days.
 const AGE_DAYS_MAX: u32 = 365;
-/// Seconds that a boot on trial may have until the server is reached; the health checks' unit has a little more.
+/// Seconds that a boot on trial may have until the server is reached; the health checks' unit has a
+/// little more.
 const DEADLINE_S: std::ops::RangeInclusive<u32> = 60..=800;
 
-/// Longest kernel arguments of a profile together: with what Fleeti sets, the kernel does not cut them.
+/// Longest kernel arguments of a profile together: with what Fleeti sets, the kernel does not cut
+/// them.
 const ARGUMENTS_MAX: usize = 1024;
 const MODES: &str = "write permission bits only, such as 0644 or 0755";
 
 pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     let mut out = Vec::new();
-    let mut say = |path: String, message: &str, remedy: &str| out.push((path, message.to_owned(), remedy.to_owned()));
+    let mut say = |path: String, message: &str, remedy: &str| {
+        out.push((path, message.to_owned(), remedy.to_owned()))
+    };
     if profile.schema != SCHEMA {
-        say("schema".into(), &format!("schema {} is not known here", profile.schema), "write schema = 1");
+        say(
+            "schema".into(),
+            &format!("schema {} is not known here", profile.schema),
+            "write schema = 1",
+        );
     }
     if profile.architecture == Architecture::Aarch64 {
         say(
@@ -32,13 +40,23 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
         );
     }
     let hostname = profile.hostname.replace("{id}", "x");
-    let label = |s: &str| !s.is_empty() && s.len() <= 63 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let label = |s: &str| {
+        !s.is_empty() && s.len() <= 63 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
     if !label(&hostname) || hostname.starts_with('-') || hostname.ends_with('-') {
-        say("hostname".into(), "is not a host name (RFC 1123 label)", "use letters, digits, '-' and {id}");
+        say(
+            "hostname".into(),
+            "is not a host name (RFC 1123 label)",
+            "use letters, digits, '-' and {id}",
+        );
     }
     for (i, name) in profile.packages.iter().enumerate() {
         if !is_package(name) {
-            say(format!("packages[{i}]"), "is not a package name", "use a name as the base knows it, such as jq");
+            say(
+                format!("packages[{i}]"),
+                "is not a package name",
+                "use a name as the base knows it, such as jq",
+            );
         }
     }
     for i in duplicates(profile.packages.iter()) {
@@ -51,7 +69,11 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     }
     let arguments: usize = profile.kernel_arguments.iter().map(|a| a.len() + 1).sum();
     if arguments > ARGUMENTS_MAX {
-        say("kernel_arguments".into(), &format!("{arguments} characters are too many"), &format!("keep them below {ARGUMENTS_MAX}"));
+        say(
+            "kernel_arguments".into(),
+            &format!("{arguments} characters are too many"),
+            &format!("keep them below {ARGUMENTS_MAX}"),
+        );
     }
     for (i, u) in profile.users.iter().enumerate() {
         user(&format!("users[{i}]"), u, profile, &mut say);
@@ -73,12 +95,22 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     }
     if !DEADLINE_S.contains(&profile.server_contact.deadline_s) {
         let message = format!("{} seconds cannot be", profile.server_contact.deadline_s);
-        say("server_contact.deadline_s".to_owned(), &message, &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()));
+        say(
+            "server_contact.deadline_s".to_owned(),
+            &message,
+            &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()),
+        );
     }
     for (i, f) in profile.files.iter().enumerate() {
-        let is_below = |other: &File| f.path.strip_prefix(&other.path).is_some_and(|rest| rest.starts_with('/'));
+        let is_below = |other: &File| {
+            f.path.strip_prefix(&other.path).is_some_and(|rest| rest.starts_with('/'))
+        };
         if profile.files.iter().any(is_below) {
-            say(format!("files[{i}].path"), "is below another file", "a path is a file or a folder");
+            say(
+                format!("files[{i}].path"),
+                "is below another file",
+                "a path is a file or a folder",
+            );
         }
     }
     if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
@@ -106,8 +138,8 @@ fn is_package(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
 }
 
-/// A name that systemd takes for a user or a group (systemd.exec(5), "User/Group Identity"): for another one, versions of it
-/// have ignored `User=` and run the service as root.
+/// A name that systemd takes for a user or a group (systemd.exec(5), "User/Group Identity"): for
+/// another one, versions of it have ignored `User=` and run the service as root.
 fn is_account(name: &str) -> bool {
     (1..=31).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -116,34 +148,66 @@ fn is_account(name: &str) -> bool {
 
 fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
     if !is_account(&u.name) {
-        say(format!("{path}.name"), "is not a user name", "use a-z, 0-9, '_' and '-', starting with a letter");
-    } else if ["root", "fleeti", "nobody", "daemon", "sys", "messagebus"].contains(&u.name.as_str()) {
-        say(format!("{path}.name"), "is a system account", "choose another name; log in as a user and use sudo");
+        say(
+            format!("{path}.name"),
+            "is not a user name",
+            "use a-z, 0-9, '_' and '-', starting with a letter",
+        );
+    } else if ["root", "fleeti", "nobody", "daemon", "sys", "messagebus"].contains(&u.name.as_str())
+    {
+        say(
+            format!("{path}.name"),
+            "is a system account",
+            "choose another name; log in as a user and use sudo",
+        );
     }
     if let Some(hash) = &u.password_hash {
         let known = ["$y$", "$gy$", "$7$", "$6$", "$2b$"].iter().any(|p| hash.starts_with(p));
         if !known || hash.len() > 256 || !hash.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
             // INVARIANT: the value is not repeated: it may be a password in the clear.
-            say(format!("{path}.password_hash"), "is not a crypt(5) hash", "make one with mkpasswd --method=yescrypt");
+            say(
+                format!("{path}.password_hash"),
+                "is not a crypt(5) hash",
+                "make one with mkpasswd --method=yescrypt",
+            );
         }
     }
     for (k, key) in u.ssh_keys.iter().enumerate() {
         if !is_ssh_key(key) {
-            say(format!("{path}.ssh_keys[{k}]"), "is not an OpenSSH public key", "paste one line of a .pub file");
+            say(
+                format!("{path}.ssh_keys[{k}]"),
+                "is not an OpenSSH public key",
+                "paste one line of a .pub file",
+            );
         }
     }
     if !u.ssh_keys.is_empty() && !profile.packages.iter().any(|p| p == "openssh-server") {
-        say(format!("{path}.ssh_keys"), "have no server to use them", "add openssh-server to packages");
+        say(
+            format!("{path}.ssh_keys"),
+            "have no server to use them",
+            "add openssh-server to packages",
+        );
     }
     if !is_clean_path(&u.shell) || u.shell.contains(':') {
         say(format!("{path}.shell"), "is not an absolute path", "write /bin/bash");
     }
-    if u.comment.len() > 128 || u.comment.contains([':', '\n', '"', '\\']) || u.comment.chars().any(char::is_control) {
-        say(format!("{path}.comment"), "does not fit passwd(5)", "use up to 128 characters without ':', quotes or control characters");
+    if u.comment.len() > 128
+        || u.comment.contains([':', '\n', '"', '\\'])
+        || u.comment.chars().any(char::is_control)
+    {
+        say(
+            format!("{path}.comment"),
+            "does not fit passwd(5)",
+            "use up to 128 characters without ':', quotes or control characters",
+        );
     }
     for (g, group) in u.groups.iter().enumerate() {
         if !is_account(group) {
-            say(format!("{path}.groups[{g}]"), "is not a group name", "use an existing group such as video");
+            say(
+                format!("{path}.groups[{g}]"),
+                "is not a group name",
+                "use an existing group such as video",
+            );
         }
     }
 }
@@ -170,23 +234,49 @@ fn is_ssh_key(key: &str) -> bool {
 }
 
 fn service(path: &str, s: &Service, say: &mut impl FnMut(String, &str, &str)) {
-    let suffix = [".service", ".socket", ".timer", ".path", ".target", ".mount"].iter().any(|x| s.name.ends_with(x));
-    let clean = s.name.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b)) && s.name.len() <= 200;
+    let suffix = [".service", ".socket", ".timer", ".path", ".target", ".mount"]
+        .iter()
+        .any(|x| s.name.ends_with(x));
+    let clean = s.name.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
+        && s.name.len() <= 200;
     if !suffix || !clean {
-        say(format!("{path}.name"), "is not a unit name", "write it with its suffix, as in kiosk.service");
+        say(
+            format!("{path}.name"),
+            "is not a unit name",
+            "write it with its suffix, as in kiosk.service",
+        );
     } else if let Some(owner) = paths::unit_owner(&s.name).filter(|_| s.unit.is_some()) {
-        say(format!("{path}.name"), &format!("belongs to {owner}"), "choose another name for a unit of your own");
+        say(
+            format!("{path}.name"),
+            &format!("belongs to {owner}"),
+            "choose another name for a unit of your own",
+        );
     } else if s.name.to_ascii_lowercase().starts_with("fleeti") {
-        say(format!("{path}.name"), "belongs to Fleeti", "choose a name that does not start with fleeti-");
+        say(
+            format!("{path}.name"),
+            "belongs to Fleeti",
+            "choose a name that does not start with fleeti-",
+        );
     } else if let Some(owner) = paths::unit_is_needed_by(&s.name).filter(|_| !s.enabled) {
         say(format!("{path}.name"), &format!("belongs to {owner}, which needs it"), "leave it on");
     }
     let Some(unit) = &s.unit else { return };
-    if !unit.lines().any(|l| l.trim() == "[Unit]" || l.trim() == "[Service]" || l.trim() == "[Timer]") {
-        say(format!("{path}.unit"), "has no section", "write a unit file with [Unit] and [Service]");
+    if !unit
+        .lines()
+        .any(|l| l.trim() == "[Unit]" || l.trim() == "[Service]" || l.trim() == "[Timer]")
+    {
+        say(
+            format!("{path}.unit"),
+            "has no section",
+            "write a unit file with [Unit] and [Service]",
+        );
     }
     if let Some(line) = wrong_identity(unit) {
-        say(format!("{path}.unit"), &format!("{line}= names no user or group that systemd takes"), ACCOUNT_REMEDY);
+        say(
+            format!("{path}.unit"),
+            &format!("{line}= names no user or group that systemd takes"),
+            ACCOUNT_REMEDY,
+        );
     }
 }
 
@@ -198,9 +288,18 @@ fn wrong_identity(unit: &str) -> Option<&'static str> {
     let text = unit.replace("\\\n", " ");
     let settings = text.lines().filter_map(|line| line.trim().split_once('='));
     for (name, value) in settings.map(|(name, value)| (name.trim_end(), value.trim())) {
-        let Some(setting) = ["User", "Group", "SupplementaryGroups"].into_iter().find(|s| *s == name) else { continue };
-        let is_number = |v: &str| v.len() <= 9 && v.bytes().all(|b| b.is_ascii_digit()) && (v == "0" || !v.starts_with('0'));
-        let is_known = |v: &str| is_account(v) || is_number(v) || ["%i", "%I", "%j", "%J", "%u"].contains(&v);
+        let Some(setting) =
+            ["User", "Group", "SupplementaryGroups"].into_iter().find(|s| *s == name)
+        else {
+            continue;
+        };
+        let is_number = |v: &str| {
+            v.len() <= 9
+                && v.bytes().all(|b| b.is_ascii_digit())
+                && (v == "0" || !v.starts_with('0'))
+        };
+        let is_known =
+            |v: &str| is_account(v) || is_number(v) || ["%i", "%I", "%j", "%J", "%u"].contains(&v);
         let is_one = setting == "SupplementaryGroups" || !value.contains(char::is_whitespace);
         let is_right = value.is_empty() || is_one && value.split_whitespace().all(is_known);
         if !is_right {
@@ -220,12 +319,24 @@ fn is_clean_path(path: &str) -> bool {
 fn file(path: &str, f: &File, say: &mut impl FnMut(String, &str, &str)) {
     let below = |dir: &str| f.path.starts_with(dir);
     if !is_clean_path(&f.path) || !(below("/etc/") || below("/usr/") || below("/opt/")) {
-        say(format!("{path}.path"), "is not a path in the image", "use an absolute path below /etc, /usr or /opt without '..'");
+        say(
+            format!("{path}.path"),
+            "is not a path in the image",
+            "use an absolute path below /etc, /usr or /opt without '..'",
+        );
     } else if let Some(owner) = paths::owner(&f.path) {
-        say(format!("{path}.path"), &format!("belongs to {owner}"), "leave it as it is, or write another file");
+        say(
+            format!("{path}.path"),
+            &format!("belongs to {owner}"),
+            "leave it as it is, or write another file",
+        );
     }
     if let Some(setting) = wrong_identity(&f.content).filter(|_| f.path.contains("/systemd/")) {
-        say(format!("{path}.content"), &format!("{setting}= names no user or group that systemd takes"), ACCOUNT_REMEDY);
+        say(
+            format!("{path}.content"),
+            &format!("{setting}= names no user or group that systemd takes"),
+            ACCOUNT_REMEDY,
+        );
     }
     if f.mode_bits().is_none() {
         say(format!("{path}.mode"), "is not a file mode", MODES);
@@ -264,7 +375,11 @@ mod tests {
     #[test]
     fn a_user_that_systemd_would_take_for_root_is_refused_by_its_field() {
         for name in ["0day", "pötter", "a b", "A", "", "-a", "a.b", "a:b", &"a".repeat(32)] {
-            assert_eq!(paths(&format!("[[users]]\nname = \"{name}\"\n")), ["users[0].name"], "{name:?}");
+            assert_eq!(
+                paths(&format!("[[users]]\nname = \"{name}\"\n")),
+                ["users[0].name"],
+                "{name:?}"
+            );
         }
         for wrong in [
             "User=0day",
@@ -277,28 +392,66 @@ mod tests {
             "SupplementaryGroups=video 0x",
         ] {
             assert_eq!(paths(&service("x.service", wrong)), ["services[0].unit"], "{wrong}");
-            let file = format!("[[files]]\npath = \"/etc/systemd/system/x.service\"\ncontent = '''\n[Service]\n{wrong}\n'''\n");
+            let file = format!(
+                "[[files]]\npath = \"/etc/systemd/system/x.service\"\ncontent = '''\n[Service]\n{wrong}\n'''\n"
+            );
             assert_eq!(paths(&file), ["files[0].content"], "{wrong}");
         }
-        for right in ["User=kiosk", "User=", "User=%i", "Group=0", "User=1000", "SupplementaryGroups=video audio", "UserX=0day"] {
+        for right in [
+            "User=kiosk",
+            "User=",
+            "User=%i",
+            "Group=0",
+            "User=1000",
+            "SupplementaryGroups=video audio",
+            "UserX=0day",
+        ] {
             assert!(paths(&service("x.service", right)).is_empty(), "{right}");
         }
-        assert_eq!(paths("[[users]]\nname = \"ops\"\ngroups = [\"video\", \"0day\", \"v\"]\n"), ["users[0].groups[1]"]);
+        assert_eq!(
+            paths("[[users]]\nname = \"ops\"\ngroups = [\"video\", \"0day\", \"v\"]\n"),
+            ["users[0].groups[1]"]
+        );
     }
 
     #[test]
     fn a_file_or_a_unit_that_is_not_the_profiles_is_refused_with_its_owner() {
-        for path in ["/etc/ssh/sshd_config.d/00-x.conf", "/etc/systemd/system/fleeti-agent.service", "/etc/ld.so.preload", "/usr/bin/login"]
-        {
-            assert_eq!(paths(&format!("[[files]]\npath = \"{path}\"\ncontent = \"\"\n")), ["files[0].path"], "{path}");
+        for path in [
+            "/etc/ssh/sshd_config.d/00-x.conf",
+            "/etc/systemd/system/fleeti-agent.service",
+            "/etc/ld.so.preload",
+            "/usr/bin/login",
+        ] {
+            assert_eq!(
+                paths(&format!("[[files]]\npath = \"{path}\"\ncontent = \"\"\n")),
+                ["files[0].path"],
+                "{path}"
+            );
         }
-        for name in ["emergency.service", "systemd-sysext.service", "var-lib-fleeti.mount", "fleeti-agent.service"] {
+        for name in [
+            "emergency.service",
+            "systemd-sysext.service",
+            "var-lib-fleeti.mount",
+            "fleeti-agent.service",
+        ] {
             assert_eq!(paths(&service(name, "")), ["services[0].name"], "{name}");
         }
-        for name in ["fleeti-agent.service", "boot-complete.target", "systemd-bless-boot.service", "dbus.service"] {
-            assert_eq!(paths(&format!("[[services]]\nname = \"{name}\"\nenabled = false\n")), ["services[0].name"], "{name}");
+        for name in [
+            "fleeti-agent.service",
+            "boot-complete.target",
+            "systemd-bless-boot.service",
+            "dbus.service",
+        ] {
+            assert_eq!(
+                paths(&format!("[[services]]\nname = \"{name}\"\nenabled = false\n")),
+                ["services[0].name"],
+                "{name}"
+            );
         }
-        assert!(paths("[[services]]\nname = \"systemd-timesyncd.service\"\nenabled = false\n").is_empty());
+        assert!(
+            paths("[[services]]\nname = \"systemd-timesyncd.service\"\nenabled = false\n")
+                .is_empty()
+        );
         let both = "[[files]]\npath = \"/etc/a\"\ncontent = \"\"\n[[files]]\npath = \"/etc/a/b\"\ncontent = \"\"\n";
         assert_eq!(paths(both), ["files[1].path"]);
     }

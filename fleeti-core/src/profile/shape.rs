@@ -1,7 +1,7 @@
 //! The shape of a profile document, so that every structural error is found in one pass.
 //!
-//! serde stops at the first error; an author wants all of them. The walk uses the spans that the TOML
-//! parser keeps, and once it finds nothing, deserialising cannot fail on structure.
+//! serde stops at the first error; an author wants all of them. The walk uses the spans that the
+//! TOML parser keeps, and once it finds nothing, deserialising cannot fail on structure.
 
 use super::check::{Finding, Lines};
 use toml::Spanned;
@@ -42,8 +42,14 @@ pub(super) static PROFILE: Shape = Shape::Table(&[
     field("release_log", false, &RELEASE_LOG),
     field("server_contact", false, &SERVER_CONTACT),
 ]);
-static SERVER_CONTACT: Shape = Shape::Table(&[field("optional", false, &Shape::Flag), field("deadline_s", false, &Shape::Integer)]);
-static RELEASE_LOG: Shape = Shape::Table(&[field("optional", false, &Shape::Flag), field("age_days_max", false, &Shape::Integer)]);
+static SERVER_CONTACT: Shape = Shape::Table(&[
+    field("optional", false, &Shape::Flag),
+    field("deadline_s", false, &Shape::Integer),
+]);
+static RELEASE_LOG: Shape = Shape::Table(&[
+    field("optional", false, &Shape::Flag),
+    field("age_days_max", false, &Shape::Integer),
+]);
 static USER: Shape = Shape::Table(&[
     field("name", true, &Shape::Text),
     field("comment", false, &Shape::Text),
@@ -52,12 +58,21 @@ static USER: Shape = Shape::Table(&[
     field("password_hash", false, &Shape::Text),
     field("shell", false, &Shape::Text),
 ]);
-static SERVICE: Shape =
-    Shape::Table(&[field("name", true, &Shape::Text), field("enabled", false, &Shape::Flag), field("unit", false, &Shape::Text)]);
-static FILE: Shape =
-    Shape::Table(&[field("path", true, &Shape::Text), field("content", true, &Shape::Text), field("mode", false, &Shape::Text)]);
-static HEALTH_CHECK: Shape =
-    Shape::Table(&[field("name", true, &Shape::Text), field("command", true, &TEXTS), field("timeout_s", false, &Shape::Integer)]);
+static SERVICE: Shape = Shape::Table(&[
+    field("name", true, &Shape::Text),
+    field("enabled", false, &Shape::Flag),
+    field("unit", false, &Shape::Text),
+]);
+static FILE: Shape = Shape::Table(&[
+    field("path", true, &Shape::Text),
+    field("content", true, &Shape::Text),
+    field("mode", false, &Shape::Text),
+]);
+static HEALTH_CHECK: Shape = Shape::Table(&[
+    field("name", true, &Shape::Text),
+    field("command", true, &TEXTS),
+    field("timeout_s", false, &Shape::Integer),
+]);
 
 impl Shape {
     fn noun(&self) -> &'static str {
@@ -71,11 +86,19 @@ impl Shape {
     }
 }
 
-pub(super) fn walk(shape: &Shape, value: &Spanned<DeValue<'_>>, path: &str, lines: &mut Lines<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn walk(
+    shape: &Shape,
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    lines: &mut Lines<'_>,
+    findings: &mut Vec<Finding>,
+) {
     let at = value.span().start;
     lines.remember(path, at);
     match (shape, value.get_ref()) {
-        (Shape::Text, DeValue::String(_)) | (Shape::Integer, DeValue::Integer(_)) | (Shape::Flag, DeValue::Boolean(_)) => {}
+        (Shape::Text, DeValue::String(_))
+        | (Shape::Integer, DeValue::Integer(_))
+        | (Shape::Flag, DeValue::Boolean(_)) => {}
         (Shape::List(item), DeValue::Array(items)) => {
             if items.len() > super::LIST_MAX {
                 findings.push(lines.finding(
@@ -88,7 +111,9 @@ pub(super) fn walk(shape: &Shape, value: &Spanned<DeValue<'_>>, path: &str, line
                 walk(item, entry, &format!("{path}[{i}]"), lines, findings);
             }
         }
-        (Shape::Table(fields), DeValue::Table(table)) => walk_table(fields, table, path, at, lines, findings),
+        (Shape::Table(fields), DeValue::Table(table)) => {
+            walk_table(fields, table, path, at, lines, findings)
+        }
         (_, found) => findings.push(lines.finding(
             path,
             format!("expected {}, found {}", shape.noun(), found.type_str()),
@@ -105,7 +130,8 @@ pub(super) fn walk_table(
     lines: &mut Lines<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let below =
+        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         match fields.iter().find(|f| f.name == name) {
@@ -113,13 +139,21 @@ pub(super) fn walk_table(
             None => {
                 lines.remember(&below(name), key.span().start);
                 let known: Vec<_> = fields.iter().map(|f| f.name).collect();
-                findings.push(lines.finding(&below(name), "there is no such field".to_owned(), format!("use one of {}", known.join(", "))));
+                findings.push(lines.finding(
+                    &below(name),
+                    "there is no such field".to_owned(),
+                    format!("use one of {}", known.join(", ")),
+                ));
             }
         }
     }
     for f in fields.iter().filter(|f| f.required && !table.keys().any(|k| k.get_ref() == f.name)) {
         lines.remember(&below(f.name), at);
-        findings.push(lines.finding(&below(f.name), "is missing".to_owned(), format!("add {} = {}", f.name, f.shape.noun())));
+        findings.push(lines.finding(
+            &below(f.name),
+            "is missing".to_owned(),
+            format!("add {} = {}", f.name, f.shape.noun()),
+        ));
     }
 }
 
@@ -130,8 +164,9 @@ pub(super) fn profile_fields() -> &'static [Field] {
     }
 }
 
-/// A value of this shape, whatever `value` was: what does not fit becomes something harmless, so that the rules
-/// can look at the rest of a document whose structure is broken. Positions in lists stay as they are.
+/// A value of this shape, whatever `value` was: what does not fit becomes something harmless, so
+/// that the rules can look at the rest of a document whose structure is broken. Positions in lists
+/// stay as they are.
 pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value {
     use toml::Value;
     match (shape, value) {
@@ -141,7 +176,9 @@ pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value
         (Shape::Text, _) => Value::String(String::new()),
         (Shape::Integer, _) => Value::Integer(1),
         (Shape::Flag, _) => Value::Boolean(false),
-        (Shape::List(item), Some(Value::Array(items))) => Value::Array(items.into_iter().map(|v| repaired(item, Some(v))).collect()),
+        (Shape::List(item), Some(Value::Array(items))) => {
+            Value::Array(items.into_iter().map(|v| repaired(item, Some(v))).collect())
+        }
         (Shape::List(_), _) => Value::Array(vec![]),
         (Shape::Table(fields), value) => {
             let mut given = match value {
@@ -150,7 +187,8 @@ pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value
             };
             let known = fields.iter().filter_map(|f| {
                 let value = given.remove(f.name);
-                (value.is_some() || f.required).then(|| (f.name.to_owned(), repaired(f.shape, value)))
+                (value.is_some() || f.required)
+                    .then(|| (f.name.to_owned(), repaired(f.shape, value)))
             });
             Value::Table(known.collect())
         }

@@ -9,7 +9,13 @@ fn device(n: u8) -> DeviceId {
     format!("d{n}").parse().unwrap()
 }
 fn report(n: u8, running: &str, update: U) -> Event {
-    Event::Reported { device: device(n), running: running.parse().unwrap(), update, heard: true, standing: usual() }
+    Event::Reported {
+        device: device(n),
+        running: running.parse().unwrap(),
+        update,
+        heard: true,
+        standing: usual(),
+    }
 }
 fn usual() -> Standing {
     Standing { may_update: true, proof: Proof::NotAsked }
@@ -30,7 +36,10 @@ fn updates() -> Vec<U> {
         U::Staged { target: two(), arm_attempts: 0 },
         U::Armed { target: two() },
         U::Trying { target: two() },
-        U::RolledBack { target: two(), reason: update::RollbackReason::Health { evidence: "x".into() } },
+        U::RolledBack {
+            target: two(),
+            reason: update::RollbackReason::Health { evidence: "x".into() },
+        },
         U::Failed { target: two(), code: update::FailureCode::StageFailed },
     ]
 }
@@ -39,7 +48,11 @@ fn updates() -> Vec<U> {
 fn the_transition_table_is_the_diagram() {
     let running = step(&rollout(), start(&[1])).unwrap().0;
     let mut table = String::new();
-    let mut events = vec![("start", start(&[1])), ("revoked", Event::Revoked(device(1))), ("abort", Event::Abort)];
+    let mut events = vec![
+        ("start", start(&[1])),
+        ("revoked", Event::Revoked(device(1))),
+        ("abort", Event::Abort),
+    ];
     events.extend(updates().into_iter().flat_map(|u| {
         let old = ("reported on kiosk@1", report(1, "kiosk@1", u.clone()));
         [old, ("reported on kiosk@2", report(1, "kiosk@2", u))]
@@ -49,10 +62,14 @@ fn the_transition_table_is_the_diagram() {
             let state = State { phase, ..running.clone() };
             let update = match event {
                 Event::Reported { update, .. } => format!(" {}", update.name()),
-                Event::Start(_) | Event::Appraised(_) | Event::Revoked(_) | Event::Abort => String::new(),
+                Event::Start(_) | Event::Appraised(_) | Event::Revoked(_) | Event::Abort => {
+                    String::new()
+                }
             };
             let line = match step(&state, event.clone()) {
-                Ok((next, effects)) => format!("{:?} {:?} {effects:?}", next.phase, next.devices.values().next()),
+                Ok((next, effects)) => {
+                    format!("{:?} {:?} {effects:?}", next.phase, next.devices.values().next())
+                }
                 Err(e) => format!("rejected: {e}"),
             };
             table.push_str(&format!("{phase:?} + {name}{update} -> {line}\n"));
@@ -76,30 +93,55 @@ fn a_rollout_ends_when_the_last_device_has_finished() {
 fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
     let (s, _) = step(&rollout(), start(&[1])).unwrap();
     let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
-    let Event::Reported { device: d, running, update, standing, .. } = report(1, "kiosk@1", failed.clone()) else { unreachable!() };
-    let (s, _) = step(&s, Event::Reported { device: d, running, update, heard: false, standing }).unwrap();
+    let Event::Reported { device: d, running, update, standing, .. } =
+        report(1, "kiosk@1", failed.clone())
+    else {
+        unreachable!()
+    };
+    let (s, _) =
+        step(&s, Event::Reported { device: d, running, update, heard: false, standing }).unwrap();
     assert_eq!(s.phase, Phase::Running);
     let (s, effects) = step(&s, report(1, "kiosk@1", failed)).unwrap();
-    assert_eq!((s.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+    assert_eq!(
+        (s.phase, effects),
+        (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish])
+    );
 }
 
 #[test]
 fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
     let held = Standing { may_update: false, proof: Proof::Missing };
-    let (s, effects) = step(&rollout(), Event::Start(vec![(device(1), held), (device(2), usual())])).unwrap();
+    let (s, effects) =
+        step(&rollout(), Event::Start(vec![(device(1), held), (device(2), usual())])).unwrap();
     assert_eq!(s.devices[&device(1)], DevicePhase::Held);
-    assert!(!effects.iter().any(|e| matches!(e, Effect::Grant(d, _) if *d == device(1))), "{effects:?}");
-    assert!(effects.contains(&Effect::Challenge(device(1))), "it is asked, so that it may prove itself");
+    assert!(
+        !effects.iter().any(|e| matches!(e, Effect::Grant(d, _) if *d == device(1))),
+        "{effects:?}"
+    );
+    assert!(
+        effects.contains(&Effect::Challenge(device(1))),
+        "it is asked, so that it may prove itself"
+    );
     // A device that goes on by itself is still not one that was told.
     let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
     assert_eq!(s.devices[&device(1)], DevicePhase::Held);
     assert_eq!(step(&s, appraised(1, false, Proof::Missing)).unwrap(), (s.clone(), vec![]));
     let (s, effects) = step(&s, appraised(1, true, Proof::Missing)).unwrap();
-    assert_eq!(effects, vec![Effect::Grant(device(1), "kiosk@2".parse().unwrap()), Effect::Publish]);
-    for update in [U::Idle, U::Staging { target: two(), attempt: 1 }, U::Staged { target: two(), arm_attempts: 0 }] {
+    assert_eq!(
+        effects,
+        vec![Effect::Grant(device(1), "kiosk@2".parse().unwrap()), Effect::Publish]
+    );
+    for update in [
+        U::Idle,
+        U::Staging { target: two(), attempt: 1 },
+        U::Staged { target: two(), arm_attempts: 0 },
+    ] {
         let (s, _) = step(&s, report(1, "kiosk@1", update)).unwrap();
         let (s, effects) = step(&s, appraised(1, false, Proof::Contradicted)).unwrap();
-        assert_eq!((s.devices[&device(1)].clone(), effects), (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+        assert_eq!(
+            (s.devices[&device(1)].clone(), effects),
+            (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish])
+        );
         // What it was downloading is refused to it now.
         let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
         assert_eq!(step(&s, report(1, "kiosk@1", failed)).unwrap(), (s, vec![]));
@@ -114,18 +156,34 @@ fn a_device_whose_level_has_grown_old_is_held_and_does_not_fail() {
     let (s, _) = step(&rollout(), start(&[1])).unwrap();
     let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
     let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
-    let Event::Reported { device: d, running, update, heard, .. } = report(1, "kiosk@1", failed) else { unreachable!() };
+    let Event::Reported { device: d, running, update, heard, .. } = report(1, "kiosk@1", failed)
+    else {
+        unreachable!()
+    };
     let old = Standing { may_update: false, proof: Proof::Missing };
-    let (s, effects) = step(&s, Event::Reported { device: d, running, update, heard, standing: old }).unwrap();
-    assert_eq!((s.devices[&device(1)].clone(), effects), (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+    let (s, effects) =
+        step(&s, Event::Reported { device: d, running, update, heard, standing: old }).unwrap();
+    assert_eq!(
+        (s.devices[&device(1)].clone(), effects),
+        (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish])
+    );
 }
 
 #[test]
 fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
     let (s, _) = step(&rollout(), start(&[1])).unwrap();
     let idle = |proof| {
-        let Event::Reported { device, running, update, heard, .. } = report(1, "kiosk@2", U::Idle) else { unreachable!() };
-        Event::Reported { device, running, update, heard, standing: Standing { may_update: true, proof } }
+        let Event::Reported { device, running, update, heard, .. } = report(1, "kiosk@2", U::Idle)
+        else {
+            unreachable!()
+        };
+        Event::Reported {
+            device,
+            running,
+            update,
+            heard,
+            standing: Standing { may_update: true, proof },
+        }
     };
     let of = |release: &str| Proof::Of(release.parse().unwrap());
     for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::Contradicted] {
@@ -134,16 +192,23 @@ fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
         assert_eq!(effects, vec![Effect::Challenge(device(1)), Effect::Publish]);
         assert_eq!(step(&proving, appraised(1, true, Proof::Missing)).unwrap().1, vec![]);
         assert_eq!(step(&proving, appraised(1, true, of("kiosk@1"))).unwrap().1, vec![]);
-        assert_eq!(step(&proving, appraised(1, true, of("kiosk@2"))).unwrap().0.phase, Phase::Succeeded);
+        assert_eq!(
+            step(&proving, appraised(1, true, of("kiosk@2"))).unwrap().0.phase,
+            Phase::Succeeded
+        );
         let (wrong, effects) = step(&proving, appraised(1, false, Proof::Contradicted)).unwrap();
-        assert_eq!((wrong.phase, effects), (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish]));
+        assert_eq!(
+            (wrong.phase, effects),
+            (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish])
+        );
     }
 }
 
 #[test]
 fn devices_of_an_outage_are_counted_as_neither_success_nor_failure() {
     let (s, _) = step(&rollout(), start(&[1, 2, 3, 4])).unwrap();
-    let unconfirmed = U::Unconfirmed { target: two(), trials: 0, contact: update::Contact::Waiting };
+    let unconfirmed =
+        U::Unconfirmed { target: two(), trials: 0, contact: update::Contact::Waiting };
     let (s, _) = step(&s, report(1, "kiosk@1", unconfirmed)).unwrap();
     let (s, _) = step(&s, report(2, "kiosk@2", U::Idle)).unwrap();
     let (s, _) = step(&s, report(3, "kiosk@1", U::Armed { target: two() })).unwrap();

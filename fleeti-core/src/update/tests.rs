@@ -18,7 +18,10 @@ fn states() -> Vec<State> {
         State::Unconfirmed { target: v("2"), trials: UNREACHED_MAX - 1, contact: Contact::Waiting },
         State::Unconfirmed { target: v("2"), trials: UNREACHED_MAX - 1, contact: Contact::Silent },
         State::Unconfirmed { target: v("2"), trials: 1, contact: Contact::Reached },
-        State::RolledBack { target: v("2"), reason: RollbackReason::Health { evidence: "x".into() } },
+        State::RolledBack {
+            target: v("2"),
+            reason: RollbackReason::Health { evidence: "x".into() },
+        },
         State::Failed { target: v("2"), code: FailureCode::StageFailed },
     ]
 }
@@ -56,7 +59,9 @@ fn the_transition_table_is_the_diagram() {
     for state in states() {
         for event in events() {
             let line = match step(&state, event.clone(), &ctx) {
-                Ok((next, effects)) if next == state && effects.is_empty() => "unchanged".to_owned(),
+                Ok((next, effects)) if next == state && effects.is_empty() => {
+                    "unchanged".to_owned()
+                }
                 Ok((next, effects)) => format!("{next:?} {effects:?}"),
                 Err(_) => "rejected".to_owned(),
             };
@@ -78,8 +83,12 @@ fn any_event() -> impl Strategy<Value = Event> {
         version.clone().prop_map(Event::Desired),
         Just(Event::Resumed),
         Just(Event::StageSucceeded),
-        prop_oneof![Just(FailureCode::Unreachable), Just(FailureCode::StageFailed), Just(FailureCode::ManifestUntrusted)]
-            .prop_map(Event::StageFailed),
+        prop_oneof![
+            Just(FailureCode::Unreachable),
+            Just(FailureCode::StageFailed),
+            Just(FailureCode::ManifestUntrusted)
+        ]
+        .prop_map(Event::StageFailed),
         Just(Event::MayActivate),
         Just(Event::ArmSucceeded),
         Just(Event::ArmFailed),
@@ -121,7 +130,8 @@ proptest! {
         }
     }
 
-    /// Whatever happens to a wave: while the old version does not reach the server either, nothing is blamed.
+    /// Whatever happens to a wave: while the old version does not reach the server either, nothing
+    /// is blamed.
     #[test]
     fn an_outage_never_rolls_back(events in prop::collection::vec(any_event(), 0..120)) {
         let (running, floor) = (v("1"), v("1"));
@@ -166,8 +176,14 @@ proptest! {
 fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
     let (running, floor) = (v("1"), v("1"));
     let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
-    let state = State::RolledBack { target: v("2"), reason: RollbackReason::Verity { evidence: String::new() } };
-    assert_eq!(step(&state, Event::Desired(v("2")), &ctx).unwrap(), (state.clone(), vec![Effect::Report]));
+    let state = State::RolledBack {
+        target: v("2"),
+        reason: RollbackReason::Verity { evidence: String::new() },
+    };
+    assert_eq!(
+        step(&state, Event::Desired(v("2")), &ctx).unwrap(),
+        (state.clone(), vec![Effect::Report])
+    );
     let known = Context { rolled_back: &[v("2")], ..ctx.clone() };
     let (failed, _) = step(&State::Idle, Event::Desired(v("2")), &known).unwrap();
     assert_eq!(failed, State::Failed { target: v("2"), code: FailureCode::RolledBackBefore });
@@ -181,14 +197,18 @@ fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
     let staged = State::Staged { target: v("2"), arm_attempts: 0 };
     let (one, two) = (v("1"), v("2"));
     let on = |running| Context { running, floor: &one, rolled_back: &[], trials: 0 };
-    assert_eq!(step(&staged, Event::Booted(None), &on(&two)).unwrap().0, State::Trying { target: v("2") });
+    assert_eq!(
+        step(&staged, Event::Booted(None), &on(&two)).unwrap().0,
+        State::Trying { target: v("2") }
+    );
     let reason = RollbackReason::Health { evidence: "x".into() };
     let fell_back = step(&staged, Event::Booted(Some(reason.clone())), &on(&one)).unwrap().0;
     assert_eq!(fell_back, State::RolledBack { target: v("2"), reason });
     assert_eq!(step(&staged, Event::Booted(None), &on(&one)).unwrap().0, staged);
 }
 
-/// Runs a trial that does not reach the server, as the driver counts it; then the old version does, or does not in time.
+/// Runs a trial that does not reach the server, as the driver counts it; then the old version does,
+/// or does not in time.
 fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
     let one = v("1");
     let on = |trials| Context { running: &one, floor: &one, rolled_back: &[], trials };
@@ -199,7 +219,11 @@ fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
     }
     // Until the server is reached, its wish changes nothing.
     assert_eq!(step(&state, Event::Desired(v("2")), &on(*trials)).unwrap().0, state);
-    let events = if is_outage { vec![Event::ServerSilent, Event::ServerReached] } else { vec![Event::ServerReached] };
+    let events = if is_outage {
+        vec![Event::ServerSilent, Event::ServerReached]
+    } else {
+        vec![Event::ServerReached]
+    };
     for event in events {
         state = step(&state, event, &on(*trials)).unwrap().0;
     }
@@ -210,20 +234,30 @@ fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
 }
 
 #[test]
-fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and_outages_do_not_count() {
+fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and_outages_do_not_count()
+ {
     let (mut state, mut trials) = (State::Idle, 0);
     for _ in 0..10 {
         state = trial(&state, &mut trials, true);
-        assert_eq!(state, State::Unconfirmed { target: v("2"), trials: 0, contact: Contact::Reached });
+        assert_eq!(
+            state,
+            State::Unconfirmed { target: v("2"), trials: 0, contact: Contact::Reached }
+        );
     }
     for n in 1..UNREACHED_MAX {
         state = trial(&state, &mut trials, false);
-        assert_eq!(state, State::Unconfirmed { target: v("2"), trials: n, contact: Contact::Reached });
+        assert_eq!(
+            state,
+            State::Unconfirmed { target: v("2"), trials: n, contact: Contact::Reached }
+        );
         // The server comes and goes: it was counted.
         let one = v("1");
         let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials };
         assert_eq!(step(&state, Event::ServerReached, &ctx).unwrap().0, state);
     }
     state = trial(&state, &mut trials, false);
-    assert!(matches!(state, State::RolledBack { reason: RollbackReason::ServerUnreachable { .. }, .. }), "{state:?}");
+    assert!(
+        matches!(state, State::RolledBack { reason: RollbackReason::ServerUnreachable { .. }, .. }),
+        "{state:?}"
+    );
 }

@@ -5,9 +5,12 @@ use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
 use crate::rollout;
 use crate::update;
-use crate::wire::device::{BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, Telemetry, VariableWrite};
+use crate::wire::device::{
+    BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, Telemetry, VariableWrite,
+};
 pub use crate::wire::trust::{
-    Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy, SwitchIssuer, TrustStatus,
+    Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,
+    SwitchIssuer, TrustStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +47,8 @@ pub struct Device {
     /// Version of the trust bundle that it has taken; 0 for none.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// What it has noticed of its server that should not be: another history of the audit log, an older trust bundle.
+    /// What it has noticed of its server that should not be: another history of the audit log, an
+    /// older trust bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// What contradicts what was promised of it, by its TPM's word.
@@ -79,19 +83,22 @@ pub struct Provision {
     /// The release that is on its disk; it is signed for the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseName>,
-    /// SHA-256 of its TPM's endorsement key (SubjectPublicKeyInfo), hexadecimal: only that TPM may use the token.
+    /// SHA-256 of its TPM's endorsement key (SubjectPublicKeyInfo), hexadecimal: only that TPM may
+    /// use the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ek_sha256: Option<String>,
-    /// No Secure Boot keys of its own: it starts what is signed for all devices of the organisation.
+    /// No Secure Boot keys of its own: it starts what is signed for all devices of the
+    /// organisation.
     #[serde(default)]
     pub fleet_keys: bool,
-    /// An HTTP proxy (CONNECT) through which the device reaches the server, as in `http://proxy.example:3128`; the server's
-    /// default (`--device-proxy`) where there is none.
+    /// An HTTP proxy (CONNECT) through which the device reaches the server, as in
+    /// `http://proxy.example:3128`; the server's default (`--device-proxy`) where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
-/// The answer to [`Provision`]: shown once. What the disk of the device is made with; as secret as its token.
+/// The answer to [`Provision`]: shown once. What the disk of the device is made with; as secret as
+/// its token.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioned {
@@ -167,8 +174,13 @@ pub enum RevocationReason {
 
 impl RevocationReason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Unspecified, Self::KeyCompromise, Self::CessationOfOperation, Self::PrivilegeWithdrawn, Self::CertificateHold];
+    pub const ALL: [Self; 5] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::CessationOfOperation,
+        Self::PrivilegeWithdrawn,
+        Self::CertificateHold,
+    ];
 
     /// The stable text.
     #[must_use]
@@ -315,7 +327,8 @@ impl From<&Rollout> for RolloutSummary {
 /// Entries of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditEntries {
-    /// Canonical JSON, oldest first; the leaves of the tree are the SHA-256 of these very bytes (RFC 9162, 2.1.1).
+    /// Canonical JSON, oldest first; the leaves of the tree are the SHA-256 of these very bytes
+    /// (RFC 9162, 2.1.1).
     pub lines: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! What device and server say to each other about the device's TPM, and what people are shown of it. Bytes are base64
-//! (RFC 4648, 4), digests and registers hexadecimal.
+//! What device and server say to each other about the device's TPM, and what people are shown of
+//! it. Bytes are base64 (RFC 4648, 4), digests and registers hexadecimal.
 
 use crate::attestation::{Claim, Level};
 use crate::id::ReleaseName;
@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 pub const CERTIFICATES_MAX: usize = 9;
 /// How long a device has for an answer, seconds.
 pub const CHALLENGE_S: u64 = 60;
-/// How often a device that is there is asked, seconds; each time up to a fifth sooner, so that not all come at once.
+/// How often a device that is there is asked, seconds; each time up to a fifth sooner, so that not
+/// all come at once.
 pub const INTERVAL_S: u64 = 900;
-/// How long a result counts: a device that is silent for longer is what it was before it proved anything.
+/// How long a result counts: a device that is silent for longer is what it was before it proved
+/// anything.
 pub const FRESH_S: u64 = 4 * INTERVAL_S;
 
 /// Bytes of the largest file of certificates that is added at once.
@@ -53,7 +55,10 @@ pub struct NoTpmKind(String);
 impl std::str::FromStr for TpmKind {
     type Err = NoTpmKind;
     fn from_str(text: &str) -> Result<Self, NoTpmKind> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| NoTpmKind(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| NoTpmKind(text.to_owned()))
     }
 }
 
@@ -63,7 +68,8 @@ impl std::str::FromStr for TpmKind {
 pub struct AddTpmManufacturers {
     /// What they make.
     pub kind: TpmKind,
-    /// A file as the manufacturer publishes it: PEM, DER or PKCS#7, base64; [`MANUFACTURERS_FILE_MAX`] bytes at the most.
+    /// A file as the manufacturer publishes it: PEM, DER or PKCS#7, base64;
+    /// [`MANUFACTURERS_FILE_MAX`] bytes at the most.
     pub file: String,
 }
 
@@ -163,8 +169,8 @@ pub struct TpmProof {
     pub secret: Secret,
 }
 
-/// `POST /enroll/tpm`: whoever has a token shows the TPM that it wants to be known by, before it enrolls. Anonymous. The
-/// answer is a [`TpmSecret`].
+/// `POST /enroll/tpm`: whoever has a token shows the TPM that it wants to be known by, before it
+/// enrolls. Anonymous. The answer is a [`TpmSecret`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmEnrollRequest {
@@ -174,8 +180,8 @@ pub struct TpmEnrollRequest {
     pub tpm: TpmIdentity,
 }
 
-/// That a key is in the TPM that is known: the attestation key certified it (TPM2_Certify) for one purpose, over one
-/// connection.
+/// That a key is in the TPM that is known: the attestation key certified it (TPM2_Certify) for one
+/// purpose, over one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyProof {
@@ -204,12 +210,14 @@ pub struct Challenge {
     pub id: String,
     /// 32 random bytes, hexadecimal.
     pub nonce: String,
-    /// SHA-256 of the log of firmware that the server has from this device; another one is to be sent first.
+    /// SHA-256 of the log of firmware that the server has from this device; another one is to be
+    /// sent first.
     #[serde(default)]
     pub firmware_log: Option<String>,
 }
 
-/// `up/evidence`: the answer. The log of firmware was sent before (`PUT /logs/{sha256}`), once in a boot.
+/// `up/evidence`: the answer. The log of firmware was sent before (`PUT /logs/{sha256}`), once in a
+/// boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// [`Challenge::id`].
@@ -334,7 +342,11 @@ mod tests {
         assert_eq!(result.level_at(1_000 + FRESH_S - 1), Level::VerifiedBoot);
         assert_eq!(result.level_at(1_000 + FRESH_S), Level::Token);
         let contradicted = AttestationResult { level: Level::SelfReported, ..result };
-        assert_eq!(contradicted.level_at(1_000 + FRESH_S), Level::SelfReported, "silence raises nothing");
+        assert_eq!(
+            contradicted.level_at(1_000 + FRESH_S),
+            Level::SelfReported,
+            "silence raises nothing"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a device and the server tell each other.
 //!
-//! Agents are older than servers: what an agent reads ([`DesiredState`], [`Command`]) passes unknown
-//! fields and names the critical ones; what the server reads refuses unknown fields only where a device
-//! is not yet known ([`EnrollRequest`]). All times are Unix seconds.
+//! Agents are older than servers: what an agent reads ([`DesiredState`], [`Command`]) passes
+//! unknown fields and names the critical ones; what the server reads refuses unknown fields only
+//! where a device is not yet known ([`EnrollRequest`]). All times are Unix seconds.
 
 use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 
 /// Longest text that a device may put into one field.
 pub const TEXT_MAX: usize = 4096;
-/// Largest number that a device may report: every JSON reader and every database keeps it whole (RFC 8259, 6).
+/// Largest number that a device may report: every JSON reader and every database keeps it whole
+/// (RFC 8259, 6).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// How far the sequence of reports may jump within one epoch.
 pub const SEQUENCE_JUMP_MAX: u64 = 1 << 20;
@@ -30,8 +31,8 @@ fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Ok(number)
 }
 
-/// The longest text in JSON, bytes of UTF-8: no shorter than it is, and at most three times as long where it has escapes. Looks at
-/// every text, whatever field it is in, names of fields as well.
+/// The longest text in JSON, bytes of UTF-8: no shorter than it is, and at most three times as long
+/// where it has escapes. Looks at every text, whatever field it is in, names of fields as well.
 ///
 /// ```
 /// use fleeti_core::wire::device::longest_text;
@@ -57,8 +58,8 @@ pub fn longest_text(json: &[u8]) -> usize {
     longest
 }
 
-/// What a device is told at provisioning: where its server is and how to prove that it may enroll. One
-/// SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
+/// What a device is told at provisioning: where its server is and how to prove that it may enroll.
+/// One SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
 /// `/fleeti/enrollment.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnrollmentRecord {
@@ -66,11 +67,14 @@ pub struct EnrollmentRecord {
     pub https_url: String,
     /// As in `fleeti.example:8883`.
     pub mqtt_address: String,
-    /// SHA-256 of the DER root certificate, hexadecimal; it must be the root that the image carries.
+    /// SHA-256 of the DER root certificate, hexadecimal; it must be the root that the image
+    /// carries.
     pub root_sha256: String,
-    /// One-time token; a secret. Empty for a device that shows a code and waits until somebody enters it.
+    /// One-time token; a secret. Empty for a device that shows a code and waits until somebody
+    /// enters it.
     pub token: String,
-    /// An HTTP proxy through which alone the device reaches the server, as in `http://proxy.example:3128`. It resolves names.
+    /// An HTTP proxy through which alone the device reaches the server, as in
+    /// `http://proxy.example:3128`. It resolves names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
@@ -79,15 +83,23 @@ pub struct EnrollmentRecord {
 #[must_use]
 pub fn is_proxy(url: &str) -> bool {
     let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
-    let is_plain =
-        |host: &str| !host.is_empty() && host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
-    authority
-        .is_some_and(|(host, port)| is_plain(host) && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0))
+    let is_plain = |host: &str| {
+        !host.is_empty()
+            && host.len() <= 253
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b))
+    };
+    authority.is_some_and(|(host, port)| {
+        is_plain(host)
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|p| p > 0)
+    })
 }
 
 impl std::fmt::Debug for EnrollmentRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EnrollmentRecord").field("https_url", &self.https_url).finish_non_exhaustive()
+        f.debug_struct("EnrollmentRecord")
+            .field("https_url", &self.https_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +120,8 @@ pub struct EnrollRequest {
     pub architecture: Architecture,
     /// What it runs.
     pub running: ReleaseName,
-    /// That the key is in its TPM; without one, the key is in a file. For a token that is bound to a TPM, it must be.
+    /// That the key is in its TPM; without one, the key is in a file. For a token that is bound to
+    /// a TPM, it must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmEnrollment>,
 }
@@ -126,8 +139,8 @@ pub struct EnrollResponse {
     pub renewal: RenewalWindow,
 }
 
-/// When a certificate is to be renewed: the device chooses a moment of its own in it, so that a fleet that enrolled
-/// together does not come back together (as in RFC 9773, 4.2).
+/// When a certificate is to be renewed: the device chooses a moment of its own in it, so that a
+/// fleet that enrolled together does not come back together (as in RFC 9773, 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenewalWindow {
     /// First second.
@@ -140,14 +153,17 @@ pub struct RenewalWindow {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
-    /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one when it is first used.
+    /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one
+    /// when it is first used.
     pub csr_pem: String,
-    /// That the key is in the device's TPM. A device whose key was in it once does without it no more.
+    /// That the key is in the device's TPM. A device whose key was in it once does without it no
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyProof>,
 }
 
-/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: its TPM stands for it.
+/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: its TPM
+/// stands for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProvedRenewRequest {
@@ -214,7 +230,8 @@ pub struct DesiredState {
     /// The last forgiveness of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgiven: Option<Forgiveness>,
-    /// Number of the last change of its Secure Boot variables; the device asks for it when it has not made it.
+    /// Number of the last change of its Secure Boot variables; the device asks for it when it has
+    /// not made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_change: Option<u64>,
     /// Fields that the agent must know; it changes nothing if it does not.
@@ -257,7 +274,8 @@ pub enum Order {
     Reboot,
     /// Somebody has looked into the alarm that the device raised.
     ClearAlarm,
-    /// Make a new recovery key at the next boot, and end the one that there is: somebody has seen it.
+    /// Make a new recovery key at the next boot, and end the one that there is: somebody has seen
+    /// it.
     NewRecoveryKey,
 }
 
@@ -325,7 +343,8 @@ pub struct BootSummary {
     pub sealed_data: Option<bool>,
 }
 
-/// What the Secure Boot variables of a device hold. Certificates by the SHA-256 of their DER, hexadecimal.
+/// What the Secure Boot variables of a device hold. Certificates by the SHA-256 of their DER,
+/// hexadecimal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FirmwareKeys {
     /// Nobody owns the platform: whoever is there may write the variables.
@@ -374,23 +393,24 @@ pub struct VariableWrite {
     pub auth: String,
 }
 
-/// `GET /releases/{line}/{version}/boot.json`: signatures for this device alone, by the path of the release's program:
-/// PKCS#7, DER, base64. Empty for a device that starts what is signed for all.
+/// `GET /releases/{line}/{version}/boot.json`: signatures for this device alone, by the path of the
+/// release's program: PKCS#7, DER, base64. Empty for a device that starts what is signed for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSignatures {
     /// As in `raw/kiosk_2.efi`.
     pub programs: BTreeMap<String, String>,
 }
 
-/// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures that what it runs
-/// needs afterwards.
+/// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures
+/// that what it runs needs afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootChange {
     /// Grows with every change.
     pub number: u64,
     /// For the programs that the device runs.
     pub signatures: BootSignatures,
-    /// In the order in which they are to be written. Where one was made before, the firmware refuses it as old.
+    /// In the order in which they are to be written. Where one was made before, the firmware
+    /// refuses it as old.
     pub writes: Vec<VariableWrite>,
     /// Whether the other slot may boot no more afterwards.
     pub may_end_fallback: bool,
@@ -399,20 +419,24 @@ pub struct BootChange {
 /// `down/notice`: what every device is to know, the same for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Version of the newest trust bundle; the device asks for it when it has an older one. 0 before the first.
+    /// Version of the newest trust bundle; the device asks for it when it has an older one. 0
+    /// before the first.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// The last statement of the audit log: the device remembers it, and finds out whether the log was rewritten.
+    /// The last statement of the audit log: the device remembers it, and finds out whether the log
+    /// was rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-    /// The last releases that were revoked, at most [`REVOKED_MAX`]: a device that has heard of it installs none of them,
-    /// whoever offers it.
+    /// The last releases that were revoked, at most [`REVOKED_MAX`]: a device that has heard of it
+    /// installs none of them, whoever offers it.
     #[serde(default)]
     pub revoked_releases: Vec<ReleaseName>,
-    /// SHA-256 of the root that the server's bundle is by, DER, hexadecimal: bundles of two roots are counted apart.
+    /// SHA-256 of the root that the server's bundle is by, DER, hexadecimal: bundles of two roots
+    /// are counted apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_sha256: Option<String>,
-    /// SHA-256 of the list of transitions that the server has, hexadecimal; the device asks for it when it has another one.
+    /// SHA-256 of the list of transitions that the server has, hexadecimal; the device asks for it
+    /// when it has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<String>,
 }
@@ -439,12 +463,12 @@ pub struct SignedBundle {
 /// `up/report`: sent at connect and whenever something changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Grows on the device within an epoch; one that is not newer is ignored. At most [`NUMBER_MAX`], and no jump above
-    /// [`SEQUENCE_JUMP_MAX`].
+    /// Grows on the device within an epoch; one that is not newer is ignored. At most
+    /// [`NUMBER_MAX`], and no jump above [`SEQUENCE_JUMP_MAX`].
     #[serde(deserialize_with = "number")]
     pub sequence: u64,
-    /// Another one with each start of the agent: the sequence begins with it, whatever became of what was kept. Without one,
-    /// the boot id stands for it.
+    /// Another one with each start of the agent: the sequence begins with it, whatever became of
+    /// what was kept. Without one, the boot id stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
     /// Generation of the desired state that the device has heard last.
@@ -455,10 +479,12 @@ pub struct Report {
     /// Version of the trust bundle that the device has taken; 0 for none.
     #[serde(default, deserialize_with = "number")]
     pub trust_bundle: u64,
-    /// Seconds by which the device's clock is wrong, where it cannot be right; negative where it is behind.
+    /// Seconds by which the device's clock is wrong, where it cannot be right; negative where it is
+    /// behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_wrong_by_s: Option<i64>,
-    /// What the device has noticed of the server that should not be, in words: another history of the audit log.
+    /// What the device has noticed of the server that should not be, in words: another history of
+    /// the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// Where the update stands.
@@ -500,8 +526,8 @@ pub struct Telemetry {
     pub data_total_kib: u64,
 }
 
-/// `GET /releases/{line}/{version}/proof.json`: that a release is in the audit log, and that the log only grew since the
-/// device looked last.
+/// `GET /releases/{line}/{version}/proof.json`: that a release is in the audit log, and that the
+/// log only grew since the device looked last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseProof {
     /// The entry that published it, and its proof.
@@ -526,7 +552,12 @@ mod tests {
             verity: Verity::Verified,
             secure_boot: true,
             pcr11: Some("ab".into()),
-            firmware: Some(FirmwareKeys { setup_mode: false, pk: Some("cd".into()), change: 2, ..FirmwareKeys::default() }),
+            firmware: Some(FirmwareKeys {
+                setup_mode: false,
+                pk: Some("cd".into()),
+                change: 2,
+                ..FirmwareKeys::default()
+            }),
             sealed_data: None,
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
@@ -552,7 +583,9 @@ mod tests {
     #[test]
     fn the_longest_text_is_found_wherever_it_is() {
         let long = "ä".repeat(3000);
-        for json in [json!({ "a": [{ "b": long }] }), json!({ long.as_str(): 1 }), json!(["x", long, "y"])] {
+        for json in
+            [json!({ "a": [{ "b": long }] }), json!({ long.as_str(): 1 }), json!(["x", long, "y"])]
+        {
             assert_eq!(longest_text(json.to_string().as_bytes()), 6000);
         }
         assert_eq!(longest_text(br#"["\\", "\u0041\u0042", 1234567890]"#), 6);
@@ -566,7 +599,10 @@ mod tests {
             json!({"sequence": sequence, "update": {"type": "idle"}, "boot": {"boot_id": "b", "running": "kiosk@1", "slot": "a",
                 "verity": "verified", "secure_boot": true, "pcr11": null}})
         };
-        assert_eq!(serde_json::from_value::<Report>(report(NUMBER_MAX)).unwrap().sequence, NUMBER_MAX);
+        assert_eq!(
+            serde_json::from_value::<Report>(report(NUMBER_MAX)).unwrap().sequence,
+            NUMBER_MAX
+        );
         for above in [NUMBER_MAX + 1, 1 << 63, u64::MAX] {
             let refused = serde_json::from_value::<Report>(report(above)).unwrap_err().to_string();
             assert_eq!(refused, format!("{above} is above {NUMBER_MAX}"));

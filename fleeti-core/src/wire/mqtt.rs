@@ -37,15 +37,17 @@ pub const PAYLOAD_MAX: usize = 64 * 1024;
 /// Largest MQTT packet in either direction, bytes.
 pub const PACKET_MAX: usize = PAYLOAD_MAX + 1024;
 
-/// MQTT's name in TLS ALPN (RFC 7301; the IANA registry of ALPN protocol ids). A client that offers it on the HTTPS device port
-/// speaks MQTT there, so that a network has to let one port through only.
+/// MQTT's name in TLS ALPN (RFC 7301; the IANA registry of ALPN protocol ids). A client that offers
+/// it on the HTTPS device port speaks MQTT there, so that a network has to let one port through
+/// only.
 pub const ALPN_MQTT: &[u8] = b"mqtt";
 
 const PREFIX: &str = "fleeti/v1/";
 
 impl Up {
     /// Every topic a device may publish to.
-    pub const ALL: [Self; 4] = [Self::Report, Self::Acknowledgement, Self::Telemetry, Self::Evidence];
+    pub const ALL: [Self; 4] =
+        [Self::Report, Self::Acknowledgement, Self::Telemetry, Self::Evidence];
     fn leaf(self) -> &'static str {
         match self {
             Self::Report => "report",
@@ -74,7 +76,8 @@ fn own<'a>(topic: &'a str, device: &DeviceId) -> Option<&'a str> {
 
 impl Down {
     /// Every topic a device may subscribe to.
-    pub const ALL: [Self; 5] = [Self::Desired, Self::Command, Self::Notice, Self::Challenge, Self::Secrets];
+    pub const ALL: [Self; 5] =
+        [Self::Desired, Self::Command, Self::Notice, Self::Challenge, Self::Secrets];
     fn leaf(self) -> &'static str {
         match self {
             Self::Desired => "desired",
@@ -131,7 +134,11 @@ mod tests {
     #[test]
     fn the_topics_are_the_protocol() {
         let a: DeviceId = "dev-a".parse().unwrap();
-        let all: Vec<_> = Up::ALL.map(|t| t.topic(&a)).into_iter().chain(Down::ALL.map(|t| t.topic(&a))).collect();
+        let all: Vec<_> = Up::ALL
+            .map(|t| t.topic(&a))
+            .into_iter()
+            .chain(Down::ALL.map(|t| t.topic(&a)))
+            .collect();
         insta::assert_snapshot!(all.join("\n"));
     }
 }

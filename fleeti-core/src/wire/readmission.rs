@@ -1,4 +1,5 @@
-//! How devices come back that were away too long: what old anchors say of new ones, and certificates that have ended.
+//! How devices come back that were away too long: what old anchors say of new ones, and
+//! certificates that have ended.
 
 use crate::id::{DeviceId, FleetId};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,8 @@ pub struct Readmission {
     pub devices: u64,
 }
 
-/// `GET /transitions.json`, anonymous: a list of what old anchors say of new ones, see `fleeti_pki::transition`.
+/// `GET /transitions.json`, anonymous: a list of what old anchors say of new ones, see
+/// `fleeti_pki::transition`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignedTransition {
     /// Canonical JSON, as it was signed.
@@ -33,8 +35,9 @@ pub struct SignedTransition {
     pub signatures: Vec<(String, String)>,
 }
 
-/// `POST /renew/readmitted`: a new certificate for a device whose old one has ended and whose key is a file, while an operator
-/// lets devices of its fleet in again. Anonymous: the old key stands for it.
+/// `POST /renew/readmitted`: a new certificate for a device whose old one has ended and whose key
+/// is a file, while an operator lets devices of its fleet in again. Anonymous: the old key stands
+/// for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadmitRequest {

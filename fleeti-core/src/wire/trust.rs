@@ -1,4 +1,5 @@
-//! Bodies of the HTTP API about what counts and who agrees: the bundle of intermediates, and signatures of people.
+//! Bodies of the HTTP API about what counts and who agrees: the bundle of intermediates, and
+//! signatures of people.
 
 use crate::wire::device::SignedBundle;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ pub struct ImportBundle {
     pub transcript: String,
     /// By the root's key: ECDSA, DER, base64.
     pub transcript_signature: String,
-    /// Although devices have a certificate by an intermediate that is not in it: they cannot come any more.
+    /// Although devices have a certificate by an intermediate that is not in it: they cannot come
+    /// any more.
     #[serde(default)]
     pub anyway: bool,
 }
@@ -42,7 +44,8 @@ pub struct TrustStatus {
     pub devices: u64,
     /// Those of them that have taken this bundle.
     pub devices_with_it: u64,
-    /// When the revocation list of the root in it ends, Unix seconds; there is none before the first bundle.
+    /// When the revocation list of the root in it ends, Unix seconds; there is none before the
+    /// first bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_list_ends_s: Option<u64>,
     /// What ends within a month, and what to do, in words.
@@ -91,12 +94,14 @@ fn one_key() -> u32 {
     1
 }
 
-/// `GET /builds/{build}/signature`: whose word is needed before this server's keys sign a build, and whose is there.
+/// `GET /builds/{build}/signature`: whose word is needed before this server's keys sign a build,
+/// and whose is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignatureStatus {
     /// Whether this server has keys that sign releases.
     pub available: bool,
-    /// Release keys that devices ask for. Where it is one and the server holds it, that key alone is enough for them.
+    /// Release keys that devices ask for. Where it is one and the server holds it, that key alone
+    /// is enough for them.
     #[serde(default = "one_key")]
     pub keys_needed: u32,
     /// How many must agree; none is a choice of who set the server up.

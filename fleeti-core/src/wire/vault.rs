@@ -1,5 +1,5 @@
-//! What the server keeps for devices and gives away by rule: secrets of fleets, and the keys that open a device's data
-//! partition without its TPM.
+//! What the server keeps for devices and gives away by rule: secrets of fleets, and the keys that
+//! open a device's data partition without its TPM.
 
 use super::attestation::Secret;
 use crate::id::SecretName;
@@ -17,10 +17,12 @@ pub const REASON: std::ops::RangeInclusive<usize> = 3..=160;
 /// How long a [`SecretsTicket`] is good for, seconds.
 pub const TICKET_S: u64 = 60;
 
-/// Whether a text is a recovery key as systemd-cryptenroll(1) makes one: lower-case letters with dashes between them.
+/// Whether a text is a recovery key as systemd-cryptenroll(1) makes one: lower-case letters with
+/// dashes between them.
 #[must_use]
 pub fn is_recovery_key(text: &str) -> bool {
-    (1..=RECOVERY_KEY_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    (1..=RECOVERY_KEY_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
 /// Whether a text may be the reason for looking at a recovery key: one line of [`REASON`].
@@ -37,7 +39,8 @@ pub struct RecoveryKey {
     pub key: Secret,
 }
 
-/// `down/secrets`: the device has just proved enough for the secrets of its fleet. Good once, for [`TICKET_S`].
+/// `down/secrets`: the device has just proved enough for the secrets of its fleet. Good once, for
+/// [`TICKET_S`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretsTicket {
     /// 32 bytes, hexadecimal.
@@ -117,7 +120,9 @@ mod tests {
 
     #[test]
     fn what_is_no_recovery_key_is_none() {
-        assert!(is_recovery_key("vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj"));
+        assert!(is_recovery_key(
+            "vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj"
+        ));
         for bad in ["", "Error: no", "abc\ndef", &"a".repeat(RECOVERY_KEY_MAX + 1)] {
             assert!(!is_recovery_key(bad), "{bad:?}");
         }

@@ -1,7 +1,7 @@
 //! Build workers: what an administrator does with them, and what they say to the server.
 //!
-//! A worker holds a token with one right: it takes builds under `/worker/v1`, and gets no other answer. A build is taken by
-//! lease; a worker that is killed loses it, and another one takes it.
+//! A worker holds a token with one right: it takes builds under `/worker/v1`, and gets no other
+//! answer. A build is taken by lease; a worker that is killed loses it, and another one takes it.
 
 use super::api::CreateBuild;
 use super::attestation::Secret;
@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Files that a worker may upload, beside the record that it finishes with.
-pub const ARTIFACTS: [&str; 6] = ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw", "lock.json"];
+pub const ARTIFACTS: [&str; 6] =
+    ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw", "lock.json"];
 /// Largest file of a build, bytes.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
-/// Most bytes of one upload; a file comes in as many as it needs. The server holds a whole one in memory, and the allocator keeps
-/// what the largest took.
+/// Most bytes of one upload; a file comes in as many as it needs. The server holds a whole one in
+/// memory, and the allocator keeps what the largest took.
 pub const CHUNK_MAX: usize = 1 << 20;
 /// Longest log of a build, bytes; what comes after it is left out.
 pub const LOG_MAX: u64 = 16 << 20;
@@ -56,7 +57,8 @@ pub struct Worker {
     pub seen_s: Option<u64>,
 }
 
-/// `POST /worker/v1/claim`: asks for a build. Asked again with the same lease, it gives the same build.
+/// `POST /worker/v1/claim`: asks for a build. Asked again with the same lease, it gives the same
+/// build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {

@@ -1,5 +1,6 @@
-//! Every reader of bytes that somebody else wrote, before libFuzzer: none may panic, and what is read must be written
-//! again as it was. Which reader, the environment says: one program is one build.
+//! Every reader of bytes that somebody else wrote, before libFuzzer: none may panic, and what is
+//! read must be written again as it was. Which reader, the environment says: one program is one
+//! build.
 #![no_main]
 
 mod wire;
@@ -29,8 +30,8 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Who the certificates and keys are of that readers want: nobody whom the corpus knows, so everything behind a
-/// signature is reached by the tests and not from here.
+/// Who the certificates and keys are of that readers want: nobody whom the corpus knows, so
+/// everything behind a signature is reached by the tests and not from here.
 struct Somebody {
     certificate: Parsed,
     release: ReleaseKeys,

@@ -1,4 +1,5 @@
-//! That a quote is the answer of one TPM to one challenge, and that the logs lead to the registers that it quotes.
+//! That a quote is the answer of one TPM to one challenge, and that the logs lead to the registers
+//! that it quotes.
 
 use super::{Challenge, REGISTERS};
 use crate::measured::log::{FirmwareLog, Registers};
@@ -84,7 +85,9 @@ pub enum Refused {
     #[error("the values of the registers are not those that the TPM quoted")]
     Digest,
     /// From before a reset or resume that was seen already.
-    #[error("the quote is from before a restart that was seen already: {resets} resets and {restarts} resumes")]
+    #[error(
+        "the quote is from before a restart that was seen already: {resets} resets and {restarts} resumes"
+    )]
     Past {
         /// Resets it tells of.
         resets: u32,
@@ -132,11 +135,13 @@ impl Refused {
     }
 }
 
-/// Registers that only firmware and boot loader extend, so that they stand still while a system runs.
+/// Registers that only firmware and boot loader extend, so that they stand still while a system
+/// runs.
 pub const STILL: std::ops::RangeInclusive<u8> = 0..=7;
 
-/// Takes evidence as the answer of the TPM with `key` to `challenge`, given what was accepted `before`. Whoever calls this
-/// has found the challenge among those that were asked, in time, and taken it from them.
+/// Takes evidence as the answer of the TPM with `key` to `challenge`, given what was accepted
+/// `before`. Whoever calls this has found the challenge among those that were asked, in time, and
+/// taken it from them.
 ///
 /// # Errors
 /// [`Refused`], by the first check that does not hold.
@@ -150,7 +155,9 @@ pub fn verify(
     if quote.extra_data != challenge.qualifying_data(evidence.firmware_log, evidence.phases_log) {
         return Err(Refused::Challenge);
     }
-    let Statement::Quote { selections, digest } = &quote.statement else { return Err(Refused::Selection) };
+    let Statement::Quote { selections, digest } = &quote.statement else {
+        return Err(Refused::Selection);
+    };
     if *selections != [Challenge::selection()] {
         return Err(Refused::Selection);
     }
@@ -169,16 +176,26 @@ pub fn verify(
     let phases = phases::parse(evidence.phases_log).map_err(Refused::PhasesLog)?;
     let mut replayed = firmware_log.replay_to(evidence.registers.get(&0).unwrap_or(&[0; 32]));
     phases::replay(&mut replayed, &phases);
-    let differs = evidence.registers.iter().find(|(register, value)| replayed.get(register).unwrap_or(&[0; 32]) != *value);
+    let differs = evidence
+        .registers
+        .iter()
+        .find(|(register, value)| replayed.get(register).unwrap_or(&[0; 32]) != *value);
     if let Some((register, _)) = differs {
         return Err(Refused::Replay(*register));
     }
-    Ok(VerifiedEvidence { clock: quote.clock, registers: evidence.registers.clone(), firmware_log, phases })
+    Ok(VerifiedEvidence {
+        clock: quote.clock,
+        registers: evidence.registers.clone(),
+        firmware_log,
+        phases,
+    })
 }
 
-/// That a quote was made after another one. `safe` says nothing here: it is false after every power cut.
+/// That a quote was made after another one. `safe` says nothing here: it is false after every power
+/// cut.
 fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), Refused> {
-    let (now, then) = ((clock.resets, clock.restarts), (before.clock.resets, before.clock.restarts));
+    let (now, then) =
+        ((clock.resets, clock.restarts), (before.clock.resets, before.clock.restarts));
     if now < then {
         return Err(Refused::Past { resets: clock.resets, restarts: clock.restarts });
     }
@@ -186,7 +203,8 @@ fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), 
         return Err(Refused::Clock);
     }
     let moved = |register: &u8| registers.get(register) != before.registers.get(register);
-    // A resume may be a start too (TPM Restart; Part 1, 12.2.3.2), so it is the same one only where both numbers are the same.
+    // A resume may be a start too (TPM Restart; Part 1, 12.2.3.2), so it is the same one only where
+    // both numbers are the same.
     match STILL.into_iter().find(moved) {
         Some(register) if now == then => Err(Refused::Moved(register)),
         _ => Ok(()),

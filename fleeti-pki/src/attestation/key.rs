@@ -1,8 +1,9 @@
-//! That a key is in a TPM that is known: its attestation key certified it (TPM2_Certify; Part 3, 18.2), for one purpose and
-//! over one TLS connection.
+//! That a key is in a TPM that is known: its attestation key certified it (TPM2_Certify; Part 3,
+//! 18.2), for one purpose and over one TLS connection.
 //!
-//! The connection is what makes a certification fresh: what both ends derive of it (RFC 9266, `tls-exporter`) is of no other
-//! connection, so nobody can send what was said over another one, and the server need not remember a nonce.
+//! The connection is what makes a certification fresh: what both ends derive of it (RFC 9266,
+//! `tls-exporter`) is of no other connection, so nobody can send what was said over another one,
+//! and the server need not remember a nonce.
 
 use crate::tpm::Hash;
 use crate::tpm::Unreadable;
@@ -37,8 +38,8 @@ impl Purpose {
         Self { subject: format!("device:{device}"), channel }
     }
 
-    /// What the TPM is to put into its certification of the key with this SubjectPublicKeyInfo: 32 bytes, because a TPM with
-    /// SHA-256 alone takes 34 at the most.
+    /// What the TPM is to put into its certification of the key with this SubjectPublicKeyInfo: 32
+    /// bytes, because a TPM with SHA-256 alone takes 34 at the most.
     #[must_use]
     pub fn qualifying_data(&self, spki_der: &[u8]) -> Vec<u8> {
         let key = Hash::Sha256.digest(&[spki_der]);
@@ -100,7 +101,12 @@ impl Refused {
 ///
 /// # Errors
 /// [`Refused`], by the first check that does not hold.
-pub fn verify(sent: &Certification<'_>, attestation_key: &AttestationKey, purpose: &Purpose, spki_der: &[u8]) -> Result<(), Refused> {
+pub fn verify(
+    sent: &Certification<'_>,
+    attestation_key: &AttestationKey,
+    purpose: &Purpose,
+    spki_der: &[u8],
+) -> Result<(), Refused> {
     let key = DeviceKey::new(Public::parse(sent.key)?)?;
     if key.public().to_spki_der()? != spki_der {
         return Err(Refused::OtherKey);

@@ -1,10 +1,12 @@
-//! What firmware's log means, where its events are what their digests say: the Secure Boot policy that was in force, who
-//! vouched for what was started, and which programs were (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4).
+//! What firmware's log means, where its events are what their digests say: the Secure Boot policy
+//! that was in force, who vouched for what was started, and which programs were (TCG "PC Client
+//! Platform Firmware Profile", 1.06, 3.3.4).
 //!
-//! An event's type is nobody's word: it is not what is measured, so a log with other types replays as well. Therefore the
-//! registers that decide are read strictly: every event there is of a kind that belongs there, in its order, and of the
-//! bytes that its digest says. What does not fit is a [`Finding`], and never skipped. Some firmware measures what nobody here
-//! knows: that is a reason to claim less. That an event shows other bytes than were measured is a contradiction.
+//! An event's type is nobody's word: it is not what is measured, so a log with other types replays
+//! as well. Therefore the registers that decide are read strictly: every event there is of a kind
+//! that belongs there, in its order, and of the bytes that its digest says. What does not fit is a
+//! [`Finding`], and never skipped. Some firmware measures what nobody here knows: that is a reason
+//! to claim less. That an event shows other bytes than were measured is a contradiction.
 
 pub use super::finding::{Finding, POLICY_REGISTER, PROGRAMS_REGISTER};
 
@@ -15,12 +17,14 @@ use crate::uefi::{GLOBAL, Guid, SECURITY_DATABASE as SECURITY};
 use std::collections::BTreeMap;
 
 /// Which variables make the policy, in the order in which they are measured.
-const POLICY: [(&str, Guid); 5] = [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
+const POLICY: [(&str, Guid); 5] =
+    [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
 /// Firmware's registers, each with one separator.
 const SEPARATED: std::ops::RangeInclusive<u8> = 0..=7;
 /// Variables that some firmware measures beside them, where it has them.
 const POLICY_MORE: [(&str, Guid); 2] = [("dbt", SECURITY), ("dbr", SECURITY)];
-/// Modes of Secure Boot (UEFI, 32.3), where firmware measures them, and what it means that one is on.
+/// Modes of Secure Boot (UEFI, 32.3), where firmware measures them, and what it means that one is
+/// on.
 const MODES: [(&str, Option<&str>); 3] = [
     ("SetupMode", Some("it is in setup mode, in which anybody changes its keys")),
     ("AuditMode", Some("it is in audit mode, in which it starts what nobody vouched for")),
@@ -30,9 +34,12 @@ const MODES: [(&str, Option<&str>); 3] = [
 const FINDINGS_MAX: usize = 16;
 /// Separators that say that nothing failed (10.4.1).
 const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
-/// All that firmware says of itself in the register of programs. Nothing else is skipped: what a digest is of may be
-/// shown, and is no action for that.
-const ACTIONS: [&[u8]; 2] = [b"Calling EFI Application from Boot Option", b"Returning from EFI Application from Boot Option"];
+/// All that firmware says of itself in the register of programs. Nothing else is skipped: what a
+/// digest is of may be shown, and is no action for that.
+const ACTIONS: [&[u8]; 2] = [
+    b"Calling EFI Application from Boot Option",
+    b"Returning from EFI Application from Boot Option",
+];
 const OMITTED: &[u8] = b"BOOT ATTEMPTS OMITTED";
 /// What a log means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +47,8 @@ pub struct MeasuredBoot {
     /// Whether firmware refused what nobody vouched for.
     pub secure_boot: bool,
     variables: BTreeMap<&'static str, Vec<u8>>,
-    /// What vouched for what was started: EFI_SIGNATURE_DATA without its owner, so a certificate (DER).
+    /// What vouched for what was started: EFI_SIGNATURE_DATA without its owner, so a certificate
+    /// (DER).
     pub authorities: Vec<Vec<u8>>,
     /// What firmware started, or measured, before it looked for what to boot: its own.
     pub firmware_programs: Vec<FirmwareProgram>,
@@ -72,11 +80,17 @@ impl<'a> Variable<'a> {
         let vendor = Guid(r.array()?);
         let (name, value) = (r.u64_le()?, r.u64_le()?);
         if name > NAME_MAX {
-            return Err(Unreadable::TooLong { what: WHAT, length: data.len(), max: NAME_MAX as usize });
+            return Err(Unreadable::TooLong {
+                what: WHAT,
+                length: data.len(),
+                max: NAME_MAX as usize,
+            });
         }
         let units = (0..name).map(|_| r.u16_le()).collect::<Result<Vec<_>, _>>()?;
-        let name = String::from_utf16(&units).map_err(|_| Unreadable::Wrong { what: WHAT, detail: "its name is no text" })?;
-        let value = r.take(usize::try_from(value).map_err(|_| Unreadable::Truncated { what: WHAT })?)?;
+        let name = String::from_utf16(&units)
+            .map_err(|_| Unreadable::Wrong { what: WHAT, detail: "its name is no text" })?;
+        let value =
+            r.take(usize::try_from(value).map_err(|_| Unreadable::Truncated { what: WHAT })?)?;
         r.end()?;
         Ok(Self { vendor, name, value })
     }
@@ -100,7 +114,8 @@ impl MeasuredBoot {
     #[must_use]
     pub fn read(log: &FirmwareLog) -> (Self, Vec<Finding>) {
         let mut boot = Self::default();
-        let mut findings: Vec<Finding> = SEPARATED.filter_map(|register| separator(log, register).err()).collect();
+        let mut findings: Vec<Finding> =
+            SEPARATED.filter_map(|register| separator(log, register).err()).collect();
         boot.read_policy(log, &mut findings);
         boot.read_programs(log, &mut findings);
         findings.truncate(FINDINGS_MAX);
@@ -121,7 +136,11 @@ impl MeasuredBoot {
                 findings.push(finding);
             }
         }
-        let missing: Vec<_> = POLICY.iter().map(|(name, _)| *name).filter(|name| !self.variables.contains_key(name)).collect();
+        let missing: Vec<_> = POLICY
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !self.variables.contains_key(name))
+            .collect();
         if !missing.is_empty() {
             findings.push(Finding::NotMeasured(missing));
         }
@@ -133,18 +152,33 @@ impl MeasuredBoot {
     }
 
     fn policy_event(&mut self, at: usize, event: &Event, is_started: bool) -> Result<(), Finding> {
-        let is_known =
-            matches!(event.kind, EventKind::VariableDriverConfig | EventKind::VariableAuthority | EventKind::Separator | EventKind::Action);
+        let is_known = matches!(
+            event.kind,
+            EventKind::VariableDriverConfig
+                | EventKind::VariableAuthority
+                | EventKind::Separator
+                | EventKind::Action
+        );
         if !is_of_its_data(event) {
-            return Err(if is_known { Finding::Digest(POLICY_REGISTER, at) } else { Finding::Unknown(POLICY_REGISTER, at) });
+            return Err(if is_known {
+                Finding::Digest(POLICY_REGISTER, at)
+            } else {
+                Finding::Unknown(POLICY_REGISTER, at)
+            });
         }
         match event.kind {
-            EventKind::VariableDriverConfig => self.policy_variable(at, &Variable::read(&event.data)?, is_started),
+            EventKind::VariableDriverConfig => {
+                self.policy_variable(at, &Variable::read(&event.data)?, is_started)
+            }
             // Also before the separator: of code of cards, and of what firmware starts itself.
             EventKind::VariableAuthority => {
                 let variable = Variable::read(&event.data)?;
-                let certificate = variable.value.get(16..).filter(|_| variable.vendor == SECURITY && variable.name == "db");
-                self.authorities.push(certificate.ok_or(Finding::Authority(at, variable.name))?.to_vec());
+                let certificate = variable
+                    .value
+                    .get(16..)
+                    .filter(|_| variable.vendor == SECURITY && variable.name == "db");
+                self.authorities
+                    .push(certificate.ok_or(Finding::Authority(at, variable.name))?.to_vec());
                 Ok(())
             }
             EventKind::Separator | EventKind::DevicePolicy => Ok(()),
@@ -155,9 +189,16 @@ impl MeasuredBoot {
         }
     }
 
-    fn policy_variable(&mut self, at: usize, variable: &Variable<'_>, is_started: bool) -> Result<(), Finding> {
-        let is_this = |(name, vendor): &(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
-        let mode = MODES.iter().find(|(name, _)| *name == variable.name && variable.vendor == GLOBAL);
+    fn policy_variable(
+        &mut self,
+        at: usize,
+        variable: &Variable<'_>,
+        is_started: bool,
+    ) -> Result<(), Finding> {
+        let is_this =
+            |(name, vendor): &(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
+        let mode =
+            MODES.iter().find(|(name, _)| *name == variable.name && variable.vendor == GLOBAL);
         if let Some((_, meaning)) = mode {
             let weakened = meaning.filter(|_| variable.value != [0]);
             return weakened.map_or(Ok(()), |meaning| Err(Finding::Weakened(meaning)));
@@ -174,7 +215,9 @@ impl MeasuredBoot {
             None => self.variables.insert(name, variable.value.to_vec()),
         };
         let place = |name: &str| POLICY.iter().position(|(other, _)| *other == name);
-        let is_late = place(name).is_some_and(|own| self.variables.keys().filter_map(|other| place(other)).any(|other| other > own));
+        let is_late = place(name).is_some_and(|own| {
+            self.variables.keys().filter_map(|other| place(other)).any(|other| other > own)
+        });
         if is_late { Err(Finding::Order(at)) } else { Ok(()) }
     }
 
@@ -185,15 +228,23 @@ impl MeasuredBoot {
             let is_firmwares = separated.is_some_and(|separator| at < separator);
             match event.kind {
                 // Their data says where a program lay, and is no part of what was measured.
-                EventKind::Application | EventKind::Driver if !is_firmwares => self.programs.push(event.digest),
-                EventKind::Action | EventKind::Separator | EventKind::OmitBootDevice if !is_of_its_data(event) => {
+                EventKind::Application | EventKind::Driver if !is_firmwares => {
+                    self.programs.push(event.digest)
+                }
+                EventKind::Action | EventKind::Separator | EventKind::OmitBootDevice
+                    if !is_of_its_data(event) =>
+                {
                     findings.push(Finding::Digest(PROGRAMS_REGISTER, at));
                 }
                 EventKind::Separator => {}
                 EventKind::Action if ACTIONS.contains(&event.data.as_slice()) => {}
                 EventKind::OmitBootDevice if event.data == OMITTED => {}
-                _ if is_firmwares => self.firmware_programs.push(FirmwareProgram { digest: event.digest, path: path(event) }),
-                _ if device_path::of_image(&event.data).is_some() => findings.push(Finding::Kind(PROGRAMS_REGISTER, at)),
+                _ if is_firmwares => self
+                    .firmware_programs
+                    .push(FirmwareProgram { digest: event.digest, path: path(event) }),
+                _ if device_path::of_image(&event.data).is_some() => {
+                    findings.push(Finding::Kind(PROGRAMS_REGISTER, at))
+                }
                 _ => findings.push(Finding::Unknown(PROGRAMS_REGISTER, at)),
             }
         }
@@ -202,21 +253,27 @@ impl MeasuredBoot {
 
 /// Where a program of the firmware lay, or what it says of itself.
 fn path(event: &Event) -> String {
-    let path = device_path::of_image(&event.data).map(device_path::in_words).filter(|words| !words.is_empty());
+    let path = device_path::of_image(&event.data)
+        .map(device_path::in_words)
+        .filter(|words| !words.is_empty());
     path.unwrap_or_else(|| device_path::shown(&event.data))
 }
 
 fn is_of_policy(data: &[u8]) -> bool {
     let of = |variable: Variable<'_>| {
-        let is_this = |(name, vendor): &&(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
-        POLICY.iter().chain(&POLICY_MORE).any(|v| is_this(&v)) || MODES.iter().any(|(name, _)| *name == variable.name)
+        let is_this =
+            |(name, vendor): &&(&str, Guid)| *name == variable.name && *vendor == variable.vendor;
+        POLICY.iter().chain(&POLICY_MORE).any(|v| is_this(&v))
+            || MODES.iter().any(|(name, _)| *name == variable.name)
     };
     Variable::read(data).is_ok_and(of)
 }
 
 /// That a register has one separator, which says that all went well.
 fn separator(log: &FirmwareLog, register: u8) -> Result<(), Finding> {
-    let is_called_otherwise = |e: &Event| e.kind != EventKind::Separator && SEPARATORS.iter().any(|s| e.digest == sha_256(&[s]));
+    let is_called_otherwise = |e: &Event| {
+        e.kind != EventKind::Separator && SEPARATORS.iter().any(|s| e.digest == sha_256(&[s]))
+    };
     let mut found = log.of(register).filter(|e| e.kind == EventKind::Separator);
     let (first, second) = (found.next(), found.next());
     match first {
@@ -233,7 +290,9 @@ fn action(event: &Event, at: usize) -> Finding {
     // Texts of 10.4.4, table 17.
     match event.data.as_slice() {
         b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
-        b"DMA Protection Disabled" => Finding::Weakened("devices may write all memory while it starts"),
+        b"DMA Protection Disabled" => {
+            Finding::Weakened("devices may write all memory while it starts")
+        }
         _ => Finding::Unknown(POLICY_REGISTER, at),
     }
 }

@@ -1,10 +1,12 @@
-//! Where firmware found a program: UEFI_IMAGE_LOAD_EVENT (TCG "PC Client Platform Firmware Profile", 1.06, 10.2.3) and the
-//! device path in it (UEFI, 10), in words. Nothing is decided by it: it is no part of what was measured.
+//! Where firmware found a program: UEFI_IMAGE_LOAD_EVENT (TCG "PC Client Platform Firmware
+//! Profile", 1.06, 10.2.3) and the device path in it (UEFI, 10), in words. Nothing is decided by
+//! it: it is no part of what was measured.
 
 use crate::tpm::{Reader, Unreadable};
 use crate::uefi::Guid;
 
-/// Bytes before the path: address, length and link-time address of the image, and the length of the path.
+/// Bytes before the path: address, length and link-time address of the image, and the length of the
+/// path.
 const BEFORE: usize = 32;
 /// Most characters of a path in words, and most nodes of it.
 const PATH_MAX: usize = 160;
@@ -42,9 +44,17 @@ fn node(r: &mut Reader<'_>) -> Result<Option<String>, Unreadable> {
         return Ok(None);
     }
     let (kind, sub_kind, length) = (r.u8()?, r.u8()?, r.u16_le()?);
-    let data = r.take(usize::from(length).checked_sub(4).ok_or(Unreadable::Truncated { what: "device path" })?)?;
-    let guid = |data: &[u8]| data.get(..16).and_then(|b| <[u8; 16]>::try_from(b).ok()).map_or_else(String::new, |g| guid_text(Guid(g)));
-    let number = |at: usize| data.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let data = r.take(
+        usize::from(length).checked_sub(4).ok_or(Unreadable::Truncated { what: "device path" })?,
+    )?;
+    let guid = |data: &[u8]| {
+        data.get(..16)
+            .and_then(|b| <[u8; 16]>::try_from(b).ok())
+            .map_or_else(String::new, |g| guid_text(Guid(g)))
+    };
+    let number = |at: usize| {
+        data.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+    };
     Ok(match (kind, sub_kind) {
         (0x7f, 0xff) => None,
         (1, 1) => Some(match data {
@@ -52,7 +62,9 @@ fn node(r: &mut Reader<'_>) -> Result<Option<String>, Unreadable> {
             _ => "Pci".into(),
         }),
         (1, 4) => Some(format!("VenHw({})", guid(data))),
-        (2, 1) if matches!(number(0), 0x0a03_41d0 | 0x0a08_41d0) => Some(format!("PciRoot({:x})", number(4))),
+        (2, 1) if matches!(number(0), 0x0a03_41d0 | 0x0a08_41d0) => {
+            Some(format!("PciRoot({:x})", number(4)))
+        }
         (2, 1) => Some(format!("Acpi({:x},{:x})", number(0), number(4))),
         (3, 5) => Some("USB".into()),
         (3, 11) => Some("MAC".into()),
@@ -75,7 +87,14 @@ fn node(r: &mut Reader<'_>) -> Result<Option<String>, Unreadable> {
 fn guid_text(guid: Guid) -> String {
     let g = guid.0;
     let part = |bytes: &[u8]| hex::encode(bytes);
-    format!("{}-{}-{}-{}-{}", part(&[g[3], g[2], g[1], g[0]]), part(&[g[5], g[4]]), part(&[g[7], g[6]]), part(&g[8..10]), part(&g[10..]))
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(&[g[3], g[2], g[1], g[0]]),
+        part(&[g[5], g[4]]),
+        part(&[g[7], g[6]]),
+        part(&g[8..10]),
+        part(&g[10..])
+    )
 }
 
 /// Most characters of what an event says of itself.
@@ -83,5 +102,10 @@ pub(super) const TEXT_MAX: usize = 80;
 
 /// What can be read of bytes, be they UTF-8 or UTF-16.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    bytes.iter().filter(|b| **b == b' ' || b.is_ascii_graphic()).take(TEXT_MAX).map(|b| char::from(*b)).collect()
+    bytes
+        .iter()
+        .filter(|b| **b == b' ' || b.is_ascii_graphic())
+        .take(TEXT_MAX)
+        .map(|b| char::from(*b))
+        .collect()
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// Most events of a register that are told.
 const EVENTS_MAX: usize = 64;
 
-/// What belongs into a register (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM PCR Registry").
+/// What belongs into a register (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM
+/// PCR Registry").
 #[must_use]
 pub const fn title(register: u8) -> &'static str {
     match register {
@@ -31,10 +32,19 @@ pub const fn title(register: u8) -> &'static str {
     }
 }
 
-/// What was measured into a register, in its order. `programs` are names of programs by their digests.
+/// What was measured into a register, in its order. `programs` are names of programs by their
+/// digests.
 #[must_use]
-pub fn events(register: u8, log: Option<&FirmwareLog>, phases: &[Measurement], programs: &BTreeMap<[u8; 32], String>) -> Vec<String> {
-    let firmware = log.into_iter().flat_map(|log| log.of(register)).map(|event| event_in_words(event, programs));
+pub fn events(
+    register: u8,
+    log: Option<&FirmwareLog>,
+    phases: &[Measurement],
+    programs: &BTreeMap<[u8; 32], String>,
+) -> Vec<String> {
+    let firmware = log
+        .into_iter()
+        .flat_map(|log| log.of(register))
+        .map(|event| event_in_words(event, programs));
     let user_space = phases.iter().filter(|m| m.register == register).map(|m| match &m.words {
         Some(words) => format!("user space: {}", shown(words.as_bytes())),
         None => format!("user space: {}", short(&m.digest)),
@@ -53,7 +63,8 @@ fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> Strin
             | EventKind::Ipl
             | EventKind::Tag
     );
-    // The quote answers for the digest. Where the data is not what has it, whoever wrote the log could have written anything.
+    // The quote answers for the digest. Where the data is not what has it, whoever wrote the log
+    // could have written anything.
     match says && <[u8; 32]>::from(Sha256::digest(&event.data)) != event.digest {
         true => format!("{words} (by its own word: {})", short(&event.digest)),
         false => words,
@@ -64,21 +75,36 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
     match event.kind {
         EventKind::Application | EventKind::Driver => match programs.get(&event.digest) {
             Some(name) => name.clone(),
-            None => match device_path::of_image(&event.data).map(device_path::in_words).filter(|path| !path.is_empty()) {
-                Some(path) => format!("a program that no release has: {}, at {path}", short(&event.digest)),
+            None => match device_path::of_image(&event.data)
+                .map(device_path::in_words)
+                .filter(|path| !path.is_empty())
+            {
+                Some(path) => {
+                    format!("a program that no release has: {}, at {path}", short(&event.digest))
+                }
                 None => format!("a program that no release has: {}", short(&event.digest)),
             },
         },
         EventKind::Separator => "firmware is done".into(),
         EventKind::Action => format!("firmware: {}", shown(&event.data)),
-        EventKind::Hcrtm => format!("measured before the processor started: {}", short(&event.digest)),
-        EventKind::DevicePolicy => format!("which devices authenticate themselves: {}", short(&event.digest)),
-        EventKind::VariableDriverConfig | EventKind::VariableBoot | EventKind::VariableAuthority => {
+        EventKind::Hcrtm => {
+            format!("measured before the processor started: {}", short(&event.digest))
+        }
+        EventKind::DevicePolicy => {
+            format!("which devices authenticate themselves: {}", short(&event.digest))
+        }
+        EventKind::VariableDriverConfig
+        | EventKind::VariableBoot
+        | EventKind::VariableAuthority => {
             let (name, length) = variable(&event.data);
             match (event.kind, name.as_str(), event.data.last()) {
-                (EventKind::VariableDriverConfig, "SecureBoot", Some(1)) => "Secure Boot is on".into(),
+                (EventKind::VariableDriverConfig, "SecureBoot", Some(1)) => {
+                    "Secure Boot is on".into()
+                }
                 (EventKind::VariableDriverConfig, "SecureBoot", _) => "Secure Boot is off".into(),
-                (EventKind::VariableAuthority, ..) => format!("a key of {name} vouched for what was started"),
+                (EventKind::VariableAuthority, ..) => {
+                    format!("a key of {name} vouched for what was started")
+                }
                 _ => format!("variable {name}, {length} bytes"),
             }
         }
@@ -93,7 +119,9 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
 
 /// Name and length of a variable's value; what cannot be read has no name.
 fn variable(data: &[u8]) -> (String, usize) {
-    let number = |at: usize| data.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let number = |at: usize| {
+        data.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+    };
     let length = usize::try_from(number(16)).unwrap_or(0).min(TEXT_MAX);
     let name = data.get(32..32 + 2 * length).unwrap_or_default();
     (shown(name), usize::try_from(number(24)).unwrap_or(0))

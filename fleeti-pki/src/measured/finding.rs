@@ -1,4 +1,5 @@
-//! What is odd about a log: what contradicts the bytes that were measured, and what only lets less be claimed.
+//! What is odd about a log: what contradicts the bytes that were measured, and what only lets less
+//! be claimed.
 
 use crate::tpm::Unreadable;
 
@@ -11,7 +12,8 @@ pub const PROGRAMS_REGISTER: u8 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The separator's digest is of other bytes than it shows, or an event that is one by its digest says that it is none.
+    /// The separator's digest is of other bytes than it shows, or an event that is one by its
+    /// digest says that it is none.
     #[error("the separator of PCR {0} shows other bytes than were measured")]
     Separator(u8),
     /// There is none.
@@ -21,25 +23,32 @@ pub enum Finding {
     #[error("firmware measured more than one separator into PCR {0}")]
     Separators(u8),
     /// It says that something failed.
-    #[error("firmware says by the separator of PCR {0} that something failed before the system started")]
+    #[error(
+        "firmware says by the separator of PCR {0} that something failed before the system started"
+    )]
     Failed(u8),
     /// An event's digest is of other bytes than the event shows.
     #[error("event {1} of PCR {0} shows other bytes than were measured")]
     Digest(u8, usize),
     /// An event says that it is of another kind than what it shows.
-    #[error("event {1} of PCR {0} is of a kind that has no place there, and shows something that has")]
+    #[error(
+        "event {1} of PCR {0} is of a kind that has no place there, and shows something that has"
+    )]
     Kind(u8, usize),
     /// An event that is not known here.
     #[error("event {1} of PCR {0} is not one that this server knows")]
     Unknown(u8, usize),
-    /// A variable of the policy is measured again with another value, or once something was started, or has none.
+    /// A variable of the policy is measured again with another value, or once something was
+    /// started, or has none.
     #[error("a Secure Boot variable was changed while the system started (event {0} of PCR 7)")]
     Policy(usize),
     /// The same variable is measured twice.
     #[error("firmware measured a Secure Boot variable twice (event {0} of PCR 7)")]
     Repeated(usize),
     /// Variables are measured in another order.
-    #[error("firmware measured its Secure Boot variables in another order than it should (event {0} of PCR 7)")]
+    #[error(
+        "firmware measured its Secure Boot variables in another order than it should (event {0} of PCR 7)"
+    )]
     Order(usize),
     /// A variable that makes no policy.
     #[error("firmware measured a variable into PCR 7 that is not known there: {1:?} (event {0})")]
@@ -48,7 +57,9 @@ pub enum Finding {
     #[error("firmware does not measure its variables: {}", .0.join(", "))]
     NotMeasured(Vec<&'static str>),
     /// Something else than a key of db vouched.
-    #[error("what was started was vouched for by {1:?}, and not by a key of db (event {0} of PCR 7)")]
+    #[error(
+        "what was started was vouched for by {1:?}, and not by a key of db (event {0} of PCR 7)"
+    )]
     Authority(usize, String),
     /// Firmware says that something holds that takes away what Secure Boot promises.
     #[error("firmware says: {0}")]
@@ -63,19 +74,24 @@ impl Finding {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Separator(_) | Self::NoSeparator(_) | Self::Separators(_) | Self::Failed(_) => "log-separator",
+            Self::Separator(_) | Self::NoSeparator(_) | Self::Separators(_) | Self::Failed(_) => {
+                "log-separator"
+            }
             Self::Digest(..) => "log-digest",
             Self::Kind(..) | Self::Unknown(..) => "log-kind",
-            Self::Policy(_) | Self::Repeated(_) | Self::Order(_) | Self::Variable(..) | Self::Authority(..) | Self::NotMeasured(_) => {
-                "log-policy"
-            }
+            Self::Policy(_)
+            | Self::Repeated(_)
+            | Self::Order(_)
+            | Self::Variable(..)
+            | Self::Authority(..)
+            | Self::NotMeasured(_) => "log-policy",
             Self::Weakened(_) => "log-weakened",
             Self::Unreadable(_) => "log-event",
         }
     }
 
-    /// Whether it contradicts what was measured. Anything else only lets less be claimed: firmware that says that it is in
-    /// audit mode, or that a debugger may be attached, says the truth.
+    /// Whether it contradicts what was measured. Anything else only lets less be claimed: firmware
+    /// that says that it is in audit mode, or that a debugger may be attached, says the truth.
     #[must_use]
     pub const fn is_contradiction(&self) -> bool {
         match self {
@@ -98,7 +114,9 @@ impl Finding {
     #[must_use]
     pub const fn raise(&self) -> &'static str {
         match self {
-            Self::Weakened(_) => "firmware settings under which it does not say so (user mode, DMA protection, no debugger)",
+            Self::Weakened(_) => {
+                "firmware settings under which it does not say so (user mode, DMA protection, no debugger)"
+            }
             _ => "firmware that measures as the TCG's PC Client profile says; a newer version may",
         }
     }

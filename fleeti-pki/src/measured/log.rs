@@ -1,7 +1,9 @@
-//! The log that firmware keeps of what it measured (TCG "PC Client Platform Firmware Profile", 1.06, 10.2: crypto-agile).
+//! The log that firmware keeps of what it measured (TCG "PC Client Platform Firmware Profile",
+//! 1.06, 10.2: crypto-agile).
 //!
-//! Nobody vouches for it: it counts for nothing until it is [replayed](FirmwareLog::replay) to registers that a TPM quoted,
-//! and then only its *digests* do. What an event says of itself counts where its digest is checked to be of just that.
+//! Nobody vouches for it: it counts for nothing until it is [replayed](FirmwareLog::replay) to
+//! registers that a TPM quoted, and then only its *digests* do. What an event says of itself counts
+//! where its digest is checked to be of just that.
 
 use crate::tpm::{Hash, Reader, Unreadable};
 use sha2::{Digest, Sha256};
@@ -16,17 +18,19 @@ const EVENTS_MAX: usize = 4096;
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 /// Names an event of locality (10.4.5.3).
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
-/// Registers of a PC Client TPM. Those from 16 on are reset while a system runs, are not quoted, and are replayed by nobody.
+/// Registers of a PC Client TPM. Those from 16 on are reset while a system runs, are not quoted,
+/// and are replayed by nobody.
 const REGISTERS: u32 = 24;
 const REPLAYED: u8 = 16;
 /// Most banks of a log, and digests of an event.
 const BANKS_MAX: u32 = 8;
 /// Longest digest.
 const DIGEST_MAX: usize = 64;
-/// Zeros from so many bytes on are room that firmware left: no event begins with them. Bytes of `ff` are it always.
+/// Zeros from so many bytes on are room that firmware left: no event begins with them. Bytes of
+/// `ff` are it always.
 const ROOM_MIN: usize = 5;
-/// What register 0 begins with where the TPM was started after an H-CRTM (Part 1, 34.3; "PC Client Platform Firmware Profile",
-/// 1.06, 3.3.4.1).
+/// What register 0 begins with where the TPM was started after an H-CRTM (Part 1, 34.3; "PC Client
+/// Platform Firmware Profile", 1.06, 3.3.4.1).
 const AFTER_HCRTM: u8 = 4;
 /// Localities from which a TPM is started.
 const LOCALITIES: [u8; 3] = [0, 3, AFTER_HCRTM];
@@ -136,7 +140,11 @@ impl FirmwareLog {
         let mut log = Self { events: Vec::new(), locality: None };
         while !r.is_empty() && !is_room(r.left()) {
             if log.events.len() == EVENTS_MAX {
-                return Err(Unreadable::TooLong { what: WHAT, length: EVENTS_MAX + 1, max: EVENTS_MAX });
+                return Err(Unreadable::TooLong {
+                    what: WHAT,
+                    length: EVENTS_MAX + 1,
+                    max: EVENTS_MAX,
+                });
             }
             match event(&mut r, &banks)? {
                 event if event.kind == EventKind::NoAction => log.no_action(&event)?,
@@ -151,8 +159,15 @@ impl FirmwareLog {
         let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
         let is_first = !self.events.iter().any(|e| e.register == 0);
         match locality {
-            [locality] if is_first && event.register == 0 && LOCALITIES.contains(locality) => self.locality = Some(*locality),
-            _ => return Err(Unreadable::Wrong { what: WHAT, detail: "StartupLocality is not 0, 3 or 4, or comes late" }),
+            [locality] if is_first && event.register == 0 && LOCALITIES.contains(locality) => {
+                self.locality = Some(*locality)
+            }
+            _ => {
+                return Err(Unreadable::Wrong {
+                    what: WHAT,
+                    detail: "StartupLocality is not 0, 3 or 4, or comes late",
+                });
+            }
         }
         Ok(())
     }
@@ -174,13 +189,16 @@ impl FirmwareLog {
         self.replay_from(self.startup())
     }
 
-    /// The same, whatever the log says of the locality from which the TPM was started, where another one leads to `register_0`:
-    /// what says it is not measured, some firmware leaves it out, and no other start than these is possible.
+    /// The same, whatever the log says of the locality from which the TPM was started, where
+    /// another one leads to `register_0`: what says it is not measured, some firmware leaves it
+    /// out, and no other start than these is possible.
     #[must_use]
     pub fn replay_to(&self, register_0: &[u8; 32]) -> Registers {
         let starts = [self.startup()].into_iter().chain(LOCALITIES);
         let mut replayed = starts.map(|locality| self.replay_from(locality));
-        replayed.find(|registers| registers.get(&0) == Some(register_0)).unwrap_or_else(|| self.replay())
+        replayed
+            .find(|registers| registers.get(&0) == Some(register_0))
+            .unwrap_or_else(|| self.replay())
     }
 
     /// The locality from which the TPM was started.
@@ -205,7 +223,8 @@ impl FirmwareLog {
 
 /// Whether the rest of a log is room for events that nobody measured.
 fn is_room(rest: &[u8]) -> bool {
-    rest.iter().all(|byte| *byte == 0xff) || (rest.len() >= ROOM_MIN && rest.iter().all(|byte| *byte == 0))
+    rest.iter().all(|byte| *byte == 0xff)
+        || (rest.len() >= ROOM_MIN && rest.iter().all(|byte| *byte == 0))
 }
 
 /// The banks of the log, in their order, and how long their digests are.
@@ -229,14 +248,24 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     if !(1..=BANKS_MAX).contains(&count) {
         return wrong("it has no bank, or more than eight");
     }
-    let banks = (0..count).map(|_| Ok((inner.u16_le()?, usize::from(inner.u16_le()?)))).collect::<Result<Vec<_>, _>>()?;
+    let banks = (0..count)
+        .map(|_| Ok((inner.u16_le()?, usize::from(inner.u16_le()?))))
+        .collect::<Result<Vec<_>, _>>()?;
     let vendor = inner.u8()?;
     inner.take(usize::from(vendor))?;
     inner.end()?;
     // Of other banks than SHA-256 nothing is looked at but their length, which the log says.
-    let is_right = |(id, length): &(u16, usize)| (*id != Hash::Sha256.id() || *length == Hash::Sha256.length()) && *length <= DIGEST_MAX;
-    let is_twice = banks.iter().enumerate().any(|(i, (id, _))| banks[..i].iter().any(|(other, _)| other == id));
-    if !banks.iter().all(is_right) || is_twice || !banks.iter().any(|(id, _)| *id == Hash::Sha256.id()) {
+    let is_right = |(id, length): &(u16, usize)| {
+        (*id != Hash::Sha256.id() || *length == Hash::Sha256.length()) && *length <= DIGEST_MAX
+    };
+    let is_twice = banks
+        .iter()
+        .enumerate()
+        .any(|(i, (id, _))| banks[..i].iter().any(|(other, _)| other == id));
+    if !banks.iter().all(is_right)
+        || is_twice
+        || !banks.iter().any(|(id, _)| *id == Hash::Sha256.id())
+    {
         return wrong("it has no SHA-256 bank, one of a wrong length, or one twice");
     }
     Ok(banks)
@@ -254,26 +283,37 @@ fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable
     let mut sha_256 = None;
     for _ in 0..count {
         let id = r.u16_le()?;
-        let Some(length) = banks.iter().find(|(bank, _)| *bank == id).map(|(_, length)| *length).or_else(|| length_of(id)) else {
+        let Some(length) = banks
+            .iter()
+            .find(|(bank, _)| *bank == id)
+            .map(|(_, length)| *length)
+            .or_else(|| length_of(id))
+        else {
             return r.unknown("algorithm of a digest", id.into());
         };
         let digest = r.take(length)?;
         if id == Hash::Sha256.id() && sha_256.replace(digest).is_some() {
-            return Err(Unreadable::Wrong { what: WHAT, detail: "an event has two SHA-256 digests" });
+            return Err(Unreadable::Wrong {
+                what: WHAT,
+                detail: "an event has two SHA-256 digests",
+            });
         }
     }
     let length = r.u32_le()? as usize;
     let data = r.take(length)?.to_vec();
     let digest = match sha_256 {
         Some(digest) => digest.try_into().map_err(|_| Unreadable::Truncated { what: WHAT })?,
-        None if is_measured => return Err(Unreadable::Wrong { what: WHAT, detail: "an event has no SHA-256 digest" }),
+        None if is_measured => {
+            return Err(Unreadable::Wrong { what: WHAT, detail: "an event has no SHA-256 digest" });
+        }
         None => [0; 32],
     };
     // INVARIANT: less than REGISTERS, where it is measured.
     Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest, data })
 }
 
-/// Bytes of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm Registry").
+/// Bytes of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm
+/// Registry").
 const fn length_of(id: u16) -> Option<usize> {
     match id {
         0x0004 => Some(20),

@@ -1,5 +1,6 @@
-//! What user space measured (systemd's log, `/run/log/systemd/tpm2-measure.log`: a sequence of JSON texts, RFC 7464, close to
-//! the TCG "Canonical Event Log"). Nobody vouches for it either: it counts once it is replayed.
+//! What user space measured (systemd's log, `/run/log/systemd/tpm2-measure.log`: a sequence of JSON
+//! texts, RFC 7464, close to the TCG "Canonical Event Log"). Nobody vouches for it either: it
+//! counts once it is replayed.
 
 use super::log::{Registers, extended, sha_256};
 use crate::tpm::Unreadable;
@@ -64,16 +65,23 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
     }
     let mut measurements = Vec::new();
     for record in records {
-        let record: Record = strict::from_slice(record.as_bytes()).map_err(|_| wrong("a record is not one of systemd's"))?;
+        let record: Record = strict::from_slice(record.as_bytes())
+            .map_err(|_| wrong("a record is not one of systemd's"))?;
         let mut found = record.digests.iter().filter(|d| d.algorithm == "sha256");
-        let (Some(digest), None) = (found.next(), found.next()) else { return Err(wrong("a record has no one SHA-256 digest")) };
+        let (Some(digest), None) = (found.next(), found.next()) else {
+            return Err(wrong("a record has no one SHA-256 digest"));
+        };
         let mut measured = [0; 32];
-        hex::decode_to_slice(&digest.digest, &mut measured).map_err(|_| wrong("a digest is none"))?;
+        hex::decode_to_slice(&digest.digest, &mut measured)
+            .map_err(|_| wrong("a digest is none"))?;
         let words = record.content.and_then(|c| c.string);
         // What a record shows counts only where it is what was measured.
-        let words = words.filter(|w| w.len() <= WORDS_MAX && w.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
+        let words = words.filter(|w| {
+            w.len() <= WORDS_MAX && w.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        });
         let words = words.filter(|w| sha_256(&[w.as_bytes()]) == measured);
-        // Firmware's registers are firmware's: what its log does not tell nobody else may tell instead.
+        // Firmware's registers are firmware's: what its log does not tell nobody else may tell
+        // instead.
         if !REGISTERS.contains(&record.pcr) {
             return Err(wrong("a record is of a register that user space does not extend"));
         }

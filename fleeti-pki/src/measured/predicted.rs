@@ -7,8 +7,9 @@ use crate::{Error, OrMalformed};
 use object::read::pe::PeFile64;
 use sha2_010::{Digest, Sha256};
 
-/// Sections that systemd-stub measures into register 11, in its order (systemd, `uki.c`, `unified_sections`): all but the
-/// signature over the register itself. A version measures those that it knows.
+/// Sections that systemd-stub measures into register 11, in its order (systemd, `uki.c`,
+/// `unified_sections`): all but the signature over the register itself. A version measures those
+/// that it knows.
 const SECTIONS: [(&str, u16); 14] = [
     (".linux", 252),
     (".osrel", 252),
@@ -26,8 +27,9 @@ const SECTIONS: [(&str, u16); 14] = [
     (".efifw", 258),
 ];
 
-/// Register 11 once the stub of `systemd` (as in 257) has started the kernel image `uki`, and `phases` have passed, as in
-/// `enter-initrd:leave-initrd`. An image with profiles has one value for each and is refused.
+/// Register 11 once the stub of `systemd` (as in 257) has started the kernel image `uki`, and
+/// `phases` have passed, as in `enter-initrd:leave-initrd`. An image with profiles has one value
+/// for each and is refused.
 ///
 /// # Errors
 /// [`Error::Malformed`] for anything but a kernel image with each of its sections once.
@@ -47,27 +49,37 @@ pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], E
     Ok(after_phases(register, phases))
 }
 
-/// A register after the phases of a boot, as in `enter-initrd:leave-initrd:sysinit:ready` (systemd-pcrphase.service(8)).
+/// A register after the phases of a boot, as in `enter-initrd:leave-initrd:sysinit:ready`
+/// (systemd-pcrphase.service(8)).
 #[must_use]
 pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
-    phases.split(':').filter(|p| !p.is_empty()).fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
+    phases
+        .split(':')
+        .filter(|p| !p.is_empty())
+        .fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
 }
 
-/// The stub's systemd version whose initrd is computed here; other versions put other files beside it.
+/// The stub's systemd version whose initrd is computed here; other versions put other files beside
+/// it.
 const INITRD_OF: u16 = 257;
-/// What the stub hands to user space (systemd, `stub.c`, `generate_embedded_initrds`), in its order: section and file.
-const EXTRA: [(&str, &str); 3] =
-    [(".pcrsig", "tpm2-pcr-signature.json"), (".pcrpkey", "tpm2-pcr-public-key.pem"), (".osrel", "os-release")];
+/// What the stub hands to user space (systemd, `stub.c`, `generate_embedded_initrds`), in its
+/// order: section and file.
+const EXTRA: [(&str, &str); 3] = [
+    (".pcrsig", "tpm2-pcr-signature.json"),
+    (".pcrpkey", "tpm2-pcr-public-key.pem"),
+    (".osrel", "os-release"),
+];
 /// Its folder (systemd-stub(7)).
 const EXTRA_FOLDER: &str = ".extra";
-/// Of a cpio archive (cpio(5), "New ASCII Format"): an entry without a name or content, and the end of the archive as the stub
-/// writes it.
+/// Of a cpio archive (cpio(5), "New ASCII Format"): an entry without a name or content, and the end
+/// of the archive as the stub writes it.
 const CPIO_MAGIC: &str = "070701";
 const CPIO_END: &[u8] =
     b"07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0";
 
-/// Register 9 once the kernel of a kernel image has started, by the stub of `systemd` (as in 257): the command line and the
-/// initrd as the kernel's own stub measures them, in this order. `None` for a version whose initrd is not known here.
+/// Register 9 once the kernel of a kernel image has started, by the stub of `systemd` (as in 257):
+/// the command line and the initrd as the kernel's own stub measures them, in this order. `None`
+/// for a version whose initrd is not known here.
 ///
 /// The image has to be that of a release: the signature in `.pcrsig` is in the initrd.
 ///
@@ -79,8 +91,10 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     }
     let file = PeFile64::parse(uki).or_malformed("kernel image")?;
     let command_line = section(&file, ".cmdline")?.unwrap_or_default();
-    let command_line = std::str::from_utf8(command_line).or_malformed("command line")?.trim_end_matches('\0');
-    let options: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    let command_line =
+        std::str::from_utf8(command_line).or_malformed("command line")?.trim_end_matches('\0');
+    let options: Vec<u8> =
+        command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
     let mut initrd = Sha256::new();
     let first = section(&file, ".initrd")?.unwrap_or_default();
     initrd.update(first);
@@ -94,10 +108,12 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     Ok(Some(extended(&register, &initrd.finalize().into())))
 }
 
-/// Register 12 where nothing was passed to the kernel beside its image: nothing is measured into it.
+/// Register 12 where nothing was passed to the kernel beside its image: nothing is measured into
+/// it.
 pub const REGISTER_12: [u8; 32] = [0; 32];
 
-/// What the Secure Boot variables of a machine hold when it starts: EFI_SIGNATURE_LISTs, empty where there is none.
+/// What the Secure Boot variables of a machine hold when it starts: EFI_SIGNATURE_LISTs, empty
+/// where there is none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policy<'a> {
     /// PK.
@@ -110,9 +126,10 @@ pub struct Policy<'a> {
     pub dbx: &'a [u8],
 }
 
-/// Register 7 of a machine with this policy in force, once `vouchers` have vouched for what it started: each EFI_SIGNATURE_DATA
-/// of db (owner and certificate), in the order in which they did so first (TCG "PC Client Platform Firmware Profile",
-/// 1.06, 3.3.4.8). Firmware that measures more than it must, as dbt or an action, has another one.
+/// Register 7 of a machine with this policy in force, once `vouchers` have vouched for what it
+/// started: each EFI_SIGNATURE_DATA of db (owner and certificate), in the order in which they did
+/// so first (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4.8). Firmware that measures more
+/// than it must, as dbt or an action, has another one.
 #[must_use]
 pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
     let variables: [(Guid, &str, &[u8]); 5] = [
@@ -147,8 +164,10 @@ const fn padding(length: usize) -> usize {
 fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>, Error> {
     let length = u32::try_from(content.len()).or_malformed("kernel image")?;
     let mut out = Vec::new();
-    for (inode, mode, length, path) in [(1, 0o40555, 0, EXTRA_FOLDER.to_owned()), (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}"))]
-    {
+    for (inode, mode, length, path) in [
+        (1, 0o40555, 0, EXTRA_FOLDER.to_owned()),
+        (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}")),
+    ] {
         let name_length = u32::try_from(path.len() + 1).or_malformed("kernel image")?;
         out.extend_from_slice(CPIO_MAGIC.as_bytes());
         for word in [inode, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name_length, 0] {

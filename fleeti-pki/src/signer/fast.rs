@@ -1,5 +1,5 @@
-//! The same keys and signatures in aws-lc: for the server, which makes and checks thousands. Held against the crates
-//! without C, and openssl, by a test.
+//! The same keys and signatures in aws-lc: for the server, which makes and checks thousands. Held
+//! against the crates without C, and openssl, by a test.
 
 use super::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
@@ -7,17 +7,19 @@ use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair,
-    ParsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
 };
 
-/// Gathers the entropy that signatures are made with: at the start, for it takes as long as a hundred of them, and not while
-/// somebody waits for the first one.
+/// Gathers the entropy that signatures are made with: at the start, for it takes as long as a
+/// hundred of them, and not while somebody waits for the first one.
 ///
 /// # Errors
 /// [`Error::Refused`] when there is none.
 pub fn gather_entropy() -> Result<(), Error> {
-    SystemRandom::new().fill(&mut [0]).map_err(|_| Error::Refused("this machine gives no random numbers"))
+    SystemRandom::new()
+        .fill(&mut [0])
+        .map_err(|_| Error::Refused("this machine gives no random numbers"))
 }
 
 /// An elliptic-curve key in memory.
@@ -39,13 +41,15 @@ impl FastKey {
     /// # Errors
     /// [`Error::Malformed`] for anything but a P-256 or P-384 key.
     pub fn from_pkcs8_der(bytes: &[u8]) -> Result<Self, Error> {
-        let (pair, algorithm) = match EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, bytes) {
-            Ok(pair) => (pair, Algorithm::P384),
-            Err(_) => {
-                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, bytes).or_malformed("private key (P-256 or P-384)")?;
-                (pair, Algorithm::P256)
-            }
-        };
+        let (pair, algorithm) =
+            match EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, bytes) {
+                Ok(pair) => (pair, Algorithm::P384),
+                Err(_) => {
+                    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, bytes)
+                        .or_malformed("private key (P-256 or P-384)")?;
+                    (pair, Algorithm::P256)
+                }
+            };
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().or_malformed("public key")?;
         let public_key_der = public.as_ref().to_vec();
         Ok(Self { pair, algorithm, public_key_der })
@@ -78,7 +82,12 @@ impl Signer for FastKey {
 /// # Errors
 /// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind of key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
-    let algorithm = if super::check_form(public_key_der)? == Algorithm::P384 { &ECDSA_P384_SHA384_ASN1 } else { &ECDSA_P256_SHA256_ASN1 };
-    let key = ParsedPublicKey::new(algorithm, public_key_der).or_malformed("public key (P-256 or P-384)")?;
+    let algorithm = if super::check_form(public_key_der)? == Algorithm::P384 {
+        &ECDSA_P384_SHA384_ASN1
+    } else {
+        &ECDSA_P256_SHA256_ASN1
+    };
+    let key = ParsedPublicKey::new(algorithm, public_key_der)
+        .or_malformed("public key (P-256 or P-384)")?;
     key.verify_sig(message, signature).map_err(|_| super::NOT_BY_THIS_KEY)
 }

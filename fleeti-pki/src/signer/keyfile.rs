@@ -1,4 +1,5 @@
-//! The file of a key: the key itself, sealed, or, where the key is in a token, the RFC 7512 URI that names it there.
+//! The file of a key: the key itself, sealed, or, where the key is in a token, the RFC 7512 URI
+//! that names it there.
 
 use super::fast::FastKey;
 use super::{Algorithm, Signer, SoftKey};
@@ -19,11 +20,12 @@ pub fn kind(file: &[u8]) -> Kind {
     if file.starts_with(b"pkcs11:") { Kind::Token } else { Kind::Sealed }
 }
 
-/// Opens a key for its purpose. `secret` is the passphrase of a sealed key, or the PIN of the token.
+/// Opens a key for its purpose. `secret` is the passphrase of a sealed key, or the PIN of the
+/// token.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong passphrase, PIN or purpose, and for a token where this program was built without
-/// PKCS#11; [`Error::Malformed`]; [`Error::Backend`].
+/// [`Error::Refused`] for a wrong passphrase, PIN or purpose, and for a token where this program
+/// was built without PKCS#11; [`Error::Malformed`]; [`Error::Backend`].
 pub fn open(file: &[u8], purpose: &str, secret: &[u8]) -> Result<Box<dyn Signer>, Error> {
     match kind(file) {
         Kind::Token => open_token(file, purpose, secret),
@@ -38,7 +40,8 @@ pub fn open(file: &[u8], purpose: &str, secret: &[u8]) -> Result<Box<dyn Signer>
     }
 }
 
-/// The file that holds the PIN of the token of a key file, where it names one; else the passphrase is the PIN.
+/// The file that holds the PIN of the token of a key file, where it names one; else the passphrase
+/// is the PIN.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a URI that is none.
@@ -59,7 +62,9 @@ fn token_uri(file: &[u8]) -> Result<super::token::TokenUri, Error> {
 fn open_token(file: &[u8], purpose: &str, pin: &[u8]) -> Result<Box<dyn Signer>, Error> {
     let uri = token_uri(file)?;
     if !uri.is_for(purpose) {
-        return Err(Error::Refused("the token's object is not called after its purpose, so it is a key for something else"));
+        return Err(Error::Refused(
+            "the token's object is not called after its purpose, so it is a key for something else",
+        ));
     }
     Ok(Box::new(super::token::TokenKey::open(&uri, pin)?))
 }

@@ -1,5 +1,5 @@
-//! Keys that sign. Everything that is signed here is signed through [`Signer`], so that a key in a token
-//! never has to leave it.
+//! Keys that sign. Everything that is signed here is signed through [`Signer`], so that a key in a
+//! token never has to leave it.
 
 pub mod fast;
 pub mod keyfile;
@@ -9,14 +9,20 @@ pub mod token;
 use crate::{Error, OrMalformed};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
+    UnparsedPublicKey,
+};
 use p256::elliptic_curve::Generate;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use sha2::{Digest, Sha256};
 use signature::Signer as _;
 use signature::hazmat::PrehashSigner as _;
 use spki::der::{Decode, Encode};
-use spki::{AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey, SignatureBitStringEncoding};
+use spki::{
+    AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey,
+    SignatureBitStringEncoding,
+};
 use zeroize::Zeroizing;
 
 /// What a key is, and which signature it makes.
@@ -33,7 +39,8 @@ pub enum Algorithm {
 }
 
 /// SubjectPublicKeyInfo of an Ed25519 key, up to the key (RFC 8410, 4).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_SPKI: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Algorithm {
     fn signature_algorithm(self) -> AlgorithmIdentifierOwned {
@@ -59,8 +66,8 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// [`Error::Backend`] when the key cannot sign.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
-    /// Signs what has been digested, with the digest of the key's algorithm; ECDSA alone, as DER. For formats whose
-    /// library digests by itself.
+    /// Signs what has been digested, with the digest of the key's algorithm; ECDSA alone, as DER.
+    /// For formats whose library digests by itself.
     ///
     /// # Errors
     /// [`Error::Refused`] for another kind of key; [`Error::Backend`] when the key cannot sign.
@@ -95,10 +102,18 @@ impl SoftKey {
     /// [`Error::Backend`].
     pub fn generate(algorithm: Algorithm) -> Result<Self, Error> {
         match algorithm {
-            Algorithm::P256 => Self::p256(p256::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
-            Algorithm::P384 => Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())),
-            Algorithm::Rsa2048 => Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("making an RSA key")?),
-            Algorithm::Ed25519 => Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("making an Ed25519 key")?)),
+            Algorithm::P256 => {
+                Self::p256(p256::ecdsa::SigningKey::generate_from_rng(&mut rand::rng()))
+            }
+            Algorithm::P384 => {
+                Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng()))
+            }
+            Algorithm::Rsa2048 => {
+                Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("making an RSA key")?)
+            }
+            Algorithm::Ed25519 => {
+                Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("making an Ed25519 key")?))
+            }
         }
     }
 
@@ -143,13 +158,24 @@ impl SoftKey {
     /// [`Error::Backend`].
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let bytes = match &self.secret {
-            Secret::P256(key) => p256::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec(),
-            Secret::P384(key) => p384::SecretKey::from(key.as_ref()).to_pkcs8_der().or_malformed("private key")?.as_bytes().to_vec(),
+            Secret::P256(key) => p256::SecretKey::from(key.as_ref())
+                .to_pkcs8_der()
+                .or_malformed("private key")?
+                .as_bytes()
+                .to_vec(),
+            Secret::P384(key) => p384::SecretKey::from(key.as_ref())
+                .to_pkcs8_der()
+                .or_malformed("private key")?
+                .as_bytes()
+                .to_vec(),
             Secret::Rsa(key) => {
-                let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().or_backend("writing an RSA key")?;
+                let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> =
+                    key.as_der().or_backend("writing an RSA key")?;
                 der.as_ref().to_vec()
             }
-            Secret::Ed25519(key) => key.to_pkcs8().or_backend("writing an Ed25519 key")?.as_ref().to_vec(),
+            Secret::Ed25519(key) => {
+                key.to_pkcs8().or_backend("writing an Ed25519 key")?.as_ref().to_vec()
+            }
         };
         Ok(Zeroizing::new(bytes))
     }
@@ -179,7 +205,13 @@ impl Signer for SoftKey {
             }
             Secret::Rsa(key) => {
                 let mut out = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &aws_lc_rs::rand::SystemRandom::new(), message, &mut out).or_backend("signing")?;
+                key.sign(
+                    &RSA_PKCS1_SHA256,
+                    &aws_lc_rs::rand::SystemRandom::new(),
+                    message,
+                    &mut out,
+                )
+                .or_backend("signing")?;
                 Ok(out)
             }
             Secret::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
@@ -262,15 +294,17 @@ pub fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> Resul
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
 }
 
-/// What a SubjectPublicKeyInfo of an elliptic curve begins with in the one form that is taken: `id-ecPublicKey`, the curve by
-/// its name, and a point that is not compressed (RFC 5480, 2; SEC 1, 2.3.3). Behind it are both coordinates.
+/// What a SubjectPublicKeyInfo of an elliptic curve begins with in the one form that is taken:
+/// `id-ecPublicKey`, the curve by its name, and a point that is not compressed (RFC 5480, 2; SEC 1,
+/// 2.3.3). Behind it are both coordinates.
 const FORMS: [(Algorithm, usize, &[u8]); 2] = [
     (Algorithm::P256, 64, b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04"),
     (Algorithm::P384, 96, b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04"),
 ];
 
-/// That a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the one form that is taken: libraries differ in which others they
-/// read, and a key that one of them reads and another does not is two answers to one question. The curve.
+/// That a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the one form that is taken: libraries
+/// differ in which others they read, and a key that one of them reads and another does not is two
+/// answers to one question. The curve.
 ///
 /// # Errors
 /// [`Error::Malformed`] for any other form or kind of key, and for a point beside its curve.
@@ -281,37 +315,53 @@ pub fn check_form(public_key_der: &[u8]) -> Result<Algorithm, Error> {
         public_key_der.strip_prefix(*begin).is_some_and(|coordinates| coordinates.len() == *length)
     };
     let detail = "it is not written as a named curve with an uncompressed point (RFC 5480)";
-    let (curve, ..) = FORMS.iter().find(is_of).ok_or_else(|| Error::Malformed { what: WHAT, detail: detail.into() })?;
+    let (curve, ..) = FORMS
+        .iter()
+        .find(is_of)
+        .ok_or_else(|| Error::Malformed { what: WHAT, detail: detail.into() })?;
     let is_on_curve = match curve {
         Algorithm::P384 => p384::PublicKey::from_public_key_der(public_key_der).is_ok(),
-        Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => p256::PublicKey::from_public_key_der(public_key_der).is_ok(),
+        Algorithm::P256 | Algorithm::Rsa2048 | Algorithm::Ed25519 => {
+            p256::PublicKey::from_public_key_der(public_key_der).is_ok()
+        }
     };
-    if is_on_curve { Ok(*curve) } else { Err(Error::Malformed { what: WHAT, detail: "its point is not on its curve".into() }) }
+    if is_on_curve {
+        Ok(*curve)
+    } else {
+        Err(Error::Malformed { what: WHAT, detail: "its point is not on its curve".into() })
+    }
 }
 
-/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo in the form of [`check_form`].
+/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo in the form of
+/// [`check_form`].
 ///
 /// # Errors
-/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind or form of key.
+/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind or form of
+/// key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     use p256::pkcs8::DecodePublicKey;
     use signature::Verifier;
     if check_form(public_key_der)? == Algorithm::P384 {
-        let key = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
+        let key = p384::ecdsa::VerifyingKey::from_public_key_der(public_key_der)
+            .or_malformed("public key (P-256 or P-384)")?;
         let s = p384::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
         return key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY);
     }
-    let key = p256::ecdsa::VerifyingKey::from_public_key_der(public_key_der).or_malformed("public key (P-256 or P-384)")?;
+    let key = p256::ecdsa::VerifyingKey::from_public_key_der(public_key_der)
+        .or_malformed("public key (P-256 or P-384)")?;
     let s = p256::ecdsa::Signature::from_der(signature).map_err(|_| NOT_BY_THIS_KEY)?;
     key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY)
 }
 
-/// Verifies an RSA signature (PKCS#1 v1.5 with SHA-256) by the key of a SubjectPublicKeyInfo of 2048 bits or more.
+/// Verifies an RSA signature (PKCS#1 v1.5 with SHA-256) by the key of a SubjectPublicKeyInfo of
+/// 2048 bits or more.
 ///
 /// # Errors
 /// [`Error::Refused`].
 pub fn verify_rsa(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key_der).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key_der)
+        .verify(message, signature)
+        .map_err(|_| NOT_BY_THIS_KEY)
 }
 
 pub(crate) fn spki_of(signer: &dyn Signer) -> Result<spki::SubjectPublicKeyInfoOwned, Error> {
@@ -328,17 +378,22 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_survives_the_way_through_pkcs8() {
-        for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048, Algorithm::Ed25519] {
+        for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048, Algorithm::Ed25519]
+        {
             let key = SoftKey::generate(algorithm).unwrap();
             let again = SoftKey::from_pkcs8_der(&key.to_pkcs8_der().unwrap()).unwrap();
-            assert_eq!((again.algorithm(), again.public_key_der()), (algorithm, key.public_key_der()));
+            assert_eq!(
+                (again.algorithm(), again.public_key_der()),
+                (algorithm, key.public_key_der())
+            );
         }
     }
 
     #[test]
     fn a_signature_verifies_by_its_key_over_its_message_only() {
         for algorithm in [Algorithm::P256, Algorithm::P384] {
-            let (key, other) = (SoftKey::generate(algorithm).unwrap(), SoftKey::generate(algorithm).unwrap());
+            let (key, other) =
+                (SoftKey::generate(algorithm).unwrap(), SoftKey::generate(algorithm).unwrap());
             let s = key.sign(b"message").unwrap();
             verify(key.public_key_der(), b"message", &s).unwrap();
             assert!(verify(key.public_key_der(), b"messagf", &s).is_err());

@@ -1,7 +1,7 @@
 //! Keys in a token (PKCS#11 2.40 and later): made in it, never outside it.
 //!
-//! A key is named by an RFC 7512 URI with `token`, `object` and `module-path`, and, where the PIN is not the passphrase
-//! of the other keys, `pin-source`:
+//! A key is named by an RFC 7512 URI with `token`, `object` and `module-path`, and, where the PIN
+//! is not the passphrase of the other keys, `pin-source`:
 //! `pkcs11:token=fleeti;object=device-ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/pin`.
 
 use super::{Algorithm, ED25519_SPKI, Signer, der_of};
@@ -41,10 +41,13 @@ pub struct TokenUri {
 }
 
 impl TokenUri {
-    /// Whether the key is for this purpose: its object is called so, or begins so, as in `release` and `release-alice`.
+    /// Whether the key is for this purpose: its object is called so, or begins so, as in `release`
+    /// and `release-alice`.
     #[must_use]
     pub fn is_for(&self, purpose: &str) -> bool {
-        self.object.strip_prefix(purpose).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        self.object
+            .strip_prefix(purpose)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
     /// The file that holds the PIN, where it is not the passphrase of the other keys.
     #[must_use]
@@ -66,17 +69,28 @@ impl FromStr for TokenUri {
         if parsed.pin_value().is_some() {
             return Err(wrong("it holds the PIN itself; name a file that only the signer reads with pin-source=file:/PATH".into()));
         }
-        let part = |name: &str, value: Option<&str>| decoded(value.ok_or_else(|| wrong(format!("there is no {name}")))?);
+        let part = |name: &str, value: Option<&str>| {
+            decoded(value.ok_or_else(|| wrong(format!("there is no {name}")))?)
+        };
         let pin_source = parsed.pin_source().map(decoded).transpose()?;
         let pin_source = pin_source
-            .map(|s| s.strip_prefix("file:").map(|p| PathBuf::from(p.strip_prefix("//").unwrap_or(p))).filter(|p| p.is_absolute()))
+            .map(|s| {
+                s.strip_prefix("file:")
+                    .map(|p| PathBuf::from(p.strip_prefix("//").unwrap_or(p)))
+                    .filter(|p| p.is_absolute())
+            })
             .map(|path| path.ok_or_else(|| wrong("pin-source is not file:/PATH".into())))
             .transpose()?;
         let module = PathBuf::from(part("module-path", parsed.module_path())?);
         if !module.is_absolute() {
             return Err(wrong("module-path is not absolute".into()));
         }
-        Ok(Self { module, token: part("token", parsed.token())?, object: part("object", parsed.object())?, pin_source })
+        Ok(Self {
+            module,
+            token: part("token", parsed.token())?,
+            object: part("object", parsed.object())?,
+            pin_source,
+        })
     }
 }
 
@@ -95,7 +109,9 @@ fn module(path: &Path) -> Result<Pkcs11, Error> {
         return Ok(module.clone());
     }
     let module = Pkcs11::new(path).or_backend("loading the PKCS#11 module")?;
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).or_backend("starting the PKCS#11 module")?;
+    module
+        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        .or_backend("starting the PKCS#11 module")?;
     modules.insert(path.to_owned(), module.clone());
     Ok(module)
 }
@@ -103,23 +119,36 @@ fn module(path: &Path) -> Result<Pkcs11, Error> {
 fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
     let module = module(&uri.module)?;
     let slots = module.get_slots_with_initialized_token().or_backend("looking for tokens")?;
-    let mut found = slots.into_iter().filter(|slot| module.get_token_info(*slot).is_ok_and(|t| t.label().trim_end() == uri.token));
+    let mut found = slots.into_iter().filter(|slot| {
+        module.get_token_info(*slot).is_ok_and(|t| t.label().trim_end() == uri.token)
+    });
     let Some(slot) = found.next() else {
-        return Err(Error::Backend { what: "opening the token", detail: format!("there is no token {:?}", uri.token) });
+        return Err(Error::Backend {
+            what: "opening the token",
+            detail: format!("there is no token {:?}", uri.token),
+        });
     };
     if found.next().is_some() {
-        return Err(Error::Backend { what: "opening the token", detail: format!("more than one token is called {:?}", uri.token) });
+        return Err(Error::Backend {
+            what: "opening the token",
+            detail: format!("more than one token is called {:?}", uri.token),
+        });
     }
     // A try too many, and nobody signs with this token any more: the last ones are a person's.
     let info = module.get_token_info(slot).or_backend("looking for tokens")?;
     if info.user_pin_final_try() || info.user_pin_locked() {
-        return Err(Error::Refused("the token's PIN has one try left, or none: unlock it with its own tools first"));
+        return Err(Error::Refused(
+            "the token's PIN has one try left, or none: unlock it with its own tools first",
+        ));
     }
-    let session = if writes { module.open_rw_session(slot) } else { module.open_ro_session(slot) }.or_backend("opening the token")?;
+    let session = if writes { module.open_rw_session(slot) } else { module.open_ro_session(slot) }
+        .or_backend("opening the token")?;
     let pin = std::str::from_utf8(pin).or_malformed("PIN")?;
     match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
         Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-        Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect, _)) => Err(Error::Refused("the token does not take this PIN")),
+        Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect, _)) => {
+            Err(Error::Refused("the token does not take this PIN"))
+        }
         Err(e) => Err(e).or_backend("logging in to the token"),
     }
 }
@@ -144,47 +173,66 @@ impl TokenKey {
     /// Opens a key.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a key that was not made in the token or may leave it, and for a wrong PIN;
-    /// [`Error::Backend`] when there is none.
+    /// [`Error::Refused`] for a key that was not made in the token or may leave it, and for a wrong
+    /// PIN; [`Error::Backend`] when there is none.
     pub fn open(uri: &TokenUri, pin: &[u8]) -> Result<Self, Error> {
         let session = session(uri, pin, false)?;
         let private = one(&session, ObjectClass::PRIVATE_KEY, uri)?;
         let proof = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
-        let proof = session.get_attributes(private, &proof).or_backend("reading the key's attributes")?;
-        let is_true = |a: &Attribute| matches!(a, Attribute::AlwaysSensitive(true) | Attribute::NeverExtractable(true));
+        let proof =
+            session.get_attributes(private, &proof).or_backend("reading the key's attributes")?;
+        let is_true = |a: &Attribute| {
+            matches!(a, Attribute::AlwaysSensitive(true) | Attribute::NeverExtractable(true))
+        };
         if proof.len() != 2 || !proof.iter().all(is_true) {
             return Err(Error::Refused("the key was not made in the token, or may leave it"));
         }
         let public = one(&session, ObjectClass::PUBLIC_KEY, uri)?;
         let (algorithm, public_key_der) = public_key(&session, public)?;
         let (uri, pin) = (uri.clone(), Zeroizing::new(pin.to_vec()));
-        let key = Self { session: Mutex::new((session, private)), uri, pin, algorithm, public_key_der };
+        let key =
+            Self { session: Mutex::new((session, private)), uri, pin, algorithm, public_key_der };
         // The two halves are found by their name; only a signature shows that they belong together.
         let (message, signature) = (b"fleeti", key.sign(b"fleeti")?);
         let is_pair = match algorithm {
-            Algorithm::P256 | Algorithm::P384 => super::fast::verify(&key.public_key_der, message, &signature),
+            Algorithm::P256 | Algorithm::P384 => {
+                super::fast::verify(&key.public_key_der, message, &signature)
+            }
             Algorithm::Rsa2048 => super::verify_rsa(&key.public_key_der, message, &signature),
             Algorithm::Ed25519 => {
-                key.public_key_der.last_chunk().map_or(Err(super::NOT_BY_THIS_KEY), |k| super::verify_ed25519(k, message, &signature))
+                key.public_key_der.last_chunk().map_or(Err(super::NOT_BY_THIS_KEY), |k| {
+                    super::verify_ed25519(k, message, &signature)
+                })
             }
         };
-        is_pair.map_err(|_| Error::Refused("the token's private key is not of its public key of the same name"))?;
+        is_pair.map_err(|_| {
+            Error::Refused("the token's private key is not of its public key of the same name")
+        })?;
         Ok(key)
     }
 
     /// Makes a key in the token.
     ///
     /// # Errors
-    /// [`Error::Refused`] when there is one of that name; [`Error::Backend`] when the token cannot make it.
+    /// [`Error::Refused`] when there is one of that name; [`Error::Backend`] when the token cannot
+    /// make it.
     pub fn generate(uri: &TokenUri, pin: &[u8], algorithm: Algorithm) -> Result<Self, Error> {
         let session = session(uri, pin, true)?;
         let label = Attribute::Label(uri.object.clone().into_bytes());
-        if !session.find_objects(std::slice::from_ref(&label)).or_backend("looking into the token")?.is_empty() {
-            return Err(Error::Refused("the token has an object of this name already; keys are never overwritten"));
+        if !session
+            .find_objects(std::slice::from_ref(&label))
+            .or_backend("looking into the token")?
+            .is_empty()
+        {
+            return Err(Error::Refused(
+                "the token has an object of this name already; keys are never overwritten",
+            ));
         }
         let id = Attribute::Id(rand::random::<[u8; 16]>().to_vec());
-        let mut public = vec![Attribute::Token(true), Attribute::Verify(true), label.clone(), id.clone()];
-        let curve = |oid: ObjectIdentifier| oid.to_der().map(Attribute::EcParams).or_malformed("curve");
+        let mut public =
+            vec![Attribute::Token(true), Attribute::Verify(true), label.clone(), id.clone()];
+        let curve =
+            |oid: ObjectIdentifier| oid.to_der().map(Attribute::EcParams).or_malformed("curve");
         let mechanism = match algorithm {
             Algorithm::P256 => {
                 public.push(curve(P256)?);
@@ -199,7 +247,10 @@ impl TokenKey {
                 Mechanism::EccEdwardsKeyPairGen
             }
             Algorithm::Rsa2048 => {
-                public.extend([Attribute::ModulusBits(2048.into()), Attribute::PublicExponent(vec![1, 0, 1])]);
+                public.extend([
+                    Attribute::ModulusBits(2048.into()),
+                    Attribute::PublicExponent(vec![1, 0, 1]),
+                ]);
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
@@ -212,7 +263,9 @@ impl TokenKey {
             label,
             id,
         ];
-        session.generate_key_pair(&mechanism, &public, &private).or_backend("making a key in the token")?;
+        session
+            .generate_key_pair(&mechanism, &public, &private)
+            .or_backend("making a key in the token")?;
         drop(session);
         Self::open(uri, pin)
     }
@@ -246,7 +299,12 @@ fn one(session: &Session, class: ObjectClass, uri: &TokenUri) -> Result<ObjectHa
         [found] => Ok(*found),
         found => Err(Error::Backend {
             what: "opening the key",
-            detail: format!("the token {:?} has {} objects {class} called {:?}, not one", uri.token, found.len(), uri.object),
+            detail: format!(
+                "the token {:?} has {} objects {class} called {:?}, not one",
+                uri.token,
+                found.len(),
+                uri.object
+            ),
         }),
     }
 }
@@ -260,17 +318,25 @@ struct RsaPublicKey<'a> {
 
 /// Algorithm and SubjectPublicKeyInfo.
 fn public_key(session: &Session, public: ObjectHandle) -> Result<(Algorithm, Vec<u8>), Error> {
-    const UNKNOWN: Error = Error::Refused("the token's key is neither P-256, P-384, Ed25519 nor RSA-2048");
-    let asked =
-        [AttributeType::KeyType, AttributeType::EcParams, AttributeType::EcPoint, AttributeType::Modulus, AttributeType::PublicExponent];
-    let (mut kind, mut curve, mut point, mut modulus, mut exponent) = (None, vec![], vec![], vec![], vec![]);
+    const UNKNOWN: Error =
+        Error::Refused("the token's key is neither P-256, P-384, Ed25519 nor RSA-2048");
+    let asked = [
+        AttributeType::KeyType,
+        AttributeType::EcParams,
+        AttributeType::EcPoint,
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+    ];
+    let (mut kind, mut curve, mut point, mut modulus, mut exponent) =
+        (None, vec![], vec![], vec![], vec![]);
     for attribute in session.get_attributes(public, &asked).or_backend("reading the public key")? {
         match attribute {
             Attribute::KeyType(k) => kind = Some(k),
             Attribute::EcParams(bytes) => curve = bytes,
             // PKCS#11 says DER OCTET STRING; some tokens give the bare point.
             Attribute::EcPoint(bytes) => {
-                point = OctetString::from_der(&bytes).map_or(bytes.clone(), |octets| octets.as_bytes().to_vec());
+                point = OctetString::from_der(&bytes)
+                    .map_or(bytes.clone(), |octets| octets.as_bytes().to_vec());
             }
             Attribute::Modulus(bytes) => modulus = bytes,
             Attribute::PublicExponent(bytes) => exponent = bytes,
@@ -279,20 +345,38 @@ fn public_key(session: &Session, public: ObjectHandle) -> Result<(Algorithm, Vec
     }
     let info = |oid, parameters, key: &[u8]| {
         let subject_public_key = BitString::from_bytes(key).or_malformed("public key")?;
-        der_of(&SubjectPublicKeyInfoOwned { algorithm: AlgorithmIdentifierOwned { oid, parameters }, subject_public_key }, "public key")
+        der_of(
+            &SubjectPublicKeyInfoOwned {
+                algorithm: AlgorithmIdentifierOwned { oid, parameters },
+                subject_public_key,
+            },
+            "public key",
+        )
     };
     match kind {
         Some(KeyType::EC) => {
             let oid = ObjectIdentifier::from_der(&curve).map_err(|_| UNKNOWN)?;
-            let algorithm = [(P256, Algorithm::P256), (P384, Algorithm::P384)].into_iter().find(|(o, _)| *o == oid).ok_or(UNKNOWN)?.1;
+            let algorithm = [(P256, Algorithm::P256), (P384, Algorithm::P384)]
+                .into_iter()
+                .find(|(o, _)| *o == oid)
+                .ok_or(UNKNOWN)?
+                .1;
             let spki = info(const_oid::db::rfc5912::ID_EC_PUBLIC_KEY, Some((&oid).into()), &point)?;
             Ok((algorithm, spki))
         }
-        Some(KeyType::EC_EDWARDS) if point.len() == 32 => Ok((Algorithm::Ed25519, [&ED25519_SPKI[..], &point].concat())),
+        Some(KeyType::EC_EDWARDS) if point.len() == 32 => {
+            Ok((Algorithm::Ed25519, [&ED25519_SPKI[..], &point].concat()))
+        }
         Some(KeyType::RSA) if modulus.len() == 256 => {
             let uint = |bytes| UintRef::new(bytes).or_malformed("public key");
-            let key = der_of(&RsaPublicKey { modulus: uint(&modulus)?, exponent: uint(&exponent)? }, "public key")?;
-            Ok((Algorithm::Rsa2048, info(const_oid::db::rfc5912::RSA_ENCRYPTION, Some(der::asn1::Any::null()), &key)?))
+            let key = der_of(
+                &RsaPublicKey { modulus: uint(&modulus)?, exponent: uint(&exponent)? },
+                "public key",
+            )?;
+            Ok((
+                Algorithm::Rsa2048,
+                info(const_oid::db::rfc5912::RSA_ENCRYPTION, Some(der::asn1::Any::null()), &key)?,
+            ))
         }
         _ => Err(UNKNOWN),
     }
@@ -310,7 +394,8 @@ impl Signer for TokenKey {
             Algorithm::P256 => self.sign_digest(&Sha256::digest(message)),
             Algorithm::P384 => self.sign_digest(&Sha384::digest(message)),
             Algorithm::Rsa2048 => self.raw(&Mechanism::Sha256RsaPkcs, message),
-            Algorithm::Ed25519 => self.raw(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), message),
+            Algorithm::Ed25519 => self
+                .raw(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), message),
         }
     }
     fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
@@ -320,9 +405,17 @@ impl Signer for TokenKey {
             Algorithm::Rsa2048 | Algorithm::Ed25519 => return Err(super::NO_DIGEST),
         };
         if self.algorithm == Algorithm::P256 {
-            Ok(p256::ecdsa::Signature::from_slice(&raw).or_malformed("signature of the token")?.to_der().as_bytes().to_vec())
+            Ok(p256::ecdsa::Signature::from_slice(&raw)
+                .or_malformed("signature of the token")?
+                .to_der()
+                .as_bytes()
+                .to_vec())
         } else {
-            Ok(p384::ecdsa::Signature::from_slice(&raw).or_malformed("signature of the token")?.to_der().as_bytes().to_vec())
+            Ok(p384::ecdsa::Signature::from_slice(&raw)
+                .or_malformed("signature of the token")?
+                .to_der()
+                .as_bytes()
+                .to_vec())
         }
     }
 }
@@ -335,14 +428,23 @@ mod tests {
     fn a_uri_names_module_token_and_object() {
         let uri: TokenUri = "pkcs11:token=my%20token;object=device-ca?module-path=/lib/m.so&pin-source=file:/run/pin".parse().unwrap();
         assert_eq!((uri.token.as_str(), uri.object.as_str()), ("my token", "device-ca"));
-        assert_eq!((uri.module.as_path(), uri.pin_source()), (Path::new("/lib/m.so"), Some(Path::new("/run/pin"))));
+        assert_eq!(
+            (uri.module.as_path(), uri.pin_source()),
+            (Path::new("/lib/m.so"), Some(Path::new("/run/pin")))
+        );
     }
 
     #[test]
     fn an_object_is_called_after_its_purpose() {
-        let uri = |object: &str| format!("pkcs11:token=t;object={object}?module-path=/m.so").parse::<TokenUri>().unwrap();
+        let uri = |object: &str| {
+            format!("pkcs11:token=t;object={object}?module-path=/m.so").parse::<TokenUri>().unwrap()
+        };
         assert!(uri("release").is_for("release") && uri("release-alice").is_for("release"));
-        assert!(!uri("releases").is_for("release") && !uri("device-ca").is_for("release") && !uri("alice-release").is_for("release"));
+        assert!(
+            !uri("releases").is_for("release")
+                && !uri("device-ca").is_for("release")
+                && !uri("alice-release").is_for("release")
+        );
     }
 
     #[test]

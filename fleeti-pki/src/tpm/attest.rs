@@ -1,4 +1,5 @@
-//! What a TPM says about itself (TPMS_ATTEST; Part 2, 10.12.12), and that one of its keys signed it.
+//! What a TPM says about itself (TPMS_ATTEST; Part 2, 10.12.12), and that one of its keys signed
+//! it.
 
 use super::public::{AttestationKey, Key};
 use super::signature::{NotSigned, Signature};
@@ -23,7 +24,8 @@ pub struct Clock {
     pub resets: u32,
     /// Resumes since the last reset.
     pub restarts: u32,
-    /// Whether no higher value of the clock was given before. Not so after a power cut, which is no fault.
+    /// Whether no higher value of the clock was given before. Not so after a power cut, which is no
+    /// fault.
     pub safe: bool,
 }
 
@@ -40,7 +42,10 @@ impl Selection {
     /// Of the SHA-256 bank.
     #[must_use]
     pub fn sha256(registers: &[u8]) -> Self {
-        Self { bank: Hash::Sha256, registers: registers.iter().filter(|r| **r < 24).fold(0, |bits, r| bits | 1 << r) }
+        Self {
+            bank: Hash::Sha256,
+            registers: registers.iter().filter(|r| **r < 24).fold(0, |bits, r| bits | 1 << r),
+        }
     }
 }
 
@@ -97,7 +102,9 @@ pub enum Refused {
 impl Attest {
     fn parse(bytes: &[u8], wanted: u16) -> Result<Self, Refused> {
         if bytes.len() > BYTES_MAX {
-            return Err(Unreadable::TooLong { what: WHAT, length: bytes.len(), max: BYTES_MAX }.into());
+            return Err(
+                Unreadable::TooLong { what: WHAT, length: bytes.len(), max: BYTES_MAX }.into()
+            );
         }
         let mut r = Reader::new(WHAT, bytes);
         if r.u32()? != MAGIC {
@@ -116,7 +123,14 @@ impl Attest {
             safe: match r.u8()? {
                 0 => false,
                 1 => true,
-                other => return Err(Unreadable::Unknown { what: WHAT, field: "safe", value: other.into() }.into()),
+                other => {
+                    return Err(Unreadable::Unknown {
+                        what: WHAT,
+                        field: "safe",
+                        value: other.into(),
+                    }
+                    .into());
+                }
             },
         };
         let firmware = r.u64()?;
@@ -131,11 +145,18 @@ impl Attest {
         Ok(Self { extra_data, clock, firmware, statement, bytes: bytes.to_vec() })
     }
 
-    fn signed(bytes: &[u8], kind: u16, signature: &[u8], key: &AttestationKey) -> Result<Self, Refused> {
+    fn signed(
+        bytes: &[u8],
+        kind: u16,
+        signature: &[u8],
+        key: &AttestationKey,
+    ) -> Result<Self, Refused> {
         let attest = Self::parse(bytes, kind)?;
         let signature = Signature::parse(signature)?;
         // INVARIANT: an attestation key is on a curve.
-        let Key::Ecc { curve, point } = &key.public().key else { return Err(NotSigned::Wrong.into()) };
+        let Key::Ecc { curve, point } = &key.public().key else {
+            return Err(NotSigned::Wrong.into());
+        };
         signature.verify(*curve, point, &attest.bytes)?;
         Ok(attest)
     }
@@ -152,7 +173,11 @@ impl Attest {
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn certification(bytes: &[u8], signature: &[u8], key: &AttestationKey) -> Result<Self, Refused> {
+    pub fn certification(
+        bytes: &[u8],
+        signature: &[u8],
+        key: &AttestationKey,
+    ) -> Result<Self, Refused> {
         Self::signed(bytes, CERTIFY, signature, key)
     }
 }

@@ -1,5 +1,5 @@
-//! A secret that only one TPM can read, and only if a certain key is in it (TPM2_MakeCredential; Part 1, 24; Part 3, 12.6):
-//! made in software, with the public endorsement key alone.
+//! A secret that only one TPM can read, and only if a certain key is in it (TPM2_MakeCredential;
+//! Part 1, 24; Part 3, 12.6): made in software, with the public endorsement key alone.
 
 use super::public::{Curve, EndorsementKey, Key, Public};
 use super::{Hash, sized};
@@ -8,7 +8,9 @@ use aws_lc_rs::agreement::{self, EphemeralPrivateKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::{self, SystemRandom};
-use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepPublicEncryptingKey, PublicEncryptingKey};
+use aws_lc_rs::rsa::{
+    OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepPublicEncryptingKey, PublicEncryptingKey,
+};
 use zeroize::Zeroizing;
 
 const IDENTITY: &[u8] = b"IDENTITY\0";
@@ -25,7 +27,8 @@ pub struct Credential {
     pub secret: Vec<u8>,
 }
 
-/// Hides `value` (32 bytes at the most) so that the TPM of `endorsement` gives it away only if the key `name` is loaded there.
+/// Hides `value` (32 bytes at the most) so that the TPM of `endorsement` gives it away only if the
+/// key `name` is loaded there.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a value that is too long or a key that is none.
@@ -33,7 +36,10 @@ pub fn make(endorsement: &EndorsementKey, name: &[u8], value: &[u8]) -> Result<C
     let public = endorsement.public();
     let hash = public.name_hash;
     if value.len() > 32 {
-        return Err(Error::Malformed { what: "value of a credential", detail: format!("{} bytes, 32 at the most", value.len()) });
+        return Err(Error::Malformed {
+            what: "value of a credential",
+            detail: format!("{} bytes, 32 at the most", value.len()),
+        });
     }
     let (seed, secret) = match &public.key {
         Key::Rsa { .. } => by_rsa(public)?,
@@ -53,7 +59,10 @@ trait OrLong<T> {
 }
 impl<T> OrLong<T> for Option<T> {
     fn or_long(self) -> Result<T, Error> {
-        self.ok_or_else(|| Error::Backend { what: WHAT, detail: "it is longer than a TPM reads".into() })
+        self.ok_or_else(|| Error::Backend {
+            what: WHAT,
+            detail: "it is longer than a TPM reads".into(),
+        })
     }
 }
 
@@ -68,13 +77,19 @@ type Seed = Zeroizing<Vec<u8>>;
 fn by_rsa(public: &Public) -> Result<(Seed, Vec<u8>), Error> {
     let mut seed = Zeroizing::new(vec![0; public.name_hash.length()]);
     rand::fill(&mut seed).or_backend(WHAT)?;
-    let key = PublicEncryptingKey::from_der(&public.to_spki_der().or_malformed("endorsement key")?).or_malformed("endorsement key")?;
+    let key = PublicEncryptingKey::from_der(&public.to_spki_der().or_malformed("endorsement key")?)
+        .or_malformed("endorsement key")?;
     let key = OaepPublicEncryptingKey::new(key).or_malformed("endorsement key")?;
     let mut secret = vec![0; key.ciphertext_size()];
     let padding = match public.name_hash {
         Hash::Sha384 => &OAEP_SHA384_MGF1SHA384,
         Hash::Sha256 => &OAEP_SHA256_MGF1SHA256,
-        Hash::Sha1 | Hash::Sha512 => return Err(Error::Malformed { what: "endorsement key", detail: "it has an unusual hash".into() }),
+        Hash::Sha1 | Hash::Sha512 => {
+            return Err(Error::Malformed {
+                what: "endorsement key",
+                detail: "it has an unusual hash".into(),
+            });
+        }
     };
     key.encrypt(padding, &seed, &mut secret, Some(IDENTITY)).or_backend(WHAT)?;
     Ok((seed, secret))
@@ -93,7 +108,10 @@ fn by_agreement(hash: Hash, curve: Curve, point: &[u8]) -> Result<(Seed, Vec<u8>
     let (own_x, own_y) = own_point.as_ref()[1..].split_at(length);
     let their_x = &point[1..=length];
     let peer = agreement::UnparsedPublicKey::new(algorithm, point);
-    let bad = Error::Malformed { what: "endorsement key", detail: "its point is not on its curve".into() };
+    let bad = Error::Malformed {
+        what: "endorsement key",
+        detail: "its point is not on its curve".into(),
+    };
     let seed = agreement::agree_ephemeral(own, peer, bad, |shared| {
         // KDFe (Part 1, 11.4.10.3); a seed is as long as the hash.
         Ok(hash.digest(&[&1u32.to_be_bytes(), shared, IDENTITY, own_x, their_x]))
@@ -107,7 +125,12 @@ fn kdf_a(hash: Hash, key: &[u8], label: &[u8], context: &[u8], bits: u16) -> Vec
     let length = usize::from(bits / 8);
     let mut out = Vec::new();
     for counter in 1u32.. {
-        out.extend(hash.hmac(key, &[&counter.to_be_bytes(), label, context, &u32::from(bits).to_be_bytes()]));
+        out.extend(
+            hash.hmac(
+                key,
+                &[&counter.to_be_bytes(), label, context, &u32::from(bits).to_be_bytes()],
+            ),
+        );
         if out.len() >= length {
             break;
         }
@@ -119,8 +142,10 @@ fn kdf_a(hash: Hash, key: &[u8], label: &[u8], context: &[u8], bits: u16) -> Vec
 /// AES in CFB mode from a block of zeros: the key is used once.
 fn encrypt(key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     let algorithm = if key.len() == 32 { &AES_256 } else { &AES_128 };
-    let key = EncryptingKey::cfb128(UnboundCipherKey::new(algorithm, key).or_backend(WHAT)?).or_backend(WHAT)?;
+    let key = EncryptingKey::cfb128(UnboundCipherKey::new(algorithm, key).or_backend(WHAT)?)
+        .or_backend(WHAT)?;
     let mut bytes = plain.to_vec();
-    key.less_safe_encrypt(&mut bytes, EncryptionContext::Iv128(FixedLength::from([0; 16]))).or_backend(WHAT)?;
+    key.less_safe_encrypt(&mut bytes, EncryptionContext::Iv128(FixedLength::from([0; 16])))
+        .or_backend(WHAT)?;
     Ok(bytes)
 }

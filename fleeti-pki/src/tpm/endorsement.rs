@@ -1,5 +1,5 @@
-//! Who made a TPM: the certificate of its endorsement key, up to a maker that an operator chose to believe (TCG "EK
-//! Credential Profile for TPM Family 2.0", version 2.5, 3.2).
+//! Who made a TPM: the certificate of its endorsement key, up to a maker that an operator chose to
+//! believe (TCG "EK Credential Profile for TPM Family 2.0", version 2.5, 3.2).
 
 use super::path::names::{self, Attribute, DIRECTORY};
 use super::path::{self, Certificate, List, Lists, Refused, Search};
@@ -19,8 +19,9 @@ const VERSION: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x03];
 const NOT_NAMED: &str = "not named";
 /// Most characters of each.
 const NAME_MAX: usize = 64;
-/// keyEncipherment, dataEncipherment and keyAgreement, in the first eight bits of a key usage: any of them is what an
-/// endorsement key does, and which one an issuer names for which algorithm differs.
+/// keyEncipherment, dataEncipherment and keyAgreement, in the first eight bits of a key usage: any
+/// of them is what an endorsement key does, and which one an issuer names for which algorithm
+/// differs.
 const DECRYPTS: u8 = 0x20 | 0x10 | 0x08;
 /// Most certificates of manufacturers.
 pub const MANUFACTURERS_MAX: usize = 1024;
@@ -55,7 +56,8 @@ impl Kind {
     }
 }
 
-/// Makers whose TPMs are believed, and what they have taken back. Empty is a choice too: nothing is then genuine.
+/// Makers whose TPMs are believed, and what they have taken back. Empty is a choice too: nothing is
+/// then genuine.
 #[derive(Debug, Default)]
 pub struct Makers {
     makers: Vec<Maker>,
@@ -108,8 +110,8 @@ pub enum NotEndorsed {
     Unreadable(String),
 }
 
-/// Certificates (DER) that lie one behind the other, up to the first byte that begins none. What fills a TPM's memory behind
-/// one (zeros, or bytes of `ff`) is skipped.
+/// Certificates (DER) that lie one behind the other, up to the first byte that begins none. What
+/// fills a TPM's memory behind one (zeros, or bytes of `ff`) is skipped.
 pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -117,7 +119,8 @@ pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
             rest = more;
         }
         let mut reader = der::SliceReader::new(rest).ok()?;
-        let one = Some(der::Reader::tlv_bytes(&mut reader).ok()?).filter(|one| one.first() == Some(&0x30))?;
+        let one = Some(der::Reader::tlv_bytes(&mut reader).ok()?)
+            .filter(|one| one.first() == Some(&0x30))?;
         rest = rest.get(one.len()..)?;
         Some(one)
     })
@@ -126,16 +129,21 @@ pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A certificate without what fills its place in a TPM's memory; anything else as it is.
 #[must_use]
 pub fn unpadded(bytes: &[u8]) -> &[u8] {
-    let one = der::SliceReader::new(bytes).ok().and_then(|mut r| der::Reader::tlv_bytes(&mut r).ok());
-    one.filter(|one| bytes[one.len()..].iter().all(|b| *b == 0) || bytes[one.len()..].iter().all(|b| *b == 0xff)).unwrap_or(bytes)
+    let one =
+        der::SliceReader::new(bytes).ok().and_then(|mut r| der::Reader::tlv_bytes(&mut r).ok());
+    one.filter(|one| {
+        bytes[one.len()..].iter().all(|b| *b == 0) || bytes[one.len()..].iter().all(|b| *b == 0xff)
+    })
+    .unwrap_or(bytes)
 }
 
 impl Makers {
-    /// Believes the maker whose certificate (DER) this is: a root, or an intermediate that signs endorsement certificates.
+    /// Believes the maker whose certificate (DER) this is: a root, or an intermediate that signs
+    /// endorsement certificates.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything but the certificate of an authority; [`Error::Refused`] for more than
-    /// [`MANUFACTURERS_MAX`].
+    /// [`Error::Malformed`] for anything but the certificate of an authority; [`Error::Refused`]
+    /// for more than [`MANUFACTURERS_MAX`].
     pub fn believe(&mut self, der: &[u8], kind: Kind) -> Result<(), Error> {
         self.believe_from(der, kind, "")
     }
@@ -145,7 +153,10 @@ impl Makers {
     /// # Errors
     /// As [`Makers::believe`].
     pub fn believe_from(&mut self, der: &[u8], kind: Kind, source: &str) -> Result<(), Error> {
-        let wrong = |detail: &str| Error::Malformed { what: "certificate of a TPM manufacturer", detail: detail.into() };
+        let wrong = |detail: &str| Error::Malformed {
+            what: "certificate of a TPM manufacturer",
+            detail: detail.into(),
+        };
         if der.len() > CERTIFICATE_MAX {
             return Err(wrong("it has more than 8 KiB"));
         }
@@ -154,19 +165,22 @@ impl Makers {
             return Err(wrong("it is not an authority's"));
         }
         if self.makers.len() == MANUFACTURERS_MAX {
-            return Err(Error::Refused("there are more than 1024 certificates of TPM manufacturers"));
+            return Err(Error::Refused(
+                "there are more than 1024 certificates of TPM manufacturers",
+            ));
         }
         self.makers.push(Maker { der: der.to_vec(), kind, source: source.to_owned() });
         self.grown(kind.as_str(), der);
         Ok(())
     }
 
-    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on; of several by one issuer, at the
-    /// newest. Its signature is verified when it is of use. Where it has ended, nothing that it is about is endorsed.
+    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on; of
+    /// several by one issuer, at the newest. Its signature is verified when it is of use. Where it
+    /// has ended, nothing that it is about is endorsed.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a whole list that says when the next one comes (RFC 5280,
-    /// 5): a part of one, and an addition to one, too.
+    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a whole list that says when the
+    /// next one comes (RFC 5280, 5): a part of one, and an addition to one, too.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
         self.lists.push(List::read(list)?);
         self.grown("list", list);
@@ -181,7 +195,8 @@ impl Makers {
     /// Who is believed.
     #[must_use]
     pub fn all(&self) -> Vec<Believed> {
-        let certificates: Vec<_> = self.makers.iter().filter_map(|m| Some((m, Certificate::read(&m.der).ok()?))).collect();
+        let certificates: Vec<_> =
+            self.makers.iter().filter_map(|m| Some((m, Certificate::read(&m.der).ok()?))).collect();
         let mut all = Vec::new();
         for (maker, certificate) in &certificates {
             all.push(Believed {
@@ -209,8 +224,8 @@ impl Makers {
         &self.left_out
     }
 
-    /// SHA-256, hexadecimal, of whom is believed now: another one for other makers and lists, for the same in another order,
-    /// and once a list has ended.
+    /// SHA-256, hexadecimal, of whom is believed now: another one for other makers and lists, for
+    /// the same in another order, and once a list has ended.
     #[must_use]
     pub fn digest(&self, now_s: u64) -> String {
         let ended = self.lists.iter().filter(|list| list.ends_s <= now_s).count();
@@ -221,14 +236,25 @@ impl Makers {
         self.digest = sha256_hex(&[self.digest.as_bytes(), what.as_bytes(), der].concat());
     }
 
-    /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it and its maker, DER.
+    /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it
+    /// and its maker, DER.
     ///
     /// # Errors
     /// [`NotEndorsed`].
-    pub fn verify(&self, key: &EndorsementKey, certificates: &[Vec<u8>], now_s: u64) -> Result<Endorsement, NotEndorsed> {
-        let (leaf, between) = certificates.split_first().ok_or(NotEndorsed::NotOne("there is none"))?;
-        if between.len() > INTERMEDIATES_MAX || certificates.iter().any(|c| c.len() > CERTIFICATE_MAX) {
-            return Err(NotEndorsed::Unreadable(format!("more than {INTERMEDIATES_MAX} between, or one above {CERTIFICATE_MAX} bytes")));
+    pub fn verify(
+        &self,
+        key: &EndorsementKey,
+        certificates: &[Vec<u8>],
+        now_s: u64,
+    ) -> Result<Endorsement, NotEndorsed> {
+        let (leaf, between) =
+            certificates.split_first().ok_or(NotEndorsed::NotOne("there is none"))?;
+        if between.len() > INTERMEDIATES_MAX
+            || certificates.iter().any(|c| c.len() > CERTIFICATE_MAX)
+        {
+            return Err(NotEndorsed::Unreadable(format!(
+                "more than {INTERMEDIATES_MAX} between, or one above {CERTIFICATE_MAX} bytes"
+            )));
         }
         let leaf = Certificate::read(leaf).map_err(unreadable)?;
         is_for(&leaf, key)?;
@@ -238,13 +264,24 @@ impl Makers {
         Ok(Endorsement { kind, manufacturer, model, version })
     }
 
-    fn path(&self, leaf: &Certificate<'_>, between: &[Vec<u8>], now_s: u64) -> Result<Kind, NotEndorsed> {
+    fn path(
+        &self,
+        leaf: &Certificate<'_>,
+        between: &[Vec<u8>],
+        now_s: u64,
+    ) -> Result<Kind, NotEndorsed> {
         // What cannot be read leads nowhere.
-        let between: Vec<_> = between.iter().filter_map(|der| Certificate::read(der).ok()).collect();
-        let readable = self.makers.iter().filter_map(|maker| Some((Certificate::read(&maker.der).ok()?, maker.kind)));
-        let (believed, kinds): (Vec<_>, Vec<_>) = readable.filter(|(certificate, _)| !self.lists.names(certificate)).unzip();
+        let between: Vec<_> =
+            between.iter().filter_map(|der| Certificate::read(der).ok()).collect();
+        let readable = self
+            .makers
+            .iter()
+            .filter_map(|maker| Some((Certificate::read(&maker.der).ok()?, maker.kind)));
+        let (believed, kinds): (Vec<_>, Vec<_>) =
+            readable.filter(|(certificate, _)| !self.lists.names(certificate)).unzip();
         let purposes: &[&[u8]] = &[EK_CERTIFICATE, ANY_PURPOSE];
-        let search = Search { between: &between, believed: &believed, lists: &self.lists, purposes, now_s };
+        let search =
+            Search { between: &between, believed: &believed, lists: &self.lists, purposes, now_s };
         let found = search.from(leaf).map_err(|e| match e {
             Refused::Revoked => NotEndorsed::Revoked,
             Refused::OldList => NotEndorsed::OldList,
@@ -282,12 +319,16 @@ fn unreadable(what: &'static str) -> NotEndorsed {
 /// The certificate's key is the TPM's: its numbers are, in any of the forms that issuers write.
 fn is_for(certificate: &Certificate<'_>, key: &EndorsementKey) -> Result<(), NotEndorsed> {
     let wanted = key.public().to_spki_der().map_err(|_| NotEndorsed::OtherKey)?;
-    if path::is_key(&certificate.key, &wanted, matches!(key.public().key, Key::Rsa { .. })) { Ok(()) } else { Err(NotEndorsed::OtherKey) }
+    if path::is_key(&certificate.key, &wanted, matches!(key.public().key, Key::Rsa { .. })) {
+        Ok(())
+    } else {
+        Err(NotEndorsed::OtherKey)
+    }
 }
 
-/// That nothing in it says that it is for something else. A secret that only the TPM gives away proves the key, and a device
-/// cannot change its certificate: what is absent restricts nothing (RFC 5280, 4.2.1.3 and 4.2.1.12), and what cannot be read
-/// says nothing.
+/// That nothing in it says that it is for something else. A secret that only the TPM gives away
+/// proves the key, and a device cannot change its certificate: what is absent restricts nothing
+/// (RFC 5280, 4.2.1.3 and 4.2.1.12), and what cannot be read says nothing.
 fn is_endorsement(certificate: &Certificate<'_>) -> Result<(), NotEndorsed> {
     let purposes = certificate.purposes().map_err(unreadable)?;
     if purposes.is_some_and(|all| !all.contains(&EK_CERTIFICATE) && !all.contains(&ANY_PURPOSE)) {
@@ -304,13 +345,17 @@ fn is_endorsement(certificate: &Certificate<'_>) -> Result<(), NotEndorsed> {
 
 /// Manufacturer, model and version (EK Credential Profile, 3.2.9).
 fn described(certificate: &Certificate<'_>) -> [String; 3] {
-    [MANUFACTURER, MODEL, VERSION].map(|kind| attribute(certificate, kind).unwrap_or_else(|| NOT_NAMED.into()))
+    [MANUFACTURER, MODEL, VERSION]
+        .map(|kind| attribute(certificate, kind).unwrap_or_else(|| NOT_NAMED.into()))
 }
 
 /// What an attribute of its alternative names, or of its subject, says.
 fn attribute(certificate: &Certificate<'_>, kind: &[u8]) -> Option<String> {
     let names = certificate.alternative_names().unwrap_or_default();
-    let directories = names.into_iter().filter(|name| name.is(DIRECTORY)).filter_map(|name| names::directory(name).ok());
+    let directories = names
+        .into_iter()
+        .filter(|name| name.is(DIRECTORY))
+        .filter_map(|name| names::directory(name).ok());
     let parts = directories.chain([certificate.subject]).filter_map(|name| names::parts(name).ok());
     let found = parts.flatten().flatten().find(|a: &Attribute<'_>| a.kind == kind)?.text();
     Some(found.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(NAME_MAX).collect())

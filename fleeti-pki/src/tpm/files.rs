@@ -1,5 +1,6 @@
-//! What a file of a manufacturer holds: certificates and revocation lists in each of the forms in which they are published, as
-//! their own bytes. A certificate that is encoded again may have another name than the one its issuer signed.
+//! What a file of a manufacturer holds: certificates and revocation lists in each of the forms in
+//! which they are published, as their own bytes. A certificate that is encoded again may have
+//! another name than the one its issuer signed.
 
 use super::endorsement;
 use super::path::read::{Elements, INTEGER, OID, Read, SEQUENCE, SET};
@@ -21,7 +22,9 @@ const PKCS_7: [&str; 2] = ["PKCS7", "CMS"];
 pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let wrong = |detail: String| Error::Malformed { what: "file of certificates", detail };
     let all = if is_pem(file) {
-        let read = CertificateDer::pem_slice_iter(file).map(|c| c.map(|c| c.to_vec())).collect::<Result<Vec<_>, _>>();
+        let read = CertificateDer::pem_slice_iter(file)
+            .map(|c| c.map(|c| c.to_vec()))
+            .collect::<Result<Vec<_>, _>>();
         let mut all = read.map_err(|e| wrong(format!("its PEM: {e}")))?;
         for message in pkcs_7_in_pem(file) {
             all.extend(in_message(&message.map_err(wrong)?).map_err(|e| wrong(e.into()))?);
@@ -34,7 +37,11 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         let rest = file.iter().rev().skip_while(|byte| [0x00, 0xff].contains(*byte)).count();
         if all.iter().map(Vec::len).sum::<usize>() < rest { Vec::new() } else { all }
     };
-    if all.is_empty() { Err(wrong("it has no certificate in PEM, DER or PKCS#7".into())) } else { Ok(all) }
+    if all.is_empty() {
+        Err(wrong("it has no certificate in PEM, DER or PKCS#7".into()))
+    } else {
+        Ok(all)
+    }
 }
 
 /// Revocation lists (DER) of PEM, or of DER.
@@ -46,7 +53,9 @@ pub fn lists(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     if !is_pem(file) {
         return Ok(vec![file.to_vec()]);
     }
-    let read = CertificateRevocationListDer::pem_slice_iter(file).map(|list| list.map(|l| l.to_vec())).collect::<Result<Vec<_>, _>>();
+    let read = CertificateRevocationListDer::pem_slice_iter(file)
+        .map(|list| list.map(|l| l.to_vec()))
+        .collect::<Result<Vec<_>, _>>();
     let all = read.map_err(|e| wrong(format!("its PEM: {e}")))?;
     if all.is_empty() { Err(wrong("it has no list".into())) } else { Ok(all) }
 }
@@ -61,14 +70,21 @@ fn pkcs_7_in_pem(file: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, String>> {
     let blocks: Vec<String> = PKCS_7
         .iter()
         .flat_map(|label| {
-            let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-            text.split(&begin).skip(1).filter_map(|rest| rest.split_once(&end)).map(|(block, _)| block.to_owned()).collect::<Vec<_>>()
+            let (begin, end) =
+                (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+            text.split(&begin)
+                .skip(1)
+                .filter_map(|rest| rest.split_once(&end))
+                .map(|(block, _)| block.to_owned())
+                .collect::<Vec<_>>()
         })
         .collect();
     blocks.into_iter().map(|block| {
         use base64::Engine;
         let block: String = block.split_ascii_whitespace().collect();
-        base64::engine::general_purpose::STANDARD.decode(block).map_err(|e| format!("its PKCS#7: {e}"))
+        base64::engine::general_purpose::STANDARD
+            .decode(block)
+            .map_err(|e| format!("its PKCS#7: {e}"))
     })
 }
 
@@ -79,10 +95,16 @@ fn in_message(der: &[u8]) -> Read<Vec<Vec<u8>>> {
     if message.expect(OID, WHAT)?.content() != SIGNED_DATA {
         return Err(WHAT);
     }
-    let mut signed = Elements::new(Elements::only(message.expect(0xa0, WHAT)?.content(), SEQUENCE, WHAT)?.content());
+    let mut signed = Elements::new(
+        Elements::only(message.expect(0xa0, WHAT)?.content(), SEQUENCE, WHAT)?.content(),
+    );
     signed.expect(INTEGER, WHAT)?;
     signed.expect(SET, WHAT)?;
     signed.expect(SEQUENCE, WHAT)?;
     let certificates = signed.optional(0xa0, WHAT)?.ok_or(WHAT)?;
-    Ok(Elements::new(certificates.content()).each(SEQUENCE, WHAT)?.iter().map(|e| e.whole().to_vec()).collect())
+    Ok(Elements::new(certificates.content())
+        .each(SEQUENCE, WHAT)?
+        .iter()
+        .map(|e| e.whole().to_vec())
+        .collect())
 }

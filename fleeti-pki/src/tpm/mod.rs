@@ -1,11 +1,13 @@
 //! What a TPM 2.0 says and signs, read and verified in Rust alone: no TPM library on the server.
 //!
-//! Sources: TCG "Trusted Platform Module Library", Part 1 (Architecture) and Part 2 (Structures), revision 1.59; TCG "EK
-//! Credential Profile for TPM Family 2.0", version 2.5. Whatever this reads comes from a device and may be a lie: every
-//! length is bounded, bytes behind a structure are an error, and an algorithm that is not listed is one too.
+//! Sources: TCG "Trusted Platform Module Library", Part 1 (Architecture) and Part 2 (Structures),
+//! revision 1.59; TCG "EK Credential Profile for TPM Family 2.0", version 2.5. Whatever this reads
+//! comes from a device and may be a lie: every length is bounded, bytes behind a structure are an
+//! error, and an algorithm that is not listed is one too.
 //!
-//! [`public`] (keys and their names) · [`attest`] (quotes and certifications) · [`signature`] · [`credential`] (a secret for
-//! one key in one TPM) · [`endorsement`] (who made the TPM) · [`files`] (certificates and lists that manufacturers publish).
+//! [`public`] (keys and their names) · [`attest`] (quotes and certifications) · [`signature`] ·
+//! [`credential`] (a secret for one key in one TPM) · [`endorsement`] (who made the TPM) ·
+//! [`files`] (certificates and lists that manufacturers publish).
 
 pub mod attest;
 pub mod credential;

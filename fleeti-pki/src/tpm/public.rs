@@ -1,10 +1,12 @@
-//! Public areas of keys (TPMT_PUBLIC; Part 2, 12.2.4), their names (Part 1, 16), and what a key must be to be trusted with
-//! a task.
+//! Public areas of keys (TPMT_PUBLIC; Part 2, 12.2.4), their names (Part 1, 16), and what a key
+//! must be to be trusted with a task.
 
 use super::{Hash, Reader, Unreadable};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm,
+};
 use p256::pkcs8::EncodePublicKey;
 
 const WHAT: &str = "TPMT_PUBLIC";
@@ -188,7 +190,8 @@ impl Public {
         &self.bytes
     }
 
-    /// Its name: the algorithm and the digest of the whole area (Part 1, 16). Computed here, whatever anybody claims.
+    /// Its name: the algorithm and the digest of the whole area (Part 1, 16). Computed here,
+    /// whatever anybody claims.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         [&self.name_hash.id().to_be_bytes()[..], &self.name_hash.digest(&[&self.bytes])].concat()
@@ -197,7 +200,8 @@ impl Public {
     /// SubjectPublicKeyInfo, DER (RFC 5280, 4.1.2.7).
     ///
     /// # Errors
-    /// [`Unreadable::Wrong`] for a point that is not on its curve, or an RSA key that no library takes.
+    /// [`Unreadable::Wrong`] for a point that is not on its curve, or an RSA key that no library
+    /// takes.
     pub fn to_spki_der(&self) -> Result<Vec<u8>, Unreadable> {
         let wrong = Unreadable::Wrong { what: WHAT, detail: "the key is none" };
         match &self.key {
@@ -234,7 +238,10 @@ impl Public {
         let wanted = Scheme { algorithm: ECDSA, hash: curve.hash() };
         match self.scheme {
             Some(scheme) if scheme == wanted => Ok(curve),
-            _ => Err(Unfit { purpose, detail: "does not sign by ECDSA with the hash of its curve alone" }),
+            _ => Err(Unfit {
+                purpose,
+                detail: "does not sign by ECDSA with the hash of its curve alone",
+            }),
         }
     }
 }
@@ -254,8 +261,13 @@ impl AttestationKey {
     pub fn new(public: Public) -> Result<Self, Unfit> {
         const PURPOSE: &str = "attestation";
         public.born_here(PURPOSE)?;
-        if !public.attributes.all(Attributes::RESTRICTED | Attributes::SIGN) || !public.attributes.none(Attributes::DECRYPT) {
-            return Err(Unfit { purpose: PURPOSE, detail: "is not a restricted signing key: it would sign what the TPM did not say" });
+        if !public.attributes.all(Attributes::RESTRICTED | Attributes::SIGN)
+            || !public.attributes.none(Attributes::DECRYPT)
+        {
+            return Err(Unfit {
+                purpose: PURPOSE,
+                detail: "is not a restricted signing key: it would sign what the TPM did not say",
+            });
         }
         let curve = public.signs_with_its_curve(PURPOSE)?;
         Ok(Self { public, curve })
@@ -286,7 +298,9 @@ impl DeviceKey {
     pub fn new(public: Public) -> Result<Self, Unfit> {
         const PURPOSE: &str = "device";
         public.born_here(PURPOSE)?;
-        if !public.attributes.all(Attributes::SIGN) || !public.attributes.none(Attributes::DECRYPT | Attributes::RESTRICTED) {
+        if !public.attributes.all(Attributes::SIGN)
+            || !public.attributes.none(Attributes::DECRYPT | Attributes::RESTRICTED)
+        {
             return Err(Unfit { purpose: PURPOSE, detail: "is not an unrestricted signing key" });
         }
         public.signs_with_its_curve(PURPOSE)?;
@@ -300,7 +314,8 @@ impl DeviceKey {
     }
 }
 
-/// The key by which a TPM is known: decrypts only what was made for one of its keys (EK Credential Profile, B.3, B.4).
+/// The key by which a TPM is known: decrypts only what was made for one of its keys (EK Credential
+/// Profile, B.3, B.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndorsementKey(Public);
 
@@ -312,14 +327,20 @@ impl EndorsementKey {
     pub fn new(public: Public) -> Result<Self, Unfit> {
         const PURPOSE: &str = "endorsement";
         public.born_here(PURPOSE)?;
-        if !public.attributes.all(Attributes::RESTRICTED | Attributes::DECRYPT) || !public.attributes.none(Attributes::SIGN) {
+        if !public.attributes.all(Attributes::RESTRICTED | Attributes::DECRYPT)
+            || !public.attributes.none(Attributes::SIGN)
+        {
             return Err(Unfit { purpose: PURPOSE, detail: "is not a restricted decryption key" });
         }
         if public.aes_bits.is_none() {
             return Err(Unfit { purpose: PURPOSE, detail: "protects nothing by AES in CFB mode" });
         }
-        if matches!(&public.key, Key::Rsa { modulus, exponent } if modulus.len() < 256 || *exponent != 65537) {
-            return Err(Unfit { purpose: PURPOSE, detail: "is RSA of less than 2048 bits, or with an exponent other than 65537" });
+        if matches!(&public.key, Key::Rsa { modulus, exponent } if modulus.len() < 256 || *exponent != 65537)
+        {
+            return Err(Unfit {
+                purpose: PURPOSE,
+                detail: "is RSA of less than 2048 bits, or with an exponent other than 65537",
+            });
         }
         Ok(Self(public))
     }
@@ -354,7 +375,10 @@ fn scheme(r: &mut Reader<'_>, kind: u16) -> Result<Option<Scheme>, Unreadable> {
         (_, NULL) | (RSA, RSAES) => Ok(None),
         (RSA, RSASSA | RSAPSS | OAEP) | (ECC, ECDSA | ECDH) => {
             let id = r.u16()?;
-            Hash::from_id(id).map_or_else(|| r.unknown("hash of the scheme", id.into()), |hash| Ok(Some(Scheme { algorithm, hash })))
+            Hash::from_id(id).map_or_else(
+                || r.unknown("hash of the scheme", id.into()),
+                |hash| Ok(Some(Scheme { algorithm, hash })),
+            )
         }
         (_, other) => r.unknown("scheme", other.into()),
     }
@@ -385,8 +409,13 @@ fn rsa(r: &mut Reader<'_>) -> Result<Key, Unreadable> {
         other => other,
     };
     let modulus = r.sized(MODULUS_MAX)?.to_vec();
-    if modulus.len() * 8 != usize::from(bits) || modulus.first().is_none_or(|first| first & 0x80 == 0) {
-        return Err(Unreadable::Wrong { what: WHAT, detail: "the modulus does not have as many bits as it should" });
+    if modulus.len() * 8 != usize::from(bits)
+        || modulus.first().is_none_or(|first| first & 0x80 == 0)
+    {
+        return Err(Unreadable::Wrong {
+            what: WHAT,
+            detail: "the modulus does not have as many bits as it should",
+        });
     }
     Ok(Key::Rsa { modulus, exponent })
 }
@@ -397,7 +426,8 @@ pub(super) fn padded(number: &[u8], length: usize) -> impl Iterator<Item = u8> +
 }
 
 fn rsa_spki(modulus: &[u8], exponent: u32) -> Option<Vec<u8>> {
-    let exponent: Vec<u8> = exponent.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+    let exponent: Vec<u8> =
+        exponent.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     let key = PublicKeyComponents { n: modulus, e: exponent.as_slice() };
     let der: PublicKeyX509Der<'_> = key.as_der().ok()?;
     Some(der.as_ref().to_vec())

@@ -1,5 +1,5 @@
-//! Reading what a TPM marshals (big-endian integers and sized buffers) and what firmware writes (little-endian ones), and
-//! nothing behind them.
+//! Reading what a TPM marshals (big-endian integers and sized buffers) and what firmware writes
+//! (little-endian ones), and nothing behind them.
 
 use super::Unreadable;
 
@@ -17,7 +17,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
-        let (taken, left) = self.left.split_at_checked(length).ok_or(Unreadable::Truncated { what: self.what })?;
+        let (taken, left) =
+            self.left.split_at_checked(length).ok_or(Unreadable::Truncated { what: self.what })?;
         self.left = left;
         Ok(taken)
     }
@@ -72,7 +73,11 @@ impl<'a> Reader<'a> {
 
     /// That nothing follows.
     pub(crate) fn end(self) -> Result<(), Unreadable> {
-        if self.left.is_empty() { Ok(()) } else { Err(Unreadable::Trailing { what: self.what, length: self.left.len() }) }
+        if self.left.is_empty() {
+            Ok(())
+        } else {
+            Err(Unreadable::Trailing { what: self.what, length: self.left.len() })
+        }
     }
 
     pub(crate) const fn left(&self) -> &'a [u8] {

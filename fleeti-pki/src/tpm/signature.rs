@@ -49,7 +49,8 @@ impl Signature {
     /// [`Unreadable::Wrong`] for numbers that are none.
     pub fn to_der(&self) -> Result<Vec<u8>, Unreadable> {
         let wrong = || Unreadable::Wrong { what: WHAT, detail: "r or s is no number of P-256" };
-        let fixed = |n: &[u8]| -> Option<[u8; 32]> { padded(n, 32).collect::<Vec<_>>().try_into().ok() };
+        let fixed =
+            |n: &[u8]| -> Option<[u8; 32]> { padded(n, 32).collect::<Vec<_>>().try_into().ok() };
         let (r, s) = (fixed(&self.r).ok_or_else(wrong)?, fixed(&self.s).ok_or_else(wrong)?);
         let signature = p256::ecdsa::Signature::from_scalars(r, s).map_err(|_| wrong())?;
         Ok(signature.to_der().as_bytes().to_vec())

@@ -22,7 +22,10 @@ fn signed(change: Change, by: &[&SoftKey]) -> SignedTransition {
     sign(&Transition { kind: KIND.into(), issued_s: 5, change }, &signers).unwrap()
 }
 fn next_keys(from: &ReleaseKeys, to: &ReleaseKeys) -> Change {
-    Change::ReleaseKeys { from_sha256: release_keys_sha256(from).unwrap(), to_pem: to.to_pem().unwrap() }
+    Change::ReleaseKeys {
+        from_sha256: release_keys_sha256(from).unwrap(),
+        to_pem: to.to_pem().unwrap(),
+    }
 }
 
 /// Two roots, two sets of release keys and a key of the log later, in any order of the list.
@@ -45,7 +48,11 @@ fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
         let image = Anchors::of_image(roots[0].clone(), releases[0].clone(), a.clone());
         let (today, applied) = image.walk(&all);
         assert_eq!(applied.len(), all.len());
-        assert_eq!(today.roots(), [roots[0].clone(), roots[2].clone()], "the one in the middle was ended");
+        assert_eq!(
+            today.roots(),
+            [roots[0].clone(), roots[2].clone()],
+            "the one in the middle was ended"
+        );
         assert_eq!((today.release_keys().threshold(), today.log()), (2, &b));
         // An image of the middle of the way passes over what was before it.
         let image = Anchors::of_image(roots[2].clone(), releases[1].clone(), a.clone());
@@ -60,9 +67,14 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
     let (root0, root1, evil) = (root_of(&r0), root_of(&r1), root_of(&mallory));
     let (old, new) = (keys(&[&k0, &k1], 2), keys(&[&mallory], 1));
     let ((log_key, a), (_, b)) = (log(), log());
-    let change =
-        |root: &Certificate| Change::Root { from_sha256: fingerprint(&root0).unwrap(), to_pem: to_pem(root).unwrap(), ends_previous: true };
-    let note = a.sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key).unwrap();
+    let change = |root: &Certificate| Change::Root {
+        from_sha256: fingerprint(&root0).unwrap(),
+        to_pem: to_pem(root).unwrap(),
+        ends_previous: true,
+    };
+    let note = a
+        .sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key)
+        .unwrap();
     let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
     let mut changed = root((&root0, &r0), &root1, true, 1).unwrap();
     changed.transition = changed.transition.replace("true", "false");
@@ -84,7 +96,10 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
         let image = Anchors::of_image(root0.clone(), old.clone(), a.clone());
         let (today, applied) = image.walk(std::slice::from_ref(&bad));
         assert!(applied.is_empty(), "{bad:?}");
-        assert_eq!((today.roots(), today.log(), today.reset().is_none()), (&[root0.clone()][..], &a, true));
+        assert_eq!(
+            (today.roots(), today.log(), today.reset().is_none()),
+            (&[root0.clone()][..], &a, true)
+        );
     }
     assert!(root((&root0, &mallory), &evil, true, 1).is_err());
     // A reset that is signed names a checkpoint of the log itself.
@@ -102,7 +117,12 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
 
 fn moved(from: &str, to: &str) -> Change {
     let (https_url, mqtt_address) = (format!("https://{to}:8443"), format!("{to}:8883"));
-    Change::Server(ServerMove { from: format!("https://{from}:8443"), https_url, mqtt_address, proxy: None })
+    Change::Server(ServerMove {
+        from: format!("https://{from}:8443"),
+        https_url,
+        mqtt_address,
+        proxy: None,
+    })
 }
 
 #[test]
@@ -118,16 +138,25 @@ fn an_address_counts_that_the_release_keys_of_the_way_have_signed() {
     ];
     let (today, applied) = Anchors::of_image(root_of(&r0), old, log().1).walk(&all);
     assert_eq!(applied, [all[1].clone(), all[0].clone(), all[2].clone()]);
-    assert_eq!(today.moves().iter().map(|(_, m)| m.mqtt_address.as_str()).collect::<Vec<_>>(), ["b:8883", "c:8883"]);
+    assert_eq!(
+        today.moves().iter().map(|(_, m)| m.mqtt_address.as_str()).collect::<Vec<_>>(),
+        ["b:8883", "c:8883"]
+    );
 }
 
 #[test]
 fn an_address_is_a_host_and_a_port_and_nothing_else() {
     let Change::Server(good) = moved("a", "b") else { unreachable!() };
-    let sign =
-        |m: ServerMove| super::sign(&Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) }, &[&p384() as &dyn Signer]);
+    let sign = |m: ServerMove| {
+        super::sign(
+            &Transition { kind: KIND.into(), issued_s: 5, change: Change::Server(m) },
+            &[&p384() as &dyn Signer],
+        )
+    };
     sign(ServerMove { proxy: Some("http://p:1".into()), ..good.clone() }).unwrap();
-    for bad in ["", "http://b", "https://", "https://b/x", "https://u@b", "https://b\n", "https://b?x"] {
+    for bad in
+        ["", "http://b", "https://", "https://b/x", "https://u@b", "https://b\n", "https://b?x"]
+    {
         assert!(sign(ServerMove { https_url: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
         assert!(sign(ServerMove { from: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
     }
@@ -135,7 +164,9 @@ fn an_address_is_a_host_and_a_port_and_nothing_else() {
         assert!(sign(ServerMove { mqtt_address: bad.into(), ..good.clone() }).is_err(), "{bad:?}");
     }
     assert!(sign(ServerMove { proxy: Some("socks://p:1".into()), ..good.clone() }).is_err());
-    assert!(sign(ServerMove { https_url: format!("https://{}", "b".repeat(400)), ..good }).is_err());
+    assert!(
+        sign(ServerMove { https_url: format!("https://{}", "b".repeat(400)), ..good }).is_err()
+    );
 }
 
 #[test]
@@ -162,18 +193,34 @@ fn keyring_of_image(image: &[u8], keys: &ReleaseKeys, all: &[SignedTransition]) 
 fn of_the_keyrings_that_follow_an_images_the_newest_counts_whatever_the_order() {
     let (k0, k1) = (p384(), p384());
     let keys = keys(&[&k0, &k1], 2);
-    let at = |issued_s, change| sign(&Transition { kind: KIND.into(), issued_s, change }, &[&k0, &k1]).unwrap();
-    let mut all =
-        vec![at(5, ring(&[b"lost"], b"first")), at(9, ring(&[b"first"], b"third")), at(7, ring(&[b"lost", b"lost+spare"], b"second"))];
+    let at = |issued_s, change| {
+        sign(&Transition { kind: KIND.into(), issued_s, change }, &[&k0, &k1]).unwrap()
+    };
+    let mut all = vec![
+        at(5, ring(&[b"lost"], b"first")),
+        at(9, ring(&[b"first"], b"third")),
+        at(7, ring(&[b"lost", b"lost+spare"], b"second")),
+    ];
     for _ in 0..all.len() {
         all.rotate_left(1);
         assert_eq!(keyring_of_image(b"lost", &keys, &all).unwrap(), b"third");
-        assert_eq!(keyring_of_image(b"lost+spare", &keys, &all).unwrap(), b"second", "nothing led on from it");
-        assert_eq!(keyring_of_image(b"third", &keys, &all), None, "an image of today is led nowhere");
+        assert_eq!(
+            keyring_of_image(b"lost+spare", &keys, &all).unwrap(),
+            b"second",
+            "nothing led on from it"
+        );
+        assert_eq!(
+            keyring_of_image(b"third", &keys, &all),
+            None,
+            "an image of today is led nowhere"
+        );
         assert_eq!(keyring_of_image(b"newer", &keys, &all), None, "nor is one of after that");
     }
     let anchors = Anchors::of_image(root_of(&k0), keys, log().1);
-    assert!(anchors.walk(&all).1.is_empty(), "an image without a keyring has none that could be replaced");
+    assert!(
+        anchors.walk(&all).1.is_empty(),
+        "an image without a keyring has none that could be replaced"
+    );
 }
 
 #[test]
@@ -186,12 +233,26 @@ fn a_keyring_that_too_few_release_keys_have_signed_or_others_takes_no_place() {
     let mut changed = signed(change(), &[&k0, &k1]);
     changed.transition = changed.transition.replace(&base64_text(b"next"), &base64_text(b"evil"));
     let unsigned = SignedTransition { transition: changed.transition.clone(), signatures: vec![] };
-    for bad in [signed(change(), &[&k0]), signed(change(), &[&root]), signed(change(), &[&mallory, &k1]), twice, changed, unsigned] {
+    for bad in [
+        signed(change(), &[&k0]),
+        signed(change(), &[&root]),
+        signed(change(), &[&mallory, &k1]),
+        twice,
+        changed,
+        unsigned,
+    ] {
         assert_eq!(keyring_of_image(b"lost", &keys, std::slice::from_ref(&bad)), None, "{bad:?}");
     }
-    assert_eq!(keyring_of_image(b"lost", &keys, &[signed(change(), &[&k0, &k1])]).unwrap(), b"next");
+    assert_eq!(
+        keyring_of_image(b"lost", &keys, &[signed(change(), &[&k0, &k1])]).unwrap(),
+        b"next"
+    );
     // What no keyring can be is signed by nobody.
-    for bad in [ring(&[], b"next"), ring(&[b"lost"], b""), ring(&vec![&b"lost"[..]; KEYRINGS_MAX + 1], b"next")] {
+    for bad in [
+        ring(&[], b"next"),
+        ring(&[b"lost"], b""),
+        ring(&vec![&b"lost"[..]; KEYRINGS_MAX + 1], b"next"),
+    ] {
         assert!(sign(&Transition { kind: KIND.into(), issued_s: 5, change: bad }, &[&k0]).is_err());
     }
 }

@@ -42,14 +42,20 @@ impl Checkpoint {
     }
 
     fn parse(body: &str) -> Result<Self, Error> {
-        let wrong = |detail: &str| Error::Malformed { what: "checkpoint", detail: detail.to_owned() };
+        let wrong =
+            |detail: &str| Error::Malformed { what: "checkpoint", detail: detail.to_owned() };
         let mut lines = body.strip_suffix('\n').ok_or_else(|| wrong("no line end"))?.split('\n');
         let origin = lines.next().filter(|o| !o.is_empty()).ok_or_else(|| wrong("no origin"))?;
         let size = lines.next().unwrap_or_default();
-        if size.is_empty() || !size.bytes().all(|b| b.is_ascii_digit()) || (size.len() > 1 && size.starts_with('0')) {
+        if size.is_empty()
+            || !size.bytes().all(|b| b.is_ascii_digit())
+            || (size.len() > 1 && size.starts_with('0'))
+        {
             return Err(wrong("the size is no decimal number"));
         }
-        let root = base64::engine::general_purpose::STANDARD.decode(lines.next().unwrap_or_default()).or_malformed("checkpoint")?;
+        let root = base64::engine::general_purpose::STANDARD
+            .decode(lines.next().unwrap_or_default())
+            .or_malformed("checkpoint")?;
         let root = root.try_into().map_err(|_| wrong("the root is no SHA-256"))?;
         // Further lines may follow: extensions, which say nothing to us.
         Ok(Self { origin: origin.to_owned(), size: size.parse().or_malformed("checkpoint")?, root })
@@ -84,7 +90,9 @@ pub struct LogKey {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains('+') && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+    !name.is_empty()
+        && !name.contains('+')
+        && !name.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 impl LogKey {
@@ -109,7 +117,11 @@ impl LogKey {
     }
 
     fn id(&self, kind: u8) -> [u8; 4] {
-        let digest = Sha256::new().chain_update(&self.name).chain_update([b'\n', kind]).chain_update(self.key).finalize();
+        let digest = Sha256::new()
+            .chain_update(&self.name)
+            .chain_update([b'\n', kind])
+            .chain_update(self.key)
+            .finalize();
         [digest[0], digest[1], digest[2], digest[3]]
     }
 
@@ -125,12 +137,14 @@ impl LogKey {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn from_text(text: &str) -> Result<Self, Error> {
-        let wrong = |detail: &str| Error::Malformed { what: "verifier key", detail: detail.to_owned() };
+        let wrong =
+            |detail: &str| Error::Malformed { what: "verifier key", detail: detail.to_owned() };
         let mut parts = text.trim_end().splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(wrong("it is not NAME+ID+KEY"));
         };
-        let key = base64::engine::general_purpose::STANDARD.decode(key).or_malformed("verifier key")?;
+        let key =
+            base64::engine::general_purpose::STANDARD.decode(key).or_malformed("verifier key")?;
         let key: [u8; 33] = key.try_into().map_err(|_| wrong("the key has a wrong length"))?;
         let [ED25519, key @ ..] = key else { return Err(wrong("the key is no Ed25519 key")) };
         let key = Self { name: name.to_owned(), key };
@@ -144,7 +158,12 @@ impl LogKey {
     ///
     /// # Errors
     /// [`Error::Refused`] for the key of another log; [`Error::Backend`].
-    pub fn sign(&self, checkpoint: &Checkpoint, now_s: u64, signer: &dyn Signer) -> Result<String, Error> {
+    pub fn sign(
+        &self,
+        checkpoint: &Checkpoint,
+        now_s: u64,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
         if Self::of(&self.name, signer)? != *self || checkpoint.origin != self.name {
             return Err(Error::Refused("the checkpoint is of another log"));
         }
@@ -159,7 +178,8 @@ impl LogKey {
     /// Checks both signatures of a checkpoint, then reads it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a signature is missing or wrong, or the origin is another; [`Error::Malformed`].
+    /// [`Error::Refused`] when a signature is missing or wrong, or the origin is another;
+    /// [`Error::Malformed`].
     pub fn verify(&self, note: &str) -> Result<VerifiedCheckpoint, Error> {
         let (body, signatures) = split(note)?;
         let (mut signed, mut stated_s) = (false, None);
@@ -173,7 +193,9 @@ impl LogKey {
                 verify_ed25519(&self.key, body.as_bytes(), signature)?;
                 signed = true;
             } else if *id == self.id(COSIGNATURE) {
-                let (time, signature) = signature.split_first_chunk::<8>().ok_or(Error::Refused("a cosignature is too short"))?;
+                let (time, signature) = signature
+                    .split_first_chunk::<8>()
+                    .ok_or(Error::Refused("a cosignature is too short"))?;
                 let time = u64::from_be_bytes(*time);
                 verify_ed25519(&self.key, timed_message(body, time).as_bytes(), signature)?;
                 stated_s = stated_s.max(Some(time));
@@ -181,7 +203,9 @@ impl LogKey {
         }
         let checkpoint = Checkpoint::parse(body)?;
         match stated_s {
-            Some(stated_s) if signed && checkpoint.origin == self.name => Ok(VerifiedCheckpoint { checkpoint, stated_s }),
+            Some(stated_s) if signed && checkpoint.origin == self.name => {
+                Ok(VerifiedCheckpoint { checkpoint, stated_s })
+            }
             _ => Err(Error::Refused("the checkpoint is not signed by the log's key")),
         }
     }
@@ -199,7 +223,8 @@ fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), Error> {
     if note.len() > NOTE_MAX || note.bytes().any(|b| b < 0x20 && b != b'\n') {
         return Err(wrong("it is too long or has control characters"));
     }
-    let at = note.rfind("\n\n").ok_or_else(|| wrong("no empty line stands before the signatures"))?;
+    let at =
+        note.rfind("\n\n").ok_or_else(|| wrong("no empty line stands before the signatures"))?;
     let (body, rest) = (&note[..=at], &note[at + 2..]);
     let rest = rest.strip_suffix('\n').ok_or_else(|| wrong("the last line has no end"))?;
     let lines: Vec<_> = rest.split('\n').collect();
@@ -212,7 +237,8 @@ fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), Error> {
     };
     let mut signatures = Vec::new();
     for text in lines {
-        let (length, bytes) = line(&text).ok_or_else(|| wrong("a signature line is not `— NAME BASE64`"))?;
+        let (length, bytes) =
+            line(&text).ok_or_else(|| wrong("a signature line is not `— NAME BASE64`"))?;
         signatures.push((&text["\u{2014} ".len()..][..length], bytes));
     }
     Ok((body, signatures))
@@ -258,7 +284,10 @@ mod tests {
         let other = Checkpoint { origin: "fleeti.example/other".into(), ..checkpoint };
         assert!(key.sign(&other, 1, &signer).is_err());
         let lines: Vec<_> = note.lines().collect();
-        assert!(key.verify(&format!("{}\n", lines[..lines.len() - 1].join("\n"))).is_err(), "no time");
+        assert!(
+            key.verify(&format!("{}\n", lines[..lines.len() - 1].join("\n"))).is_err(),
+            "no time"
+        );
         assert!(LogKey::of("a log", &signer).is_err() && LogKey::of("a+log", &signer).is_err());
     }
 
@@ -275,13 +304,18 @@ mod tests {
     fn the_key_survives_the_way_through_its_text() {
         let (_, key, _) = log();
         assert_eq!(LogKey::from_text(&format!("{}\n", key.to_text())).unwrap(), key);
-        assert!(LogKey::from_text(&key.to_text().replace("log+", "lag+")).is_err(), "the id is of the name as well");
+        assert!(
+            LogKey::from_text(&key.to_text().replace("log+", "lag+")).is_err(),
+            "the id is of the name as well"
+        );
     }
 
     #[test]
     fn the_signature_of_go_is_ours() {
         // The key and note of golang.org/x/mod/sumdb/note's documentation.
-        let key = LogKey::from_text("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
+        let key =
+            LogKey::from_text("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+                .unwrap();
         let note = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\
                     — PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
         let (body, signatures) = split(note).unwrap();

@@ -1,7 +1,8 @@
 //! Merkle trees and their proofs (RFC 9162, 2.1; the tree of RFC 6962, with SHA-256).
 //!
-//! A tree is kept as the hashes of its complete subtrees: level 0 has the leaves, level *k* one hash for each 2^*k*
-//! leaves that are all there. Nothing of it ever changes, and every root and proof is made of a handful of them.
+//! A tree is kept as the hashes of its complete subtrees: level 0 has the leaves, level *k* one
+//! hash for each 2^*k* leaves that are all there. Nothing of it ever changes, and every root and
+//! proof is made of a handful of them.
 
 use crate::Error;
 use sha2::{Digest, Sha256};
@@ -98,8 +99,8 @@ fn split(n: u64) -> u64 {
     1 << (63 - (n - 1).leading_zeros())
 }
 
-/// The hash over leaves `begin..end`, a subtree of some tree: `begin` is a multiple of the power of two that is not
-/// below its width.
+/// The hash over leaves `begin..end`, a subtree of some tree: `begin` is a multiple of the power of
+/// two that is not below its width.
 fn range<N: Nodes>(begin: u64, end: u64, nodes: &N) -> Result<Hash, N::Error> {
     let width = end - begin;
     if width.is_power_of_two() {
@@ -129,7 +130,8 @@ pub fn inclusion<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Hash>
     Ok(proof)
 }
 
-/// The proof that the tree of `new` leaves begins with the tree of `old` leaves (RFC 9162, 2.1.4.1).
+/// The proof that the tree of `new` leaves begins with the tree of `old` leaves (RFC 9162,
+/// 2.1.4.1).
 ///
 /// # Errors
 /// When a node cannot be read.
@@ -156,7 +158,8 @@ pub fn consistency<N: Nodes>(old: u64, new: u64, nodes: &N) -> Result<Vec<Hash>,
 }
 
 const NOT_INCLUDED: Error = Error::Refused("the proof does not show that the entry is in the log");
-const NOT_CONSISTENT: Error = Error::Refused("the proof does not show that the newer log begins with the older one");
+const NOT_CONSISTENT: Error =
+    Error::Refused("the proof does not show that the newer log begins with the older one");
 /// A tree of 2^63 leaves needs no more.
 const PROOF_MAX: usize = 64;
 
@@ -164,7 +167,13 @@ const PROOF_MAX: usize = 64;
 ///
 /// # Errors
 /// [`Error::Refused`].
-pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> Result<(), Error> {
+pub fn verify_inclusion(
+    leaf: &Hash,
+    index: u64,
+    size: u64,
+    proof: &[Hash],
+    root: &Hash,
+) -> Result<(), Error> {
     if index >= size || proof.len() > PROOF_MAX {
         return Err(NOT_INCLUDED);
     }
@@ -192,7 +201,11 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
 ///
 /// # Errors
 /// [`Error::Refused`].
-pub fn verify_consistency(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> Result<(), Error> {
+pub fn verify_consistency(
+    old: (u64, &Hash),
+    new: (u64, &Hash),
+    proof: &[Hash],
+) -> Result<(), Error> {
     let ((old, old_root), (new, new_root)) = (old, new);
     if old > new || proof.len() > PROOF_MAX {
         return Err(NOT_CONSISTENT);
@@ -236,7 +249,11 @@ pub fn verify_consistency(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) 
         node >>= 1;
         last >>= 1;
     }
-    if last == 0 && old_hash == *old_root && new_hash == *new_root { Ok(()) } else { Err(NOT_CONSISTENT) }
+    if last == 0 && old_hash == *old_root && new_hash == *new_root {
+        Ok(())
+    } else {
+        Err(NOT_CONSISTENT)
+    }
 }
 
 #[cfg(test)]
@@ -267,7 +284,16 @@ mod tests {
     #[test]
     fn the_tree_of_certificate_transparency_has_its_known_roots() {
         // The inputs and roots that implementations of RFC 6962 share.
-        let inputs = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+        let inputs = [
+            "",
+            "00",
+            "10",
+            "2021",
+            "3031",
+            "40414243",
+            "5051525354555657",
+            "606162636465666768696a6b6c6d6e6f",
+        ];
         let roots = [
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -299,7 +325,16 @@ mod tests {
                 let Ok(proof) = inclusion(index, size, &tree);
                 let leaf = &leaves[index as usize];
                 verify_inclusion(leaf, index, size, &proof, &root).unwrap();
-                assert!(verify_inclusion(&leaves[((index + 1) % N) as usize], index, size, &proof, &root).is_err());
+                assert!(
+                    verify_inclusion(
+                        &leaves[((index + 1) % N) as usize],
+                        index,
+                        size,
+                        &proof,
+                        &root
+                    )
+                    .is_err()
+                );
                 assert!(verify_inclusion(leaf, index + size, size, &proof, &root).is_err());
                 if size > 1 {
                     assert!(verify_inclusion(leaf, index, size, &proof[1..], &root).is_err());
@@ -325,13 +360,21 @@ mod tests {
                 verify_consistency((old, &old_root), (new, &new_root), &proof).unwrap();
                 let (Ok(bad_root), Ok(bad_proof)) = (root(new, &bad), consistency(old, new, &bad));
                 if old > 3 {
-                    assert!(verify_consistency((old, &old_root), (new, &bad_root), &bad_proof).is_err(), "{old} {new}");
+                    assert!(
+                        verify_consistency((old, &old_root), (new, &bad_root), &bad_proof).is_err(),
+                        "{old} {new}"
+                    );
                 }
                 if old < new {
                     assert!(verify_consistency((old, &old_root), (new, &new_root), &[]).is_err());
-                    assert!(verify_consistency((new, &new_root), (old, &old_root), &proof).is_err(), "a log never shrinks");
+                    assert!(
+                        verify_consistency((new, &new_root), (old, &old_root), &proof).is_err(),
+                        "a log never shrinks"
+                    );
                     let longer = [proof.clone(), vec![old_root]].concat();
-                    assert!(verify_consistency((old, &old_root), (new, &new_root), &longer).is_err());
+                    assert!(
+                        verify_consistency((old, &old_root), (new, &new_root), &longer).is_err()
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Authenticated writes of variables: `EFI_VARIABLE_AUTHENTICATION_2` (UEFI 2.10, 8.2.2), the content of an `.auth` file.
+//! Authenticated writes of variables: `EFI_VARIABLE_AUTHENTICATION_2` (UEFI 2.10, 8.2.2), the
+//! content of an `.auth` file.
 
 use super::list::Guid;
 use crate::pkcs7::{self, Content, DATA, encoded, sequence};
@@ -10,11 +11,14 @@ use std::time::Duration;
 use x509_cert::Certificate;
 
 /// EFI_GLOBAL_VARIABLE.
-pub(crate) const GLOBAL: Guid = Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
+pub(crate) const GLOBAL: Guid =
+    Guid::new(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
 /// EFI_IMAGE_SECURITY_DATABASE_GUID.
-pub(crate) const SECURITY_DATABASE: Guid = Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
+pub(crate) const SECURITY_DATABASE: Guid =
+    Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
 /// EFI_CERT_TYPE_PKCS7_GUID.
-const PKCS7: Guid = Guid::new(0x4aaf_d29d, 0x68df, 0x49ee, [0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7]);
+const PKCS7: Guid =
+    Guid::new(0x4aaf_d29d, 0x68df, 0x49ee, [0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7]);
 const WIN_CERTIFICATE_REVISION: u16 = 0x0200;
 /// WIN_CERT_TYPE_EFI_GUID.
 const WIN_CERTIFICATE_GUID: u16 = 0x0ef1;
@@ -55,7 +59,8 @@ pub fn global_file_name(name: &str) -> String {
     format!("{name}-{GLOBAL}")
 }
 
-/// A write that firmware accepts if its signer is enrolled and its time is newer than the variable's.
+/// A write that firmware accepts if its signer is enrolled and its time is newer than the
+/// variable's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthenticatedWrite<'a> {
     /// Which variable.
@@ -75,9 +80,11 @@ impl AuthenticatedWrite<'_> {
         if self.append { ATTRIBUTES | APPEND_WRITE } else { ATTRIBUTES }
     }
 
-    /// SignedData without content: name, vendor, attributes, time and value are what is signed (UEFI 2.10, 8.2.2).
+    /// SignedData without content: name, vendor, attributes, time and value are what is signed
+    /// (UEFI 2.10, 8.2.2).
     fn content(&self) -> Result<Content, Error> {
-        let mut to_sign: Vec<u8> = name(self.variable).encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut to_sign: Vec<u8> =
+            name(self.variable).encode_utf16().flat_map(u16::to_le_bytes).collect();
         to_sign.extend(guid(self.variable).0);
         to_sign.extend(self.attributes().to_le_bytes());
         to_sign.extend(efi_time(self.time_s)?);
@@ -95,13 +102,19 @@ fn efi_time(time_s: u64) -> Result<[u8; TIME], Error> {
     Ok(bytes)
 }
 
-/// Signs a write: the bytes of an `.auth` file. Bare SignedData without ContentInfo, because firmware refuses it for PK.
+/// Signs a write: the bytes of an `.auth` file. Bare SignedData without ContentInfo, because
+/// firmware refuses it for PK.
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that firmware would not accept.
-pub fn write(write: &AuthenticatedWrite<'_>, certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+pub fn write(
+    write: &AuthenticatedWrite<'_>,
+    certificate: &Certificate,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, Error> {
     let signed = pkcs7::sign(&write.content()?, certificate, signer)?;
-    let length = u32::try_from(8 + 16 + signed.len()).map_err(|_| Error::Refused("the signature is too large"))?;
+    let length = u32::try_from(8 + 16 + signed.len())
+        .map_err(|_| Error::Refused("the signature is too large"))?;
     let mut bytes = efi_time(write.time_s)?.to_vec();
     bytes.extend(length.to_le_bytes());
     bytes.extend(WIN_CERTIFICATE_REVISION.to_le_bytes());
@@ -130,10 +143,16 @@ struct Parts<'a> {
 }
 
 fn parts(bytes: &[u8]) -> Result<Parts<'_>, Error> {
-    let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
+    let malformed =
+        |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
     let header = bytes.get(..HEADER).ok_or_else(|| malformed("it is shorter than its header"))?;
     let length = header[TIME..TIME + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
-    let kind = [&WIN_CERTIFICATE_REVISION.to_le_bytes()[..], &WIN_CERTIFICATE_GUID.to_le_bytes(), &PKCS7.0].concat();
+    let kind = [
+        &WIN_CERTIFICATE_REVISION.to_le_bytes()[..],
+        &WIN_CERTIFICATE_GUID.to_le_bytes(),
+        &PKCS7.0,
+    ]
+    .concat();
     if header[TIME + 4..] != kind {
         return Err(malformed("its certificate is no PKCS#7"));
     }
@@ -143,16 +162,27 @@ fn parts(bytes: &[u8]) -> Result<Parts<'_>, Error> {
 }
 
 impl<'a> AuthenticatedWrite<'a> {
-    /// Reads an `.auth` file and verifies that the key of this certificate signed it for this variable.
+    /// Reads an `.auth` file and verifies that the key of this certificate signed it for this
+    /// variable.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or kind of write.
-    pub fn verify(bytes: &'a [u8], variable: Variable, append: bool, certificate: &Certificate) -> Result<Self, Error> {
-        let malformed = |detail: &str| Error::Malformed { what: "authenticated write", detail: detail.to_owned() };
+    /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or
+    /// kind of write.
+    pub fn verify(
+        bytes: &'a [u8],
+        variable: Variable,
+        append: bool,
+        certificate: &Certificate,
+    ) -> Result<Self, Error> {
+        let malformed = |detail: &str| Error::Malformed {
+            what: "authenticated write",
+            detail: detail.to_owned(),
+        };
         let Parts { header, signed, value } = parts(bytes)?;
         let year = u16::from_le_bytes([header[0], header[1]]);
         let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| header[at]);
-        let time = DateTime::new(year, month, day, hour, minute, second).or_malformed("authenticated write")?;
+        let time = DateTime::new(year, month, day, hour, minute, second)
+            .or_malformed("authenticated write")?;
         let write = Self { variable, append, time_s: time.unix_duration().as_secs(), value };
         if efi_time(write.time_s)? != header[..TIME] {
             return Err(malformed("its time has more than seconds"));

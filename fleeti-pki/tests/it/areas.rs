@@ -6,7 +6,8 @@ use fleeti_pki::tpm::public::{Attributes, DeviceKey, EndorsementKey, Public};
 use fleeti_pki::tpm::{Hash, Unreadable, credential};
 use fleeti_testkit::soft_tpm::{Area, RESTRICTED, SoftTpm, sized};
 
-const BORN_HERE: u32 = Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
+const BORN_HERE: u32 =
+    Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
 const DECRYPTS: u32 = BORN_HERE | Attributes::RESTRICTED | Attributes::DECRYPT;
 
 /// A TPMT_PUBLIC of an RSA key (Part 2, 12.2.4).
@@ -20,12 +21,27 @@ struct Rsa {
 
 impl Rsa {
     fn good() -> Self {
-        Self { attributes: DECRYPTS, symmetric: vec![0x0006, 128, 0x0043], bits: 2048, exponent: 0, modulus: vec![0xc1; 256] }
+        Self {
+            attributes: DECRYPTS,
+            symmetric: vec![0x0006, 128, 0x0043],
+            bits: 2048,
+            exponent: 0,
+            modulus: vec![0xc1; 256],
+        }
     }
     fn to_bytes(&self) -> Vec<u8> {
-        let symmetric: Vec<u8> = self.symmetric.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let head = [&[0x00, 0x01, 0x00, 0x0b][..], &self.attributes.to_be_bytes(), &[0, 0], &symmetric, &[0x00, 0x10]].concat();
-        [&head[..], &self.bits.to_be_bytes(), &self.exponent.to_be_bytes(), &sized(&self.modulus)].concat()
+        let symmetric: Vec<u8> =
+            self.symmetric.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let head = [
+            &[0x00, 0x01, 0x00, 0x0b][..],
+            &self.attributes.to_be_bytes(),
+            &[0, 0],
+            &symmetric,
+            &[0x00, 0x10],
+        ]
+        .concat();
+        [&head[..], &self.bits.to_be_bytes(), &self.exponent.to_be_bytes(), &sized(&self.modulus)]
+            .concat()
     }
 }
 
@@ -39,7 +55,8 @@ fn endorses(change: impl Fn(&mut Rsa)) -> Option<bool> {
 #[test]
 fn an_endorsement_key_decrypts_what_was_made_for_keys_of_its_tpm_and_does_nothing_else() {
     assert_eq!(endorses(|_| {}), Some(true));
-    for bit in [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::SENSITIVE_DATA_ORIGIN] {
+    for bit in [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::SENSITIVE_DATA_ORIGIN]
+    {
         assert_eq!(endorses(|a| a.attributes &= !bit), Some(false), "without {bit:#x}");
     }
     for bit in [Attributes::RESTRICTED, Attributes::DECRYPT] {
@@ -66,14 +83,25 @@ fn an_rsa_key_has_as_many_bits_as_it_says() {
 fn what_a_device_key_may_do_is_sign_and_nothing_else() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let good = RESTRICTED & !Attributes::RESTRICTED;
-    let is_one = |attributes| DeviceKey::new(Public::parse(&Area { attributes, ..tpm.area.clone() }.to_bytes()).unwrap()).is_ok();
+    let is_one = |attributes| {
+        DeviceKey::new(Public::parse(&Area { attributes, ..tpm.area.clone() }.to_bytes()).unwrap())
+            .is_ok()
+    };
     assert!(is_one(good));
-    for bit in [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::SENSITIVE_DATA_ORIGIN, Attributes::SIGN] {
+    for bit in [
+        Attributes::FIXED_TPM,
+        Attributes::FIXED_PARENT,
+        Attributes::SENSITIVE_DATA_ORIGIN,
+        Attributes::SIGN,
+    ] {
         assert!(!is_one(good & !bit), "without {bit:#x}");
     }
     assert!(!is_one(good | Attributes::DECRYPT) && !is_one(good | Attributes::RESTRICTED));
     let other = Area { attributes: good, scheme_hash: Hash::Sha384.id(), ..tpm.area.clone() };
-    assert!(DeviceKey::new(Public::parse(&other.to_bytes()).unwrap()).is_err(), "with another hash than its curve's");
+    assert!(
+        DeviceKey::new(Public::parse(&other.to_bytes()).unwrap()).is_err(),
+        "with another hash than its curve's"
+    );
 }
 
 #[test]
@@ -82,7 +110,10 @@ fn an_area_is_read_to_its_last_byte() {
     assert!(Public::parse_sized(&sized(&area)).is_ok());
     let behind = |bytes: &[u8]| [bytes, &[0]].concat();
     assert!(matches!(Public::parse(&behind(&area)), Err(Unreadable::Trailing { .. })));
-    assert!(matches!(Public::parse_sized(&behind(&sized(&area))), Err(Unreadable::Trailing { .. })));
+    assert!(matches!(
+        Public::parse_sized(&behind(&sized(&area))),
+        Err(Unreadable::Trailing { .. })
+    ));
     let large = [&area[..], &[0; 4096]].concat();
     assert!(matches!(Public::parse(&large), Err(Unreadable::TooLong { .. })));
 }
@@ -91,20 +122,33 @@ fn an_area_is_read_to_its_last_byte() {
 fn a_statement_is_no_larger_than_a_tpm_makes_it() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let key = tpm.attestation_key().unwrap();
-    let read = |statement: &[u8]| Attest::quote(statement, &tpm.sign(statement).unwrap(), &key).map(drop);
+    let read =
+        |statement: &[u8]| Attest::quote(statement, &tpm.sign(statement).unwrap(), &key).map(drop);
     let quote = |extra: usize| tpm.quote((&[], &vec![7; extra]), &[(0x000b, 1)], &[0; 32]);
     read(&quote(66)).unwrap();
-    assert!(matches!(read(&quote(67)), Err(Refused::Unreadable(Unreadable::TooLong { .. }))), "longer than a TPM2B_DATA");
+    assert!(
+        matches!(read(&quote(67)), Err(Refused::Unreadable(Unreadable::TooLong { .. }))),
+        "longer than a TPM2B_DATA"
+    );
     let banks = |count| tpm.quote((&[], &[]), &vec![(0x000b, 1); count], &[0; 32]);
     read(&banks(16)).unwrap();
-    assert!(matches!(read(&banks(17)), Err(Refused::Unreadable(Unreadable::Unknown { .. }))), "more banks than there are");
+    assert!(
+        matches!(read(&banks(17)), Err(Refused::Unreadable(Unreadable::Unknown { .. }))),
+        "more banks than there are"
+    );
     let large = [&quote(32)[..], &[0; 4096]].concat();
-    assert!(matches!(read(&large), Err(Refused::Unreadable(Unreadable::TooLong { .. }))), "as a whole");
+    assert!(
+        matches!(read(&large), Err(Refused::Unreadable(Unreadable::TooLong { .. }))),
+        "as a whole"
+    );
 }
 
 #[test]
 fn a_bank_has_twenty_four_registers() {
-    assert_eq!(Selection::sha256(&[0, 23, 24, 255]), Selection { bank: Hash::Sha256, registers: 0x80_0001 });
+    assert_eq!(
+        Selection::sha256(&[0, 23, 24, 255]),
+        Selection { bank: Hash::Sha256, registers: 0x80_0001 }
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Evidence of a real TPM (swtpm) that holds what a real boot measured (OVMF, systemd-boot 252, a kernel image), and every
-//! way in which it can be no evidence: each names the one check that it is for.
+//! Evidence of a real TPM (swtpm) that holds what a real boot measured (OVMF, systemd-boot 252, a
+//! kernel image), and every way in which it can be no evidence: each names the one check that it is
+//! for.
 
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Level, Tier};
@@ -22,7 +23,8 @@ use std::path::Path;
 pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 
 fn captured(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/measured").join(name)).unwrap()
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/measured").join(name))
+        .unwrap()
 }
 
 /// A log as pieces: the first event, and each that follows.
@@ -105,7 +107,8 @@ impl Attester {
              tpm2_evictcontrol -C o -c ak.ctx 0x81010100",
         )
         .unwrap();
-        let key = AttestationKey::new(Public::parse_sized(&tpm.file("ak.pub").unwrap()).unwrap()).unwrap();
+        let key = AttestationKey::new(Public::parse_sized(&tpm.file("ak.pub").unwrap()).unwrap())
+            .unwrap();
         let attester = Self { tpm, key, firmware, phases: phases_log(phases) };
         attester.boot(phases);
         attester
@@ -117,12 +120,22 @@ impl Attester {
     }
 
     /// An answer that belongs to these logs, whatever was measured.
-    fn answer_with(&self, challenge: &Challenge, (firmware, phases): (&[u8], &[u8]), selection: &str) -> Answer {
+    fn answer_with(
+        &self,
+        challenge: &Challenge,
+        (firmware, phases): (&[u8], &[u8]),
+        selection: &str,
+    ) -> Answer {
         let asked = hex::encode(challenge.qualifying_data(firmware, phases));
-        let quote = format!("tpm2_quote -c 0x81010100 -l {selection} -q {asked} -m quote -s signature -o values -F values -g sha256");
+        let quote = format!(
+            "tpm2_quote -c 0x81010100 -l {selection} -q {asked} -m quote -s signature -o values -F values -g sha256"
+        );
         self.tpm.tools(&format!("{quote}\n tpm2_flushcontext -t")).unwrap();
         let bytes = self.tpm.file("values").unwrap();
-        let registers = REGISTERS.into_iter().zip(bytes.chunks_exact(32).map(|v| v.try_into().unwrap())).collect();
+        let registers = REGISTERS
+            .into_iter()
+            .zip(bytes.chunks_exact(32).map(|v| v.try_into().unwrap()))
+            .collect();
         Answer {
             quote: self.tpm.file("quote").unwrap(),
             signature: self.tpm.file("signature").unwrap(),
@@ -146,7 +159,12 @@ fn asked_for() -> String {
     REGISTERS.map(|r| r.to_string()).join(",")
 }
 
-pub fn check(answer: &Answer, nonce: u8, key: &AttestationKey, before: Option<&Before>) -> Result<VerifiedEvidence, Refused> {
+pub fn check(
+    answer: &Answer,
+    nonce: u8,
+    key: &AttestationKey,
+    before: Option<&Before>,
+) -> Result<VerifiedEvidence, Refused> {
     verify(&answer.evidence(), &challenge(nonce), key, before)
 }
 
@@ -157,9 +175,19 @@ fn code(answer: &Answer, nonce: u8, key: &AttestationKey, before: Option<&Before
 /// What a server knows of a device that started the captured boot.
 pub fn known(log: &FirmwareLog) -> Known {
     let boot = MeasuredBoot::of(log).unwrap();
-    let certificates = |name| uefi::certificates(boot.variable(name)).unwrap().iter().map(|der| sha256_hex(der)).collect::<Vec<_>>();
-    let firmware_keys =
-        FirmwareKeys { pk: certificates("PK").pop(), kek: certificates("KEK"), db: certificates("db"), ..Default::default() };
+    let certificates = |name| {
+        uefi::certificates(boot.variable(name))
+            .unwrap()
+            .iter()
+            .map(|der| sha256_hex(der))
+            .collect::<Vec<_>>()
+    };
+    let firmware_keys = FirmwareKeys {
+        pk: certificates("PK").pop(),
+        kek: certificates("KEK"),
+        db: certificates("db"),
+        ..Default::default()
+    };
     let registers = log.replay();
     let reference = Reference {
         release: "kiosk@1".parse().unwrap(),
@@ -185,10 +213,15 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
     let text = String::from_utf8(captured("ovmf-2022.11-systemd-252.pcrs")).unwrap();
     let mut replayed = log.replay();
     // The capture measured one thing into register 10 after the log.
-    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' ')) {
+    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' '))
+    {
         let register: u8 = register.parse().unwrap();
         if register != 10 {
-            assert_eq!(hex::encode_upper(replayed.remove(&register).unwrap_or_default()), value, "register {register}");
+            assert_eq!(
+                hex::encode_upper(replayed.remove(&register).unwrap_or_default()),
+                value,
+                "register {register}"
+            );
         }
     }
     let boot = MeasuredBoot::of(&log).unwrap();
@@ -201,12 +234,17 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
 fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
     let log = FirmwareLog::parse(&captured("ovmf-2022.11-systemd-257.log")).unwrap();
     let measurements = phases::parse(&captured("ovmf-2022.11-systemd-257.phases")).unwrap();
-    let words: Vec<_> = measurements.iter().filter(|m| m.register == 11).filter_map(|m| m.words.as_deref()).collect();
+    let words: Vec<_> = measurements
+        .iter()
+        .filter(|m| m.register == 11)
+        .filter_map(|m| m.words.as_deref())
+        .collect();
     assert_eq!(words, PHASES);
     let mut replayed = log.replay();
     phases::replay(&mut replayed, &measurements);
     let text = String::from_utf8(captured("ovmf-2022.11-systemd-257.pcrs")).unwrap();
-    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' ')) {
+    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' '))
+    {
         let found = replayed.get(&register.parse().unwrap()).copied().unwrap_or_default();
         assert_eq!(hex::encode_upper(found), value, "register {register}");
     }
@@ -215,8 +253,17 @@ fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
     assert_eq!((boot.secure_boot, boot.programs.len(), boot.authorities.len()), (true, 2, 1));
 
     // Register 7 is what is computed of the variables and of who vouched, and of nothing else.
-    let policy = Policy { pk: boot.variable("PK"), kek: boot.variable("KEK"), db: boot.variable("db"), dbx: boot.variable("dbx") };
-    let at = policy.db.windows(boot.authorities[0].len()).position(|w| w == boot.authorities[0]).unwrap();
+    let policy = Policy {
+        pk: boot.variable("PK"),
+        kek: boot.variable("KEK"),
+        db: boot.variable("db"),
+        dbx: boot.variable("dbx"),
+    };
+    let at = policy
+        .db
+        .windows(boot.authorities[0].len())
+        .position(|w| w == boot.authorities[0])
+        .unwrap();
     let voucher = [&policy.db[at - 16..at], &boot.authorities[0]].concat();
     assert_eq!(register_7(&policy, &[&voucher]), replayed[&7]);
     let others = [
@@ -248,13 +295,31 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     };
     let level = |change: &dyn Fn(&mut Known)| without(change).level;
     assert_eq!(level(&|k| k.firmware_code = None), Level::VerifiedBoot);
-    assert_eq!(level(&|k| k.firmware_code.as_mut().unwrap().registers[0] = [1; 32]), Level::VerifiedBoot);
+    assert_eq!(
+        level(&|k| k.firmware_code.as_mut().unwrap().registers[0] = [1; 32]),
+        Level::VerifiedBoot
+    );
     assert_eq!(level(&|k| k.firmware_keys = None), Level::ObservedBoot);
-    assert_eq!(level(&|k| k.firmware_keys.as_mut().unwrap().db = vec!["of the next epoch".into()]), Level::ObservedBoot);
-    assert_eq!(level(&|k| k.wanted = Some("kiosk@2".parse().unwrap())), Level::VerifiedFirmware, "on its way to another one");
-    assert_eq!(level(&|k| k.references[0].is_revoked = true), Level::ObservedBoot, "revoked, and no lie");
+    assert_eq!(
+        level(&|k| k.firmware_keys.as_mut().unwrap().db = vec!["of the next epoch".into()]),
+        Level::ObservedBoot
+    );
+    assert_eq!(
+        level(&|k| k.wanted = Some("kiosk@2".parse().unwrap())),
+        Level::VerifiedFirmware,
+        "on its way to another one"
+    );
+    assert_eq!(
+        level(&|k| k.references[0].is_revoked = true),
+        Level::ObservedBoot,
+        "revoked, and no lie"
+    );
     assert_eq!(level(&|k| k.wanted = Some("kiosk@1".parse().unwrap())), Level::VerifiedFirmware);
-    assert_eq!(level(&|k| k.references.clear()), Level::ObservedBoot, "an empty list accepts nothing");
+    assert_eq!(
+        level(&|k| k.references.clear()),
+        Level::ObservedBoot,
+        "an empty list accepts nothing"
+    );
     assert_eq!(level(&|k| k.maker = None), Level::UnverifiedTpm);
     assert_eq!(level(&|k| k.maker = Some(Kind::Hardware)), Level::VerifiedBoot, "a chip on a bus");
     assert_eq!(level(&|k| k.maker = Some(Kind::Virtual)), Level::UnverifiedTpm);
@@ -265,16 +330,27 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
         }),
         Level::VerifiedFirmware
     );
-    assert_eq!(appraise(&evidence, &Known::default()).level, Level::UnverifiedTpm, "nothing known, nothing affirmed");
+    assert_eq!(
+        appraise(&evidence, &Known::default()).level,
+        Level::UnverifiedTpm,
+        "nothing known, nothing affirmed"
+    );
     let forbidden = |k: &mut Known| k.firmware_keys.as_mut().unwrap().dbx = vec!["ab".repeat(32)];
     assert_eq!(level(&forbidden), Level::ObservedBoot);
-    let says = |code: &str, change: &dyn Fn(&mut Known)| without(change).claims.iter().any(|c| c.code == code);
+    let says = |code: &str, change: &dyn Fn(&mut Known)| {
+        without(change).claims.iter().any(|c| c.code == code)
+    };
     assert!(says("dbx-old", &forbidden));
     assert!(says("firmware-chip", &|k| k.maker = Some(Kind::Hardware)));
     assert!(says("release-other", &|k| k.wanted = Some("kiosk@2".parse().unwrap())));
     assert!(says("release", &|k| k.wanted = Some("kiosk@1".parse().unwrap())));
     assert!(says("release-unknown", &|k| k.references.clear()));
-    assert!(without(&|k| k.maker = None).claims.iter().any(|c| c.aspect == Aspect::Hardware && c.raise.is_some()));
+    assert!(
+        without(&|k| k.maker = None)
+            .claims
+            .iter()
+            .any(|c| c.aspect == Aspect::Hardware && c.raise.is_some())
+    );
 
     type Change = dyn Fn(&mut Known);
     let contradicted: [(&str, &Change); 6] = [
@@ -288,7 +364,12 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     for (code, change) in contradicted {
         let result = without(change);
         assert_eq!(result.level, Level::SelfReported, "{code}");
-        let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
+        let wrong: Vec<_> = result
+            .claims
+            .iter()
+            .filter(|c| c.tier == Tier::Contraindicated)
+            .map(|c| c.code.as_str())
+            .collect();
         assert_eq!(wrong, [code]);
     }
 }
@@ -300,9 +381,17 @@ fn whatever_is_no_answer_to_this_challenge_by_this_tpm_is_refused_by_its_own_che
     let answer = || device.answer(&challenge(1));
     check(&answer(), 1, &device.key, None).unwrap();
     assert_eq!(code(&answer(), 2, &device.key, None), "quote-challenge", "replayed");
-    assert_eq!(code(&other.answer(&challenge(1)), 1, &device.key, None), "quote-signature", "another device's");
+    assert_eq!(
+        code(&other.answer(&challenge(1)), 1, &device.key, None),
+        "quote-signature",
+        "another device's"
+    );
     let theirs = Challenge { device: "dev-2".parse().unwrap(), ..challenge(1) };
-    assert_eq!(code(&device.answer(&theirs), 1, &device.key, None), "quote-challenge", "for another device");
+    assert_eq!(
+        code(&device.answer(&theirs), 1, &device.key, None),
+        "quote-challenge",
+        "for another device"
+    );
     type Change = dyn Fn(&mut Answer);
     let table: [(&str, &Change); 14] = [
         ("quote-magic", &|a| a.quote[0] ^= 1),
@@ -325,8 +414,14 @@ fn whatever_is_no_answer_to_this_challenge_by_this_tpm_is_refused_by_its_own_che
         change(&mut changed);
         assert_eq!(code(&changed, 1, &device.key, None), wanted);
     }
-    for selection in ["sha256:0,1,2,3,4,5,6,7,9,11,12,13,14", "sha1:0+sha256:0,1,2,3,4,5,6,7,9,11,12,13,14,15"] {
-        assert_eq!(code(&device.answer_about(&challenge(1), selection), 1, &device.key, None), "quote-selection", "{selection}");
+    for selection in
+        ["sha256:0,1,2,3,4,5,6,7,9,11,12,13,14", "sha1:0+sha256:0,1,2,3,4,5,6,7,9,11,12,13,14,15"]
+    {
+        assert_eq!(
+            code(&device.answer_about(&challenge(1), selection), 1, &device.key, None),
+            "quote-selection",
+            "{selection}"
+        );
     }
     // Cut off after every byte.
     let whole = answer();
@@ -350,21 +445,33 @@ fn answer_of(a: &Answer) -> Answer {
 fn the_clock_goes_on_through_power_cuts_and_restarts_and_never_back() {
     let mut device = Attester::new(boot().log(), &PHASES);
     let accepted = |device: &Attester, nonce, before: Option<&Before>| {
-        let evidence = check(&device.answer(&challenge(nonce)), nonce, &device.key, before).unwrap();
+        let evidence =
+            check(&device.answer(&challenge(nonce)), nonce, &device.key, before).unwrap();
         Before { clock: evidence.clock(), registers: evidence.registers().clone() }
     };
     let first = accepted(&device, 1, None);
     let old = device.answer(&challenge(2));
     let second = accepted(&device, 3, Some(&first));
-    assert_eq!(code(&old, 2, &device.key, Some(&second)), "clock-still", "made before the one that was accepted");
+    assert_eq!(
+        code(&old, 2, &device.key, Some(&second)),
+        "clock-still",
+        "made before the one that was accepted"
+    );
     // Registers of firmware stand still while a system runs.
     device.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
-    assert_eq!(code(&device.answer(&challenge(4)), 4, &device.key, Some(&second)), "registers-moved");
+    assert_eq!(
+        code(&device.answer(&challenge(4)), 4, &device.key, Some(&second)),
+        "registers-moved"
+    );
 
     device.tpm.cut_power().unwrap();
     device.boot(&PHASES);
     let third = accepted(&device, 5, Some(&second));
-    assert!(third.clock.resets > second.clock.resets && !third.clock.safe, "{:?}: a power cut is no fault", third.clock);
+    assert!(
+        third.clock.resets > second.clock.resets && !third.clock.safe,
+        "{:?}: a power cut is no fault",
+        third.clock
+    );
     assert_eq!(code(&old, 2, &device.key, Some(&third)), "clock-past");
     device.tpm.restart().unwrap();
     device.boot(&PHASES);
@@ -377,7 +484,11 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
     let pieces = boot();
     let device = Attester::new(pieces.log(), &PHASES);
     let with = |firmware: Vec<u8>, phases: Vec<u8>| {
-        let answer = device.answer_with(&challenge(1), (&firmware, &phases), &format!("sha256:{}", asked_for()));
+        let answer = device.answer_with(
+            &challenge(1),
+            (&firmware, &phases),
+            &format!("sha256:{}", asked_for()),
+        );
         check(&answer, 1, &device.key, None)
     };
     let phases = phases_log(&PHASES);
@@ -386,21 +497,33 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
     shorter.events.pop();
     assert_eq!(with(shorter.log(), phases.clone()).unwrap_err(), Refused::Replay(5));
     assert_eq!(with(pieces.log(), phases_log(&PHASES[..3])).unwrap_err(), Refused::Replay(11));
-    assert_eq!(with(pieces.header.clone(), phases.clone()).unwrap_err(), Refused::Replay(0), "a value without an event");
-    // The last events of firmware's registers, told by user space instead: nobody would look at what they are.
+    assert_eq!(
+        with(pieces.header.clone(), phases.clone()).unwrap_err(),
+        Refused::Replay(0),
+        "a value without an event"
+    );
+    // The last events of firmware's registers, told by user space instead: nobody would look at
+    // what they are.
     for register in [4, 7] {
         let mut without = boot();
         let at = without.events.iter().rposition(|e| Pieces::register(e) == register).unwrap();
         let digest = hex::encode(&without.events.remove(at)[14..46]);
-        let record = format!("\u{1e}{{\"pcr\":{register},\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}]}}\n");
+        let record = format!(
+            "\u{1e}{{\"pcr\":{register},\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}]}}\n"
+        );
         let told = [record.into_bytes(), phases.clone()].concat();
-        assert_eq!(with(without.log(), told).unwrap_err().code(), "phases-unreadable", "register {register}");
+        assert_eq!(
+            with(without.log(), told).unwrap_err().code(),
+            "phases-unreadable",
+            "register {register}"
+        );
     }
     assert_eq!(with(b"no log".to_vec(), phases.clone()).unwrap_err().code(), "log-unreadable");
     assert_eq!(with(pieces.log(), b"no log".to_vec()).unwrap_err().code(), "phases-unreadable");
 }
 
-/// Where the data of an event lies: register, kind, count, a digest of SHA-256 and one of SHA-384, and its length.
+/// Where the data of an event lies: register, kind, count, a digest of SHA-256 and one of SHA-384,
+/// and its length.
 pub const DATA: usize = 12 + 34 + 50 + 4;
 
 /// What a log means, or the code of the check that stops it.
@@ -422,7 +545,10 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
     for at in &policy {
         let found = meaning(|events| events[*at][4..8].copy_from_slice(&unused)).unwrap_err();
         // The separator's place is taken by nothing.
-        assert!(["log-kind", "log-separator"].contains(&found.as_str()), "retyped event {at}: {found}");
+        assert!(
+            ["log-kind", "log-separator"].contains(&found.as_str()),
+            "retyped event {at}: {found}"
+        );
     }
     type Change<'a> = dyn Fn(&mut Vec<Vec<u8>>) + 'a;
     let table: [(&str, &Change<'_>); 8] = [
@@ -442,25 +568,46 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
         assert_eq!(meaning(|events| change(events)).map(drop), Err(wanted.to_owned()), "{at}");
     }
     for register in 0..=6 {
-        let is_separator = |e: &Vec<u8>| Pieces::register(e) == register && e[4..8] == 4u32.to_le_bytes();
+        let is_separator =
+            |e: &Vec<u8>| Pieces::register(e) == register && e[4..8] == 4u32.to_le_bytes();
         let at = boot().events.iter().position(is_separator).unwrap();
-        let changes: [&Change<'_>; 3] = [&|e| e.insert(at, e[at].clone()), &|e| drop(e.remove(at)), &|e| e[at][DATA] = 1];
+        let changes: [&Change<'_>; 3] =
+            [&|e| e.insert(at, e[at].clone()), &|e| drop(e.remove(at)), &|e| e[at][DATA] = 1];
         for change in changes {
-            assert_eq!(meaning(|events| change(events)).map(drop), Err("log-separator".to_owned()), "register {register}");
+            assert_eq!(
+                meaning(|events| change(events)).map(drop),
+                Err("log-separator".to_owned()),
+                "register {register}"
+            );
         }
     }
     let action_of = |register: u32, text: &[u8]| {
         let digest = [&Hash::Sha256.digest(&[text])[..], &[0x0c, 0], &[0; 48]].concat();
-        let head = [register.to_le_bytes(), 0x8000_0007u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
-        [&head[..], &[0x0b, 0], &digest, &u32::try_from(text.len()).unwrap().to_le_bytes(), text].concat()
+        let head =
+            [register.to_le_bytes(), 0x8000_0007u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
+        [&head[..], &[0x0b, 0], &digest, &u32::try_from(text.len()).unwrap().to_le_bytes(), text]
+            .concat()
     };
     for text in [&b"UEFI Debug Mode"[..], b"DMA Protection Disabled"] {
-        assert_eq!(meaning(|events| events.insert(0, action_of(7, text))).unwrap_err(), "log-weakened");
+        assert_eq!(
+            meaning(|events| events.insert(0, action_of(7, text))).unwrap_err(),
+            "log-weakened"
+        );
     }
     // A program whose bytes are shown is of its data as well, and no action for that.
-    assert_eq!(meaning(|events| events.push(action_of(4, b"MZ, and what follows"))).unwrap_err(), "log-kind");
-    meaning(|events| events.push(action_of(4, b"Returning from EFI Application from Boot Option"))).unwrap();
-    assert!(FirmwareLog::parse(&boot().log()).unwrap().events().iter().any(|e| e.kind == EventKind::Application));
+    assert_eq!(
+        meaning(|events| events.push(action_of(4, b"MZ, and what follows"))).unwrap_err(),
+        "log-kind"
+    );
+    meaning(|events| events.push(action_of(4, b"Returning from EFI Application from Boot Option")))
+        .unwrap();
+    assert!(
+        FirmwareLog::parse(&boot().log())
+            .unwrap()
+            .events()
+            .iter()
+            .any(|e| e.kind == EventKind::Application)
+    );
 }
 
 #[test]
@@ -486,6 +633,7 @@ fn lengths_and_counts_of_a_log_are_not_believed() {
         assert!(change(at, bytes).is_err(), "{what}");
     }
     let whole = boot().events.len();
-    let read = (0..good.len()).filter(|length| FirmwareLog::parse(&good[..*length]).is_ok()).count();
+    let read =
+        (0..good.len()).filter(|length| FirmwareLog::parse(&good[..*length]).is_ok()).count();
     assert_eq!(read, whole, "only between events");
 }

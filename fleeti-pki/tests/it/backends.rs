@@ -15,11 +15,22 @@ fn pem(label: &'static str, der: &[u8]) -> String {
     der::Document::from_der(der).unwrap().to_pem(label, der::pem::LineEnding::LF).unwrap()
 }
 
-fn openssl_verifies(dir: &Path, algorithm: Algorithm, public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+fn openssl_verifies(
+    dir: &Path,
+    algorithm: Algorithm,
+    public: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
     std::fs::write(dir.join("public.pem"), pem("PUBLIC KEY", public)).unwrap();
     std::fs::write(dir.join("message"), message).unwrap();
     std::fs::write(dir.join("signature"), signature).unwrap();
-    run("openssl", &["dgst", digest(algorithm), "-verify", "public.pem", "-signature", "signature", "message"], dir).0
+    run(
+        "openssl",
+        &["dgst", digest(algorithm), "-verify", "public.pem", "-signature", "signature", "message"],
+        dir,
+    )
+    .0
 }
 
 fn digest(algorithm: Algorithm) -> &'static str {
@@ -38,14 +49,31 @@ fn every_backend_makes_signatures_that_every_other_one_accepts() {
         for i in 0..32u32 {
             let message = i.to_be_bytes().repeat(i as usize);
             std::fs::write(dir.path().join("message"), &message).unwrap();
-            let arguments = ["dgst", digest(algorithm), "-sign", "private.pem", "-out", "by-openssl", "message"];
+            let arguments = [
+                "dgst",
+                digest(algorithm),
+                "-sign",
+                "private.pem",
+                "-out",
+                "by-openssl",
+                "message",
+            ];
             assert!(run("openssl", &arguments, dir.path()).0);
             let by_openssl = std::fs::read(dir.path().join("by-openssl")).unwrap();
-            for signature in [soft.sign(&message).unwrap(), fast.sign(&message).unwrap(), by_openssl] {
+            for signature in
+                [soft.sign(&message).unwrap(), fast.sign(&message).unwrap(), by_openssl]
+            {
                 for (name, verify) in BACKENDS {
-                    verify(soft.public_key_der(), &message, &signature).unwrap_or_else(|e| panic!("{name}: {e}"));
+                    verify(soft.public_key_der(), &message, &signature)
+                        .unwrap_or_else(|e| panic!("{name}: {e}"));
                 }
-                assert!(openssl_verifies(dir.path(), algorithm, soft.public_key_der(), &message, &signature));
+                assert!(openssl_verifies(
+                    dir.path(),
+                    algorithm,
+                    soft.public_key_der(),
+                    &message,
+                    &signature
+                ));
             }
         }
     }
@@ -74,15 +102,34 @@ fn no_backend_accepts_a_changed_signature_or_another_form_of_a_good_one() {
         let (r, s) = (parts.remove(0).to_der().unwrap(), parts.remove(0).to_der().unwrap());
         let longer_r = [&[2, r[1] + 1, 0][..], &r[2..]].concat();
         let body = [longer_r, s].concat();
-        bad.push(("r is not in its shortest form".into(), [&[0x30, u8::try_from(body.len()).unwrap()][..], &body].concat()));
+        bad.push((
+            "r is not in its shortest form".into(),
+            [&[0x30, u8::try_from(body.len()).unwrap()][..], &body].concat(),
+        ));
         for (n, (what, signature)) in bad.iter().enumerate() {
             for (name, verify) in BACKENDS {
-                assert!(matches!(verify(key.public_key_der(), b"message", signature), Err(Error::Refused(_))), "{name}: {what}");
+                assert!(
+                    matches!(
+                        verify(key.public_key_der(), b"message", signature),
+                        Err(Error::Refused(_))
+                    ),
+                    "{name}: {what}"
+                );
             }
-            // openssl is a process each time: every tenth, and all that is not a flipped bit. The tool reads no more of a
-            // file than the longest signature, so it cannot see the byte more.
+            // openssl is a process each time: every tenth, and all that is not a flipped bit. The
+            // tool reads no more of a file than the longest signature, so it cannot see the byte
+            // more.
             if n % 10 == 0 || !what.starts_with("bit") && what != "one byte more" {
-                assert!(!openssl_verifies(dir.path(), algorithm, key.public_key_der(), b"message", signature), "openssl: {what}");
+                assert!(
+                    !openssl_verifies(
+                        dir.path(),
+                        algorithm,
+                        key.public_key_der(),
+                        b"message",
+                        signature
+                    ),
+                    "openssl: {what}"
+                );
             }
         }
     }
@@ -129,25 +176,40 @@ fn a_request_has_its_key_in_one_form_and_both_backends_say_so() {
             ("explicit", "hybrid", false),
         ] {
             openssl(&format!("ecparam -name {curve} -genkey -noout -out plain.pem"));
-            openssl(&format!("ec -in plain.pem -param_enc {encoding} -conv_form {form} -out key.pem"));
+            openssl(&format!(
+                "ec -in plain.pem -param_enc {encoding} -conv_form {form} -out key.pem"
+            ));
             openssl(&format!("req -new -{digest} -key key.pem -subj /CN=device -out request.pem"));
             let what = format!("{curve} {encoding} {form}");
             let request = std::fs::read_to_string(dir.path().join("request.pem")).unwrap();
             let said = both_say(&request, &what);
             assert_eq!(said.is_ok(), is_taken, "{what}: {said:?}");
-            assert_eq!(fleeti_pki::csr::claimed_key(&request).map_err(|e| e.to_string()), said, "{what}");
-            assert!(is_taken || said.unwrap_err().contains("named curve with an uncompressed point"), "{what}");
+            assert_eq!(
+                fleeti_pki::csr::claimed_key(&request).map_err(|e| e.to_string()),
+                said,
+                "{what}"
+            );
+            assert!(
+                is_taken || said.unwrap_err().contains("named curve with an uncompressed point"),
+                "{what}"
+            );
         }
     }
     for other in ["secp256k1", "secp521r1", "prime192v1"] {
         openssl(&format!("ecparam -name {other} -genkey -noout -out key.pem"));
         openssl("req -new -key key.pem -subj /CN=device -out request.pem");
-        assert!(both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other).is_err());
+        assert!(
+            both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other)
+                .is_err()
+        );
     }
     for other in ["RSA -pkeyopt rsa_keygen_bits:2048", "ED25519"] {
         openssl(&format!("genpkey -algorithm {other} -out key.pem"));
         openssl("req -new -key key.pem -subj /CN=device -out request.pem");
-        assert!(both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other).is_err());
+        assert!(
+            both_say(&std::fs::read_to_string(dir.path().join("request.pem")).unwrap(), other)
+                .is_err()
+        );
     }
 }
 
@@ -157,7 +219,11 @@ fn whatever_is_changed_in_a_key_both_backends_say_the_same() {
         let key = SoftKey::generate(algorithm).unwrap();
         let signature = key.sign(b"message").unwrap();
         let good = key.public_key_der();
-        let say = |changed: &[u8]| BACKENDS.map(|(_, verify)| verify(changed, b"message", &signature).map_err(|e| e.to_string()));
+        let say = |changed: &[u8]| {
+            BACKENDS.map(|(_, verify)| {
+                verify(changed, b"message", &signature).map_err(|e| e.to_string())
+            })
+        };
         assert_eq!(say(good), [Ok(()), Ok(())]);
         for at in 0..good.len() {
             for bit in 0..8 {
@@ -179,9 +245,17 @@ fn a_request_is_what_was_signed_whatever_the_order_of_its_attributes() {
     use crate::issued::{common_name, oid, sequence, tlv};
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let attribute = |id: &str, text: &[u8]| sequence(&[&oid(id), &tlv(0x31, &tlv(0x0c, text))]);
-    let (short, long) = (attribute("1.2.840.113549.1.9.2", b"a"), attribute("1.2.840.113549.1.9.7", b"something longer"));
+    let (short, long) = (
+        attribute("1.2.840.113549.1.9.2", b"a"),
+        attribute("1.2.840.113549.1.9.7", b"something longer"),
+    );
     for attributes in [[&short[..], &long].concat(), [&long[..], &short].concat()] {
-        let message = sequence(&[&[2, 1, 0], &common_name("device"), key.public_key_der(), &tlv(0xa0, &attributes)]);
+        let message = sequence(&[
+            &[2, 1, 0],
+            &common_name("device"),
+            key.public_key_der(),
+            &tlv(0xa0, &attributes),
+        ]);
         let signature = tlv(3, &[&[0][..], &key.sign(&message).unwrap()].concat());
         let request = sequence(&[&message, &sequence(&[&oid("1.2.840.10045.4.3.2")]), &signature]);
         let request = pem("CERTIFICATE REQUEST", &request);

@@ -1,4 +1,5 @@
-//! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and what only looks odd passes.
+//! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and
+//! what only looks odd passes.
 
 use crate::attestation::{PHASES, Pieces, boot, challenge, known};
 use crate::logs::measured;
@@ -49,7 +50,11 @@ fn good(tpm: &SoftTpm) -> Sent {
     sent(tpm, boot().log(), phases_log(&PHASES))
 }
 
-pub fn check(tpm: &SoftTpm, sent: &Sent, before: Option<&Before>) -> Result<VerifiedEvidence, &'static str> {
+pub fn check(
+    tpm: &SoftTpm,
+    sent: &Sent,
+    before: Option<&Before>,
+) -> Result<VerifiedEvidence, &'static str> {
     let evidence = Evidence {
         quote: &sent.quote,
         signature: &sent.signature,
@@ -81,12 +86,24 @@ fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_registers_that_were_asked_
         let digest = scheme.digest(&values);
         assert_eq!(about(&tpm, &[(SHA_256, all)], &digest), Ok(()));
         assert_eq!(about(&tpm, &[], &scheme.digest(&[])), Err("quote-selection"), "nothing");
-        assert_eq!(about(&tpm, &[(SHA_256, 0)], &scheme.digest(&[])), Err("quote-selection"), "no register");
+        assert_eq!(
+            about(&tpm, &[(SHA_256, 0)], &scheme.digest(&[])),
+            Err("quote-selection"),
+            "no register"
+        );
         assert_eq!(about(&tpm, &[(SHA_1, all)], &digest), Err("quote-selection"), "another bank");
         assert_eq!(about(&tpm, &[(SHA_384, all)], &digest), Err("quote-selection"), "another bank");
-        assert_eq!(about(&tpm, &[(SHA_256, all), (SHA_256, all)], &digest), Err("quote-selection"), "twice");
+        assert_eq!(
+            about(&tpm, &[(SHA_256, all), (SHA_256, all)], &digest),
+            Err("quote-selection"),
+            "twice"
+        );
         let other = if algorithm == Algorithm::P384 { Hash::Sha256 } else { Hash::Sha384 };
-        assert_eq!(about(&tpm, &[(SHA_256, all)], &other.digest(&values)), Err("registers-digest"), "of the bank's hash");
+        assert_eq!(
+            about(&tpm, &[(SHA_256, all)], &other.digest(&values)),
+            Err("registers-digest"),
+            "of the bank's hash"
+        );
     }
 }
 
@@ -96,8 +113,11 @@ fn what_was_asked_is_found_in_its_field_and_nowhere_else() {
     let mut sent = good(&tpm);
     let asked = challenge(1).qualifying_data(&sent.firmware, &sent.phases);
     let values: Vec<&[u8]> = sent.registers.values().map(|v| &v[..]).collect();
-    let (selection, digest) = ([(SHA_256, Challenge::selection().registers)], Hash::Sha256.digest(&values));
-    for (signer, extra) in [(&asked[..], &[][..]), (&asked[..], &asked[..31]), (&[], &[&asked[..], &[0]].concat())] {
+    let (selection, digest) =
+        ([(SHA_256, Challenge::selection().registers)], Hash::Sha256.digest(&values));
+    for (signer, extra) in
+        [(&asked[..], &[][..]), (&asked[..], &asked[..31]), (&[], &[&asked[..], &[0]].concat())]
+    {
         sent.quote = tpm.quote((signer, extra), &selection, &digest);
         sent.signature = tpm.sign(&sent.quote).unwrap();
         assert_eq!(check(&tpm, &sent, None).map(drop), Err("quote-challenge"));
@@ -108,11 +128,14 @@ fn what_was_asked_is_found_in_its_field_and_nowhere_else() {
 fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
     for algorithm in [Algorithm::P256, Algorithm::P384] {
         let tpm = SoftTpm::new(algorithm).unwrap();
-        let (hash, length) = if algorithm == Algorithm::P384 { (SHA_384, 48) } else { (SHA_256, 32) };
+        let (hash, length) =
+            if algorithm == Algorithm::P384 { (SHA_384, 48) } else { (SHA_256, 32) };
         let mut sent = good(&tpm);
         // Both numbers with a leading zero are rare: each in its turn.
         for which in 0..2 {
-            let [r, s] = std::iter::repeat_with(|| tpm.numbers(&sent.quote).unwrap()).find(|n| n[which].len() < length).unwrap();
+            let [r, s] = std::iter::repeat_with(|| tpm.numbers(&sent.quote).unwrap())
+                .find(|n| n[which].len() < length)
+                .unwrap();
             sent.signature = signature(hash, &r, &s);
             check(&tpm, &sent, None).unwrap();
             let padded = |n: &[u8]| [&vec![0; length - n.len()][..], n].concat();
@@ -121,19 +144,41 @@ fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
         }
         let [r, s] = tpm.numbers(&sent.quote).unwrap();
         let long = |n: &[u8]| [&vec![0; length + 1 - n.len()][..], n].concat();
-        for (r, s) in [(&vec![0; length], &s), (&r, &vec![0; length]), (&vec![], &s), (&r, &vec![]), (&vec![0xff; length], &s)] {
+        for (r, s) in [
+            (&vec![0; length], &s),
+            (&r, &vec![0; length]),
+            (&vec![], &s),
+            (&r, &vec![]),
+            (&vec![0xff; length], &s),
+        ] {
             sent.signature = signature(hash, r, s);
-            assert_eq!(check(&tpm, &sent, None).map(drop), Err("quote-signature"), "{} and {} bytes", r.len(), s.len());
+            assert_eq!(
+                check(&tpm, &sent, None).map(drop),
+                Err("quote-signature"),
+                "{} and {} bytes",
+                r.len(),
+                s.len()
+            );
         }
-        for (r, s) in [(long(&r), s.clone()), (r.clone(), long(&s)), (long(&r), s[..s.len() - 1].to_vec())] {
+        for (r, s) in
+            [(long(&r), s.clone()), (r.clone(), long(&s)), (long(&r), s[..s.len() - 1].to_vec())]
+        {
             sent.signature = signature(hash, &r, &s);
             let found = check(&tpm, &sent, None).map(drop).unwrap_err();
-            assert!(["quote-signature", "quote-unreadable"].contains(&found), "{found}: longer than its curve");
+            assert!(
+                ["quote-signature", "quote-unreadable"].contains(&found),
+                "{found}: longer than its curve"
+            );
         }
-        for (what, bytes) in [("none", vec![0, 0x10]), ("empty", vec![]), ("SHA-1", signature(SHA_1, &r, &s))] {
+        for (what, bytes) in
+            [("none", vec![0, 0x10]), ("empty", vec![]), ("SHA-1", signature(SHA_1, &r, &s))]
+        {
             sent.signature = bytes;
             let found = check(&tpm, &sent, None).map(drop).unwrap_err();
-            assert!(["quote-unreadable", "quote-signature-hash"].contains(&found), "{what}: {found}");
+            assert!(
+                ["quote-unreadable", "quote-signature-hash"].contains(&found),
+                "{what}: {found}"
+            );
         }
     }
 }
@@ -142,7 +187,10 @@ fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
 fn a_reset_ends_the_count_of_resumes() {
     let mut tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let registers = good(&tpm).registers;
-    let before = Before { clock: Clock { milliseconds: 9_000, resets: 3, restarts: 5, safe: true }, registers };
+    let before = Before {
+        clock: Clock { milliseconds: 9_000, resets: 3, restarts: 5, safe: true },
+        registers,
+    };
     let mut at = |resets, restarts, milliseconds| {
         tpm.clock = Clock { milliseconds, resets, restarts, safe: false };
         check(&tpm, &good(&tpm), Some(&before)).map(drop)
@@ -185,10 +233,14 @@ fn a_key_on_a_curve_that_is_weak_or_with_a_hash_that_is_not_its_own_attests_noth
 
 #[test]
 fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
-    let (tpm, other) = (SoftTpm::new(Algorithm::P256).unwrap(), SoftTpm::new(Algorithm::P256).unwrap());
+    let (tpm, other) =
+        (SoftTpm::new(Algorithm::P256).unwrap(), SoftTpm::new(Algorithm::P256).unwrap());
     let attestation = tpm.attestation_key().unwrap();
     let public = |tpm: &SoftTpm| {
-        let area = fleeti_testkit::soft_tpm::Area { attributes: RESTRICTED & !(1 << 16), ..tpm.area.clone() };
+        let area = fleeti_testkit::soft_tpm::Area {
+            attributes: RESTRICTED & !(1 << 16),
+            ..tpm.area.clone()
+        };
         Public::parse(&area.to_bytes()).unwrap()
     };
     let (key, stranger) = (public(&SoftTpm::new(Algorithm::P256).unwrap()), public(&other));
@@ -205,15 +257,35 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
     assert_eq!(verify(key.bytes(), &said, &other), Err("certification"), "signed by another key");
     assert_eq!(verify(stranger.bytes(), &said, &tpm), Err("key-other"));
     assert_eq!(verify(&key.bytes()[1..], &said, &tpm), Err("key-unreadable"));
-    assert_eq!(verify(&tpm.area.to_bytes(), &said, &tpm), Err("key-unfit"), "the attestation key itself");
-    assert_eq!(verify(key.bytes(), &tpm.certification(&asked, &stranger.name()), &tpm), Err("certification-name"));
-    assert_eq!(verify(key.bytes(), &tpm.certification(&asked, &[]), &tpm), Err("certification-name"));
+    assert_eq!(
+        verify(&tpm.area.to_bytes(), &said, &tpm),
+        Err("key-unfit"),
+        "the attestation key itself"
+    );
+    assert_eq!(
+        verify(key.bytes(), &tpm.certification(&asked, &stranger.name()), &tpm),
+        Err("certification-name")
+    );
+    assert_eq!(
+        verify(key.bytes(), &tpm.certification(&asked, &[]), &tpm),
+        Err("certification-name")
+    );
     let elsewhere = Purpose::renewal(&"dev-1".parse().unwrap(), [8; 32]).qualifying_data(&spki);
-    assert_eq!(verify(key.bytes(), &tpm.certification(&elsewhere, &key.name()), &tpm), Err("certification-purpose"));
+    assert_eq!(
+        verify(key.bytes(), &tpm.certification(&elsewhere, &key.name()), &tpm),
+        Err("certification-purpose")
+    );
     let somebody = Purpose::renewal(&"dev-2".parse().unwrap(), [7; 32]).qualifying_data(&spki);
-    assert_eq!(verify(key.bytes(), &tpm.certification(&somebody, &key.name()), &tpm), Err("certification-purpose"));
+    assert_eq!(
+        verify(key.bytes(), &tpm.certification(&somebody, &key.name()), &tpm),
+        Err("certification-purpose")
+    );
     let quote = tpm.quote((&[], &asked), &[(SHA_256, 1)], &[0; 32]);
-    assert_eq!(verify(key.bytes(), &quote, &tpm), Err("certification"), "a quote is no certification");
+    assert_eq!(
+        verify(key.bytes(), &quote, &tpm),
+        Err("certification"),
+        "a quote is no certification"
+    );
     let signed = tpm.sign(&said).unwrap();
     assert!(Attest::quote(&said, &signed, &attestation).is_err(), "nor the other way round");
 }
@@ -252,14 +324,20 @@ pub fn meaning(pieces: &Pieces) -> Result<MeasuredBoot, &'static str> {
 #[test]
 fn a_program_that_was_started_does_not_vanish_as_something_else() {
     let returned = b"Returning from EFI Application from Boot Option";
-    for (kind, data) in [(ACTION, &returned[..]), (SEPARATOR, &[0; 4]), (0x0000_0012, b"BOOT ATTEMPTS OMITTED")] {
+    for (kind, data) in
+        [(ACTION, &returned[..]), (SEPARATOR, &[0; 4]), (0x0000_0012, b"BOOT ATTEMPTS OMITTED")]
+    {
         let mut pieces = boot();
         let program = *at(&pieces, 4).last().unwrap();
         let digest = pieces.events[program][14..46].to_vec();
         pieces.events[program] = event(4, kind, &digest, data);
         let found = meaning(&pieces).unwrap_err();
         // A second separator is one too many before it is looked at.
-        assert_eq!(found, if kind == SEPARATOR { "log-separator" } else { "log-digest" }, "{kind:#x}");
+        assert_eq!(
+            found,
+            if kind == SEPARATOR { "log-separator" } else { "log-digest" },
+            "{kind:#x}"
+        );
     }
 }
 
@@ -267,11 +345,19 @@ fn a_program_that_was_started_does_not_vanish_as_something_else() {
 fn a_separator_is_one_that_says_that_all_went_well_and_ends_the_variables() {
     for register in [0, 4, 7] {
         let mut pieces = boot();
-        let which = *at(&pieces, register).iter().find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes()).unwrap();
+        let which = *at(&pieces, register)
+            .iter()
+            .find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes())
+            .unwrap();
         pieces.events[which] = event_of(register, SEPARATOR, &[1, 0, 0, 0]);
         assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "register {register}: an error");
-        pieces.events[which] = event(register, SEPARATOR, &Hash::Sha256.digest(&[&[1, 0, 0, 0]]), &[0; 4]);
-        assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "register {register}: an error that says it is none");
+        pieces.events[which] =
+            event(register, SEPARATOR, &Hash::Sha256.digest(&[&[1, 0, 0, 0]]), &[0; 4]);
+        assert_eq!(
+            meaning(&pieces).unwrap_err(),
+            "log-separator",
+            "register {register}: an error that says it is none"
+        );
     }
     // What some firmware measures behind dbx, measured behind the separator.
     let mut pieces = boot();
@@ -304,7 +390,12 @@ fn a_variable_is_read_to_its_last_byte_and_has_a_name_that_firmware_uses() {
     let named = |length: u64| {
         move |data: &mut Vec<u8>| {
             data[16..24].copy_from_slice(&length.to_le_bytes());
-            data.splice(32..38, "x".repeat(usize::try_from(length).unwrap()).encode_utf16().flat_map(u16::to_le_bytes));
+            data.splice(
+                32..38,
+                "x".repeat(usize::try_from(length).unwrap())
+                    .encode_utf16()
+                    .flat_map(u16::to_le_bytes),
+            );
         }
     };
     assert_eq!(with(&named(64)), Err("log-policy"), "of another name");
@@ -323,7 +414,10 @@ fn renamed(event: &[u8], name: &str) -> Vec<u8> {
 fn a_variable_is_one_of_the_policy_by_its_name_and_its_vendor() {
     let policy = at(&boot(), 7);
     let mut pieces = boot();
-    pieces.events.insert(policy[4] + 1, event_of(7, DRIVER_CONFIG, &renamed(&pieces.events[policy[4]], "dbr")));
+    pieces.events.insert(
+        policy[4] + 1,
+        event_of(7, DRIVER_CONFIG, &renamed(&pieces.events[policy[4]], "dbr")),
+    );
     meaning(&pieces).unwrap();
     for event in [policy[0], policy[3], policy[4]] {
         let mut pieces = boot();
@@ -332,7 +426,8 @@ fn a_variable_is_one_of_the_policy_by_its_name_and_its_vendor() {
         pieces.events[event] = event_of(7, DRIVER_CONFIG, &data);
         assert_eq!(meaning(&pieces).unwrap_err(), "log-policy", "of another vendor");
     }
-    let vouched = *policy.iter().find(|i| boot().events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
+    let vouched =
+        *policy.iter().find(|i| boot().events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
     let mut foreign = data_of(&boot().events[vouched]).to_vec();
     foreign[0] ^= 1;
     for data in [foreign, renamed(&boot().events[vouched], "dc")] {
@@ -344,7 +439,9 @@ fn a_variable_is_one_of_the_policy_by_its_name_and_its_vendor() {
 
 #[test]
 fn a_device_is_left_out_in_the_words_of_the_specification() {
-    for (text, expected) in [(&b"BOOT ATTEMPTS OMITTED"[..], Ok(())), (b"MZ, and what follows", Err("log-kind"))] {
+    for (text, expected) in
+        [(&b"BOOT ATTEMPTS OMITTED"[..], Ok(())), (b"MZ, and what follows", Err("log-kind"))]
+    {
         let mut pieces = boot();
         pieces.events.push(event_of(4, 0x0000_0012, text));
         assert_eq!(meaning(&pieces).map(drop), expected);
@@ -354,7 +451,8 @@ fn a_device_is_left_out_in_the_words_of_the_specification() {
 #[test]
 fn register_0_begins_with_the_locality_that_started_the_tpm() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
-    let locality = |value: &[u8]| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], value].concat());
+    let locality =
+        |value: &[u8]| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], value].concat());
     let plain = good(&tpm).registers[&0];
     for value in [0u8, 3, 4] {
         let mut pieces = boot();
@@ -375,10 +473,16 @@ fn register_0_begins_with_the_locality_that_started_the_tpm() {
 }
 
 /// Codes of what contradicts, of a device of which all this is known.
-pub fn contradictions(tpm: &SoftTpm, pieces: &Pieces, phases: &[&str], known: &Known) -> (Level, Vec<String>) {
+pub fn contradictions(
+    tpm: &SoftTpm,
+    pieces: &Pieces,
+    phases: &[&str],
+    known: &Known,
+) -> (Level, Vec<String>) {
     let sent = sent(tpm, pieces.log(), phases_log(phases));
     let result = appraise(&check(tpm, &sent, None).unwrap(), known);
-    let wrong = result.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code);
+    let wrong =
+        result.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code);
     (result.level, wrong.collect())
 }
 
@@ -388,11 +492,19 @@ fn a_release_that_only_the_device_names_is_told_from_its_own() {
     let own = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let (named, loader) = (own.references[0].clone(), own.boot_loaders[0]);
     let started = |known: &Known| {
-        let appraisal = appraise(&check(&tpm, &sent(&tpm, boot().log(), phases_log(&PHASES)), None).unwrap(), known);
+        let appraisal = appraise(
+            &check(&tpm, &sent(&tpm, boot().log(), phases_log(&PHASES)), None).unwrap(),
+            known,
+        );
         let claim = appraisal.claims.into_iter().find(|c| c.aspect == Aspect::Executables).unwrap();
         (appraisal.level, appraisal.release, claim.tier, claim.code)
     };
-    let only_named = Known { references: vec![], boot_loaders: vec![], not_given: Some((named.clone(), Some(loader))), ..own.clone() };
+    let only_named = Known {
+        references: vec![],
+        boot_loaders: vec![],
+        not_given: Some((named.clone(), Some(loader))),
+        ..own.clone()
+    };
     let expected = (Level::ObservedBoot, None, Tier::Warning, "release-not-given".to_owned());
     assert_eq!(started(&only_named), expected);
     // Its own boot loader comes with the device's own release, or with none.
@@ -402,8 +514,13 @@ fn a_release_that_only_the_device_names_is_told_from_its_own() {
     let both = Known { not_given: Some((named.clone(), None)), ..own.clone() };
     assert_eq!(started(&both).3, "release");
     // And it counts only as a whole.
-    let image = fleeti_pki::attestation::appraisal::Reference { kernel_image: [7; 32], ..named.clone() };
-    let foreign = Known { boot_loaders: vec![loader], not_given: Some((image, Some(loader))), ..only_named.clone() };
+    let image =
+        fleeti_pki::attestation::appraisal::Reference { kernel_image: [7; 32], ..named.clone() };
+    let foreign = Known {
+        boot_loaders: vec![loader],
+        not_given: Some((image, Some(loader))),
+        ..only_named.clone()
+    };
     assert_eq!(started(&foreign).3, "kernel-image-foreign");
     let other = fleeti_pki::attestation::appraisal::Reference { register_11: [7; 32], ..named };
     let partly = Known { not_given: Some((other, Some(loader))), ..only_named };
@@ -422,13 +539,26 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
         pieces.events.push(event_of(register, IPL, b"an addon"));
         assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1(code)));
     }
-    for phases in [&PHASES[..3], &[&PHASES[..], &["shutdown"]].concat(), &[&PHASES[..], &["anything else"]].concat()] {
-        assert_eq!(contradictions(&tpm, &boot(), phases, &all), (none.0, none.1("register-11")), "{phases:?}");
+    for phases in [
+        &PHASES[..3],
+        &[&PHASES[..], &["shutdown"]].concat(),
+        &[&PHASES[..], &["anything else"]].concat(),
+    ] {
+        assert_eq!(
+            contradictions(&tpm, &boot(), phases, &all),
+            (none.0, none.1("register-11")),
+            "{phases:?}"
+        );
     }
     let early = [phases_log(&PHASES[..3]), measured(15, "a volume").into_bytes()].concat();
     let sent = sent(&tpm, boot().log(), early);
     let claims = appraise(&check(&tpm, &sent, None).unwrap(), &all).claims;
-    assert!(claims.iter().any(|c| c.code == "register-11" && c.finding.ends_with("measured last: sysinit")), "{claims:#?}");
+    assert!(
+        claims
+            .iter()
+            .any(|c| c.code == "register-11" && c.finding.ends_with("measured last: sysinit")),
+        "{claims:#?}"
+    );
     let mut pieces = boot();
     let off = at(&pieces, 7)[0];
     let mut variable = data_of(&pieces.events[off]).to_vec();
@@ -437,13 +567,20 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("secure-boot-off")));
 
     let mut pieces = boot();
-    let vouched = *at(&pieces, 7).iter().find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
+    let vouched = *at(&pieces, 7)
+        .iter()
+        .find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes())
+        .unwrap();
     let mut foreign = data_of(&pieces.events[vouched]).to_vec();
     *foreign.last_mut().unwrap() ^= 1;
     pieces.events[vouched] = event_of(7, AUTHORITY, &foreign);
     assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("voucher-foreign")));
     pieces.events.remove(vouched);
-    assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("voucher-foreign")), "nobody vouched");
+    assert_eq!(
+        contradictions(&tpm, &pieces, &PHASES, &all),
+        (none.0, none.1("voucher-foreign")),
+        "nobody vouched"
+    );
 }
 
 #[test]
@@ -453,7 +590,8 @@ fn firmware_is_one_that_the_policy_names_and_an_empty_list_names_none() {
     let registers = log.replay();
     let mine = [0, 2].map(|r| hex::encode(registers[&r]));
     let level = |registers: Vec<[String; 2]>| {
-        let known = Known { firmware: Firmware::Known { registers, programs: vec![] }, ..known(&log) };
+        let known =
+            Known { firmware: Firmware::Known { registers, programs: vec![] }, ..known(&log) };
         contradictions(&tpm, &boot(), &PHASES, &known).0
     };
     assert_eq!(level(vec![]), Level::VerifiedBoot, "also where an operator accepted it");

@@ -1,5 +1,5 @@
-//! Requests, revocation lists and manifests with one defect each: a folder is named by its defect, and the error is the one
-//! of its `expect.txt`.
+//! Requests, revocation lists and manifests with one defect each: a folder is named by its defect,
+//! and the error is the one of its `expect.txt`.
 
 use fleeti_core::canonical;
 use fleeti_core::id::Architecture;
@@ -57,7 +57,8 @@ fn a_defective_request_is_refused_for_its_defect_by_both_backends() {
 #[test]
 fn a_defective_revocation_list_is_refused_for_its_defect() {
     let seen = each("crl", |file| {
-        let issuer = certificate::from_pem(&String::from_utf8(file("issuer.pem")).unwrap()).unwrap();
+        let issuer =
+            certificate::from_pem(&String::from_utf8(file("issuer.pem")).unwrap()).unwrap();
         VerifiedList::read(&file("list.der"), &issuer).map(drop).map_err(|e| e.to_string())
     });
     assert!(seen >= 10, "{seen}");
@@ -66,10 +67,17 @@ fn a_defective_revocation_list_is_refused_for_its_defect() {
 #[test]
 fn a_defective_manifest_is_refused_for_its_defect() {
     let seen = each("manifest", |file| {
-        let keys = ReleaseKeys::from_pem(&String::from_utf8(file("release.pem")).unwrap()).map_err(|e| e.to_string())?;
-        let signatures: BTreeMap<String, String> = serde_json::from_slice(&file("signatures.json")).unwrap();
-        let signatures: Vec<_> = signatures.into_iter().map(|(key_id, der)| Signature { key_id, der: hex::decode(der).unwrap() }).collect();
-        manifest::verify(&file("manifest.json"), &signatures, &keys).map(drop).map_err(|e| e.to_string())
+        let keys = ReleaseKeys::from_pem(&String::from_utf8(file("release.pem")).unwrap())
+            .map_err(|e| e.to_string())?;
+        let signatures: BTreeMap<String, String> =
+            serde_json::from_slice(&file("signatures.json")).unwrap();
+        let signatures: Vec<_> = signatures
+            .into_iter()
+            .map(|(key_id, der)| Signature { key_id, der: hex::decode(der).unwrap() })
+            .collect();
+        manifest::verify(&file("manifest.json"), &signatures, &keys)
+            .map(drop)
+            .map_err(|e| e.to_string())
     });
     assert!(seen >= 14, "{seen}");
 }
@@ -85,7 +93,8 @@ fn put(folder: PathBuf, files: &[(&str, &[u8])], expect: &str) {
 /// Whatever the bytes are.
 fn pem(label: &str, bytes: &[u8]) -> String {
     let text = fleeti_pki::base64_text(bytes);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    let lines: Vec<_> =
+        text.as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
@@ -152,21 +161,49 @@ fn requests() {
     };
     put(at("good"), &[("request.pem", good.as_bytes())], "good");
     let other = SoftKey::generate(Algorithm::P256).unwrap();
-    put(at("signed-by-another-key"), &[("request.pem", text(&signed(&parts[0], &other)).as_bytes())], "not by this key");
+    put(
+        at("signed-by-another-key"),
+        &[("request.pem", text(&signed(&parts[0], &other)).as_bytes())],
+        "not by this key",
+    );
     let mut flipped = der.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    put(at("signature-with-a-flipped-bit"), &[("request.pem", text(&flipped).as_bytes())], "not by this key");
+    put(
+        at("signature-with-a-flipped-bit"),
+        &[("request.pem", text(&flipped).as_bytes())],
+        "not by this key",
+    );
     let info = within(&parts[0]);
     let renamed = element(0x30, &[&info[0], &element(0x30, &[]), &info[2], &info[3]]);
     let moved = element(0x30, &[&renamed, &parts[1], &parts[2]]);
-    put(at("another-subject-than-signed"), &[("request.pem", text(&moved).as_bytes())], "not by this key");
+    put(
+        at("another-subject-than-signed"),
+        &[("request.pem", text(&moved).as_bytes())],
+        "not by this key",
+    );
     let unused = element(0x30, &[&parts[0], &parts[1], &element(3, &[&[4], &[0x30; 16]])]);
     put(at("signature-of-half-bytes"), &[("request.pem", text(&unused).as_bytes())], "request");
-    put(at("trailing-byte"), &[("request.pem", text(&[&der[..], &[0]].concat()).as_bytes())], "request is malformed");
-    put(at("cut-off"), &[("request.pem", text(&der[..der.len() - 20]).as_bytes())], "request is malformed");
+    put(
+        at("trailing-byte"),
+        &[("request.pem", text(&[&der[..], &[0]].concat()).as_bytes())],
+        "request is malformed",
+    );
+    put(
+        at("cut-off"),
+        &[("request.pem", text(&der[..der.len() - 20]).as_bytes())],
+        "request is malformed",
+    );
     put(at("no-pem"), &[("request.pem", &der)], "request is malformed");
-    put(at("certificate-instead"), &[("request.pem", pem("CERTIFICATE", &der).as_bytes())], "request is malformed");
-    put(at("nine-kibibytes"), &[("request.pem", "A".repeat(9 * 1024).as_bytes())], "bytes are too many");
+    put(
+        at("certificate-instead"),
+        &[("request.pem", pem("CERTIFICATE", &der).as_bytes())],
+        "request is malformed",
+    );
+    put(
+        at("nine-kibibytes"),
+        &[("request.pem", "A".repeat(9 * 1024).as_bytes())],
+        "bytes are too many",
+    );
     let rsa = csr::create(&SoftKey::generate(Algorithm::Rsa2048).unwrap()).unwrap();
     put(at("key-of-another-kind"), &[("request.pem", rsa.as_bytes())], "public key");
     // What a request asks for beside its key is nobody's business: it is good, and gets none of it.
@@ -180,14 +217,25 @@ fn requests() {
                     0x31,
                     &[&element(
                         0x30,
-                        &[&element(0x30, &[&[6, 3, 0x55, 0x1d, 0x13], &[1, 1, 0xff], &element(4, &[&element(0x30, &[&[1, 1, 0xff]])])])],
+                        &[&element(
+                            0x30,
+                            &[
+                                &[6, 3, 0x55, 0x1d, 0x13],
+                                &[1, 1, 0xff],
+                                &element(4, &[&element(0x30, &[&[1, 1, 0xff]])]),
+                            ],
+                        )],
                     )],
                 ),
             ],
         )],
     );
     let wishing = element(0x30, &[&info[0], &info[1], &info[2], &wishes]);
-    put(at("asks-to-be-an-authority-and-is-ignored"), &[("request.pem", text(&signed(&wishing, &key)).as_bytes())], "good");
+    put(
+        at("asks-to-be-an-authority-and-is-ignored"),
+        &[("request.pem", text(&signed(&wishing, &key)).as_bytes())],
+        "good",
+    );
 }
 
 fn lists() {
@@ -197,9 +245,15 @@ fn lists() {
     let issuer = self_signed(role(), Period::starting(NOW_S, 86_400 * 365), &key).unwrap();
     let issuer_pem = to_pem(&issuer).unwrap();
     let authority = Authority { certificate: &issuer, signer: &key };
-    let revoked = [Revoked { serial: "4a".repeat(16), revoked_s: NOW_S, reason: RevocationReason::KeyCompromise }];
+    let revoked = [Revoked {
+        serial: "4a".repeat(16),
+        revoked_s: NOW_S,
+        reason: RevocationReason::KeyCompromise,
+    }];
     let good = crl::create(&authority, &revoked, 7, NOW_S, 86_400).unwrap();
-    let store = |name: &str, list: &[u8], expect: &str| put(at(name), &[("list.der", list), ("issuer.pem", issuer_pem.as_bytes())], expect);
+    let store = |name: &str, list: &[u8], expect: &str| {
+        put(at(name), &[("list.der", list), ("issuer.pem", issuer_pem.as_bytes())], expect)
+    };
     let parts = within(&good);
     let signed = |tbs: &[u8]| {
         let signature = [&[0][..], &key.sign(tbs).unwrap()].concat();
@@ -219,21 +273,34 @@ fn lists() {
     store("signature-with-a-flipped-bit", &flipped, "not by this key");
     let stranger = SoftKey::generate(Algorithm::P384).unwrap();
     let theirs = self_signed(role(), Period::starting(NOW_S, 86_400), &stranger).unwrap();
-    let theirs = crl::create(&Authority { certificate: &theirs, signer: &stranger }, &[], 7, NOW_S, 86_400).unwrap();
+    let theirs =
+        crl::create(&Authority { certificate: &theirs, signer: &stranger }, &[], 7, NOW_S, 86_400)
+            .unwrap();
     store("of-another-issuer", &theirs, "of another issuer");
-    let borrowed = crl::create(&Authority { certificate: &issuer, signer: &stranger }, &[], 7, NOW_S, 86_400).unwrap();
+    let borrowed =
+        crl::create(&Authority { certificate: &issuer, signer: &stranger }, &[], 7, NOW_S, 86_400)
+            .unwrap();
     store("by-another-key-in-the-issuers-name", &borrowed, "not by this key");
     // 0 version, 1 algorithm, 2 issuer, 3 thisUpdate, 4 nextUpdate, 5 revoked, 6 extensions
     store("without-next-update", &with(&|f| drop(f.remove(4))), "when the next one comes");
     store("without-extensions", &with(&|f| drop(f.remove(6))), "has no number");
-    let extensions = |list: &[Vec<u8>]| element(0xa0, &[&element(0x30, &list.iter().map(Vec::as_slice).collect::<Vec<_>>())]);
+    let extensions = |list: &[Vec<u8>]| {
+        element(0xa0, &[&element(0x30, &list.iter().map(Vec::as_slice).collect::<Vec<_>>())])
+    };
     let known = within(content(&fields[6]));
-    let number = known.iter().position(|e| content(e).starts_with(&[6, 3, 0x55, 0x1d, 0x14])).unwrap();
-    let others: Vec<_> = known.iter().enumerate().filter(|(i, _)| *i != number).map(|(_, e)| e.clone()).collect();
+    let number =
+        known.iter().position(|e| content(e).starts_with(&[6, 3, 0x55, 0x1d, 0x14])).unwrap();
+    let others: Vec<_> =
+        known.iter().enumerate().filter(|(i, _)| *i != number).map(|(_, e)| e.clone()).collect();
     store("without-number", &with(&|f| f[6] = extensions(&others)), "has no number");
     // A delta list (RFC 5280, 5.2.4) says only what is new.
-    let delta = element(0x30, &[&[6, 3, 0x55, 0x1d, 0x1b], &[1, 1, 0xff], &element(4, &[&[2, 1, 6]])]);
-    store("delta-list", &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&delta)].concat())), "not a whole one");
+    let delta =
+        element(0x30, &[&[6, 3, 0x55, 0x1d, 0x1b], &[1, 1, 0xff], &element(4, &[&[2, 1, 6]])]);
+    store(
+        "delta-list",
+        &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&delta)].concat())),
+        "not a whole one",
+    );
     let unknown = element(0x30, &[&[6, 3, 0x2a, 3, 4], &[1, 1, 0xff], &element(4, &[&[5, 0]])]);
     store(
         "unknown-critical-extension",
@@ -244,7 +311,17 @@ fn lists() {
     store("two-algorithms", &with(&|f| f[1] = other_algorithm.clone()), "two signature algorithms");
     store(
         "serial-removed-after-signing",
-        &element(0x30, &[&element(0x30, &[&fields[0], &fields[1], &fields[2], &fields[3], &fields[4], &fields[6]]), &parts[1], &parts[2]]),
+        &element(
+            0x30,
+            &[
+                &element(
+                    0x30,
+                    &[&fields[0], &fields[1], &fields[2], &fields[3], &fields[4], &fields[6]],
+                ),
+                &parts[1],
+                &parts[2],
+            ],
+        ),
         "not by this key",
     );
 }
@@ -256,7 +333,12 @@ fn manifest() -> Manifest {
         architecture: Architecture::X86_64,
         revision_digest: "a".repeat(64),
         lock_digest: "b".repeat(64),
-        artifacts: vec![Artifact { path: "raw/kiosk_2.efi".into(), size: 1, sha256: "c".repeat(64), authenticode: None }],
+        artifacts: vec![Artifact {
+            path: "raw/kiosk_2.efi".into(),
+            size: 1,
+            sha256: "c".repeat(64),
+            authenticode: None,
+        }],
         root_hash: "d".repeat(64),
         reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
         minimum_version: "1".parse().unwrap(),
@@ -271,31 +353,66 @@ fn manifests() {
     let public = |key: &SoftKey| PublicKey::of(key).unwrap();
     let two = ReleaseKeys::new(vec![public(&alice), public(&bob)], 2).unwrap().to_pem().unwrap();
     let bytes = manifest::to_bytes(&manifest()).unwrap();
-    let sign = |bytes: &[u8], key: &SoftKey| (public(key).id(), hex::encode(key.sign(bytes).unwrap()));
-    let store = |name: &str, bytes: &[u8], keys: &str, signatures: &[(String, String)], expect: &str| {
-        let signatures: BTreeMap<_, _> = signatures.iter().cloned().collect();
-        let signatures = serde_json::to_vec_pretty(&signatures).unwrap();
-        put(at(name), &[("manifest.json", bytes), ("signatures.json", &signatures), ("release.pem", keys.as_bytes())], expect);
-    };
+    let sign =
+        |bytes: &[u8], key: &SoftKey| (public(key).id(), hex::encode(key.sign(bytes).unwrap()));
+    let store =
+        |name: &str, bytes: &[u8], keys: &str, signatures: &[(String, String)], expect: &str| {
+            let signatures: BTreeMap<_, _> = signatures.iter().cloned().collect();
+            let signatures = serde_json::to_vec_pretty(&signatures).unwrap();
+            put(
+                at(name),
+                &[
+                    ("manifest.json", bytes),
+                    ("signatures.json", &signatures),
+                    ("release.pem", keys.as_bytes()),
+                ],
+                expect,
+            );
+        };
     let both = |bytes: &[u8]| vec![sign(bytes, &alice), sign(bytes, &bob)];
     store("good", &bytes, &two, &both(&bytes), "good");
     store("one-signature-of-two", &bytes, &two, &both(&bytes)[..1], "1 of 2 release signatures");
     store("nobody-signed", &bytes, &two, &[], "0 of 2 release signatures");
-    store("second-signature-by-a-stranger", &bytes, &two, &[sign(&bytes, &alice), sign(&bytes, &mallory)], "1 of 2 release signatures");
+    store(
+        "second-signature-by-a-stranger",
+        &bytes,
+        &two,
+        &[sign(&bytes, &alice), sign(&bytes, &mallory)],
+        "1 of 2 release signatures",
+    );
     let borrowed = (public(&bob).id(), sign(&bytes, &mallory).1);
-    store("second-signature-under-a-borrowed-id", &bytes, &two, &[sign(&bytes, &alice), borrowed], "1 of 2 release signatures");
+    store(
+        "second-signature-under-a-borrowed-id",
+        &bytes,
+        &two,
+        &[sign(&bytes, &alice), borrowed],
+        "1 of 2 release signatures",
+    );
     let twice = (public(&bob).id(), sign(&bytes, &alice).1);
-    store("one-person-under-two-ids", &bytes, &two, &[sign(&bytes, &alice), twice], "1 of 2 release signatures");
+    store(
+        "one-person-under-two-ids",
+        &bytes,
+        &two,
+        &[sign(&bytes, &alice), twice],
+        "1 of 2 release signatures",
+    );
     let mut flipped = bytes.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     store("flipped-bit", &flipped, &two, &both(&bytes), "0 of 2 release signatures");
-    let changed = |from: &str, to: &str| String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes();
+    let changed = |from: &str, to: &str| {
+        String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes()
+    };
     // Signed by everybody, and wrong all the same.
-    let signed = |name: &str, bytes: &[u8], expect: &str| store(name, bytes, &two, &both(bytes), expect);
+    let signed =
+        |name: &str, bytes: &[u8], expect: &str| store(name, bytes, &two, &both(bytes), expect);
     signed("no-json", b"manifest", "manifest");
     signed("of-another-type", &changed(KIND, "fleeti.audit.v1"), "fleeti.audit.v1");
-    signed("unknown-critical-field", &changed("\"artifacts\"]", "\"artifacts\",\"colour\"]"), "colour");
+    signed(
+        "unknown-critical-field",
+        &changed("\"artifacts\"]", "\"artifacts\",\"colour\"]"),
+        "colour",
+    );
     signed("path-that-climbs", &changed("raw/kiosk_2.efi", "raw/../../etc/passwd"), "etc/passwd");
     signed("version-that-is-none", &changed("kiosk@2", "kiosk@02"), "02");
     signed("trailing-document", &[&bytes[..], b"{}"].concat(), "manifest");
@@ -306,8 +423,20 @@ fn manifests() {
         &both(&bytes),
         "threshold must be between",
     );
-    store("threshold-of-none", &bytes, &two.replacen("Threshold: 2", "Threshold: 0", 1), &both(&bytes), "threshold must be between");
-    store("threshold-that-is-not-understood", &bytes, &two.replacen("Threshold: 2", "threshold: 2", 1), &both(&bytes), "something beside");
+    store(
+        "threshold-of-none",
+        &bytes,
+        &two.replacen("Threshold: 2", "Threshold: 0", 1),
+        &both(&bytes),
+        "threshold must be between",
+    );
+    store(
+        "threshold-that-is-not-understood",
+        &bytes,
+        &two.replacen("Threshold: 2", "threshold: 2", 1),
+        &both(&bytes),
+        "something beside",
+    );
 }
 
 /// Good ones of the formats that only the fuzzer has no folder of defects for.
@@ -333,8 +462,11 @@ fn texts() {
     write("audit.pub", &log.to_text());
     let checkpoint = Checkpoint { origin: log.name().to_owned(), size: 7, root: [7; 32] };
     write("checkpoint", &log.sign(&checkpoint, NOW_S, &log_key).unwrap());
-    let entry =
-        End::default().append(NOW_S, Act::new("admin", "release.publish", "kiosk@2"), Stage::Failed { intent: 0, reason: "no".into() });
+    let entry = End::default().append(
+        NOW_S,
+        Act::new("admin", "release.publish", "kiosk@2"),
+        Stage::Failed { intent: 0, reason: "no".into() },
+    );
     write("entry.json", std::str::from_utf8(&entry.unwrap()).unwrap());
     let bundle = serde_json::json!({"type": fleeti_pki::bundle::KIND, "version": 1, "issued_s": NOW_S, "root_sha256": "", "intermediates": [], "crl": ""});
     write("bundle.json", std::str::from_utf8(&canonical::to_vec(&bundle).unwrap()).unwrap());

@@ -1,9 +1,10 @@
-//! Certificates of TPMs as they are in the field, and others of their kinds: a device cannot change the one that it was made
-//! with, and a secret that only its TPM gives away proves the key.
+//! Certificates of TPMs as they are in the field, and others of their kinds: a device cannot change
+//! the one that it was made with, and a secret that only its TPM gives away proves the key.
 
 use crate::issued::{
-    ALWAYS, ANY_POLICY, Draft, EK, Issuer, attribute, basic_constraints, common_name, endorsement_key, extension, key_usage, name, new_key,
-    oid, policies, purposes, rsa_key, sequence, tlv, tpm_name,
+    ALWAYS, ANY_POLICY, Draft, EK, Issuer, attribute, basic_constraints, common_name,
+    endorsement_key, extension, key_usage, name, new_key, oid, policies, purposes, rsa_key,
+    sequence, tlv, tpm_name,
 };
 use crate::now_s;
 use fleeti_pki::signer::{Algorithm, Signer};
@@ -33,7 +34,11 @@ fn believing(roots: &[Vec<u8>]) -> Makers {
     makers
 }
 
-pub fn verify(root: &[u8], key: &EndorsementKey, certificates: &[Vec<u8>]) -> Result<String, NotEndorsed> {
+pub fn verify(
+    root: &[u8],
+    key: &EndorsementKey,
+    certificates: &[Vec<u8>],
+) -> Result<String, NotEndorsed> {
     believing(&[root.to_vec()]).verify(key, certificates, now_s()).map(|e| e.model)
 }
 
@@ -48,12 +53,17 @@ fn certificates_of_the_field_lead_to_their_manufacturers() {
     ] {
         let folder = folder(folder_name);
         let leaf = read(&folder, leaf);
-        let chain: Vec<_> = [leaf.clone()].into_iter().chain(between.map(|name| read(&folder, name))).collect();
+        let chain: Vec<_> =
+            [leaf.clone()].into_iter().chain(between.map(|name| read(&folder, name))).collect();
         let found = verify(&read(&folder, "manufacturer.pem"), &key_of(&leaf), &chain);
         assert_eq!(found.as_deref(), Ok("MODEL"), "{folder_name} by {between:?}");
         // An authority between may be the one that is believed.
         if let [leaf, between] = chain.as_slice() {
-            assert_eq!(verify(between, &key_of(leaf), std::slice::from_ref(leaf)).as_deref(), Ok("MODEL"), "{folder_name}");
+            assert_eq!(
+                verify(between, &key_of(leaf), std::slice::from_ref(leaf)).as_deref(),
+                Ok("MODEL"),
+                "{folder_name}"
+            );
         }
     }
 }
@@ -69,7 +79,8 @@ pub fn issued(change: impl FnOnce(&mut Draft, &mut Issuer)) -> Result<String, No
 #[test]
 fn a_certificate_may_look_as_its_issuer_wrote_it() {
     let unsorted = |first: &[u8], second: &[u8]| tlv(0x30, &tlv(0x31, &[first, second].concat()));
-    let (o, c) = (attribute("2.5.4.10", 0x13, b"A maker of TPMs"), attribute("2.5.4.6", 0x13, b"TW"));
+    let (o, c) =
+        (attribute("2.5.4.10", 0x13, b"A maker of TPMs"), attribute("2.5.4.6", 0x13, b"TW"));
     let one = |tag: u8, text: &[u8]| tlv(0x30, &tlv(0x31, &attribute("2.5.4.3", tag, text)));
     let names = [
         unsorted(&o, &c),
@@ -82,16 +93,42 @@ fn a_certificate_may_look_as_its_issuer_wrote_it() {
         tlv(0x30, &[tlv(0x31, &c), tlv(0x31, &o), tlv(0x31, &o)].concat()),
     ];
     for name in &names {
-        assert_eq!(issued(|_, issuer| issuer.name.clone_from(name)).as_deref(), Ok("MODEL"), "{}", hex::encode(name));
+        assert_eq!(
+            issued(|_, issuer| issuer.name.clone_from(name)).as_deref(),
+            Ok("MODEL"),
+            "{}",
+            hex::encode(name)
+        );
     }
-    for serial in [vec![0], vec![0xff, 0x7f], vec![0x80; 20], vec![0x7f; 21], [&[0][..], &[0xff; 20]].concat(), vec![0x11; 32]] {
-        assert_eq!(issued(|draft, _| draft.serial.clone_from(&serial)).as_deref(), Ok("MODEL"), "serial {}", hex::encode(&serial));
+    for serial in [
+        vec![0],
+        vec![0xff, 0x7f],
+        vec![0x80; 20],
+        vec![0x7f; 21],
+        [&[0][..], &[0xff; 20]].concat(),
+        vec![0x11; 32],
+    ] {
+        assert_eq!(
+            issued(|draft, _| draft.serial.clone_from(&serial)).as_deref(),
+            Ok("MODEL"),
+            "serial {}",
+            hex::encode(&serial)
+        );
     }
     let generalized = tlv(0x18, b"99991231235959Z");
-    for validity in [[tlv(0x17, ALWAYS[0]), generalized.clone()], [tlv(0x18, b"20010101000000Z"), generalized]] {
-        assert_eq!(issued(|draft, _| draft.validity = tlv(0x30, &validity.concat())).as_deref(), Ok("MODEL"));
+    for validity in
+        [[tlv(0x17, ALWAYS[0]), generalized.clone()], [tlv(0x18, b"20010101000000Z"), generalized]]
+    {
+        assert_eq!(
+            issued(|draft, _| draft.validity = tlv(0x30, &validity.concat())).as_deref(),
+            Ok("MODEL")
+        );
     }
-    assert_eq!(issued(|draft, _| draft.identifiers = [tlv(0x81, &[0, 1]), tlv(0x82, &[0, 2])].concat()).as_deref(), Ok("MODEL"));
+    assert_eq!(
+        issued(|draft, _| draft.identifiers = [tlv(0x81, &[0, 1]), tlv(0x82, &[0, 2])].concat())
+            .as_deref(),
+        Ok("MODEL")
+    );
     assert_eq!(issued(|draft, _| draft.subject = common_name("a TPM")).as_deref(), Ok("MODEL"));
     let shifted = |draft: &mut Draft, _: &mut Issuer| draft.extensions.rotate_left(2);
     assert_eq!(issued(shifted).as_deref(), Ok("MODEL"), "extensions in another order");
@@ -103,20 +140,32 @@ fn issuers_names_are_the_same_if_they_say_the_same() {
     let own = of("2.5.4.3", 0x13, b"Root CA 1");
     let by = |named: &[u8]| {
         let (key, issuer) = (new_key(Algorithm::P256), Issuer::new(&own));
-        let leaf = Draft::endorsement(&key).signed(named, &issuer.algorithm, |m| issuer.key.sign(m).unwrap());
+        let leaf = Draft::endorsement(&key)
+            .signed(named, &issuer.algorithm, |m| issuer.key.sign(m).unwrap());
         verify(&issuer.root(), &key, &[leaf])
     };
-    for same in [of("2.5.4.3", 0x0c, b"Root CA 1"), of("2.5.4.3", 0x13, b"root  ca 1 "), of("2.5.4.3", 0x14, b"Root CA 1")] {
+    for same in [
+        of("2.5.4.3", 0x0c, b"Root CA 1"),
+        of("2.5.4.3", 0x13, b"root  ca 1 "),
+        of("2.5.4.3", 0x14, b"Root CA 1"),
+    ] {
         assert_eq!(by(&same).as_deref(), Ok("MODEL"), "{}", hex::encode(same));
     }
     let two = tlv(0x30, &tlv(0x31, &attribute("2.5.4.3", 0x13, b"Root CA 1")).repeat(2));
-    for other in [of("2.5.4.10", 0x13, b"Root CA 1"), of("2.5.4.3", 0x13, b"Root CA 2"), two, tlv(0x30, &[]), tlv(0x30, &[5, 0])] {
+    for other in [
+        of("2.5.4.10", 0x13, b"Root CA 1"),
+        of("2.5.4.3", 0x13, b"Root CA 2"),
+        two,
+        tlv(0x30, &[]),
+        tlv(0x30, &[5, 0]),
+    ] {
         let refused = by(&other).unwrap_err();
         assert!(matches!(refused, NotEndorsed::Chain(_)), "{}: {refused}", hex::encode(&other));
     }
 }
 
-/// A path through one authority between, whose extensions and those of the endorsement certificate are these beside the usual.
+/// A path through one authority between, whose extensions and those of the endorsement certificate
+/// are these beside the usual.
 pub fn through(between: &[Vec<u8>], leaf: &[Vec<u8>]) -> Result<String, NotEndorsed> {
     through_both(&[between], leaf)
 }
@@ -163,15 +212,39 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
     let asks = |after: u8| policy_constraints(Some(after), None);
     let good: [Chain<'_>; 10] = [
         ("critical, any", &[&[policies(true, &[ANY_POLICY])]], &[]),
-        ("critical, one, and another below it", &[&[policies(true, &[ONE])]], &[policies(true, &[TWO])]),
+        (
+            "critical, one, and another below it",
+            &[&[policies(true, &[ONE])]],
+            &[policies(true, &[TWO])],
+        ),
         ("below an authority without", &[&[]], &[policies(true, &[ONE])]),
         ("asked for and there", &[&[policies(true, &[ONE]), asks(0)]], &[policies(false, &[ONE])]),
-        ("asked for, any above and one below", &[&[policies(true, &[ANY_POLICY]), asks(0)]], &[policies(true, &[ONE])]),
-        ("asked for, one above and any below", &[&[policies(true, &[ONE]), asks(0)]], &[policies(true, &[ANY_POLICY])]),
-        ("mapped", &[&[policies(true, &[ONE]), mapping(ONE, TWO), asks(0)]], &[policies(true, &[TWO])]),
-        ("mapped of any", &[&[policies(true, &[ANY_POLICY]), mapping(ONE, TWO), asks(0)]], &[policies(true, &[TWO])]),
+        (
+            "asked for, any above and one below",
+            &[&[policies(true, &[ANY_POLICY]), asks(0)]],
+            &[policies(true, &[ONE])],
+        ),
+        (
+            "asked for, one above and any below",
+            &[&[policies(true, &[ONE]), asks(0)]],
+            &[policies(true, &[ANY_POLICY])],
+        ),
+        (
+            "mapped",
+            &[&[policies(true, &[ONE]), mapping(ONE, TWO), asks(0)]],
+            &[policies(true, &[TWO])],
+        ),
+        (
+            "mapped of any",
+            &[&[policies(true, &[ANY_POLICY]), mapping(ONE, TWO), asks(0)]],
+            &[policies(true, &[TWO])],
+        ),
         ("asked for later than it ends", &[&[asks(9)]], &[]),
-        ("any is inhibited, and one is there", &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]], &[policies(true, &[ONE])]),
+        (
+            "any is inhibited, and one is there",
+            &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]],
+            &[policies(true, &[ONE])],
+        ),
     ];
     for (what, between, leaf) in good {
         assert_eq!(through_both(between, leaf).as_deref(), Ok("MODEL"), "{what}");
@@ -179,22 +252,48 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
     let bad: [Chain<'_>; 10] = [
         ("asked for, and none below", &[&[policies(true, &[ANY_POLICY]), asks(0)]], &[]),
         ("asked for, and none above", &[&[asks(0)]], &[policies(true, &[ONE])]),
-        ("asked for, and another below", &[&[policies(true, &[ONE]), asks(0)]], &[policies(true, &[TWO])]),
-        ("asked for by the leaf itself", &[&[policies(true, &[ONE])]], &[policies(true, &[TWO]), asks(0)]),
-        ("mapped, and the old one below", &[&[policies(true, &[ONE]), mapping(ONE, TWO), asks(0)]], &[policies(true, &[ONE])]),
-        ("any is inhibited", &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]], &[policies(true, &[ANY_POLICY])]),
+        (
+            "asked for, and another below",
+            &[&[policies(true, &[ONE]), asks(0)]],
+            &[policies(true, &[TWO])],
+        ),
+        (
+            "asked for by the leaf itself",
+            &[&[policies(true, &[ONE])]],
+            &[policies(true, &[TWO]), asks(0)],
+        ),
+        (
+            "mapped, and the old one below",
+            &[&[policies(true, &[ONE]), mapping(ONE, TWO), asks(0)]],
+            &[policies(true, &[ONE])],
+        ),
+        (
+            "any is inhibited",
+            &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]],
+            &[policies(true, &[ANY_POLICY])],
+        ),
         ("any is mapped", &[&[policies(true, &[ANY_POLICY]), mapping(ANY_POLICY, ONE)]], &[]),
         (
             "mapping is inhibited",
-            &[&[policies(true, &[ONE]), policy_constraints(Some(0), Some(0))], &[policies(true, &[ONE]), mapping(ONE, TWO)]],
+            &[
+                &[policies(true, &[ONE]), policy_constraints(Some(0), Some(0))],
+                &[policies(true, &[ONE]), mapping(ONE, TWO)],
+            ],
             &[policies(true, &[TWO])],
         ),
-        ("asked for after one more", &[&[policies(true, &[ANY_POLICY]), asks(1)], &[policies(true, &[ANY_POLICY])]], &[]),
+        (
+            "asked for after one more",
+            &[&[policies(true, &[ANY_POLICY]), asks(1)], &[policies(true, &[ANY_POLICY])]],
+            &[],
+        ),
         ("unreadable", &[&[extension("2.5.29.32", true, &[0x30, 1])]], &[]),
     ];
     for (what, between, leaf) in bad {
         let refused = through_both(between, leaf).unwrap_err();
-        assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("polic")), "{what}: {refused}");
+        assert!(
+            matches!(&refused, NotEndorsed::Chain(e) if e.contains("polic")),
+            "{what}: {refused}"
+        );
     }
 }
 
@@ -203,7 +302,11 @@ fn name_constraints(permitted: &[Vec<u8>], excluded: &[Vec<u8>]) -> Vec<u8> {
         [] => vec![],
         bases => tlv(tag, &bases.iter().flat_map(|base| sequence(&[base])).collect::<Vec<_>>()),
     };
-    extension("2.5.29.30", true, &[tlv(0x30, &[subtrees(0xa0, permitted), subtrees(0xa1, excluded)].concat())].concat())
+    extension(
+        "2.5.29.30",
+        true,
+        &[tlv(0x30, &[subtrees(0xa0, permitted), subtrees(0xa1, excluded)].concat())].concat(),
+    )
 }
 
 #[test]
@@ -221,22 +324,35 @@ fn an_authority_certifies_the_names_that_it_may() {
     for (permitted, excluded) in good {
         assert_eq!(through(&[name_constraints(permitted, excluded)], &[]).as_deref(), Ok("MODEL"));
     }
-    for (permitted, excluded) in
-        [(vec![directory(&other)], vec![]), (vec![], vec![directory(&ours)]), (vec![directory(&ours)], vec![directory(&[])])]
-    {
+    for (permitted, excluded) in [
+        (vec![directory(&other)], vec![]),
+        (vec![], vec![directory(&ours)]),
+        (vec![directory(&ours)], vec![directory(&[])]),
+    ] {
         let refused = through(&[name_constraints(&permitted, &excluded)], &[]).unwrap_err();
-        assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("name constraints")), "{refused}");
+        assert!(
+            matches!(&refused, NotEndorsed::Chain(e) if e.contains("name constraints")),
+            "{refused}"
+        );
     }
     // Also those of whoever is believed, and of an authority further up.
-    let refused = through_both(&[&[name_constraints(&[directory(&other)], &[])], &[]], &[]).unwrap_err();
-    assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("name constraints")), "{refused}");
+    let refused =
+        through_both(&[&[name_constraints(&[directory(&other)], &[])], &[]], &[]).unwrap_err();
+    assert!(
+        matches!(&refused, NotEndorsed::Chain(e) if e.contains("name constraints")),
+        "{refused}"
+    );
 }
 
 #[test]
 fn an_extension_is_known_or_harmless() {
     const PRIVATE: &str = "1.3.6.1.4.1.99999.1";
     let null = [5, 0];
-    assert_eq!(through(&[extension(PRIVATE, false, &null)], &[extension(PRIVATE, false, &null)]).as_deref(), Ok("MODEL"));
+    assert_eq!(
+        through(&[extension(PRIVATE, false, &null)], &[extension(PRIVATE, false, &null)])
+            .as_deref(),
+        Ok("MODEL")
+    );
     let uri = tlv(0x86, b"http://example.com/a list?x=%zz");
     let odd_points = [
         sequence(&[&sequence(&[&tlv(0xa0, &tlv(0xa0, &uri))])]),
@@ -247,13 +363,27 @@ fn an_extension_is_known_or_harmless() {
     for points in &odd_points {
         for critical in [false, true] {
             let list = extension("2.5.29.31", critical, points);
-            assert_eq!(through(std::slice::from_ref(&list), std::slice::from_ref(&list)).as_deref(), Ok("MODEL"));
+            assert_eq!(
+                through(std::slice::from_ref(&list), std::slice::from_ref(&list)).as_deref(),
+                Ok("MODEL")
+            );
         }
     }
-    for id in ["1.3.6.1.5.5.7.1.1", "2.5.29.9", "2.5.29.14", "2.5.29.35", "2.5.29.18", "2.5.29.46", "2.5.29.16"] {
+    for id in [
+        "1.3.6.1.5.5.7.1.1",
+        "2.5.29.9",
+        "2.5.29.14",
+        "2.5.29.35",
+        "2.5.29.18",
+        "2.5.29.46",
+        "2.5.29.16",
+    ] {
         assert_eq!(through(&[], &[extension(id, true, &null)]).as_deref(), Ok("MODEL"), "{id}");
     }
-    for (between, leaf) in [(vec![extension(PRIVATE, true, &null)], vec![]), (vec![], vec![extension(PRIVATE, true, &null)])] {
+    for (between, leaf) in [
+        (vec![extension(PRIVATE, true, &null)], vec![]),
+        (vec![], vec![extension(PRIVATE, true, &null)]),
+    ] {
         let refused = through(&between, &leaf).unwrap_err();
         assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains(PRIVATE)), "{refused}");
     }
@@ -271,10 +401,19 @@ fn a_certificate_says_that_it_is_for_an_endorsement_key() {
         assert_eq!(found.as_deref(), Ok("MODEL"), "{usage:#x}");
     }
     assert_eq!(of(usual()).as_deref(), Ok("MODEL"), "no basic constraints, no key usage");
-    assert_eq!(of(vec![tpm_name(), purposes(&["1.3.6.1.5.5.7.3.2", EK])]).as_deref(), Ok("MODEL"), "one of several purposes");
-    assert_eq!(of(vec![tpm_name(), purposes(&["2.5.29.37.0"])]).as_deref(), Ok("MODEL"), "any purpose, of what is named as a TPM");
+    assert_eq!(
+        of(vec![tpm_name(), purposes(&["1.3.6.1.5.5.7.3.2", EK])]).as_deref(),
+        Ok("MODEL"),
+        "one of several purposes"
+    );
+    assert_eq!(
+        of(vec![tpm_name(), purposes(&["2.5.29.37.0"])]).as_deref(),
+        Ok("MODEL"),
+        "any purpose, of what is named as a TPM"
+    );
     assert_eq!(of(vec![purposes(&[EK])]).as_deref(), Ok("not named"));
-    let leaf_with_a_length = extension("2.5.29.19", true, &sequence(&[&tlv(1, &[0]), &tlv(2, &[0])]));
+    let leaf_with_a_length =
+        extension("2.5.29.19", true, &sequence(&[&tlv(1, &[0]), &tlv(2, &[0])]));
     assert_eq!(of([usual(), vec![leaf_with_a_length]].concat()).as_deref(), Ok("MODEL"));
     for (what, extensions) in [
         ("another purpose", vec![tpm_name(), purposes(&["1.3.6.1.5.5.7.3.2"])]),
@@ -288,29 +427,58 @@ fn a_certificate_says_that_it_is_for_an_endorsement_key() {
 
 #[test]
 fn the_name_of_a_tpm_is_read_in_every_encoding() {
-    for (tag, text) in
-        [(0x13, &b"SLB 9670"[..]), (0x14, b"SLB 9670"), (0x1e, b"\x00S\x00L\x00B\x00 \x009\x006\x007\x000"), (0x16, b"SLB 9670")]
-    {
-        let part = tlv(0x31, &[attribute("2.23.133.2.2", tag, text), attribute("2.23.133.2.1", 0x0c, b"id:1")].concat());
-        let names = extension("2.5.29.17", false, &sequence(&[&tlv(0x81, b"a@b"), &tlv(0xa4, &tlv(0x30, &part))]));
-        assert_eq!(issued(|draft, _| draft.extensions = vec![names, purposes(&[EK])]).as_deref(), Ok("SLB 9670"), "{tag:#x}");
+    for (tag, text) in [
+        (0x13, &b"SLB 9670"[..]),
+        (0x14, b"SLB 9670"),
+        (0x1e, b"\x00S\x00L\x00B\x00 \x009\x006\x007\x000"),
+        (0x16, b"SLB 9670"),
+    ] {
+        let part = tlv(
+            0x31,
+            &[attribute("2.23.133.2.2", tag, text), attribute("2.23.133.2.1", 0x0c, b"id:1")]
+                .concat(),
+        );
+        let names = extension(
+            "2.5.29.17",
+            false,
+            &sequence(&[&tlv(0x81, b"a@b"), &tlv(0xa4, &tlv(0x30, &part))]),
+        );
+        assert_eq!(
+            issued(|draft, _| draft.extensions = vec![names, purposes(&[EK])]).as_deref(),
+            Ok("SLB 9670"),
+            "{tag:#x}"
+        );
     }
 }
 
 #[test]
 fn keys_and_signatures_are_of_each_kind_that_is_not_weak() {
-    for (issuer, key) in [(Algorithm::P384, Algorithm::P256), (Algorithm::P256, Algorithm::P384), (Algorithm::Rsa2048, Algorithm::P384)] {
+    for (issuer, key) in [
+        (Algorithm::P384, Algorithm::P256),
+        (Algorithm::P256, Algorithm::P384),
+        (Algorithm::Rsa2048, Algorithm::P384),
+    ] {
         let (key, issuer) = (new_key(key), Issuer::of(issuer, &common_name("root")));
-        assert_eq!(verify(&issuer.root(), &key, &[Draft::endorsement(&key).by(&issuer)]).as_deref(), Ok("MODEL"));
+        assert_eq!(
+            verify(&issuer.root(), &key, &[Draft::endorsement(&key).by(&issuer)]).as_deref(),
+            Ok("MODEL")
+        );
     }
     // Written without NULL, or with one that ECDSA does not have.
     let other = |algorithm: Algorithm, id: Vec<u8>| {
-        let (key, mut issuer) = (new_key(Algorithm::P256), Issuer::of(algorithm, &common_name("root")));
+        let (key, mut issuer) =
+            (new_key(Algorithm::P256), Issuer::of(algorithm, &common_name("root")));
         issuer.algorithm = id;
         verify(&issuer.root(), &key, &[Draft::endorsement(&key).by(&issuer)])
     };
-    assert_eq!(other(Algorithm::Rsa2048, sequence(&[&oid("1.2.840.113549.1.1.11")])).as_deref(), Ok("MODEL"));
-    assert_eq!(other(Algorithm::P256, sequence(&[&oid("1.2.840.10045.4.3.2"), &[5, 0]])).as_deref(), Ok("MODEL"));
+    assert_eq!(
+        other(Algorithm::Rsa2048, sequence(&[&oid("1.2.840.113549.1.1.11")])).as_deref(),
+        Ok("MODEL")
+    );
+    assert_eq!(
+        other(Algorithm::P256, sequence(&[&oid("1.2.840.10045.4.3.2"), &[5, 0]])).as_deref(),
+        Ok("MODEL")
+    );
     for weak in ["1.2.840.113549.1.1.5", "1.2.840.113549.1.1.4", "1.2.840.10045.4.1"] {
         let refused = other(Algorithm::Rsa2048, sequence(&[&oid(weak), &[5, 0]])).unwrap_err();
         assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("SHA-1")), "{refused}");
@@ -318,9 +486,16 @@ fn keys_and_signatures_are_of_each_kind_that_is_not_weak() {
     let refused = other(Algorithm::P256, sequence(&[&oid("1.2.3.4")])).unwrap_err();
     assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("1.2.3.4")), "{refused}");
     // Another point, or the same on another curve.
-    assert_eq!(issued(|draft, _| *draft.key.last_mut().unwrap() ^= 1).unwrap_err(), NotEndorsed::OtherKey);
+    assert_eq!(
+        issued(|draft, _| *draft.key.last_mut().unwrap() ^= 1).unwrap_err(),
+        NotEndorsed::OtherKey
+    );
     let curve = |draft: &mut Draft, _: &mut Issuer| {
-        let at = draft.key.windows(8).position(|w| w == [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]).unwrap();
+        let at = draft
+            .key
+            .windows(8)
+            .position(|w| w == [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])
+            .unwrap();
         draft.key[at + 7] = 1;
     };
     assert_eq!(issued(curve).unwrap_err(), NotEndorsed::OtherKey);
@@ -332,21 +507,41 @@ fn an_rsa_key_is_its_numbers_whatever_it_is_said_to_be_for() {
         let dir = tempfile::tempdir().unwrap();
         let made = crate::run(
             "openssl",
-            &["genpkey", "-algorithm", "RSA", "-pkeyopt", &format!("rsa_keygen_bits:{bits}"), "-out", "k.pem"],
+            &[
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                &format!("rsa_keygen_bits:{bits}"),
+                "-out",
+                "k.pem",
+            ],
             dir.path(),
         );
         assert!(made.0, "{}", made.1);
-        assert!(crate::run("openssl", &["pkey", "-in", "k.pem", "-pubout", "-outform", "DER", "-out", "k.der"], dir.path()).0);
+        assert!(
+            crate::run(
+                "openssl",
+                &["pkey", "-in", "k.pem", "-pubout", "-outform", "DER", "-out", "k.der"],
+                dir.path()
+            )
+            .0
+        );
         let spki = std::fs::read(dir.path().join("k.der")).unwrap();
         let at = spki.windows(2).rposition(|w| w == [2, 3]).unwrap();
         let key = rsa_key(&spki[at - bits / 8..at]);
         let issuer = Issuer::new(&common_name("root"));
         for algorithm in [&[1u8, 5, 0][..], &[1], &[7, 0x30, 0], &[10], &[7]] {
-            let id = [&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01][..], &algorithm[..1]].concat();
+            let id =
+                [&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01][..], &algorithm[..1]].concat();
             let at = spki.windows(4).position(|w| w[..2] == [3, 0x82]).unwrap();
             let mut draft = Draft::endorsement(&key);
             draft.key = sequence(&[&sequence(&[&tlv(6, &id), &algorithm[1..]]), &spki[at..]]);
-            assert_eq!(verify(&issuer.root(), &key, &[draft.by(&issuer)]).as_deref(), Ok("MODEL"), "{bits} {algorithm:?}");
+            assert_eq!(
+                verify(&issuer.root(), &key, &[draft.by(&issuer)]).as_deref(),
+                Ok("MODEL"),
+                "{bits} {algorithm:?}"
+            );
         }
     }
 }
@@ -355,7 +550,8 @@ fn an_rsa_key_is_its_numbers_whatever_it_is_said_to_be_for() {
 fn rsassa_pss_is_read_however_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let issuer = Issuer::of(Algorithm::Rsa2048, &common_name("root"));
-    std::fs::write(dir.path().join("key.der"), issuer.key.to_pkcs8_der().unwrap().as_slice()).unwrap();
+    std::fs::write(dir.path().join("key.der"), issuer.key.to_pkcs8_der().unwrap().as_slice())
+        .unwrap();
     let key = new_key(Algorithm::P256);
     let by = |hash: &str, parameters: &[u8], salt: &str| {
         let algorithm = sequence(&[&oid("1.2.840.113549.1.1.10"), parameters]);
@@ -378,11 +574,22 @@ fn rsassa_pss_is_read_however_it_is_written() {
     let (sha_256, sha_384) = ("2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2");
     for null in [&[5, 0][..], &[]] {
         for trailer in [false, true] {
-            assert_eq!(by("sha256", &parameters(sha_256, null, 32, trailer), "32").as_deref(), Ok("MODEL"));
-            assert_eq!(by("sha384", &parameters(sha_384, null, 48, trailer), "48").as_deref(), Ok("MODEL"));
+            assert_eq!(
+                by("sha256", &parameters(sha_256, null, 32, trailer), "32").as_deref(),
+                Ok("MODEL")
+            );
+            assert_eq!(
+                by("sha384", &parameters(sha_384, null, 48, trailer), "48").as_deref(),
+                Ok("MODEL")
+            );
         }
     }
-    for wrong in [parameters(sha_256, &[], 20, false), sequence(&[]), vec![], parameters("1.3.14.3.2.26", &[5, 0], 20, false)] {
+    for wrong in [
+        parameters(sha_256, &[], 20, false),
+        sequence(&[]),
+        vec![],
+        parameters("1.3.14.3.2.26", &[5, 0], 20, false),
+    ] {
         assert!(matches!(by("sha256", &wrong, "20").unwrap_err(), NotEndorsed::Chain(_)));
     }
 }
@@ -390,22 +597,34 @@ fn rsassa_pss_is_read_however_it_is_written() {
 #[test]
 fn an_authority_between_is_one() {
     let path = |change: &dyn Fn(&mut Draft)| {
-        let (root, between, key) = (Issuer::new(&common_name("root")), Issuer::new(&common_name("between")), new_key(Algorithm::P256));
+        let (root, between, key) = (
+            Issuer::new(&common_name("root")),
+            Issuer::new(&common_name("between")),
+            new_key(Algorithm::P256),
+        );
         let mut draft = Draft::authority(&between.name, between.key.public_key_der());
         change(&mut draft);
         verify(&root.root(), &key, &[Draft::endorsement(&key).by(&between), draft.by(&root)])
     };
     assert_eq!(path(&|_| {}).as_deref(), Ok("MODEL"));
-    assert_eq!(path(&|d| d.extensions = vec![basic_constraints(true, Some(0))]).as_deref(), Ok("MODEL"), "no key usage");
+    assert_eq!(
+        path(&|d| d.extensions = vec![basic_constraints(true, Some(0))]).as_deref(),
+        Ok("MODEL"),
+        "no key usage"
+    );
     assert_eq!(path(&|d| d.extensions.push(purposes(&[EK]))).as_deref(), Ok("MODEL"));
     assert_eq!(path(&|d| d.extensions.push(purposes(&["2.5.29.37.0"]))).as_deref(), Ok("MODEL"));
     type Change = dyn Fn(&mut Draft);
     let bad: [(&str, &Change); 6] = [
         ("no authority", &|d| d.extensions = vec![basic_constraints(false, None)]),
         ("nothing says so", &|d| d.extensions.clear()),
-        ("may not sign certificates", &|d| d.extensions = vec![basic_constraints(true, None), key_usage(0x80)]),
+        ("may not sign certificates", &|d| {
+            d.extensions = vec![basic_constraints(true, None), key_usage(0x80)]
+        }),
         ("for other purposes", &|d| d.extensions.push(purposes(&["1.3.6.1.5.5.7.3.1"]))),
-        ("expired", &|d| d.validity = sequence(&[&tlv(0x17, ALWAYS[0]), &tlv(0x17, b"020101000000Z")])),
+        ("expired", &|d| {
+            d.validity = sequence(&[&tlv(0x17, ALWAYS[0]), &tlv(0x17, b"020101000000Z")])
+        }),
         ("of version 1", &|d| d.version.clear()),
     ];
     for (what, change) in bad {
@@ -413,14 +632,22 @@ fn an_authority_between_is_one() {
     }
     let length = [basic_constraints(true, Some(0)), key_usage(4)];
     let refused = {
-        let (root, first, second) = (Issuer::new(&common_name("r")), Issuer::new(&common_name("a")), Issuer::new(&common_name("b")));
+        let (root, first, second) = (
+            Issuer::new(&common_name("r")),
+            Issuer::new(&common_name("a")),
+            Issuer::new(&common_name("b")),
+        );
         let key = new_key(Algorithm::P256);
         let mut draft = Draft::authority(&first.name, first.key.public_key_der());
         draft.extensions = length.to_vec();
         let below = Draft::authority(&second.name, second.key.public_key_der()).by(&first);
-        verify(&root.root(), &key, &[Draft::endorsement(&key).by(&second), below, draft.by(&root)]).unwrap_err()
+        verify(&root.root(), &key, &[Draft::endorsement(&key).by(&second), below, draft.by(&root)])
+            .unwrap_err()
     };
-    assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("more authorities")), "{refused}");
+    assert!(
+        matches!(&refused, NotEndorsed::Chain(e) if e.contains("more authorities")),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -428,7 +655,10 @@ fn a_way_that_leads_nowhere_keeps_no_other_from_being_found() {
     let (root, key) = (Issuer::new(&common_name("root")), new_key(Algorithm::P256));
     let between = Issuer::new(&common_name("between"));
     let usual = Draft::authority(&between.name, between.key.public_key_der());
-    let expired = Draft { validity: sequence(&[&tlv(0x17, ALWAYS[0]), &tlv(0x17, b"020101000000Z")]), ..usual.clone() };
+    let expired = Draft {
+        validity: sequence(&[&tlv(0x17, ALWAYS[0]), &tlv(0x17, b"020101000000Z")]),
+        ..usual.clone()
+    };
     let stranger = Issuer::new(&between.name);
     let leaf = Draft::endorsement(&key).by(&between);
     let chain = [leaf.clone(), stranger.root(), expired.by(&root), vec![0x30, 0], usual.by(&root)];
@@ -443,7 +673,10 @@ fn a_way_that_leads_nowhere_keeps_no_other_from_being_found() {
         Draft::authority(&b.name, b.key.public_key_der()).by(&a),
     ];
     let refused = makers.verify(&key, &circle, now_s()).unwrap_err();
-    assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("no certificate of its issuer is known")), "{refused}");
+    assert!(
+        matches!(&refused, NotEndorsed::Chain(e) if e.contains("no certificate of its issuer is known")),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -451,10 +684,23 @@ fn a_root_of_version_1_is_one_if_it_signed_itself() {
     let (root, key) = (Issuer::new(&common_name("root")), new_key(Algorithm::P256));
     let mut old = Draft::new(&root.name, root.key.public_key_der(), &[]);
     old.version.clear();
-    assert_eq!(verify(&old.by(&root), &key, &[Draft::endorsement(&key).by(&root)]).as_deref(), Ok("MODEL"));
+    assert_eq!(
+        verify(&old.by(&root), &key, &[Draft::endorsement(&key).by(&root)]).as_deref(),
+        Ok("MODEL")
+    );
     let stranger = Issuer::new(&root.name);
-    assert!(Makers::default().believe(&old.by(&stranger), Kind::Hardware).is_err(), "by another key");
-    assert!(Makers::default().believe(&Draft::new(&root.name, root.key.public_key_der(), &[]).by(&root), Kind::Hardware).is_err());
+    assert!(
+        Makers::default().believe(&old.by(&stranger), Kind::Hardware).is_err(),
+        "by another key"
+    );
+    assert!(
+        Makers::default()
+            .believe(
+                &Draft::new(&root.name, root.key.public_key_der(), &[]).by(&root),
+                Kind::Hardware
+            )
+            .is_err()
+    );
 }
 
 #[test]
@@ -476,20 +722,33 @@ fn what_fills_the_memory_of_a_tpm_is_no_part_of_a_certificate() {
 fn a_manufacturers_file_has_each_form_in_which_they_are_published() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-    let (first, second) = (Issuer::new(&common_name("first")).root(), Issuer::new(&common_name("second")).root());
+    let (first, second) =
+        (Issuer::new(&common_name("first")).root(), Issuer::new(&common_name("second")).root());
     let pem = |der: &[u8]| fleeti_pki::certificate::der_to_pem(der).unwrap();
     let both = [first.clone(), second.clone()];
     let read = |bytes: &[u8]| files::certificates(bytes).ok();
     assert_eq!(read(&first), Some(vec![first.clone()]));
     assert_eq!(read(&both.concat()), Some(both.to_vec()), "DER, one behind the other");
     assert_eq!(read(&[&first[..], &[0xff; 9]].concat()), Some(vec![first.clone()]));
-    let text = format!("\u{feff}subject=x\r\n{}\r\n# and\n{}", pem(&first).replace('\n', "\r\n"), pem(&second));
+    let text = format!(
+        "\u{feff}subject=x\r\n{}\r\n# and\n{}",
+        pem(&first).replace('\n', "\r\n"),
+        pem(&second)
+    );
     assert_eq!(read(text.as_bytes()), Some(both.to_vec()));
     write("both.pem", text.as_bytes());
     for (form, name) in [("PEM", "m.pem"), ("DER", "m.der")] {
-        let made = crate::run("openssl", &["crl2pkcs7", "-nocrl", "-certfile", "both.pem", "-outform", form, "-out", name], dir.path());
+        let made = crate::run(
+            "openssl",
+            &["crl2pkcs7", "-nocrl", "-certfile", "both.pem", "-outform", form, "-out", name],
+            dir.path(),
+        );
         assert!(made.0, "{}", made.1);
-        assert_eq!(read(&std::fs::read(dir.path().join(name)).unwrap()), Some(both.to_vec()), "{form}");
+        assert_eq!(
+            read(&std::fs::read(dir.path().join(name)).unwrap()),
+            Some(both.to_vec()),
+            "{form}"
+        );
     }
     for (what, bytes) in [
         ("nothing", vec![]),

@@ -1,9 +1,10 @@
-//! Logs as firmware in the field writes them, and others of their kinds: what nobody here knows lets less be claimed, and only
-//! what contradicts the bytes that were measured is a contradiction.
+//! Logs as firmware in the field writes them, and others of their kinds: what nobody here knows
+//! lets less be claimed, and only what contradicts the bytes that were measured is a contradiction.
 
 use crate::attestation::{PHASES, Pieces, boot, known};
 use crate::crafted::{
-    ACTION, AUTHORITY, DRIVER_CONFIG, IPL, NO_ACTION, SEPARATOR, at, check, contradictions, data_of, event, event_of, meaning, sent,
+    ACTION, AUTHORITY, DRIVER_CONFIG, IPL, NO_ACTION, SEPARATOR, at, check, contradictions,
+    data_of, event, event_of, meaning, sent,
 };
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
@@ -21,7 +22,9 @@ use std::path::Path;
 const APPLICATION: u32 = 0x8000_0003;
 const DRIVER: u32 = 0x8000_0004;
 const HCRTM: u32 = 0x8000_0010;
-const GLOBAL: [u8; 16] = [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+const GLOBAL: [u8; 16] = [
+    0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
+];
 
 fn fixture(name: &str) -> FirmwareLog {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/field/logs").join(name);
@@ -36,16 +39,19 @@ fn variable(vendor: [u8; 16], name: &str, value: &[u8]) -> Vec<u8> {
 
 /// UEFI_IMAGE_LOAD_EVENT with a path of a file in a firmware volume.
 fn image(file: u8) -> Vec<u8> {
-    let path = [&[4, 7, 20, 0][..], &[0x11; 16], &[4, 6, 20, 0], &[file; 16], &[0x7f, 0xff, 4, 0]].concat();
+    let path = [&[4, 7, 20, 0][..], &[0x11; 16], &[4, 6, 20, 0], &[file; 16], &[0x7f, 0xff, 4, 0]]
+        .concat();
     [&[0; 24][..], &(path.len() as u64).to_le_bytes(), &path].concat()
 }
 
-/// What a device proves of which all is known that is known of the plain boot, and of its firmware this.
+/// What a device proves of which all is known that is known of the plain boot, and of its firmware
+/// this.
 fn claims(pieces: &Pieces, code: Option<FirmwareCode>) -> (Level, Vec<Claim>) {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let evidence = check(&tpm, &sent(&tpm, pieces.log(), phases_log(&PHASES)), None).unwrap();
-    let code = code.unwrap_or_else(|| FirmwareCode { is_accepted: true, ..FirmwareCode::of(&evidence) });
+    let code =
+        code.unwrap_or_else(|| FirmwareCode { is_accepted: true, ..FirmwareCode::of(&evidence) });
     let result = appraise(&evidence, &Known { firmware_code: Some(code), ..plain });
     (result.level, result.claims)
 }
@@ -56,22 +62,35 @@ fn of(claims: &[Claim], aspect: Aspect) -> &Claim {
 
 /// Where the separator of a register is.
 fn separator(pieces: &Pieces, register: u32) -> usize {
-    *at(pieces, register).iter().find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes()).unwrap()
+    *at(pieces, register)
+        .iter()
+        .find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes())
+        .unwrap()
 }
 
 #[test]
 fn logs_of_the_field_mean_what_they_say() {
     let plain = MeasuredBoot::of(&fixture("plain.log")).unwrap();
-    assert_eq!((plain.secure_boot, plain.programs.len(), plain.firmware_programs.len()), (true, 2, 0));
+    assert_eq!(
+        (plain.secure_boot, plain.programs.len(), plain.firmware_programs.len()),
+        (true, 2, 0)
+    );
     assert_eq!(MeasuredBoot::of(&fixture("audit-and-deployed-mode-in-pcr-7.log")).unwrap(), plain);
-    let applications = MeasuredBoot::of(&fixture("firmware-application-before-the-separator.log")).unwrap();
+    let applications =
+        MeasuredBoot::of(&fixture("firmware-application-before-the-separator.log")).unwrap();
     assert_eq!(applications.programs, plain.programs);
     let own = &applications.firmware_programs;
-    assert_eq!((own.len(), own[0].path.as_str(), &hex::encode(own[0].digest)[..8]), (1, "sysprep", "98f06304"));
+    assert_eq!(
+        (own.len(), own[0].path.as_str(), &hex::encode(own[0].digest)[..8]),
+        (1, "sysprep", "98f06304")
+    );
     let hcrtm = fixture("hcrtm-without-startup-locality.log");
     assert_eq!(MeasuredBoot::of(&hcrtm).unwrap(), plain);
     let start: [u8; 32] = std::array::from_fn(|i| if i == 31 { 4 } else { 0 });
-    assert_eq!(hcrtm.replay()[&0], hcrtm.of(0).fold(start, |register, e| extended(&register, &e.digest)));
+    assert_eq!(
+        hcrtm.replay()[&0],
+        hcrtm.of(0).fold(start, |register, e| extended(&register, &e.digest))
+    );
     let swapped = fixture("digests-in-another-order.log");
     assert_eq!(swapped.events()[0].digest.as_slice(), Hash::Sha256.digest(&[b"v1\0\0"]));
 }
@@ -79,9 +98,12 @@ fn logs_of_the_field_mean_what_they_say() {
 #[test]
 fn register_0_begins_with_what_leads_to_the_quote() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
-    let locality = |n: u8| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], &[n]].concat());
+    let locality =
+        |n: u8| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], &[n]].concat());
     // With an H-CRTM, and where the log says otherwise, and where it says nothing of it at all.
-    for (before, start) in [(vec![], 0), (vec![], 3), (vec![], 4), (vec![locality(0)], 3), (vec![locality(3)], 4)] {
+    for (before, start) in
+        [(vec![], 0), (vec![], 3), (vec![], 4), (vec![locality(0)], 3), (vec![locality(3)], 4)]
+    {
         for hcrtm in [false, true] {
             let mut pieces = boot();
             let first = hcrtm.then(|| event_of(0, HCRTM, b"HCRTM"));
@@ -96,12 +118,23 @@ fn register_0_begins_with_what_leads_to_the_quote() {
         }
     }
     let log = FirmwareLog::parse(&boot().log()).unwrap();
-    let others = [1, 2, 5].map(|n| log.of(0).fold(std::array::from_fn(|i| if i == 31 { n } else { 0 }), |r, e| extended(&r, &e.digest)));
-    assert!(others.iter().all(|other| log.replay_to(other)[&0] != *other), "no TPM starts from there");
+    let others = [1, 2, 5].map(|n| {
+        log.of(0).fold(std::array::from_fn(|i| if i == 31 { n } else { 0 }), |r, e| {
+            extended(&r, &e.digest)
+        })
+    });
+    assert!(
+        others.iter().all(|other| log.replay_to(other)[&0] != *other),
+        "no TPM starts from there"
+    );
 }
 
 /// A log of one event, by banks of the header and digests of the event.
-fn with_digests(banks: &[(u16, u16)], digests: &[(u16, usize)], kind: u32) -> Result<FirmwareLog, String> {
+fn with_digests(
+    banks: &[(u16, u16)],
+    digests: &[(u16, usize)],
+    kind: u32,
+) -> Result<FirmwareLog, String> {
     let mut log = crate::logs::header(banks, &[0]);
     log.extend(5u32.to_le_bytes());
     log.extend(kind.to_le_bytes());
@@ -116,9 +149,15 @@ fn with_digests(banks: &[(u16, u16)], digests: &[(u16, usize)], kind: u32) -> Re
 
 #[test]
 fn digests_are_found_by_their_algorithm() {
-    let (sha_1, sha_256, sha_384, sm_3, private) = ((4, 20), (0x0b, 32), (0x0c, 48), (0x12, 32), (0x77, 17));
+    let (sha_1, sha_256, sha_384, sm_3, private) =
+        ((4, 20), (0x0b, 32), (0x0c, 48), (0x12, 32), (0x77, 17));
     let length = |(id, length): (u16, u16)| (id, usize::from(length));
-    for banks in [vec![sha_1, sha_256], vec![sha_256, sm_3], vec![private, sha_384, sha_256], vec![(4, 0), sha_256]] {
+    for banks in [
+        vec![sha_1, sha_256],
+        vec![sha_256, sm_3],
+        vec![private, sha_384, sha_256],
+        vec![(4, 0), sha_256],
+    ] {
         let mut digests: Vec<_> = banks.iter().copied().map(length).collect();
         for _ in 0..digests.len() {
             digests.rotate_left(1);
@@ -128,7 +167,11 @@ fn digests_are_found_by_their_algorithm() {
         let fewer = [length(sha_256)];
         assert_eq!(with_digests(&banks, &fewer, IPL).unwrap().events()[0].digest, [0x0b; 32]);
         let more = [&digests[..], &[(0x0d, 64)]].concat();
-        assert_eq!(with_digests(&banks, &more, IPL).unwrap().events()[0].digest, [0x0b; 32], "one that the header does not have");
+        assert_eq!(
+            with_digests(&banks, &more, IPL).unwrap().events()[0].digest,
+            [0x0b; 32],
+            "one that the header does not have"
+        );
     }
     let banks = [sha_1, sha_256];
     for (what, digests) in [
@@ -148,7 +191,13 @@ fn room_that_firmware_left_is_no_event() {
     let log = boot().log();
     let whole = FirmwareLog::parse(&log).unwrap();
     for fill in [vec![0; 5], vec![0; 4096], vec![0xff; 1], vec![0xff; 999]] {
-        assert_eq!(FirmwareLog::parse(&[&log[..], &fill].concat()).unwrap(), whole, "{} of {}", fill.len(), fill[0]);
+        assert_eq!(
+            FirmwareLog::parse(&[&log[..], &fill].concat()).unwrap(),
+            whole,
+            "{} of {}",
+            fill.len(),
+            fill[0]
+        );
     }
     for other in [vec![0, 0xff, 0, 0, 0, 0], [&[0; 40][..], &[1]].concat()] {
         assert!(FirmwareLog::parse(&[&log[..], &other].concat()).is_err());
@@ -166,7 +215,9 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
     let modes = |names: &[(&str, u8)], place: usize| {
         let mut pieces = boot();
         let policy = at(&pieces, 7);
-        let events = names.iter().map(|(name, value)| event_of(7, DRIVER_CONFIG, &variable(GLOBAL, name, &[*value])));
+        let events = names
+            .iter()
+            .map(|(name, value)| event_of(7, DRIVER_CONFIG, &variable(GLOBAL, name, &[*value])));
         pieces.events.splice(policy[place]..policy[place], events);
         pieces
     };
@@ -176,7 +227,11 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
             &[("DeployedMode", 0)],
             &[("SetupMode", 0), ("AuditMode", 0), ("DeployedMode", 0)],
         ] {
-            assert_eq!(meaning(&modes(names, place)).as_ref(), Ok(&plain), "{names:?} before {place}");
+            assert_eq!(
+                meaning(&modes(names, place)).as_ref(),
+                Ok(&plain),
+                "{names:?} before {place}"
+            );
         }
     }
     for name in ["SetupMode", "AuditMode"] {
@@ -187,7 +242,11 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
         let policy = at(&off, 7);
         off.events[policy[0]] = event_of(7, DRIVER_CONFIG, &variable(GLOBAL, "SecureBoot", &[0]));
         let (level, found) = claims(&off, None);
-        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::SelfReported, "secure-boot-off"), "{name}");
+        assert_eq!(
+            (level, of(&found, Aspect::Configuration).code.as_str()),
+            (Level::SelfReported, "secure-boot-off"),
+            "{name}"
+        );
     }
 }
 
@@ -195,8 +254,16 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
 fn is_weakened(pieces: &Pieces, what: &str) {
     let (level, found) = claims(pieces, None);
     let claim = of(&found, Aspect::Configuration);
-    assert_eq!((level, claim.tier, claim.code.as_str()), (Level::ObservedBoot, Tier::Warning, "log-weakened"), "{what}: {found:#?}");
-    assert!(claim.finding.starts_with("firmware says: ") && claim.raise.is_some(), "{what}: {}", claim.finding);
+    assert_eq!(
+        (level, claim.tier, claim.code.as_str()),
+        (Level::ObservedBoot, Tier::Warning, "log-weakened"),
+        "{what}: {found:#?}"
+    );
+    assert!(
+        claim.finding.starts_with("firmware says: ") && claim.raise.is_some(),
+        "{what}: {}",
+        claim.finding
+    );
     assert!(found.iter().all(|c| c.tier != Tier::Contraindicated), "{what}: {found:#?}");
 }
 
@@ -217,12 +284,20 @@ fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
         let mut pieces = boot();
         pieces.events.push(event(7, ACTION, &[7; 32], text));
         let (level, found) = claims(&pieces, None);
-        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::SelfReported, "log-digest"), "{what}");
+        assert_eq!(
+            (level, of(&found, Aspect::Configuration).code.as_str()),
+            (Level::SelfReported, "log-digest"),
+            "{what}"
+        );
         // In other words it is an event that nobody knows.
         let mut pieces = boot();
         pieces.events.push(event_of(7, ACTION, &[text, &[0]].concat()));
         let (level, found) = claims(&pieces, None);
-        assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::ObservedBoot, "log-kind"), "{what}");
+        assert_eq!(
+            (level, of(&found, Aspect::Configuration).code.as_str()),
+            (Level::ObservedBoot, "log-kind"),
+            "{what}"
+        );
     }
 }
 
@@ -230,28 +305,49 @@ fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
 fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
     let mut pieces = boot();
     let before = separator(&pieces, 4);
-    let own = [event(4, APPLICATION, &[0xa1; 32], &image(0xaa)), event(4, DRIVER, &[0xa2; 32], b"")];
+    let own =
+        [event(4, APPLICATION, &[0xa1; 32], &image(0xaa)), event(4, DRIVER, &[0xa2; 32], b"")];
     pieces.events.splice(before..before, own);
     let meant = meaning(&pieces).unwrap();
     assert_eq!((meant.programs.len(), meant.firmware_programs.len()), (2, 2));
-    let path = "Fv(11111111-1111-1111-1111-111111111111)/FvFile(aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa)";
+    let path =
+        "Fv(11111111-1111-1111-1111-111111111111)/FvFile(aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa)";
     assert_eq!(meant.firmware_programs[0].path, path);
 
     let (level, found) = claims(&pieces, None);
     assert_eq!(level, Level::VerifiedFirmware, "{found:#?}");
     let firmware = &of(&found, Aspect::Firmware).finding;
-    assert!(firmware.contains(path) && firmware.contains(&"a1".repeat(32)) && firmware.contains(&"a2".repeat(32)), "{firmware}");
+    assert!(
+        firmware.contains(path)
+            && firmware.contains(&"a1".repeat(32))
+            && firmware.contains(&"a2".repeat(32)),
+        "{firmware}"
+    );
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
-    assert!(explained::events(4, Some(&log), &[], &BTreeMap::new()).iter().any(|line| line.contains(path)));
+    assert!(
+        explained::events(4, Some(&log), &[], &BTreeMap::new())
+            .iter()
+            .any(|line| line.contains(path))
+    );
 
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let evidence = check(&tpm, &sent(&tpm, pieces.log(), phases_log(&PHASES)), None).unwrap();
     let code = FirmwareCode::of(&evidence);
-    assert_eq!(claims(&pieces, Some(code.clone())).0, Level::VerifiedBoot, "seen first, and not accepted");
+    assert_eq!(
+        claims(&pieces, Some(code.clone())).0,
+        Level::VerifiedBoot,
+        "seen first, and not accepted"
+    );
     let fewer = FirmwareCode { programs: vec![], is_accepted: true, ..code.clone() };
     for (what, other) in [
         ("none before", fewer),
-        ("another order", FirmwareCode { programs: code.programs.iter().rev().copied().collect(), ..code.clone() }),
+        (
+            "another order",
+            FirmwareCode {
+                programs: code.programs.iter().rev().copied().collect(),
+                ..code.clone()
+            },
+        ),
     ] {
         let (level, found) = claims(&pieces, Some(other));
         assert_eq!(level, Level::ObservedBoot, "{what}");
@@ -262,12 +358,18 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let registers = vec![code.registers.map(hex::encode)];
     let by_policy = |code: &FirmwareCode, named: &[[u8; 32]]| {
-        let firmware = Firmware::Known { registers: registers.clone(), programs: named.iter().map(hex::encode).collect() };
+        let firmware = Firmware::Known {
+            registers: registers.clone(),
+            programs: named.iter().map(hex::encode).collect(),
+        };
         let known = Known { firmware, firmware_code: Some(code.clone()), ..plain.clone() };
         appraise(&evidence, &known).level
     };
     assert_eq!(by_policy(&code, &[]), Level::VerifiedBoot);
-    assert_eq!(by_policy(&FirmwareCode { is_accepted: true, ..code.clone() }, &[]), Level::VerifiedFirmware);
+    assert_eq!(
+        by_policy(&FirmwareCode { is_accepted: true, ..code.clone() }, &[]),
+        Level::VerifiedFirmware
+    );
     // Or names them too: then nobody has to accept them one by one, nor when they changed.
     let both = [[0xa1; 32], [0xa2; 32]];
     assert_eq!(by_policy(&code, &both), Level::VerifiedFirmware);
@@ -280,29 +382,45 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
 #[test]
 fn a_program_of_a_release_is_none_of_the_firmwares_own() {
     let plain = boot();
-    let programs: Vec<_> = at(&plain, 4).into_iter().filter(|i| plain.events[*i][4..8] == APPLICATION.to_le_bytes()).collect();
+    let programs: Vec<_> = at(&plain, 4)
+        .into_iter()
+        .filter(|i| plain.events[*i][4..8] == APPLICATION.to_le_bytes())
+        .collect();
     for program in programs {
         let mut pieces = boot();
         let early = pieces.events[program].clone();
         let before = separator(&pieces, 4);
         pieces.events.insert(before, early);
         let (level, found) = claims(&pieces, None);
-        assert_eq!((level, of(&found, Aspect::Executables).code.as_str()), (Level::SelfReported, "programs"));
+        assert_eq!(
+            (level, of(&found, Aspect::Executables).code.as_str()),
+            (Level::SelfReported, "programs")
+        );
     }
     // Behind the separator firmware has none of its own.
     for kind in [APPLICATION, DRIVER] {
         let mut pieces = boot();
         pieces.events.push(event(4, kind, &[0xa1; 32], &image(0xaa)));
         let (level, found) = claims(&pieces, None);
-        assert_eq!((level, of(&found, Aspect::Executables).code.as_str()), (Level::SelfReported, "programs"), "{kind:#x}");
+        assert_eq!(
+            (level, of(&found, Aspect::Executables).code.as_str()),
+            (Level::SelfReported, "programs"),
+            "{kind:#x}"
+        );
     }
 }
 
 #[test]
 fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
     type Change = dyn Fn(&mut Pieces);
-    let push = |register: u32, kind: u32, data: &'static [u8]| move |p: &mut Pieces| p.events.push(event_of(register, kind, data));
-    let shim = |name: &'static str| move |p: &mut Pieces| p.events.push(event_of(7, AUTHORITY, &variable([9; 16], name, b"sbat,1")));
+    let push = |register: u32, kind: u32, data: &'static [u8]| {
+        move |p: &mut Pieces| p.events.push(event_of(register, kind, data))
+    };
+    let shim = |name: &'static str| {
+        move |p: &mut Pieces| {
+            p.events.push(event_of(7, AUTHORITY, &variable([9; 16], name, b"sbat,1")))
+        }
+    };
     let failed = |register: u32| {
         move |p: &mut Pieces| {
             let which = separator(p, register);
@@ -311,27 +429,50 @@ fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
     };
     let table: [(&str, Aspect, &str, &Change); 11] = [
         ("an unknown event", Aspect::Configuration, "log-kind", &push(7, 0x8000_00ff, b"x")),
-        ("an unknown event of programs", Aspect::Executables, "log-kind", &push(4, 0x8000_00ff, b"x")),
-        ("an action in other words", Aspect::Executables, "log-kind", &push(4, ACTION, b"Booting something")),
+        (
+            "an unknown event of programs",
+            Aspect::Executables,
+            "log-kind",
+            &push(4, 0x8000_00ff, b"x"),
+        ),
+        (
+            "an action in other words",
+            Aspect::Executables,
+            "log-kind",
+            &push(4, ACTION, b"Booting something"),
+        ),
         ("an unknown action", Aspect::Configuration, "log-kind", &push(7, ACTION, b"x")),
         ("shim's", Aspect::Configuration, "log-policy", &shim("SbatLevel")),
         ("shim's keys", Aspect::Configuration, "log-policy", &shim("MokList")),
         ("a variable of a vendor", Aspect::Configuration, "log-policy", &|p| {
             let place = at(p, 7)[5];
-            p.events.insert(place, event_of(7, DRIVER_CONFIG, &variable([9; 16], "vendor_db", b"")));
+            p.events
+                .insert(place, event_of(7, DRIVER_CONFIG, &variable([9; 16], "vendor_db", b"")));
         }),
-        ("a variable twice", Aspect::Configuration, "log-policy", &|p| p.events.insert(at(p, 7)[4], p.events[at(p, 7)[4]].clone())),
+        ("a variable twice", Aspect::Configuration, "log-policy", &|p| {
+            p.events.insert(at(p, 7)[4], p.events[at(p, 7)[4]].clone())
+        }),
         ("firmware failed", Aspect::Configuration, "log-separator", &failed(1)),
         ("firmware failed before programs", Aspect::Executables, "log-separator", &failed(4)),
-        ("no separator", Aspect::Configuration, "log-separator", &|p| drop(p.events.remove(separator(p, 6)))),
+        ("no separator", Aspect::Configuration, "log-separator", &|p| {
+            drop(p.events.remove(separator(p, 6)))
+        }),
     ];
     for (what, aspect, code, change) in table {
         let mut pieces = boot();
         change(&mut pieces);
         let (level, found) = claims(&pieces, None);
         let claim = of(&found, aspect);
-        assert_eq!((level, claim.tier, claim.code.as_str()), (Level::ObservedBoot, Tier::Warning, code), "{what}: {found:#?}");
-        assert!(!claim.finding.contains("contradict") && claim.raise.is_some(), "{what}: {}", claim.finding);
+        assert_eq!(
+            (level, claim.tier, claim.code.as_str()),
+            (Level::ObservedBoot, Tier::Warning, code),
+            "{what}: {found:#?}"
+        );
+        assert!(
+            !claim.finding.contains("contradict") && claim.raise.is_some(),
+            "{what}: {}",
+            claim.finding
+        );
     }
 }
 
@@ -372,7 +513,8 @@ fn events_of_newer_profiles_and_of_other_registers_change_nothing() {
 fn what_vouched_for_code_of_a_card_stands_before_the_separator() {
     let mut pieces = boot();
     let policy = at(&pieces, 7);
-    let vouched = *policy.iter().find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
+    let vouched =
+        *policy.iter().find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
     let own = pieces.events[vouched].clone();
     pieces.events.insert(policy[5], own);
     assert_eq!(claims(&pieces, None).0, Level::VerifiedFirmware);
@@ -380,7 +522,10 @@ fn what_vouched_for_code_of_a_card_stands_before_the_separator() {
     *foreign.last_mut().unwrap() ^= 1;
     pieces.events[policy[5]] = event_of(7, AUTHORITY, &foreign);
     let (level, found) = claims(&pieces, None);
-    assert_eq!((level, of(&found, Aspect::Configuration).code.as_str()), (Level::SelfReported, "voucher-foreign"));
+    assert_eq!(
+        (level, of(&found, Aspect::Configuration).code.as_str()),
+        (Level::SelfReported, "voucher-foreign")
+    );
 }
 
 #[test]
@@ -391,9 +536,12 @@ fn firmware_that_does_not_measure_its_variables_contradicts_nothing() {
         names.iter().rev().for_each(|n| drop(pieces.events.remove(policy[*n])));
         claims(&pieces, None)
     };
-    for (missing, names) in
-        [(&[0, 1, 2, 3, 4][..], "SecureBoot, PK, KEK, db, dbx"), (&[1, 2], "PK, KEK"), (&[4], "dbx"), (&[0], "SecureBoot")]
-    {
+    for (missing, names) in [
+        (&[0, 1, 2, 3, 4][..], "SecureBoot, PK, KEK, db, dbx"),
+        (&[1, 2], "PK, KEK"),
+        (&[4], "dbx"),
+        (&[0], "SecureBoot"),
+    ] {
         let (level, found) = without(missing);
         let claim = of(&found, Aspect::Configuration);
         assert_eq!(claim.finding, format!("firmware does not measure its variables: {names}"));
@@ -406,7 +554,10 @@ fn firmware_that_does_not_measure_its_variables_contradicts_nothing() {
     pieces.events.remove(policy[1]);
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let all = known(&FirmwareLog::parse(&boot().log()).unwrap());
-    assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (Level::SelfReported, vec!["secure-boot-off".to_owned()]));
+    assert_eq!(
+        contradictions(&tpm, &pieces, &PHASES, &all),
+        (Level::SelfReported, vec!["secure-boot-off".to_owned()])
+    );
 }
 
 #[test]
@@ -422,14 +573,26 @@ fn what_shows_other_bytes_than_were_measured_contradicts() {
             let which = separator(p, 3);
             p.events[which][4..8].copy_from_slice(&0x8000_00ffu32.to_le_bytes());
         }),
-        ("log-digest", &|p| p.events.push(event(4, ACTION, &[7; 32], b"Returning from EFI Application from Boot Option"))),
-        ("log-policy", &|p| p.events.push(event_of(7, DRIVER_CONFIG, data_of(&p.events[at(p, 7)[3]])))),
+        ("log-digest", &|p| {
+            p.events.push(event(
+                4,
+                ACTION,
+                &[7; 32],
+                b"Returning from EFI Application from Boot Option",
+            ))
+        }),
+        ("log-policy", &|p| {
+            p.events.push(event_of(7, DRIVER_CONFIG, data_of(&p.events[at(p, 7)[3]])))
+        }),
     ];
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let all = known(&FirmwareLog::parse(&boot().log()).unwrap());
     for (code, change) in table {
         let mut pieces = boot();
         change(&mut pieces);
-        assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (Level::SelfReported, vec![code.to_owned()]));
+        assert_eq!(
+            contradictions(&tpm, &pieces, &PHASES, &all),
+            (Level::SelfReported, vec![code.to_owned()])
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Certificates as manufacturers issue them, of whatever bytes: an issuer that follows no profile, for tests.
+//! Certificates as manufacturers issue them, of whatever bytes: an issuer that follows no profile,
+//! for tests.
 
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_pki::tpm::public::{EndorsementKey, Public};
@@ -30,7 +31,10 @@ pub fn attribute(kind: &str, tag: u8, text: &[u8]) -> Vec<u8> {
 
 /// A name of parts of one attribute each, UTF8String.
 pub fn name(parts: &[(&str, &str)]) -> Vec<u8> {
-    let parts: Vec<u8> = parts.iter().flat_map(|(kind, text)| tlv(0x31, &attribute(kind, 0x0c, text.as_bytes()))).collect();
+    let parts: Vec<u8> = parts
+        .iter()
+        .flat_map(|(kind, text)| tlv(0x31, &attribute(kind, 0x0c, text.as_bytes())))
+        .collect();
     tlv(0x30, &parts)
 }
 
@@ -65,7 +69,8 @@ pub fn purposes(all: &[&str]) -> Vec<u8> {
 
 /// The name of a TPM, as an extension.
 pub fn tpm_name() -> Vec<u8> {
-    let part = [("2.23.133.2.1", "id:53544D20"), ("2.23.133.2.2", "MODEL"), ("2.23.133.2.3", "id:0001")];
+    let part =
+        [("2.23.133.2.1", "id:53544D20"), ("2.23.133.2.2", "MODEL"), ("2.23.133.2.3", "id:0001")];
     extension("2.5.29.17", true, &sequence(&[&tlv(0xa4, &name(&part))]))
 }
 
@@ -133,7 +138,8 @@ impl Draft {
 
     /// Of an endorsement key, as the profile has it.
     pub fn endorsement(key: &EndorsementKey) -> Self {
-        let extensions = [tpm_name(), basic_constraints(false, None), purposes(&[EK]), key_usage(0x08)];
+        let extensions =
+            [tpm_name(), basic_constraints(false, None), purposes(&[EK]), key_usage(0x08)];
         Self::new(&tlv(0x30, &[]), &key.public().to_spki_der().unwrap(), &extensions)
     }
 
@@ -141,11 +147,29 @@ impl Draft {
         self.signed(&issuer.name, &issuer.algorithm, |message| issuer.key.sign(message).unwrap())
     }
 
-    pub fn signed(&self, issuer: &[u8], algorithm: &[u8], sign: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
-        let extensions = if self.extensions.is_empty() { vec![] } else { tlv(0xa3, &tlv(0x30, &self.extensions.concat())) };
+    pub fn signed(
+        &self,
+        issuer: &[u8],
+        algorithm: &[u8],
+        sign: impl Fn(&[u8]) -> Vec<u8>,
+    ) -> Vec<u8> {
+        let extensions = if self.extensions.is_empty() {
+            vec![]
+        } else {
+            tlv(0xa3, &tlv(0x30, &self.extensions.concat()))
+        };
         let serial = tlv(2, &self.serial);
-        let parts: [&[u8]; 9] =
-            [&self.version, &serial, algorithm, issuer, &self.validity, &self.subject, &self.key, &self.identifiers, &extensions];
+        let parts: [&[u8]; 9] = [
+            &self.version,
+            &serial,
+            algorithm,
+            issuer,
+            &self.validity,
+            &self.subject,
+            &self.key,
+            &self.identifiers,
+            &extensions,
+        ];
         let message = sequence(&parts);
         let signature = tlv(3, &[&[0][..], &sign(&message)].concat());
         sequence(&[&message, algorithm, &signature])
@@ -155,8 +179,10 @@ impl Draft {
 /// An endorsement key with this uncompressed point, P-256 or P-384.
 pub fn endorsement_key(point: &[u8]) -> EndorsementKey {
     let length = point.len() / 2;
-    let (curve, hash, bits) = if length == 32 { (3u16, 0x000bu16, 128u16) } else { (4, 0x000c, 256) };
-    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let (curve, hash, bits) =
+        if length == 32 { (3u16, 0x000bu16, 128u16) } else { (4, 0x000c, 256) };
+    let sized =
+        |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let attributes: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 17;
     let area = [
         &0x0023u16.to_be_bytes()[..],
@@ -183,7 +209,8 @@ pub fn new_key(algorithm: Algorithm) -> EndorsementKey {
 
 /// An RSA endorsement key with this modulus.
 pub fn rsa_key(modulus: &[u8]) -> EndorsementKey {
-    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let sized =
+        |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let attributes: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 17;
     let bits = u16::try_from(modulus.len() * 8).unwrap();
     let area = [

@@ -16,9 +16,20 @@ const SHA_384: (u16, u16) = (0x000c, 48);
 /// A first event and nothing behind it.
 pub fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
     let count = u32::try_from(banks.len()).unwrap().to_le_bytes();
-    let banks: Vec<u8> = banks.iter().flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat()).collect();
-    let inner = [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks, behind].concat();
-    [&[0; 4][..], &3u32.to_le_bytes(), &[0; 20], &u32::try_from(inner.len()).unwrap().to_le_bytes(), &inner].concat()
+    let banks: Vec<u8> = banks
+        .iter()
+        .flat_map(|(id, length)| [id.to_le_bytes(), length.to_le_bytes()].concat())
+        .collect();
+    let inner =
+        [&b"Spec ID Event03\0"[..], &[0; 4], &[0, 2, 0, 2], &count, &banks, behind].concat();
+    [
+        &[0; 4][..],
+        &3u32.to_le_bytes(),
+        &[0; 20],
+        &u32::try_from(inner.len()).unwrap().to_le_bytes(),
+        &inner,
+    ]
+    .concat()
 }
 
 fn reads(log: &[u8]) -> bool {
@@ -40,11 +51,14 @@ fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
     ] {
         assert!(!reads(&header(banks, &[0])), "{what}");
     }
-    let many = |count: u16| (1..count).map(|id| (0x0100 + id, 32)).chain([SHA_256]).collect::<Vec<_>>();
+    let many =
+        |count: u16| (1..count).map(|id| (0x0100 + id, 32)).chain([SHA_256]).collect::<Vec<_>>();
     assert!(reads(&header(&many(8), &[0])) && !reads(&header(&many(9), &[0])), "more than eight");
     assert!(!reads(&header(&[SHA_256], &[0, 0])), "a byte behind it");
     assert!(!reads(&header(&[SHA_256], &[])), "no vendor");
-    for (what, at) in [("register", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)] {
+    for (what, at) in
+        [("register", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)]
+    {
         let mut log = good.clone();
         log[at] ^= 1;
         assert!(!reads(&log), "{what}");
@@ -65,8 +79,14 @@ fn a_log_has_its_limits() {
 
 /// A record of user space's log.
 fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
-    let digests: Vec<_> = digests.iter().map(|(name, digest)| serde_json::json!({"hashAlg": name, "digest": digest})).collect();
-    format!("\u{1e}{}\n", serde_json::json!({"pcr": register, "digests": digests, "content": {"string": words}}))
+    let digests: Vec<_> = digests
+        .iter()
+        .map(|(name, digest)| serde_json::json!({"hashAlg": name, "digest": digest}))
+        .collect();
+    format!(
+        "\u{1e}{}\n",
+        serde_json::json!({"pcr": register, "digests": digests, "content": {"string": words}})
+    )
 }
 
 /// The same, of words that it shows.
@@ -82,28 +102,44 @@ fn read(log: &str) -> Option<Vec<Measurement>> {
 fn user_space_shows_words_only_where_it_measured_them() {
     let words = |log: &str| read(log).unwrap().pop().unwrap().words;
     assert_eq!(words(&measured(11, "ready")).as_deref(), Some("ready"));
-    assert_eq!(words(&record(11, &[("sha256", &sha256_hex(b"ready"))], "sysinit")), None, "other words");
+    assert_eq!(
+        words(&record(11, &[("sha256", &sha256_hex(b"ready"))], "sysinit")),
+        None,
+        "other words"
+    );
     assert_eq!(words(&measured(11, &"x".repeat(128))).map(|w| w.len()), Some(128));
     assert_eq!(words(&measured(11, &"x".repeat(129))), None, "longer than anybody reads");
     assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "what a terminal obeys");
-    let both = record(11, &[("sha384", &"00".repeat(48)), ("sha256", &sha256_hex(b"ready"))], "ready");
+    let both =
+        record(11, &[("sha384", &"00".repeat(48)), ("sha256", &sha256_hex(b"ready"))], "ready");
     assert_eq!(words(&both).as_deref(), Some("ready"), "beside another bank");
 }
 
 #[test]
 fn user_spaces_log_is_whole_records_of_its_own_registers() {
     let good = measured(11, "ready");
-    assert!(read(&good).is_some() && read(&measured(15, "id")).is_some() && read("") == Some(vec![]));
+    assert!(
+        read(&good).is_some() && read(&measured(15, "id")).is_some() && read("") == Some(vec![])
+    );
     assert!(read(&format!("x{good}")).is_none(), "something before it");
     assert!(read(&record(11, &[("sha256", "00")], "ready")).is_none(), "half a digest");
-    assert!(read(&record(11, &[("sha384", &"00".repeat(48))], "ready")).is_none(), "no digest of the bank");
+    assert!(
+        read(&record(11, &[("sha384", &"00".repeat(48))], "ready")).is_none(),
+        "no digest of the bank"
+    );
     let twice = [("sha256", sha256_hex(b"ready")), ("sha256", sha256_hex(b"ready"))];
-    assert!(read(&record(11, &twice.each_ref().map(|(name, digest)| (*name, &**digest)), "ready")).is_none());
+    assert!(
+        read(&record(11, &twice.each_ref().map(|(name, digest)| (*name, &**digest)), "ready"))
+            .is_none()
+    );
     for register in [0, 4, 7, 9, 12] {
         assert!(read(&measured(register, "ready")).is_none(), "register {register} is not its own");
     }
     let count = 32 * 1024 / good.len();
-    assert!(read(&good.repeat(count)).is_some() && read(&good.repeat(count + 1)).is_none(), "more than 32 KiB");
+    assert!(
+        read(&good.repeat(count)).is_some() && read(&good.repeat(count + 1)).is_none(),
+        "more than 32 KiB"
+    );
 }
 
 #[test]
@@ -111,7 +147,9 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
     let mut pieces = boot();
     pieces.events.push(event_of(4, ACTION, b"a\x1b[31m b\n"));
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
-    let phases = [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()].concat();
+    let phases =
+        [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()]
+            .concat();
     let told = |register| explained::events(register, Some(&log), &phases, &BTreeMap::new());
     assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
     // Whoever may write the log writes what an event says of itself; its digest is the quote's.
@@ -122,7 +160,10 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
     let words = explained::events(5, Some(&log), &[], &BTreeMap::new()).pop().unwrap();
     let digest = &sha256_hex(b"loader.conf")[..16];
     assert_eq!(words, format!("boot loader: loader.cong (by its own word: {digest})"));
-    assert_eq!(told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(), ["user space: ready"]);
+    assert_eq!(
+        told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(),
+        ["user space: ready"]
+    );
     assert_eq!(told(15), ["user space: volume"]);
 }
 
@@ -134,19 +175,25 @@ fn lengths_within_a_variable_are_not_believed_though_they_were_measured() {
             let mut data = events[at].split_off(DATA);
             change(&mut data);
             events[at][14..46].copy_from_slice(&Hash::Sha256.digest(&[&data]));
-            events[at][DATA - 4..].copy_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            events[at][DATA - 4..]
+                .copy_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
             events[at].extend(data);
         })
     };
     // SecureBoot: a vendor, the lengths of its name and of its value, ten letters, and one byte.
     with(&|_| {}).unwrap();
-    let lengths: [(usize, u64); 7] = [(16, u64::MAX), (16, 65), (16, 11), (16, 9), (24, u64::MAX), (24, 2), (24, 0)];
+    let lengths: [(usize, u64); 7] =
+        [(16, u64::MAX), (16, 65), (16, 11), (16, 9), (24, u64::MAX), (24, 2), (24, 0)];
     for (offset, length) in lengths {
-        let refused = with(&|data| data[offset..offset + 8].copy_from_slice(&length.to_le_bytes())).unwrap_err();
+        let refused = with(&|data| data[offset..offset + 8].copy_from_slice(&length.to_le_bytes()))
+            .unwrap_err();
         assert_eq!(refused, "log-event", "{length} at {offset}");
     }
     assert_eq!(with(&|data| data.truncate(31)).unwrap_err(), "log-event");
     assert_eq!(with(&|data| data.push(0)).unwrap_err(), "log-event");
     // Half of a pair, which is no letter.
-    assert_eq!(with(&|data| data[32..34].copy_from_slice(&0xd800u16.to_le_bytes())).unwrap_err(), "log-event");
+    assert_eq!(
+        with(&|data| data[32..34].copy_from_slice(&0xd800u16.to_le_bytes())).unwrap_err(),
+        "log-event"
+    );
 }

@@ -36,7 +36,10 @@ fn now_s() -> u64 {
 
 fn run(program: &str, arguments: &[&str], dir: &Path) -> (bool, String) {
     let output = Command::new(program).args(arguments).current_dir(dir).output().unwrap();
-    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+    )
 }
 
 struct World {
@@ -58,36 +61,70 @@ impl World {
         SoftKey::from_pkcs8_der(&sealed::open(&bytes, purpose, b"pass").unwrap()).unwrap()
     }
     fn certificate(&self, name: &str) -> x509_cert::Certificate {
-        certificate::from_pem(&std::fs::read_to_string(self.dir.path().join("public").join(name)).unwrap()).unwrap()
+        certificate::from_pem(
+            &std::fs::read_to_string(self.dir.path().join("public").join(name)).unwrap(),
+        )
+        .unwrap()
     }
 }
 
 #[test]
 fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
     let world = World::new();
-    let (ca, ca_key) = (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
+    let (ca, ca_key) =
+        (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
     let authority = Authority { certificate: &ca, signer: &ca_key };
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let role = Role::Device { id: "dev-1".parse().unwrap() };
-    let leaf = certificate::issue(role, Period::starting(now_s(), 86_400), key.public_key_der(), &authority).unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(world.dir.path().join(name), bytes).unwrap();
+    let leaf = certificate::issue(
+        role,
+        Period::starting(now_s(), 86_400),
+        key.public_key_der(),
+        &authority,
+    )
+    .unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| std::fs::write(world.dir.path().join(name), bytes).unwrap();
     write("leaf.pem", certificate::to_pem(&leaf).unwrap().as_bytes());
     assert_eq!(certificate::device_of(&leaf).unwrap().as_str(), "dev-1");
     assert_eq!(certificate::serial(&leaf).len(), 32);
 
-    let verify =
-        ["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "public/root.pem", "-untrusted", "public/issuers.pem", "leaf.pem"];
+    let verify = [
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-CAfile",
+        "public/root.pem",
+        "-untrusted",
+        "public/issuers.pem",
+        "leaf.pem",
+    ];
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(ok, "{text}");
     let server = verify.map(|a| if a == "sslclient" { "sslserver" } else { a });
     assert!(!run("openssl", &server, world.dir.path()).0, "a device's certificate is no server's");
 
-    let revoked = [Revoked { serial: certificate::serial(&leaf), revoked_s: now_s(), reason: RevocationReason::KeyCompromise }];
+    let revoked = [Revoked {
+        serial: certificate::serial(&leaf),
+        revoked_s: now_s(),
+        reason: RevocationReason::KeyCompromise,
+    }];
     for (list, expected) in [(&revoked[..0], true), (&revoked[..], false)] {
         write("crl.der", &crl::create(&authority, list, 1, now_s(), 3600).unwrap());
         let (ok, text) = run(
             "openssl",
-            &["crl", "-inform", "der", "-in", "crl.der", "-CAfile", "public/issuers.pem", "-out", "crl.pem"],
+            &[
+                "crl",
+                "-inform",
+                "der",
+                "-in",
+                "crl.der",
+                "-CAfile",
+                "public/issuers.pem",
+                "-out",
+                "crl.pem",
+            ],
             world.dir.path(),
         );
         assert!(ok, "{text}");
@@ -101,13 +138,26 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
 #[test]
 fn whoever_stole_the_device_authority_cannot_make_a_server() {
     let world = World::new();
-    let (ca, ca_key) = (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
+    let (ca, ca_key) =
+        (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let role = Role::Server { names: vec!["fleeti.example".into()] };
     let authority = Authority { certificate: &ca, signer: &ca_key };
-    let forged = certificate::issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
-    std::fs::write(world.dir.path().join("forged.pem"), certificate::to_pem(&forged).unwrap()).unwrap();
-    let verify = ["verify", "-purpose", "sslserver", "-CAfile", "public/root.pem", "-untrusted", "public/issuers.pem", "forged.pem"];
+    let forged =
+        certificate::issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority)
+            .unwrap();
+    std::fs::write(world.dir.path().join("forged.pem"), certificate::to_pem(&forged).unwrap())
+        .unwrap();
+    let verify = [
+        "verify",
+        "-purpose",
+        "sslserver",
+        "-CAfile",
+        "public/root.pem",
+        "-untrusted",
+        "public/issuers.pem",
+        "forged.pem",
+    ];
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(!ok && text.contains("unsuitable certificate purpose"), "{text}");
     // As an agent sees it, with rustls.
@@ -120,7 +170,15 @@ fn whoever_stole_the_device_authority_cannot_make_a_server() {
     let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_s()));
     let algorithms = webpki::ALL_VERIFICATION_ALGS;
     let chain = [intermediate.as_slice().into()];
-    let verdict = end.verify_for_usage(algorithms, &anchor, &chain, now, webpki::KeyUsage::server_auth(), None, None);
+    let verdict = end.verify_for_usage(
+        algorithms,
+        &anchor,
+        &chain,
+        now,
+        webpki::KeyUsage::server_auth(),
+        None,
+        None,
+    );
     assert!(verdict.is_err());
 }
 
@@ -130,8 +188,17 @@ fn openssl_verifies_the_signature_of_a_manifest() {
     let key = world.key("offline/release.key", purpose::RELEASE);
     let bytes = br#"{"architecture":"x86_64","artifacts":[{"path":"raw/k_1.efi","sha256":"aa","size":1}],"created_s":0,"critical":[],"lock_digest":"","minimum_version":"1","reference_values":{"pcr11":{},"systemd_version":"257"},"release":"k@1","revision_digest":"","root_hash":"","type":"fleeti-release-manifest"}"#;
     std::fs::write(world.dir.path().join("manifest.json"), bytes).unwrap();
-    std::fs::write(world.dir.path().join("m.sig"), manifest::sign(bytes, &key).unwrap().der).unwrap();
-    let dgst = ["dgst", "-sha384", "-verify", "public/release.pem", "-signature", "m.sig", "manifest.json"];
+    std::fs::write(world.dir.path().join("m.sig"), manifest::sign(bytes, &key).unwrap().der)
+        .unwrap();
+    let dgst = [
+        "dgst",
+        "-sha384",
+        "-verify",
+        "public/release.pem",
+        "-signature",
+        "m.sig",
+        "manifest.json",
+    ];
     assert!(run("openssl", &dgst, world.dir.path()).0);
     std::fs::write(world.dir.path().join("manifest.json"), bytes.to_ascii_uppercase()).unwrap();
     assert!(!run("openssl", &dgst, world.dir.path()).0);

@@ -7,7 +7,8 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{authenticode, measured::predicted};
 
 const KEY: &[u8] = include_bytes!("../fixtures/pcr-policy/key.pk8");
-/// `systemd-measure sign` of systemd 252, with this key, the sections of [`image`] and the phase [`OPENED_IN`].
+/// `systemd-measure sign` of systemd 252, with this key, the sections of [`image`] and the phase
+/// [`OPENED_IN`].
 const BY_SYSTEMD: &str = include_str!("../fixtures/pcr-policy/systemd-252.json");
 
 fn key() -> SoftKey {
@@ -36,7 +37,9 @@ fn the_signature_is_the_one_that_systemd_makes() {
     assert_eq!(read(&ours), read(theirs));
     assert!(pcr_policy::is_signed(theirs.as_bytes(), &register));
     assert!(!pcr_policy::is_signed(theirs.as_bytes(), &[0; 32]), "nothing was measured");
-    assert!(!pcr_policy::is_signed(b"{}", &register) && !pcr_policy::is_signed(b"no JSON", &register));
+    assert!(
+        !pcr_policy::is_signed(b"{}", &register) && !pcr_policy::is_signed(b"no JSON", &register)
+    );
 }
 
 #[test]
@@ -64,8 +67,15 @@ fn a_version_measures_the_sections_that_it_knows_of_an_image_without_profiles() 
     assert!(predicted::register_11(&profiles, 257, "").is_err());
     let started = of(&image, 257);
     assert_eq!(predicted::after_phases(started, ""), started, "no phase yet");
-    assert_eq!(predicted::register_11(&image, 257, "enter-initrd").unwrap(), predicted::after_phases(started, "enter-initrd"));
-    assert_eq!(predicted::register_9(&image, 256).unwrap(), None, "another initrd than is known here");
+    assert_eq!(
+        predicted::register_11(&image, 257, "enter-initrd").unwrap(),
+        predicted::after_phases(started, "enter-initrd")
+    );
+    assert_eq!(
+        predicted::register_9(&image, 256).unwrap(),
+        None,
+        "another initrd than is known here"
+    );
     assert_ne!(predicted::register_9(&image, 257).unwrap(), None);
 }
 
@@ -85,13 +95,21 @@ fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
     assert!(with_section(&image, ".linux", b"again").is_err());
     assert!(with_section(&image, ".longer-than-8", b"x").is_err());
     // The sections' headers end where the first section begins.
-    assert!(with_section(&program(), ".a", b"x").is_ok_and(|one| with_section(&one, ".b", b"x").is_ok()));
+    assert!(
+        with_section(&program(), ".a", b"x")
+            .is_ok_and(|one| with_section(&one, ".b", b"x").is_ok())
+    );
     // Alignments that make gigabytes of a small program, or none at all.
-    for (at, alignment) in [(0xbc, 0x8000_0000_u32), (0xbc, 0x2_0000), (0xbc, 0x201), (0xb8, 0x1001)] {
+    for (at, alignment) in
+        [(0xbc, 0x8000_0000_u32), (0xbc, 0x2_0000), (0xbc, 0x201), (0xb8, 0x1001)]
+    {
         let mut odd = program();
         odd[at..at + 4].copy_from_slice(&alignment.to_le_bytes());
         let refused = with_section(&odd, ".a", b"x").unwrap_err().to_string();
-        assert!(refused.contains("its alignments are no powers of two"), "{at:#x} {alignment:#x}: {refused}");
+        assert!(
+            refused.contains("its alignments are no powers of two"),
+            "{at:#x} {alignment:#x}: {refused}"
+        );
     }
     let mut full = image;
     let mut added = 0;

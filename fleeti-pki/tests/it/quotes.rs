@@ -1,4 +1,5 @@
-//! A thousand quotes, good ones and spoilt ones, before this crate and before `tpm2_checkquote` of tpm2-tools: they say the same.
+//! A thousand quotes, good ones and spoilt ones, before this crate and before `tpm2_checkquote` of
+//! tpm2-tools: they say the same.
 
 use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::attest::{Attest, Selection, Statement};
@@ -12,7 +13,8 @@ use std::process::{Command, Stdio};
 const QUOTES: u32 = 25;
 const EACH: usize = 40;
 
-/// A quote as it is sent: what the TPM said and signed, what was asked, and what the registers held.
+/// A quote as it is sent: what the TPM said and signed, what was asked, and what the registers
+/// held.
 #[derive(Clone)]
 struct Sent {
     said: Vec<u8>,
@@ -27,20 +29,36 @@ impl Sent {
         let Ok(attest) = Attest::quote(&self.said, &self.signature, key) else { return false };
         let digest = key.curve().hash().digest(&[&self.values]);
         attest.extra_data == self.nonce
-            && attest.statement == Statement::Quote { selections: vec![Selection::sha256(&self.registers)], digest }
+            && attest.statement
+                == Statement::Quote { selections: vec![Selection::sha256(&self.registers)], digest }
     }
 
     /// What tpm2-tools say, by files of this name.
     fn is_good_elsewhere(&self, dir: &Path, name: &str) -> bool {
-        let file = |what: &str, bytes: &[u8]| std::fs::write(dir.join(format!("{name}.{what}")), bytes).unwrap();
+        let file = |what: &str, bytes: &[u8]| {
+            std::fs::write(dir.join(format!("{name}.{what}")), bytes).unwrap()
+        };
         file("said", &self.said);
         file("signature", &self.signature);
         file("values", &self.values);
         let list: Vec<_> = self.registers.iter().map(u8::to_string).collect();
         let mut check = Command::new("tpm2_checkquote");
-        check.args(["-u", "ak.pub", "-g", "sha256", "-F", "values", "-l"]).arg(format!("sha256:{}", list.join(",")));
-        check.args(["-m", &format!("{name}.said"), "-s", &format!("{name}.signature"), "-f", &format!("{name}.values")]);
-        check.args(["-q", &hex::encode(&self.nonce)]).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
+        check
+            .args(["-u", "ak.pub", "-g", "sha256", "-F", "values", "-l"])
+            .arg(format!("sha256:{}", list.join(",")));
+        check.args([
+            "-m",
+            &format!("{name}.said"),
+            "-s",
+            &format!("{name}.signature"),
+            "-f",
+            &format!("{name}.values"),
+        ]);
+        check
+            .args(["-q", &hex::encode(&self.nonce)])
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         check.status().unwrap().success()
     }
 
@@ -87,7 +105,13 @@ fn quoted(tpm: &Tpm, number: u32, random: &mut StdRng) -> Sent {
     ))
     .unwrap();
     let file = |name: &str| tpm.file(name).unwrap();
-    Sent { said: file("said"), signature: file("signature"), nonce: nonce.to_vec(), values: file("values"), registers }
+    Sent {
+        said: file("said"),
+        signature: file("signature"),
+        nonce: nonce.to_vec(),
+        values: file("values"),
+        registers,
+    }
 }
 
 #[test]
@@ -100,7 +124,8 @@ fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
          tpm2_flushcontext -t",
     )
     .unwrap();
-    let key = AttestationKey::new(Public::parse_sized(&tpm.file("ak.pub").unwrap()).unwrap()).unwrap();
+    let key =
+        AttestationKey::new(Public::parse_sized(&tpm.file("ak.pub").unwrap()).unwrap()).unwrap();
     // The same thousand each time, but for what the TPM itself makes up.
     let mut random = StdRng::seed_from_u64(5);
     let mut all = Vec::new();
@@ -116,7 +141,11 @@ fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
     assert_eq!(all.len(), 1000);
     let (first, second) = all.split_at(all.len() / 2);
     let judged = |half: &[(&'static str, Sent)], name: &'static str| {
-        half.iter().map(|(what, sent)| (*what, sent.is_good(&key), sent.is_good_elsewhere(tpm.dir(), name))).collect::<Vec<_>>()
+        half.iter()
+            .map(|(what, sent)| {
+                (*what, sent.is_good(&key), sent.is_good_elsewhere(tpm.dir(), name))
+            })
+            .collect::<Vec<_>>()
     };
     let verdicts = std::thread::scope(|s| {
         let other = s.spawn(|| judged(second, "b"));

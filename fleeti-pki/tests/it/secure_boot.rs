@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 const NOW_S: u64 = 1_800_000_000;
 
 fn captured(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/secure-boot").join(name)).unwrap()
+    std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/secure-boot").join(name),
+    )
+    .unwrap()
 }
 
 fn one_certificate(list: &[u8]) -> x509_cert::Certificate {
@@ -23,15 +26,23 @@ fn one_certificate(list: &[u8]) -> x509_cert::Certificate {
 /// OVMF 2022.11 enrolled these three; db.auth is by KEK, the others by PK.
 #[test]
 fn writes_that_firmware_accepted_are_read_and_verified() {
-    for (name, variable, signer) in [("PK", Variable::Pk, "PK"), ("KEK", Variable::Kek, "PK"), ("db", Variable::Db, "KEK")] {
+    for (name, variable, signer) in
+        [("PK", Variable::Pk, "PK"), ("KEK", Variable::Kek, "PK"), ("db", Variable::Db, "KEK")]
+    {
         let (auth, list) = (captured(&format!("{name}.auth")), captured(&format!("{name}.esl")));
         let signer = one_certificate(&captured(&format!("{signer}.esl")));
         let write = AuthenticatedWrite::verify(&auth, variable, false, &signer).unwrap();
         assert_eq!(write.value, list, "{name}");
         // Of the same time, value and key we make the same bytes up to the signature.
-        assert!(AuthenticatedWrite::verify(&auth, variable, true, &signer).is_err(), "{name}: the attributes are signed");
+        assert!(
+            AuthenticatedWrite::verify(&auth, variable, true, &signer).is_err(),
+            "{name}: the attributes are signed"
+        );
         let other = if variable == Variable::Db { Variable::Dbx } else { Variable::Db };
-        assert!(AuthenticatedWrite::verify(&auth, other, false, &signer).is_err(), "{name}: the name is signed");
+        assert!(
+            AuthenticatedWrite::verify(&auth, other, false, &signer).is_err(),
+            "{name}: the name is signed"
+        );
     }
     assert_eq!(uefi::digests(&captured("dbx.esl")).unwrap().len(), 1);
 }
@@ -44,7 +55,8 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
     let (pk, kek) = (from_der(&expected.pk).unwrap(), from_der(&expected.kek).unwrap());
     let verify = |write: &VariableWrite, by: &x509_cert::Certificate| {
         let auth = base64::engine::general_purpose::STANDARD.decode(&write.auth).unwrap();
-        AuthenticatedWrite::verify(&auth, write.variable, false, by).map(|w| uefi::certificates(w.value).unwrap())
+        AuthenticatedWrite::verify(&auth, write.variable, false, by)
+            .map(|w| uefi::certificates(w.value).unwrap())
     };
     assert_eq!(verify(&pk_write, &pk).unwrap(), std::slice::from_ref(&expected.pk));
     assert_eq!(verify(&kek_write, &pk).unwrap(), std::slice::from_ref(&expected.kek));
@@ -54,13 +66,15 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
 
 /// `cargo xtask ci` puts it there.
 fn virt_fw_vars() -> PathBuf {
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/virt-firmware/bin/virt-fw-vars");
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/tools/virt-firmware/bin/virt-fw-vars");
     let program = std::env::var_os("FLEETI_VIRT_FW_VARS").map_or(usual, PathBuf::from);
     assert!(program.exists(), "there is no {}: `cargo xtask tools` installs it", program.display());
     program
 }
 
-/// The tool of those who make firmware images reads what ours will: the time, and the keys or digests behind the signature.
+/// The tool of those who make firmware images reads what ours will: the time, and the keys or
+/// digests behind the signature.
 #[test]
 fn virt_fw_vars_reads_the_writes_of_a_device() {
     let device: fleeti_core::id::DeviceId = "dev-a".parse().unwrap();
@@ -89,7 +103,8 @@ fn virt_fw_vars_reads_the_writes_of_a_device() {
                     "KEK" => &expected.kek,
                     _ => &expected.pk,
                 };
-                let subject = certificate::from_der(der).unwrap().tbs_certificate().subject().to_string();
+                let subject =
+                    certificate::from_der(der).unwrap().tbs_certificate().subject().to_string();
                 assert!(said.contains(&subject), "{name} {subject}: {said}");
             }
         }
@@ -100,13 +115,22 @@ fn virt_fw_vars_reads_the_writes_of_a_device() {
 fn openssl_reads_the_signed_data_of_a_write() {
     let dir = tempfile::tempdir().unwrap();
     let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
-    let kek = self_signed(Role::SecureBoot { variable: "KEK" }, Period::starting(NOW_S, 86_400 * 3650), &key).unwrap();
+    let kek = self_signed(
+        Role::SecureBoot { variable: "KEK" },
+        Period::starting(NOW_S, 86_400 * 3650),
+        &key,
+    )
+    .unwrap();
     let value = SignatureList::Digests(vec![[9; 32]]).to_bytes().unwrap();
-    let write = AuthenticatedWrite { variable: Variable::Dbx, append: true, time_s: NOW_S, value: &value };
+    let write =
+        AuthenticatedWrite { variable: Variable::Dbx, append: true, time_s: NOW_S, value: &value };
     let auth = uefi::write(&write, &kek, &key).unwrap();
     // What is signed, put together by hand: name, vendor, attributes, time, value.
     let mut content: Vec<u8> = b"d\0b\0x\0".to_vec();
-    content.extend([0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
+    content.extend([
+        0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65,
+        0x6f,
+    ]);
     content.extend(0x67u32.to_le_bytes());
     content.extend(&auth[..16]);
     content.extend(&value);
@@ -130,7 +154,8 @@ fn each_device_starts_what_was_signed_for_it_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let body = authenticode::padded(&program());
     let digest = authenticode::digest(&body).unwrap();
-    let keys = ["dev-a", "dev-b"].map(|id| BootKeys::generate(&id.parse().unwrap(), NOW_S).unwrap());
+    let keys =
+        ["dev-a", "dev-b"].map(|id| BootKeys::generate(&id.parse().unwrap(), NOW_S).unwrap());
     let certificates = keys.each_ref().map(|k| from_der(&k.expected().unwrap().db[0]).unwrap());
     let signatures = keys.each_ref().map(|k| k.sign(&[digest]).unwrap().remove(0));
     assert!((1000..1700).contains(&signatures[0].len()), "{} bytes", signatures[0].len());
@@ -146,7 +171,11 @@ fn each_device_starts_what_was_signed_for_it_and_nothing_else() {
     let for_both = authenticode::attach(&for_a, &signatures[1]).unwrap();
     assert!(starts(&for_both, 0) && starts(&for_both, 1));
     assert_eq!(authenticode::signatures(&for_both).unwrap(), signatures);
-    assert_eq!(authenticode::digest(&for_both).unwrap(), digest, "what is measured is the same on every device");
+    assert_eq!(
+        authenticode::digest(&for_both).unwrap(),
+        digest,
+        "what is measured is the same on every device"
+    );
     let mut changed = for_a;
     changed[0x201] ^= 1;
     assert!(!starts(&changed, 0));
@@ -155,7 +184,9 @@ fn each_device_starts_what_was_signed_for_it_and_nothing_else() {
 #[test]
 fn a_signature_is_verified_as_it_was_made_to_the_last_byte() {
     let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
-    let db = self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key).unwrap();
+    let db =
+        self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key)
+            .unwrap();
     let signature = authenticode::signature(&[3; 32], &db, &key).unwrap();
     authenticode::verify(&signature, &[3; 32], &db).unwrap();
     assert!(authenticode::verify(&signature, &[4; 32], &db).is_err());
@@ -167,8 +198,13 @@ fn a_signature_is_verified_as_it_was_made_to_the_last_byte() {
     }
     assert!(authenticode::verify(&[&signature[..], &[0]].concat(), &[3; 32], &db).is_err());
     let curve = SoftKey::generate(Algorithm::P384).unwrap();
-    let other = self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &curve).unwrap();
-    assert!(authenticode::signature(&[3; 32], &other, &curve).is_err(), "firmware refuses elliptic curves");
+    let other =
+        self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &curve)
+            .unwrap();
+    assert!(
+        authenticode::signature(&[3; 32], &other, &curve).is_err(),
+        "firmware refuses elliptic curves"
+    );
 }
 
 /// A kernel image with sections of these names.
@@ -216,9 +252,13 @@ fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
 #[test]
 fn a_signed_program_is_neither_signed_nor_changed_again_and_its_table_begins_at_a_multiple_of_8() {
     let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
-    let db = self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key).unwrap();
+    let db =
+        self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key)
+            .unwrap();
     let signed = authenticode::sign(&program(), &db, &key).unwrap();
-    for again in [authenticode::sign(&signed, &db, &key), fleeti_pki::pe::with_section(&signed, ".a", b"x")] {
+    for again in
+        [authenticode::sign(&signed, &db, &key), fleeti_pki::pe::with_section(&signed, ".a", b"x")]
+    {
         assert!(again.unwrap_err().to_string().contains("signed already"));
     }
     let odd = [&program()[..], &[0]].concat();
@@ -241,7 +281,9 @@ fn what_is_defective_is_refused_for_its_defect() {
             uefi::parse(&bytes).map(drop)
         } else {
             let program = read("program.efi").unwrap();
-            authenticode::signatures(&program).and_then(|_| authenticode::digest(&program)).map(drop)
+            authenticode::signatures(&program)
+                .and_then(|_| authenticode::digest(&program))
+                .map(drop)
         };
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let error = found.expect_err(&name).to_string();
@@ -251,8 +293,9 @@ fn what_is_defective_is_refused_for_its_defect() {
     assert!(seen >= 15, "{seen} defects");
 }
 
-/// Writes the folders of [`what_is_defective_is_refused_for_its_defect`] again: each is a good file with one thing
-/// changed. To be run by hand: `cargo test -p fleeti-pki --test it -- --ignored defects_of_uefi`.
+/// Writes the folders of [`what_is_defective_is_refused_for_its_defect`] again: each is a good file
+/// with one thing changed. To be run by hand: `cargo test -p fleeti-pki --test it -- --ignored
+/// defects_of_uefi`.
 #[test]
 #[ignore = "writes fixtures"]
 fn defects_of_uefi_are_written() {
@@ -270,15 +313,40 @@ fn defects_of_uefi_are_written() {
     };
     const NOT_BY: &str = "the signature is not over this";
     put("auth-shorter-than-its-header", "db.auth", &good[..39], "shorter than its header");
-    put("auth-time-with-nanoseconds", "db.auth", &changed(8, &[1]), "its time has more than seconds");
+    put(
+        "auth-time-with-nanoseconds",
+        "db.auth",
+        &changed(8, &[1]),
+        "its time has more than seconds",
+    );
     put("auth-time-with-pad", "db.auth", &changed(7, &[1]), "its time has more than seconds");
     put("auth-time-with-zone", "db.auth", &changed(12, &[60]), "its time has more than seconds");
     put("auth-month-13", "db.auth", &changed(2, &[13]), "authenticated write is malformed");
-    put("auth-other-time-than-signed", "db.auth", &changed(6, &[(good[6] + 1) % 60]), "not by this key");
+    put(
+        "auth-other-time-than-signed",
+        "db.auth",
+        &changed(6, &[(good[6] + 1) % 60]),
+        "not by this key",
+    );
     put("auth-not-pkcs7", "db.auth", &changed(24, &[0]), "its certificate is no PKCS#7");
-    put("auth-certificate-leaves-the-file", "db.auth", &changed(16, &[0xff, 0xff]), "its certificate leaves the file");
-    put("auth-certificate-of-no-length", "db.auth", &changed(16, &[0, 0, 0, 0]), "its certificate leaves the file");
-    put("auth-trailing-byte", "db.auth", &[&good[..], &[0]].concat(), "signature list is malformed");
+    put(
+        "auth-certificate-leaves-the-file",
+        "db.auth",
+        &changed(16, &[0xff, 0xff]),
+        "its certificate leaves the file",
+    );
+    put(
+        "auth-certificate-of-no-length",
+        "db.auth",
+        &changed(16, &[0, 0, 0, 0]),
+        "its certificate leaves the file",
+    );
+    put(
+        "auth-trailing-byte",
+        "db.auth",
+        &[&good[..], &[0]].concat(),
+        "signature list is malformed",
+    );
     let mut value = good.clone();
     *value.last_mut().unwrap() ^= 1;
     put("auth-other-value-than-signed", "db.auth", &value, "not by this key");
@@ -318,7 +386,9 @@ fn defects_of_uefi_are_written() {
     }
 
     let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
-    let db = self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key).unwrap();
+    let db =
+        self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key)
+            .unwrap();
     let signed = authenticode::sign(&program(), &db, &key).unwrap();
     let table = program().len();
     let with = |at: usize, bytes: &[u8]| {
@@ -327,21 +397,43 @@ fn defects_of_uefi_are_written() {
         pe
     };
     // For the tests of whoever attaches signatures.
-    std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program())).unwrap();
+    std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program()))
+        .unwrap();
     let mut uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);
-    let text = fleeti_core::command_line::of(&fleeti_core::canonical::sha256_hex(b"root hash"), ["quiet"]);
+    let text =
+        fleeti_core::command_line::of(&fleeti_core::canonical::sha256_hex(b"root hash"), ["quiet"]);
     uki[0x800..0xa00].fill(0);
     uki[0x800..0x800 + text.len()].copy_from_slice(text.as_bytes());
     std::fs::write(folder.join("../../secure-boot/uki.efi"), authenticode::padded(&uki)).unwrap();
     const ENTRY: &str = "an entry is";
     put("program-no-pe", "program.efi", b"MZ", "PE program is malformed");
-    put("program-bytes-after-its-table", "program.efi", &[&signed[..], &[0; 8]].concat(), "not at its end");
+    put(
+        "program-bytes-after-its-table",
+        "program.efi",
+        &[&signed[..], &[0; 8]].concat(),
+        "not at its end",
+    );
     put("program-table-cut-off", "program.efi", &signed[..signed.len() - 8], "not at its end");
-    put("program-table-before-its-headers", "program.efi", &with(0x98 + 144, &[8, 0, 0, 0]), "not at its end");
-    put("program-directory-without-its-table", "program.efi", &with(0x98 + 108, &[4, 0, 0, 0]), "no place for a certificate table");
+    put(
+        "program-table-before-its-headers",
+        "program.efi",
+        &with(0x98 + 144, &[8, 0, 0, 0]),
+        "not at its end",
+    );
+    put(
+        "program-directory-without-its-table",
+        "program.efi",
+        &with(0x98 + 108, &[4, 0, 0, 0]),
+        "no place for a certificate table",
+    );
     let mut longer = with(0x94, &0x06f0_u16.to_le_bytes());
     longer[0x86..0x88].fill(0); // no sections, whose headers would lie there
-    put("program-headers-longer-than-they-say", "program.efi", &longer, "its headers are longer than it says");
+    put(
+        "program-headers-longer-than-they-say",
+        "program.efi",
+        &longer,
+        "its headers are longer than it says",
+    );
     let mut empty = with(0x188 + 16, &[0; 4]);
     empty[0x188 + 20..0x188 + 24].copy_from_slice(&0x800_u32.to_le_bytes());
     put("program-empty-section-in-its-table", "program.efi", &empty, "not between its neighbours");

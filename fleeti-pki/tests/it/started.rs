@@ -1,4 +1,5 @@
-//! Machines that started otherwise than they should: a real TPM (swtpm) measured that, and signs it.
+//! Machines that started otherwise than they should: a real TPM (swtpm) measured that, and signs
+//! it.
 
 use crate::attestation::{Attester, PHASES, boot, challenge, check, known};
 use crate::crafted::{AUTHORITY, DRIVER_CONFIG, IPL, at, data_of, event_of};
@@ -14,8 +15,11 @@ fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
     let mut known = known(&log);
     known.references[0].register_9 = Some(log.replay().get(&9).copied().unwrap_or_default());
     let of_kind = |kind: u32| move |event: &&Vec<u8>| event[4..8] == kind.to_le_bytes();
-    let first = |register, kind| at(&boot(), register).into_iter().find(|i| of_kind(kind)(&&boot().events[*i])).unwrap();
-    let programs: Vec<_> = at(&boot(), 4).into_iter().filter(|i| of_kind(PROGRAM)(&&boot().events[*i])).collect();
+    let first = |register, kind| {
+        at(&boot(), register).into_iter().find(|i| of_kind(kind)(&&boot().events[*i])).unwrap()
+    };
+    let programs: Vec<_> =
+        at(&boot(), 4).into_iter().filter(|i| of_kind(PROGRAM)(&&boot().events[*i])).collect();
     let other_program = |n: usize| {
         let mut pieces = boot();
         pieces.events[programs[n]][SHA_256] ^= 1;
@@ -47,8 +51,14 @@ fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
     ];
     for (pieces, phases, expected) in cases {
         let device = Attester::new(pieces.log(), phases);
-        let result = appraise(&check(&device.answer(&challenge(1)), 1, &device.key, None).unwrap(), &known);
-        let wrong: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code.as_str()).collect();
+        let result =
+            appraise(&check(&device.answer(&challenge(1)), 1, &device.key, None).unwrap(), &known);
+        let wrong: Vec<_> = result
+            .claims
+            .iter()
+            .filter(|c| c.tier == Tier::Contraindicated)
+            .map(|c| c.code.as_str())
+            .collect();
         assert_eq!(wrong, Vec::from_iter(expected));
         assert_eq!(result.level == Level::SelfReported, expected.is_some());
     }

@@ -13,7 +13,8 @@ fn public(tpm: &Tpm, name: &str) -> Public {
     Public::parse_sized(&tpm.file(name).unwrap()).unwrap()
 }
 
-/// An endorsement key and an attestation key under it, the latter with the curve of `kind` and `hash`.
+/// An endorsement key and an attestation key under it, the latter with the curve of `kind` and
+/// `hash`.
 fn keys(tpm: &Tpm, endorsement: &str, kind: &str, hash: &str) {
     tpm.tools(&format!(
         "tpm2_createek -c ek.ctx -G {endorsement} -u ek.pub
@@ -28,16 +29,27 @@ fn keys(tpm: &Tpm, endorsement: &str, kind: &str, hash: &str) {
 fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other() {
     let maker = Maker::new().unwrap();
     let tpm = Tpm::new(&maker).unwrap();
-    for (endorsement, kind, hash) in
-        [("rsa", "ecc256", "sha256"), ("ecc", "ecc256", "sha256"), ("ecc384", "ecc384", "sha384"), ("rsa", "ecc384", "sha384")]
-    {
+    for (endorsement, kind, hash) in [
+        ("rsa", "ecc256", "sha256"),
+        ("ecc", "ecc256", "sha256"),
+        ("ecc384", "ecc384", "sha384"),
+        ("rsa", "ecc384", "sha384"),
+    ] {
         keys(&tpm, endorsement, kind, hash);
-        let (ek, ak) = (EndorsementKey::new(public(&tpm, "ek.pub")).unwrap(), AttestationKey::new(public(&tpm, "ak.pub")).unwrap());
-        assert_eq!(ak.public().name(), tpm.file("ak.name").unwrap(), "the name is computed as the TPM does");
+        let (ek, ak) = (
+            EndorsementKey::new(public(&tpm, "ek.pub")).unwrap(),
+            AttestationKey::new(public(&tpm, "ak.pub")).unwrap(),
+        );
+        assert_eq!(
+            ak.public().name(),
+            tpm.file("ak.name").unwrap(),
+            "the name is computed as the TPM does"
+        );
         let activate = |name: &[u8]| {
             let made = credential::make(&ek, name, b"a secret of at most 32 bytes").unwrap();
             // The file of tpm2-tools: a magic number, a version, and both structures.
-            let file = [&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1][..], &made.blob, &made.secret].concat();
+            let file =
+                [&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1][..], &made.blob, &made.secret].concat();
             std::fs::write(tpm.path("credential"), file).unwrap();
             let activate = "tpm2_activatecredential -c ak.ctx -C ek.ctx -i credential -o given";
             // A key of the high range has an empty password, one of the low range a policy alone.
@@ -52,7 +64,11 @@ fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other()
             tpm.tool("tpm2_flushcontext -t").unwrap();
             given.map(|_| tpm.file("given").unwrap())
         };
-        assert_eq!(activate(&ak.public().name()).unwrap(), b"a secret of at most 32 bytes", "{endorsement} {kind}");
+        assert_eq!(
+            activate(&ak.public().name()).unwrap(),
+            b"a secret of at most 32 bytes",
+            "{endorsement} {kind}"
+        );
         let mut other = ak.public().name();
         other[5] ^= 1;
         let refused = activate(&other).unwrap_err().to_string();
@@ -83,7 +99,10 @@ fn only_a_restricted_signing_key_that_was_born_there_attests() {
         changed[4..8].copy_from_slice(&attributes.to_be_bytes());
         assert!(AttestationKey::new(Public::parse(&changed).unwrap()).is_err(), "{what}");
     }
-    assert!(DeviceKey::new(Public::parse(&area).unwrap()).is_err(), "what attests is no device's key");
+    assert!(
+        DeviceKey::new(Public::parse(&area).unwrap()).is_err(),
+        "what attests is no device's key"
+    );
     assert!(EndorsementKey::new(Public::parse(&area).unwrap()).is_err());
     assert!(AttestationKey::new(public(&tpm, "ek.pub")).is_err(), "what decrypts does not attest");
 }
@@ -102,9 +121,13 @@ fn a_key_of_the_tpm_is_certified_by_its_attestation_key() {
     .unwrap();
     let ak = AttestationKey::new(public(&tpm, "ak.pub")).unwrap();
     let key = DeviceKey::new(public(&tpm, "dk.pub")).unwrap();
-    let (said, signature) = (tpm.file("certification").unwrap(), tpm.file("certification.sig").unwrap());
+    let (said, signature) =
+        (tpm.file("certification").unwrap(), tpm.file("certification.sig").unwrap());
     let certified = Attest::certification(&said, &signature, &ak).unwrap();
-    assert_eq!(certified.statement, fleeti_pki::tpm::attest::Statement::Certify { name: key.public().name() });
+    assert_eq!(
+        certified.statement,
+        fleeti_pki::tpm::attest::Statement::Certify { name: key.public().name() }
+    );
     assert!(Attest::quote(&said, &signature, &ak).is_err(), "a certification is no quote");
     let spki = key.public().to_spki_der().unwrap();
     tpm.tool("tpm2_readpublic -c dk.ctx -f der -o dk.der").unwrap();
@@ -121,15 +144,22 @@ fn certificate_at(tpm: &Tpm, index: &str) -> Vec<u8> {
 fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     let (maker, stranger) = (Maker::new().unwrap(), Maker::new().unwrap());
     let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&stranger).unwrap());
-    let der = |maker: &Maker| certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap()).unwrap();
+    let der = |maker: &Maker| {
+        certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap())
+            .unwrap()
+    };
     let mut makers = Makers::default();
     tpm.tools("tpm2_createek -c ek.ctx -G rsa -u rsa.pub\n tpm2_flushcontext -t\n tpm2_createek -c ek.ctx -G ecc384 -u ecc.pub").unwrap();
     let rsa = EndorsementKey::new(public(&tpm, "rsa.pub")).unwrap();
     let ecc = EndorsementKey::new(public(&tpm, "ecc.pub")).unwrap();
-    let (rsa_certificate, ecc_certificate) = (certificate_at(&tpm, "0x1c00002"), certificate_at(&tpm, "0x1c00016"));
+    let (rsa_certificate, ecc_certificate) =
+        (certificate_at(&tpm, "0x1c00002"), certificate_at(&tpm, "0x1c00016"));
 
     let nobody = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
-    assert!(matches!(nobody, Err(NotEndorsed::Chain(_))), "{nobody:?}: nobody is believed until somebody is");
+    assert!(
+        matches!(nobody, Err(NotEndorsed::Chain(_))),
+        "{nobody:?}: nobody is believed until somebody is"
+    );
     makers.believe(&der(&maker), Kind::Virtual).unwrap();
     let made = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
     assert_eq!((made.kind, made.model.as_str()), (Kind::Virtual, "swtpm"));
@@ -140,21 +170,43 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     let made = both.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
     assert_eq!(made.kind, Kind::Virtual, "its own maker's kind");
 
-    let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| makers.verify(key, certificates, now_s()).unwrap_err();
+    let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| {
+        makers.verify(key, certificates, now_s()).unwrap_err()
+    };
     assert_eq!(refused(&rsa, std::slice::from_ref(&ecc_certificate)), NotEndorsed::OtherKey);
     assert!(matches!(refused(&rsa, &[]), NotEndorsed::NotOne(_)));
-    assert!(matches!(refused(&rsa, &[rsa_certificate[..100].to_vec()]), NotEndorsed::Unreadable(_)));
-    assert!(matches!(refused(&rsa, &[[&rsa_certificate[..], &[0]].concat()]), NotEndorsed::Unreadable(_)), "bytes behind it");
-    let many: Vec<_> = std::iter::once(rsa_certificate.clone()).chain(std::iter::repeat_n(der(&maker), 9)).collect();
+    assert!(matches!(
+        refused(&rsa, &[rsa_certificate[..100].to_vec()]),
+        NotEndorsed::Unreadable(_)
+    ));
+    assert!(
+        matches!(
+            refused(&rsa, &[[&rsa_certificate[..], &[0]].concat()]),
+            NotEndorsed::Unreadable(_)
+        ),
+        "bytes behind it"
+    );
+    let many: Vec<_> = std::iter::once(rsa_certificate.clone())
+        .chain(std::iter::repeat_n(der(&maker), 9))
+        .collect();
     assert!(matches!(refused(&rsa, &many), NotEndorsed::Unreadable(_)));
-    assert!(matches!(refused(&rsa, &[rsa_certificate.clone(), vec![0x30; 8 * 1024 + 1]]), NotEndorsed::Unreadable(_)), "too large");
+    assert!(
+        matches!(
+            refused(&rsa, &[rsa_certificate.clone(), vec![0x30; 8 * 1024 + 1]]),
+            NotEndorsed::Unreadable(_)
+        ),
+        "too large"
+    );
     let mut changed = rsa_certificate.clone();
     *changed.last_mut().unwrap() ^= 1;
     assert!(matches!(refused(&rsa, &[changed]), NotEndorsed::Chain(_)));
     // Another maker's TPM, whose maker nobody believes.
     other.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
     let theirs = EndorsementKey::new(public(&other, "rsa.pub")).unwrap();
-    assert!(matches!(refused(&theirs, &[certificate_at(&other, "0x1c00002"), der(&stranger)]), NotEndorsed::Chain(_)));
+    assert!(matches!(
+        refused(&theirs, &[certificate_at(&other, "0x1c00002"), der(&stranger)]),
+        NotEndorsed::Chain(_)
+    ));
     assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
 }
 
@@ -162,10 +214,17 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
 fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_has_ended() {
     let read = |bytes: &[u8]| endorsement::each_of(bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (sequence, number) = ([0x30, 1, 0], [2, 1, 0]);
-    assert_eq!(read(&[sequence, sequence, number, sequence].concat()), [sequence, sequence], "up to what begins none");
+    assert_eq!(
+        read(&[sequence, sequence, number, sequence].concat()),
+        [sequence, sequence],
+        "up to what begins none"
+    );
     let maker = Maker::with_lists().unwrap();
     let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&maker).unwrap());
-    let der = |maker: &Maker| certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap()).unwrap();
+    let der = |maker: &Maker| {
+        certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap())
+            .unwrap()
+    };
     let shown = |tpm: &Tpm| {
         tpm.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
         (EndorsementKey::new(public(tpm, "rsa.pub")).unwrap(), [certificate_at(tpm, "0x1c00002")])
@@ -183,20 +242,35 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     let makers = believed(&[&list]);
     assert_eq!(makers.verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked);
     makers.verify(&kept, &theirs, now_s()).unwrap();
-    assert_eq!(makers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(), NotEndorsed::OldList);
+    assert_eq!(
+        makers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(),
+        NotEndorsed::OldList
+    );
 
     for both in [[&list[..], &nobody], [&nobody, &list]] {
-        assert_eq!(believed(&both).verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked, "the newest one counts");
+        assert_eq!(
+            believed(&both).verify(&taken, &its, now_s()).unwrap_err(),
+            NotEndorsed::Revoked,
+            "the newest one counts"
+        );
     }
     let itself = believed(&[&maker.list(&[der(&maker)]).unwrap()]).verify(&kept, &theirs, now_s());
-    assert!(matches!(itself, Err(NotEndorsed::Chain(_))), "a maker that is itself on a list: {itself:?}");
+    assert!(
+        matches!(itself, Err(NotEndorsed::Chain(_))),
+        "a maker that is itself on a list: {itself:?}"
+    );
 
-    // In the maker's name, by another key: its issuer is not to be told from the maker, and so it counts for neither.
+    // In the maker's name, by another key: its issuer is not to be told from the maker, and so it
+    // counts for neither.
     let forged = believed(&[&Maker::with_lists().unwrap().list(&[]).unwrap()]);
     let refused = forged.verify(&kept, &theirs, now_s()).unwrap_err();
     assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("Signature")), "{refused}");
     let mut makers = believed(&[]);
-    for (what, list) in [("cut off", &list[..list.len() - 1]), ("bytes behind it", &[&list[..], &[0]].concat()), ("none", &its[0])] {
+    for (what, list) in [
+        ("cut off", &list[..list.len() - 1]),
+        ("bytes behind it", &[&list[..], &[0]].concat()),
+        ("none", &its[0]),
+    ] {
         assert!(makers.look_at(list).is_err(), "{what}");
     }
     let (one, now) = (believed(&[&list]), now_s());
@@ -211,17 +285,27 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let tpm = Tpm::without_maker().unwrap();
     tpm.tools("tpm2_createek -c ek.ctx -G ecc -u ek.pub\n tpm2_flushcontext -t").unwrap();
-    let key = EndorsementKey::new(Public::parse_sized(&tpm.file("ek.pub").unwrap()).unwrap()).unwrap();
-    let spki = <der::Document as der::Decode>::from_der(&key.public().to_spki_der().unwrap()).unwrap();
-    std::fs::write(dir.path().join("ek.pem"), spki.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).unwrap()).unwrap();
+    let key =
+        EndorsementKey::new(Public::parse_sized(&tpm.file("ek.pub").unwrap()).unwrap()).unwrap();
+    let spki =
+        <der::Document as der::Decode>::from_der(&key.public().to_spki_der().unwrap()).unwrap();
+    std::fs::write(
+        dir.path().join("ek.pem"),
+        spki.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).unwrap(),
+    )
+    .unwrap();
     let openssl = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (good, said) = crate::run("openssl", &words, dir.path());
         assert!(good, "openssl {line}: {said}");
     };
     std::fs::write(dir.path().join("ca.cnf"), "[req]\ndistinguished_name=d\nx509_extensions=x\nprompt=no\n[d]\nCN=maker\n[x]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n").unwrap();
-    openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout ca.key -out ca.pem -days 30 -config ca.cnf");
-    openssl("req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout any.key -out any.csr -subj /CN=any");
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout ca.key -out ca.pem -days 30 -config ca.cnf",
+    );
+    openssl(
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout any.key -out any.csr -subj /CN=any",
+    );
     let der = |name: &str| {
         let pem = std::fs::read_to_string(dir.path().join(name)).unwrap();
         certificate::to_der(&certificate::from_pem(&pem).unwrap()).unwrap()
@@ -230,25 +314,50 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     makers.believe(&der("ca.pem"), Kind::Hardware).unwrap();
     let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=moödel\na.2.23.133.2.3=id:0001\n";
     let issued = |extensions: &str| {
-        std::fs::write(dir.path().join("x.cnf"), format!("oid_section=o\n[o]\n[x]\n{extensions}\n{names}")).unwrap();
+        std::fs::write(
+            dir.path().join("x.cnf"),
+            format!("oid_section=o\n[o]\n[x]\n{extensions}\n{names}"),
+        )
+        .unwrap();
         openssl(
             "x509 -req -in any.csr -CA ca.pem -CAkey ca.key -CAcreateserial -force_pubkey ek.pem -days 10 -extfile x.cnf -extensions x -out ek.crt",
         );
         makers.verify(&key, &[der("ek.crt")], now_s()).map(|e| e.model)
     };
     let purpose = "extendedKeyUsage=2.23.133.8.1";
-    let good = format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
+    let good =
+        format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
     assert_eq!(issued(&good).unwrap(), "model", "what cannot be read of it is left out");
     // Without an extended key usage it may be for any purpose (RFC 5280, 4.2.1.12).
-    assert_eq!(issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(), "model");
+    assert_eq!(
+        issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(),
+        "model"
+    );
     let late = makers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
     assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
     let not_one = |extensions: &str, what: &str| {
         let refused = issued(extensions).unwrap_err();
-        assert!(matches!(refused, NotEndorsed::NotOne(_) | NotEndorsed::Unreadable(_)), "{what}: {refused}");
+        assert!(
+            matches!(refused, NotEndorsed::NotOne(_) | NotEndorsed::Unreadable(_)),
+            "{what}: {refused}"
+        );
     };
-    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=clientAuth", "another purpose");
-    not_one("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=DER:3000", "an empty list of purposes");
-    not_one(&format!("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyAgreement\n{purpose}"), "an authority");
-    not_one(&format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n{purpose}"), "another usage");
+    not_one(
+        "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=clientAuth",
+        "another purpose",
+    );
+    not_one(
+        "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\nextendedKeyUsage=DER:3000",
+        "an empty list of purposes",
+    );
+    not_one(
+        &format!("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyAgreement\n{purpose}"),
+        "an authority",
+    );
+    not_one(
+        &format!(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n{purpose}"
+        ),
+        "another usage",
+    );
 }

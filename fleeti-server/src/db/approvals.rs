@@ -1,4 +1,5 @@
-//! Requests for signatures, and approvals. The signer believes none of it before it has checked every signature.
+//! Requests for signatures, and approvals. The signer believes none of it before it has checked
+//! every signature.
 
 use super::{Tx, seconds};
 use crate::error::AppError;
@@ -9,12 +10,20 @@ use sqlx::sqlite::SqliteConnection;
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn ask(tx: &mut Tx<'_>, build: &str, request: &RequestSignature, now_s: u64) -> Result<(), AppError> {
+pub async fn ask(
+    tx: &mut Tx<'_>,
+    build: &str,
+    request: &RequestSignature,
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "INSERT INTO signature_requests (build, intent, key_id, signature, created_s) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT (build) DO UPDATE SET intent = $2, key_id = $3, signature = $4, created_s = $5";
     let query = sqlx::query(sql).bind(build).bind(&request.intent).bind(&request.by.key_id);
     query.bind(&request.by.signature).bind(seconds(now_s)).execute(&mut **tx).await?;
-    sqlx::query("DELETE FROM signature_approvals WHERE build = $1").bind(build).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM signature_approvals WHERE build = $1")
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -33,12 +42,18 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(connection: &mut SqliteConnection, build: &str) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
+pub async fn get(
+    connection: &mut SqliteConnection,
+    build: &str,
+) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
     let sql = "SELECT intent, key_id, signature FROM signature_requests WHERE build = $1";
-    let row: Option<(String, String, String)> = sqlx::query_as(sql).bind(build).fetch_optional(&mut *connection).await?;
+    let row: Option<(String, String, String)> =
+        sqlx::query_as(sql).bind(build).fetch_optional(&mut *connection).await?;
     let Some((intent, key_id, signature)) = row else { return Ok(None) };
     let sql = "SELECT key_id, signature FROM signature_approvals WHERE build = $1 ORDER BY key_id";
-    let approvals: Vec<(String, String)> = sqlx::query_as(sql).bind(build).fetch_all(connection).await?;
-    let approvals = approvals.into_iter().map(|(key_id, signature)| SignedBy { key_id, signature }).collect();
+    let approvals: Vec<(String, String)> =
+        sqlx::query_as(sql).bind(build).fetch_all(connection).await?;
+    let approvals =
+        approvals.into_iter().map(|(key_id, signature)| SignedBy { key_id, signature }).collect();
     Ok(Some((RequestSignature { intent, by: SignedBy { key_id, signature } }, approvals)))
 }

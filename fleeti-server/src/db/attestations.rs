@@ -21,10 +21,22 @@ const LOGS_MAX: i64 = 4;
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_log(tx: &mut Tx<'_>, device: &DeviceId, sha256: &str, bytes: &[u8], now_s: u64) -> Result<(), AppError> {
+pub async fn keep_log(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    sha256: &str,
+    bytes: &[u8],
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "INSERT INTO evidence_logs (device, sha256, bytes, received_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (device, sha256) DO UPDATE SET received_s = excluded.received_s";
-    sqlx::query(sql).bind(device.as_str()).bind(sha256).bind(bytes).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(sha256)
+        .bind(bytes)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     let sql = "DELETE FROM evidence_logs WHERE device = $1 AND sha256 NOT IN \
                (SELECT sha256 FROM evidence_logs WHERE device = $1 ORDER BY received_s DESC, sha256 = $2 DESC LIMIT $3)";
     sqlx::query(sql).bind(device.as_str()).bind(sha256).bind(LOGS_MAX).execute(&mut **tx).await?;
@@ -35,17 +47,23 @@ pub async fn keep_log(tx: &mut Tx<'_>, device: &DeviceId, sha256: &str, bytes: &
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn logs(connection: &mut SqliteConnection, named: &[(&DeviceId, &str)]) -> Result<HashMap<DeviceId, Vec<u8>>, AppError> {
+pub async fn logs(
+    connection: &mut SqliteConnection,
+    named: &[(&DeviceId, &str)],
+) -> Result<HashMap<DeviceId, Vec<u8>>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new("WITH named (device, sha256) AS (");
     query.push_values(named, |mut row, (device, sha256)| {
         row.push_bind(device.as_str()).push_bind(*sha256);
     });
     query.push(") SELECT l.device, l.bytes FROM named n JOIN evidence_logs l ON l.device = n.device AND l.sha256 = n.sha256");
     let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(connection).await?;
-    rows.into_iter().map(|(device, bytes)| Ok((device.parse().map_err(AppError::internal)?, bytes))).collect()
+    rows.into_iter()
+        .map(|(device, bytes)| Ok((device.parse().map_err(AppError::internal)?, bytes)))
+        .collect()
 }
 
-/// A device whose evidence is looked at: what others than itself know of it, and what it proved last.
+/// A device whose evidence is looked at: what others than itself know of it, and what it proved
+/// last.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// Its fleet.
@@ -94,7 +112,8 @@ struct SubjectRow {
 impl TryFrom<SubjectRow> for Subject {
     type Error = AppError;
     fn try_from(row: SubjectRow) -> Result<Self, AppError> {
-        let release = |text: Option<String>| text.map(|t| t.parse()).transpose().map_err(AppError::internal);
+        let release =
+            |text: Option<String>| text.map(|t| t.parse()).transpose().map_err(AppError::internal);
         let firmware_keys = match (&row.expected, row.change_number) {
             (Some(text), Some(change)) => Some(super::boot::expected(text, change)?),
             _ => None,
@@ -122,7 +141,10 @@ impl TryFrom<SubjectRow> for Subject {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> Result<HashMap<DeviceId, Subject>, AppError> {
+pub async fn subjects(
+    connection: &mut SqliteConnection,
+    ids: &[&DeviceId],
+) -> Result<HashMap<DeviceId, Subject>, AppError> {
     let runs_as_given = super::devices::RUNS_AS_GIVEN;
     let mut query = QueryBuilder::<Sqlite>::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
@@ -137,10 +159,14 @@ pub async fn subjects(connection: &mut SqliteConnection, ids: &[&DeviceId]) -> R
     }
     query.push(")");
     let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
-    let read =
-        |row: SubjectRow| -> Result<_, AppError> { Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?)) };
+    let read = |row: SubjectRow| -> Result<_, AppError> {
+        Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?))
+    };
     // One that cannot be read keeps no other from being looked at.
-    Ok(rows.into_iter().filter_map(|row| read(row).inspect_err(|e| tracing::error!("evidence: {e}")).ok()).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| read(row).inspect_err(|e| tracing::error!("evidence: {e}")).ok())
+        .collect())
 }
 
 /// What was accepted last.
@@ -231,20 +257,35 @@ impl TryFrom<Row> for AttestationRow {
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<AttestationRow>, AppError> {
     let sql = "SELECT nonce, evidence, accepted, firmware_code, result FROM attestations WHERE device = $1";
-    sqlx::query_as::<_, Row>(sql).bind(device.as_str()).fetch_optional(pool).await?.map(AttestationRow::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(device.as_str())
+        .fetch_optional(pool)
+        .await?
+        .map(AttestationRow::try_from)
+        .transpose()
 }
 
 /// Whether a result is the last one of a device.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_last(tx: &mut Tx<'_>, device: &DeviceId, result: &AttestationResult) -> Result<bool, AppError> {
-    let query = sqlx::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
-    let found: i64 = query.bind(device.as_str()).bind(serde_json::to_string(result)?).fetch_one(&mut **tx).await?;
+pub async fn is_last(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    result: &AttestationResult,
+) -> Result<bool, AppError> {
+    let query =
+        sqlx::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
+    let found: i64 = query
+        .bind(device.as_str())
+        .bind(serde_json::to_string(result)?)
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(found == 1)
 }
 
-/// Keeps what is known of devices' evidence. The firmware's code is kept once: it is an operator's to change.
+/// Keeps what is known of devices' evidence. The firmware's code is kept once: it is an operator's
+/// to change.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -261,12 +302,21 @@ pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Res
         ))
     });
     let texts = texts.collect::<Result<Vec<_>, serde_json::Error>>()?;
-    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), (accepted, firmware_code, result))| {
-        line.push_bind(device.as_str()).push_bind(&row.nonce).push_bind(&row.evidence.text).push_bind(accepted).push_bind(firmware_code);
-        line.push_bind(result).push_bind(row.result.level as i64).push_bind(seconds(row.result.appraised_s));
-        line.push_bind(row.result.release.as_ref().map(ToString::to_string));
-        line.push_bind(level_for_update(&row.result.claims) as i64);
-    });
+    query.push_values(
+        rows.iter().zip(texts),
+        |mut line, ((device, row), (accepted, firmware_code, result))| {
+            line.push_bind(device.as_str())
+                .push_bind(&row.nonce)
+                .push_bind(&row.evidence.text)
+                .push_bind(accepted)
+                .push_bind(firmware_code);
+            line.push_bind(result)
+                .push_bind(row.result.level as i64)
+                .push_bind(seconds(row.result.appraised_s));
+            line.push_bind(row.result.release.as_ref().map(ToString::to_string));
+            line.push_bind(level_for_update(&row.result.claims) as i64);
+        },
+    );
     query.push(
         " ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
          firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), result = excluded.result, \
@@ -289,7 +339,12 @@ pub struct Found {
 
 impl Found {
     /// Of a device that has proved nothing: what it enrolled with.
-    pub const NOTHING: Self = Self { level: Level::Token, appraised_s: u64::MAX, release: None, update_level: Level::Token };
+    pub const NOTHING: Self = Self {
+        level: Level::Token,
+        appraised_s: u64::MAX,
+        release: None,
+        update_level: Level::Token,
+    };
 
     /// The level now.
     #[must_use]
@@ -321,14 +376,21 @@ fn level_of(number: i64) -> Result<Level, AppError> {
 
 impl FoundRow {
     fn found(&self) -> Result<Found, AppError> {
-        let (Some(level), Some(update_level), Some(appraised_s)) = (self.level, self.update_level, self.appraised_s) else {
+        let (Some(level), Some(update_level), Some(appraised_s)) =
+            (self.level, self.update_level, self.appraised_s)
+        else {
             return Ok(Found::NOTHING);
         };
         Ok(Found {
             level: level_of(level)?,
             update_level: level_of(update_level)?,
             appraised_s: from_seconds(appraised_s),
-            release: self.release_name.as_deref().map(str::parse).transpose().map_err(AppError::internal)?,
+            release: self
+                .release_name
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(AppError::internal)?,
         })
     }
 }
@@ -340,9 +402,13 @@ const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn found(connection: &mut SqliteConnection, device: &DeviceId) -> Result<Option<(FleetId, Found)>, AppError> {
+pub async fn found(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+) -> Result<Option<(FleetId, Found)>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.id = $1"));
-    let row: Option<FoundRow> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
+    let row: Option<FoundRow> =
+        sqlx::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
     row.map(|row| Ok((row.fleet.parse().map_err(AppError::internal)?, row.found()?))).transpose()
 }
 
@@ -350,7 +416,10 @@ pub async fn found(connection: &mut SqliteConnection, device: &DeviceId) -> Resu
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn found_of(connection: &mut SqliteConnection, devices: &[&DeviceId]) -> Result<Vec<(DeviceId, Found)>, AppError> {
+pub async fn found_of(
+    connection: &mut SqliteConnection,
+    devices: &[&DeviceId],
+) -> Result<Vec<(DeviceId, Found)>, AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(FOUND);
     query.push(" WHERE d.id IN (");
     let mut list = query.separated(", ");
@@ -366,7 +435,10 @@ pub async fn found_of(connection: &mut SqliteConnection, devices: &[&DeviceId]) 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) -> Result<Vec<(DeviceId, Found)>, AppError> {
+pub async fn found_in_fleet(
+    connection: &mut SqliteConnection,
+    fleet: &FleetId,
+) -> Result<Vec<(DeviceId, Found)>, AppError> {
     // One value: on their own, those of a large fleet are copied several times on their way.
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT json_group_array(json_array(id, fleet, level, appraised_s, release_name, update_level)) FROM \
@@ -381,9 +453,19 @@ pub async fn found_in_fleet(connection: &mut SqliteConnection, fleet: &FleetId) 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn with_evidence(pool: &SqlitePool, fleet: &FleetId, after: &str, limit: u32) -> Result<Vec<DeviceId>, AppError> {
+pub async fn with_evidence(
+    pool: &SqlitePool,
+    fleet: &FleetId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT d.id FROM devices d JOIN attestations a ON a.device = d.id WHERE d.fleet = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
-    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    let ids: Vec<String> = sqlx::query_scalar(sql)
+        .bind(fleet.as_str())
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -391,9 +473,15 @@ pub async fn with_evidence(pool: &SqlitePool, fleet: &FleetId, after: &str, limi
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn on_release(pool: &SqlitePool, release: &ReleaseName) -> Result<Vec<DeviceId>, AppError> {
+pub async fn on_release(
+    pool: &SqlitePool,
+    release: &ReleaseName,
+) -> Result<Vec<DeviceId>, AppError> {
     let ids: Vec<String> =
-        sqlx::query_scalar("SELECT device FROM attestations WHERE release_name = $1").bind(release.to_string()).fetch_all(pool).await?;
+        sqlx::query_scalar("SELECT device FROM attestations WHERE release_name = $1")
+            .bind(release.to_string())
+            .fetch_all(pool)
+            .await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -402,8 +490,13 @@ pub async fn on_release(pool: &SqlitePool, release: &ReleaseName) -> Result<Vec<
 /// # Errors
 /// When the database does not answer.
 pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, AppError> {
-    let rows: Vec<(String, String)> = sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
-    rows.into_iter().map(|(fleet, text)| Ok((fleet.parse().map_err(AppError::internal)?, serde_json::from_str(&text)?))).collect()
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(fleet, text)| {
+            Ok((fleet.parse().map_err(AppError::internal)?, serde_json::from_str(&text)?))
+        })
+        .collect()
 }
 
 /// Keeps what a fleet asks.
@@ -412,7 +505,11 @@ pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, App
 /// When the database does not answer.
 pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
-    sqlx::query(sql).bind(fleet.as_str()).bind(serde_json::to_string(policy)?).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(fleet.as_str())
+        .bind(serde_json::to_string(policy)?)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -420,8 +517,16 @@ pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Re
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_contradiction(tx: &mut Tx<'_>, device: &DeviceId, what: Option<&str>) -> Result<(), AppError> {
-    sqlx::query("UPDATE devices SET contradiction = $2 WHERE id = $1").bind(device.as_str()).bind(what).execute(&mut **tx).await?;
+pub async fn set_contradiction(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    what: Option<&str>,
+) -> Result<(), AppError> {
+    sqlx::query("UPDATE devices SET contradiction = $2 WHERE id = $1")
+        .bind(device.as_str())
+        .bind(what)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use sqlx::{QueryBuilder, Sqlite};
 /// Most acts that are entered at once.
 pub const AT_ONCE: u32 = 256;
 
-/// Most acts that wait, about 20 MB: a signer that is dead for weeks is not a reason to lose one, nor to fill the disk.
+/// Most acts that wait, about 20 MB: a signer that is dead for weeks is not a reason to lose one,
+/// nor to fill the disk.
 pub const WAITING_MAX: u64 = 100_000;
 
 /// Whether no more acts may wait. Their numbers say it without counting them.
@@ -26,7 +27,8 @@ pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
 /// # Errors
 /// When the database does not answer.
 pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
-    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
+    let found: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
     Ok(super::from_seconds(found))
 }
 
@@ -34,15 +36,24 @@ pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, id: &str, now_s: u64, actor: &str, action: &str, subject: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)")
-        .bind(id)
-        .bind(seconds(now_s))
-        .bind(actor)
-        .bind(action)
-        .bind(subject)
-        .execute(&mut **tx)
-        .await?;
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    id: &str,
+    now_s: u64,
+    actor: &str,
+    action: &str,
+    subject: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(seconds(now_s))
+    .bind(actor)
+    .bind(action)
+    .bind(subject)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -52,8 +63,15 @@ pub async fn insert(tx: &mut Tx<'_>, id: &str, now_s: u64, actor: &str, action: 
 /// When the database does not answer.
 pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
-    let rows: Vec<(String, String, String, String)> = sqlx::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(|(id, actor, action, subject)| Act { id: Some(id), ..Act::new(actor, action, subject) }).collect())
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, actor, action, subject)| Act {
+            id: Some(id),
+            ..Act::new(actor, action, subject)
+        })
+        .collect())
 }
 
 /// Takes acts out that are in the log.

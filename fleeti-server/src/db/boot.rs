@@ -5,7 +5,9 @@ use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::secure_boot::standing;
 use fleeti_core::wire::api::SecureBoot;
-use fleeti_core::wire::device::{BootSignatures, BootSummary, DesiredState, FirmwareKeys, VariableWrite};
+use fleeti_core::wire::device::{
+    BootSignatures, BootSummary, DesiredState, FirmwareKeys, VariableWrite,
+};
 use fleeti_signer::wire::BootState;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
@@ -23,7 +25,8 @@ struct Row {
 
 /// The Secure Boot keys of a device.
 pub struct BootKeysRow {
-    /// As the signer gave them; `expected.change` is the number of the last change, 0 before the first.
+    /// As the signer gave them; `expected.change` is the number of the last change, 0 before the
+    /// first.
     pub state: BootState,
     /// The release whose boot loader is on its ESP.
     pub loader_release: Option<ReleaseName>,
@@ -51,8 +54,15 @@ pub(super) struct JoinedRow {
 
 impl JoinedRow {
     /// How they stand; nothing for a device without keys of its own.
-    pub(super) fn standing(&self, boot: Option<&BootSummary>) -> Result<Option<SecureBoot>, AppError> {
-        let (Some(number), Some(text), Some(change)) = (self.epoch, &self.expected, self.change_number) else { return Ok(None) };
+    pub(super) fn standing(
+        &self,
+        boot: Option<&BootSummary>,
+    ) -> Result<Option<SecureBoot>, AppError> {
+        let (Some(number), Some(text), Some(change)) =
+            (self.epoch, &self.expected, self.change_number)
+        else {
+            return Ok(None);
+        };
         Ok(Some(standing(epoch(number)?, &expected(text, change)?, boot)))
     }
 }
@@ -63,7 +73,11 @@ impl TryFrom<Row> for BootKeysRow {
         let expected = expected(&row.expected, row.change_number)?;
         Ok(Self {
             state: BootState { wrapped: row.wrapped, epoch: epoch(row.epoch)?, expected },
-            loader_release: row.loader_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+            loader_release: row
+                .loader_release
+                .map(|r| r.parse())
+                .transpose()
+                .map_err(AppError::internal)?,
             change_writes: serde_json::from_str(&row.change_writes)?,
             may_end_fallback: row.may_end_fallback != 0,
         })
@@ -77,7 +91,12 @@ impl TryFrom<Row> for BootKeysRow {
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, AppError> {
     let sql = "SELECT wrapped, epoch, expected, loader_release, change_number, change_writes, may_end_fallback \
                FROM boot_keys WHERE device = $1";
-    sqlx::query_as::<_, Row>(sql).bind(device.as_str()).fetch_optional(pool).await?.map(BootKeysRow::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(device.as_str())
+        .fetch_optional(pool)
+        .await?
+        .map(BootKeysRow::try_from)
+        .transpose()
 }
 
 /// Adds the keys of a device.
@@ -104,11 +123,17 @@ pub async fn insert(
     Ok(())
 }
 
-/// Keeps a change, unless another one was made since `before`; gives the device's desired state, if it has enrolled.
+/// Keeps a change, unless another one was made since `before`; gives the device's desired state, if
+/// it has enrolled.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn change(tx: &mut Tx<'_>, device: &DeviceId, before: u64, row: &BootKeysRow) -> Result<Option<Option<DesiredState>>, AppError> {
+pub async fn change(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    before: u64,
+    row: &BootKeysRow,
+) -> Result<Option<Option<DesiredState>>, AppError> {
     let sql = "UPDATE boot_keys SET wrapped = $3, epoch = $4, expected = $5, change_number = $6, change_writes = $7, \
                may_end_fallback = $8 WHERE device = $1 AND change_number = $2";
     let changed = sqlx::query(sql)
@@ -139,7 +164,10 @@ pub async fn signatures(
     epoch: u32,
 ) -> Result<Option<BootSignatures>, AppError> {
     let sql = "SELECT programs FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
-    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(release.to_string()).bind(i64::from(epoch));
+    let query = sqlx::query_scalar(sql)
+        .bind(device.as_str())
+        .bind(release.to_string())
+        .bind(i64::from(epoch));
     let text: Option<String> = query.fetch_optional(pool).await?;
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
 }
@@ -148,15 +176,25 @@ pub async fn signatures(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_signatures(tx: &mut Tx<'_>, release: &ReleaseName, signed: &[(DeviceId, u32, BootSignatures)]) -> Result<(), AppError> {
+pub async fn keep_signatures(
+    tx: &mut Tx<'_>,
+    release: &ReleaseName,
+    signed: &[(DeviceId, u32, BootSignatures)],
+) -> Result<(), AppError> {
     if signed.is_empty() {
         return Ok(());
     }
     let name = release.to_string();
-    let texts = signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO boot_signatures (device, release_name, epoch, programs) ");
+    let texts =
+        signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO boot_signatures (device, release_name, epoch, programs) ",
+    );
     query.push_values(signed.iter().zip(&texts), |mut row, ((device, epoch, _), text)| {
-        row.push_bind(device.as_str()).push_bind(&name).push_bind(i64::from(*epoch)).push_bind(text);
+        row.push_bind(device.as_str())
+            .push_bind(&name)
+            .push_bind(i64::from(*epoch))
+            .push_bind(text);
     });
     query.push(" ON CONFLICT (device, release_name) DO UPDATE SET epoch = excluded.epoch, programs = excluded.programs");
     query.build().execute(&mut **tx).await?;
@@ -188,7 +226,8 @@ struct UnsignedRow {
 impl TryFrom<UnsignedRow> for Unsigned {
     type Error = AppError;
     fn try_from(row: UnsignedRow) -> Result<Self, AppError> {
-        let boot: Option<BootSummary> = row.boot.map(|text| serde_json::from_str(&text)).transpose()?;
+        let boot: Option<BootSummary> =
+            row.boot.map(|text| serde_json::from_str(&text)).transpose()?;
         let epoch = epoch(row.epoch)?;
         Ok(Self {
             device: row.device.parse().map_err(AppError::internal)?,
@@ -199,7 +238,8 @@ impl TryFrom<UnsignedRow> for Unsigned {
     }
 }
 
-/// Devices of a fleet with keys of their own that have no signatures over a release in their epoch, after a device.
+/// Devices of a fleet with keys of their own that have no signatures over a release in their epoch,
+/// after a device.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -214,6 +254,10 @@ pub async fn unsigned(
                FROM devices d JOIN boot_keys k ON k.device = d.id \
                LEFT JOIN boot_signatures s ON s.device = d.id AND s.release_name = $2 AND s.epoch = k.epoch \
                WHERE d.fleet = $1 AND d.revoked_s IS NULL AND s.device IS NULL AND d.id > $3 ORDER BY d.id LIMIT $4";
-    let query = sqlx::query_as::<_, UnsignedRow>(sql).bind(fleet.as_str()).bind(release.to_string()).bind(after).bind(i64::from(limit));
+    let query = sqlx::query_as::<_, UnsignedRow>(sql)
+        .bind(fleet.as_str())
+        .bind(release.to_string())
+        .bind(after)
+        .bind(i64::from(limit));
     query.fetch_all(pool).await?.into_iter().map(Unsigned::try_from).collect()
 }

@@ -21,8 +21,12 @@ struct Row {
 const COLUMNS: &str = "SELECT id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail FROM builds";
 
 fn parse_phase(text: &str) -> Result<BuildPhase, AppError> {
-    let phases = [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
-    phases.into_iter().find(|p| phase_text(*p) == text).ok_or_else(|| AppError::internal(format!("build phase {text:?}")))
+    let phases =
+        [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
+    phases
+        .into_iter()
+        .find(|p| phase_text(*p) == text)
+        .ok_or_else(|| AppError::internal(format!("build phase {text:?}")))
 }
 
 fn phase_text(phase: BuildPhase) -> &'static str {
@@ -55,7 +59,13 @@ impl TryFrom<Row> for Build {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, id: &str, revision: u32, request: &CreateBuild, now_s: u64) -> Result<(), AppError> {
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    id: &str,
+    revision: u32,
+    request: &CreateBuild,
+    now_s: u64,
+) -> Result<(), AppError> {
     sqlx::query(
         "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision) \
          VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5)",
@@ -70,7 +80,8 @@ pub async fn insert(tx: &mut Tx<'_>, id: &str, revision: u32, request: &CreateBu
     Ok(())
 }
 
-/// How often a worker takes the same build, or its signature: one that is killed by it must not be for ever.
+/// How often a worker takes the same build, or its signature: one that is killed by it must not be
+/// for ever.
 pub const ATTEMPTS_MAX: i64 = 3;
 
 /// Ends what was taken too often; gives the ids.
@@ -78,7 +89,8 @@ pub const ATTEMPTS_MAX: i64 = 3;
 /// # Errors
 /// When the database does not answer.
 pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
-    let text = "its worker was ended in the middle of it, again and again; the server's log has more";
+    let text =
+        "its worker was ended in the middle of it, again and again; the server's log has more";
     let mut ids: Vec<String> = sqlx::query_scalar(
         "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
     )
@@ -125,7 +137,11 @@ pub struct Claimed {
 impl Claimed {
     fn of(row: Option<(String, i64, String)>) -> Result<Option<Self>, AppError> {
         let Some((id, revision, request)) = row else { return Ok(None) };
-        Ok(Some(Self { id, revision: u32::try_from(revision).map_err(AppError::internal)?, request: serde_json::from_str(&request)? }))
+        Ok(Some(Self {
+            id,
+            revision: u32::try_from(revision).map_err(AppError::internal)?,
+            request: serde_json::from_str(&request)?,
+        }))
     }
 }
 
@@ -133,7 +149,11 @@ impl Claimed {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn held(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Option<Claimed>, AppError> {
+pub async fn held(
+    tx: &mut Tx<'_>,
+    now_s: u64,
+    lease: Lease<'_>,
+) -> Result<Option<Claimed>, AppError> {
     let row = sqlx::query_as(
         "UPDATE builds SET lease_until_s = $2 WHERE phase = 'running' AND worker = $3 AND lease = $4 AND lease_until_s >= $1 \
          RETURNING id, revision, request",
@@ -151,7 +171,11 @@ pub async fn held(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Optio
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Option<Claimed>, AppError> {
+pub async fn claim(
+    tx: &mut Tx<'_>,
+    now_s: u64,
+    lease: Lease<'_>,
+) -> Result<Option<Claimed>, AppError> {
     let row = sqlx::query_as(
         "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1, worker = $4, lease = $5 \
          WHERE id = (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
@@ -167,14 +191,27 @@ pub async fn claim(tx: &mut Tx<'_>, now_s: u64, lease: Lease<'_>) -> Result<Opti
     Claimed::of(row)
 }
 
-/// Keeps the lease and, where `detail` is given, says what the worker does; `false` when the lease is another's by now.
+/// Keeps the lease and, where `detail` is given, says what the worker does; `false` when the lease
+/// is another's by now.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn renew(pool: &SqlitePool, id: &str, lease: Lease<'_>, detail: Option<&str>) -> Result<bool, AppError> {
+pub async fn renew(
+    pool: &SqlitePool,
+    id: &str,
+    lease: Lease<'_>,
+    detail: Option<&str>,
+) -> Result<bool, AppError> {
     let sql = "UPDATE builds SET lease_until_s = $2, detail = COALESCE($3, detail) \
          WHERE id = $1 AND phase = 'running' AND worker = $4 AND lease = $5";
-    let done = sqlx::query(sql).bind(id).bind(seconds(lease.until_s)).bind(detail).bind(lease.worker).bind(lease.id).execute(pool).await?;
+    let done = sqlx::query(sql)
+        .bind(id)
+        .bind(seconds(lease.until_s))
+        .bind(detail)
+        .bind(lease.worker)
+        .bind(lease.id)
+        .execute(pool)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -193,14 +230,23 @@ pub struct Ended<'a> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn finish(pool: &SqlitePool, id: &str, lease: Lease<'_>, ended: Ended<'_>) -> Result<bool, AppError> {
-    let sql =
-        "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
-    let query = sqlx::query(sql).bind(id).bind(phase_text(ended.phase)).bind(ended.detail).bind(ended.directory);
+pub async fn finish(
+    pool: &SqlitePool,
+    id: &str,
+    lease: Lease<'_>,
+    ended: Ended<'_>,
+) -> Result<bool, AppError> {
+    let sql = "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
+    let query = sqlx::query(sql)
+        .bind(id)
+        .bind(phase_text(ended.phase))
+        .bind(ended.detail)
+        .bind(ended.directory);
     Ok(query.bind(lease.worker).bind(lease.id).execute(pool).await?.rows_affected() == 1)
 }
 
-/// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked for already.
+/// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked
+/// for already.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -214,7 +260,11 @@ pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn claim_signing(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<Option<Build>, AppError> {
+pub async fn claim_signing(
+    tx: &mut Tx<'_>,
+    now_s: u64,
+    lease_s: u64,
+) -> Result<Option<Build>, AppError> {
     let row = sqlx::query_as::<_, Row>(
         "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
          (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $3)) \
@@ -233,7 +283,13 @@ pub async fn claim_signing(tx: &mut Tx<'_>, now_s: u64, lease_s: u64) -> Result<
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn signing(pool: &SqlitePool, id: &str, phase: BuildPhase, until_s: u64, detail: &str) -> Result<(), AppError> {
+pub async fn signing(
+    pool: &SqlitePool,
+    id: &str,
+    phase: BuildPhase,
+    until_s: u64,
+    detail: &str,
+) -> Result<(), AppError> {
     sqlx::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
         .bind(id)
         .bind(phase_text(phase))
@@ -260,7 +316,12 @@ pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateB
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
-    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(id)
+        .fetch_optional(pool)
+        .await?
+        .map(Build::try_from)
+        .transpose()
 }
 
 /// The newest builds.
@@ -273,8 +334,8 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppErro
     rows.into_iter().map(Build::try_from).collect()
 }
 
-/// Builds that have ended and whose files are there, beyond the newest ones. Not those that a release is of, whose signature is on
-/// its way, or was asked for.
+/// Builds that have ended and whose files are there, beyond the newest ones. Not those that a
+/// release is of, whose signature is on its way, or was asked for.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -23,8 +23,10 @@ pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, 
 /// # Errors
 /// When the database does not answer.
 pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1").bind(id.as_str()).fetch_optional(pool).await?;
+    let found: Option<i64> = sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_optional(pool)
+        .await?;
     Ok(found == Some(1))
 }
 
@@ -65,7 +67,8 @@ pub async fn of_key(
 ) -> Result<Option<Certified>, AppError> {
     let sql = "SELECT key_sha256, serial, pem, sha256, not_after_s, issuer FROM issued \
                WHERE device = $1 AND key_sha256 = $2 AND not_after_s > $3 ORDER BY not_after_s DESC LIMIT 1";
-    let query = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(key_sha256).bind(seconds(now_s));
+    let query =
+        sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(key_sha256).bind(seconds(now_s));
     Ok(query.fetch_optional(connection).await?.map(Certified::from))
 }
 
@@ -105,7 +108,8 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
     }
     let sql = "SELECT fleet, revoked_s, key_sha256, next_key_sha256, certificate_not_after_s, successors, successor_s \
                FROM devices WHERE id = $1";
-    let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
+    let row: Option<Row> =
+        sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
     row.map(|row| {
         Ok(Standing {
             fleet: row.fleet.parse().map_err(AppError::internal)?,
@@ -124,17 +128,32 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_successors(tx: &mut Tx<'_>, device: &DeviceId, successors: u32, at_s: u64) -> Result<(), AppError> {
+pub async fn set_successors(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    successors: u32,
+    at_s: u64,
+) -> Result<(), AppError> {
     let sql = "UPDATE devices SET successors = $2, successor_s = $3 WHERE id = $1";
-    sqlx::query(sql).bind(device.as_str()).bind(successors).bind(seconds(at_s)).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(successors)
+        .bind(seconds(at_s))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-/// Takes back a certificate that nobody has used, because another one replaces it: its key is nobody's any more.
+/// Takes back a certificate that nobody has used, because another one replaces it: its key is
+/// nobody's any more.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn supersede(tx: &mut Tx<'_>, device: &DeviceId, key_sha256: &str) -> Result<(), AppError> {
+pub async fn supersede(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    key_sha256: &str,
+) -> Result<(), AppError> {
     for sql in [
         "INSERT OR IGNORE INTO superseded (device, not_after_s, serial, issuer) \
          SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2",
@@ -150,8 +169,13 @@ pub async fn supersede(tx: &mut Tx<'_>, device: &DeviceId, key_sha256: &str) -> 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn owners(connection: &mut SqliteConnection, keys: &[&str]) -> Result<HashMap<String, String>, AppError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT key_sha256, device FROM device_keys WHERE key_sha256 IN (");
+pub async fn owners(
+    connection: &mut SqliteConnection,
+    keys: &[&str],
+) -> Result<HashMap<String, String>, AppError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT key_sha256, device FROM device_keys WHERE key_sha256 IN (",
+    );
     let mut list = query.separated(", ");
     for key in keys {
         list.push_bind(*key);
@@ -168,17 +192,24 @@ pub type RevokedCertificate = (String, u64, RevocationReason);
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoked(pool: &SqlitePool, issuer: &str, now_s: u64) -> Result<Vec<RevokedCertificate>, AppError> {
+pub async fn revoked(
+    pool: &SqlitePool,
+    issuer: &str,
+    now_s: u64,
+) -> Result<Vec<RevokedCertificate>, AppError> {
     let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
                WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 AND i.issuer IN ($2, '') \
                UNION ALL SELECT s.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN superseded s ON s.device = d.id \
                WHERE d.revoked_s IS NOT NULL AND s.not_after_s >= $1 AND s.issuer IN ($2, '') ORDER BY 2, 1";
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
-    rows.into_iter().map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?))).collect()
+    let rows: Vec<(String, i64, String)> =
+        sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?)))
+        .collect()
 }
 
-/// Deletes some of what has ended: certificates, but the newest of each device, and the keys of those that are gone, but of revoked
-/// devices. Gives how many rows went.
+/// Deletes some of what has ended: certificates, but the newest of each device, and the keys of
+/// those that are gone, but of revoked devices. Gives how many rows went.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -193,7 +224,12 @@ pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, AppEr
         "DELETE FROM superseded WHERE (device, not_after_s, serial) IN \
          (SELECT device, not_after_s, serial FROM superseded WHERE not_after_s < $1 LIMIT $2)",
     ] {
-        gone += sqlx::query(sql).bind(seconds(now_s)).bind(limit).execute(&mut **tx).await?.rows_affected();
+        gone += sqlx::query(sql)
+            .bind(seconds(now_s))
+            .bind(limit)
+            .execute(&mut **tx)
+            .await?
+            .rows_affected();
     }
     Ok(gone)
 }

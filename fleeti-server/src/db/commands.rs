@@ -7,7 +7,8 @@ use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, Order, Outcome};
 use sqlx::sqlite::SqlitePool;
 
-/// Most commands that may wait for one device; every one of them is looked at when something is delivered.
+/// Most commands that may wait for one device; every one of them is looked at when something is
+/// delivered.
 pub const PENDING_MAX: i64 = 64;
 
 #[derive(sqlx::FromRow)]
@@ -22,7 +23,12 @@ struct Row {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, device: &DeviceId, command: &Command, now_s: u64) -> Result<(), AppError> {
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    command: &Command,
+    now_s: u64,
+) -> Result<(), AppError> {
     sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, orders, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
         .bind(&command.id)
         .bind(device.as_str())
@@ -34,25 +40,42 @@ pub async fn insert(tx: &mut Tx<'_>, device: &DeviceId, command: &Command, now_s
     Ok(())
 }
 
-/// Commands that the device has not acknowledged and that are still to be carried out, oldest first.
+/// Commands that the device has not acknowledged and that are still to be carried out, oldest
+/// first.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pending(pool: &SqlitePool, device: &DeviceId, now_s: u64) -> Result<Vec<Command>, AppError> {
+pub async fn pending(
+    pool: &SqlitePool,
+    device: &DeviceId,
+    now_s: u64,
+) -> Result<Vec<Command>, AppError> {
     let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
                ORDER BY created_s, id LIMIT $2";
-    let query = sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
+    let query =
+        sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
     let rows = query.fetch_all(pool).await?;
     rows.into_iter()
-        .map(|r| Ok(Command { id: r.id, order: serde_json::from_str(&r.orders)?, deadline_s: from_seconds(r.deadline_s) }))
+        .map(|r| {
+            Ok(Command {
+                id: r.id,
+                order: serde_json::from_str(&r.orders)?,
+                deadline_s: from_seconds(r.deadline_s),
+            })
+        })
         .collect()
 }
 
-/// How many commands wait for a device. Those whose deadline has passed wait no longer: they are expired from now on.
+/// How many commands wait for a device. Those whose deadline has passed wait no longer: they are
+/// expired from now on.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pending_count(tx: &mut Tx<'_>, device: &DeviceId, now_s: u64) -> Result<i64, AppError> {
+pub async fn pending_count(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    now_s: u64,
+) -> Result<i64, AppError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE device = $1 AND status = 'pending' AND deadline_s < $2";
     sqlx::query(sql).bind(device.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
@@ -72,9 +95,17 @@ pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_ordered(tx: &mut Tx<'_>, device: &DeviceId, order: Order, since_s: u64) -> Result<bool, AppError> {
+pub async fn is_ordered(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    order: Order,
+    since_s: u64,
+) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND orders = $2 AND created_s >= $3 AND status <> 'expired'";
-    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(serde_json::to_string(&order)?).bind(seconds(since_s));
+    let query = sqlx::query_scalar(sql)
+        .bind(device.as_str())
+        .bind(serde_json::to_string(&order)?)
+        .bind(seconds(since_s));
     let found: i64 = query.fetch_one(&mut **tx).await?;
     Ok(found > 0)
 }
@@ -83,17 +114,24 @@ pub async fn is_ordered(tx: &mut Tx<'_>, device: &DeviceId, order: Order, since_
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn acknowledge(tx: &mut Tx<'_>, device: &DeviceId, id: &str, outcome: Outcome) -> Result<(), AppError> {
+pub async fn acknowledge(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    id: &str,
+    outcome: Outcome,
+) -> Result<(), AppError> {
     let status = match outcome {
         Outcome::Done => "done",
         Outcome::Expired => "expired",
     };
-    sqlx::query("UPDATE commands SET status = $3 WHERE id = $1 AND device = $2 AND status = 'pending'")
-        .bind(id)
-        .bind(device.as_str())
-        .bind(status)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE commands SET status = $3 WHERE id = $1 AND device = $2 AND status = 'pending'",
+    )
+    .bind(id)
+    .bind(device.as_str())
+    .bind(status)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -101,7 +139,11 @@ pub async fn acknowledge(tx: &mut Tx<'_>, device: &DeviceId, id: &str, outcome: 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(pool: &SqlitePool, id: &str, now_s: u64) -> Result<Option<CommandStatus>, AppError> {
+pub async fn get(
+    pool: &SqlitePool,
+    id: &str,
+    now_s: u64,
+) -> Result<Option<CommandStatus>, AppError> {
     let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE id = $1";
     let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
     row.map(|r| {

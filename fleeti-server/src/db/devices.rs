@@ -5,7 +5,9 @@ use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
-use fleeti_core::wire::device::{BootSummary, DesiredState, EPOCH_MAX, Forgiveness, Report, SEQUENCE_JUMP_MAX, Telemetry};
+use fleeti_core::wire::device::{
+    BootSummary, DesiredState, EPOCH_MAX, Forgiveness, Report, SEQUENCE_JUMP_MAX, Telemetry,
+};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{HashMap, HashSet};
@@ -60,7 +62,11 @@ impl TryFrom<Row> for Device {
             boot,
             update: json(row.update_state)?,
             progress: json(row.progress)?,
-            desired: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
+            desired: row
+                .desired_release
+                .map(|r| r.parse())
+                .transpose()
+                .map_err(AppError::internal)?,
             certificate_sha256: row.certificate_sha256,
             certificate_not_after_s: from_seconds(row.certificate_not_after_s),
             telemetry: json(row.telemetry)?,
@@ -94,7 +100,11 @@ pub struct Certified {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified)], now_s: u64) -> Result<(), AppError> {
+pub async fn upsert(
+    tx: &mut Tx<'_>,
+    devices: &[(&DeviceId, &FleetId, &Certified)],
+    now_s: u64,
+) -> Result<(), AppError> {
     if devices.is_empty() {
         return Ok(());
     }
@@ -103,8 +113,14 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
          is_in_tpm) ",
     );
     query.push_values(devices, |mut row, (id, fleet, c)| {
-        row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(seconds(now_s)).push_bind(seconds(now_s));
-        row.push_bind(&c.key_sha256).push_bind(&c.serial).push_bind(&c.certificate_sha256).push_bind(seconds(c.not_after_s));
+        row.push_bind(id.as_str())
+            .push_bind(fleet.as_str())
+            .push_bind(seconds(now_s))
+            .push_bind(seconds(now_s));
+        row.push_bind(&c.key_sha256)
+            .push_bind(&c.serial)
+            .push_bind(&c.certificate_sha256)
+            .push_bind(seconds(c.not_after_s));
         row.push_bind(i64::from(c.is_in_tpm));
     });
     // A key that differs is the next one, and replaces the old one when it is first used.
@@ -114,7 +130,9 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
          next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
     );
     query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) ");
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) ",
+    );
     query.push_values(devices, |mut row, (id, _, c)| {
         row.push_bind(&c.serial)
             .push_bind(id.as_str())
@@ -139,17 +157,22 @@ pub async fn upsert(tx: &mut Tx<'_>, devices: &[(&DeviceId, &FleetId, &Certified
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn standing(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashMap<String, (String, bool)>, AppError> {
+pub async fn standing(
+    tx: &mut Tx<'_>,
+    ids: &[&DeviceId],
+) -> Result<HashMap<String, (String, bool)>, AppError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
     let mut list = query.separated(", ");
     for id in ids {
         list.push_bind(id.as_str());
     }
     query.push(")");
-    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let rows: Vec<(String, String, Option<i64>)> =
+        query.build_query_as().fetch_all(&mut **tx).await?;
     Ok(rows.into_iter().map(|(id, key, revoked_s)| (id, (key, revoked_s.is_some()))).collect())
 }
 
@@ -159,19 +182,30 @@ pub async fn standing(tx: &mut Tx<'_>, ids: &[&DeviceId]) -> Result<HashMap<Stri
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
-    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(id)
+        .fetch_optional(pool)
+        .await?
+        .map(Device::try_from)
+        .transpose()
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+pub async fn page(
+    pool: &SqlitePool,
+    fleet: Option<&FleetId>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Device>, AppError> {
     let sql = match fleet {
         Some(_) => format!("{COLUMNS} WHERE fleet = $3 AND id > $1 ORDER BY id LIMIT $2"),
         None => format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"),
     };
-    let query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
+    let query =
+        sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
     let query = match fleet {
         Some(fleet) => query.bind(fleet.as_str()),
         None => query,
@@ -179,16 +213,25 @@ pub async fn page(pool: &SqlitePool, fleet: Option<&FleetId>, after: &str, limit
     query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
 }
 
-/// Devices whose last update did not hold, that have raised an alarm, or whose TPM contradicts what was promised.
+/// Devices whose last update did not hold, that have raised an alarm, or whose TPM contradicts what
+/// was promised.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn in_trouble(pool: &SqlitePool, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+pub async fn in_trouble(
+    pool: &SqlitePool,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Device>, AppError> {
     let sql = format!(
         "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR contradiction IS NOT NULL) \
          AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
-    let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     rows.into_iter().map(Device::try_from).collect()
 }
 
@@ -207,8 +250,8 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
         .collect()
 }
 
-/// How many devices there are by the word for where their update stands; those that raise an alarm, or whose TPM
-/// contradicts what was promised, are `alarm`.
+/// How many devices there are by the word for where their update stands; those that raise an alarm,
+/// or whose TPM contradicts what was promised, are `alarm`.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -224,7 +267,8 @@ pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError
 /// When the database does not answer.
 pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL ORDER BY id";
-    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
+    let ids: Vec<String> =
+        sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -232,11 +276,21 @@ pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Device
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoke(tx: &mut Tx<'_>, id: &DeviceId, reason: RevocationReason, now_s: u64) -> Result<bool, AppError> {
+pub async fn revoke(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    reason: RevocationReason,
+    now_s: u64,
+) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET revoked_s = COALESCE(revoked_s, $3), revocation_reason = $2 \
                WHERE id = $1 AND (revoked_s IS NULL OR revocation_reason = $4 AND $2 <> $4)";
     let query = sqlx::query(sql).bind(id.as_str()).bind(reason.as_str()).bind(seconds(now_s));
-    Ok(query.bind(RevocationReason::CertificateHold.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(query
+        .bind(RevocationReason::CertificateHold.as_str())
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+        == 1)
 }
 
 /// Takes back a revocation that was a hold; `false` when it was none.
@@ -249,15 +303,25 @@ pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppErr
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// The next key of a device was used: it is the device's key from now on, and nobody else takes turns with it. `false` when it
-/// was that already.
+/// The next key of a device was used: it is the device's key from now on, and nobody else takes
+/// turns with it. `false` when it was that already.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Result<bool, AppError> {
+pub async fn promote_key(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    key_sha256: &str,
+) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm), \
                clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
-    Ok(sqlx::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(sqlx::query(sql)
+        .bind(id.as_str())
+        .bind(key_sha256)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+        == 1)
 }
 
 /// Remembers that clients take turns with a device's certificate.
@@ -265,7 +329,11 @@ pub async fn promote_key(tx: &mut Tx<'_>, id: &DeviceId, key_sha256: &str) -> Re
 /// # Errors
 /// When the database does not answer.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), AppError> {
-    sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1").bind(id.as_str()).bind(text).execute(&mut **tx).await?;
+    sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(text)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -275,7 +343,8 @@ pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Resu
 /// When the database does not answer.
 pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<FleetId>, AppError> {
     let sql = "SELECT fleet FROM devices WHERE id = $1 AND revoked_s IS NOT NULL";
-    let fleet: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
+    let fleet: Option<String> =
+        sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
     fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
 }
 
@@ -284,7 +353,9 @@ pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<F
 /// # Errors
 /// When the database does not answer.
 pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
-    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL").fetch_all(pool).await?;
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL")
+        .fetch_all(pool)
+        .await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -298,14 +369,22 @@ pub enum Taken {
     Jumped(u64),
 }
 
-/// Keeps a report that is newer than the last one: of another epoch, or with a higher sequence that does not jump. The first
-/// one says what the device came with, unless it was provisioned with a release.
+/// Keeps a report that is newer than the last one: of another epoch, or with a higher sequence that
+/// does not jump. The first one says what the device came with, unless it was provisioned with a
+/// release.
 ///
 /// # Errors
 /// When the database does not answer, or does not know the device.
-pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64) -> Result<Taken, AppError> {
-    // Without an epoch, each boot is one: a device that has lost its sequence is heard after the next.
-    let epoch: String = report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
+pub async fn report(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    report: &Report,
+    now_s: u64,
+) -> Result<Taken, AppError> {
+    // Without an epoch, each boot is one: a device that has lost its sequence is heard after the
+    // next.
+    let epoch: String =
+        report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
     let row: Option<(String, i64)> = sqlx::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
          trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, \
@@ -328,15 +407,29 @@ pub async fn report(tx: &mut Tx<'_>, id: &DeviceId, report: &Report, now_s: u64)
     .fetch_optional(&mut **tx)
     .await?;
     if let Some((fleet, generation)) = row {
-        return Ok(Taken::New(fleet.parse().map_err(AppError::internal)?, from_seconds(generation)));
+        return Ok(Taken::New(
+            fleet.parse().map_err(AppError::internal)?,
+            from_seconds(generation),
+        ));
     }
-    let last: i64 = sqlx::query_scalar("SELECT report_sequence FROM devices WHERE id = $1").bind(id.as_str()).fetch_one(&mut **tx).await?;
-    Ok(if from_seconds(last) < report.sequence { Taken::Jumped(from_seconds(last)) } else { Taken::Again })
+    let last: i64 = sqlx::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(if from_seconds(last) < report.sequence {
+        Taken::Jumped(from_seconds(last))
+    } else {
+        Taken::Again
+    })
 }
 
 /// What the device has noticed, its clock included.
 fn alarm_of(report: &Report) -> Option<String> {
-    let clock = || report.clock_wrong_by_s.map(|s| format!("clock_wrong: the device's clock is off by {s} s; it goes by signed times"));
+    let clock = || {
+        report.clock_wrong_by_s.map(|s| {
+            format!("clock_wrong: the device's clock is off by {s} s; it goes by signed times")
+        })
+    };
     report.alarm.clone().or_else(clock)
 }
 
@@ -346,14 +439,20 @@ fn alarm_of(report: &Report) -> Option<String> {
 /// When the database does not answer.
 pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
-    Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
+        == 1)
 }
 
 /// Keeps the last telemetry.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn telemetry(tx: &mut Tx<'_>, id: &DeviceId, telemetry: &Telemetry, now_s: u64) -> Result<(), AppError> {
+pub async fn telemetry(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    telemetry: &Telemetry,
+    now_s: u64,
+) -> Result<(), AppError> {
     sqlx::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)
@@ -381,8 +480,13 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
         let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
         let desired = DesiredState {
             generation: from_seconds(row.desired_generation),
-            release: row.desired_release.map(|r| r.parse()).transpose().map_err(AppError::internal)?,
-            forgiven: forgiven.map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
+            release: row
+                .desired_release
+                .map(|r| r.parse())
+                .transpose()
+                .map_err(AppError::internal)?,
+            forgiven: forgiven
+                .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
             boot_change: row.boot_change.map(from_seconds),
             critical: vec!["release".into()],
         };
@@ -390,8 +494,8 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     }
 }
 
-/// Sets what devices should run; gives each one's new desired state. Their ids are one parameter and each row is one value: every
-/// value on its own is copied several times on its way.
+/// Sets what devices should run; gives each one's new desired state. Their ids are one parameter
+/// and each row is one value: every value on its own is copied several times on its way.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -412,22 +516,33 @@ pub async fn set_desired(
         "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
          WHERE id IN (SELECT value FROM json_each($1)) RETURNING json_array({DESIRED})"
     ));
-    let rows: Vec<String> = sqlx::query_scalar(set).bind(&ids).bind(release.map(ToString::to_string)).fetch_all(&mut **tx).await?;
+    let rows: Vec<String> = sqlx::query_scalar(set)
+        .bind(&ids)
+        .bind(release.map(ToString::to_string))
+        .fetch_all(&mut **tx)
+        .await?;
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
 }
 
-/// Condition on a row `d` of `devices`: the device came with the release that it says it runs, or a rollout gave it. It also holds
-/// for a device that has said nothing and came with nothing known.
+/// Condition on a row `d` of `devices`: the device came with the release that it says it runs, or a
+/// rollout gave it. It also holds for a device that has said nothing and came with nothing known.
 pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running IS d.desired_release OR EXISTS \
     (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
 
-/// What a device says that it runs, if it is what the device came with or what was rolled out to it.
+/// What a device says that it runs, if it is what the device came with or what was rolled out to
+/// it.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option<ReleaseName>, AppError> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"));
-    let found: Option<String> = sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+pub async fn running_as_given(
+    pool: &SqlitePool,
+    id: &DeviceId,
+) -> Result<Option<ReleaseName>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"
+    ));
+    let found: Option<String> =
+        sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
     found.map(|r| r.parse().map_err(AppError::internal)).transpose()
 }
 
@@ -435,24 +550,36 @@ pub async fn running_as_given(pool: &SqlitePool, id: &DeviceId) -> Result<Option
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn with_desired(tx: &mut Tx<'_>, release: &ReleaseName) -> Result<Vec<DeviceId>, AppError> {
+pub async fn with_desired(
+    tx: &mut Tx<'_>,
+    release: &ReleaseName,
+) -> Result<Vec<DeviceId>, AppError> {
     // A device gets what it should run from a rollout to its fleet, and stays in that fleet.
-    let sql =
-        "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
-    let ids: Vec<String> = sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+    let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
+    let ids: Vec<String> =
+        sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Lets a device try a version again that was rolled back on it; nothing when there is no such device.
+/// Lets a device try a version again that was rolled back on it; nothing when there is no such
+/// device.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Result<Option<DesiredState>, AppError> {
+pub async fn forgive(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    version: &Version,
+) -> Result<Option<DesiredState>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
          WHERE id = $1 RETURNING {DESIRED}"
     ));
-    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).bind(version.as_str()).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query_as::<_, DesiredRow>(sql)
+        .bind(id.as_str())
+        .bind(version.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
@@ -460,11 +587,19 @@ pub async fn forgive(tx: &mut Tx<'_>, id: &DeviceId, version: &Version) -> Resul
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_boot_change(tx: &mut Tx<'_>, id: &DeviceId, number: u64) -> Result<Option<DesiredState>, AppError> {
+pub async fn set_boot_change(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    number: u64,
+) -> Result<Option<DesiredState>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "UPDATE devices SET boot_change = $2, desired_generation = desired_generation + 1 WHERE id = $1 RETURNING {DESIRED}"
     ));
-    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).bind(seconds(number)).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query_as::<_, DesiredRow>(sql)
+        .bind(id.as_str())
+        .bind(seconds(number))
+        .fetch_optional(&mut **tx)
+        .await?;
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
@@ -499,7 +634,10 @@ impl Admission {
     /// What is kept of its MQTT session.
     #[must_use]
     pub fn session(&self) -> Stored {
-        Stored { until_s: from_seconds(self.mqtt_until_s), subscriptions: Subscriptions::from_bits(self.mqtt_subscriptions) }
+        Stored {
+            until_s: from_seconds(self.mqtt_until_s),
+            subscriptions: Subscriptions::from_bits(self.mqtt_subscriptions),
+        }
     }
 
     /// What it should run.

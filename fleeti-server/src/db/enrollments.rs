@@ -54,7 +54,10 @@ pub async fn insert(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+pub async fn find(
+    connection: &mut SqliteConnection,
+    token_sha256s: &[&str],
+) -> Result<HashMap<String, EnrollmentRow>, AppError> {
     look(connection, token_sha256s, "").await
 }
 
@@ -62,7 +65,10 @@ pub async fn find(connection: &mut SqliteConnection, token_sha256s: &[&str]) -> 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn used(tx: &mut Tx<'_>, token_sha256s: &[&str]) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+pub async fn used(
+    tx: &mut Tx<'_>,
+    token_sha256s: &[&str],
+) -> Result<HashMap<String, EnrollmentRow>, AppError> {
     look(tx, token_sha256s, " AND device IS NOT NULL").await
 }
 

@@ -23,7 +23,9 @@ pub mod workers;
 
 use anyhow::Context as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Sqlite, Transaction};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -37,8 +39,8 @@ pub type Tx<'a> = Transaction<'a, Sqlite>;
 /// Connections that read.
 const READERS: u32 = 3;
 
-/// The database. One connection writes: whoever else would waits for it in line, and what it has read stays true for it, where
-/// every write by another one would make it read everything again.
+/// The database. One connection writes: whoever else would waits for it in line, and what it has
+/// read stays true for it, where every write by another one would make it read everything again.
 #[derive(Clone)]
 pub struct Db {
     readers: SqlitePool,
@@ -55,20 +57,24 @@ impl Db {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            // A device's evidence fits into one page, and is written as one. Of databases of before the size stays.
+            // A device's evidence fits into one page, and is written as one. Of databases of before
+            // the size stays.
             .page_size(8192)
             .journal_mode(SqliteJournalMode::Wal)
-            // Pages of the log, 16 MiB, before they are copied: what was written again and again meanwhile is copied once.
+            // Pages of the log, 16 MiB, before they are copied: what was written again and again
+            // meanwhile is copied once.
             .pragma("wal_autocheckpoint", "2048")
             // What was acknowledged survives a power cut as well as a kill.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
-            // Rows that a connection's thread buffers before it blocks. A larger buffer means fewer wake-ups.
+            // Rows that a connection's thread buffers before it blocks. A larger buffer means fewer
+            // wake-ups.
             .row_buffer_size(1024)
             .foreign_keys(true);
         // KiB: the ends of every index, and the middle of those whose keys are random.
         let writing = options.clone().pragma("cache_size", "-4096");
-        // A connection to a file in this process does not go away: nobody asks it whether it is still there.
+        // A connection to a file in this process does not go away: nobody asks it whether it is
+        // still there.
         let pool = || SqlitePoolOptions::new().test_before_acquire(false);
         let writer = pool().max_connections(1).connect_with(writing).await?;
         MIGRATIONS.run(&writer).await?;
@@ -82,15 +88,16 @@ impl Db {
     pub fn pool(&self) -> &SqlitePool {
         &self.readers
     }
-    /// A transaction that will write: it takes the lock at once, so that two of them cannot read the same
-    /// state and both write.
+    /// A transaction that will write: it takes the lock at once, so that two of them cannot read
+    /// the same state and both write.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
         match self.writer.begin_with("BEGIN IMMEDIATE").await {
-            // SQLite rolls back by itself when the disk is full, and the driver takes that for a broken connection, for ever. There is
-            // one connection that writes, so it is opened again.
+            // SQLite rolls back by itself when the disk is full, and the driver takes that for a
+            // broken connection, for ever. There is one connection that writes, so it is opened
+            // again.
             Err(sqlx::Error::WorkerCrashed | sqlx::Error::InvalidSavePointStatement) => {
                 self.writer.acquire().await?.close().await.ok();
                 self.writer.begin_with("BEGIN IMMEDIATE").await
@@ -110,8 +117,9 @@ impl Db {
     }
 }
 
-/// Makes the file, and what SQLite keeps beside it, readable for the server alone: profiles have password hashes, and rows the
-/// digests of tokens. SQLite gives new files the mode of the database.
+/// Makes the file, and what SQLite keeps beside it, readable for the server alone: profiles have
+/// password hashes, and rows the digests of tokens. SQLite gives new files the mode of the
+/// database.
 fn close_to_others(path: &Path) -> std::io::Result<()> {
     let owner = || std::fs::Permissions::from_mode(0o600);
     std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -151,7 +159,10 @@ mod tests {
     async fn what_an_older_server_kept_of_evidence_is_found_by_this_one() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("fleeti.db");
-        let mut older = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path).create_if_missing(true)).await?;
+        let mut older = SqliteConnection::connect_with(
+            &SqliteConnectOptions::new().filename(&path).create_if_missing(true),
+        )
+        .await?;
         MIGRATIONS.run_to(16, &mut older).await?;
         let evidence = r#"{"challenge":"c","quote":"cQ==","signature":"cw==","registers":{"0":"aa"},"firmware_log":"bb","phases_log":""}"#;
         let result = r#"{"level":"verified_boot","claims":[],"release":"kiosk@1","appraised_s":7,"evidence":"cc"}"#;
@@ -180,16 +191,30 @@ mod tests {
         let db = Db::open(&path).await?;
         let device = "dev-1".parse()?;
         let row = attestations::get(db.pool(), &device).await?.context("it is gone")?;
-        assert_eq!((row.nonce.as_str(), row.evidence.quote.as_str(), row.firmware_code), ("aa", "cQ==", None));
+        assert_eq!(
+            (row.nonce.as_str(), row.evidence.quote.as_str(), row.firmware_code),
+            ("aa", "cQ==", None)
+        );
         assert_eq!(row.accepted.context("it was accepted")?.clock, (1, 2, 3, true));
         assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
-        let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device).await?.context("it is gone")?;
-        assert_eq!((found.level_at(8), found.level_for_update(8)), (Level::VerifiedBoot, Level::ObservedBoot));
+        let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device)
+            .await?
+            .context("it is gone")?;
+        assert_eq!(
+            (found.level_at(8), found.level_for_update(8)),
+            (Level::VerifiedBoot, Level::ObservedBoot)
+        );
         assert_eq!(certificates::newest(db.pool(), &device).await?.as_deref(), Some("PEM"));
-        assert_eq!(attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?, std::slice::from_ref(&device));
+        assert_eq!(
+            attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?,
+            std::slice::from_ref(&device)
+        );
         // What it ran, proved, was made with and was ever to run is what it may run.
         assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));
-        let given: Vec<String> = sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1").fetch_all(db.pool()).await?;
+        let given: Vec<String> =
+            sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1")
+                .fetch_all(db.pool())
+                .await?;
         assert_eq!(given, ["kiosk@0", "kiosk@0.5", "kiosk@1", "kiosk@2"]);
         Ok(())
     }
@@ -200,12 +225,21 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("fleeti.db");
         let names = ["fleeti.db", "fleeti.db-wal", "fleeti.db-shm"];
-        let modes = || names.map(|n| std::fs::metadata(dir.path().join(n)).map(|m| m.permissions().mode() & 0o777).unwrap_or_default());
+        let modes = || {
+            names.map(|n| {
+                std::fs::metadata(dir.path().join(n))
+                    .map(|m| m.permissions().mode() & 0o777)
+                    .unwrap_or_default()
+            })
+        };
         let db = Db::open(&path).await?;
         assert_eq!(modes(), [0o600; 3]);
         // As an older server left them; what is there stays there.
         for name in names {
-            std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o644))?;
+            std::fs::set_permissions(
+                dir.path().join(name),
+                std::fs::Permissions::from_mode(0o644),
+            )?;
         }
         let again = Db::open(&path).await?;
         assert_eq!(modes(), [0o600; 3]);
@@ -226,10 +260,16 @@ mod tests {
         let used = enrollments::used(&mut tx, &["old", "new", "unknown"]).await?;
         assert_eq!(used.into_keys().collect::<Vec<_>>(), ["old"]);
         tx.commit().await?;
-        let refused = sqlx::query("DELETE FROM enrollments").execute(db.pool()).await.expect_err("a reader wrote");
+        let refused = sqlx::query("DELETE FROM enrollments")
+            .execute(db.pool())
+            .await
+            .expect_err("a reader wrote");
         assert!(refused.to_string().contains("readonly"), "{refused}");
         let found = enrollments::find(&mut *db.pool().acquire().await?, &["old", "new"]).await?;
-        assert_eq!((found.len(), found["old"].device.as_deref(), found["new"].device.as_deref()), (2, Some("dev-1"), None));
+        assert_eq!(
+            (found.len(), found["old"].device.as_deref(), found["new"].device.as_deref()),
+            (2, Some("dev-1"), None)
+        );
         Ok(())
     }
 }

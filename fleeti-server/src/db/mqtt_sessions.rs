@@ -73,7 +73,9 @@ pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Resul
              FROM (SELECT column1 AS device, column2 AS until_s, column3 AS subscriptions FROM (",
         );
         query.push_values(some, |mut row, (device, stored)| {
-            row.push_bind(device.as_str()).push_bind(seconds(stored.until_s)).push_bind(stored.subscriptions.to_bits());
+            row.push_bind(device.as_str())
+                .push_bind(seconds(stored.until_s))
+                .push_bind(stored.subscriptions.to_bits());
         });
         query.push(") AS v) AS s WHERE devices.id = s.device").build().execute(&mut **tx).await?;
     }

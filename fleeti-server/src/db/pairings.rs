@@ -20,10 +20,21 @@ pub struct PairingRow {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, row: &PairingRow, code_sha256: &str, (now_s, expires_s): (u64, u64)) -> Result<(), AppError> {
-    sqlx::query("DELETE FROM pairings WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    row: &PairingRow,
+    code_sha256: &str,
+    (now_s, expires_s): (u64, u64),
+) -> Result<(), AppError> {
+    sqlx::query("DELETE FROM pairings WHERE expires_s < $1")
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     // One key waits once: a device that was started anew has a new code.
-    sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1").bind(&row.key_sha256).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1")
+        .bind(&row.key_sha256)
+        .execute(&mut **tx)
+        .await?;
     sqlx::query("INSERT INTO pairings (token_sha256, code_sha256, key_sha256, running, expires_s) VALUES ($1, $2, $3, $4, $5)")
         .bind(&row.token_sha256)
         .bind(code_sha256)
@@ -40,7 +51,10 @@ pub async fn insert(tx: &mut Tx<'_>, row: &PairingRow, code_sha256: &str, (now_s
 /// # Errors
 /// When the database does not answer.
 pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
-    sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1").bind(token_sha256).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1")
+        .bind(token_sha256)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -48,7 +62,11 @@ pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError>
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn take(tx: &mut Tx<'_>, code_sha256: &str, now_s: u64) -> Result<Option<PairingRow>, AppError> {
+pub async fn take(
+    tx: &mut Tx<'_>,
+    code_sha256: &str,
+    now_s: u64,
+) -> Result<Option<PairingRow>, AppError> {
     let sql = "DELETE FROM pairings WHERE code_sha256 = $1 AND expires_s >= $2 RETURNING token_sha256, key_sha256, running";
     Ok(sqlx::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await?)
 }
@@ -57,10 +75,15 @@ pub async fn take(tx: &mut Tx<'_>, code_sha256: &str, now_s: u64) -> Result<Opti
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn state(pool: &SqlitePool, token_sha256: &str, now_s: u64) -> Result<(bool, bool), AppError> {
+pub async fn state(
+    pool: &SqlitePool,
+    token_sha256: &str,
+    now_s: u64,
+) -> Result<(bool, bool), AppError> {
     let sql = "SELECT (SELECT COUNT(*) FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
                (SELECT COUNT(*) FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
-    let (waits, is_good): (i64, i64) = sqlx::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
+    let (waits, is_good): (i64, i64) =
+        sqlx::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
     Ok((waits == 1, is_good == 1))
 }
 
@@ -68,7 +91,12 @@ pub async fn state(pool: &SqlitePool, token_sha256: &str, now_s: u64) -> Result<
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn admit(tx: &mut Tx<'_>, row: &PairingRow, fleet: &FleetId, expires_s: u64) -> Result<(), AppError> {
+pub async fn admit(
+    tx: &mut Tx<'_>,
+    row: &PairingRow,
+    fleet: &FleetId,
+    expires_s: u64,
+) -> Result<(), AppError> {
     sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, for_key_sha256) VALUES ($1, $2, $3, $4)")
         .bind(&row.token_sha256)
         .bind(fleet.as_str())

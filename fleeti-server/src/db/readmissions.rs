@@ -5,27 +5,54 @@ use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId};
 use sqlx::sqlite::SqlitePool;
 
-/// Lets devices of a fleet in again until a time; gives how many it is about: those whose certificates have ended.
+/// Lets devices of a fleet in again until a time; gives how many it is about: those whose
+/// certificates have ended.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn open(tx: &mut Tx<'_>, fleet: &FleetId, until_s: u64, reason: &str, now_s: u64) -> Result<u64, AppError> {
+pub async fn open(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    until_s: u64,
+    reason: &str,
+    now_s: u64,
+) -> Result<u64, AppError> {
     let sql = "INSERT INTO readmissions (fleet, until_s, reason) VALUES ($1, $2, $3) \
                ON CONFLICT (fleet) DO UPDATE SET until_s = $2, reason = $3";
-    sqlx::query(sql).bind(fleet.as_str()).bind(seconds(until_s)).bind(reason).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(fleet.as_str())
+        .bind(seconds(until_s))
+        .bind(reason)
+        .execute(&mut **tx)
+        .await?;
     let sql = "SELECT COUNT(*) FROM devices WHERE fleet = $1 AND revoked_s IS NULL AND is_in_tpm = 0 AND certificate_not_after_s < $2";
-    let count: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(seconds(now_s)).fetch_one(&mut **tx).await?;
+    let count: i64 = sqlx::query_scalar(sql)
+        .bind(fleet.as_str())
+        .bind(seconds(now_s))
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(from_seconds(count))
 }
 
-/// Whether a device with this key is let in again: not revoked, its key was never in a TPM, and its fleet is open. Not whether
-/// its certificate has ended: its intermediate may, and while it has not the same key renews without this.
+/// Whether a device with this key is let in again: not revoked, its key was never in a TPM, and its
+/// fleet is open. Not whether its certificate has ended: its intermediate may, and while it has not
+/// the same key renews without this.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_open_for(pool: &SqlitePool, id: &DeviceId, key_sha256: &str, now_s: u64) -> Result<bool, AppError> {
+pub async fn is_open_for(
+    pool: &SqlitePool,
+    id: &DeviceId,
+    key_sha256: &str,
+    now_s: u64,
+) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM devices d JOIN readmissions r ON r.fleet = d.fleet WHERE d.id = $1 AND d.revoked_s IS NULL \
                AND d.is_in_tpm = 0 AND r.until_s >= $3 AND $2 IN (d.key_sha256, d.next_key_sha256)";
-    let count: i64 = sqlx::query_scalar(sql).bind(id.as_str()).bind(key_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
+    let count: i64 = sqlx::query_scalar(sql)
+        .bind(id.as_str())
+        .bind(key_sha256)
+        .bind(seconds(now_s))
+        .fetch_one(pool)
+        .await?;
     Ok(count == 1)
 }

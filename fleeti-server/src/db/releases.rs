@@ -26,7 +26,9 @@ impl TryFrom<Row> for Release {
             published_s: Some(from_seconds(row.published_s)),
             revoked_s: row.revoked_s.map(from_seconds),
             boot_proof: row.boot_proof.map(|text| serde_json::from_str(&text)).transpose()?,
-            artifacts: Manifest::parse(row.manifest.as_bytes()).map_err(AppError::internal)?.artifacts,
+            artifacts: Manifest::parse(row.manifest.as_bytes())
+                .map_err(AppError::internal)?
+                .artifacts,
         })
     }
 }
@@ -63,7 +65,12 @@ pub async fn insert(
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases WHERE name = $1";
-    sqlx::query_as::<_, Row>(sql).bind(name.to_string()).fetch_optional(pool).await?.map(Release::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(name.to_string())
+        .fetch_optional(pool)
+        .await?
+        .map(Release::try_from)
+        .transpose()
 }
 
 /// Marks a release revoked; `false` when it was, or is none.
@@ -72,10 +79,17 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
 /// When the database does not answer.
 pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, AppError> {
     let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
-    Ok(sqlx::query(sql).bind(name.to_string()).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(sqlx::query(sql)
+        .bind(name.to_string())
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+        == 1)
 }
 
-/// Whether a release may be rolled out, in the transaction that does it: it is published and not revoked.
+/// Whether a release may be rolled out, in the transaction that does it: it is published and not
+/// revoked.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -89,9 +103,16 @@ pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppErr
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_boot_proof(tx: &mut Tx<'_>, name: &ReleaseName, proof: &SignedBootProof) -> Result<(), AppError> {
+pub async fn set_boot_proof(
+    tx: &mut Tx<'_>,
+    name: &ReleaseName,
+    proof: &SignedBootProof,
+) -> Result<(), AppError> {
     let sql = "UPDATE releases SET boot_proof = $2, boot_proof_signatures = $3 WHERE name = $1";
-    let query = sqlx::query(sql).bind(name.to_string()).bind(&proof.proof).bind(serde_json::to_string(&proof.signatures)?);
+    let query = sqlx::query(sql)
+        .bind(name.to_string())
+        .bind(&proof.proof)
+        .bind(serde_json::to_string(&proof.signatures)?);
     query.execute(&mut **tx).await?;
     Ok(())
 }
@@ -106,18 +127,30 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
     Ok(found == 1)
 }
 
-/// Manifests of the newest releases, and of those that a device may have been given, whenever they were published.
+/// Manifests of the newest releases, and of those that a device may have been given, whenever they
+/// were published.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn known_to(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Result<Vec<Manifest>, AppError> {
+pub async fn known_to(
+    pool: &SqlitePool,
+    device: &DeviceId,
+    limit: u32,
+) -> Result<Vec<Manifest>, AppError> {
     let sql = "SELECT manifest FROM releases WHERE name IN (SELECT name FROM releases ORDER BY published_s DESC LIMIT $2) \
                OR name IN (SELECT release_name FROM device_releases WHERE device = $1) \
                OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1 \
                UNION SELECT desired_release FROM devices WHERE id = $1) \
                ORDER BY published_s DESC LIMIT 2 * $2";
-    let texts: Vec<String> = sqlx::query_scalar(sql).bind(device.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
-    texts.into_iter().map(|text| Manifest::parse(text.as_bytes()).map_err(AppError::internal)).collect()
+    let texts: Vec<String> = sqlx::query_scalar(sql)
+        .bind(device.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    texts
+        .into_iter()
+        .map(|text| Manifest::parse(text.as_bytes()).map_err(AppError::internal))
+        .collect()
 }
 
 /// The newest releases.
@@ -125,8 +158,7 @@ pub async fn known_to(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Resul
 /// # Errors
 /// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
-    let sql =
-        "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
 }
@@ -135,7 +167,10 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppEr
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn documents(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<(String, String)>, AppError> {
+pub async fn documents(
+    pool: &SqlitePool,
+    name: &ReleaseName,
+) -> Result<Option<(String, String)>, AppError> {
     let sql = "SELECT manifest, signatures FROM releases WHERE name = $1";
     Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
 }
@@ -144,7 +179,11 @@ pub async fn documents(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_audit_number(tx: &mut Tx<'_>, name: &ReleaseName, number: u64) -> Result<(), AppError> {
+pub async fn set_audit_number(
+    tx: &mut Tx<'_>,
+    name: &ReleaseName,
+    number: u64,
+) -> Result<(), AppError> {
     let sql = "UPDATE releases SET audit_number = $2 WHERE name = $1";
     sqlx::query(sql).bind(name.to_string()).bind(seconds(number)).execute(&mut **tx).await?;
     Ok(())
@@ -156,7 +195,8 @@ pub async fn set_audit_number(tx: &mut Tx<'_>, name: &ReleaseName, number: u64) 
 /// When the database does not answer.
 pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<u64>, AppError> {
     let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
-    let number: Option<i64> = sqlx::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
+    let number: Option<i64> =
+        sqlx::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
     Ok(number.map(from_seconds))
 }
 
@@ -164,10 +204,14 @@ pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Optio
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn without_audit_number(pool: &SqlitePool) -> Result<Vec<(ReleaseName, String)>, AppError> {
+pub async fn without_audit_number(
+    pool: &SqlitePool,
+) -> Result<Vec<(ReleaseName, String)>, AppError> {
     let sql = "SELECT name, manifest_sha256 FROM releases WHERE audit_number IS NULL ORDER BY published_s, name";
     let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    rows.into_iter().map(|(name, sha256)| Ok((name.parse().map_err(AppError::internal)?, sha256))).collect()
+    rows.into_iter()
+        .map(|(name, sha256)| Ok((name.parse().map_err(AppError::internal)?, sha256)))
+        .collect()
 }
 
 /// Names of the releases that were revoked last.

@@ -54,9 +54,14 @@ fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head,
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn heads_of_line(pool: &SqlitePool, line: &Line, limit: u32) -> Result<Vec<Head>, AppError> {
+pub async fn heads_of_line(
+    pool: &SqlitePool,
+    line: &Line,
+    limit: u32,
+) -> Result<Vec<Head>, AppError> {
     let sql = "SELECT line, number, digest, created_s, description FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
-    let rows: Vec<HeadRow> = sqlx::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows: Vec<HeadRow> =
+        sqlx::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(head).collect()
 }
 
@@ -76,9 +81,17 @@ pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, AppError>
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(pool: &SqlitePool, line: &Line, number: u32) -> Result<Option<ProfileRevision>, AppError> {
+pub async fn get(
+    pool: &SqlitePool,
+    line: &Line,
+    number: u32,
+) -> Result<Option<ProfileRevision>, AppError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 AND number = $2";
-    let row = sqlx::query_as::<_, Row>(sql).bind(line.as_str()).bind(i64::from(number)).fetch_optional(pool).await?;
+    let row = sqlx::query_as::<_, Row>(sql)
+        .bind(line.as_str())
+        .bind(i64::from(number))
+        .fetch_optional(pool)
+        .await?;
     row.map(ProfileRevision::try_from).transpose()
 }
 
@@ -86,9 +99,17 @@ pub async fn get(pool: &SqlitePool, line: &Line, number: u32) -> Result<Option<P
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn of_line(pool: &SqlitePool, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+pub async fn of_line(
+    pool: &SqlitePool,
+    line: &Line,
+    limit: u32,
+) -> Result<Vec<ProfileRevision>, AppError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sqlx::query_as::<_, Row>(sql)
+        .bind(line.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     rows.into_iter().map(ProfileRevision::try_from).collect()
 }
 
@@ -110,11 +131,12 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision
 /// When the database does not answer.
 pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, AppError> {
     let digest = Revision::new(0, profile.clone()).map_err(AppError::internal)?.digest;
-    let known: Option<i64> = sqlx::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
-        .bind(profile.name.as_str())
-        .bind(&digest)
-        .fetch_optional(&mut **tx)
-        .await?;
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
+            .bind(profile.name.as_str())
+            .bind(&digest)
+            .fetch_optional(&mut **tx)
+            .await?;
     let number = match known {
         Some(number) => number,
         None => {

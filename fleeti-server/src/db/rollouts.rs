@@ -59,7 +59,9 @@ impl TryFrom<SummaryRow> for RolloutSummary {
         let phase = PHASES.iter().find(|(_, text)| *text == row.phase);
         let n = |n: i64| usize::try_from(n).unwrap_or(0);
         Ok(Self {
-            phase: phase.ok_or_else(|| AppError::internal(format!("rollout phase {:?}", row.phase)))?.0,
+            phase: phase
+                .ok_or_else(|| AppError::internal(format!("rollout phase {:?}", row.phase)))?
+                .0,
             id: row.id,
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             created_s: from_seconds(row.created_s),
@@ -90,7 +92,13 @@ pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSumma
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn store(tx: &mut Tx<'_>, id: &str, fleet: &FleetId, state: &State, now_s: u64) -> Result<(), AppError> {
+pub async fn store(
+    tx: &mut Tx<'_>,
+    id: &str,
+    fleet: &FleetId,
+    state: &State,
+    now_s: u64,
+) -> Result<(), AppError> {
     let counts = state.counts();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     sqlx::query(
@@ -141,7 +149,8 @@ pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, App
 /// # Errors
 /// When the database does not answer.
 pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
-    let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
+    let sql =
+        "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
     let rows = sqlx::query_as::<_, Row>(sql).fetch_all(&mut **tx).await?;
     rows.into_iter().map(Rollout::try_from).collect()
 }
@@ -152,7 +161,12 @@ pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
 /// When the database does not answer.
 pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(&mut **tx).await?.map(Rollout::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?
+        .map(Rollout::try_from)
+        .transpose()
 }
 
 /// One rollout.
@@ -161,5 +175,10 @@ pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppErr
 /// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?.map(Rollout::try_from).transpose()
+    sqlx::query_as::<_, Row>(sql)
+        .bind(id)
+        .fetch_optional(pool)
+        .await?
+        .map(Rollout::try_from)
+        .transpose()
 }

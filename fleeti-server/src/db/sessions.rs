@@ -8,8 +8,17 @@ use sqlx::sqlite::SqlitePool;
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, credential_sha256: &str, now_s: u64, expires_s: u64) -> Result<(), AppError> {
-    sqlx::query("DELETE FROM sessions WHERE expires_s < $1").bind(seconds(now_s)).execute(&mut **tx).await?;
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    token_sha256: &str,
+    credential_sha256: &str,
+    now_s: u64,
+    expires_s: u64,
+) -> Result<(), AppError> {
+    sqlx::query("DELETE FROM sessions WHERE expires_s < $1")
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     sqlx::query("INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) VALUES ($1, $2, $3, $4)")
         .bind(token_sha256)
         .bind(seconds(now_s))
@@ -24,9 +33,19 @@ pub async fn insert(tx: &mut Tx<'_>, token_sha256: &str, credential_sha256: &str
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_live(pool: &SqlitePool, token_sha256: &str, credential_sha256: &str, now_s: u64) -> Result<bool, AppError> {
+pub async fn is_live(
+    pool: &SqlitePool,
+    token_sha256: &str,
+    credential_sha256: &str,
+    now_s: u64,
+) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM sessions WHERE token_sha256 = $1 AND expires_s >= $2 AND credential_sha256 = $3";
-    let n: i64 = sqlx::query_scalar(sql).bind(token_sha256).bind(seconds(now_s)).bind(credential_sha256).fetch_one(pool).await?;
+    let n: i64 = sqlx::query_scalar(sql)
+        .bind(token_sha256)
+        .bind(seconds(now_s))
+        .bind(credential_sha256)
+        .fetch_one(pool)
+        .await?;
     Ok(n == 1)
 }
 
@@ -35,6 +54,9 @@ pub async fn is_live(pool: &SqlitePool, token_sha256: &str, credential_sha256: &
 /// # Errors
 /// When the database does not answer.
 pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
-    sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1").bind(token_sha256).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1")
+        .bind(token_sha256)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

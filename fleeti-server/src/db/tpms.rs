@@ -37,9 +37,22 @@ pub struct Maker {
 impl TpmRow {
     /// One that is bound now.
     #[must_use]
-    pub fn new(ek_sha256: String, keys: (String, String), certificates: Vec<u8>, maker: Maker, now_s: u64) -> Self {
+    pub fn new(
+        ek_sha256: String,
+        keys: (String, String),
+        certificates: Vec<u8>,
+        maker: Maker,
+        now_s: u64,
+    ) -> Self {
         let (endorsement_key, attestation_key) = keys;
-        Self { ek_sha256, endorsement_key, attestation_key, certificates, maker, bound_s: seconds(now_s) }
+        Self {
+            ek_sha256,
+            endorsement_key,
+            attestation_key,
+            certificates,
+            maker,
+            bound_s: seconds(now_s),
+        }
     }
 
     /// Since when.
@@ -63,7 +76,10 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>,
 /// # Errors
 /// When the database does not answer.
 pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
-    sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''").bind(by).execute(&mut **tx).await?;
+    sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
+        .bind(by)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -71,7 +87,11 @@ pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn judged_by_others(pool: &SqlitePool, than: &str, limit: u32) -> Result<Vec<(DeviceId, TpmRow)>, AppError> {
+pub async fn judged_by_others(
+    pool: &SqlitePool,
+    than: &str,
+    limit: u32,
+) -> Result<Vec<(DeviceId, TpmRow)>, AppError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         device: String,
@@ -81,16 +101,27 @@ pub async fn judged_by_others(pool: &SqlitePool, than: &str, limit: u32) -> Resu
     let sql = "SELECT * FROM device_tpms WHERE judged_by < $1 \
                UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 LIMIT $2";
     let rows: Vec<Row> = sqlx::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
-    rows.into_iter().map(|row| Ok((row.device.parse().map_err(AppError::internal)?, row.tpm))).collect()
+    rows.into_iter()
+        .map(|row| Ok((row.device.parse().map_err(AppError::internal)?, row.tpm)))
+        .collect()
 }
 
 /// Who made the TPM of a device, judged anew; `false` when it was judged meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_maker(tx: &mut Tx<'_>, device: &DeviceId, before: &TpmRow, maker: &Maker) -> Result<bool, AppError> {
+pub async fn set_maker(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    before: &TpmRow,
+    maker: &Maker,
+) -> Result<bool, AppError> {
     let sql = "UPDATE device_tpms SET maker = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
-    let query = sqlx::query(sql).bind(device.as_str()).bind(&before.maker.judged_by).bind(&maker.kind).bind(&maker.description);
+    let query = sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(&before.maker.judged_by)
+        .bind(&maker.kind)
+        .bind(&maker.description);
     Ok(query.bind(&maker.judged_by).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
@@ -105,28 +136,41 @@ pub enum Bound {
     Refused,
 }
 
-/// Whether a TPM is that of another device which is not revoked for good, or the device is known by another TPM.
+/// Whether a TPM is that of another device which is not revoked for good, or the device is known by
+/// another TPM.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn is_taken(connection: &mut SqliteConnection, device: &DeviceId, row: &TpmRow) -> Result<bool, AppError> {
+pub async fn is_taken(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+    row: &TpmRow,
+) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
                device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
                OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
-    let query = sqlx::query_scalar(sql).bind(device.as_str()).bind(&row.ek_sha256).bind(&row.attestation_key);
+    let query = sqlx::query_scalar(sql)
+        .bind(device.as_str())
+        .bind(&row.ek_sha256)
+        .bind(&row.attestation_key);
     let found: i64 = query.fetch_one(connection).await?;
     Ok(found > 0)
 }
 
-/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives its TPM free: the
-/// machine may be enrolled anew.
+/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives
+/// its TPM free: the machine may be enrolled anew.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
-    sqlx::query(sql).bind(&row.ek_sha256).bind(&row.attestation_key).bind(device.as_str()).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(&row.ek_sha256)
+        .bind(&row.attestation_key)
+        .bind(device.as_str())
+        .execute(&mut **tx)
+        .await?;
     let sql = "INSERT INTO device_tpms \
                (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s, certificates, judged_by) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
@@ -162,11 +206,15 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
     })
 }
 
-/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that it has sent.
+/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that
+/// it has sent.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn to_be_asked(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Option<String>>, AppError> {
+pub async fn to_be_asked(
+    pool: &SqlitePool,
+    device: &DeviceId,
+) -> Result<Option<Option<String>>, AppError> {
     let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
                FROM device_tpms t WHERE t.device = $1";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)

@@ -10,9 +10,13 @@ use std::collections::HashMap;
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn newest(pool: &SqlitePool, root_sha256: &str) -> Result<Option<SignedBundle>, AppError> {
+pub async fn newest(
+    pool: &SqlitePool,
+    root_sha256: &str,
+) -> Result<Option<SignedBundle>, AppError> {
     let sql = "SELECT bundle, signature FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
-    let row: Option<(String, String)> = sqlx::query_as(sql).bind(root_sha256).fetch_optional(pool).await?;
+    let row: Option<(String, String)> =
+        sqlx::query_as(sql).bind(root_sha256).fetch_optional(pool).await?;
     Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
 }
 
@@ -28,7 +32,12 @@ pub async fn insert(
     now_s: u64,
 ) -> Result<(), AppError> {
     let sql = "INSERT INTO trust_bundles (root_sha256, version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5, $6)";
-    let query = sqlx::query(sql).bind(root_sha256).bind(seconds(version)).bind(&bundle.bundle).bind(&bundle.signature).bind(transcript);
+    let query = sqlx::query(sql)
+        .bind(root_sha256)
+        .bind(seconds(version))
+        .bind(&bundle.bundle)
+        .bind(&bundle.signature)
+        .bind(transcript);
     query.bind(seconds(now_s)).execute(&mut **tx).await?;
     Ok(())
 }
@@ -38,7 +47,8 @@ pub async fn insert(
 /// # Errors
 /// When the database does not answer.
 pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<String>, AppError> {
-    let sql = "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
+    let sql =
+        "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
     Ok(sqlx::query_scalar(sql).bind(root_sha256).fetch_optional(pool).await?)
 }
 
@@ -47,7 +57,10 @@ pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<S
 /// # Errors
 /// When the database does not answer.
 pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, AppError> {
-    let rows: Vec<String> = sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256").fetch_all(pool).await?;
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256")
+            .fetch_all(pool)
+            .await?;
     rows.iter().map(|text| serde_json::from_str(text).map_err(AppError::internal)).collect()
 }
 
@@ -55,15 +68,21 @@ pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, App
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_transition(tx: &mut Tx<'_>, sha256: &str, signed: &SignedTransition, now_s: u64) -> Result<(), AppError> {
+pub async fn keep_transition(
+    tx: &mut Tx<'_>,
+    sha256: &str,
+    signed: &SignedTransition,
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "INSERT INTO transitions (sha256, signed, imported_s) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO UPDATE SET signed = $2";
-    let query = sqlx::query(sql).bind(sha256).bind(serde_json::to_string(signed)?).bind(seconds(now_s));
+    let query =
+        sqlx::query(sql).bind(sha256).bind(serde_json::to_string(signed)?).bind(seconds(now_s));
     query.execute(&mut **tx).await?;
     Ok(())
 }
 
-/// How many devices that are not revoked have a certificate by this intermediate; certificates of before there was another
-/// one are by `first`.
+/// How many devices that are not revoked have a certificate by this intermediate; certificates of
+/// before there was another one are by `first`.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -79,7 +98,8 @@ pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<
 /// # Errors
 /// When the database does not answer.
 pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppError> {
-    let rows: Vec<(String, String)> = sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -87,9 +107,12 @@ pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppEr
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn switch(tx: &mut Tx<'_>, purpose: &str, certificate_sha256: &str) -> Result<(), AppError> {
-    let sql =
-        "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
+pub async fn switch(
+    tx: &mut Tx<'_>,
+    purpose: &str,
+    certificate_sha256: &str,
+) -> Result<(), AppError> {
+    let sql = "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
     sqlx::query(sql).bind(purpose).bind(certificate_sha256).execute(&mut **tx).await?;
     Ok(())
 }
@@ -100,6 +123,7 @@ pub async fn switch(tx: &mut Tx<'_>, purpose: &str, certificate_sha256: &str) ->
 /// When the database does not answer.
 pub async fn taken(pool: &SqlitePool, version: u64) -> Result<(u64, u64), AppError> {
     let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
-    let (all, taken): (i64, i64) = sqlx::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
+    let (all, taken): (i64, i64) =
+        sqlx::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
     Ok((from_seconds(all), from_seconds(taken)))
 }

@@ -32,7 +32,10 @@ pub struct RecoveryRow {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn recovery_key(pool: &SqlitePool, device: &DeviceId) -> Result<Option<RecoveryRow>, AppError> {
+pub async fn recovery_key(
+    pool: &SqlitePool,
+    device: &DeviceId,
+) -> Result<Option<RecoveryRow>, AppError> {
     let sql = "SELECT wrapped, key_sha256, kept_s, shown_s, previous FROM recovery_keys WHERE device = $1";
     let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
     Ok(row.map(|r| RecoveryRow {
@@ -51,11 +54,18 @@ pub async fn recovery_key(pool: &SqlitePool, device: &DeviceId) -> Result<Option
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_recovery_key(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, key_sha256: &str, now_s: u64) -> Result<(), AppError> {
+pub async fn keep_recovery_key(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    wrapped: &str,
+    key_sha256: &str,
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "INSERT INTO recovery_keys (device, wrapped, key_sha256, kept_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (device) DO UPDATE SET previous = recovery_keys.wrapped, wrapped = excluded.wrapped, \
                key_sha256 = excluded.key_sha256, kept_s = excluded.kept_s, shown_s = NULL";
-    let query = sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(key_sha256).bind(seconds(now_s));
+    let query =
+        sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(key_sha256).bind(seconds(now_s));
     query.execute(&mut **tx).await?;
     Ok(())
 }
@@ -64,9 +74,19 @@ pub async fn keep_recovery_key(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_shown(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s: u64) -> Result<(), AppError> {
+pub async fn set_shown(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    wrapped: &str,
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "UPDATE recovery_keys SET shown_s = $3 WHERE device = $1 AND wrapped = $2";
-    sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(device.as_str())
+        .bind(wrapped)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -75,7 +95,10 @@ pub async fn set_shown(tx: &mut Tx<'_>, device: &DeviceId, wrapped: &str, now_s:
 /// # Errors
 /// When the database does not answer.
 pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
-    let ids: Vec<String> = sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL").fetch_all(pool).await?;
+    let ids: Vec<String> =
+        sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
+            .fetch_all(pool)
+            .await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
@@ -84,8 +107,13 @@ pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
 /// # Errors
 /// When the database does not answer.
 pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
-    rows.into_iter().map(|(fleet, version)| Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(version)))).collect()
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(fleet, version)| {
+            Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(version)))
+        })
+        .collect()
 }
 
 /// The secrets of a fleet, by name, without what is secret.
@@ -96,7 +124,10 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
     let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
     let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     let read = |(name, changed_s): (String, i64)| {
-        Ok(FleetSecret { name: name.parse().map_err(AppError::internal)?, changed_s: from_seconds(changed_s) })
+        Ok(FleetSecret {
+            name: name.parse().map_err(AppError::internal)?,
+            changed_s: from_seconds(changed_s),
+        })
     };
     rows.into_iter().map(read).collect()
 }
@@ -105,14 +136,19 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn wrapped_secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<(u64, BTreeMap<SecretName, String>), AppError> {
+pub async fn wrapped_secrets(
+    pool: &SqlitePool,
+    fleet: &FleetId,
+) -> Result<(u64, BTreeMap<SecretName, String>), AppError> {
     // One look: a version is never given with the secrets of another one.
     let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
                WHERE v.fleet = $1";
-    let rows: Vec<(i64, Option<String>, Option<String>)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let rows: Vec<(i64, Option<String>, Option<String>)> =
+        sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     let version = rows.first().map_or(0, |(version, ..)| from_seconds(*version));
     let named = rows.into_iter().filter_map(|(_, name, wrapped)| name.zip(wrapped));
-    let secrets = named.map(|(name, wrapped)| Ok((name.parse().map_err(AppError::internal)?, wrapped)));
+    let secrets =
+        named.map(|(name, wrapped)| Ok((name.parse().map_err(AppError::internal)?, wrapped)));
     Ok((version, secrets.collect::<Result<_, AppError>>()?))
 }
 
@@ -120,9 +156,17 @@ pub async fn wrapped_secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<(u64,
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn count_besides(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName) -> Result<usize, AppError> {
+pub async fn count_besides(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    name: &SecretName,
+) -> Result<usize, AppError> {
     let sql = "SELECT COUNT(*) FROM fleet_secrets WHERE fleet = $1 AND name <> $2";
-    let count: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).bind(name.as_str()).fetch_one(&mut **tx).await?;
+    let count: i64 = sqlx::query_scalar(sql)
+        .bind(fleet.as_str())
+        .bind(name.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
     usize::try_from(count).map_err(AppError::internal)
 }
 
@@ -130,10 +174,22 @@ pub async fn count_besides(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName) 
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn set_secret(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName, wrapped: &str, now_s: u64) -> Result<(), AppError> {
+pub async fn set_secret(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    name: &SecretName,
+    wrapped: &str,
+    now_s: u64,
+) -> Result<(), AppError> {
     let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s";
-    sqlx::query(sql).bind(fleet.as_str()).bind(name.as_str()).bind(wrapped).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query(sql)
+        .bind(fleet.as_str())
+        .bind(name.as_str())
+        .bind(wrapped)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -141,9 +197,19 @@ pub async fn set_secret(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName, wra
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn remove_secret(tx: &mut Tx<'_>, fleet: &FleetId, name: &SecretName) -> Result<bool, AppError> {
+pub async fn remove_secret(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    name: &SecretName,
+) -> Result<bool, AppError> {
     let sql = "DELETE FROM fleet_secrets WHERE fleet = $1 AND name = $2";
-    Ok(sqlx::query(sql).bind(fleet.as_str()).bind(name.as_str()).execute(&mut **tx).await?.rows_affected() > 0)
+    Ok(sqlx::query(sql)
+        .bind(fleet.as_str())
+        .bind(name.as_str())
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+        > 0)
 }
 
 /// The secrets of a fleet have changed; gives how often they have.

@@ -10,9 +10,19 @@ use sqlx::sqlite::SqlitePool;
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(tx: &mut Tx<'_>, name: &WorkerName, token_sha256: &str, now_s: u64) -> Result<bool, AppError> {
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    name: &WorkerName,
+    token_sha256: &str,
+    now_s: u64,
+) -> Result<bool, AppError> {
     let sql = "INSERT INTO workers (name, token_sha256, created_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-    let done = sqlx::query(sql).bind(name.as_str()).bind(token_sha256).bind(seconds(now_s)).execute(&mut **tx).await?;
+    let done = sqlx::query(sql)
+        .bind(name.as_str())
+        .bind(token_sha256)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -21,7 +31,12 @@ pub async fn insert(tx: &mut Tx<'_>, name: &WorkerName, token_sha256: &str, now_
 /// # Errors
 /// When the database does not answer.
 pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError> {
-    Ok(sqlx::query("DELETE FROM workers WHERE name = $1").bind(name.as_str()).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(sqlx::query("DELETE FROM workers WHERE name = $1")
+        .bind(name.as_str())
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+        == 1)
 }
 
 /// Every worker, by name.
@@ -42,9 +57,13 @@ pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn by_token(pool: &SqlitePool, token_sha256: &str) -> Result<Option<WorkerName>, AppError> {
+pub async fn by_token(
+    pool: &SqlitePool,
+    token_sha256: &str,
+) -> Result<Option<WorkerName>, AppError> {
     let sql = "SELECT name FROM workers WHERE token_sha256 = $1";
-    let name: Option<String> = sqlx::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
+    let name: Option<String> =
+        sqlx::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
     name.map(|n| n.parse().map_err(AppError::internal)).transpose()
 }
 
@@ -53,6 +72,10 @@ pub async fn by_token(pool: &SqlitePool, token_sha256: &str) -> Result<Option<Wo
 /// # Errors
 /// When the database does not answer.
 pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), AppError> {
-    sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1").bind(name.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
+        .bind(name.as_str())
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

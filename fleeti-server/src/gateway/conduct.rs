@@ -1,7 +1,8 @@
-//! What one device may cost: how many messages, how many of them may be nonsense, and how much of the log.
+//! What one device may cost: how many messages, how many of them may be nonsense, and how much of
+//! the log.
 //!
-//! A device beyond its quota is read more slowly (TCP pushes back); nothing of it is dropped. What is counted here outlasts a
-//! session, so a device gains nothing by connecting again.
+//! A device beyond its quota is read more slowly (TCP pushes back); nothing of it is dropped. What
+//! is counted here outlasts a session, so a device gains nothing by connecting again.
 
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::DeviceId;
@@ -17,7 +18,8 @@ const LINE: Duration = Duration::from_secs(60);
 /// Connections of a device that may wait for the end of its penalty; more are refused.
 const WAITING_MAX: u8 = 2;
 
-/// A rate and what may come at once (GCRA, as in ITU-T I.371): one more each `interval`, and at most `burst` together.
+/// A rate and what may come at once (GCRA, as in ITU-T I.371): one more each `interval`, and at
+/// most `burst` together.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     /// One more after this time.
@@ -65,7 +67,11 @@ struct Conduct {
 impl Conduct {
     fn is_forgettable(&self, now: Instant) -> bool {
         let is_quiet = self.line.is_none_or(|at| at + LINE <= now);
-        self.messages.is_full(now) && self.invalid.is_full(now) && self.penalty <= now && self.waiting == 0 && is_quiet
+        self.messages.is_full(now)
+            && self.invalid.is_full(now)
+            && self.penalty <= now
+            && self.waiting == 0
+            && is_quiet
     }
 }
 
@@ -94,7 +100,12 @@ impl Conducts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, device: &DeviceId, now: Instant, change: impl FnOnce(&mut Conduct) -> T) -> Option<T> {
+    fn change<T>(
+        &self,
+        device: &DeviceId,
+        now: Instant,
+        change: impl FnOnce(&mut Conduct) -> T,
+    ) -> Option<T> {
         let mut all = self.lock();
         if let Some(conduct) = all.get_mut(device) {
             return Some(change(conduct));
@@ -105,19 +116,35 @@ impl Conducts {
         if all.len() >= REMEMBERED_MAX {
             return None;
         }
-        let new = Conduct { messages: Bucket(now), invalid: Bucket(now), penalty: now, waiting: 0, line: None, unsaid: 0 };
+        let new = Conduct {
+            messages: Bucket(now),
+            invalid: Bucket(now),
+            penalty: now,
+            waiting: 0,
+            line: None,
+            unsaid: 0,
+        };
         Some(change(all.entry(device.clone()).or_insert(new)))
     }
 
     /// What is left of a device's quota, of messages and of invalid ones.
     pub(super) fn quota(&self, device: &DeviceId, now: Instant) -> (Bucket, Bucket) {
-        self.lock().get(device).map_or((Bucket::full(now), Bucket::full(now)), |c| (c.messages, c.invalid))
+        self.lock()
+            .get(device)
+            .map_or((Bucket::full(now), Bucket::full(now)), |c| (c.messages, c.invalid))
     }
 
     /// Keeps what a session leaves of it.
-    pub(super) fn keep(&self, device: &DeviceId, (messages, invalid): (Bucket, Bucket), now: Instant) {
+    pub(super) fn keep(
+        &self,
+        device: &DeviceId,
+        (messages, invalid): (Bucket, Bucket),
+        now: Instant,
+    ) {
         if !messages.is_full(now) || !invalid.is_full(now) {
-            self.change(device, now, |conduct| (conduct.messages, conduct.invalid) = (messages, invalid));
+            self.change(device, now, |conduct| {
+                (conduct.messages, conduct.invalid) = (messages, invalid)
+            });
         }
     }
 
@@ -130,9 +157,15 @@ impl Conducts {
     ///
     /// # Errors
     /// When enough of its connections wait already.
-    pub(super) fn penalty(&self, device: &DeviceId, now: Instant) -> Result<Option<Waiting<'_>>, ()> {
+    pub(super) fn penalty(
+        &self,
+        device: &DeviceId,
+        now: Instant,
+    ) -> Result<Option<Waiting<'_>>, ()> {
         let mut all = self.lock();
-        let Some(conduct) = all.get_mut(device).filter(|c| c.penalty > now) else { return Ok(None) };
+        let Some(conduct) = all.get_mut(device).filter(|c| c.penalty > now) else {
+            return Ok(None);
+        };
         if conduct.waiting >= WAITING_MAX {
             return Err(());
         }
@@ -152,7 +185,9 @@ impl Conducts {
         });
         match unsaid.flatten() {
             Some(0) => tracing::warn!(%device, "{}", Foreign::log(detail)),
-            Some(more) => tracing::warn!(%device, "{} ({more} more like it were not logged)", Foreign::log(detail)),
+            Some(more) => {
+                tracing::warn!(%device, "{} ({more} more like it were not logged)", Foreign::log(detail))
+            }
             None => {}
         }
     }
@@ -193,7 +228,8 @@ mod tests {
         let now = Instant::now();
         assert!(conducts.penalty(&device, now).is_ok_and(|p| p.is_none()));
         conducts.punish(&device, Duration::from_secs(10), now);
-        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| conducts.penalty(&device, now).unwrap().unwrap()).collect();
+        let waiting: Vec<_> =
+            (0..WAITING_MAX).map(|_| conducts.penalty(&device, now).unwrap().unwrap()).collect();
         assert!(conducts.penalty(&device, now).is_err());
         drop(waiting);
         assert!(conducts.penalty(&device, now).is_ok_and(|p| p.is_some()));
@@ -208,7 +244,11 @@ mod tests {
             conducts.punish(&format!("dev-{n}").parse().unwrap(), Duration::from_secs(1), now);
         }
         assert_eq!(conducts.lock().len(), REMEMBERED_MAX);
-        conducts.punish(&"dev-new".parse().unwrap(), Duration::from_secs(1), now + Duration::from_secs(2));
+        conducts.punish(
+            &"dev-new".parse().unwrap(),
+            Duration::from_secs(1),
+            now + Duration::from_secs(2),
+        );
         assert_eq!(conducts.lock().len(), 1);
     }
 }

@@ -96,7 +96,8 @@ impl Connection {
         }
     }
 
-    /// The next packet, whole and framed; not read yet. What has come stays when the caller stops waiting.
+    /// The next packet, whole and framed; not read yet. What has come stays when the caller stops
+    /// waiting.
     pub async fn next(&mut self) -> Result<Bytes, Ended> {
         loop {
             if let Some(length) = packet::frame(&self.input, PACKET_MAX)? {
@@ -115,8 +116,8 @@ impl Connection {
         self.input.first().is_some_and(|b| *b == 0x10)
     }
 
-    /// A packet to be written with the next [`Self::flush`]. `false` when it is larger than the device takes: it is dropped, as
-    /// if it had been sent (MQTT-3.1.2-24, MQTT-3.1.2-25).
+    /// A packet to be written with the next [`Self::flush`]. `false` when it is larger than the
+    /// device takes: it is dropped, as if it had been sent (MQTT-3.1.2-24, MQTT-3.1.2-25).
     pub fn queue(&mut self, packet: Vec<u8>) -> bool {
         if packet.len() > self.packet_max {
             return false;
@@ -134,7 +135,8 @@ impl Connection {
         self.output.len() >= GATHER_MAX
     }
 
-    /// Writes what is queued. A peer that does not read ends its session: after the limit, or at once when the session is kicked.
+    /// Writes what is queued. A peer that does not read ends its session: after the limit, or at
+    /// once when the session is kicked.
     pub async fn flush(&mut self) -> Result<(), Ended> {
         if self.output.is_empty() {
             return Ok(());

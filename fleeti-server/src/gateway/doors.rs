@@ -1,7 +1,9 @@
-//! How a connection comes in, the same on every port: it has to say something before it costs anything.
+//! How a connection comes in, the same on every port: it has to say something before it costs
+//! anything.
 //!
-//! accept -> a place among the silent, which the newest always gets -> ClientHello -> a place for a handshake, shared fairly
-//! by address -> handshake -> a place of its kind: of a device by its id, of everybody else by address.
+//! accept -> a place among the silent, which the newest always gets -> ClientHello -> a place for a
+//! handshake, shared fairly by address -> handshake -> a place of its kind: of a device by its id,
+//! of everybody else by address.
 
 use super::places::{Origin, Place, Places};
 use crate::limits::{Budget, Limits};
@@ -61,7 +63,8 @@ impl Peer {
     #[must_use]
     pub fn of(stream: &TlsStream<TcpStream>) -> Option<Self> {
         let leaf = certificate::from_der(stream.get_ref().1.peer_certificates()?.first()?).ok()?;
-        let (device, key_sha256) = (certificate::device_of(&leaf).ok()?, certificate::key_sha256(&leaf).ok()?);
+        let (device, key_sha256) =
+            (certificate::device_of(&leaf).ok()?, certificate::key_sha256(&leaf).ok()?);
         Some(Self { device, key_sha256, not_after_s: certificate::not_after_s(&leaf) })
     }
 }
@@ -77,29 +80,50 @@ impl Doors {
             budget,
             silent: Places::new(budget.silent, budget.silent),
             quiet: Places::new(budget.quiet, budget.quiet),
-            handshakes: Places::with_queue(budget.handshakes, budget.handshakes, budget.waiting, stalled),
-            anonymous: Places::with_queue(budget.anonymous, limits.anonymous_per_address, 0, stalled),
+            handshakes: Places::with_queue(
+                budget.handshakes,
+                budget.handshakes,
+                budget.waiting,
+                stalled,
+            ),
+            anonymous: Places::with_queue(
+                budget.anonymous,
+                limits.anonymous_per_address,
+                0,
+                stalled,
+            ),
             downloads: Places::new(budget.downloads, limits.downloads_per_device),
             sessions: Places::new(budget.sessions, limits.sessions_per_device),
             api: Places::with_queue(budget.api, budget.api, 0, stalled),
         }
     }
 
-    /// A connection that was just accepted. Says whether an older one has to end for it: let its task run then.
+    /// A connection that was just accepted. Says whether an older one has to end for it: let its
+    /// task run then.
     #[must_use]
     pub fn knock(&self, address: SocketAddr) -> (Place<Origin>, bool) {
         self.silent.enter_newest(&Origin::from(address.ip()), Arc::default())
     }
 
-    /// Reads the ClientHello, waits for a place and makes the handshake; `None` when the client does not do its part in time.
-    pub async fn handshake(&self, stream: TcpStream, silent: Place<Origin>, config: impl FnOnce() -> Arc<ServerConfig>) -> Option<Arrived> {
-        let (hello, deadline) = (Duration::from_millis(self.limits.hello_ms), Duration::from_millis(self.limits.handshake_ms));
+    /// Reads the ClientHello, waits for a place and makes the handshake; `None` when the client
+    /// does not do its part in time.
+    pub async fn handshake(
+        &self,
+        stream: TcpStream,
+        silent: Place<Origin>,
+        config: impl FnOnce() -> Arc<ServerConfig>,
+    ) -> Option<Arrived> {
+        let (hello, deadline) = (
+            Duration::from_millis(self.limits.hello_ms),
+            Duration::from_millis(self.limits.handshake_ms),
+        );
         let start = tokio::select! {
             biased;
             start = tokio::time::timeout(hello, hello_of(stream)) => start.ok()??,
             () = silent.evicted() => return None,
         };
-        let place = tokio::time::timeout(deadline, self.handshakes.wait(silent.key())).await.ok()??;
+        let place =
+            tokio::time::timeout(deadline, self.handshakes.wait(silent.key())).await.ok()??;
         drop(silent);
         let stream = tokio::select! {
             biased;

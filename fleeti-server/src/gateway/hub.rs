@@ -1,5 +1,5 @@
-//! Live sessions by device. A star: whoever has committed news for a device hands it to its session, or has it look
-//! into the mailbox.
+//! Live sessions by device. A star: whoever has committed news for a device hands it to its
+//! session, or has it look into the mailbox.
 
 use crate::service::devices::TURNS_S;
 use fleeti_core::id::DeviceId;
@@ -35,7 +35,11 @@ impl Handle {
     /// Why the session was kicked.
     #[must_use]
     pub fn reason(&self, is_revoked: bool) -> Reason {
-        if is_revoked { Reason::NotAuthorized } else { self.reason.get().copied().unwrap_or(Reason::UnspecifiedError) }
+        if is_revoked {
+            Reason::NotAuthorized
+        } else {
+            self.reason.get().copied().unwrap_or(Reason::UnspecifiedError)
+        }
     }
 }
 
@@ -103,8 +107,8 @@ pub struct Registration<'a> {
     device: DeviceId,
     /// The session's own handle.
     pub handle: Handle,
-    /// How many sessions of the device were ended by another one of it within [`TURNS_S`], with the one that this session ended; 0
-    /// when it ended none.
+    /// How many sessions of the device were ended by another one of it within [`TURNS_S`], with the
+    /// one that this session ended; 0 when it ended none.
     pub turns: u32,
 }
 
@@ -136,8 +140,9 @@ impl Hub {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a session. The device's old one is kicked, and awaited, before the new one begins. A kicked session waits for no
-    /// peer, so this takes as long as the database takes for what it was about to write.
+    /// Registers a session. The device's old one is kicked, and awaited, before the new one begins.
+    /// A kicked session waits for no peer, so this takes as long as the database takes for what it
+    /// was about to write.
     pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
@@ -171,7 +176,8 @@ impl Hub {
         if all.len() >= TURNS_COUNTED_MAX {
             all.clear();
         }
-        let turns = all.entry(device.clone()).or_insert_with(|| Turns { began: Instant::now(), count: 0 });
+        let turns =
+            all.entry(device.clone()).or_insert_with(|| Turns { began: Instant::now(), count: 0 });
         if is_old(turns) {
             *turns = Turns { began: Instant::now(), count: 0 };
         }
@@ -179,8 +185,8 @@ impl Hub {
         turns.count
     }
 
-    /// Hands desired states that were committed, and questions for TPMs, to [`Self::run`]: sessions are woken by the thread that
-    /// serves them, which costs no system call for each.
+    /// Hands desired states that were committed, and questions for TPMs, to [`Self::run`]: sessions
+    /// are woken by the thread that serves them, which costs no system call for each.
     pub fn push_all(&self, desired: Vec<(DeviceId, DesiredState)>, challenges: Vec<DeviceId>) {
         if desired.is_empty() && challenges.is_empty() {
             return;
@@ -197,7 +203,8 @@ impl Hub {
     pub async fn run(&self) {
         loop {
             self.filled.notified().await;
-            let outbox = std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner));
+            let outbox =
+                std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner));
             if outbox.notice {
                 let mails: Vec<_> = self.lock().values().map(|h| Arc::clone(&h.mail)).collect();
                 for mails in mails.chunks(TOLD_AT_ONCE) {
@@ -207,7 +214,10 @@ impl Hub {
             }
             let mut desired = outbox.desired.into_iter();
             while desired.len() > 0 {
-                desired.by_ref().take(TOLD_AT_ONCE).for_each(|(device, desired)| self.deliver(&device, desired));
+                desired
+                    .by_ref()
+                    .take(TOLD_AT_ONCE)
+                    .for_each(|(device, desired)| self.deliver(&device, desired));
                 tokio::task::yield_now().await;
             }
             for devices in outbox.challenges.chunks(TOLD_AT_ONCE) {
@@ -217,13 +227,15 @@ impl Hub {
         }
     }
 
-    /// Grows with every desired state that is handed in, before any session has it: where it has not grown since before a desired
-    /// state was read, and the session is registered, none was missed.
+    /// Grows with every desired state that is handed in, before any session has it: where it has
+    /// not grown since before a desired state was read, and the session is registered, none was
+    /// missed.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
 
-    /// Hands a desired state that was committed to the device's session, if there is one. A newer one replaces it.
+    /// Hands a desired state that was committed to the device's session, if there is one. A newer
+    /// one replaces it.
     pub fn push(&self, device: &DeviceId, desired: DesiredState) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.deliver(device, desired);

@@ -5,14 +5,17 @@ use super::connection::Ended;
 use super::session::Session;
 use crate::service::{attestation, devices};
 use fleeti_core::wire::mqtt::{Down, Up};
-use fleeti_core::wire::packet::{Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write};
+use fleeti_core::wire::packet::{
+    Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write,
+};
 use fleeti_core::wire::problem::Code;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most filters of one SUBSCRIBE or UNSUBSCRIBE.
 const FILTERS_MAX: usize = 8;
-/// An older server does not understand all that a newer agent says: as much as this ends no session.
+/// An older server does not understand all that a newer agent says: as much as this ends no
+/// session.
 const INVALID_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Session<'_> {
@@ -34,14 +37,19 @@ impl Session<'_> {
             Packet::Disconnect { session_expiry_s, .. } => {
                 match session_expiry_s {
                     Some(1..) if self.session_expiry_s == 0 => {
-                        return Ended::closed(Reason::ProtocolError, "DISCONNECT keeps a session that was to end (3.14.2.2.2)");
+                        return Ended::closed(
+                            Reason::ProtocolError,
+                            "DISCONNECT keeps a session that was to end (3.14.2.2.2)",
+                        );
                     }
                     Some(expiry) => self.session_expiry_s = expiry,
                     None => {}
                 }
                 Err(Ended::Left)
             }
-            Packet::Connect(_) => Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)"),
+            Packet::Connect(_) => {
+                Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)")
+            }
         }
     }
 
@@ -58,24 +66,39 @@ impl Session<'_> {
         let received = match kind {
             // The question belongs to this connection, and is answered once.
             Up::Evidence => {
-                let received = attestation::received(self.app, &self.device, &mut self.asked, publish.payload).await;
+                let received =
+                    attestation::received(self.app, &self.device, &mut self.asked, publish.payload)
+                        .await;
                 received.map(|log| {
                     self.heard_log = Some(log);
                     self.has_proved = self.subscriptions.get(Down::Secrets).is_some();
                 })
             }
-            Up::Report | Up::Telemetry | Up::Acknowledgement => devices::received(self.app, &self.device, kind, publish.payload).await,
+            Up::Report | Up::Telemetry | Up::Acknowledgement => {
+                devices::received(self.app, &self.device, kind, publish.payload).await
+            }
         };
         let reason = match received {
             Ok(()) => Reason::Success,
-            // Acknowledged with the reason: a device that cannot be understood must not send it for ever.
+            // Acknowledged with the reason: a device that cannot be understood must not send it for
+            // ever.
             Err(e) if e.code() == Code::Invalid => {
                 let now = Instant::now();
                 self.app.conducts.say(&self.device, &e.to_string(), now);
-                let rate = Rate { interval: INVALID_INTERVAL, burst: self.app.config.limits.invalid_messages };
+                let rate = Rate {
+                    interval: INVALID_INTERVAL,
+                    burst: self.app.config.limits.invalid_messages,
+                };
                 if !self.invalid.take(rate, now) {
-                    self.app.conducts.punish(&self.device, Duration::from_millis(self.app.config.limits.penalty_ms), now);
-                    return Ended::closed(Reason::PayloadFormatInvalid, "too many invalid messages");
+                    self.app.conducts.punish(
+                        &self.device,
+                        Duration::from_millis(self.app.config.limits.penalty_ms),
+                        now,
+                    );
+                    return Ended::closed(
+                        Reason::PayloadFormatInvalid,
+                        "too many invalid messages",
+                    );
                 }
                 Reason::PayloadFormatInvalid
             }
@@ -93,21 +116,34 @@ impl Session<'_> {
             return Ended::closed(Reason::QuotaExceeded, "too many filters");
         }
         if subscribe.has_subscription_id {
-            return Ended::closed(Reason::SubscriptionIdentifiersNotSupported, "a subscription identifier (3.2.2.3.12)");
+            return Ended::closed(
+                Reason::SubscriptionIdentifiersNotSupported,
+                "a subscription identifier (3.2.2.3.12)",
+            );
         }
         let is = |kind| subscribe.subscriptions.iter().any(|s| s.kind == kind);
         if is(Kind::Shared) {
-            return Ended::closed(Reason::SharedSubscriptionsNotSupported, "a shared subscription (3.2.2.3.13)");
+            return Ended::closed(
+                Reason::SharedSubscriptionsNotSupported,
+                "a shared subscription (3.2.2.3.13)",
+            );
         }
         if is(Kind::Wildcard) {
-            return Ended::closed(Reason::WildcardSubscriptionsNotSupported, "a wildcard (3.2.2.3.11)");
+            return Ended::closed(
+                Reason::WildcardSubscriptionsNotSupported,
+                "a wildcard (3.2.2.3.11)",
+            );
         }
-        let reasons: Vec<_> = subscribe.subscriptions.iter().map(|s| self.subscribe_one(*s)).collect();
+        let reasons: Vec<_> =
+            subscribe.subscriptions.iter().map(|s| self.subscribe_one(*s)).collect();
         self.connection.queue(write::suback(subscribe.id, &reasons));
         // What a newer agent may know of its own is refused, and no reason to end the session.
         let own = Down::prefix(&self.device);
-        let is_foreign =
-            |s: &&Subscription<'_>| s.filter.strip_prefix(&own).is_none_or(|leaf| !leaf.bytes().all(|b| b.is_ascii_lowercase()));
+        let is_foreign = |s: &&Subscription<'_>| {
+            s.filter
+                .strip_prefix(&own)
+                .is_none_or(|leaf| !leaf.bytes().all(|b| b.is_ascii_lowercase()))
+        };
         if let Some(foreign) = subscribe.subscriptions.iter().find(is_foreign) {
             return Ended::closed(Reason::NotAuthorized, format!("subscribed {}", foreign.filter));
         }
@@ -117,7 +153,9 @@ impl Session<'_> {
     }
 
     fn subscribe_one(&mut self, subscription: Subscription<'_>) -> Reason {
-        let Some(kind) = Down::of(subscription.filter, &self.device) else { return Reason::NotAuthorized };
+        let Some(kind) = Down::of(subscription.filter, &self.device) else {
+            return Reason::NotAuthorized;
+        };
         self.subscriptions.set(kind, Some(subscription.qos.min(1)));
         if subscription.qos == 0 { Reason::Success } else { Reason::GrantedQos1 }
     }
@@ -128,7 +166,8 @@ impl Session<'_> {
         }
         let mut reasons = Vec::new();
         for filter in &unsubscribe.filters {
-            let known = Down::of(filter, &self.device).is_some_and(|kind| self.subscriptions.set(kind, None).is_some());
+            let known = Down::of(filter, &self.device)
+                .is_some_and(|kind| self.subscriptions.set(kind, None).is_some());
             reasons.push(if known { Reason::Success } else { Reason::NoSubscriptionExisted });
         }
         self.connection.queue(write::unsuback(unsubscribe.id, &reasons));

@@ -8,7 +8,8 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub struct Ledger<K, V> {
     of: HashMap<K, BTreeMap<u64, V>>,
-    /// How many, and the number of the oldest: the last one is the key with the most, and of equals the one with the oldest.
+    /// How many, and the number of the oldest: the last one is the key with the most, and of equals
+    /// the one with the oldest.
     order: BTreeSet<(usize, Reverse<u64>, K)>,
     total: usize,
     next: u64,
@@ -73,7 +74,11 @@ impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
     }
 
     fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut BTreeMap<u64, V>) -> R) -> R {
-        let place = |values: &BTreeMap<u64, V>| values.first_key_value().map(|(oldest, _)| (values.len(), Reverse(*oldest), key.clone()));
+        let place = |values: &BTreeMap<u64, V>| {
+            values
+                .first_key_value()
+                .map(|(oldest, _)| (values.len(), Reverse(*oldest), key.clone()))
+        };
         let values = self.of.entry(key.clone()).or_default();
         let before = place(values);
         let result = change(values);
@@ -114,6 +119,9 @@ mod tests {
         assert_eq!((ledger.fullest(), ledger.total(), ledger.count(&"b")), (Some((&"a", 1)), 1, 0));
         assert_eq!(ledger.take_oldest(&"b"), None);
         assert_eq!(ledger.take_oldest(&"a"), Some('z'));
-        assert!(ledger.of.is_empty() && ledger.order.is_empty() && ledger.total() == 0, "nothing is left behind");
+        assert!(
+            ledger.of.is_empty() && ledger.order.is_empty() && ledger.total() == 0,
+            "nothing is left behind"
+        );
     }
 }

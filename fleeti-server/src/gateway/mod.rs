@@ -1,11 +1,13 @@
-//! The MQTT port: TLS with a device's certificate, MQTT 5, a direct star between server and devices.
+//! The MQTT port: TLS with a device's certificate, MQTT 5, a direct star between server and
+//! devices.
 //!
-//! A device is what its certificate says; it may publish its own `up` topics and subscribe its own `down`
-//! topics, and nothing else exists here: no wills, no retained messages, no wildcards, no other clients. The
-//! database is the mailbox; a session only delivers what lies there.
+//! A device is what its certificate says; it may publish its own `up` topics and subscribe its own
+//! `down` topics, and nothing else exists here: no wills, no retained messages, no wildcards, no
+//! other clients. The database is the mailbox; a session only delivers what lies there.
 //!
-//! Code map: [`doors`] (how a connection comes in, on every port) · [`places`] and [`ledger`] (who may hold how many) · [`tls`]
-//! (who may connect) · `session` (one device) · [`hub`] (all of them) · [`sessions`] (which persist).
+//! Code map: [`doors`] (how a connection comes in, on every port) · [`places`] and [`ledger`] (who
+//! may hold how many) · [`tls`] (who may connect) · `session` (one device) · [`hub`] (all of them)
+//! · [`sessions`] (which persist).
 
 pub mod conduct;
 mod connection;

@@ -55,7 +55,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What was sent over another connection and not acknowledged there, in its order (MQTT-4.4.0-1, MQTT-4.6.0-1).
+    /// What was sent over another connection and not acknowledged there, in its order
+    /// (MQTT-4.4.0-1, MQTT-4.6.0-1).
     pub(super) fn redeliver(&mut self) {
         for message in std::mem::take(&mut self.window.in_flight) {
             let topic = message.kind.topic(&self.device);
@@ -64,7 +65,12 @@ impl Session<'_> {
                 Sent::Command(id) => drop(self.sent_commands.insert(id.clone())),
                 Sent::Other => {}
             }
-            if self.connection.queue(write::publish(&topic, Some(message.id), true, &message.payload)) {
+            if self.connection.queue(write::publish(
+                &topic,
+                Some(message.id),
+                true,
+                &message.payload,
+            )) {
                 self.window.in_flight.push(message);
             }
         }
@@ -78,7 +84,11 @@ impl Session<'_> {
             && self.sent_generation.is_none_or(|sent| sent < desired.generation)
         {
             self.sent_generation = Some(desired.generation);
-            self.send(Down::Desired, serde_json::to_vec(&desired)?.into(), Sent::Generation(desired.generation));
+            self.send(
+                Down::Desired,
+                serde_json::to_vec(&desired)?.into(),
+                Sent::Generation(desired.generation),
+            );
         }
         if self.may_send(Down::Notice, self.notice) {
             self.notice = false;
@@ -87,7 +97,9 @@ impl Session<'_> {
         }
         if self.may_send(Down::Challenge, self.challenge) {
             self.challenge = false;
-            if let Some((asked, challenge)) = attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await? {
+            if let Some((asked, challenge)) =
+                attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await?
+            {
                 self.asked = Some(asked);
                 self.send(Down::Challenge, serde_json::to_vec(&challenge)?.into(), Sent::Other);
             }
@@ -106,7 +118,11 @@ impl Session<'_> {
                     break;
                 }
                 if self.sent_commands.insert(command.id.clone()) {
-                    self.send(Down::Command, serde_json::to_vec(&command)?.into(), Sent::Command(command.id));
+                    self.send(
+                        Down::Command,
+                        serde_json::to_vec(&command)?.into(),
+                        Sent::Command(command.id),
+                    );
                 }
                 if self.connection.is_full() {
                     self.connection.flush().await?;
@@ -116,7 +132,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether something that waits may go: it is subscribed, and there is room among what is not acknowledged.
+    /// Whether something that waits may go: it is subscribed, and there is room among what is not
+    /// acknowledged.
     fn may_send(&mut self, kind: Down, waits: bool) -> bool {
         let Some(qos) = self.subscriptions.get(kind).filter(|_| waits) else { return false };
         let has_room = qos == 0 || self.window.in_flight.len() < self.receive_max;
@@ -143,7 +160,8 @@ mod tests {
 
     #[test]
     fn an_identifier_that_is_not_acknowledged_is_not_used_again_after_all_others_were() {
-        let message = |id| InFlight { id, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
+        let message =
+            |id| InFlight { id, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
         let mut window = Window::resumed(vec![message(3), message(u16::MAX)]);
         assert_eq!(window.free(), 1);
         for _ in 0..3 * usize::from(u16::MAX) {

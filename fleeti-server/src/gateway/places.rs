@@ -1,4 +1,5 @@
-//! Places for connections, shared fairly: who holds many gives way to who holds few, and nobody else does.
+//! Places for connections, shared fairly: who holds many gives way to who holds few, and nobody
+//! else does.
 //!
 //! INVARIANT: a place is given back when its [`Place`] is dropped, however its connection ends.
 
@@ -10,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Where a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
+/// Where a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which is one
+/// customer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(IpAddr);
 
@@ -92,8 +94,8 @@ impl<K: Key> Places<K> {
         Self::with_queue(all, own, 0, Duration::MAX)
     }
 
-    /// As [`Places::new`], with a queue for [`Places::wait`] of `waiting_max`. Where all are taken, who has held a place for
-    /// `stalled` gives way.
+    /// As [`Places::new`], with a queue for [`Places::wait`] of `waiting_max`. Where all are taken,
+    /// who has held a place for `stalled` gives way.
     #[must_use]
     pub fn with_queue(all: usize, own: usize, waiting_max: usize, stalled: Duration) -> Arc<Self> {
         let state = State { held: Ledger::default(), waiting: Ledger::default() };
@@ -106,7 +108,8 @@ impl<K: Key> Places<K> {
         self.lock().held.total()
     }
 
-    /// A place in any case: where all are taken, the oldest of the key with the most gives way. Says whether one did.
+    /// A place in any case: where all are taken, the oldest of the key with the most gives way.
+    /// Says whether one did.
     #[must_use]
     pub fn enter_newest(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> (Place<K>, bool) {
         let mut state = self.lock();
@@ -117,8 +120,8 @@ impl<K: Key> Places<K> {
         (self.hold(&mut state, key, evicted), evicts)
     }
 
-    /// A place, if there is one, if another key holds at least two more, or if one was held for too long. `evicted` is notified
-    /// once the place was given to another.
+    /// A place, if there is one, if another key holds at least two more, or if one was held for too
+    /// long. `evicted` is notified once the place was given to another.
     ///
     /// # Errors
     /// Which limit was met.
@@ -159,11 +162,17 @@ impl<K: Key> Places<K> {
     }
 
     fn hold(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Place<K> {
-        let number = state.held.add(key, Holder { since: Instant::now(), evicted: Arc::clone(&evicted) });
+        let number =
+            state.held.add(key, Holder { since: Instant::now(), evicted: Arc::clone(&evicted) });
         Place { places: Arc::clone(self), key: key.clone(), number, evicted }
     }
 
-    fn try_hold(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Option<Place<K>> {
+    fn try_hold(
+        self: &Arc<Self>,
+        state: &mut State<K>,
+        key: &K,
+        evicted: Arc<Notify>,
+    ) -> Option<Place<K>> {
         if state.held.total() >= self.all {
             let most = state.held.fullest().map_or(0, |(_, count)| count);
             if most <= state.held.count(key) + 1 && !self.is_stalled(state) {
@@ -197,11 +206,16 @@ impl<K: Key> Places<K> {
         }
     }
 
-    /// Gives places that are free to who waits and holds the fewest, and of these to who has waited for the longest.
+    /// Gives places that are free to who waits and holds the fewest, and of these to who has waited
+    /// for the longest.
     fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
         let mut refused = Vec::new();
         while state.held.total() < self.all {
-            let next = state.waiting.keys().min_by_key(|(key, oldest)| (state.held.count(key), *oldest)).map(|(key, _)| key.clone());
+            let next = state
+                .waiting
+                .keys()
+                .min_by_key(|(key, oldest)| (state.held.count(key), *oldest))
+                .map(|(key, _)| key.clone());
             let Some(key) = next else { break };
             let Some(give) = state.waiting.take_oldest(&key) else { break };
             let place = self.hold(&mut state, &key, Arc::default());
@@ -292,7 +306,8 @@ mod tests {
         let (first, second) = (places.wait(&one).await.unwrap(), places.wait(&one).await.unwrap());
         let (mut same, mut other) = (Box::pin(places.wait(&one)), Box::pin(places.wait(&two)));
         assert!(same.as_mut().now_or_never().is_none(), "an address does not evict its own");
-        let given = other.as_mut().now_or_never().flatten().expect("the other address gets one at once");
+        let given =
+            other.as_mut().now_or_never().flatten().expect("the other address gets one at once");
         assert!(is_evicted(&first) && !is_evicted(&second));
         drop(given);
         assert!(same.await.is_some());

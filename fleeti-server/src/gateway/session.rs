@@ -37,7 +37,8 @@ pub(super) struct Session<'a> {
     pub device: DeviceId,
     pub connection: Connection,
     keep_alive: Duration,
-    /// When the last packet of the device came; what the server sends does not count (MQTT-3.1.2-22).
+    /// When the last packet of the device came; what the server sends does not count
+    /// (MQTT-3.1.2-22).
     heard_at: Instant,
     /// When the certificate of the handshake ends.
     certificate_ends: Instant,
@@ -55,7 +56,8 @@ pub(super) struct Session<'a> {
     pub sent_commands: HashSet<String>,
     /// To be sent, if it is newer than what was.
     pub desired: Option<Box<DesiredState>>,
-    /// What it should run was read when it was admitted, and need not be read again when it first subscribes.
+    /// What it should run was read when it was admitted, and need not be read again when it first
+    /// subscribes.
     pub knows_desired: bool,
     /// Commands may wait in the database.
     pub commands: bool,
@@ -90,11 +92,15 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     let limits = app.config.limits;
     let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));
 
-    let first = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), connection.next()).await.context("no CONNECT in time")?;
+    let first = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), connection.next())
+        .await
+        .context("no CONNECT in time")?;
     let admitted = match &first {
         // Only CONNECT is answered by CONNACK; anything else is no MQTT client (MQTT-3.1.0-1).
         Ok(bytes) => match packet::read(bytes) {
-            Ok(Packet::Connect(connect)) => admit(app, &device, &key_sha256, &connect).await.map(|admitted| (connect, admitted)),
+            Ok(Packet::Connect(connect)) => {
+                admit(app, &device, &key_sha256, &connect).await.map(|admitted| (connect, admitted))
+            }
             Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
             Ok(_) | Err(_) => bail!("the first packet is no CONNECT"),
         },
@@ -108,7 +114,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
             bail!("refused: {reason:?}");
         }
     };
-    connection.packet_max = connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    connection.packet_max =
+        connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let registration = app.hub.register(&device).await;
     connection.kicked = registration.handle.kicked.clone();
     // Checked again: a revocation may have come between the first look and the registration.
@@ -131,7 +138,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
         Ended::Kicked => Some(registration.handle.reason(app.tls.is_revoked(&device))),
         Ended::Closed { reason, .. } => Some(*reason),
     };
-    // Another connection of the device waits for the end of this one, and not for what it does not read.
+    // Another connection of the device waits for the end of this one, and not for what it does not
+    // read.
     let is_taken_over = reason == Some(Reason::SessionTakenOver);
     let registration = (!is_taken_over).then_some(registration);
     session.connection.end(reason.map(write::disconnect)).await;
@@ -144,7 +152,12 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
 }
 
 /// Whether the device may begin a session.
-async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect<'_>) -> Result<Admitted, Reason> {
+async fn admit(
+    app: &App,
+    device: &DeviceId,
+    key_sha256: &str,
+    connect: &Connect<'_>,
+) -> Result<Admitted, Reason> {
     if connect.authentication_method.is_some() {
         return Err(Reason::BadAuthenticationMethod);
     }
@@ -174,7 +187,12 @@ async fn admit(app: &App, device: &DeviceId, key_sha256: &str, connect: &Connect
 }
 
 impl<'a> Session<'a> {
-    fn new(app: &'a App, device: DeviceId, connection: Connection, certificate_ends: Instant) -> Self {
+    fn new(
+        app: &'a App,
+        device: DeviceId,
+        connection: Connection,
+        certificate_ends: Instant,
+    ) -> Self {
         let (messages, invalid) = app.conducts.quota(&device, Instant::now());
         Self {
             app,
@@ -213,7 +231,11 @@ impl<'a> Session<'a> {
             self.desired = Some(admitted.desired);
             self.knows_desired = true;
         }
-        let keep_alive_s = if connect.keep_alive_s == 0 { KEEP_ALIVE_S_MAX } else { connect.keep_alive_s.min(KEEP_ALIVE_S_MAX) };
+        let keep_alive_s = if connect.keep_alive_s == 0 {
+            KEEP_ALIVE_S_MAX
+        } else {
+            connect.keep_alive_s.min(KEEP_ALIVE_S_MAX)
+        };
         self.keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1500);
         self.session_expiry_s = connect.session_expiry_s;
         self.receive_max = usize::from(connect.receive_max).min(IN_FLIGHT_MAX);
@@ -244,8 +266,8 @@ impl<'a> Session<'a> {
         };
         let now = Stored { until_s, subscriptions: self.subscriptions };
         // A hundredth of the time that was asked for is not worth a write.
-        let is_near =
-            (until_s > 0) == (self.stored.until_s > 0) && until_s.abs_diff(self.stored.until_s) <= u64::from(self.session_expiry_s / 100);
+        let is_near = (until_s > 0) == (self.stored.until_s > 0)
+            && until_s.abs_diff(self.stored.until_s) <= u64::from(self.session_expiry_s / 100);
         if !is_near || self.stored.subscriptions != now.subscriptions {
             self.stored = now;
             self.app.sessions.keep(&self.device, Kept { stored: now, in_flight: Vec::new() });
@@ -320,7 +342,10 @@ impl<'a> Session<'a> {
 
     fn rate(&self) -> Rate {
         let limits = &self.app.config.limits;
-        Rate { interval: Duration::from_millis(limits.message_interval_ms), burst: limits.messages_burst }
+        Rate {
+            interval: Duration::from_millis(limits.message_interval_ms),
+            burst: limits.messages_burst,
+        }
     }
 
     async fn arrived(&mut self, handle: &Handle) -> Result<(), Ended> {
@@ -337,7 +362,8 @@ impl<'a> Session<'a> {
         self.deliver().await
     }
 
-    /// The next moment at which something is due. One timer for all, and only set again when it rings.
+    /// The next moment at which something is due. One timer for all, and only set again when it
+    /// rings.
     fn next_date(&self) -> Instant {
         (self.heard_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
     }

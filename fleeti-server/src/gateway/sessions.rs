@@ -1,8 +1,10 @@
-//! What outlasts a connection: until when a session lasts, what it has subscribed, and what was sent and not acknowledged.
+//! What outlasts a connection: until when a session lasts, what it has subscribed, and what was
+//! sent and not acknowledged.
 //!
-//! Until when, and subscriptions, are written behind, many at once: a kill may lose the last of them, and a device is then told "no
-//! session" (MQTT 5, 3.2.2.1.1) and subscribes again. What is not acknowledged is in memory only: messages are in the database,
-//! and are sent as new ones after a start.
+//! Until when, and subscriptions, are written behind, many at once: a kill may lose the last of
+//! them, and a device is then told "no session" (MQTT 5, 3.2.2.1.1) and subscribes again. What is
+//! not acknowledged is in memory only: messages are in the database, and are sent as new ones after
+//! a start.
 
 use crate::app::App;
 use crate::db::mqtt_sessions::Stored;
@@ -17,7 +19,8 @@ use tokio::sync::Notify;
 
 /// What is set within this time is written at once.
 const GATHER: Duration = Duration::from_millis(50);
-/// Sessions without a connection whose unacknowledged messages are kept; beyond it they are sent as new ones.
+/// Sessions without a connection whose unacknowledged messages are kept; beyond it they are sent as
+/// new ones.
 const IN_FLIGHT_SESSIONS_MAX: usize = 10_000;
 
 /// A message that is not acknowledged.
@@ -62,7 +65,8 @@ impl Sessions {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is kept of a device's session, where `read` is what the database said; with what was not acknowledged.
+    /// What is kept of a device's session, where `read` is what the database said; with what was
+    /// not acknowledged.
     pub(super) fn take(&self, device: &DeviceId, read: Stored) -> (Stored, Vec<InFlight>) {
         match self.lock().get_mut(device) {
             Some(entry) => (entry.kept.stored, std::mem::take(&mut entry.kept.in_flight)),
@@ -83,7 +87,11 @@ impl Sessions {
 
     fn unwritten(&self) -> HashMap<DeviceId, Stored> {
         let entries = self.lock();
-        entries.iter().filter(|(_, e)| e.is_unwritten).map(|(device, e)| (device.clone(), e.kept.stored)).collect()
+        entries
+            .iter()
+            .filter(|(_, e)| e.is_unwritten)
+            .map(|(device, e)| (device.clone(), e.kept.stored))
+            .collect()
     }
 
     fn written(&self, some: &HashMap<DeviceId, Stored>, now_s: u64) {
@@ -94,7 +102,8 @@ impl Sessions {
                 Some(_) => {}
                 None => entry.is_fresh = false,
             }
-            let is_waited_for = !entry.kept.in_flight.is_empty() && entry.kept.stored.until_s > now_s;
+            let is_waited_for =
+                !entry.kept.in_flight.is_empty() && entry.kept.stored.until_s > now_s;
             entry.is_unwritten || entry.is_fresh || is_waited_for
         });
     }
@@ -130,15 +139,21 @@ mod tests {
 
     #[test]
     fn what_is_written_is_forgotten_a_round_later_unless_something_is_in_flight() {
-        let (sessions, a, b): (_, DeviceId, DeviceId) = (Sessions::default(), "dev-a".parse().unwrap(), "dev-b".parse().unwrap());
+        let (sessions, a, b): (_, DeviceId, DeviceId) =
+            (Sessions::default(), "dev-a".parse().unwrap(), "dev-b".parse().unwrap());
         let stored = Stored { until_s: 10, ..Stored::default() };
-        let message = InFlight { id: 1, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
+        let message =
+            InFlight { id: 1, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
         sessions.keep(&a, Kept { stored, in_flight: vec![] });
         sessions.keep(&b, Kept { stored, in_flight: vec![message] });
         let some = sessions.unwritten();
         assert_eq!(some.len(), 2);
         sessions.written(&some, 1);
-        assert_eq!(sessions.take(&a, Stored::default()).0, stored, "somebody may have read the row before");
+        assert_eq!(
+            sessions.take(&a, Stored::default()).0,
+            stored,
+            "somebody may have read the row before"
+        );
         sessions.written(&HashMap::new(), 1);
         assert_eq!(sessions.take(&a, Stored::default()).0, Stored::default());
         assert_eq!(sessions.take(&b, Stored::default()).1.len(), 1);

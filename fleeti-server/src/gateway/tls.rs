@@ -10,9 +10,14 @@ use fleeti_pki::crl::{Refusal, VerifiedList};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -31,7 +36,10 @@ pub struct ServerIdentity {
 struct CurrentCertificate(ArcSwap<CertifiedKey>);
 
 impl CurrentCertificate {
-    fn certified(identity: ServerIdentity, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
+    fn certified(
+        identity: ServerIdentity,
+        provider: &CryptoProvider,
+    ) -> anyhow::Result<CertifiedKey> {
         let key = provider.key_provider.load_private_key(identity.key)?;
         Ok(CertifiedKey::new(identity.chain, key))
     }
@@ -61,11 +69,13 @@ pub struct IssuerList {
     pub list: Vec<u8>,
 }
 
-/// webpki checks the certificate; the list of now, and what the database says, whether it is revoked. The list's own signature
-/// was checked when it was swapped in, and not for every handshake as webpki does.
+/// webpki checks the certificate; the list of now, and what the database says, whether it is
+/// revoked. The list's own signature was checked when it was swapped in, and not for every
+/// handshake as webpki does.
 ///
-/// INVARIANT: either of both can revoke. A list that is old still revokes, and its end refuses nobody: the database is asked at every
-/// CONNECT and request, and a signer that is dead must not take a fleet offline.
+/// INVARIANT: either of both can revoke. A list that is old still revokes, and its end refuses
+/// nobody: the database is asked at every CONNECT and request, and a signer that is dead must not
+/// take a fleet offline.
 #[derive(Debug)]
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
@@ -78,7 +88,12 @@ impl DeviceVerifier {
     /// That the issuer's list does not have the certificate.
     fn check(&self, leaf: &Certificate, now_s: u64) -> Result<(), Refusal> {
         let of_another = |r: &Result<(), Refusal>| matches!(r, Err(Refusal::OtherIssuer));
-        let by_list = self.lists.iter().map(|list| list.check(leaf, now_s)).find(|r| !of_another(r)).unwrap_or(Err(Refusal::OtherIssuer));
+        let by_list = self
+            .lists
+            .iter()
+            .map(|list| list.check(leaf, now_s))
+            .find(|r| !of_another(r))
+            .unwrap_or(Err(Refusal::OtherIssuer));
         if let Ok(device) = certificate::device_of(leaf)
             && self.revoked.read().unwrap_or_else(PoisonError::into_inner).devices.contains(&device)
         {
@@ -96,13 +111,15 @@ impl DeviceVerifier {
 struct Revoked {
     devices: HashSet<DeviceId>,
     count: u64,
-    /// SHA-256 of keys that others replaced since the start: what was begun with them is broken off.
+    /// SHA-256 of keys that others replaced since the start: what was begun with them is broken
+    /// off.
     replaced: HashSet<String>,
     /// The same, the oldest first.
     in_order: VecDeque<String>,
 }
 
-/// Replaced keys that are remembered; a connection that outlives so many is ended by the database at its next request.
+/// Replaced keys that are remembered; a connection that outlives so many is ended by the database
+/// at its next request.
 const REPLACED_MAX: usize = 4096;
 
 /// TLS of the device ports.
@@ -126,7 +143,10 @@ impl CheckedLists {
     /// # Errors
     /// When a list is not by its issuer.
     pub fn read(lists: Vec<IssuerList>) -> anyhow::Result<Self> {
-        let verified = lists.iter().map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?)).collect::<anyhow::Result<_>>()?;
+        let verified = lists
+            .iter()
+            .map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self { lists, verified })
     }
 }
@@ -136,9 +156,15 @@ impl TlsState {
     ///
     /// # Errors
     /// When rustls refuses certificate, key or list.
-    pub fn new(identity: ServerIdentity, lists: CheckedLists, clock: Clock) -> anyhow::Result<Self> {
+    pub fn new(
+        identity: ServerIdentity,
+        lists: CheckedLists,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(CurrentCertificate::certified(identity, &provider)?)));
+        let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(
+            CurrentCertificate::certified(identity, &provider)?,
+        )));
         let revoked = Arc::default();
         let first = build((&certificate, &provider, &clock), &revoked, lists)?;
         Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked, clock })
@@ -152,15 +178,25 @@ impl TlsState {
         self.swap_checked(CheckedLists::read(lists.to_vec())?)
     }
 
-    /// As [`Self::swap`], with lists whose signatures were checked elsewhere, which takes its time where they are large.
+    /// As [`Self::swap`], with lists whose signatures were checked elsewhere, which takes its time
+    /// where they are large.
     ///
     /// # Errors
     /// When a list is older than the one of now; then everything stays.
     pub fn swap_checked(&self, lists: CheckedLists) -> anyhow::Result<()> {
         let now = self.swapped.load();
-        let is_older = |list: &VerifiedList| now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n));
-        anyhow::ensure!(!lists.verified.iter().any(is_older), "a revocation list is older than the one of now");
-        self.swapped.store(Arc::new(build((&self.certificate, &self.provider, &self.clock), &self.revoked, lists)?));
+        let is_older = |list: &VerifiedList| {
+            now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n))
+        };
+        anyhow::ensure!(
+            !lists.verified.iter().any(is_older),
+            "a revocation list is older than the one of now"
+        );
+        self.swapped.store(Arc::new(build(
+            (&self.certificate, &self.provider, &self.clock),
+            &self.revoked,
+            lists,
+        )?));
         Ok(())
     }
 
@@ -169,7 +205,9 @@ impl TlsState {
     /// # Errors
     /// When rustls refuses the key.
     pub fn renew(&self, identity: ServerIdentity) -> anyhow::Result<()> {
-        self.certificate.0.store(Arc::new(CurrentCertificate::certified(identity, &self.provider)?));
+        self.certificate
+            .0
+            .store(Arc::new(CurrentCertificate::certified(identity, &self.provider)?));
         Ok(())
     }
 
@@ -177,19 +215,35 @@ impl TlsState {
     #[must_use]
     pub fn identity_ends_s(&self) -> u64 {
         let chain = self.certificate.0.load();
-        chain.cert.first().and_then(|leaf| certificate::from_der(leaf).ok()).map_or(0, |leaf| certificate::not_after_s(&leaf))
+        chain
+            .cert
+            .first()
+            .and_then(|leaf| certificate::from_der(leaf).ok())
+            .map_or(0, |leaf| certificate::not_after_s(&leaf))
     }
 
     /// When the first of the lists should have been followed by another one, Unix seconds.
     #[must_use]
     pub fn list_ends_s(&self) -> u64 {
-        self.swapped.load().verifier.lists.iter().map(VerifiedList::next_update_s).min().unwrap_or(0)
+        self.swapped
+            .load()
+            .verifier
+            .lists
+            .iter()
+            .map(VerifiedList::next_update_s)
+            .min()
+            .unwrap_or(0)
     }
 
     /// The list of an issuer, DER, by the id of its key.
     #[must_use]
     pub fn revocation_list(&self, key_id: &str) -> Option<Bytes> {
-        self.swapped.load().published.iter().find(|(id, _)| id == key_id).map(|(_, list)| list.clone())
+        self.swapped
+            .load()
+            .published
+            .iter()
+            .find(|(id, _)| id == key_id)
+            .map(|(_, list)| list.clone())
     }
 
     /// The MQTT port's configuration now.
@@ -209,8 +263,8 @@ impl TlsState {
     pub fn revocations(&self) -> u64 {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).count
     }
-    /// Who is revoked, by the database, and how many had been when it was asked. Whoever was revoked meanwhile stays
-    /// revoked; whoever was let go then waits for the next time.
+    /// Who is revoked, by the database, and how many had been when it was asked. Whoever was
+    /// revoked meanwhile stays revoked; whoever was let go then waits for the next time.
     pub fn set_revoked(&self, devices: HashSet<DeviceId>, count: u64) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         if revoked.count == count {
@@ -252,8 +306,10 @@ fn build(
     for list in &lists {
         roots.add(certificate::to_der(&list.issuer)?.into())?;
     }
-    let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
-    let verifier = Arc::new(DeviceVerifier { chain, lists: verified, revoked: Arc::clone(revoked) });
+    let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()?;
+    let verifier =
+        Arc::new(DeviceVerifier { chain, lists: verified, revoked: Arc::clone(revoked) });
     let published = lists.into_iter().map(|l| (l.key_id, Bytes::from(l.list))).collect();
     let mqtt = ServerConfig::builder_with_details(Arc::clone(provider), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()?
@@ -301,8 +357,9 @@ impl ClientCertVerifier for DeviceVerifier {
     }
 }
 
-/// The device port's configuration for HTTP/1.1, and for MQTT where a client asks for it (ALPN): a certificate is optional (enrollment has none), the verifier is always the
-/// one of now, and no session is resumed, because resumption skips the verifier.
+/// The device port's configuration for HTTP/1.1, and for MQTT where a client asks for it (ALPN): a
+/// certificate is optional (enrollment has none), the verifier is always the one of now, and no
+/// session is resumed, because resumption skips the verifier.
 ///
 /// # Errors
 /// When rustls refuses certificate or key.
@@ -310,10 +367,11 @@ pub fn https_config(app: &crate::app::AppRef) -> anyhow::Result<ServerConfig> {
     let tls = &app.tls;
     let hints = tls.swapped.load().verifier.root_hint_subjects().to_vec();
     let verifier = Arc::new(CurrentVerifier { app: Arc::clone(app), hints });
-    let mut config = ServerConfig::builder_with_details(Arc::clone(&tls.provider), Arc::new(tls.clock.clone()))
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::clone(&tls.certificate) as Arc<dyn ResolvesServerCert>);
+    let mut config =
+        ServerConfig::builder_with_details(Arc::clone(&tls.provider), Arc::new(tls.clock.clone()))
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&tls.certificate) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN_MQTT.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

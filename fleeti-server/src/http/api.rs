@@ -1,5 +1,5 @@
-//! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is made of these very
-//! handlers and their types, and served at `/api/v1/openapi.json`.
+//! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is
+//! made of these very handlers and their types, and served at `/api/v1/openapi.json`.
 
 use super::extract::Json;
 use super::extract::{self, BodyMax};
@@ -10,7 +10,8 @@ use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::devices::Filter;
 use crate::service::{
-    approvals, boot, boot_proof, builds, commands, devices, enrollment, pairing, releases, revisions, revocation, rollouts, sessions, trust,
+    approvals, boot, boot_proof, builds, commands, devices, enrollment, pairing, releases,
+    revisions, revocation, rollouts, sessions, trust,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -20,9 +21,10 @@ use actix_web::{HttpRequest, HttpResponse, Responder, get, post, put};
 use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Event, Fleet,
-    Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature, Revoke, Rollout,
-    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
+    Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision,
+    Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary,
+    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::device::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
@@ -44,77 +46,81 @@ type Result<T> = std::result::Result<T, AppError>;
 
 /// The one list of routes.
 pub fn routes(config: &mut ServiceConfig) {
-    config.app_data(BodyMax(JSON_MAX)).app_data(extract::paths()).app_data(extract::queries()).service(
-        utoipa_actix_web::scope("/api/v1")
-            .service(list_devices)
-            .service(get_device)
-            .service(get_certificate)
-            .service(revoke_device)
-            .service(release_hold)
-            .service(forgive_device)
-            .service(change_boot)
-            .service(create_command)
-            .service(get_command)
-            .service(list_fleets)
-            .service(create_enrollment)
-            .service(provision_device)
-            .service(get_record_without_token)
-            .service(enter_code)
-            .service(list_profiles)
-            .service(save_profile)
-            .service(list_revisions)
-            .service(get_revision)
-            .service(list_builds)
-            .service(create_build)
-            .service(get_build)
-            .service(sign_build)
-            .service(get_record)
-            .service(get_signature)
-            .service(request_signature)
-            .service(approve_signature)
-            .service(get_trust)
-            .service(import_bundle)
-            .service(switch_issuer)
-            .service(recovery::list_transitions)
-            .service(recovery::import_transition)
-            .service(recovery::readmit_fleet)
-            .service(list_releases)
-            .service(get_release)
-            .service(publish_release)
-            .service(prove_release)
-            .service(revoke_release)
-            .service(upload_file)
-            .service(list_rollouts)
-            .service(start_rollout)
-            .service(get_rollout)
-            .service(abort_rollout)
-            .service(events)
-            .service(attestation::get_attestation)
-            .service(attestation::get_ear)
-            .service(attestation::get_policy)
-            .service(attestation::set_policy)
-            .service(attestation::challenge)
-            .service(attestation::challenge_fleet)
-            .service(attestation::accept_firmware)
-            .service(attestation::list_manufacturers)
-            .service(attestation::add_manufacturers)
-            .service(attestation::remove_manufacturer)
-            .service(vault::get_recovery_key)
-            .service(vault::show_recovery_key)
-            .service(vault::list_secrets)
-            .service(vault::set_secret)
-            .service(vault::remove_secret)
-            .service(worker::list_workers)
-            .service(worker::add_worker)
-            .service(worker::remove_worker)
-            .service(audit::list_entries)
-            .service(audit::get_proof)
-            .service(audit::get_checkpoint)
-            .service(audit::get_consistency)
-            .default_service(web::to(nothing_here))
-            .wrap(from_fn(authenticate))
-            .wrap(from_fn(head_as_get)),
-    );
+    config
+        .app_data(BodyMax(JSON_MAX))
+        .app_data(extract::paths())
+        .app_data(extract::queries())
+        .service(
+            utoipa_actix_web::scope("/api/v1")
+                .service(list_devices)
+                .service(get_device)
+                .service(get_certificate)
+                .service(revoke_device)
+                .service(release_hold)
+                .service(forgive_device)
+                .service(change_boot)
+                .service(create_command)
+                .service(get_command)
+                .service(list_fleets)
+                .service(create_enrollment)
+                .service(provision_device)
+                .service(get_record_without_token)
+                .service(enter_code)
+                .service(list_profiles)
+                .service(save_profile)
+                .service(list_revisions)
+                .service(get_revision)
+                .service(list_builds)
+                .service(create_build)
+                .service(get_build)
+                .service(sign_build)
+                .service(get_record)
+                .service(get_signature)
+                .service(request_signature)
+                .service(approve_signature)
+                .service(get_trust)
+                .service(import_bundle)
+                .service(switch_issuer)
+                .service(recovery::list_transitions)
+                .service(recovery::import_transition)
+                .service(recovery::readmit_fleet)
+                .service(list_releases)
+                .service(get_release)
+                .service(publish_release)
+                .service(prove_release)
+                .service(revoke_release)
+                .service(upload_file)
+                .service(list_rollouts)
+                .service(start_rollout)
+                .service(get_rollout)
+                .service(abort_rollout)
+                .service(events)
+                .service(attestation::get_attestation)
+                .service(attestation::get_ear)
+                .service(attestation::get_policy)
+                .service(attestation::set_policy)
+                .service(attestation::challenge)
+                .service(attestation::challenge_fleet)
+                .service(attestation::accept_firmware)
+                .service(attestation::list_manufacturers)
+                .service(attestation::add_manufacturers)
+                .service(attestation::remove_manufacturer)
+                .service(vault::get_recovery_key)
+                .service(vault::show_recovery_key)
+                .service(vault::list_secrets)
+                .service(vault::set_secret)
+                .service(vault::remove_secret)
+                .service(worker::list_workers)
+                .service(worker::add_worker)
+                .service(worker::remove_worker)
+                .service(audit::list_entries)
+                .service(audit::get_proof)
+                .service(audit::get_checkpoint)
+                .service(audit::get_consistency)
+                .default_service(web::to(nothing_here))
+                .wrap(from_fn(authenticate))
+                .wrap(from_fn(head_as_get)),
+        );
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
@@ -126,13 +132,18 @@ async fn authenticate(
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = request.app_data::<Data<AppRef>>();
-    let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
-    let good = matches!((app, given), (Some(app), Some(given)) if sessions::is_admin_token(app, given));
+    let given = request
+        .headers()
+        .get("authorization")
+        .and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
+    let good =
+        matches!((app, given), (Some(app), Some(given)) if sessions::is_admin_token(app, given));
     if !good {
         if let (Some(app), Some(_)) = (app, given) {
             sessions::api_refused(app, request.peer_addr().map(|a| a.ip())).await?;
         }
-        let e = AppError::new(Code::Unauthenticated, "a bearer token is needed").hint("send the token of DIR/admin.token");
+        let e = AppError::new(Code::Unauthenticated, "a bearer token is needed")
+            .hint("send the token of DIR/admin.token");
         return Err(e.into());
     }
     next.call(request).await
@@ -145,7 +156,8 @@ async fn get_trust(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(trust::status(&app).await?))
 }
 
-/// Takes what came out of a ceremony of the root: a bundle of intermediates, and the transcript that says how it was made.
+/// Takes what came out of a ceremony of the root: a bundle of intermediates, and the transcript
+/// that says how it was made.
 #[utoipa::path(tag = "trust", responses((status = 201, description = "It counts from now on", body = TrustStatus)))]
 #[post("/trust-bundle")]
 async fn import_bundle(app: Data<AppRef>, body: Json<ImportBundle>) -> Result<impl Responder> {
@@ -201,7 +213,11 @@ async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<im
 /// Revokes a device's certificate and cuts the device off at once.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/revoke")]
-async fn revoke_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Revoke>) -> Result<impl Responder> {
+async fn revoke_device(
+    app: Data<AppRef>,
+    device: Path<DeviceId>,
+    body: Json<Revoke>,
+) -> Result<impl Responder> {
     revocation::revoke(&app, &device, body.reason).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
@@ -217,7 +233,11 @@ async fn release_hold(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl 
 /// Changes the Secure Boot keys of a device; it makes the change when it hears of it.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/boot-keys")]
-async fn change_boot(app: Data<AppRef>, device: Path<DeviceId>, body: Json<ChangeBoot>) -> Result<impl Responder> {
+async fn change_boot(
+    app: Data<AppRef>,
+    device: Path<DeviceId>,
+    body: Json<ChangeBoot>,
+) -> Result<impl Responder> {
     boot::change(&app, &device, &body).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
@@ -225,7 +245,11 @@ async fn change_boot(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Chang
 /// Lets a device try a version again that was rolled back on it.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/forgive")]
-async fn forgive_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Forgive>) -> Result<impl Responder> {
+async fn forgive_device(
+    app: Data<AppRef>,
+    device: Path<DeviceId>,
+    body: Json<Forgive>,
+) -> Result<impl Responder> {
     devices::forgive(&app, &device, &body.version).await?;
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
@@ -233,7 +257,11 @@ async fn forgive_device(app: Data<AppRef>, device: Path<DeviceId>, body: Json<Fo
 /// Puts a command into a device's mailbox.
 #[utoipa::path(tag = "commands", responses((status = 201, description = "The command waits", body = CommandStatus)))]
 #[post("/devices/{device}/commands")]
-async fn create_command(app: Data<AppRef>, device: Path<DeviceId>, body: Json<CreateCommand>) -> Result<impl Responder> {
+async fn create_command(
+    app: Data<AppRef>,
+    device: Path<DeviceId>,
+    body: Json<CreateCommand>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(commands::create(&app, &device, &body).await?))
 }
 
@@ -263,8 +291,8 @@ async fn create_enrollment(
     Ok(HttpResponse::Created().json(enrollment::create(&app, &fleet, &body, &addresses).await?))
 }
 
-/// Makes the record of a device that is about to be made: its id, its token, its Secure Boot keys. The answer is the only
-/// place where the token can be seen.
+/// Makes the record of a device that is about to be made: its id, its token, its Secure Boot keys.
+/// The answer is the only place where the token can be seen.
 #[utoipa::path(tag = "devices", responses((status = 201, description = "What its disk is made with", body = Provisioned)))]
 #[post("/fleets/{fleet}/devices")]
 async fn provision_device(
@@ -346,11 +374,14 @@ async fn sign_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responde
     Ok(HttpResponse::Accepted().json(approvals::sign_alone(&app, &id).await?))
 }
 
-/// The record of a build, as it lies on the server: what people approve is the digest of these bytes.
+/// The record of a build, as it lies on the server: what people approve is the digest of these
+/// bytes.
 #[utoipa::path(tag = "builds", responses((status = 200, description = "build.json", body = String, content_type = "application/json")))]
 #[get("/builds/{build}/record")]
 async fn get_record(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok().content_type("application/json").body(approvals::record(&app, &id).await?))
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(approvals::record(&app, &id).await?))
 }
 
 /// Whose word is needed before this server's keys sign a build, and whose is there.
@@ -363,14 +394,23 @@ async fn get_signature(app: Data<AppRef>, id: Path<String>) -> Result<impl Respo
 /// A person asks for a signature, with a signature of their own.
 #[utoipa::path(tag = "builds", responses((status = 201, description = "It waits for approvals", body = SignatureStatus)))]
 #[post("/builds/{build}/signature")]
-async fn request_signature(app: Data<AppRef>, id: Path<String>, body: Json<RequestSignature>) -> Result<impl Responder> {
+async fn request_signature(
+    app: Data<AppRef>,
+    id: Path<String>,
+    body: Json<RequestSignature>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(approvals::request(&app, &id, &body).await?))
 }
 
-/// A person agrees, with a signature of their own; with the last one that is needed the build is signed and published.
+/// A person agrees, with a signature of their own; with the last one that is needed the build is
+/// signed and published.
 #[utoipa::path(tag = "builds", responses((status = 201, description = "The request and its approvals", body = SignatureStatus)))]
 #[post("/builds/{build}/approvals")]
-async fn approve_signature(app: Data<AppRef>, id: Path<String>, body: Json<SignedBy>) -> Result<impl Responder> {
+async fn approve_signature(
+    app: Data<AppRef>,
+    id: Path<String>,
+    body: Json<SignedBy>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(approvals::approve(&app, &id, &body).await?))
 }
 
@@ -395,10 +435,15 @@ async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<i
     Ok(Json(releases::publish(&app, &name).await?))
 }
 
-/// Takes the proof that a release boots as it promises: a device has started it, and release keys say so.
+/// Takes the proof that a release boots as it promises: a device has started it, and release keys
+/// say so.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[put("/releases/{release}/boot-proof")]
-async fn prove_release(app: Data<AppRef>, name: Path<ReleaseName>, body: Json<SignedBootProof>) -> Result<impl Responder> {
+async fn prove_release(
+    app: Data<AppRef>,
+    name: Path<ReleaseName>,
+    body: Json<SignedBootProof>,
+) -> Result<impl Responder> {
     Ok(Json(boot_proof::add(&app, &name, &body).await?))
 }
 
@@ -417,7 +462,11 @@ async fn revoke_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<im
     responses((status = 204, description = "The file is kept"))
 )]
 #[put("/releases/{release}/files/{path:.*}")]
-async fn upload_file(app: Data<AppRef>, path: Path<(ReleaseName, String)>, mut body: Payload) -> Result<impl Responder> {
+async fn upload_file(
+    app: Data<AppRef>,
+    path: Path<(ReleaseName, String)>,
+    mut body: Payload,
+) -> Result<impl Responder> {
     let kept = releases::upload(&app, &path.0, &path.1, &mut body).await;
     if kept.is_err() {
         extract::drain(body).await;
@@ -453,14 +502,20 @@ async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Respo
     Ok(Json(rollouts::abort(&app, &id).await?))
 }
 
-/// Server-sent events: one for each thing that changed. A watcher that lags is told so and reads anew.
+/// Server-sent events: one for each thing that changed. A watcher that lags is told so and reads
+/// anew.
 #[utoipa::path(tag = "events", responses((status = 200, description = "Each event's data", body = Event, content_type = "text/event-stream")))]
 #[get("/events")]
 async fn events(app: Data<AppRef>) -> impl Responder {
     let first = futures::stream::once(async { ": welcome\n\n".to_owned() });
-    let rest = futures::stream::unfold(app.events.subscribe(), |mut events| async move { Some((next_event(&mut events).await?, events)) });
+    let rest = futures::stream::unfold(app.events.subscribe(), |mut events| async move {
+        Some((next_event(&mut events).await?, events))
+    });
     let stream = first.chain(rest).map(|text| Ok::<_, actix_web::Error>(web::Bytes::from(text)));
-    HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(stream)
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("cache-control", "no-store"))
+        .streaming(stream)
 }
 
 async fn next_event(watcher: &mut Receiver<Event>) -> Option<String> {

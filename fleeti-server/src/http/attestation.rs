@@ -8,7 +8,9 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::attestation::{AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers};
+use fleeti_core::wire::attestation::{
+    AddTpmManufacturers, AskedFleet, Attestation, TpmManufacturer, TpmManufacturers,
+};
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -19,7 +21,8 @@ pub async fn get_attestation(app: Data<AppRef>, device: Path<DeviceId>) -> Resul
     Ok(Json(attestation::get(&app, &device).await?))
 }
 
-/// The same as an EAT Attestation Result (draft-ietf-rats-ear-04), unsigned; 404 for a device that never answered.
+/// The same as an EAT Attestation Result (draft-ietf-rats-ear-04), unsigned; 404 for a device that
+/// never answered.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "EAR claims")))]
 #[get("/devices/{device}/attestation/ear")]
 pub async fn get_ear(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
@@ -36,7 +39,11 @@ pub async fn get_policy(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl 
 /// Changes what a fleet asks of its devices. What is not said is granted to nobody.
 #[utoipa::path(tag = "attestation", request_body = Policy, responses((status = 200, description = "The policy", body = Policy)))]
 #[put("/fleets/{fleet}/attestation-policy")]
-pub async fn set_policy(app: Data<AppRef>, fleet: Path<FleetId>, body: Json<Policy>) -> Result<impl Responder> {
+pub async fn set_policy(
+    app: Data<AppRef>,
+    fleet: Path<FleetId>,
+    body: Json<Policy>,
+) -> Result<impl Responder> {
     policy::set(&app, &fleet, &body).await?;
     Ok(body)
 }
@@ -74,7 +81,10 @@ pub async fn list_manufacturers(app: Data<AppRef>) -> Result<impl Responder> {
 /// Believes the manufacturers of a file. The TPMs of devices are judged again.
 #[utoipa::path(tag = "attestation", request_body = AddTpmManufacturers, responses((status = 201, description = "Those that are new", body = Vec<TpmManufacturer>)))]
 #[post("/tpm-manufacturers")]
-pub async fn add_manufacturers(app: Data<AppRef>, body: Json<AddTpmManufacturers>) -> Result<impl Responder> {
+pub async fn add_manufacturers(
+    app: Data<AppRef>,
+    body: Json<AddTpmManufacturers>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(manufacturers::add(&app, &body).await?))
 }
 

@@ -1,4 +1,5 @@
-//! The audit log under `/api/v1/audit`: entries, statements and proofs, as whoever checks them needs them.
+//! The audit log under `/api/v1/audit`: entries, statements and proofs, as whoever checks them
+//! needs them.
 
 use super::extract::Json;
 use crate::app::AppRef;
@@ -43,7 +44,9 @@ pub async fn get_proof(app: Data<AppRef>, number: Path<u64>) -> Result<impl Resp
 #[utoipa::path(tag = "audit", responses((status = 200, description = "A signed note", body = String, content_type = "text/plain")))]
 #[get("/audit/checkpoint")]
 pub async fn get_checkpoint(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(audit::checkpoint(&app).await?))
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body(audit::checkpoint(&app).await?))
 }
 
 /// Two sizes of the log.

@@ -1,5 +1,6 @@
-//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal for which a TPM stands may be
-//! anonymous, and everybody gets the revocation lists; a device gets only the release that it was granted.
+//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal for
+//! which a TPM stands may be anonymous, and everybody gets the revocation lists; a device gets only
+//! the release that it was granted.
 
 use super::extract::{self, BodyMax, Json, Octets};
 use super::methods::{Methods, head_as_get};
@@ -11,7 +12,8 @@ use crate::port::connection::Connection;
 use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
 use crate::service::{
-    attestation, audit, boot, devices, enrollment, intake, pairing, readmission, releases, tpm, transitions, trust, vault,
+    attestation, audit, boot, devices, enrollment, intake, pairing, readmission, releases, tpm,
+    transitions, trust, vault,
 };
 use actix_web::dev::Extensions;
 use actix_web::http::Method;
@@ -20,7 +22,10 @@ use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
-use fleeti_core::wire::device::{EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, ReadmitRequest, RenewRequest};
+use fleeti_core::wire::device::{
+    EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, ReadmitRequest,
+    RenewRequest,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey};
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
@@ -40,35 +45,43 @@ const JSON_MAX: usize = 64 * 1024;
 /// The one list of routes. HEAD is answered wherever GET is.
 pub fn routes(config: &mut ServiceConfig) {
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
-    config.app_data(BodyMax(JSON_MAX)).app_data(extract::paths()).app_data(extract::queries()).service(
-        web::scope("")
-            .service(at("/enroll", &post, web::to(enroll)))
-            .service(at("/enroll/tpm", &post, web::to(enroll_tpm)))
-            .service(at("/renew", &post, web::to(renew)))
-            .service(at("/renew/proved", &post, web::to(renew_by_proof)))
-            .service(at("/renew/readmitted", &post, web::to(renew_readmitted)))
-            .service(at("/tpm", &post, web::to(show_tpm)))
-            .service(at("/tpm/proved", &post, web::to(tpm_proved)))
-            .service(at("/pair", &post, web::to(pair)))
-            .service(at("/pair/wait", &post, web::to(pair_wait)))
-            .service(at("/recovery-key", &put, web::to(recovery_key)))
-            .service(at("/secrets", &post, web::to(secrets)))
-            .service(at("/desired", &get, web::to(desired)))
-            .service(at("/trust-bundle.json", &get, web::to(trust_bundle)))
-            .service(at("/transitions.json", &get, web::to(transition_list)))
-            .service(at("/log/growth.json", &get, web::to(log_growth)))
-            .service(at("/boot/change.json", &get, web::to(boot_change)))
-            // Patterns are tried one after the other: what is asked for most comes first.
-            .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
-            .service(at("/releases/{line}/{version}/signatures.json", &get, web::to(signatures)))
-            .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
-            .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
-            .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
-            .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
-            .service(at("/pki/{issuer}.crl", &get, web::to(super::open::revocation_list)))
-            .default_service(web::to(nothing_here))
-            .wrap(from_fn(head_as_get)),
-    );
+    config
+        .app_data(BodyMax(JSON_MAX))
+        .app_data(extract::paths())
+        .app_data(extract::queries())
+        .service(
+            web::scope("")
+                .service(at("/enroll", &post, web::to(enroll)))
+                .service(at("/enroll/tpm", &post, web::to(enroll_tpm)))
+                .service(at("/renew", &post, web::to(renew)))
+                .service(at("/renew/proved", &post, web::to(renew_by_proof)))
+                .service(at("/renew/readmitted", &post, web::to(renew_readmitted)))
+                .service(at("/tpm", &post, web::to(show_tpm)))
+                .service(at("/tpm/proved", &post, web::to(tpm_proved)))
+                .service(at("/pair", &post, web::to(pair)))
+                .service(at("/pair/wait", &post, web::to(pair_wait)))
+                .service(at("/recovery-key", &put, web::to(recovery_key)))
+                .service(at("/secrets", &post, web::to(secrets)))
+                .service(at("/desired", &get, web::to(desired)))
+                .service(at("/trust-bundle.json", &get, web::to(trust_bundle)))
+                .service(at("/transitions.json", &get, web::to(transition_list)))
+                .service(at("/log/growth.json", &get, web::to(log_growth)))
+                .service(at("/boot/change.json", &get, web::to(boot_change)))
+                // Patterns are tried one after the other: what is asked for most comes first.
+                .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
+                .service(at(
+                    "/releases/{line}/{version}/signatures.json",
+                    &get,
+                    web::to(signatures),
+                ))
+                .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
+                .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
+                .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
+                .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
+                .service(at("/pki/{issuer}.crl", &get, web::to(super::open::revocation_list)))
+                .default_service(web::to(nothing_here))
+                .wrap(from_fn(head_as_get)),
+        );
 }
 
 /// A path with its one method.
@@ -92,7 +105,8 @@ struct PeerCertificate {
     known: Mutex<Option<Known>>,
 }
 
-/// What the database said of a device, and when: it holds until any grant changes, and for a while: what was proved grows old.
+/// What the database said of a device, and when: it holds until any grant changes, and for a while:
+/// what was proved grows old.
 #[derive(Clone)]
 struct Known {
     epoch: u64,
@@ -103,7 +117,8 @@ struct Known {
 /// What both ends derive of a connection.
 struct Bound([u8; CHANNEL_BYTES]);
 
-/// Keeps the verified certificate, and derives what certifications are bound to, once for each connection.
+/// Keeps the verified certificate, and derives what certifications are bound to, once for each
+/// connection.
 pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
     extensions.insert(Rc::clone(&connection.activity));
     let Some(tls) = connection.tls() else { return };
@@ -114,11 +129,16 @@ pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
         extensions.insert(Bound(channel));
     }
     if let Some(Peer { device, key_sha256, .. }) = connection.peer.clone() {
-        extensions.insert(Arc::new(PeerCertificate { device, key_sha256, known: Mutex::default() }));
+        extensions.insert(Arc::new(PeerCertificate {
+            device,
+            key_sha256,
+            known: Mutex::default(),
+        }));
     }
 }
 
-/// A device that is known, not revoked, and speaks with the key that it enrolled with. The only place that makes one.
+/// A device that is known, not revoked, and speaks with the key that it enrolled with. The only
+/// place that makes one.
 pub struct AuthenticatedDevice {
     id: DeviceId,
     key_sha256: String,
@@ -147,8 +167,11 @@ impl FromRequest for AuthenticatedDevice {
                 return Ok(Self { id, key_sha256, granted: known.granted });
             }
             let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
-            *peer.known.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Known { epoch, until: Instant::now() + Duration::from_millis(app.config.limits.known_ms), granted: granted.clone() });
+            *peer.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+                epoch,
+                until: Instant::now() + Duration::from_millis(app.config.limits.known_ms),
+                granted: granted.clone(),
+            });
             Ok(Self { id, key_sha256, granted })
         })
     }
@@ -161,10 +184,17 @@ fn channel(request: &HttpRequest) -> Channel {
 
 /// Where the request's connection comes from.
 fn origin(request: &HttpRequest) -> Result<Origin> {
-    request.peer_addr().map(|address| Origin::from(address.ip())).ok_or_else(|| AppError::internal("a connection without an address"))
+    request
+        .peer_addr()
+        .map(|address| Origin::from(address.ip()))
+        .ok_or_else(|| AppError::internal("a connection without an address"))
 }
 
-async fn enroll(request: HttpRequest, app: Data<AppRef>, body: Json<EnrollRequest>) -> Result<impl Responder> {
+async fn enroll(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    body: Json<EnrollRequest>,
+) -> Result<impl Responder> {
     Ok(Json(intake::enroll(&app, &body, channel(&request)).await?))
 }
 
@@ -173,53 +203,96 @@ async fn enroll_tpm(app: Data<AppRef>, body: Json<TpmEnrollRequest>) -> Result<i
     Ok(Json(tpm::begin_enrollment(&app, &body).await?))
 }
 
-async fn renew(request: HttpRequest, app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RenewRequest>) -> Result<impl Responder> {
+async fn renew(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    body: Json<RenewRequest>,
+) -> Result<impl Responder> {
     Ok(Json(enrollment::renew(&app, &device.id, &body, channel(&request)).await?))
 }
 
 /// Without a certificate: the old one has ended, so the TPM stands for it.
-async fn renew_by_proof(request: HttpRequest, app: Data<AppRef>, body: Json<ProvedRenewRequest>) -> Result<impl Responder> {
+async fn renew_by_proof(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    body: Json<ProvedRenewRequest>,
+) -> Result<impl Responder> {
     Ok(Json(enrollment::renew_by_proof(&app, &body, channel(&request)).await?))
 }
 
-/// Without a certificate: the old one has ended, and its key stands for the device while an operator lets its fleet in again.
-async fn renew_readmitted(request: HttpRequest, app: Data<AppRef>, body: Json<ReadmitRequest>) -> Result<impl Responder> {
+/// Without a certificate: the old one has ended, and its key stands for the device while an
+/// operator lets its fleet in again.
+async fn renew_readmitted(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    body: Json<ReadmitRequest>,
+) -> Result<impl Responder> {
     Ok(Json(readmission::renew(&app, &body, channel(&request)).await?))
 }
 
 /// A device shows its TPM.
-async fn show_tpm(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmIdentity>) -> Result<impl Responder> {
+async fn show_tpm(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    body: Json<TpmIdentity>,
+) -> Result<impl Responder> {
     Ok(Json(tpm::begin(&app, &device.id, &body).await?))
 }
 
 /// What the TPM gave away.
-async fn tpm_proved(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<TpmProof>) -> Result<impl Responder> {
+async fn tpm_proved(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    body: Json<TpmProof>,
+) -> Result<impl Responder> {
     tpm::prove(&app, &device.id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 
 /// One of firmware's logs, before evidence names it.
-async fn log(app: Data<AppRef>, device: AuthenticatedDevice, path: Path<String>, body: Octets) -> Result<impl Responder> {
+async fn log(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: Path<String>,
+    body: Octets,
+) -> Result<impl Responder> {
     attestation::keep_log(&app, &device.id, &path, &body.0).await?;
     Ok(HttpResponse::NoContent())
 }
 
-async fn pair(request: HttpRequest, app: Data<AppRef>, body: Json<PairRequest>) -> Result<impl Responder> {
+async fn pair(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    body: Json<PairRequest>,
+) -> Result<impl Responder> {
     Ok(Json(pairing::begin(&app, origin(&request)?, &body).await?))
 }
 
-async fn pair_wait(request: HttpRequest, app: Data<AppRef>, body: Json<PairWait>) -> Result<impl Responder> {
+async fn pair_wait(
+    request: HttpRequest,
+    app: Data<AppRef>,
+    body: Json<PairWait>,
+) -> Result<impl Responder> {
     Ok(Json(pairing::wait(&app, origin(&request)?, &body).await?))
 }
 
 /// What opens the device's data partition without its TPM.
-async fn recovery_key(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<RecoveryKey>) -> Result<impl Responder> {
+async fn recovery_key(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    body: Json<RecoveryKey>,
+) -> Result<impl Responder> {
     vault::keep_recovery_key(&app, &device.id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 
 /// The secrets of the device's fleet, for a ticket that its TPM has earned.
-async fn secrets(app: Data<AppRef>, device: AuthenticatedDevice, body: Json<FetchSecrets>) -> Result<impl Responder> {
+async fn secrets(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    body: Json<FetchSecrets>,
+) -> Result<impl Responder> {
     Ok(Json(vault::give(&app, &device.id, &body.ticket).await?))
 }
 
@@ -232,14 +305,18 @@ async fn trust_bundle(app: Data<AppRef>, _: AuthenticatedDevice) -> Result<impl 
     Ok(Json(trust::newest(&app).await?))
 }
 
-/// What old anchors say of new ones. Anonymous: a device that was away for years has no certificate, and does not believe the
-/// server's.
+/// What old anchors say of new ones. Anonymous: a device that was away for years has no
+/// certificate, and does not believe the server's.
 async fn transition_list(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(transitions::all(&app).await?))
 }
 
 /// The proof that the audit log only grew between two statements.
-async fn log_growth(app: Data<AppRef>, _: AuthenticatedDevice, sizes: Query<Sizes>) -> Result<impl Responder> {
+async fn log_growth(
+    app: Data<AppRef>,
+    _: AuthenticatedDevice,
+    sizes: Query<Sizes>,
+) -> Result<impl Responder> {
     Ok(Json(LogGrowth { hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes }))
 }
 
@@ -261,25 +338,51 @@ fn granted(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Resu
     }
 }
 
-async fn documents(app: &AppRef, device: &AuthenticatedDevice, path: &ReleasePath) -> Result<Arc<Documents>> {
+async fn documents(
+    app: &AppRef,
+    device: &AuthenticatedDevice,
+    path: &ReleasePath,
+) -> Result<Arc<Documents>> {
     releases::documents(app, &granted(device, &path.0, &path.1)?).await
 }
 
-async fn manifest(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok().content_type("application/json").body(documents(&app, &device, &path).await?.manifest.clone()))
+async fn manifest(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: ReleasePath,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(documents(&app, &device, &path).await?.manifest.clone()))
 }
 
-async fn signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok().content_type("application/json").body(documents(&app, &device, &path).await?.signatures.clone()))
+async fn signatures(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: ReleasePath,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(documents(&app, &device, &path).await?.signatures.clone()))
 }
 
-/// The proof that the release is in the audit log, and that the log only grew since the device looked last.
-async fn proof(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath, seen: Query<Seen>) -> Result<impl Responder> {
+/// The proof that the release is in the audit log, and that the log only grew since the device
+/// looked last.
+async fn proof(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: ReleasePath,
+    seen: Query<Seen>,
+) -> Result<impl Responder> {
     Ok(Json(releases::proof(&app, &granted(&device, &path.0, &path.1)?, seen.size).await?))
 }
 
 /// This device's own signatures over the programs of the release.
-async fn boot_signatures(app: Data<AppRef>, device: AuthenticatedDevice, path: ReleasePath) -> Result<impl Responder> {
+async fn boot_signatures(
+    app: Data<AppRef>,
+    device: AuthenticatedDevice,
+    path: ReleasePath,
+) -> Result<impl Responder> {
     Ok(Json(boot::signatures(&app, &device.id, &granted(&device, &path.0, &path.1)?).await?))
 }
 

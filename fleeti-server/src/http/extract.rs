@@ -1,13 +1,17 @@
-//! What handlers are given out of a request, and what is said when it cannot be read: always a problem (RFC 9457).
+//! What handlers are given out of a request, and what is said when it cannot be read: always a
+//! problem (RFC 9457).
 //!
-//! The one place that reads bodies. A body has the media type that is read here (415), at most the bytes that are allowed
-//! (413), is JSON (400), and says what is documented and nothing else (422, [`fleeti_core::strict`]).
+//! The one place that reads bodies. A body has the media type that is read here (415), at most the
+//! bytes that are allowed (413), is JSON (400), and says what is documented and nothing else (422,
+//! [`fleeti_core::strict`]).
 
 use crate::error::AppError;
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::error::{PathError, PayloadError, QueryPayloadError};
-use actix_web::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
+};
 use actix_web::web::{self, BytesMut, PathConfig, QueryConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder};
 use fleeti_core::foreign::Foreign;
@@ -85,10 +89,12 @@ fn unreadable(e: serde_json::Error) -> AppError {
 /// Reads a body as far as is allowed.
 fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> {
     let limit = request.app_data::<BodyMax>().map_or(BODY_MAX, |max| max.0);
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     let mut payload = payload.take();
     Box::pin(async move {
-        let too_large = || AppError::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
+        let too_large =
+            || AppError::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
         if announced.is_some_and(|size| size > limit) {
             drain(payload).await;
             return Err(too_large());
@@ -109,8 +115,8 @@ fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> 
 /// Bytes that are thrown away of a body that is refused.
 const DRAINED_MAX: usize = 4 << 20;
 
-/// Throws the rest of a body away, as far as that is cheap: whoever still sends when the connection is closed hears nothing of the
-/// refusal.
+/// Throws the rest of a body away, as far as that is cheap: whoever still sends when the connection
+/// is closed hears nothing of the refusal.
 pub async fn drain(mut payload: impl Stream<Item = Result<web::Bytes, PayloadError>> + Unpin) {
     let mut size = 0;
     while let Some(Ok(chunk)) = payload.next().await {
@@ -127,13 +133,21 @@ fn broken_off(e: PayloadError) -> AppError {
 
 /// Refuses a body of another media type, and one that is packed: nothing here unpacks.
 fn media_type(request: &HttpRequest, wanted: &'static str) -> Result<(), AppError> {
-    let packed = request.headers().get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let packed = request
+        .headers()
+        .get(CONTENT_ENCODING)
+        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
     // RFC 9110, 15.5.16: what would be read.
-    let refused = |detail: &str| AppError::new(Code::UnsupportedMediaType, detail).header(ACCEPT, HeaderValue::from_static(wanted));
+    let refused = |detail: &str| {
+        AppError::new(Code::UnsupportedMediaType, detail)
+            .header(ACCEPT, HeaderValue::from_static(wanted))
+    };
     if packed {
         return Err(refused("the body is packed (Content-Encoding), and is read as it is alone"));
     }
-    if request.headers().contains_key(CONTENT_TYPE) && request.content_type().trim().eq_ignore_ascii_case(wanted) {
+    if request.headers().contains_key(CONTENT_TYPE)
+        && request.content_type().trim().eq_ignore_ascii_case(wanted)
+    {
         return Ok(());
     }
     Err(refused(&format!("the body has to be {wanted}")))

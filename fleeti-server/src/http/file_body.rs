@@ -1,4 +1,5 @@
-//! A file on its way to a device: read in small pieces, and broken off when its device is revoked or its key replaced.
+//! A file on its way to a device: read in small pieces, and broken off when its device is revoked
+//! or its key replaced.
 
 use super::range::{self, Range};
 use crate::app::AppRef;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
-/// The answer to a request for a file: the whole, or the part that is asked for (RFC 9110, 13 and 14).
+/// The answer to a request for a file: the whole, or the part that is asked for (RFC 9110, 13 and
+/// 14).
 ///
 /// # Errors
 /// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
@@ -54,36 +56,57 @@ pub fn respond(
     let mut response = HttpResponse::Ok();
     if let Some(part) = &part {
         response.status(StatusCode::PARTIAL_CONTENT);
-        response.insert_header((header::CONTENT_RANGE, format!("bytes {}-{}/{size}", part.start, part.end - 1)));
+        response.insert_header((
+            header::CONTENT_RANGE,
+            format!("bytes {}-{}/{size}", part.start, part.end - 1),
+        ));
     }
-    response.insert_header((header::ACCEPT_RANGES, "bytes")).insert_header(ETag(etag)).content_type(file.content_type().as_ref());
+    response
+        .insert_header((header::ACCEPT_RANGES, "bytes"))
+        .insert_header(ETag(etag))
+        .content_type(file.content_type().as_ref());
     let bytes = part.unwrap_or(0..size);
     let (app, content) = (Arc::clone(app), Arc::new(file.file().try_clone()?));
-    Ok(response.body(FileBody { app, device, key_sha256, content, at: bytes.start, end: bytes.end, reading: None }))
+    Ok(response.body(FileBody {
+        app,
+        device,
+        key_sha256,
+        content,
+        at: bytes.start,
+        end: bytes.end,
+        reading: None,
+    }))
 }
 
-/// What `Range` asks for, where it counts: a condition (`If-Range`) holds for this very file, and never for a date, for none is
-/// given (RFC 9110, 13.1.5).
+/// What `Range` asks for, where it counts: a condition (`If-Range`) holds for this very file, and
+/// never for a date, for none is given (RFC 9110, 13.1.5).
 fn asked<'a>(request: &'a HttpRequest, etag: &EntityTag) -> Option<&'a str> {
-    let text = |name| request.headers().get(name).map(|v: &HeaderValue| v.to_str().unwrap_or_default());
-    let holds = text(header::IF_RANGE).is_none_or(|tag| tag.trim().parse::<EntityTag>().is_ok_and(|tag| tag.strong_eq(etag)));
+    let text =
+        |name| request.headers().get(name).map(|v: &HeaderValue| v.to_str().unwrap_or_default());
+    let holds = text(header::IF_RANGE)
+        .is_none_or(|tag| tag.trim().parse::<EntityTag>().is_ok_and(|tag| tag.strong_eq(etag)));
     text(header::RANGE).filter(|_| holds && *request.method() == Method::GET)
 }
 
 fn unsatisfiable(size: u64) -> AppError {
-    let content_range = HeaderValue::from_str(&format!("bytes */{size}")).unwrap_or(HeaderValue::from_static("bytes */*"));
-    AppError::new(Code::RangeNotSatisfiable, format!("the file has {size} bytes, and none of them is in the range"))
-        .header(header::CONTENT_RANGE, content_range)
+    let content_range = HeaderValue::from_str(&format!("bytes */{size}"))
+        .unwrap_or(HeaderValue::from_static("bytes */*"));
+    AppError::new(
+        Code::RangeNotSatisfiable,
+        format!("the file has {size} bytes, and none of them is in the range"),
+    )
+    .header(header::CONTENT_RANGE, content_range)
 }
 
 /// Another one for every file and every change of it.
 fn etag(metadata: &Metadata) -> EntityTag {
-    let (inode, size, s, ns) = (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    let (inode, size, s, ns) =
+        (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     EntityTag::new_strong(format!("{inode:x}:{size:x}:{s:x}:{ns:x}"))
 }
 
-/// Bytes that are read and encrypted at once: in four TLS records they fit a segment of the loopback interface, and stay in the
-/// processor's cache on their way.
+/// Bytes that are read and encrypted at once: in four TLS records they fit a segment of the
+/// loopback interface, and stay in the processor's cache on their way.
 const PIECE: u64 = 63 * 1024 + 512;
 
 /// A part of a file that is read while it is sent, and breaks off when its device is revoked.
@@ -102,10 +125,17 @@ impl FileBody {
         vec![0; usize::try_from(PIECE.min(self.end - self.at)).unwrap_or(0)]
     }
 
-    /// What the kernel has in memory, up to a piece; `None` where the disk would have to be waited for.
+    /// What the kernel has in memory, up to a piece; `None` where the disk would have to be waited
+    /// for.
     fn cached(&self) -> Option<Vec<u8>> {
         let mut bytes = self.piece();
-        let read = preadv2(&self.content, &mut [IoSliceMut::new(&mut bytes)], self.at, ReadWriteFlags::NOWAIT).ok()?;
+        let read = preadv2(
+            &self.content,
+            &mut [IoSliceMut::new(&mut bytes)],
+            self.at,
+            ReadWriteFlags::NOWAIT,
+        )
+        .ok()?;
         bytes.truncate(read);
         (read > 0).then_some(bytes)
     }
@@ -116,7 +146,10 @@ impl MessageBody for FileBody {
     fn size(&self) -> BodySize {
         BodySize::Sized(self.end - self.at)
     }
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
         if self.app.tls.is_revoked(&self.device) || self.app.tls.is_replaced(&self.key_sha256) {
             return Poll::Ready(Some(Err("revoked, or its key was replaced".into())));
         }

@@ -1,4 +1,5 @@
-//! Which methods a path has: HEAD wherever there is GET, and 405 with `Allow` for the others (RFC 9110, 9.3.2 and 15.5.6).
+//! Which methods a path has: HEAD wherever there is GET, and 405 with `Allow` for the others (RFC
+//! 9110, 9.3.2 and 15.5.6).
 
 use crate::error::AppError;
 use actix_web::HttpRequest;
@@ -17,14 +18,20 @@ pub struct Methods(Vec<(ResourceDef, Vec<Method>)>);
 impl Methods {
     /// Of patterns as routes have them, with the methods of each.
     pub fn new(routes: impl IntoIterator<Item = (String, Vec<Method>)>) -> Self {
-        Self(routes.into_iter().map(|(pattern, methods)| (ResourceDef::new(pattern), methods)).collect())
+        Self(
+            routes
+                .into_iter()
+                .map(|(pattern, methods)| (ResourceDef::new(pattern), methods))
+                .collect(),
+        )
     }
 
     /// What is said of a request that no route takes.
     #[must_use]
     pub fn refuse(&self, request: &HttpRequest) -> AppError {
         let matching = self.0.iter().filter(|(pattern, _)| pattern.is_match(request.path()));
-        let mut allowed: Vec<&str> = matching.flat_map(|(_, methods)| methods.iter().map(Method::as_str)).collect();
+        let mut allowed: Vec<&str> =
+            matching.flat_map(|(_, methods)| methods.iter().map(Method::as_str)).collect();
         if allowed.is_empty() {
             return AppError::new(Code::NotFound, "there is nothing here");
         }
@@ -34,13 +41,17 @@ impl Methods {
         allowed.sort_unstable();
         allowed.dedup();
         let list = allowed.join(", ");
-        let detail = format!("{} is none of the methods of this path: {list}", Foreign::new(request.method().as_str(), 20));
+        let detail = format!(
+            "{} is none of the methods of this path: {list}",
+            Foreign::new(request.method().as_str(), 20)
+        );
         let allow = HeaderValue::from_str(&list).unwrap_or(HeaderValue::from_static(""));
         AppError::new(Code::MethodNotAllowed, detail).header(ALLOW, allow)
     }
 }
 
-/// Answers HEAD as GET would be answered, without the body: nobody reads it, and one that never ends would keep the connection.
+/// Answers HEAD as GET would be answered, without the body: nobody reads it, and one that never
+/// ends would keep the connection.
 ///
 /// # Errors
 /// What the request is refused with.

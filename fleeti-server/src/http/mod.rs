@@ -1,5 +1,6 @@
-//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers. Handlers extract ([`extract`]), call one
-//! service, map. [`crate::port`] is how a connection comes to them.
+//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers.
+//! Handlers extract ([`extract`]), call one service, map. [`crate::port`] is how a connection comes
+//! to them.
 
 pub mod api;
 pub mod attestation;

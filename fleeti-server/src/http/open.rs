@@ -20,7 +20,12 @@ pub struct Documented;
 /// The one list of these routes; before those of the API, whose scope has one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
-        config.service(web::resource(path).route(route).default_service(web::to(nothing_here)).wrap(from_fn(head_as_get)));
+        config.service(
+            web::resource(path)
+                .route(route)
+                .default_service(web::to(nothing_here))
+                .wrap(from_fn(head_as_get)),
+        );
     };
     serve("/livez", web::get().to(livez));
     serve("/healthz", web::get().to(healthz));
@@ -53,8 +58,8 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     Ok("ok\n")
 }
 
-/// The revocation list of an intermediate that certifies devices, DER (RFC 5280), by the id of its key: what every certificate
-/// names.
+/// The revocation list of an intermediate that certifies devices, DER (RFC 5280), by the id of its
+/// key: what every certificate names.
 #[utoipa::path(
     get,
     path = "/pki/{issuer}.crl",
@@ -62,8 +67,12 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     security(()),
     responses((status = 200, description = "The list", body = Vec<u8>, content_type = "application/pkix-crl"))
 )]
-pub(super) async fn revocation_list(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
-    let list = trust::revocation_list(&app, &issuer).ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
+pub(super) async fn revocation_list(
+    app: Data<AppRef>,
+    issuer: Path<String>,
+) -> Result<impl Responder> {
+    let list = trust::revocation_list(&app, &issuer)
+        .ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 

@@ -1,5 +1,5 @@
-//! The OpenAPI document, made of the handlers of [`super::api`] and [`super::open`]; and what they do not say themselves: parts of
-//! paths, and how each is refused.
+//! The OpenAPI document, made of the handlers of [`super::api`] and [`super::open`]; and what they
+//! do not say themselves: parts of paths, and how each is refused.
 
 use super::methods::Methods;
 use actix_web::http::{Method, StatusCode};
@@ -10,7 +10,8 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn,
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
+    Response, ResponseBuilder, Schema,
 };
 use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 use utoipa_actix_web::AppExt;
@@ -24,7 +25,8 @@ pub static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     }))
 });
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_pretty_json().unwrap_or_default());
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| document().to_pretty_json().unwrap_or_default());
 
 /// The document as it is served.
 #[must_use]
@@ -32,7 +34,8 @@ pub fn text() -> &'static str {
     &DOCUMENT
 }
 
-/// How operations are refused, beside what every one has in common with those of its form (see `refusals`).
+/// How operations are refused, beside what every one has in common with those of its form (see
+/// `refusals`).
 const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
@@ -99,13 +102,21 @@ pub fn document() -> OpenApi {
         .components(Some(components))
         .security(Some([SecurityRequirement::new("administrator", Vec::<String>::new())]))
         .build();
-    let (_, mut document) = actix_web::App::new().into_utoipa_app().openapi(start).configure(super::api::routes).split_for_parts();
+    let (_, mut document) = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(start)
+        .configure(super::api::routes)
+        .split_for_parts();
     document.merge(super::open::Documented::openapi());
     for (path, item) in &mut document.paths.paths {
         for (_, operation) in operations(item) {
             let mut parameters: Vec<_> = operation.parameters.take().unwrap_or_default();
             parameters.retain(|p| !matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Path));
-            let of_path = path.split('{').skip(1).filter_map(|rest| rest.split(['}', ':']).next()).map(|name| part(name, path));
+            let of_path = path
+                .split('{')
+                .skip(1)
+                .filter_map(|rest| rest.split(['}', ':']).next())
+                .map(|name| part(name, path));
             let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
             let refused = refusals(operation, &parameters);
             operation.parameters = Some(parameters).filter(|p| !p.is_empty());
@@ -116,18 +127,32 @@ pub fn document() -> OpenApi {
 }
 
 fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
-    let all =
-        [(Method::GET, &mut item.get), (Method::PUT, &mut item.put), (Method::POST, &mut item.post), (Method::DELETE, &mut item.delete)];
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+    ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }
 
 /// A part of a path, by its name and, of a number, by what it counts.
 fn part(name: &str, path: &str) -> Parameter {
     let text = |max: usize, pattern: &str| -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(max)).pattern(Some(pattern)).into()
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(max))
+            .pattern(Some(pattern))
+            .into()
     };
-    let number =
-        |maximum: i64| -> RefOr<Schema> { ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(maximum)).into() };
+    let number = |maximum: i64| -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .maximum(Some(maximum))
+            .into()
+    };
     let (description, schema) = match name {
         "device" => ("The id of a device", DeviceId::schema()),
         "fleet" => ("The name of a fleet", FleetId::schema()),
@@ -135,9 +160,14 @@ fn part(name: &str, path: &str) -> Parameter {
         "release" => ("The name of a release, as in `kiosk@2`", ReleaseName::schema()),
         "worker" => ("The name of a build worker", WorkerName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
-        "number" if path.contains("/revisions/") => ("The number of a revision", number(i64::from(u32::MAX))),
+        "number" if path.contains("/revisions/") => {
+            ("The number of a revision", number(i64::from(u32::MAX)))
+        }
         "number" => ("The number of an entry", number(i64::MAX)),
-        "path" => ("The path of a file within the release, slashes included", text(256, "^[A-Za-z0-9._/-]+$")),
+        "path" => (
+            "The path of a file within the release, slashes included",
+            text(256, "^[A-Za-z0-9._/-]+$"),
+        ),
         "issuer" => ("The id of an intermediate's key, hexadecimal", text(64, "^[0-9a-f]+$")),
         // What the server has made itself.
         _ => ("An id", text(64, "^[a-z0-9-]+$")),
@@ -152,15 +182,26 @@ fn part(name: &str, path: &str) -> Parameter {
 }
 
 /// The problems that an operation answers with.
-fn refusals(operation: &Operation, parameters: &[RefOr<Parameter>]) -> Vec<(String, RefOr<Response>)> {
+fn refusals(
+    operation: &Operation,
+    parameters: &[RefOr<Parameter>],
+) -> Vec<(String, RefOr<Response>)> {
     let id = operation.operation_id.as_deref().unwrap_or_default();
-    let mut statuses: Vec<u16> = REFUSED.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, statuses)| statuses).to_vec();
+    let mut statuses: Vec<u16> =
+        REFUSED.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, statuses)| statuses).to_vec();
     // Where nothing is asked for, nothing is read that could fail.
-    let is_open = operation.security.as_ref().is_some_and(|s| s.iter().all(|r| *r == SecurityRequirement::default()));
+    let is_open = operation
+        .security
+        .as_ref()
+        .is_some_and(|s| s.iter().all(|r| *r == SecurityRequirement::default()));
     if !is_open {
         statuses.extend([401, 500, 503]);
     }
-    if operation.request_body.as_ref().is_some_and(|b| matches!(b, RefOr::T(b) if b.content.contains_key("application/json"))) {
+    if operation
+        .request_body
+        .as_ref()
+        .is_some_and(|b| matches!(b, RefOr::T(b) if b.content.contains_key("application/json")))
+    {
         statuses.extend([400, 413, 415, 422]);
     }
     // What the server has made itself has no form that could be wrong: there is no such thing.
@@ -175,7 +216,8 @@ fn refusals(operation: &Operation, parameters: &[RefOr<Parameter>]) -> Vec<(Stri
 }
 
 fn problem(status: u16) -> Response {
-    let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Refused");
+    let reason =
+        StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Refused");
     let schema = Ref::from_schema_name("Problem");
     ResponseBuilder::new()
         .description(reason)

@@ -8,7 +8,8 @@ const RANGES_MAX: usize = 16;
 /// What is to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Range {
-    /// All of it: the header asks for several parts at once, in another unit, or for something that is no range.
+    /// All of it: the header asks for several parts at once, in another unit, or for something that
+    /// is no range.
     Whole,
     /// One part, never empty.
     Part(ops::Range<u64>),
@@ -23,7 +24,10 @@ pub fn of(header: &str, size: u64) -> Range {
     if !unit.trim().eq_ignore_ascii_case("bytes") || ranges.split(',').count() > RANGES_MAX {
         return Range::Whole;
     }
-    let Some(ranges) = ranges.split(',').map(|r| one(r.trim(), size)).collect::<Option<Vec<_>>>() else { return Range::Whole };
+    let Some(ranges) = ranges.split(',').map(|r| one(r.trim(), size)).collect::<Option<Vec<_>>>()
+    else {
+        return Range::Whole;
+    };
     let mut there = ranges.into_iter().filter(|r| !r.is_empty());
     match (there.next(), there.next()) {
         (None, _) => Range::Unsatisfiable,
@@ -32,7 +36,8 @@ pub fn of(header: &str, size: u64) -> Range {
     }
 }
 
-/// `first-last`, `first-` or `-last bytes`; empty where the file has none of them, `None` for what is no range.
+/// `first-last`, `first-` or `-last bytes`; empty where the file has none of them, `None` for what
+/// is no range.
 fn one(text: &str, size: u64) -> Option<ops::Range<u64>> {
     // A number that is too large for us is larger than every file.
     let number = |text: &str| {

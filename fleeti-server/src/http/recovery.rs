@@ -1,4 +1,5 @@
-//! What brings devices back that were away too long: transitions between anchors, and certificates that have ended.
+//! What brings devices back that were away too long: transitions between anchors, and certificates
+//! that have ended.
 
 use super::extract::Json;
 use crate::app::AppRef;
@@ -19,18 +20,26 @@ pub async fn list_transitions(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(transitions::all(&app).await?))
 }
 
-/// Takes a transition, and tells devices of it. It is kept for ever; the same again with other signatures adds those.
+/// Takes a transition, and tells devices of it. It is kept for ever; the same again with other
+/// signatures adds those.
 #[utoipa::path(tag = "trust", responses((status = 201, description = "The oldest first", body = Vec<SignedTransition>)))]
 #[post("/transitions")]
-pub async fn import_transition(app: Data<AppRef>, body: Json<SignedTransition>) -> Result<impl Responder> {
+pub async fn import_transition(
+    app: Data<AppRef>,
+    body: Json<SignedTransition>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(transitions::import(&app, &body).await?))
 }
 
-/// Lets devices of a fleet in again whose certificates have ended and whose keys are files. Whoever has copied such a device's
-/// disk comes back with it.
+/// Lets devices of a fleet in again whose certificates have ended and whose keys are files. Whoever
+/// has copied such a device's disk comes back with it.
 #[utoipa::path(tag = "devices", params(("fleet" = FleetId, Path, description = "Whose devices")),
     responses((status = 201, description = "Until when, and how many devices it is about", body = Readmission)))]
 #[post("/fleets/{fleet}/readmission")]
-pub async fn readmit_fleet(app: Data<AppRef>, fleet: Path<FleetId>, body: Json<CreateReadmission>) -> Result<impl Responder> {
+pub async fn readmit_fleet(
+    app: Data<AppRef>,
+    fleet: Path<FleetId>,
+    body: Json<CreateReadmission>,
+) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(readmission::open(&app, &fleet, &body).await?))
 }

@@ -1,4 +1,5 @@
-//! Build workers: what an administrator does with them under `/api/v1`, and what they say under `/worker/v1`.
+//! Build workers: what an administrator does with them under `/api/v1`, and what they say under
+//! `/worker/v1`.
 
 use super::extract::{self, BodyMax, Json, Octets};
 use crate::app::AppRef;
@@ -12,7 +13,9 @@ use actix_web::web::{self, Bytes, Data, Path, Query, ReqData, ServiceConfig};
 use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::problem::Code;
-use fleeti_core::wire::worker::{CHUNK_MAX, Claim, CreateWorker, CreatedWorker, Finish, Renew, Worker};
+use fleeti_core::wire::worker::{
+    CHUNK_MAX, Claim, CreateWorker, CreatedWorker, Finish, Renew, Worker,
+};
 use serde::Deserialize;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -52,10 +55,20 @@ pub fn routes(config: &mut ServiceConfig) {
             .app_data(extract::queries())
             .service(claim)
             .service(renew)
-            .service(web::resource("/builds/{build}/log").app_data(BodyMax(CHUNK_MAX)).route(web::put().to(append_log)))
-            .service(web::resource("/builds/{build}/files/{name}").app_data(BodyMax(CHUNK_MAX)).route(web::put().to(put_file)))
+            .service(
+                web::resource("/builds/{build}/log")
+                    .app_data(BodyMax(CHUNK_MAX))
+                    .route(web::put().to(append_log)),
+            )
+            .service(
+                web::resource("/builds/{build}/files/{name}")
+                    .app_data(BodyMax(CHUNK_MAX))
+                    .route(web::put().to(put_file)),
+            )
             .service(finish)
-            .default_service(web::to(|| async { Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here")) }))
+            .default_service(web::to(|| async {
+                Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here"))
+            }))
             .wrap(from_fn(authenticate)),
     );
 }
@@ -64,21 +77,36 @@ async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let app = request.app_data::<Data<AppRef>>().cloned().ok_or_else(|| AppError::internal("a route without a server"))?;
-    let given = request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
+    let app = request
+        .app_data::<Data<AppRef>>()
+        .cloned()
+        .ok_or_else(|| AppError::internal("a route without a server"))?;
+    let given = request
+        .headers()
+        .get("authorization")
+        .and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
     let worker = workers::authenticate(&app, given).await?;
     request.extensions_mut().insert(worker);
     next.call(request).await
 }
 
 #[post("/claim")]
-async fn claim(app: Data<AppRef>, worker: ReqData<WorkerName>, body: Json<Claim>) -> Result<impl Responder> {
+async fn claim(
+    app: Data<AppRef>,
+    worker: ReqData<WorkerName>,
+    body: Json<Claim>,
+) -> Result<impl Responder> {
     let job = jobs::claim(&app, &worker, &body).await?;
     Ok(job.map_or_else(|| HttpResponse::NoContent().finish(), |job| HttpResponse::Ok().json(job)))
 }
 
 #[post("/builds/{build}/renew")]
-async fn renew(app: Data<AppRef>, worker: ReqData<WorkerName>, id: Path<String>, body: Json<Renew>) -> Result<impl Responder> {
+async fn renew(
+    app: Data<AppRef>,
+    worker: ReqData<WorkerName>,
+    id: Path<String>,
+    body: Json<Renew>,
+) -> Result<impl Responder> {
     jobs::renew(&app, &worker, &id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
@@ -120,7 +148,12 @@ async fn put_file(
 }
 
 #[post("/builds/{build}/finish")]
-async fn finish(app: Data<AppRef>, worker: ReqData<WorkerName>, id: Path<String>, body: Json<Finish>) -> Result<impl Responder> {
+async fn finish(
+    app: Data<AppRef>,
+    worker: ReqData<WorkerName>,
+    id: Path<String>,
+    body: Json<Finish>,
+) -> Result<impl Responder> {
     jobs::finish(&app, &worker, &id, &body).await?;
     Ok(HttpResponse::NoContent())
 }

@@ -1,4 +1,5 @@
-//! An HTTP connection that ends when its client does not do its part: it asks nothing, or does not read the answer.
+//! An HTTP connection that ends when its client does not do its part: it asks nothing, or does not
+//! read the answer.
 
 use crate::gateway::doors::Peer;
 use crate::gateway::places::{Full, Origin, Place, Places};
@@ -63,7 +64,12 @@ impl Activity {
     /// Of a connection that begins now.
     #[must_use]
     pub fn new(gate: Gate, evicted: Arc<Notify>) -> Rc<Self> {
-        Rc::new(Self { moved: Cell::new(Instant::now()), serving: Cell::new(0), gate: RefCell::new(gate), evicted })
+        Rc::new(Self {
+            moved: Cell::new(Instant::now()),
+            serving: Cell::new(0),
+            gate: RefCell::new(gate),
+            evicted,
+        })
     }
 
     /// A request has come whole; it ends when this is dropped.
@@ -109,9 +115,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Ends after `idle` without a request or an answer, and after `stall` of an answer that is not read.
+    /// Ends after `idle` without a request or an answer, and after `stall` of an answer that is not
+    /// read.
     #[must_use]
-    pub fn new(transport: Transport, activity: Rc<Activity>, peer: Option<Peer>, idle: Duration, stall: Duration) -> Self {
+    pub fn new(
+        transport: Transport,
+        activity: Rc<Activity>,
+        peer: Option<Peer>,
+        idle: Duration,
+        stall: Duration,
+    ) -> Self {
         Self { transport, activity, peer, idle, stall, wakes: None, blocked: None }
     }
 
@@ -136,7 +149,8 @@ impl Connection {
     fn watch(&mut self, cx: &mut Context<'_>) -> Result<()> {
         let Some(deadline) = self.deadline() else { return Ok(()) };
         let wakes = self.wakes.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        // Moved only when it is too late for the deadline, or has fired: most deadlines move before they come.
+        // Moved only when it is too late for the deadline, or has fired: most deadlines move before
+        // they come.
         if deadline < wakes.deadline() {
             wakes.as_mut().reset(deadline);
         }
@@ -163,7 +177,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
         let this = self.get_mut();
         let result = this.transport.pin().poll_read(cx, buffer);
         this.watch(cx)?;

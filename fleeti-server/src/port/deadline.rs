@@ -1,4 +1,5 @@
-//! Every request passes here: whether there is a place for its connection (429, 503), and whether its body arrives in time (408).
+//! Every request passes here: whether there is a place for its connection (429, 503), and whether
+//! its body arrives in time (408).
 
 use super::connection::Activity;
 use crate::app::AppRef;
@@ -26,29 +27,41 @@ use tokio::time::{Instant, Sleep};
 ///
 /// # Errors
 /// Those of the route.
-pub async fn keep<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+pub async fn keep<B: MessageBody>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let _serving = match request.conn_data::<Rc<Activity>>().map(Activity::serve).transpose() {
         Ok(serving) => serving,
-        Err(full) => return Ok(request.into_response(last_words(&refusal(full))).map_into_right_body()),
+        Err(full) => {
+            return Ok(request.into_response(last_words(&refusal(full))).map_into_right_body());
+        }
     };
-    let limits = request.app_data::<Data<AppRef>>().map_or_else(Limits::default, |app| app.config.limits);
+    let limits =
+        request.app_data::<Data<AppRef>>().map_or_else(Limits::default, |app| app.config.limits);
     let late = Rc::new(Cell::new(false));
     match request.take_payload() {
         Payload::None => {}
-        body => request.set_payload(Payload::Stream { payload: Box::pin(TimedBody::new(body, &limits, Rc::clone(&late))) }),
+        body => request.set_payload(Payload::Stream {
+            payload: Box::pin(TimedBody::new(body, &limits, Rc::clone(&late))),
+        }),
     }
     let response = next.call(request).await?;
     if !late.get() {
         return Ok(response.map_into_left_body());
     }
-    let error = AppError::new(Code::Timeout, "the body of the request did not arrive in time").hint("send it again, faster");
+    let error = AppError::new(Code::Timeout, "the body of the request did not arrive in time")
+        .hint("send it again, faster");
     Ok(response.into_response(last_words(&error)).map_into_right_body())
 }
 
 fn refusal(full: Full) -> AppError {
     match full {
-        Full::Own => AppError::new(Code::TooMany, "too many connections of this device or address").hint("come back in a moment"),
-        Full::All => AppError::new(Code::Unavailable, "too many connections").hint("come back in a moment"),
+        Full::Own => AppError::new(Code::TooMany, "too many connections of this device or address")
+            .hint("come back in a moment"),
+        Full::All => {
+            AppError::new(Code::Unavailable, "too many connections").hint("come back in a moment")
+        }
     }
 }
 
@@ -74,11 +87,21 @@ impl TimedBody {
     fn new(body: Payload, limits: &Limits, late: Rc<Cell<bool>>) -> Self {
         let (began, grace) = (Instant::now(), Duration::from_millis(limits.body_ms));
         let sleep = Box::pin(tokio::time::sleep_until(began + grace));
-        Self { body, began, grace, bytes_per_s: limits.body_bytes_per_s.max(1), received: 0, sleep, late }
+        Self {
+            body,
+            began,
+            grace,
+            bytes_per_s: limits.body_bytes_per_s.max(1),
+            received: 0,
+            sleep,
+            late,
+        }
     }
 
     fn deadline(&self) -> Instant {
-        self.began + self.grace + Duration::from_millis(self.received.saturating_mul(1000) / self.bytes_per_s)
+        self.began
+            + self.grace
+            + Duration::from_millis(self.received.saturating_mul(1000) / self.bytes_per_s)
     }
 }
 
@@ -98,7 +121,10 @@ impl Stream for TimedBody {
         while this.sleep.as_mut().poll(cx).is_ready() {
             if deadline <= Instant::now() {
                 this.late.set(true);
-                return Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(io::ErrorKind::TimedOut, "too slow")))));
+                return Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "too slow",
+                )))));
             }
             this.sleep.as_mut().reset(deadline);
         }

@@ -1,5 +1,5 @@
-//! Ports that speak HTTP/1.1: actix-web behind the same doors as MQTT. No HTTP/2: nothing here needs it, and its streams and
-//! windows are limits of their own.
+//! Ports that speak HTTP/1.1: actix-web behind the same doors as MQTT. No HTTP/2: nothing here
+//! needs it, and its streams and windows are limits of their own.
 //!
 //! Code map: [`connection`] (ends when its client does not do its part) · [`deadline`] (of bodies).
 
@@ -12,7 +12,10 @@ use crate::gateway::doors::{Arrived, Peer};
 use crate::gateway::places::Origin;
 use crate::http::device::on_connect;
 use actix_http::{HttpServiceBuilder, Request};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
+    map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Response, Server};
 use connection::{Activity, Connection, Gate, Transport};
@@ -32,7 +35,8 @@ use tokio::sync::Notify;
 pub enum Clients {
     /// Devices, and who wants to become one. MQTT as well, where the client asks for [`ALPN_MQTT`].
     Devices(Arc<ServerConfig>),
-    /// People and automation; without TLS where there is no configuration, which is asked for at every connection.
+    /// People and automation; without TLS where there is no configuration, which is asked for at
+    /// every connection.
     People(Option<TlsOfNow>),
 }
 
@@ -46,7 +50,12 @@ const IN_TRANSIT: usize = 64;
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve<F, I, S, B>(listener: TcpListener, state: AppRef, clients: Clients, application: F) -> std::io::Result<Server>
+pub fn serve<F, I, S, B>(
+    listener: TcpListener,
+    state: AppRef,
+    clients: Clients,
+    application: F,
+) -> std::io::Result<Server>
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -63,43 +72,58 @@ where
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
     let budget = state.doors.budget;
-    let places = budget.silent + budget.quiet + budget.waiting + budget.handshakes + budget.anonymous + budget.downloads + budget.api;
-    let most = IN_TRANSIT + places + if matches!(clients, Clients::Devices(_)) { budget.sessions } else { 0 };
+    let places = budget.silent
+        + budget.quiet
+        + budget.waiting
+        + budget.handshakes
+        + budget.anonymous
+        + budget.downloads
+        + budget.api;
+    let most = IN_TRANSIT
+        + places
+        + if matches!(clients, Clients::Devices(_)) { budget.sessions } else { 0 };
     let first = match clients {
         Clients::Devices(_) => state.config.limits.handshake_ms,
         Clients::People(_) => state.config.limits.hello_ms,
     };
-    let server = builder.workers(1).max_concurrent_connections(most).disable_signals().listen("fleeti", listener, move || {
-        let (application, state, clients, stopping) = (application.clone(), Arc::clone(&state), clients.clone(), stopping.clone());
-        fn_factory(move || {
-            let is_secure = !matches!(clients, Clients::People(None));
-            let factory = application().into_factory().map_err(|e| e.into().error_response());
-            let config = move |()| AppConfig::__priv_test_new(is_secure, address.to_string(), address);
-            let stopping = stopping.clone();
-            let http = HttpServiceBuilder::default()
-                .keep_alive(HTTP_KEEP_ALIVE)
-                .client_request_timeout(Duration::from_millis(first))
-                .client_disconnect_timeout(Duration::from_secs(1))
-                .graceful_shutdown_signal(move || {
-                    let stopping = stopping.clone();
-                    async move { stopping.notified().await }
-                })
-                .on_connect_ext(on_connect)
-                .h1(map_config(factory, config))
-                .new_service(());
-            let (state, clients) = (Arc::clone(&state), clients.clone());
-            async move {
-                let http = Rc::new(http.await?);
-                Ok::<_, ()>(fn_service(move |stream: TcpStream| {
-                    let (http, state, clients) = (Rc::clone(&http), Arc::clone(&state), clients.clone());
-                    async move {
-                        connected(&*http, &state, &clients, stream).await;
-                        Ok::<_, ()>(())
-                    }
-                }))
-            }
-        })
-    })?;
+    let server = builder.workers(1).max_concurrent_connections(most).disable_signals().listen(
+        "fleeti",
+        listener,
+        move || {
+            let (application, state, clients, stopping) =
+                (application.clone(), Arc::clone(&state), clients.clone(), stopping.clone());
+            fn_factory(move || {
+                let is_secure = !matches!(clients, Clients::People(None));
+                let factory = application().into_factory().map_err(|e| e.into().error_response());
+                let config =
+                    move |()| AppConfig::__priv_test_new(is_secure, address.to_string(), address);
+                let stopping = stopping.clone();
+                let http = HttpServiceBuilder::default()
+                    .keep_alive(HTTP_KEEP_ALIVE)
+                    .client_request_timeout(Duration::from_millis(first))
+                    .client_disconnect_timeout(Duration::from_secs(1))
+                    .graceful_shutdown_signal(move || {
+                        let stopping = stopping.clone();
+                        async move { stopping.notified().await }
+                    })
+                    .on_connect_ext(on_connect)
+                    .h1(map_config(factory, config))
+                    .new_service(());
+                let (state, clients) = (Arc::clone(&state), clients.clone());
+                async move {
+                    let http = Rc::new(http.await?);
+                    Ok::<_, ()>(fn_service(move |stream: TcpStream| {
+                        let (http, state, clients) =
+                            (Rc::clone(&http), Arc::clone(&state), clients.clone());
+                        async move {
+                            connected(&*http, &state, &clients, stream).await;
+                            Ok::<_, ()>(())
+                        }
+                    }))
+                }
+            })
+        },
+    )?;
     Ok(server.run())
 }
 
@@ -111,24 +135,37 @@ where
     let (doors, evicted) = (&state.doors, Arc::<Notify>::default());
     let (silent, _) = doors.knock(address);
     // With its first whole request, a connection that nobody is known by enters these.
-    let quiet = |key: &Origin, places| Gate::Quiet(doors.quiet.enter_newest(key, Arc::clone(&evicted)).0, Arc::clone(places));
+    let quiet = |key: &Origin, places| {
+        Gate::Quiet(doors.quiet.enter_newest(key, Arc::clone(&evicted)).0, Arc::clone(places))
+    };
     let (transport, peer, gate) = match clients {
         Clients::Devices(config) => {
-            let Some(arrived) = doors.handshake(stream, silent, || Arc::clone(config)).await else { return };
+            let Some(arrived) = doors.handshake(stream, silent, || Arc::clone(config)).await else {
+                return;
+            };
             if arrived.stream.get_ref().1.alpn_protocol() == Some(ALPN_MQTT) {
                 return gateway::serve(state, arrived).await;
             }
             let Arrived { stream, handshake } = arrived;
             let peer = Peer::of(&stream);
-            let gate = match peer.as_ref().map(|p| doors.downloads.enter(&p.device, Arc::clone(&evicted))) {
-                Some(Ok(place)) => Gate::Device(place),
-                Some(Err(full)) => Gate::Refused(full, Some(doors.quiet.enter_newest(handshake.key(), Arc::clone(&evicted)).0)),
-                None => quiet(handshake.key(), &doors.anonymous),
-            };
+            let gate =
+                match peer.as_ref().map(|p| doors.downloads.enter(&p.device, Arc::clone(&evicted)))
+                {
+                    Some(Ok(place)) => Gate::Device(place),
+                    Some(Err(full)) => Gate::Refused(
+                        full,
+                        Some(doors.quiet.enter_newest(handshake.key(), Arc::clone(&evicted)).0),
+                    ),
+                    None => quiet(handshake.key(), &doors.anonymous),
+                };
             (Transport::Tls(Box::new(stream)), peer, gate)
         }
         Clients::People(Some(config)) => {
-            let Some(Arrived { stream, handshake }) = doors.handshake(stream, silent, || config()).await else { return };
+            let Some(Arrived { stream, handshake }) =
+                doors.handshake(stream, silent, || config()).await
+            else {
+                return;
+            };
             (Transport::Tls(Box::new(stream)), None, quiet(handshake.key(), &doors.api))
         }
         Clients::People(None) => {
@@ -140,8 +177,12 @@ where
             (Transport::Plain(stream), None, gate)
         }
     };
-    let (idle, stall) = (Duration::from_millis(doors.limits.idle_ms), Duration::from_millis(doors.limits.download_ms));
-    let connection = Connection::new(transport, Activity::new(gate, Arc::clone(&evicted)), peer, idle, stall);
+    let (idle, stall) = (
+        Duration::from_millis(doors.limits.idle_ms),
+        Duration::from_millis(doors.limits.download_ms),
+    );
+    let connection =
+        Connection::new(transport, Activity::new(gate, Arc::clone(&evicted)), peer, idle, stall);
     tokio::select! {
         _ = http.call((connection, Some(address))) => {}
         () = evicted.notified() => {}

@@ -1,5 +1,5 @@
-//! Releases by keys of this server: who asks, who agrees. What is kept here is for the eyes of people; that enough of
-//! them agree is the signer's to find out, from their signatures.
+//! Releases by keys of this server: who asks, who agrees. What is kept here is for the eyes of
+//! people; that enough of them agree is the signer's to find out, from their signatures.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -7,25 +7,31 @@ use crate::error::AppError;
 use crate::service::{builds, signing};
 use fleeti_build::build::BuildRecord;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::api::{Approver, Build, BuildPhase, Event, RequestSignature, SignatureStatus, SignedBy};
+use fleeti_core::wire::api::{
+    Approver, Build, BuildPhase, Event, RequestSignature, SignatureStatus, SignedBy,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
 use fleeti_signer::wire::{Request, Response};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a request without approvals is good for, seconds: as long as the signer may be busy with another one.
+/// How long a request without approvals is good for, seconds: as long as the signer may be busy
+/// with another one.
 const ALONE_S: u64 = 3600;
 /// How long a signature may take: everything is read and compressed.
 const SIGNATURE: Duration = Duration::from_secs(20 * 60);
 
-/// Who must agree before this server's keys sign, and the id of the release key; `None` where it has none.
+/// Who must agree before this server's keys sign, and the id of the release key; `None` where it
+/// has none.
 ///
 /// # Errors
 /// When the signer does not answer.
 pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
     match signing::ask(&app.signer, Request::ApprovalPolicy).await? {
-        Response::ApprovalPolicy { policy: Some(text), release_key } => Ok(Some((Policy::parse(&text)?, release_key))),
+        Response::ApprovalPolicy { policy: Some(text), release_key } => {
+            Ok(Some((Policy::parse(&text)?, release_key)))
+        }
         Response::ApprovalPolicy { policy: None, .. } => Ok(None),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
     }
@@ -34,13 +40,17 @@ pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
 async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
     let threshold = app.pki.release_keys.threshold();
     if threshold > 1 {
-        let text = format!("devices ask for {threshold} release keys, and this server holds one of them at the most");
+        let text = format!(
+            "devices ask for {threshold} release keys, and this server holds one of them at the most"
+        );
         let hint = "`fleeti release create` where the keys of the organisation are, `fleeti release sign` by everybody else, \
                     then `fleeti release publish`";
         return Err(AppError::new(Code::Conflict, text).hint(hint));
     }
     let hint = "sign on the machine that holds the key: `fleeti release create`, then `fleeti release publish`";
-    policy(app).await?.ok_or_else(|| AppError::new(Code::Conflict, "the release key is not on this server").hint(hint))
+    policy(app).await?.ok_or_else(|| {
+        AppError::new(Code::Conflict, "the release key is not on this server").hint(hint)
+    })
 }
 
 /// Whose word is needed before a build is signed, and whose is there.
@@ -50,8 +60,10 @@ async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
 pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
     let keys_needed = u32::try_from(app.pki.release_keys.threshold()).unwrap_or(u32::MAX);
-    // Where devices ask for more keys than one, what this server could sign is not enough for any of them.
-    let Some((policy, release_key)) = (if keys_needed == 1 { policy(app).await? } else { None }) else {
+    // Where devices ask for more keys than one, what this server could sign is not enough for any
+    // of them.
+    let Some((policy, release_key)) = (if keys_needed == 1 { policy(app).await? } else { None })
+    else {
         return Ok(SignatureStatus {
             keys_needed,
             available: false,
@@ -68,7 +80,8 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
             // Somebody who has left the policy since does not count.
-            let counting = approvals.iter().filter_map(|by| policy.recognise(Word::Approve, &intent, by).ok());
+            let counting =
+                approvals.iter().filter_map(|by| policy.recognise(Word::Approve, &intent, by).ok());
             counting.map(|a| a.name.clone()).collect()
         }
         None => vec![],
@@ -78,7 +91,11 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
         available: true,
         approvals_needed: u32::try_from(policy.approvals()).unwrap_or(u32::MAX),
         requester_counts: policy.requester_counts(),
-        approvers: policy.approvers().iter().map(|a| Approver { name: a.name.clone(), key_id: a.key.id() }).collect(),
+        approvers: policy
+            .approvers()
+            .iter()
+            .map(|a| Approver { name: a.name.clone(), key_id: a.key.id() })
+            .collect(),
         release_key,
         intent: kept.map(|(request, _)| request.intent),
         approved_by,
@@ -102,14 +119,18 @@ pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
 /// Has a build signed where nobody has to agree.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] where somebody has, for a build that has not succeeded or is being signed, or where the keys are
-/// elsewhere.
+/// [`Code::NotFound`]; [`Code::Conflict`] where somebody has, for a build that has not succeeded or
+/// is being signed, or where the keys are elsewhere.
 pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
     builds::get(app, id).await?;
     let needed = needed_policy(app).await?.0.approvals();
     if needed > 0 {
         let hint = "ask them: `fleeti build sign BUILD --key YOUR.key`";
-        return Err(AppError::new(Code::Conflict, format!("{needed} people must agree before this server signs")).hint(hint));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("{needed} people must agree before this server signs"),
+        )
+        .hint(hint));
     }
     queue(app, id, "admin").await
 }
@@ -118,11 +139,19 @@ pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
 ///
 /// # Errors
 /// [`Code::Invalid`] for a request that is not of this build, or by nobody of the policy.
-pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<SignatureStatus, AppError> {
+pub async fn request(
+    app: &App,
+    id: &str,
+    request: &RequestSignature,
+) -> Result<SignatureStatus, AppError> {
     let (policy, release_key) = needed_policy(app).await?;
     let build = builds::get(app, id).await?;
-    if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded) {
-        return Err(AppError::new(Code::Conflict, format!("{} is signed, or is being signed", build.release)));
+    if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded)
+    {
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("{} is signed, or is being signed", build.release),
+        ));
     }
     let invalid = |detail: String| AppError::new(Code::Invalid, detail);
     let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
@@ -131,15 +160,26 @@ pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<
         return Err(invalid(format!("intent: the release key of this server is {release_key}")));
     }
     if intent.build_sha256 != found || intent.release != build.release {
-        return Err(invalid(format!("intent: it is not of this build, whose record has the digest {found}")));
+        return Err(invalid(format!(
+            "intent: it is not of this build, whose record has the digest {found}"
+        )));
     }
-    let requester = policy.recognise(Word::Request, &intent, &request.by).map_err(|e| invalid(e.to_string()))?;
+    let requester = policy
+        .recognise(Word::Request, &intent, &request.by)
+        .map_err(|e| invalid(e.to_string()))?;
     if requester.key.id() != intent.requester {
         return Err(invalid("intent: it names another requester than signed it".into()));
     }
     let mut tx = app.db.write().await?;
     db::approvals::ask(&mut tx, id, request, now_s()).await?;
-    app.audit(&mut tx, now_s(), &requester.name, "release.request", &format!("{} {}", intent.release, intent.digest()?)).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        &requester.name,
+        "release.request",
+        &format!("{} {}", intent.release, intent.digest()?),
+    )
+    .await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.to_owned() });
     status(app, id).await
@@ -148,26 +188,42 @@ pub async fn request(app: &App, id: &str, request: &RequestSignature) -> Result<
 /// A person agrees; with the last one that is needed, the build is signed.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`] when nobody asked.
+/// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`]
+/// when nobody asked.
 pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
     let (policy, _) = needed_policy(app).await?;
-    // One transaction: of two who agree at the same moment, the second sees the first, and a request that was exchanged
-    // meanwhile gets nobody's word for another.
+    // One transaction: of two who agree at the same moment, the second sees the first, and a
+    // request that was exchanged meanwhile gets nobody's word for another.
     let mut tx = app.db.write().await?;
     let hint = "`fleeti build sign BUILD --key YOUR.key` asks";
     let asked = db::approvals::get(&mut tx, id).await?;
-    let (request, _) = asked.ok_or_else(|| AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint))?;
+    let (request, _) = asked.ok_or_else(|| {
+        AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint)
+    })?;
     let intent = Intent::parse(&request.intent)?;
-    let approver = policy.recognise(Word::Approve, &intent, by).map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
+    let approver = policy
+        .recognise(Word::Approve, &intent, by)
+        .map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
     db::approvals::approve(&mut tx, id, by).await?;
-    let approvals = db::approvals::get(&mut tx, id).await?.map(|(_, approvals)| approvals).unwrap_or_default();
+    let approvals =
+        db::approvals::get(&mut tx, id).await?.map(|(_, approvals)| approvals).unwrap_or_default();
     let is_enough = match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
         Ok(_) => true,
         Err(NotApproved::TooFew { .. }) => false,
-        Err(e) => return Err(AppError::new(Code::Conflict, e.to_string()).hint("ask anew with `fleeti build sign`")),
+        Err(e) => {
+            return Err(AppError::new(Code::Conflict, e.to_string())
+                .hint("ask anew with `fleeti build sign`"));
+        }
     };
-    app.audit(&mut tx, now_s(), &approver.name, "release.approve", &format!("{} {}", intent.release, intent.digest()?)).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        &approver.name,
+        "release.approve",
+        &format!("{} {}", intent.release, intent.digest()?),
+    )
+    .await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.to_owned() });
     if is_enough {
@@ -180,7 +236,10 @@ async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
     let build = builds::get(app, id).await?;
     let mut tx = app.db.write().await?;
     if !db::builds::ask_to_sign(&mut tx, id).await? {
-        return Err(AppError::new(Code::Conflict, format!("{} has not been built, or is being signed already", build.release)));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("{} has not been built, or is being signed already", build.release),
+        ));
     }
     app.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
     tx.commit().await?;
@@ -198,16 +257,32 @@ pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(
     let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
         // What was asked for once, before nobody had to agree any more, may be over.
-        Some((request, approvals)) if policy.approvals() > 0 => (request.intent, Some(request.by), approvals),
+        Some((request, approvals)) if policy.approvals() > 0 => {
+            (request.intent, Some(request.by), approvals)
+        }
         _ => {
             let build_sha256 = sha256_hex(&record(app, &build.id).await?);
             let (created_s, expires_s) = (now_s(), now_s() + ALONE_S);
             let (kind, release) = (KIND.to_owned(), build.release.clone());
-            let intent = Intent { kind, release, build_sha256, release_key, requester: String::new(), created_s, expires_s };
+            let intent = Intent {
+                kind,
+                release,
+                build_sha256,
+                release_key,
+                requester: String::new(),
+                created_s,
+                expires_s,
+            };
             (intent.to_text()?, None, vec![])
         }
     };
-    let order = Request::SignRelease { build: build.id.clone(), out: out.to_owned(), intent, request, approvals };
+    let order = Request::SignRelease {
+        build: build.id.clone(),
+        out: out.to_owned(),
+        intent,
+        request,
+        approvals,
+    };
     match signing::ask_for(&app.signer, order, SIGNATURE).await? {
         Response::Release { .. } => Ok(()),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),

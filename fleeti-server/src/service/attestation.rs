@@ -1,5 +1,5 @@
-//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM that is bound to it is asked again and
-//! again what started.
+//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM that is bound
+//! to it is asked again and again what started.
 
 use crate::app::{App, new_id, now_s};
 use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
@@ -33,11 +33,16 @@ pub struct Asked {
     at: Instant,
 }
 
-/// A question for a device, if it has shown a TPM. `heard_log`: the log of firmware that it has named in this session.
+/// A question for a device, if it has shown a TPM. `heard_log`: the log of firmware that it has
+/// named in this session.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn ask(app: &App, device: &DeviceId, heard_log: Option<&str>) -> Result<Option<(Asked, Challenge)>, AppError> {
+pub async fn ask(
+    app: &App,
+    device: &DeviceId,
+    heard_log: Option<&str>,
+) -> Result<Option<(Asked, Challenge)>, AppError> {
     let firmware_log = match heard_log {
         Some(log) => Some(log.to_owned()),
         None => match tpms::to_be_asked(app.db.pool(), device).await? {
@@ -46,7 +51,8 @@ pub async fn ask(app: &App, device: &DeviceId, heard_log: Option<&str>) -> Resul
         },
     };
     let asked = Asked { id: new_id("challenge"), nonce: rand::random(), at: Instant::now() };
-    let challenge = Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce), firmware_log };
+    let challenge =
+        Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce), firmware_log };
     Ok(Some((asked, challenge)))
 }
 
@@ -54,9 +60,17 @@ pub async fn ask(app: &App, device: &DeviceId, heard_log: Option<&str>) -> Resul
 ///
 /// # Errors
 /// [`Code::Invalid`] for bytes that are not what they are called; [`Code::TooLarge`].
-pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) -> Result<(), AppError> {
+pub async fn keep_log(
+    app: &App,
+    device: &DeviceId,
+    sha256: &str,
+    bytes: &[u8],
+) -> Result<(), AppError> {
     if bytes.len() > LOG_MAX {
-        return Err(AppError::new(Code::TooLarge, format!("a log has {LOG_MAX} bytes at the most")));
+        return Err(AppError::new(
+            Code::TooLarge,
+            format!("a log has {LOG_MAX} bytes at the most"),
+        ));
     }
     if sha256_hex(bytes) != sha256 {
         return Err(AppError::new(Code::Invalid, "the log is not what it is called by"));
@@ -66,18 +80,25 @@ pub async fn keep_log(app: &App, device: &DeviceId, sha256: &str, bytes: &[u8]) 
     Ok(tx.commit().await?)
 }
 
-/// Takes what a device answered to the one question that is out. When this returns, the result is kept; the log of firmware
-/// that it named.
+/// Takes what a device answered to the one question that is out. When this returns, the result is
+/// kept; the log of firmware that it named.
 ///
 /// # Errors
 /// [`Code::Invalid`] for what is no answer to it; whatever it says then is nobody's word.
-pub async fn received(app: &App, device: &DeviceId, asked: &mut Option<Asked>, payload: &[u8]) -> Result<String, AppError> {
+pub async fn received(
+    app: &App,
+    device: &DeviceId,
+    asked: &mut Option<Asked>,
+    payload: &[u8],
+) -> Result<String, AppError> {
     let text = String::from_utf8(payload.to_vec()).map_err(|e| invalid("evidence", e))?;
     let sent = SentEvidence::read(text).map_err(|e| invalid("evidence", e))?;
     // An answer to an older question leaves this one as it is.
+    let asked = asked
+        .take_if(|a| a.id == sent.challenge)
+        .filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
     let asked =
-        asked.take_if(|a| a.id == sent.challenge).filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
-    let asked = asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
+        asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
     let firmware_log = sent.firmware_log.clone();
     evidence::submit(app, device, asked.nonce, sent).await?;
     Ok(firmware_log)
@@ -99,7 +120,13 @@ pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Referen
         Some(text) => Some(digest(text)?),
         None => None,
     };
-    Some(Reference { release: manifest.release.clone(), kernel_image, register_9, register_11, is_revoked })
+    Some(Reference {
+        release: manifest.release.clone(),
+        kernel_image,
+        register_9,
+        register_11,
+        is_revoked,
+    })
 }
 
 /// A digest or register of 32 bytes, hexadecimal.
@@ -131,14 +158,24 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
         level_code: level.code().to_owned(),
         is_fresh: row.as_ref().is_some_and(|r| r.result.is_fresh(now)),
         result: row.map(|r| r.result),
-        tpm: tpm.map(|t| Tpm { bound_s: t.bound_s(), ek_sha256: t.ek_sha256, maker: t.maker.kind, description: t.maker.description }),
+        tpm: tpm.map(|t| Tpm {
+            bound_s: t.bound_s(),
+            ek_sha256: t.ek_sha256,
+            maker: t.maker.kind,
+            description: t.maker.description,
+        }),
         registers,
     })
 }
 
-async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow) -> Result<Vec<MeasuredRegister>, AppError> {
+async fn explained_registers(
+    app: &App,
+    device: &DeviceId,
+    row: &AttestationRow,
+) -> Result<Vec<MeasuredRegister>, AppError> {
     let named = [(device, row.evidence.firmware_log.as_str())];
-    let log = attestations::logs(&mut *app.db.pool().acquire().await?, &named).await?.remove(device);
+    let log =
+        attestations::logs(&mut *app.db.pool().acquire().await?, &named).await?.remove(device);
     let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
@@ -149,7 +186,9 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
                 true => ("boot loader", format!(", systemd-boot {systemd}")),
                 false => ("kernel image", String::new()),
             };
-            names.entry(digest).or_insert_with(|| format!("{what} of {}{version}", manifest.release));
+            names
+                .entry(digest)
+                .or_insert_with(|| format!("{what} of {}{version}", manifest.release));
         }
     }
     let explained = row.evidence.registers.iter().map(|(register, value)| MeasuredRegister {
@@ -166,31 +205,51 @@ async fn explained_registers(app: &App, device: &DeviceId, row: &AttestationRow)
 /// # Errors
 /// [`Code::NotFound`] for a device that never answered.
 pub async fn ear(app: &App, device: &DeviceId) -> Result<serde_json::Value, AppError> {
-    let row = attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
-    Ok(fleeti_core::attestation::ear::of(&row.result, concat!("fleeti-server ", env!("CARGO_PKG_VERSION"))))
+    let row = attestations::get(app.db.pool(), device)
+        .await?
+        .ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
+    Ok(fleeti_core::attestation::ear::of(
+        &row.result,
+        concat!("fleeti-server ", env!("CARGO_PKG_VERSION")),
+    ))
 }
 
 /// An operator accepts the firmware that the device has now.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a device that never answered; [`Code::Conflict`] when its last evidence does not hold.
+/// [`Code::NotFound`] for a device that never answered; [`Code::Conflict`] when its last evidence
+/// does not hold.
 pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppError> {
-    let row = attestations::get(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
-    let accepted = row.accepted.as_ref().filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
+    let row = attestations::get(app.db.pool(), device)
+        .await?
+        .ok_or_else(|| AppError::not_found("evidence of device", device.as_str()))?;
+    let accepted = row
+        .accepted
+        .as_ref()
+        .filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
     let accepted = accepted.ok_or_else(|| {
-        AppError::new(Code::Conflict, "its last evidence does not hold, or is old").hint("ask it again with `fleeti attest now`")
+        AppError::new(Code::Conflict, "its last evidence does not hold, or is old")
+            .hint("ask it again with `fleeti attest now`")
     })?;
-    let log = attestations::logs(&mut *app.db.pool().acquire().await?, &[(device, row.evidence.firmware_log.as_str())]).await?;
-    let log = log.get(device).and_then(|bytes| FirmwareLog::parse(bytes).ok()).ok_or_else(|| {
-        AppError::new(Code::Conflict, "what its firmware measured is not here any more").hint("ask it again with `fleeti attest now`")
-    })?;
+    let log = attestations::logs(
+        &mut *app.db.pool().acquire().await?,
+        &[(device, row.evidence.firmware_log.as_str())],
+    )
+    .await?;
+    let log =
+        log.get(device).and_then(|bytes| FirmwareLog::parse(bytes).ok()).ok_or_else(|| {
+            AppError::new(Code::Conflict, "what its firmware measured is not here any more")
+                .hint("ask it again with `fleeti attest now`")
+        })?;
     let (boot, _) = MeasuredBoot::read(&log);
     let programs = boot.firmware_programs.iter().map(|p| hex::encode(p.digest)).collect();
     let register = |n: u8| accepted.registers.get(&n).cloned().unwrap_or_default();
-    let code = FirmwareCodeRow { registers: [register(0), register(2)], programs, is_accepted: true };
+    let code =
+        FirmwareCodeRow { registers: [register(0), register(2)], programs, is_accepted: true };
     let mut tx = app.db.write().await?;
     if !attestations::accept_firmware(&mut tx, device, &row.result, &code).await? {
-        return Err(AppError::new(Code::Conflict, "it has answered meanwhile").hint("look at the new answer first"));
+        return Err(AppError::new(Code::Conflict, "it has answered meanwhile")
+            .hint("look at the new answer first"));
     }
     app.audit(&mut tx, now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
     tx.commit().await?;
@@ -210,7 +269,8 @@ pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
         return Err(AppError::new(Code::Conflict, format!("{device} has shown no TPM")));
     }
     if !app.hub.is_online(device) {
-        return Err(AppError::new(Code::Conflict, format!("{device} is not connected")).hint("it is asked as soon as it comes"));
+        return Err(AppError::new(Code::Conflict, format!("{device} is not connected"))
+            .hint("it is asked as soon as it comes"));
     }
     app.hub.challenge(device);
     Ok(())

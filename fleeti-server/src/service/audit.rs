@@ -1,4 +1,5 @@
-//! The audit log, as far as the server has to do with it: it carries acts there, and shows what is in it.
+//! The audit log, as far as the server has to do with it: it carries acts there, and shows what is
+//! in it.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -16,15 +17,18 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
-/// Takes out of the outbox what is in the log already: a server that was killed may have entered acts without knowing.
-/// Then the rest is entered. To be called before anything else works here.
+/// Takes out of the outbox what is in the log already: a server that was killed may have entered
+/// acts without knowing. Then the rest is entered. To be called before anything else works here.
 ///
 /// # Errors
 /// When the database or the signer does not answer.
 pub async fn settle(app: &App) -> Result<(), AppError> {
     let size = app.pki.log.verify(&checkpoint(app).await?)?.checkpoint().size;
-    let last = entries(app, size.saturating_sub(u64::from(db::audit::AT_ONCE) * 2), ENTRIES_MAX).await?.lines;
-    let known: HashSet<String> = last.iter().filter_map(|l| Entry::parse(l.as_bytes()).ok()?.act.id).collect();
+    let last = entries(app, size.saturating_sub(u64::from(db::audit::AT_ONCE) * 2), ENTRIES_MAX)
+        .await?
+        .lines;
+    let known: HashSet<String> =
+        last.iter().filter_map(|l| Entry::parse(l.as_bytes()).ok()?.act.id).collect();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let mut tx = app.db.write().await?;
     db::audit::remove(&mut tx, &known).await?;
@@ -33,7 +37,8 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
         match enter_waiting(app).await {
             Ok(true) => {}
             Ok(false) => break,
-            // There are more than the signer takes in a minute: they are carried to it beside everything else.
+            // There are more than the signer takes in a minute: they are carried to it beside
+            // everything else.
             Err(e) if e.code() == Code::Unavailable && checkpoint(app).await.is_ok() => {
                 tracing::error!("acts wait for the audit log: {e}");
                 app.audit_waits.notify_one();
@@ -45,7 +50,8 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
     super::releases::enter_in_log(app).await
 }
 
-/// Carries acts to the log until the task is ended; first [`settle`], where that was not done yet because the signer was away.
+/// Carries acts to the log until the task is ended; first [`settle`], where that was not done yet
+/// because the signer was away.
 pub async fn carry(app: AppRef, mut is_settled: bool) {
     while !is_settled {
         tokio::time::sleep(RETRY_MAX).await;
@@ -84,9 +90,15 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
     if acts.is_empty() {
         return Ok(false);
     }
-    // Asked in their order, answered together; what was entered is not entered again, whatever becomes of the others.
+    // Asked in their order, answered together; what was entered is not entered again, whatever
+    // becomes of the others.
     let entered = join_all(acts.iter().map(|act| enter_or_say(app, act))).await;
-    let ids: Vec<_> = acts.iter().zip(&entered).filter(|(_, e)| e.is_ok()).filter_map(|(act, _)| act.id.as_deref()).collect();
+    let ids: Vec<_> = acts
+        .iter()
+        .zip(&entered)
+        .filter(|(_, e)| e.is_ok())
+        .filter_map(|(act, _)| act.id.as_deref())
+        .collect();
     let mut tx = app.db.write().await?;
     db::audit::remove(&mut tx, &ids).await?;
     tx.commit().await?;
@@ -100,9 +112,15 @@ const REFUSED: &str = "audit.refused";
 async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
     match enter(app, act.clone()).await {
         Err(e) if e.code() == Code::Conflict => {
-            tracing::error!("{} {} {} is not in the audit log: {e}", act.actor, act.action, act.subject);
+            tracing::error!(
+                "{} {} {} is not in the audit log: {e}",
+                act.actor,
+                act.action,
+                act.subject
+            );
             let said = format!("{} {} {}: {e}", act.actor, act.action, act.subject);
-            enter(app, Act { id: act.id.clone(), ..Act::new("server", REFUSED, fitting(&said)) }).await
+            enter(app, Act { id: act.id.clone(), ..Act::new("server", REFUSED, fitting(&said)) })
+                .await
         }
         other => other,
     }
@@ -148,10 +166,16 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
 pub async fn page(app: &App, from: u64, limit: Option<u64>) -> Result<AuditEntries, AppError> {
     let limit = limit.unwrap_or(ENTRIES_MAX);
     if !(1..=ENTRIES_MAX).contains(&limit) {
-        return Err(AppError::new(Code::Invalid, format!("limit is {limit}, 1 to {ENTRIES_MAX} are allowed")));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("limit is {limit}, 1 to {ENTRIES_MAX} are allowed"),
+        ));
     }
     if i64::try_from(from).is_err() {
-        return Err(AppError::new(Code::Invalid, format!("from is {from}, and no log has so many entries")));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("from is {from}, and no log has so many entries"),
+        ));
     }
     entries(app, from, limit).await
 }
@@ -185,7 +209,13 @@ pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excer
 /// # Errors
 /// [`Code::NotFound`]; when the signer does not answer.
 pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
-    let missing = |e: AppError| if e.code() == Code::Conflict { AppError::not_found("audit entry", &number.to_string()) } else { e };
+    let missing = |e: AppError| {
+        if e.code() == Code::Conflict {
+            AppError::not_found("audit entry", &number.to_string())
+        } else {
+            e
+        }
+    };
     match signing::ask(&app.signer, Request::Prove { number }).await.map_err(missing)? {
         Response::Proof { proof } => Ok(proof),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),
@@ -197,8 +227,13 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
 /// # Errors
 /// [`Code::Invalid`] when the log never had so many entries; when the signer does not answer.
 pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
-    let invalid =
-        |e: AppError| if e.code() == Code::Conflict { AppError::new(Code::Invalid, format!("old {old}, new {new}: {e}")) } else { e };
+    let invalid = |e: AppError| {
+        if e.code() == Code::Conflict {
+            AppError::new(Code::Invalid, format!("old {old}, new {new}: {e}"))
+        } else {
+            e
+        }
+    };
     match signing::ask(&app.signer, Request::Consistency { old, new }).await.map_err(invalid)? {
         Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
         other => Err(AppError::internal(format!("the signer answered {other:?}"))),

@@ -10,24 +10,37 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
 
-/// Takes a boot proof of a published release. Its signatures are the release keys', and what it says is what the release's
-/// own manifest says will be measured. That a device measured it, those who signed believed by the word of the server that
-/// verified the quote.
+/// Takes a boot proof of a published release. Its signatures are the release keys', and what it
+/// says is what the release's own manifest says will be measured. That a device measured it, those
+/// who signed believed by the word of the server that verified the quote.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Untrusted`] for one that proves nothing, or by too few.
-pub async fn add(app: &App, name: &ReleaseName, sent: &SignedBootProof) -> Result<Release, AppError> {
+pub async fn add(
+    app: &App,
+    name: &ReleaseName,
+    sent: &SignedBootProof,
+) -> Result<Release, AppError> {
     releases::get(app, name).await?;
     let untrusted = |e: &dyn std::error::Error| AppError::new(Code::Untrusted, e.to_string());
     let documents = releases::documents(app, name).await?;
     let signatures: Vec<(String, String)> = serde_json::from_slice(&documents.signatures)?;
     let keys = &app.pki.release_keys;
-    let release = manifest::verify(&documents.manifest, &Signature::all_of(&signatures), keys).map_err(|e| untrusted(&e))?;
+    let release = manifest::verify(&documents.manifest, &Signature::all_of(&signatures), keys)
+        .map_err(|e| untrusted(&e))?;
     let signed = Signature::all_of(&sent.signatures);
-    let proof = boot_proof::verify(sent.proof.as_bytes(), &signed, keys, &release).map_err(|e| untrusted(&e))?;
+    let proof = boot_proof::verify(sent.proof.as_bytes(), &signed, keys, &release)
+        .map_err(|e| untrusted(&e))?;
     let mut tx = app.db.write().await?;
     db::releases::set_boot_proof(&mut tx, name, sent).await?;
-    app.audit(&mut tx, now_s(), "admin", "release.boot-proof", &format!("{name} by {} at {}", proof.device, proof.level.code())).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "admin",
+        "release.boot-proof",
+        &format!("{name} by {} at {}", proof.device, proof.level.code()),
+    )
+    .await?;
     tx.commit().await?;
     app.publish(Event::Release { name: name.clone() });
     releases::get(app, name).await

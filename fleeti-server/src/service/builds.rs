@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule;
-/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) where the disk has no room for what it makes.
+/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) where the disk has no room for what it
+/// makes.
 pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError> {
     revisions::check(&request.profile)?;
     app.health.disk.admit(&app.config, "build")?;
@@ -49,7 +50,12 @@ pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
-pub async fn create_of(app: &App, line: &Line, revision: u32, version: Version) -> Result<Build, AppError> {
+pub async fn create_of(
+    app: &App,
+    line: &Line,
+    revision: u32,
+    version: Version,
+) -> Result<Build, AppError> {
     let profile = revisions::get(app, line, revision).await?.profile;
     create(app, &CreateBuild { profile, version }).await
 }

@@ -26,14 +26,21 @@ pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppEr
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
-    db::commands::get(app.db.pool(), id, app.now_s()).await?.ok_or_else(|| AppError::not_found("command", id))
+    db::commands::get(app.db.pool(), id, app.now_s())
+        .await?
+        .ok_or_else(|| AppError::not_found("command", id))
 }
 
 /// Puts a command into a device's mailbox; it is delivered now or when the device is back.
 ///
 /// # Errors
-/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox, or a device that is revoked.
-pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
+/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox, or a device that
+/// is revoked.
+pub async fn create(
+    app: &App,
+    device: &DeviceId,
+    request: &CreateCommand,
+) -> Result<CommandStatus, AppError> {
     let mut tx = app.db.write().await?;
     super::devices::in_service(&mut tx, device).await?;
     let status = put(app, &mut tx, device, request).await?;
@@ -43,16 +50,38 @@ pub async fn create(app: &App, device: &DeviceId, request: &CreateCommand) -> Re
 }
 
 /// The same in a transaction of somebody else, who tells the device's session afterwards.
-pub(super) async fn put(app: &App, tx: &mut Tx<'_>, device: &DeviceId, request: &CreateCommand) -> Result<CommandStatus, AppError> {
+pub(super) async fn put(
+    app: &App,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    request: &CreateCommand,
+) -> Result<CommandStatus, AppError> {
     if !(1..=VALID_S_MAX).contains(&request.valid_s) {
-        return Err(AppError::new(Code::Invalid, format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s)));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s),
+        ));
     }
     let now = app.now_s();
-    let command = Command { id: new_id("cmd"), order: request.order, deadline_s: now + u64::from(request.valid_s) };
+    let command = Command {
+        id: new_id("cmd"),
+        order: request.order,
+        deadline_s: now + u64::from(request.valid_s),
+    };
     if db::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
-        return Err(AppError::new(Code::Conflict, format!("{PENDING_MAX} commands wait for {device} already")));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("{PENDING_MAX} commands wait for {device} already"),
+        ));
     }
     db::commands::insert(tx, device, &command, now).await?;
-    app.audit(tx, now, "admin", "command.create", &format!("{} {device} {:?}", command.id, command.order)).await?;
+    app.audit(
+        tx,
+        now,
+        "admin",
+        "command.create",
+        &format!("{} {device} {:?}", command.id, command.order),
+    )
+    .await?;
     Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })
 }

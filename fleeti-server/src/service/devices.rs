@@ -9,7 +9,9 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
 use fleeti_core::wire::api::{Device, Event, Fleet};
-use fleeti_core::wire::device::{Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text};
+use fleeti_core::wire::device::{
+    Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text,
+};
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
 use std::collections::HashMap;
@@ -22,7 +24,9 @@ pub const PAGE_MAX: u32 = 500;
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
-    let device = db::devices::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id))?;
+    let device = db::devices::get(app.db.pool(), id)
+        .await?
+        .ok_or_else(|| AppError::not_found("device", id))?;
     Ok(Device { online: app.hub.is_online(&device.id), ..device })
 }
 
@@ -42,19 +46,30 @@ pub enum Filter<'a> {
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
-    db::certificates::newest(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("device", id.as_str()))
+    db::certificates::newest(app.db.pool(), id)
+        .await?
+        .ok_or_else(|| AppError::not_found("device", id.as_str()))
 }
 
 /// A page of devices after an id.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a limit or an id that is none; when the database does not answer.
-pub async fn page(app: &App, filter: Filter<'_>, after: &str, limit: u32) -> Result<Vec<Device>, AppError> {
+pub async fn page(
+    app: &App,
+    filter: Filter<'_>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Device>, AppError> {
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(AppError::new(Code::Invalid, format!("limit is {limit}, 1 to {PAGE_MAX} are allowed")));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("limit is {limit}, 1 to {PAGE_MAX} are allowed"),
+        ));
     }
     if !after.is_empty() && after.parse::<DeviceId>().is_err() {
-        return Err(AppError::new(Code::Invalid, "after is no id of a device").hint("give the last id of the page before"));
+        return Err(AppError::new(Code::Invalid, "after is no id of a device")
+            .hint("give the last id of the page before"));
     }
     let devices = match filter {
         Filter::All => db::devices::page(app.db.pool(), None, after, limit).await?,
@@ -99,21 +114,32 @@ pub async fn counts(app: &App) -> Result<Counts, AppError> {
     Ok(counts)
 }
 
-/// Keeps a message of a device. When this returns, the message cannot be lost and may be acknowledged.
+/// Keeps a message of a device. When this returns, the message cannot be lost and may be
+/// acknowledged.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a payload that is not what its topic says.
-pub async fn received(app: &App, device: &DeviceId, kind: Up, payload: &[u8]) -> Result<(), AppError> {
+pub async fn received(
+    app: &App,
+    device: &DeviceId,
+    kind: Up,
+    payload: &[u8],
+) -> Result<(), AppError> {
     if app.tls.is_revoked(device) {
         return Err(AppError::new(Code::Forbidden, format!("{device} is revoked")));
     }
     let longest = longest_text(payload);
     if longest > TEXT_MAX {
-        return Err(AppError::new(Code::Invalid, format!("{kind:?}: a text of {longest} bytes, {TEXT_MAX} at the most")));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("{kind:?}: a text of {longest} bytes, {TEXT_MAX} at the most"),
+        ));
     }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
-        Up::Evidence => Err(AppError::new(Code::Invalid, "evidence answers a question of its session")),
+        Up::Evidence => {
+            Err(AppError::new(Code::Invalid, "evidence answers a question of its session"))
+        }
         Up::Report => match strict::from_message(payload).map_err(invalid) {
             Ok(report) => reported(app, device, &report).await,
             Err(e) => refuse_report(app, device, e).await,
@@ -149,15 +175,22 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
             return refuse_report(app, device, AppError::new(Code::Invalid, text)).await;
         }
     };
-    let outcome = rollouts::device_reported(app, &mut tx, (&fleet, device), report, report.generation >= generation).await?;
+    let outcome = rollouts::device_reported(
+        app,
+        &mut tx,
+        (&fleet, device),
+        report,
+        report.generation >= generation,
+    )
+    .await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     outcome.hand_out(app);
     Ok(())
 }
 
-/// A refusal is said to the device, by its reason code, and shown as an alarm until a report is taken: a device whose reports
-/// are lost looks as it looked last.
+/// A refusal is said to the device, by its reason code, and shown as an alarm until a report is
+/// taken: a device whose reports are lost looks as it looked last.
 async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Result<(), AppError> {
     let reason = format!("its reports are refused: {}", Foreign::log(&refused.to_string()));
     let mut tx = app.db.write().await?;
@@ -178,14 +211,23 @@ pub struct Admitted {
     pub changes: u64,
 }
 
-/// Whether a device may come with this key: known, not revoked, and the key is the one that it enrolled or renewed with.
-/// Gives what is kept of its MQTT session; `None` when it may not. The one place that decides, on both ports.
+/// Whether a device may come with this key: known, not revoked, and the key is the one that it
+/// enrolled or renewed with. Gives what is kept of its MQTT session; `None` when it may not. The
+/// one place that decides, on both ports.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<Admitted>, AppError> {
+pub async fn admit(
+    app: &App,
+    device: &DeviceId,
+    key_sha256: &str,
+) -> Result<Option<Admitted>, AppError> {
     let changes = app.hub.changes();
-    let Some(found) = db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none()) else { return Ok(None) };
+    let Some(found) =
+        db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
+    else {
+        return Ok(None);
+    };
     let is_next = found.next_key_sha256.as_deref() == Some(key_sha256);
     if !is_next && found.key_sha256 != key_sha256 {
         return Ok(None);
@@ -208,13 +250,22 @@ pub async fn admit(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Opt
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a device that is revoked or came with another key.
-pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<Option<ReleaseName>, AppError> {
+pub async fn granted(
+    app: &App,
+    device: &DeviceId,
+    key_sha256: &str,
+) -> Result<Option<ReleaseName>, AppError> {
     let Some(Admitted { desired, .. }) = admit(app, device, key_sha256).await? else {
-        return Err(AppError::new(Code::Forbidden, "this device is revoked, or its key was replaced").and_close());
+        return Err(AppError::new(
+            Code::Forbidden,
+            "this device is revoked, or its key was replaced",
+        )
+        .and_close());
     };
     let release = desired.release;
     // What was granted to it when it had proved more is not handed out by what it was.
-    let may_have = release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
+    let may_have =
+        release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
     Ok(release.filter(|_| may_have))
 }
 
@@ -222,7 +273,10 @@ pub async fn granted(app: &App, device: &DeviceId, key_sha256: &str) -> Result<O
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
+pub async fn keep_sessions(
+    app: &App,
+    sessions: &HashMap<DeviceId, Stored>,
+) -> Result<(), AppError> {
     if sessions.is_empty() {
         return Ok(());
     }
@@ -236,7 +290,9 @@ pub async fn keep_sessions(app: &App, sessions: &HashMap<DeviceId, Stored>) -> R
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    db::devices::desired(app.db.pool(), device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))
+    db::devices::desired(app.db.pool(), device)
+        .await?
+        .ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
 
 /// That a device is known and not revoked: nothing is kept for one that never comes again.
@@ -246,21 +302,21 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
 pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
     match db::devices::standing(tx, &[device]).await?.get(device.as_str()) {
         None => Err(AppError::not_found("device", device.as_str())),
-        Some((_, true)) => {
-            Err(AppError::new(Code::Conflict, format!("{device} is revoked")).hint("end the hold, or enroll the device anew, first"))
-        }
+        Some((_, true)) => Err(AppError::new(Code::Conflict, format!("{device} is revoked"))
+            .hint("end the hold, or enroll the device anew, first")),
         Some((_, false)) => Ok(()),
     }
 }
 
-/// Client that take turns with one certificate: so many of these changes within [`TURNS_S`] are no bad network any more.
+/// Client that take turns with one certificate: so many of these changes within [`TURNS_S`] are no
+/// bad network any more.
 pub const TURNS_MAX: u32 = 6;
 /// Seconds.
 pub const TURNS_S: u64 = 600;
 const CLONED: &str = "device.taken-over";
 
-/// A session of a device was ended by another one of it, so often lately: from [`TURNS_MAX`] on two clients take turns with its
-/// certificate, and one of them is not the device.
+/// A session of a device was ended by another one of it, so often lately: from [`TURNS_MAX`] on two
+/// clients take turns with its certificate, and one of them is not the device.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -276,7 +332,14 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
     tracing::warn!("{device}: {text}");
     let mut tx = app.db.write().await?;
     db::devices::set_clone_alarm(&mut tx, device, &text).await?;
-    app.audit(&mut tx, now_s(), "server", CLONED, &format!("{device} {turns} sessions in {minutes} minutes")).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "server",
+        CLONED,
+        &format!("{device} {turns} sessions in {minutes} minutes"),
+    )
+    .await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
     Ok(())

@@ -1,5 +1,6 @@
-//! Room on the disk. It is looked at every few seconds, so that somebody hears of it before there is none; what takes much of it is
-//! refused below a floor, and what is left is for devices, whose reports need little.
+//! Room on the disk. It is looked at every few seconds, so that somebody hears of it before there
+//! is none; what takes much of it is refused below a floor, and what is left is for devices, whose
+//! reports need little.
 
 use crate::config::Config;
 use crate::error::AppError;
@@ -22,7 +23,10 @@ pub struct Watched {
 /// Bytes that are free for this user, and bytes in all, where a path lies.
 fn room(path: &Path) -> std::io::Result<(u64, u64)> {
     let found = rustix::fs::statvfs(path)?;
-    Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
+    Ok((
+        found.f_bavail.saturating_mul(found.f_frsize),
+        found.f_blocks.saturating_mul(found.f_frsize),
+    ))
 }
 
 impl Watched {
@@ -58,7 +62,11 @@ impl Watched {
                 mib(floor)
             )
         } else {
-            format!("the disk fills: {} MiB are free, and below {} MiB no build and no upload is taken", mib(free), mib(floor))
+            format!(
+                "the disk fills: {} MiB are free, and below {} MiB no build and no upload is taken",
+                mib(free),
+                mib(floor)
+            )
         })
     }
 
@@ -70,9 +78,13 @@ impl Watched {
         self.look(config);
         let (free, floor) = self.found();
         if free < floor {
-            let text =
-                format!("no {what} is taken: {} MiB are free on the server's disk, {} MiB are kept for devices", free >> 20, floor >> 20);
-            return Err(AppError::new(Code::Full, text).hint("make room: remove old builds, or give the data folder a larger disk"));
+            let text = format!(
+                "no {what} is taken: {} MiB are free on the server's disk, {} MiB are kept for devices",
+                free >> 20,
+                floor >> 20
+            );
+            return Err(AppError::new(Code::Full, text)
+                .hint("make room: remove old builds, or give the data folder a larger disk"));
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
-//! Evidence of devices: verified, appraised, kept, and what follows of it. What comes while other evidence is looked at is
-//! looked at together: one look at the database, one commit.
+//! Evidence of devices: verified, appraised, kept, and what follows of it. What comes while other
+//! evidence is looked at is looked at together: one look at the database, one commit.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db;
-use crate::db::attestations::{self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject};
+use crate::db::attestations::{
+    self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject,
+};
 use crate::error::AppError;
 use crate::service::attestation::{boot_loader, digest, reference};
 use crate::service::rollouts::Outcome;
@@ -48,11 +50,19 @@ pub struct Answer {
 ///
 /// # Errors
 /// [`Code::Invalid`] for what cannot be read.
-pub(super) async fn submit(app: &App, device: &DeviceId, nonce: [u8; 32], sent: SentEvidence) -> Result<(), AppError> {
+pub(super) async fn submit(
+    app: &App,
+    device: &DeviceId,
+    nonce: [u8; 32],
+    sent: SentEvidence,
+) -> Result<(), AppError> {
     let (kept, waiting) = oneshot::channel();
     let nobody = || AppError::internal("nobody looks at evidence any more");
     // Each session waits for one answer of its own at the most.
-    app.evidence.send(Answer { device: device.clone(), nonce, sent, kept }).await.map_err(|_| nobody())?;
+    app.evidence
+        .send(Answer { device: device.clone(), nonce, sent, kept })
+        .await
+        .map_err(|_| nobody())?;
     waiting.await.map_err(|_| nobody())?
 }
 
@@ -61,9 +71,12 @@ pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
         while !waiting.is_empty() {
-            // A device that came back has answered twice: the second answer is compared with the first.
+            // A device that came back has answered twice: the second answer is compared with the
+            // first.
             let mut seen = HashSet::new();
-            let (batch, later) = std::mem::take(&mut waiting).into_iter().partition(|a: &Answer| seen.insert(a.device.clone()));
+            let (batch, later) = std::mem::take(&mut waiting)
+                .into_iter()
+                .partition(|a: &Answer| seen.insert(a.device.clone()));
             waiting = later;
             serve(&app, batch).await;
         }
@@ -71,12 +84,17 @@ pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
 }
 
 async fn serve(app: &AppRef, batch: Vec<Answer>) {
-    let (answers, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|a| ((a.device, a.nonce, a.sent), a.kept)).unzip();
+    let (answers, senders): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|a| ((a.device, a.nonce, a.sent), a.kept)).unzip();
     match look_at(app, answers).await {
-        Ok(results) => senders.into_iter().zip(results).for_each(|(sender, result)| drop(sender.send(result))),
+        Ok(results) => {
+            senders.into_iter().zip(results).for_each(|(sender, result)| drop(sender.send(result)))
+        }
         Err(e) => {
             tracing::error!("evidence: {e}");
-            senders.into_iter().for_each(|sender| drop(sender.send(Err(AppError::internal("see the server's log")))));
+            senders.into_iter().for_each(|sender| {
+                drop(sender.send(Err(AppError::internal("see the server's log"))))
+            });
         }
     }
 }
@@ -89,7 +107,8 @@ type Judged = (DeviceId, Subject, AttestationRow);
 /// One result for each answer.
 async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppError>>, AppError> {
     let ids: Vec<_> = answers.iter().map(|(device, ..)| device).collect();
-    let named: Vec<_> = answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
+    let named: Vec<_> =
+        answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
     // Before anything is read: what changes meanwhile is looked at again.
     let asked_then = app.policies.changes();
     let mut connection = app.db.pool().acquire().await?;
@@ -100,8 +119,12 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
     let ready: Vec<Result<Ready, AppError>> = answers
         .into_iter()
         .map(|(device, nonce, sent)| {
-            let subject = subjects.remove(&device).ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
-            let log = logs.remove(&device).ok_or_else(|| AppError::new(Code::Invalid, "evidence: firmware's log was not sent before"))?;
+            let subject = subjects
+                .remove(&device)
+                .ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
+            let log = logs.remove(&device).ok_or_else(|| {
+                AppError::new(Code::Invalid, "evidence: firmware's log was not sent before")
+            })?;
             let firmware = app.policies.of(&subject.fleet).firmware;
             Ok((device, subject, nonce, sent, log, firmware))
         })
@@ -111,7 +134,12 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
     let judged = tokio::task::spawn_blocking(move || {
         let judge = |ready: Result<Ready, AppError>| -> Result<Judged, AppError> {
             let (device, subject, nonce, sent, log, firmware) = ready?;
-            let row = judged((&device, &subject), (&nonce, sent), &log, (&releases, firmware, trusts_hypervisor))?;
+            let row = judged(
+                (&device, &subject),
+                (&nonce, sent),
+                &log,
+                (&releases, firmware, trusts_hypervisor),
+            )?;
             Ok((device, subject, row))
         };
         ready.into_iter().map(judge).collect::<Vec<_>>()
@@ -119,7 +147,8 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
     let judged = judged.await.map_err(AppError::internal)?;
     let devices: Vec<_> = judged.iter().flatten().map(|(device, ..)| device.clone()).collect();
     let results = keep(app, judged).await?;
-    // What fleets ask has changed meanwhile, and whoever looked at everything anew has not seen these.
+    // What fleets ask has changed meanwhile, and whoever looked at everything anew has not seen
+    // these.
     if app.policies.changes() != asked_then {
         policy::reappraise_all(app, &devices).await;
     }
@@ -127,7 +156,10 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
 }
 
 /// Keeps results, and what follows of them.
-async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Result<(), AppError>>, AppError> {
+async fn keep(
+    app: &App,
+    judged: Vec<Result<Judged, AppError>>,
+) -> Result<Vec<Result<(), AppError>>, AppError> {
     let now = now_s();
     let rows: Vec<_> = judged.iter().flatten().map(|(device, _, row)| (device, row)).collect();
     if rows.is_empty() {
@@ -135,11 +167,17 @@ async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Re
     }
     let mut tx = app.db.write().await?;
     attestations::keep(&mut tx, &rows).await?;
-    let results: Vec<_> = judged.iter().flatten().map(|(device, subject, row)| (device, subject, &row.result)).collect();
+    let results: Vec<_> = judged
+        .iter()
+        .flatten()
+        .map(|(device, subject, row)| (device, subject, &row.result))
+        .collect();
     let outcomes = follow(app, &mut tx, &results, policy::News::Evidence, now).await?;
     tx.commit().await?;
     for (device, subject, row) in judged.iter().flatten() {
-        if let Some(what) = contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what)) {
+        if let Some(what) =
+            contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what))
+        {
             tracing::error!(%device, "{what}");
         }
         if row.result.level < subject.last.level_at(now) {
@@ -151,7 +189,8 @@ async fn keep(app: &App, judged: Vec<Result<Judged, AppError>>) -> Result<Vec<Re
     Ok(judged.into_iter().map(|j| j.map(drop)).collect())
 }
 
-/// What follows of results, in their transaction: alarms, and once for each fleet what its rollouts make of them.
+/// What follows of results, in their transaction: alarms, and once for each fleet what its rollouts
+/// make of them.
 async fn follow(
     app: &App,
     tx: &mut db::Tx<'_>,
@@ -165,10 +204,14 @@ async fn follow(
         if subject.contradiction != contradiction {
             attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
         }
-        // Once in a while, for as long as it lasts: a device that finds another lie each time fills no log.
-        if let Some(what) = contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str())) {
+        // Once in a while, for as long as it lasts: a device that finds another lie each time fills
+        // no log.
+        if let Some(what) =
+            contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str()))
+        {
             let evidence = result.evidence.get(..16).unwrap_or_default();
-            app.audit(tx, now, device.as_str(), CONTRADICTED, &format!("quote {evidence}: {what}")).await?;
+            app.audit(tx, now, device.as_str(), CONTRADICTED, &format!("quote {evidence}: {what}"))
+                .await?;
         }
         fleets.entry(&subject.fleet).or_default().push(device);
     }
@@ -181,12 +224,17 @@ async fn follow(
 
 /// What contradicts what was promised, in words: whatever a person has to look into.
 fn contradiction(result: &AttestationResult) -> Option<String> {
-    let found: Vec<_> = result.claims.iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.finding.as_str()).collect();
+    let found: Vec<_> = result
+        .claims
+        .iter()
+        .filter(|c| c.tier == Tier::Contraindicated)
+        .map(|c| c.finding.as_str())
+        .collect();
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When it said so stays the same,
-/// and evidence that did not hold then does not now.
+/// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When
+/// it said so stays the same, and evidence that did not hold then does not now.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -194,7 +242,9 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
     let mut connection = app.db.pool().acquire().await?;
     let subject = attestations::subjects(&mut connection, &[device]).await?.remove(device);
-    let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)]).await?.remove(device);
+    let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)])
+        .await?
+        .remove(device);
     drop(connection);
     let Some(subject) = subject else { return Ok(()) };
     if row.accepted.is_none() || row.result.claims.iter().any(|c| c.source == SENT) {
@@ -202,8 +252,12 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     }
     let again = match log {
         Some(log) => judged_anew(app, (device, &subject), &row, &log).await?,
-        // It sent others since, so that nobody can look: what it said is as good as old, until it says it again.
-        None => AttestationRow { result: AttestationResult { appraised_s: 0, ..row.result.clone() }, ..row.clone() },
+        // It sent others since, so that nobody can look: what it said is as good as old, until it
+        // says it again.
+        None => AttestationRow {
+            result: AttestationResult { appraised_s: 0, ..row.result.clone() },
+            ..row.clone()
+        },
     };
     if again.result == row.result {
         return Ok(());
@@ -214,7 +268,9 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
         return Ok(());
     }
     attestations::keep(&mut tx, &[(device, &again)]).await?;
-    let outcomes = follow(app, &mut tx, &[(device, &subject, &again.result)], policy::News::None, now_s()).await?;
+    let outcomes =
+        follow(app, &mut tx, &[(device, &subject, &again.result)], policy::News::None, now_s())
+            .await?;
     tx.commit().await?;
     app.grants.changed();
     app.publish(Event::Device { id: device.clone() });
@@ -237,7 +293,10 @@ async fn judged_anew(
     let before = Subject { accepted: None, ..subject.clone() };
     let facts = (&releases, firmware, app.config.trusts_hypervisor);
     let again = judged((device, &before), (&nonce, row.evidence.clone()), log, facts)?;
-    Ok(AttestationRow { result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result }, ..again })
+    Ok(AttestationRow {
+        result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result },
+        ..again
+    })
 }
 
 /// What a release measures, and which boot loader it has.
@@ -245,8 +304,8 @@ type Facts = (Option<Reference>, Option<[u8; 32]>);
 /// Facts of the releases that are here.
 type Releases = HashMap<ReleaseName, Facts>;
 
-/// Facts of the releases that were looked at last. A release never changes; that it is revoked is a change of what is asked, and
-/// counted as one.
+/// Facts of the releases that were looked at last. A release never changes; that it is revoked is a
+/// change of what is asked, and counted as one.
 #[derive(Default)]
 pub struct FactCache(Mutex<HashMap<ReleaseName, (u64, Facts)>>);
 
@@ -278,10 +337,16 @@ async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError>
     Ok(Some(found))
 }
 
-/// Every release that one of these devices should run, says that it runs, ran when it proved something last, or was made with.
-async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Result<Releases, AppError> {
-    let names: HashSet<&ReleaseName> =
-        subjects.flat_map(|s| [&s.wanted, &s.running, &s.not_given, &s.last.release, &s.loader_release]).flatten().collect();
+/// Every release that one of these devices should run, says that it runs, ran when it proved
+/// something last, or was made with.
+async fn releases_of(
+    app: &App,
+    subjects: impl Iterator<Item = &Subject>,
+) -> Result<Releases, AppError> {
+    let names: HashSet<&ReleaseName> = subjects
+        .flat_map(|s| [&s.wanted, &s.running, &s.not_given, &s.last.release, &s.loader_release])
+        .flatten()
+        .collect();
     let mut releases = Releases::new();
     for name in names {
         if let Some(facts) = facts(app, name).await? {
@@ -291,11 +356,16 @@ async fn releases_of(app: &App, subjects: impl Iterator<Item = &Subject>) -> Res
     Ok(releases)
 }
 
-/// What this server knows of a device. What the device says of itself only picks, among the releases that it came with or that
-/// were rolled out to it, the one that it is compared with.
-fn known(subject: &Subject, releases: &Releases, (firmware, trusts_hypervisor): (Firmware, bool)) -> Result<Known, AppError> {
+/// What this server knows of a device. What the device says of itself only picks, among the
+/// releases that it came with or that were rolled out to it, the one that it is compared with.
+fn known(
+    subject: &Subject,
+    releases: &Releases,
+    (firmware, trusts_hypervisor): (Firmware, bool),
+) -> Result<Known, AppError> {
     // What it ran last may be what it still runs: it is on its way.
-    let compared: HashSet<_> = [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
+    let compared: HashSet<_> =
+        [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
     let compared: Vec<_> = compared.into_iter().filter_map(|name| releases.get(name)).collect();
     // The boot loader stays on the ESP, whatever becomes of the release that it came with.
     let first = subject.loader_release.as_ref().and_then(|name| releases.get(name));
@@ -335,28 +405,38 @@ fn judged(
         phases_log: sent.phases_log.as_bytes(),
     };
     let challenge = Challenge { nonce: *nonce, device: device.clone() };
-    let (appraisal, accepted, code) = match evidence::verify(&raw, &challenge, &key, before.as_ref()) {
-        Ok(verified) => {
-            let known = known(subject, releases, (firmware, trusts_hypervisor))?;
-            // What is seen first is remembered; what changes later needs an operator's word.
-            let code = known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(&verified));
-            let programs = code.programs.iter().map(hex::encode).collect();
-            let code = FirmwareCodeRow { registers: code.registers.map(hex::encode), programs, is_accepted: code.is_accepted };
-            (appraise(&verified, &known), Some(accepted_now(&verified)), Some(code))
-        }
-        Err(refused) => {
-            let claim = Claim {
-                aspect: Aspect::InstanceIdentity,
-                tier: Tier::Contraindicated,
-                code: refused.code().to_owned(),
-                finding: refused.to_string(),
-                source: SENT.into(),
-                raise: Some("evidence that holds: it is asked for again within a quarter of an hour".into()),
-            };
-            let appraisal = Appraisal { level: Level::SelfReported, claims: vec![claim], release: None };
-            (appraisal, subject.accepted.clone(), subject.firmware_code.clone())
-        }
-    };
+    let (appraisal, accepted, code) =
+        match evidence::verify(&raw, &challenge, &key, before.as_ref()) {
+            Ok(verified) => {
+                let known = known(subject, releases, (firmware, trusts_hypervisor))?;
+                // What is seen first is remembered; what changes later needs an operator's word.
+                let code =
+                    known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(&verified));
+                let programs = code.programs.iter().map(hex::encode).collect();
+                let code = FirmwareCodeRow {
+                    registers: code.registers.map(hex::encode),
+                    programs,
+                    is_accepted: code.is_accepted,
+                };
+                (appraise(&verified, &known), Some(accepted_now(&verified)), Some(code))
+            }
+            Err(refused) => {
+                let claim = Claim {
+                    aspect: Aspect::InstanceIdentity,
+                    tier: Tier::Contraindicated,
+                    code: refused.code().to_owned(),
+                    finding: refused.to_string(),
+                    source: SENT.into(),
+                    raise: Some(
+                        "evidence that holds: it is asked for again within a quarter of an hour"
+                            .into(),
+                    ),
+                };
+                let appraisal =
+                    Appraisal { level: Level::SelfReported, claims: vec![claim], release: None };
+                (appraisal, subject.accepted.clone(), subject.firmware_code.clone())
+            }
+        };
     let result = AttestationResult {
         level: appraisal.level,
         claims: appraisal.claims,
@@ -364,7 +444,13 @@ fn judged(
         appraised_s: now_s(),
         evidence: sha256_hex(&quote),
     };
-    Ok(AttestationRow { nonce: hex::encode(nonce), evidence: sent, accepted, firmware_code: code, result })
+    Ok(AttestationRow {
+        nonce: hex::encode(nonce),
+        evidence: sent,
+        accepted,
+        firmware_code: code,
+        result,
+    })
 }
 
 fn register(text: &str) -> Result<[u8; 32], AppError> {
@@ -377,18 +463,30 @@ fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {
 
 fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
     let (milliseconds, resets, restarts, safe) = accepted.clock;
-    Ok(Before { clock: Clock { milliseconds, resets, restarts, safe }, registers: read_registers(&accepted.registers)? })
+    Ok(Before {
+        clock: Clock { milliseconds, resets, restarts, safe },
+        registers: read_registers(&accepted.registers)?,
+    })
 }
 
 fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
     let clock = verified.clock();
     Accepted {
         clock: (clock.milliseconds, clock.resets, clock.restarts, clock.safe),
-        registers: verified.registers().range(evidence::STILL).map(|(register, value)| (*register, hex::encode(value))).collect(),
+        registers: verified
+            .registers()
+            .range(evidence::STILL)
+            .map(|(register, value)| (*register, hex::encode(value)))
+            .collect(),
     }
 }
 
 fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
-    let programs = row.programs.iter().map(|program| register(program)).collect::<Result<_, _>>()?;
-    Ok(FirmwareCode { registers: [register(&row.registers[0])?, register(&row.registers[1])?], programs, is_accepted: row.is_accepted })
+    let programs =
+        row.programs.iter().map(|program| register(program)).collect::<Result<_, _>>()?;
+    Ok(FirmwareCode {
+        registers: [register(&row.registers[0])?, register(&row.registers[1])?],
+        programs,
+        is_accepted: row.is_accepted,
+    })
 }

@@ -1,5 +1,5 @@
-//! What the server lacks: a signer that answers, lists that are not old, room on its disk. It goes on without, and says so in time:
-//! in its log, at `/readyz`, and on its pages.
+//! What the server lacks: a signer that answers, lists that are not old, room on its disk. It goes
+//! on without, and says so in time: in its log, at `/readyz`, and on its pages.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -44,7 +44,9 @@ impl Health {
         if answers {
             self.signer_away_s.store(0, Ordering::SeqCst);
         } else {
-            self.signer_away_s.compare_exchange(0, now_s.max(1), Ordering::SeqCst, Ordering::SeqCst).ok();
+            self.signer_away_s
+                .compare_exchange(0, now_s.max(1), Ordering::SeqCst, Ordering::SeqCst)
+                .ok();
         }
     }
 }
@@ -90,7 +92,10 @@ pub fn warnings(app: &App) -> Vec<String> {
     }
     let acts = app.health.acts.load(Ordering::SeqCst);
     if acts >= ACTS_MANY {
-        said.push(format!("{acts} acts wait for the audit log; at {} nobody can change anything here", db::audit::WAITING_MAX));
+        said.push(format!(
+            "{acts} acts wait for the audit log; at {} nobody can change anything here",
+            db::audit::WAITING_MAX
+        ));
     }
     said.extend(app.health.disk.warning());
     said
@@ -110,7 +115,8 @@ pub async fn look(app: &App) {
     }
 }
 
-/// Looks again and again until the task is ended, and says what it finds: at once what is new, and the rest every hour.
+/// Looks again and again until the task is ended, and says what it finds: at once what is new, and
+/// the rest every hour.
 pub async fn watch(app: AppRef) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,7 +125,9 @@ pub async fn watch(app: AppRef) {
         clock.tick().await;
         look(&app).await;
         let (found, now_s) = (warnings(&app), app.now_s());
-        if found.len() != known || (!found.is_empty() && now_s.saturating_sub(said_s) >= SAID_AGAIN_S) {
+        if found.len() != known
+            || (!found.is_empty() && now_s.saturating_sub(said_s) >= SAID_AGAIN_S)
+        {
             found.iter().for_each(|warning| tracing::warn!("{warning}"));
             if found.is_empty() {
                 tracing::info!("nothing is missing any more");

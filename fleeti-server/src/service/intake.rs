@@ -1,5 +1,5 @@
-//! Devices that come with a token. Those that come while others are served are served together: one look at the database,
-//! one batch for the signer, one commit.
+//! Devices that come with a token. Those that come while others are served are served together: one
+//! look at the database, one batch for the signer, one commit.
 
 use crate::app::{App, AppRef, new_id};
 use crate::db::devices::Certified;
@@ -7,7 +7,9 @@ use crate::db::enrollments::EnrollmentRow;
 use crate::db::tpms::Bound;
 use crate::db::{self, from_seconds, tpms};
 use crate::error::AppError;
-use crate::service::enrollment::{Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256, window_of};
+use crate::service::enrollment::{
+    Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256, window_of,
+};
 use crate::service::renewal;
 use crate::service::tpm::{self, ProvedTpm};
 use fleeti_core::canonical::sha256_hex;
@@ -41,20 +43,22 @@ pub struct Applicant {
 
 /// One answer for every reason: a guesser learns nothing.
 fn refused() -> AppError {
-    AppError::new(Code::Forbidden, "the token is unknown, expired or used").hint("make a new one with `fleeti device enrollment`")
+    AppError::new(Code::Forbidden, "the token is unknown, expired or used")
+        .hint("make a new one with `fleeti device enrollment`")
 }
 
-/// A certificate for a token. The same key may ask again with the same token, because an answer can be lost; any
-/// other key may not.
+/// A certificate for a token. The same key may ask again with the same token, because an answer can
+/// be lost; any other key may not.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that is unknown, expired or used, or is for another TPM; [`Code::Invalid`] for a bad
-/// request.
+/// [`Code::Forbidden`] for a token that is unknown, expired or used, or is for another TPM;
+/// [`Code::Invalid`] for a bad request.
 pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Answer {
     if request.token.len() != TOKEN_DIGITS {
         return Err(refused());
     }
-    let proved = |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
+    let proved =
+        |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
     let (answer, waiting) = oneshot::channel();
     let applicant = Applicant {
         token_sha256: sha256_hex(request.token.as_bytes()),
@@ -63,7 +67,10 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
         tpm: request.tpm.as_ref().map(proved).transpose()?,
         answer,
     };
-    let full = |_| AppError::new(Code::Unavailable, "too many devices enroll at once").hint("come back in a minute");
+    let full = |_| {
+        AppError::new(Code::Unavailable, "too many devices enroll at once")
+            .hint("come back in a minute")
+    };
     app.intake.try_send(applicant).map_err(full)?;
     waiting.await.map_err(|_| AppError::internal("the intake has stopped"))?
 }
@@ -116,7 +123,12 @@ struct Admission {
 }
 
 /// What a token is good for to a key. `minted` is who the device becomes, when the token is new.
-fn admission(row: Option<&EnrollmentRow>, applicant: &Applicant, now: u64, minted: &DeviceId) -> Result<Admission, AppError> {
+fn admission(
+    row: Option<&EnrollmentRow>,
+    applicant: &Applicant,
+    now: u64,
+    minted: &DeviceId,
+) -> Result<Admission, AppError> {
     let key_sha256 = &applicant.key_sha256;
     let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
     if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
@@ -125,11 +137,18 @@ fn admission(row: Option<&EnrollmentRow>, applicant: &Applicant, now: u64, minte
     let ek_sha256 = applicant.tpm.as_ref().map(|t| &t.row.ek_sha256);
     if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
         let text = "this token is for a device with another TPM, or one that does not show it";
-        return Err(AppError::new(Code::Forbidden, text).hint("compare --ek-sha256 with what the device has"));
+        return Err(AppError::new(Code::Forbidden, text)
+            .hint("compare --ek-sha256 with what the device has"));
     }
     let device = match (&row.device, &row.key_sha256) {
-        (None, _) => row.reserved.as_ref().map_or_else(|| Ok(minted.clone()), |id| id.parse()).map_err(AppError::internal)?,
-        (Some(device), Some(used_by)) if used_by == key_sha256 => device.parse().map_err(AppError::internal)?,
+        (None, _) => row
+            .reserved
+            .as_ref()
+            .map_or_else(|| Ok(minted.clone()), |id| id.parse())
+            .map_err(AppError::internal)?,
+        (Some(device), Some(used_by)) if used_by == key_sha256 => {
+            device.parse().map_err(AppError::internal)?
+        }
         (Some(_), _) => return Err(refused()),
     };
     Ok(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? })
@@ -147,7 +166,9 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
     let has_foreign_key: Vec<_> = applicants
         .iter()
         .map(|a| {
-            let own = known.get(&a.token_sha256).and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
+            let own = known
+                .get(&a.token_sha256)
+                .and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
             let is_anothers = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
             // Of two with one key the second one is too late.
             is_anothers | !seen_keys.insert(a.key_sha256.as_str())
@@ -161,7 +182,8 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         async move {
             let minted = new_id("dev").parse().map_err(AppError::internal)?;
             // Twice in one batch: the second one comes again and finds what became of the first.
-            let admitted = if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
+            let admitted =
+                if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
             if *has_foreign_key {
                 return Err(renewal::foreign_key());
             }
@@ -171,7 +193,8 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
             }
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
             let occasion = (Occasion::Enrollment, protection);
-            let certified = certify(app, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
+            let certified =
+                certify(app, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
             Ok(Signed { device: admitted.device, certified, is_new: true })
         }
     }))
@@ -188,11 +211,22 @@ struct Signed {
 }
 
 /// The certificate that an applicant has already.
-async fn again(app: &App, device: &DeviceId, applicant: &Applicant, now: u64) -> Result<Option<Certified>, AppError> {
+async fn again(
+    app: &App,
+    device: &DeviceId,
+    applicant: &Applicant,
+    now: u64,
+) -> Result<Option<Certified>, AppError> {
     if proved_key_sha256(&applicant.csr_pem)? != applicant.key_sha256 {
         return Err(refused());
     }
-    db::certificates::of_key(&mut *app.db.pool().acquire().await?, device, &applicant.key_sha256, now).await
+    db::certificates::of_key(
+        &mut *app.db.pool().acquire().await?,
+        device,
+        &applicant.key_sha256,
+        now,
+    )
+    .await
 }
 
 /// Keeps what was signed, unless its token was used or its device revoked meanwhile.
@@ -218,8 +252,11 @@ async fn keep(
         .map(|(a, signed)| {
             let Signed { device, certified, is_new } = signed?;
             let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
-            // A device that has renewed its key since does not come back with the old one and its token.
-            let may_repeat = standing.get(device.as_str()).is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
+            // A device that has renewed its key since does not come back with the old one and its
+            // token.
+            let may_repeat = standing
+                .get(device.as_str())
+                .is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
             if admitted.device != device || !may_repeat {
                 return Err(refused());
             }
@@ -231,7 +268,9 @@ async fn keep(
         .collect();
     // The transaction holds the write lock, so nobody else binds one of these TPMs meanwhile.
     let mut taken = Vec::new();
-    for ((applicant, result), has_foreign_key) in applicants.iter().zip(&mut good).zip(has_foreign_key) {
+    for ((applicant, result), has_foreign_key) in
+        applicants.iter().zip(&mut good).zip(has_foreign_key)
+    {
         let Some(tpm) = &applicant.tpm else { continue };
         // A key that another device has, in a TPM that another device has, is one alarm more.
         let device = match &result {
@@ -246,20 +285,40 @@ async fn keep(
         }
     }
     if good.iter().any(Result::is_ok) {
-        let new: Vec<_> = good.iter().flatten().filter(|(_, _, is_new)| *is_new).map(|(a, c, _)| (&a.device, &a.fleet, c)).collect();
+        let new: Vec<_> = good
+            .iter()
+            .flatten()
+            .filter(|(_, _, is_new)| *is_new)
+            .map(|(a, c, _)| (&a.device, &a.fleet, c))
+            .collect();
         db::devices::upsert(&mut tx, &new, now).await?;
         let uses: Vec<_> = applicants
             .iter()
             .zip(&good)
-            .filter_map(|(a, g)| g.as_ref().ok().map(|(admitted, ..)| (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())))
+            .filter_map(|(a, g)| {
+                g.as_ref().ok().map(|(admitted, ..)| {
+                    (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())
+                })
+            })
             .collect();
         db::enrollments::consume(&mut tx, &uses).await?;
         for (applicant, result) in applicants.iter().zip(&good) {
             let (Some(tpm), Ok((admitted, ..))) = (&applicant.tpm, result) else { continue };
             match tpms::bind(&mut tx, &admitted.device, &tpm.row).await? {
-                Bound::New => app.audit(&mut tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256).await?,
+                Bound::New => {
+                    app.audit(
+                        &mut tx,
+                        now,
+                        admitted.device.as_str(),
+                        "device.tpm-bound",
+                        &tpm.row.ek_sha256,
+                    )
+                    .await?
+                }
                 Bound::Same => {}
-                Bound::Refused => return Err(AppError::internal("a TPM that nobody had was refused")),
+                Bound::Refused => {
+                    return Err(AppError::internal("a TPM that nobody had was refused"));
+                }
             }
         }
         tx.commit().await?;
@@ -270,8 +329,14 @@ async fn keep(
         tpm::alarm(app, &who, tpm).await?;
     }
     let answer = |(admitted, certified, _): (Admission, Certified, bool)| {
-        let (certificate_chain_pem, renewal) = (chain_pem(app, &certified), window_of(certified.not_after_s));
-        Ok(EnrollResponse { device: admitted.device, fleet: admitted.fleet, certificate_chain_pem, renewal })
+        let (certificate_chain_pem, renewal) =
+            (chain_pem(app, &certified), window_of(certified.not_after_s));
+        Ok(EnrollResponse {
+            device: admitted.device,
+            fleet: admitted.fleet,
+            certificate_chain_pem,
+            renewal,
+        })
     };
     Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
 }

@@ -1,7 +1,8 @@
 //! What build workers do: they take builds by lease, say what they do, and hand in what they made.
 //!
-//! A worker is believed in what it built, as a person's machine is: whoever signs rebuilds it first. It is not believed in
-//! anything else: the record must be of the build that was asked for, and every file must be what the record says.
+//! A worker is believed in what it built, as a person's machine is: whoever signs rebuilds it
+//! first. It is not believed in anything else: the record must be of the build that was asked for,
+//! and every file must be what the record says.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db;
@@ -20,7 +21,8 @@ use fleeti_core::profile::Revision;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{
-    ARTIFACT_MAX, ARTIFACTS, CLAIM_WAIT_S, Claim, DETAIL_CHARS_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew, is_lease,
+    ARTIFACT_MAX, ARTIFACTS, CLAIM_WAIT_S, Claim, DETAIL_CHARS_MAX, Finish, Job, LEASE_S, LOG_MAX,
+    Outcome, Renew, is_lease,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +50,8 @@ fn until(seconds: u64) -> u64 {
 }
 
 fn lost(id: &str) -> AppError {
-    AppError::new(Code::Conflict, format!("the lease of {id} is over, or another worker has it")).hint("ask for another build")
+    AppError::new(Code::Conflict, format!("the lease of {id} is over, or another worker has it"))
+        .hint("ask for another build")
 }
 
 fn folder(app: &App, id: &str) -> PathBuf {
@@ -58,8 +61,13 @@ fn folder(app: &App, id: &str) -> PathBuf {
 /// Takes a build, or waits for one; `None` when there is none in time.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no lease; [`Code::Full`] where the disk has no room for what it makes.
-pub async fn claim(app: &AppRef, worker: &WorkerName, claim: &Claim) -> Result<Option<Job>, AppError> {
+/// [`Code::Invalid`] for what is no lease; [`Code::Full`] where the disk has no room for what it
+/// makes.
+pub async fn claim(
+    app: &AppRef,
+    worker: &WorkerName,
+    claim: &Claim,
+) -> Result<Option<Job>, AppError> {
     if !is_lease(&claim.lease) {
         return Err(AppError::new(Code::Invalid, "a lease is 32 hexadecimal digits"));
     }
@@ -101,17 +109,25 @@ async fn take(app: &App, worker: &WorkerName, lease: &str) -> Result<Option<Clai
 }
 
 async fn job(app: &AppRef, claimed: Claimed) -> Result<Job, AppError> {
-    let (public, folder, log) = (app.config.data.join("pki/public"), folder(app, &claimed.id), log_path(app, &claimed.id));
+    let (public, folder, log) =
+        (app.config.data.join("pki/public"), folder(app, &claimed.id), log_path(app, &claimed.id));
     let prepared = tokio::task::spawn_blocking(move || {
         // What a worker before left half done is not mixed with what this one makes.
-        fs::remove_dir_all(folder.join(INCOMING)).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+        fs::remove_dir_all(folder.join(INCOMING))
+            .or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
         make_folder(&folder)?;
         make_folder(&folder.join(INCOMING))?;
         let log_size = fs::metadata(log).map_or(0, |m| m.len());
         std::io::Result::Ok((trust(&public)?, log_size))
     });
     let (trust, log_size) = prepared.await.map_err(AppError::internal)??;
-    Ok(Job { build: claimed.id, revision: claimed.revision, request: claimed.request, trust, log_size })
+    Ok(Job {
+        build: claimed.id,
+        revision: claimed.revision,
+        request: claimed.request,
+        trust,
+        log_size,
+    })
 }
 
 /// The umask of a server keeps its group out; the signer is in it.
@@ -121,7 +137,8 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 }
 
 fn open(path: &Path) -> std::io::Result<fs::File> {
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE).open(path)?;
+    let file =
+        fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(FILE))?;
     Ok(file)
 }
@@ -131,7 +148,10 @@ fn trust(public: &Path) -> std::io::Result<BTreeMap<String, String>> {
     for entry in fs::read_dir(public)?.take(TRUST_FILES_MAX) {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        if let (true, Ok(name)) = (metadata.is_file() && metadata.len() <= TRUST_FILE_MAX, entry.file_name().into_string()) {
+        if let (true, Ok(name)) = (
+            metadata.is_file() && metadata.len() <= TRUST_FILE_MAX,
+            entry.file_name().into_string(),
+        ) {
             files.insert(name, STANDARD.encode(fs::read(entry.path())?));
         }
     }
@@ -142,21 +162,39 @@ fn trust(public: &Path) -> std::io::Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// [`Code::Conflict`] when the lease is over and another worker has the build.
-pub async fn renew(app: &App, worker: &WorkerName, id: &str, renew: &Renew) -> Result<(), AppError> {
+pub async fn renew(
+    app: &App,
+    worker: &WorkerName,
+    id: &str,
+    renew: &Renew,
+) -> Result<(), AppError> {
     keep(app, worker, id, &renew.lease, Some(&words(&renew.detail))).await?;
     app.publish(Event::Build { id: id.to_owned() });
     Ok(())
 }
 
-async fn keep(app: &App, worker: &WorkerName, id: &str, lease: &str, detail: Option<&str>) -> Result<(), AppError> {
+async fn keep(
+    app: &App,
+    worker: &WorkerName,
+    id: &str,
+    lease: &str,
+    detail: Option<&str>,
+) -> Result<(), AppError> {
     let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
-    if db::builds::renew(app.db.writer(), id, lease, detail).await? { Ok(()) } else { Err(lost(id)) }
+    if db::builds::renew(app.db.writer(), id, lease, detail).await? {
+        Ok(())
+    } else {
+        Err(lost(id))
+    }
 }
 
 /// A worker's words, line by line: it quotes what was built, and that quotes anybody.
 fn words(text: &str) -> String {
     let cut: String = text.chars().take(DETAIL_CHARS_MAX).collect();
-    cut.lines().map(|line| Foreign::new(line, DETAIL_CHARS_MAX).to_string()).collect::<Vec<_>>().join("\n")
+    cut.lines()
+        .map(|line| Foreign::new(line, DETAIL_CHARS_MAX).to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Bytes of a file, and where they begin.
@@ -169,22 +207,36 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
-/// Appends to a build's log. Bytes that are there already are left out, so a worker that missed an answer may repeat itself.
+/// Appends to a build's log. Bytes that are there already are left out, so a worker that missed an
+/// answer may repeat itself.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build and for bytes after a gap, [`Code::TooLarge`] beyond [`LOG_MAX`].
-pub async fn append_log(app: &App, worker: &WorkerName, id: &str, piece: Piece) -> Result<(), AppError> {
+/// [`Code::Conflict`] for another's build and for bytes after a gap, [`Code::TooLarge`] beyond
+/// [`LOG_MAX`].
+pub async fn append_log(
+    app: &App,
+    worker: &WorkerName,
+    id: &str,
+    piece: Piece,
+) -> Result<(), AppError> {
     keep(app, worker, id, &piece.lease, None).await?;
     let path = log_path(app, id);
     let appended = tokio::task::spawn_blocking(move || {
         let file = open(&path)?;
         let size = file.metadata()?.len();
         let Some(known) = size.checked_sub(piece.offset) else {
-            return Err(AppError::new(Code::Conflict, format!("the log has {size} bytes, and these begin at {}", piece.offset)));
+            return Err(AppError::new(
+                Code::Conflict,
+                format!("the log has {size} bytes, and these begin at {}", piece.offset),
+            ));
         };
-        let new = piece.bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let new =
+            piece.bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
         if size + new.len() as u64 > LOG_MAX {
-            return Err(AppError::new(Code::TooLarge, format!("a log has at most {LOG_MAX} bytes")));
+            return Err(AppError::new(
+                Code::TooLarge,
+                format!("a log has at most {LOG_MAX} bytes"),
+            ));
         }
         Ok(file.write_all_at(new, size)?)
     });
@@ -196,26 +248,43 @@ pub async fn append_log(app: &App, worker: &WorkerName, id: &str, piece: Piece) 
 /// Takes a part of a file. The same part may come again.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build, [`Code::Invalid`] for a name that no build has, [`Code::TooLarge`].
-pub async fn put(app: &App, worker: &WorkerName, id: &str, name: &str, piece: Piece) -> Result<(), AppError> {
+/// [`Code::Conflict`] for another's build, [`Code::Invalid`] for a name that no build has,
+/// [`Code::TooLarge`].
+pub async fn put(
+    app: &App,
+    worker: &WorkerName,
+    id: &str,
+    name: &str,
+    piece: Piece,
+) -> Result<(), AppError> {
     if !ARTIFACTS.contains(&name) {
         return Err(AppError::new(Code::Invalid, format!("{name:?} is no file of a build")));
     }
     if piece.offset.saturating_add(piece.bytes.len() as u64) > ARTIFACT_MAX {
-        return Err(AppError::new(Code::TooLarge, format!("a file of a build has at most {ARTIFACT_MAX} bytes")));
+        return Err(AppError::new(
+            Code::TooLarge,
+            format!("a file of a build has at most {ARTIFACT_MAX} bytes"),
+        ));
     }
     keep(app, worker, id, &piece.lease, None).await?;
     app.health.disk.admit(&app.config, "build")?;
     let path = folder(app, id).join(INCOMING).join(name);
-    let written = tokio::task::spawn_blocking(move || open(&path)?.write_all_at(&piece.bytes, piece.offset));
+    let written =
+        tokio::task::spawn_blocking(move || open(&path)?.write_all_at(&piece.bytes, piece.offset));
     Ok(written.await.map_err(AppError::internal)??)
 }
 
 /// Ends a build: it failed, or every file is here and is what the record says.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build, [`Code::Untrusted`] with the first thing that is wrong; the build has failed then.
-pub async fn finish(app: &AppRef, worker: &WorkerName, id: &str, finish: &Finish) -> Result<(), AppError> {
+/// [`Code::Conflict`] for another's build, [`Code::Untrusted`] with the first thing that is wrong;
+/// the build has failed then.
+pub async fn finish(
+    app: &AppRef,
+    worker: &WorkerName,
+    id: &str,
+    finish: &Finish,
+) -> Result<(), AppError> {
     let lease = Lease { worker: worker.as_str(), id: &finish.lease, until_s: until(CHECK_S) };
     if !db::builds::renew(app.db.writer(), id, lease, None).await? {
         return Err(lost(id));
@@ -226,12 +295,16 @@ pub async fn finish(app: &AppRef, worker: &WorkerName, id: &str, finish: &Finish
         Outcome::Succeeded { record } => {
             let expected = expected(app, id).await?;
             let (folder, record) = (folder.clone(), record.clone());
-            tokio::task::spawn_blocking(move || expected.place(&folder, &record)).await.map_err(AppError::internal)?
+            tokio::task::spawn_blocking(move || expected.place(&folder, &record))
+                .await
+                .map_err(AppError::internal)?
         }
     };
     let directory = folder.display().to_string();
     let ended = match &result {
-        Ok(()) => Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&directory) },
+        Ok(()) => {
+            Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&directory) }
+        }
         Err(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
     };
     if !db::builds::finish(app.db.writer(), id, lease, ended).await? {
@@ -245,7 +318,8 @@ pub async fn finish(app: &AppRef, worker: &WorkerName, id: &str, finish: &Finish
 }
 
 async fn expected(app: &App, id: &str) -> Result<Expected, AppError> {
-    let (revision, request) = db::builds::request(app.db.pool(), id).await?.ok_or_else(|| lost(id))?;
+    let (revision, request) =
+        db::builds::request(app.db.pool(), id).await?.ok_or_else(|| lost(id))?;
     let CreateBuild { profile, version } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
     let revision = Revision::new(revision, profile).map_err(AppError::internal)?;
@@ -259,7 +333,8 @@ struct Expected {
 }
 
 impl Expected {
-    /// Compares what was uploaded with the record, and puts it where builds are; says what is wrong.
+    /// Compares what was uploaded with the record, and puts it where builds are; says what is
+    /// wrong.
     fn place(&self, folder: &Path, text: &str) -> Result<(), String> {
         let incoming = folder.join(INCOMING);
         self.check(&incoming, text)?;
@@ -269,7 +344,10 @@ impl Expected {
         }
         let record = folder.join("build.json");
         let mut file = open(&record).map_err(io)?;
-        file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all()).map_err(io)?;
+        file.set_len(0)
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .map_err(io)?;
         fs::remove_dir_all(incoming).map_err(io)
     }
 
@@ -277,13 +355,17 @@ impl Expected {
         if text.len() as u64 > RECORD_MAX {
             return Err(format!("the record has more than {RECORD_MAX} bytes"));
         }
-        let record = BuildRecord::parse(incoming, text.as_bytes()).map_err(|e| words(&e.to_string()))?;
+        let record =
+            BuildRecord::parse(incoming, text.as_bytes()).map_err(|e| words(&e.to_string()))?;
         let is_of_build = record.release == self.release
             && record.architecture == self.revision.profile.architecture
             && record.inputs.revision == self.revision.number
             && record.inputs.revision_digest == self.revision.digest;
         if !is_of_build {
-            return Err(format!("the record is of another build than {} of revision {}", self.release, self.revision.number));
+            return Err(format!(
+                "the record is of another build than {} of revision {}",
+                self.release, self.revision.number
+            ));
         }
         let made: Vec<&str> = ARTIFACTS.into_iter().filter(|name| *name != "lock.json").collect();
         if let Some(name) = made.iter().find(|name| !record.files.contains_key(**name)) {
@@ -291,7 +373,10 @@ impl Expected {
         }
         for (name, file) in &record.files {
             let Some(name) = made.iter().find(|known| **known == name.as_str()) else {
-                return Err(format!("the record names {}, which is no file of a build", Foreign::log(name.as_str())));
+                return Err(format!(
+                    "the record names {}, which is no file of a build",
+                    Foreign::log(name.as_str())
+                ));
             };
             let path = incoming.join(name);
             let at = |e: std::io::Error| format!("{name}: {e}");
@@ -299,12 +384,18 @@ impl Expected {
                 return Err(format!("{name} has more than {ARTIFACT_MAX} bytes"));
             }
             // Parts of zeros are not uploaded.
-            open(&path).and_then(|f| f.set_len(file.size).and_then(|()| f.sync_all())).map_err(at)?;
+            open(&path)
+                .and_then(|f| f.set_len(file.size).and_then(|()| f.sync_all()))
+                .map_err(at)?;
             if sha256_file(&path).map_err(at)? != file.sha256 {
                 return Err(format!("{name} is not what the record says"));
             }
         }
         let lock = Lock::read(&incoming.join("lock.json")).map_err(|e| words(&e.to_string()))?;
-        if lock.digest() == record.inputs.lock_digest { Ok(()) } else { Err("lock.json is not the lock that the record names".to_owned()) }
+        if lock.digest() == record.inputs.lock_digest {
+            Ok(())
+        } else {
+            Err("lock.json is not the lock that the record names".to_owned())
+        }
     }
 }

@@ -45,12 +45,16 @@ fn last_part(log: &str, is_cut: bool) -> String {
         return log.to_owned();
     }
     let from = log.len().saturating_sub(max);
-    let line = log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
-    format!("... the beginning is left out; the whole log is in the build's folder\n{}", &log[line..])
+    let line =
+        log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
+    format!(
+        "... the beginning is left out; the whole log is in the build's folder\n{}",
+        &log[line..]
+    )
 }
 
-/// Whole lines of a log from a byte on, and where they end; nothing while there is no log. A line longer than `max`
-/// comes in parts.
+/// Whole lines of a log from a byte on, and where they end; nothing while there is no log. A line
+/// longer than `max` comes in parts.
 async fn read(path: PathBuf, from: u64, max: u64) -> (String, u64) {
     let content = async {
         let mut file = tokio::fs::File::open(&path).await?;
@@ -61,7 +65,10 @@ async fn read(path: PathBuf, from: u64, max: u64) -> (String, u64) {
     };
     let bytes = content.await.unwrap_or_default();
     let is_full = bytes.len() as u64 == max;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(if is_full { bytes.len() } else { 0 }, |i| i + 1);
+    let whole = bytes
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(if is_full { bytes.len() } else { 0 }, |i| i + 1);
     (String::from_utf8_lossy(&bytes[..whole]).into_owned(), from + whole as u64)
 }
 
@@ -75,9 +82,15 @@ pub enum Grown {
     Done,
 }
 
-/// What a build's log has beyond a byte, now and as it grows, until the build ends or the session does. Something is
-/// said at least every `silence`.
-pub fn follow(app: AppRef, session: String, build: String, at: u64, silence: Duration) -> impl Stream<Item = Grown> {
+/// What a build's log has beyond a byte, now and as it grows, until the build ends or the session
+/// does. Something is said at least every `silence`.
+pub fn follow(
+    app: AppRef,
+    session: String,
+    build: String,
+    at: u64,
+    silence: Duration,
+) -> impl Stream<Item = Grown> {
     let path = builds::log_path(&app, &build);
     let events = app.events.subscribe();
     let tail = Tail { app, path, session, build, at, events, silence, done: false };
@@ -101,8 +114,8 @@ impl Tail {
             if self.done || !sessions::is_live(&self.app, &self.session).await.unwrap_or(false) {
                 return None;
             }
-            // The phase first: what is written before the end is read after it. Whoever watches comes back by itself
-            // when the database did not answer.
+            // The phase first: what is written before the end is read after it. Whoever watches
+            // comes back by itself when the database did not answer.
             let moving = builds::is_moving(builds::get(&self.app, &self.build).await.ok()?.phase);
             let (text, end) = read(self.path.clone(), self.at, SHOWN_MAX).await;
             if !text.is_empty() {
@@ -125,7 +138,9 @@ impl Tail {
     async fn grows(&mut self) -> bool {
         loop {
             match self.events.recv().await {
-                Ok(Event::Build { id } | Event::BuildLog { id }) if id == self.build => return true,
+                Ok(Event::Build { id } | Event::BuildLog { id }) if id == self.build => {
+                    return true;
+                }
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => return true,
                 Err(RecvError::Closed) => return false,

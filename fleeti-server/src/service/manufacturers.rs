@@ -1,11 +1,15 @@
-//! Manufacturers of TPMs that are believed: files of the data folder, which an operator may also change over the API.
+//! Manufacturers of TPMs that are believed: files of the data folder, which an operator may also
+//! change over the API.
 
 use crate::app::{App, AppRef, now_s};
 use crate::config::{maker_files, makers_folder};
 use crate::error::AppError;
 use crate::service::tpm::{self, decoded, invalid};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::attestation::{AddTpmManufacturers, LeftOut, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer, TpmManufacturers};
+use fleeti_core::wire::attestation::{
+    AddTpmManufacturers, LeftOut, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer,
+    TpmManufacturers,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::der_to_pem;
 use fleeti_pki::tpm::endorsement::{Believed, Kind, MANUFACTURERS_MAX, Makers};
@@ -24,8 +28,14 @@ static CHANGING: Mutex<()> = Mutex::const_new(());
 #[must_use]
 pub fn list(app: &App) -> TpmManufacturers {
     let makers = app.pki.makers.load();
-    let left_out = makers.left_out().iter().map(|(file, problem)| LeftOut { file: file.clone(), problem: problem.clone() });
-    TpmManufacturers { manufacturers: makers.all().into_iter().map(shown).collect(), left_out: left_out.collect() }
+    let left_out = makers
+        .left_out()
+        .iter()
+        .map(|(file, problem)| LeftOut { file: file.clone(), problem: problem.clone() });
+    TpmManufacturers {
+        manufacturers: makers.all().into_iter().map(shown).collect(),
+        left_out: left_out.collect(),
+    }
 }
 
 fn shown(of: Believed) -> TpmManufacturer {
@@ -48,12 +58,18 @@ fn shown(of: Believed) -> TpmManufacturer {
 /// Believes the manufacturers of a file; those that were not believed before.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a file that has no certificates of authorities; [`Code::TooLarge`]; [`Code::Conflict`] where all of them
-/// are believed already, or too many would be.
-pub async fn add(app: &AppRef, request: &AddTpmManufacturers) -> Result<Vec<TpmManufacturer>, AppError> {
+/// [`Code::Invalid`] for a file that has no certificates of authorities; [`Code::TooLarge`];
+/// [`Code::Conflict`] where all of them are believed already, or too many would be.
+pub async fn add(
+    app: &AppRef,
+    request: &AddTpmManufacturers,
+) -> Result<Vec<TpmManufacturer>, AppError> {
     let bytes = decoded("file", &request.file)?;
     if bytes.len() > MANUFACTURERS_FILE_MAX {
-        return Err(AppError::new(Code::TooLarge, format!("file: {} bytes, {MANUFACTURERS_FILE_MAX} at the most", bytes.len())));
+        return Err(AppError::new(
+            Code::TooLarge,
+            format!("file: {} bytes, {MANUFACTURERS_FILE_MAX} at the most", bytes.len()),
+        ));
     }
     let certificates = files::certificates(&bytes).map_err(|e| invalid("file", e))?;
     let _changing = CHANGING.lock().await;
@@ -68,22 +84,44 @@ pub async fn add(app: &AppRef, request: &AddTpmManufacturers) -> Result<Vec<TpmM
         }
     }
     if new.is_empty() {
-        return Err(AppError::new(Code::Conflict, "every manufacturer in this file is believed already"));
+        return Err(AppError::new(
+            Code::Conflict,
+            "every manufacturer in this file is believed already",
+        ));
     }
     if before.len() + new.len() > MANUFACTURERS_MAX {
-        return Err(AppError::new(Code::Conflict, format!("more than {MANUFACTURERS_MAX} manufacturers would be believed")));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("more than {MANUFACTURERS_MAX} manufacturers would be believed"),
+        ));
     }
     let folder = makers_folder(&app.config.data).join(request.kind.as_str());
     let mut tx = app.db.write().await?;
     for (id, certificate) in &new {
-        let subject = added.all().into_iter().find(|m| m.sha256 == *id).map(|m| m.subject).unwrap_or_default();
-        app.audit(&mut tx, now_s(), "admin", "tpm-manufacturer.add", &format!("{} {id} {subject}", request.kind.as_str())).await?;
+        let subject = added
+            .all()
+            .into_iter()
+            .find(|m| m.sha256 == *id)
+            .map(|m| m.subject)
+            .unwrap_or_default();
+        app.audit(
+            &mut tx,
+            now_s(),
+            "admin",
+            "tpm-manufacturer.add",
+            &format!("{} {id} {subject}", request.kind.as_str()),
+        )
+        .await?;
         let path = folder.join(format!("{}.pem", &id[..32]));
         write(path, vec![certificate.clone()]).await?;
     }
     tx.commit().await?;
     changed(app).await?;
-    Ok(list(app).manufacturers.into_iter().filter(|m| new.iter().any(|(id, _)| *id == m.id)).collect())
+    Ok(list(app)
+        .manufacturers
+        .into_iter()
+        .filter(|m| new.iter().any(|(id, _)| *id == m.id))
+        .collect())
 }
 
 const fn kind(kind: TpmKind) -> Kind {
@@ -100,16 +138,24 @@ const fn kind(kind: TpmKind) -> Kind {
 /// [`Code::NotFound`]; [`Code::Conflict`] for a beginning that several have.
 pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError> {
     let _changing = CHANGING.lock().await;
-    let mut found: Vec<_> = list(app).manufacturers.into_iter().filter(|m| id.len() >= ID_MIN && m.id.starts_with(id)).collect();
+    let mut found: Vec<_> = list(app)
+        .manufacturers
+        .into_iter()
+        .filter(|m| id.len() >= ID_MIN && m.id.starts_with(id))
+        .collect();
     found.dedup_by(|a, b| a.id == b.id);
     let removed = match found.as_slice() {
         [] => {
-            return Err(
-                AppError::not_found("TPM manufacturer", id).hint("its id, or the first 8 digits of it: fleeti attest manufacturers list")
-            );
+            return Err(AppError::not_found("TPM manufacturer", id)
+                .hint("its id, or the first 8 digits of it: fleeti attest manufacturers list"));
         }
         [one] => one.clone(),
-        [..] => return Err(AppError::new(Code::Conflict, format!("{} manufacturers have an id that begins with {id}", found.len()))),
+        [..] => {
+            return Err(AppError::new(
+                Code::Conflict,
+                format!("{} manufacturers have an id that begins with {id}", found.len()),
+            ));
+        }
     };
     let mut tx = app.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
@@ -118,7 +164,8 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
     for (_, path) in TpmKind::ALL.iter().flat_map(|kind| maker_files(&folder, kind.as_str())) {
         let bytes = tokio::fs::read(&path).await.map_err(AppError::internal)?;
         let Ok(certificates) = files::certificates(&bytes) else { continue };
-        let kept: Vec<_> = certificates.iter().filter(|c| sha256_hex(c) != removed.id).cloned().collect();
+        let kept: Vec<_> =
+            certificates.iter().filter(|c| sha256_hex(c) != removed.id).cloned().collect();
         if kept.len() < certificates.len() {
             write(path, kept).await?;
         }
@@ -150,7 +197,9 @@ fn written(path: &Path, certificates: &[Vec<u8>]) -> anyhow::Result<()> {
     if certificates.is_empty() {
         return Ok(fs::remove_file(path)?);
     }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { anyhow::bail!("{} has no name", path.display()) };
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        anyhow::bail!("{} has no name", path.display())
+    };
     fs::create_dir_all(folder)?;
     let half = folder.join(format!(".{}.new", name.to_string_lossy()));
     let pem = certificates.iter().map(|der| der_to_pem(der)).collect::<Result<String, _>>()?;

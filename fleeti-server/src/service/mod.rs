@@ -1,5 +1,5 @@
-//! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction, loads, calls
-//! `step`, stores, and hands effects out after the commit.
+//! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction,
+//! loads, calls `step`, stores, and hands effects out after the commit.
 
 pub mod approvals;
 pub mod attestation;

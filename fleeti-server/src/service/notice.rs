@@ -1,4 +1,5 @@
-//! What every device is to know: the same for all, made once, pushed to every session and to each that begins.
+//! What every device is to know: the same for all, made once, pushed to every session and to each
+//! that begins.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
 use std::time::Duration;
 
-/// A new statement of the audit log goes out this often; a device that was away gets one when it comes.
+/// A new statement of the audit log goes out this often; a device that was away gets one when it
+/// comes.
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// After a failure, and without a statement of the audit log.
 const RETRY: Duration = Duration::from_secs(60);
@@ -16,7 +18,11 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The notice, and whether it has a statement of the audit log.
 async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
     // What was revoked is told without the signer as well.
-    let checkpoint = if app.health.is_signer_away() { None } else { audit::checkpoint(app).await.map_err(said).ok() };
+    let checkpoint = if app.health.is_signer_away() {
+        None
+    } else {
+        audit::checkpoint(app).await.map_err(said).ok()
+    };
     let has_statement = checkpoint.is_some();
     let notice = Notice {
         trust_bundle: app.trust.load().version(),

@@ -46,8 +46,9 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
     })
 }
 
-/// That the server lacks nothing: what it goes on without is said as well, so that somebody hears of it. Devices are served all the
-/// same, so nothing is to be taken out of their way because of it.
+/// That the server lacks nothing: what it goes on without is said as well, so that somebody hears
+/// of it. Devices are served all the same, so nothing is to be taken out of their way because of
+/// it.
 ///
 /// # Errors
 /// When the database does not answer; [`Code::Unavailable`] with every reason.

@@ -1,5 +1,6 @@
-//! Pairing, for people at a screen: a device without a token shows a short code, somebody who may enters it, and what the
-//! device holds becomes its token (the shape of RFC 8628, 3). The code is short, so it lives shortly and is guessed rarely.
+//! Pairing, for people at a screen: a device without a token shows a short code, somebody who may
+//! enters it, and what the device holds becomes its token (the shape of RFC 8628, 3). The code is
+//! short, so it lives shortly and is guessed rarely.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -10,7 +11,9 @@ use crate::gateway::places::{Origin, Places};
 use crate::server::Addresses;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Pair, Paired};
-use fleeti_core::wire::device::{EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited};
+use fleeti_core::wire::device::{
+    EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
@@ -26,7 +29,8 @@ const HELD_MAX: usize = 400;
 const HELD_PER_ADDRESS: usize = 100;
 /// Addresses whose codes are counted.
 const ADDRESSES_MAX: usize = 4096;
-/// Wrong codes in a minute, by whomever: at this rate one of 20^8 is not guessed in its ten minutes.
+/// Wrong codes in a minute, by whomever: at this rate one of 20^8 is not guessed in its ten
+/// minutes.
 const WRONG_PER_MINUTE: u32 = 10;
 /// How long a device waits for an answer before it asks again.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -66,7 +70,13 @@ pub struct Pairing {
 impl Default for Pairing {
     fn default() -> Self {
         let held = Places::new(HELD_MAX, HELD_PER_ADDRESS);
-        Self { given: Mutex::default(), codes: Mutex::default(), wrong: Mutex::default(), admitted: Notify::new(), held }
+        Self {
+            given: Mutex::default(),
+            codes: Mutex::default(),
+            wrong: Mutex::default(),
+            admitted: Notify::new(),
+            held,
+        }
     }
 }
 
@@ -78,21 +88,33 @@ struct Codes {
 }
 
 impl Codes {
-    /// A place for a new code; where there is none, that of an address that has at least two more gives way. Gives the token
-    /// that lost its place.
-    fn enter(&mut self, origin: Origin, token_sha256: &str, now_s: u64, all: usize) -> Result<Option<String>, AppError> {
-        while let Some((_, of, number)) = self.ends.front().copied().filter(|(ends_s, ..)| *ends_s < now_s) {
+    /// A place for a new code; where there is none, that of an address that has at least two more
+    /// gives way. Gives the token that lost its place.
+    fn enter(
+        &mut self,
+        origin: Origin,
+        token_sha256: &str,
+        now_s: u64,
+        all: usize,
+    ) -> Result<Option<String>, AppError> {
+        while let Some((_, of, number)) =
+            self.ends.front().copied().filter(|(ends_s, ..)| *ends_s < now_s)
+        {
             self.of.remove(&of, number);
             self.ends.pop_front();
         }
         let mut lost = None;
         if self.of.total() >= all {
             let own = self.of.count(&origin);
-            let fullest = self.of.fullest().filter(|(_, count)| *count > own + 1).map(|(of, _)| *of);
+            let fullest =
+                self.of.fullest().filter(|(_, count)| *count > own + 1).map(|(of, _)| *of);
             let Some(fullest) = fullest else {
-                return Err(AppError::new(Code::Unavailable, "too many devices wait for their code")
-                    .hint("come back in ten minutes")
-                    .retry_after(CODE_S));
+                return Err(AppError::new(
+                    Code::Unavailable,
+                    "too many devices wait for their code",
+                )
+                .hint("come back in ten minutes")
+                .retry_after(CODE_S));
             };
             lost = self.of.take_oldest(&fullest);
         }
@@ -103,7 +125,9 @@ impl Codes {
 }
 
 fn limited(code: Code, what: &str) -> AppError {
-    AppError::new(code, format!("too many {what} in this minute")).hint("come back in a minute").retry_after(60)
+    AppError::new(code, format!("too many {what} in this minute"))
+        .hint("come back in a minute")
+        .retry_after(60)
 }
 
 impl Pairing {
@@ -122,7 +146,8 @@ impl Pairing {
         Ok(())
     }
 
-    /// Counts a code as wrong before it is looked up, so that guesses at the same time are counted as well.
+    /// Counts a code as wrong before it is looked up, so that guesses at the same time are counted
+    /// as well.
     fn guess(&self) -> Result<Guess<'_>, AppError> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.at(now_s()) >= WRONG_PER_MINUTE {
@@ -145,26 +170,39 @@ impl Guess<'_> {
 
 fn new_code() -> String {
     use rand::seq::IndexedRandom;
-    let mut letters = (0..8).map(|_| char::from(*ALPHABET.choose(&mut rand::rng()).unwrap_or(&b'B')));
+    let mut letters =
+        (0..8).map(|_| char::from(*ALPHABET.choose(&mut rand::rng()).unwrap_or(&b'B')));
     let mut four = || letters.by_ref().take(4).collect::<String>();
     format!("{}-{}", four(), four())
 }
 
 /// What was typed, as it was shown: people leave out the line, and write small.
 fn normalised(code: &str) -> Option<String> {
-    let letters: String = code.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
-    (letters.len() == 8 && letters.bytes().all(|b| ALPHABET.contains(&b))).then(|| format!("{}-{}", &letters[..4], &letters[4..]))
+    let letters: String = code
+        .chars()
+        .filter(|c| !c.is_whitespace() && *c != '-')
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
+    (letters.len() == 8 && letters.bytes().all(|b| ALPHABET.contains(&b)))
+        .then(|| format!("{}-{}", &letters[..4], &letters[4..]))
 }
 
 /// A device asks for a code.
 ///
 /// # Errors
-/// [`Code::TooMany`] when its address asks too often; [`Code::Unavailable`] when too many wait; [`Code::Invalid`] for a bad request.
-pub async fn begin(app: &App, origin: Origin, request: &PairRequest) -> Result<PairResponse, AppError> {
+/// [`Code::TooMany`] when its address asks too often; [`Code::Unavailable`] when too many wait;
+/// [`Code::Invalid`] for a bad request.
+pub async fn begin(
+    app: &App,
+    origin: Origin,
+    request: &PairRequest,
+) -> Result<PairResponse, AppError> {
     let limits = &app.config.limits;
     app.pairing.give(origin, limits.codes_per_minute)?;
-    // Proved first: whoever only knows a device's key does not take its code away, and junk costs nobody a place.
-    let proved = csr::check_with(&request.csr_pem, fast::verify).map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+    // Proved first: whoever only knows a device's key does not take its code away, and junk costs
+    // nobody a place.
+    let proved = csr::check_with(&request.csr_pem, fast::verify)
+        .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     let (token, code) = (hex::encode(rand::random::<[u8; 32]>()), new_code());
     let row = PairingRow {
         token_sha256: sha256_hex(token.as_bytes()),
@@ -172,7 +210,12 @@ pub async fn begin(app: &App, origin: Origin, request: &PairRequest) -> Result<P
         running: request.running.to_string(),
     };
     let (now, expires_s) = (now_s(), now_s() + CODE_S);
-    let lost = app.pairing.codes.lock().unwrap_or_else(PoisonError::into_inner).enter(origin, &row.token_sha256, now, limits.pairing)?;
+    let lost = app.pairing.codes.lock().unwrap_or_else(PoisonError::into_inner).enter(
+        origin,
+        &row.token_sha256,
+        now,
+        limits.pairing,
+    )?;
     let mut tx = app.db.write().await?;
     if let Some(token_sha256) = lost {
         db::pairings::remove(&mut tx, &token_sha256).await?;
@@ -182,22 +225,28 @@ pub async fn begin(app: &App, origin: Origin, request: &PairRequest) -> Result<P
     Ok(PairResponse { token, code, expires_s })
 }
 
-/// A device waits until its code was entered. It is answered when that happens, or after a while, which is short where too many
-/// wait.
+/// A device waits until its code was entered. It is answered when that happens, or after a while,
+/// which is short where too many wait.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a token that nobody waits with.
 pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairWaited, AppError> {
     let held = app.pairing.held.enter(&origin, Arc::default());
     let token_sha256 = sha256_hex(request.token.as_bytes());
-    let end = tokio::time::Instant::now() + if held.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
+    let end =
+        tokio::time::Instant::now() + if held.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
     loop {
         // Listened to first, so that nothing is missed between the look and the wait.
         let mut admitted = std::pin::pin!(app.pairing.admitted.notified());
         admitted.as_mut().enable();
         match db::pairings::state(app.db.pool(), &token_sha256, now_s()).await? {
             (_, true) => return Ok(PairWaited { is_paired: true }),
-            (false, false) => return Err(AppError::new(Code::Forbidden, "the code was not entered in time, or is of another device")),
+            (false, false) => {
+                return Err(AppError::new(
+                    Code::Forbidden,
+                    "the code was not entered in time, or is of another device",
+                ));
+            }
             (true, false) => {}
         }
         if tokio::time::timeout_at(end, admitted).await.is_err() {
@@ -209,7 +258,8 @@ pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairW
 /// Somebody who may enters a code.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong ones.
+/// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong
+/// ones.
 pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     let guess = app.pairing.guess()?;
     let mut tx = app.db.write().await?;
@@ -224,10 +274,21 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     };
     guess.was_right();
     db::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
-    app.audit(&mut tx, now_s(), "admin", "enrollment.pair", &format!("{} key {}", pair.fleet, row.key_sha256)).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "admin",
+        "enrollment.pair",
+        &format!("{} key {}", pair.fleet, row.key_sha256),
+    )
+    .await?;
     tx.commit().await?;
     app.pairing.admitted.notify_waiters();
-    Ok(Paired { fleet: pair.fleet.clone(), running: row.running.parse().map_err(AppError::internal)?, key_sha256: row.key_sha256 })
+    Ok(Paired {
+        fleet: pair.fleet.clone(),
+        running: row.running.parse().map_err(AppError::internal)?,
+        key_sha256: row.key_sha256,
+    })
 }
 
 /// What a device must be told that pairs: where the server is, and no token.
@@ -243,13 +304,18 @@ mod tests {
     #[test]
     fn an_address_with_many_codes_gives_way_to_one_with_few() {
         let (mut codes, now) = (Codes::default(), 1000);
-        let [many, few] = ["192.0.2.1", "192.0.2.2"].map(|a| Origin::from(a.parse::<std::net::IpAddr>().unwrap()));
+        let [many, few] = ["192.0.2.1", "192.0.2.2"]
+            .map(|a| Origin::from(a.parse::<std::net::IpAddr>().unwrap()));
         for token in ["a", "b", "c"] {
             assert_eq!(codes.enter(many, token, now, 3).unwrap(), None);
         }
         assert_eq!(codes.enter(many, "d", now, 3).unwrap_err().code(), Code::Unavailable);
         assert_eq!(codes.enter(few, "e", now, 3).unwrap().as_deref(), Some("a"));
-        assert_eq!(codes.enter(few, "f", now, 3).unwrap_err().code(), Code::Unavailable, "as many, but for one");
+        assert_eq!(
+            codes.enter(few, "f", now, 3).unwrap_err().code(),
+            Code::Unavailable,
+            "as many, but for one"
+        );
         // Their time is over.
         assert_eq!(codes.enter(many, "g", now + CODE_S + 1, 3).unwrap(), None);
         assert_eq!((codes.of.total(), codes.ends.len()), (1, 1));
@@ -259,7 +325,11 @@ mod tests {
     fn guesses_are_counted_before_they_are_looked_up() {
         let pairing = Pairing::default();
         let mut guesses: Vec<_> = (0..WRONG_PER_MINUTE).map(|_| pairing.guess().unwrap()).collect();
-        assert_eq!(pairing.guess().err().unwrap().code(), Code::Unavailable, "all at the same time");
+        assert_eq!(
+            pairing.guess().err().unwrap().code(),
+            Code::Unavailable,
+            "all at the same time"
+        );
         guesses.pop().unwrap().was_right();
         assert!(pairing.guess().is_ok() && pairing.guess().is_err());
     }

@@ -1,4 +1,5 @@
-//! What fleets ask of their devices, and what follows of it: who is told of an update, who counts as success, who is held.
+//! What fleets ask of their devices, and what follows of it: who is told of an update, who counts
+//! as success, who is held.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db::attestations::{self, Found};
@@ -72,8 +73,8 @@ impl Policies {
     }
 }
 
-/// Changes what a fleet asks. What its devices have proved is looked at anew: first what follows of the levels that they have,
-/// then, beside everything else, the levels themselves.
+/// Changes what a fleet asks. What its devices have proved is looked at anew: first what follows of
+/// the levels that they have, then, beside everything else, the levels themselves.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a policy that is none.
@@ -93,11 +94,23 @@ async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppEr
     let mut tx = app.db.write().await?;
     let before = app.policies.of(fleet);
     attestations::set_policy(&mut tx, fleet, policy).await?;
-    app.audit(&mut tx, now_s(), "admin", "fleet.attestation-policy", &format!("{fleet} {}", serde_json::to_string(policy)?)).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "admin",
+        "fleet.attestation-policy",
+        &format!("{fleet} {}", serde_json::to_string(policy)?),
+    )
+    .await?;
     let standings = standings(&mut tx, fleet, policy).await?;
-    let outcome = rollouts::devices_appraised(&mut tx, fleet, standings.into_iter().map(known_before).collect()).await?;
-    // Whoever decides by it in a transaction waits for this one. Whoever only reads decides by the new one from now on, and
-    // looks again once it is settled.
+    let outcome = rollouts::devices_appraised(
+        &mut tx,
+        fleet,
+        standings.into_iter().map(known_before).collect(),
+    )
+    .await?;
+    // Whoever decides by it in a transaction waits for this one. Whoever only reads decides by the
+    // new one from now on, and looks again once it is settled.
     app.policies.set(fleet, policy);
     let committed = tx.commit().await;
     if committed.is_err() {
@@ -142,7 +155,8 @@ pub enum News {
     None,
 }
 
-/// A rollout that waits for a proof waits for a new one: what was known before proves nothing, and contradicts nothing.
+/// A rollout that waits for a proof waits for a new one: what was known before proves nothing, and
+/// contradicts nothing.
 fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing) {
     let proof = match standing.proof {
         Proof::NotAsked => Proof::NotAsked,
@@ -168,7 +182,11 @@ fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn standings(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<Vec<(DeviceId, Standing)>, AppError> {
+pub async fn standings(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    policy: &Policy,
+) -> Result<Vec<(DeviceId, Standing)>, AppError> {
     let (found, now) = (attestations::found_in_fleet(tx, fleet).await?, now_s());
     Ok(found.into_iter().map(|(device, found)| (device, standing(policy, &found, now))).collect())
 }
@@ -177,8 +195,14 @@ pub async fn standings(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Res
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn standing_of(tx: &mut Tx<'_>, app: &App, device: &DeviceId) -> Result<Standing, AppError> {
-    let (fleet, found) = attestations::found(tx, device).await?.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+pub async fn standing_of(
+    tx: &mut Tx<'_>,
+    app: &App,
+    device: &DeviceId,
+) -> Result<Standing, AppError> {
+    let (fleet, found) = attestations::found(tx, device)
+        .await?
+        .ok_or_else(|| AppError::not_found("device", device.as_str()))?;
     Ok(standing(&app.policies.of(&fleet), &found, now_s()))
 }
 
@@ -188,12 +212,14 @@ pub async fn standing_of(tx: &mut Tx<'_>, app: &App, device: &DeviceId) -> Resul
 /// When the database does not answer.
 pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> {
     let mut connection = app.db.pool().acquire().await?;
-    let Some((fleet, found)) = attestations::found(&mut connection, device).await? else { return Ok(false) };
+    let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
+        return Ok(false);
+    };
     Ok(app.policies.of(&fleet).may_update(found.level_for_update(now_s())))
 }
 
-/// A device comes back: what it had proved may have become old, and what was granted for it is taken back until it proves
-/// itself again.
+/// A device comes back: what it had proved may have become old, and what was granted for it is
+/// taken back until it proves itself again.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -205,7 +231,12 @@ pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let Some((fleet, found)) = attestations::found(&mut tx, device).await? else { return Ok(()) };
     let standing = standing(&app.policies.of(&fleet), &found, now_s());
-    let outcome = rollouts::devices_appraised(&mut tx, &fleet, vec![known_before((device.clone(), standing))]).await?;
+    let outcome = rollouts::devices_appraised(
+        &mut tx,
+        &fleet,
+        vec![known_before((device.clone(), standing))],
+    )
+    .await?;
     tx.commit().await?;
     outcome.hand_out(app);
     Ok(())

@@ -1,4 +1,5 @@
-//! Devices whose certificates have ended and whose keys are files: an operator lets a fleet's in again, for a while.
+//! Devices whose certificates have ended and whose keys are files: an operator lets a fleet's in
+//! again, for a while.
 
 use crate::app::App;
 use crate::db;
@@ -19,19 +20,38 @@ const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
 ///
 /// # Errors
 /// [`Code::Invalid`] without a reason, or for a time out of range.
-pub async fn open(app: &App, fleet: &FleetId, request: &CreateReadmission) -> Result<Readmission, AppError> {
+pub async fn open(
+    app: &App,
+    fleet: &FleetId,
+    request: &CreateReadmission,
+) -> Result<Readmission, AppError> {
     let reason = request.reason.trim();
     if reason.is_empty() || reason.len() > TEXT_MAX / 4 {
-        return Err(AppError::new(Code::Invalid, format!("reason has {} bytes, 1 to {} are allowed", reason.len(), TEXT_MAX / 4)));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("reason has {} bytes, 1 to {} are allowed", reason.len(), TEXT_MAX / 4),
+        ));
     }
     if !VALID_S.contains(&request.valid_s) {
-        let text = format!("valid_s is {}, {} to {} are allowed", request.valid_s, VALID_S.start(), VALID_S.end());
+        let text = format!(
+            "valid_s is {}, {} to {} are allowed",
+            request.valid_s,
+            VALID_S.start(),
+            VALID_S.end()
+        );
         return Err(AppError::new(Code::Invalid, text));
     }
     let (now, mut tx) = (app.now_s(), app.db.write().await?);
     let until_s = now + u64::from(request.valid_s);
     let devices = db::readmissions::open(&mut tx, fleet, until_s, reason, now).await?;
-    app.audit(&mut tx, now, "admin", "fleet.readmit", &format!("{fleet} until {until_s}: {reason}")).await?;
+    app.audit(
+        &mut tx,
+        now,
+        "admin",
+        "fleet.readmit",
+        &format!("{fleet} until {until_s}: {reason}"),
+    )
+    .await?;
     tx.commit().await?;
     Ok(Readmission { fleet: fleet.clone(), until_s, devices })
 }
@@ -39,26 +59,37 @@ pub async fn open(app: &App, fleet: &FleetId, request: &CreateReadmission) -> Re
 /// What the audit log says of it.
 const READMITTED: &str = "device.readmitted";
 
-/// The next certificate of a device that is let in again. The key of its ended one has signed over this connection.
+/// The next certificate of a device that is let in again. The key of its ended one has signed over
+/// this connection.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for any other device.
-pub async fn renew(app: &App, request: &ReadmitRequest, channel: Channel) -> Result<RenewResponse, AppError> {
+pub async fn renew(
+    app: &App,
+    request: &ReadmitRequest,
+    channel: Channel,
+) -> Result<RenewResponse, AppError> {
     // One answer for every reason: a guesser learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device is not let in again")
-            .hint("`fleeti device readmit` opens its fleet for devices whose certificates have ended")
+        AppError::new(Code::Forbidden, "this device is not let in again").hint(
+            "`fleeti device readmit` opens its fleet for devices whose certificates have ended",
+        )
     };
     let channel = channel.ok_or_else(refused)?;
     let key_sha256 = readmission::check(request, &channel).map_err(|e| {
         tracing::debug!("readmission: {e}");
         refused()
     })?;
-    if !db::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s()).await? {
+    if !db::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s())
+        .await?
+    {
         return Err(refused());
     }
-    let answer = issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust)).await?;
-    // A device that asks again and again gets the same certificate, and one entry; the signer enters each that it makes.
+    let answer =
+        issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust))
+            .await?;
+    // A device that asks again and again gets the same certificate, and one entry; the signer
+    // enters each that it makes.
     if app.alarms.is_new(READMITTED, request.device.as_str()) {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, app.now_s(), request.device.as_str(), READMITTED, &key_sha256).await?;

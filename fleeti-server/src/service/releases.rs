@@ -43,8 +43,14 @@ fn is_release_file(path: &str) -> bool {
 /// Takes one file of a release that is not published yet.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a path that no release has; [`Code::TooLarge`]; [`Code::Conflict`] once it is published.
-pub async fn upload<S, E>(app: &App, name: &ReleaseName, path: &str, mut body: S) -> Result<(), AppError>
+/// [`Code::Invalid`] for a path that no release has; [`Code::TooLarge`]; [`Code::Conflict`] once it
+/// is published.
+pub async fn upload<S, E>(
+    app: &App,
+    name: &ReleaseName,
+    path: &str,
+    mut body: S,
+) -> Result<(), AppError>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
@@ -53,7 +59,11 @@ where
         return Err(AppError::new(Code::Invalid, format!("{path:?} is no file of a release")));
     }
     if db::releases::get(app.db.pool(), name).await?.is_some() {
-        return Err(AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("publish a higher version"));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("{name} is published and never changes"),
+        )
+        .hint("publish a higher version"));
     }
     app.health.disk.admit(&app.config, "upload")?;
     let target = staging(app, name).join(path);
@@ -64,11 +74,15 @@ where
     let limit = if is_artifact_path(path) { ARTIFACT_MAX } else { BYTES_MAX as u64 };
     let (mut size, mut looked_at) = (0u64, 0u64);
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|e| AppError::new(Code::Invalid, format!("the upload broke off: {e}")))?;
+        let chunk = chunk
+            .map_err(|e| AppError::new(Code::Invalid, format!("the upload broke off: {e}")))?;
         size += chunk.len() as u64;
         if size > limit {
             tokio::fs::remove_file(&part).await.ok();
-            return Err(AppError::new(Code::TooLarge, format!("{path} has more than {limit} bytes")));
+            return Err(AppError::new(
+                Code::TooLarge,
+                format!("{path} has more than {limit} bytes"),
+            ));
         }
         looked_at += chunk.len() as u64;
         if looked_at >= LOOK_EVERY {
@@ -97,13 +111,13 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
     }
     let (from, to) = (staging(app, name), directory(app, name));
     if to.exists() {
-        // The server was killed between the rename and the commit: what lies there was verified then.
+        // The server was killed between the rename and the commit: what lies there was verified
+        // then.
         return commit(app, name, &to).await;
     }
     if !from.join("manifest.json").exists() {
-        return Err(
-            AppError::not_found("upload of release", &name.to_string()).hint("upload its files first: `fleeti release publish DIR`")
-        );
+        return Err(AppError::not_found("upload of release", &name.to_string())
+            .hint("upload its files first: `fleeti release publish DIR`"));
     }
     // Out of reach of uploads first: what is verified is what is published.
     let private = app.releases().join(".staging").join(new_id("verifying"));
@@ -112,7 +126,11 @@ pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError>
 }
 
 /// Verifies a directory that nobody else can reach, and publishes it.
-async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Result<Release, AppError> {
+async fn publish_private(
+    app: &App,
+    name: &ReleaseName,
+    private: PathBuf,
+) -> Result<Release, AppError> {
     let (to, keys) = (directory(app, name), app.pki.release_keys.clone());
     let checked = tokio::task::spawn_blocking({
         let private = private.clone();
@@ -123,7 +141,10 @@ async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Res
         refused => {
             tokio::fs::remove_dir_all(&private).await.ok();
             return Err(match refused {
-                Ok(other) => AppError::new(Code::Untrusted, format!("the manifest is of {}", other.manifest().release)),
+                Ok(other) => AppError::new(
+                    Code::Untrusted,
+                    format!("the manifest is of {}", other.manifest().release),
+                ),
                 Err(e) => untrusted(e),
             });
         }
@@ -138,7 +159,9 @@ async fn publish_private(app: &App, name: &ReleaseName, private: PathBuf) -> Res
     }
     let folder = to.parent().unwrap_or(&to).to_owned();
     // The name must be on the disk before the row that promises it.
-    tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all()).await.map_err(AppError::internal)??;
+    tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all())
+        .await
+        .map_err(AppError::internal)??;
     commit(app, name, &to).await
 }
 
@@ -150,7 +173,8 @@ pub struct Documents {
     pub signatures: Bytes,
 }
 
-/// Documents of the releases that were asked for last. A release never changes, so nothing here is ever wrong.
+/// Documents of the releases that were asked for last. A release never changes, so nothing here is
+/// ever wrong.
 #[derive(Default)]
 pub struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
 
@@ -167,8 +191,10 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
         return Ok(Arc::clone(found));
     }
     let found = db::releases::documents(app.db.pool(), name).await?;
-    let (manifest, signatures) = found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
-    let documents = Arc::new(Documents { manifest: manifest.into(), signatures: signatures.into() });
+    let (manifest, signatures) =
+        found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
+    let documents =
+        Arc::new(Documents { manifest: manifest.into(), signatures: signatures.into() });
     let mut cache = cache();
     if cache.len() >= DOCUMENTS_MAX {
         cache.clear();
@@ -182,7 +208,10 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
-    let missing = || AppError::not_found("release", &name.to_string()).hint("publish it with `fleeti release publish`");
+    let missing = || {
+        AppError::not_found("release", &name.to_string())
+            .hint("publish it with `fleeti release publish`")
+    };
     db::releases::get(app.db.pool(), name).await?.ok_or_else(missing)
 }
 
@@ -226,7 +255,9 @@ pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile
     if !is_artifact_path(path) {
         return Err(AppError::new(Code::NotFound, format!("{path:?} is no file of a release")));
     }
-    NamedFile::open_async(directory(app, name).join(path)).await.map_err(|_| AppError::not_found("file", path))
+    NamedFile::open_async(directory(app, name).join(path))
+        .await
+        .map_err(|_| AppError::not_found("file", path))
 }
 
 /// Whether a published release was made from this very build.
@@ -234,12 +265,14 @@ pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile
 /// # Errors
 /// When the database does not answer.
 pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
-    let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else { return Ok(false) };
+    let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else {
+        return Ok(false);
+    };
     Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?))
 }
 
-/// Clears up after a server that was killed: what it was signing is signed anew, what it was verifying is an upload
-/// again. To be called before anything else works here.
+/// Clears up after a server that was killed: what it was signing is signed anew, what it was
+/// verifying is an upload again. To be called before anything else works here.
 ///
 /// # Errors
 /// I/O.
@@ -274,20 +307,31 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
 /// Has the signer sign a build with the keys of this server, and publishes the release.
 ///
 /// # Errors
-/// [`Code::Conflict`] when there is such a release already, too few people agree, or the keys are elsewhere.
+/// [`Code::Conflict`] when there is such a release already, too few people agree, or the keys are
+/// elsewhere.
 pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
     let name = &build.release;
-    let from = PathBuf::from(build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?);
+    let from = PathBuf::from(
+        build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?,
+    );
     let record = BuildRecord::read(&from).map_err(AppError::internal)?;
-    let taken = || AppError::new(Code::Conflict, format!("{name} is published and never changes")).hint("build a higher version");
+    let taken = || {
+        AppError::new(Code::Conflict, format!("{name} is published and never changes"))
+            .hint("build a higher version")
+    };
     if let Some(release) = db::releases::get(app.db.pool(), name).await? {
         return if is_of(app, name, &record).await? { Ok(release) } else { Err(taken()) };
     }
     let published = directory(app, name);
     if published.exists() {
         // Somebody was killed between the rename and the commit.
-        let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?).map_err(AppError::internal)?;
-        return if record.made(&manifest) { commit(app, name, &published).await } else { Err(taken()) };
+        let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?)
+            .map_err(AppError::internal)?;
+        return if record.made(&manifest) {
+            commit(app, name, &published).await
+        } else {
+            Err(taken())
+        };
     }
     app.health.disk.admit(&app.config, "release")?;
     tokio::fs::create_dir_all(app.outbox()).await?;
@@ -307,11 +351,21 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
     // In the log before anybody can see it: devices want the proof.
     let number = audit::enter(app, published(name, &digest)).await?;
     let mut tx = app.db.write().await?;
-    db::releases::insert(&mut tx, name, &digest, &manifest, &serde_json::to_string(&signatures)?, now_s()).await?;
+    db::releases::insert(
+        &mut tx,
+        name,
+        &digest,
+        &manifest,
+        &serde_json::to_string(&signatures)?,
+        now_s(),
+    )
+    .await?;
     db::releases::set_audit_number(&mut tx, name, number).await?;
     tx.commit().await?;
     app.publish(Event::Release { name: name.clone() });
-    db::releases::get(app.db.pool(), name).await?.ok_or_else(|| AppError::internal("the release is gone"))
+    db::releases::get(app.db.pool(), name)
+        .await?
+        .ok_or_else(|| AppError::internal("the release is gone"))
 }
 
 /// What the log says of a release; a device looks for these very words.
@@ -333,8 +387,8 @@ pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// The proof that a release is in the log, with a statement of now, and that the log begins with the first `seen`
-/// entries, which is all that a device knew of it.
+/// The proof that a release is in the log, with a statement of now, and that the log begins with
+/// the first `seen` entries, which is all that a device knew of it.
 ///
 /// # Errors
 /// [`Code::NotFound`]; when the signer does not answer.
@@ -344,13 +398,19 @@ pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleasePr
     let published = audit::proof(app, number).await?;
     let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;
     // A device that has seen more is shown so, and draws its conclusion.
-    let growth = if seen == 0 || seen > size { Vec::new() } else { audit::consistency(app, seen, size).await?.hashes };
+    let growth = if seen == 0 || seen > size {
+        Vec::new()
+    } else {
+        audit::consistency(app, seen, size).await?.hashes
+    };
     Ok(ReleaseProof { published, growth })
 }
 
 fn untrusted(e: ReleaseError) -> AppError {
     match e {
-        ReleaseError::Verify(_) | ReleaseError::Artifact { .. } => AppError::new(Code::Untrusted, e.to_string()),
+        ReleaseError::Verify(_) | ReleaseError::Artifact { .. } => {
+            AppError::new(Code::Untrusted, e.to_string())
+        }
         other => AppError::internal(other),
     }
 }

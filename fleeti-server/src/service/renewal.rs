@@ -1,6 +1,7 @@
-//! When a device's certificate is renewed, and how often: a certificate is given out once in the window of the one in use, and a few
-//! times more, because answers are lost and devices lose what they have just made. So whoever holds a certificate and asks without
-//! end gets the same one, or is told when to come back, and nothing grows by it.
+//! When a device's certificate is renewed, and how often: a certificate is given out once in the
+//! window of the one in use, and a few times more, because answers are lost and devices lose what
+//! they have just made. So whoever holds a certificate and asks without end gets the same one, or
+//! is told when to come back, and nothing grows by it.
 
 use crate::app::App;
 use crate::db::certificates::{self, Standing};
@@ -12,7 +13,8 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use x509_cert::Certificate;
 
-/// Certificates for one device within [`AGAIN_S`]: the renewal, and two whose answers were lost together with their keys.
+/// Certificates for one device within [`AGAIN_S`]: the renewal, and two whose answers were lost
+/// together with their keys.
 pub const SUCCESSORS_MAX: u32 = 3;
 /// Seconds.
 pub const AGAIN_S: u64 = 86_400;
@@ -42,7 +44,11 @@ impl Standing {
             return Due::From(start_s);
         }
         let again_s = self.successor_s.saturating_add(AGAIN_S);
-        if self.successors < SUCCESSORS_MAX || now_s >= again_s { Due::New } else { Due::From(again_s) }
+        if self.successors < SUCCESSORS_MAX || now_s >= again_s {
+            Due::New
+        } else {
+            Due::From(again_s)
+        }
     }
 }
 
@@ -51,7 +57,8 @@ impl Standing {
 pub enum End {
     /// At its own end.
     OfDate,
-    /// Already: its intermediate does not count any more, and an operator or its TPM lets the device in again.
+    /// Already: its intermediate does not count any more, and an operator or its TPM lets the
+    /// device in again.
     ByTrust,
 }
 
@@ -60,9 +67,12 @@ pub enum End {
 /// # Errors
 /// When the database does not answer.
 pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
-    let newest = certificates::newest(app.db.pool(), device).await?.and_then(|pem| certificate::from_pem(&pem).ok());
+    let newest = certificates::newest(app.db.pool(), device)
+        .await?
+        .and_then(|pem| certificate::from_pem(&pem).ok());
     let trust = app.trust.load();
-    let counts = |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
+    let counts =
+        |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
     Ok(if newest.is_some_and(counts) { End::OfDate } else { End::ByTrust })
 }
 
@@ -74,11 +84,18 @@ pub enum Begun {
     New(Standing),
 }
 
-/// Looks whether a device may have a certificate over a key, and counts it before anything is signed: many may ask at once.
+/// Looks whether a device may have a certificate over a key, and counts it before anything is
+/// signed: many may ask at once.
 ///
 /// # Errors
-/// [`Code::TooMany`] before it is due; [`Code::Forbidden`] for a revoked device, or a key of another one; [`Code::NotFound`].
-pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> Result<Begun, AppError> {
+/// [`Code::TooMany`] before it is due; [`Code::Forbidden`] for a revoked device, or a key of
+/// another one; [`Code::NotFound`].
+pub async fn begin(
+    app: &App,
+    device: &DeviceId,
+    key_sha256: &str,
+    end: End,
+) -> Result<Begun, AppError> {
     let now_s = app.now_s();
     let mut tx = app.db.write().await?;
     let found = certificates::standing(&mut tx, device).await?;
@@ -86,7 +103,11 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> 
     if standing.is_revoked {
         return Err(AppError::new(Code::Forbidden, "this device is revoked"));
     }
-    if certificates::owners(&mut tx, &[key_sha256]).await?.get(key_sha256).is_some_and(|owner| owner != device.as_str()) {
+    if certificates::owners(&mut tx, &[key_sha256])
+        .await?
+        .get(key_sha256)
+        .is_some_and(|owner| owner != device.as_str())
+    {
         return Err(foreign_key());
     }
     let by_end = match end {
@@ -96,7 +117,9 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> 
     match by_end.due(key_sha256, now_s) {
         Due::From(at_s) => return Err(early(device, at_s, now_s)),
         Due::Again => {
-            if let Some(certified) = certificates::of_key(&mut tx, device, key_sha256, now_s).await? {
+            if let Some(certified) =
+                certificates::of_key(&mut tx, device, key_sha256, now_s).await?
+            {
                 return Ok(Begun::Again(certified));
             }
         }
@@ -113,7 +136,8 @@ pub async fn begin(app: &App, device: &DeviceId, key_sha256: &str, end: End) -> 
 pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
     let given = async {
         let mut tx = app.db.write().await?;
-        certificates::set_successors(&mut tx, device, standing.successors, standing.successor_s).await?;
+        certificates::set_successors(&mut tx, device, standing.successors, standing.successor_s)
+            .await?;
         Ok::<_, AppError>(tx.commit().await?)
     };
     if let Err(e) = given.await {
@@ -128,15 +152,21 @@ pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
 pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let standing = certificates::standing(&mut tx, device).await?.filter(|s| !s.is_revoked);
-    let standing = standing.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
+    let standing =
+        standing.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
     let key = certified.key_sha256.as_str();
-    if certificates::owners(&mut tx, &[key]).await?.get(key).is_some_and(|owner| owner != device.as_str()) {
+    if certificates::owners(&mut tx, &[key])
+        .await?
+        .get(key)
+        .is_some_and(|owner| owner != device.as_str())
+    {
         return Err(foreign_key());
     }
     if let Some(unused) = standing.next_key_sha256.as_deref().filter(|unused| *unused != key) {
         certificates::supersede(&mut tx, device, unused).await?;
     }
-    crate::db::devices::upsert(&mut tx, &[(device, &standing.fleet, certified)], app.now_s()).await?;
+    crate::db::devices::upsert(&mut tx, &[(device, &standing.fleet, certified)], app.now_s())
+        .await?;
     Ok(tx.commit().await?)
 }
 
@@ -149,9 +179,12 @@ pub(super) fn foreign_key() -> AppError {
 fn early(device: &DeviceId, at_s: u64, now_s: u64) -> AppError {
     let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     let at = at.map_or_else(|| format!("{at_s} (Unix seconds)"), |at| at.to_string());
-    AppError::new(Code::TooMany, format!("the certificate of {device} is not due: the next one is given out from {at} on"))
-        .hint("keep the certificate that the device has, or ask with the same key again")
-        .retry_after(at_s.saturating_sub(now_s))
+    AppError::new(
+        Code::TooMany,
+        format!("the certificate of {device} is not due: the next one is given out from {at} on"),
+    )
+    .hint("keep the certificate that the device has, or ask with the same key again")
+    .retry_after(at_s.saturating_sub(now_s))
 }
 
 #[cfg(test)]
@@ -187,7 +220,10 @@ mod tests {
     fn a_few_answers_may_be_lost_in_a_day() {
         let lost = |n| standing(0, Some("next"), n);
         assert_eq!(lost(1).due("next", NOW_S), Due::Again);
-        assert_eq!([lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)], [Due::New, Due::New]);
+        assert_eq!(
+            [lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)],
+            [Due::New, Due::New]
+        );
         assert_eq!(lost(3).due("other", NOW_S), Due::From(NOW_S + AGAIN_S));
         assert_eq!(lost(3).due("other", NOW_S + AGAIN_S), Due::New);
         assert_eq!(lost(u32::MAX).due("other", NOW_S + AGAIN_S), Due::New);

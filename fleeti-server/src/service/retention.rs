@@ -1,5 +1,5 @@
-//! What builds and uploads leave on the disk is kept for a while, and then makes room: the newest builds, those that a release was
-//! made of, and uploads that somebody is still at.
+//! What builds and uploads leave on the disk is kept for a while, and then makes room: the newest
+//! builds, those that a release was made of, and uploads that somebody is still at.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -52,7 +52,9 @@ pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
         app.publish(Event::Build { id: id.clone() });
     }
     let staging = app.outbox();
-    let given_up = tokio::task::spawn_blocking(move || uploads_since(&staging, kept.upload_s)).await.map_err(AppError::internal)??;
+    let given_up = tokio::task::spawn_blocking(move || uploads_since(&staging, kept.upload_s))
+        .await
+        .map_err(AppError::internal)??;
     for folder in &given_up {
         tracing::info!("{}: nobody goes on with this upload, and it is removed", folder.display());
         remove(folder.clone()).await?;
@@ -90,7 +92,11 @@ fn touched(folder: &Path) -> std::io::Result<SystemTime> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let is_folder = entry.file_type()?.is_dir();
-        last = last.max(if is_folder { touched(&entry.path())? } else { entry.metadata()?.modified()? });
+        last = last.max(if is_folder {
+            touched(&entry.path())?
+        } else {
+            entry.metadata()?.modified()?
+        });
     }
     Ok(last)
 }

@@ -14,8 +14,10 @@ use fleeti_core::wire::problem::{Code, FieldError};
 /// # Errors
 /// [`Code::Invalid`] with every rule that it breaks.
 pub fn check(profile: &Profile) -> Result<(), AppError> {
-    let errors: Vec<_> =
-        profile::broken_rules(profile).into_iter().map(|(path, message, remedy)| FieldError { path, message, remedy }).collect();
+    let errors: Vec<_> = profile::broken_rules(profile)
+        .into_iter()
+        .map(|(path, message, remedy)| FieldError { path, message, remedy })
+        .collect();
     match errors.first() {
         None => Ok(()),
         Some(e) => {
@@ -33,7 +35,8 @@ pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppEr
     check(profile)?;
     let mut tx = app.db.write().await?;
     let number = db::revisions::number(&mut tx, profile, now_s()).await?;
-    app.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name)).await?;
+    app.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
+        .await?;
     tx.commit().await?;
     app.publish(Event::Profile { line: profile.name.clone() });
     get(app, &profile.name, number).await
@@ -81,7 +84,11 @@ pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<
     let revision = get(app, line, number).await?;
     let builds = db::builds::newest(app.db.pool(), limit).await?;
     let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
-    let highest = builds.iter().filter(|b| b.release.line == *line).filter_map(|b| first(b.release.version.as_str())).max();
+    let highest = builds
+        .iter()
+        .filter(|b| b.release.line == *line)
+        .filter_map(|b| first(b.release.version.as_str()))
+        .max();
     let line = db::revisions::heads_of_line(app.db.pool(), line, limit).await?;
     Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1) })
 }

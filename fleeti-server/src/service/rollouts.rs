@@ -34,8 +34,14 @@ impl Outcome {
     }
 }
 
-async fn carry_out(tx: &mut Tx<'_>, id: &str, effects: Vec<Effect>, outcome: &mut Outcome) -> Result<(), AppError> {
-    let (mut granted, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) = Default::default();
+async fn carry_out(
+    tx: &mut Tx<'_>,
+    id: &str,
+    effects: Vec<Effect>,
+    outcome: &mut Outcome,
+) -> Result<(), AppError> {
+    let (mut granted, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) =
+        Default::default();
     for effect in effects {
         match effect {
             Effect::Grant(device, release) => granted.entry(release).or_default().push(device),
@@ -58,8 +64,8 @@ fn rejected(e: Rejected) -> AppError {
 /// Starts a rollout to every device of a fleet.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without devices, or
-/// with another rollout on its way.
+/// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
+/// devices, or with another rollout on its way.
 pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, AppError> {
     releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
@@ -72,21 +78,37 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     if policy.proved_releases && !db::releases::is_proved(&mut tx, &request.release).await? {
         let refused = AppError::new(
             Code::Conflict,
-            format!("nobody has proved that {} boots, which fleet {} asks for", request.release, request.fleet),
+            format!(
+                "nobody has proved that {} boots, which fleet {} asks for",
+                request.release, request.fleet
+            ),
         );
         return Err(refused.hint("roll it out to a fleet that does not, and then `fleeti release prove DIR --device DEVICE`"));
     }
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
-        let text = format!("rollout {} of {} is on its way in fleet {}", other.id, other.state.release, request.fleet);
-        return Err(AppError::new(Code::Conflict, text).hint("wait for it, or stop it with `fleeti rollout abort`"));
+        let text = format!(
+            "rollout {} of {} is on its way in fleet {}",
+            other.id, other.state.release, request.fleet
+        );
+        return Err(AppError::new(Code::Conflict, text)
+            .hint("wait for it, or stop it with `fleeti rollout abort`"));
     }
     let devices = policy::standings(&mut tx, &request.fleet, &policy).await?;
-    let ready = State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
-    let (state, effects) = rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
+    let ready =
+        State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
+    let (state, effects) =
+        rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
     let mut outcome = Outcome::default();
     carry_out(&mut tx, &id, effects, &mut outcome).await?;
     db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
-    app.audit(&mut tx, now, "admin", "rollout.start", &format!("{id} {} {}", request.release, request.fleet)).await?;
+    app.audit(
+        &mut tx,
+        now,
+        "admin",
+        "rollout.start",
+        &format!("{id} {} {}", request.release, request.fleet),
+    )
+    .await?;
     tx.commit().await?;
     boot::sign_ahead(app, request.fleet.clone(), request.release.clone());
     outcome.hand_out(app);
@@ -99,7 +121,9 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
 /// [`Code::NotFound`], [`Code::Conflict`] when it is over.
 pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     let mut tx = app.db.write().await?;
-    let before = db::rollouts::get_in(&mut tx, id).await?.ok_or_else(|| AppError::not_found("rollout", id))?;
+    let before = db::rollouts::get_in(&mut tx, id)
+        .await?
+        .ok_or_else(|| AppError::not_found("rollout", id))?;
     let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
     let mut outcome = Outcome::default();
     carry_out(&mut tx, id, effects, &mut outcome).await?;
@@ -110,8 +134,8 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     Ok(Rollout { state, ..before })
 }
 
-/// Revokes a release: its rollouts end, and no device is to run it or gets it any more. What runs it goes on until there
-/// is something newer. Safe to repeat.
+/// Revokes a release: its rollouts end, and no device is to run it or gets it any more. What runs
+/// it goes on until there is something newer. Safe to repeat.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -125,10 +149,14 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
         return Ok(());
     }
     let mut outcome = Outcome::default();
-    for rollout in db::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name) {
-        let (state, effects) = rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
+    for rollout in
+        db::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name)
+    {
+        let (state, effects) =
+            rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
         carry_out(&mut tx, &rollout.id, effects, &mut outcome).await?;
-        db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
+        db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
+            .await?;
     }
     let left = db::devices::with_desired(&mut tx, name).await?;
     outcome.desired.extend(db::devices::set_desired(&mut tx, &left, None).await?);
@@ -140,12 +168,14 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     app.publish(Event::Release { name: name.clone() });
     // Whoever has heard of it installs it from nobody any more.
     notice::tell(app).await;
-    let (app, devices) = (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
+    let (app, devices) =
+        (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
     tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
     Ok(())
 }
 
-/// Tells the rollouts of a fleet what a device reported, and whether it had `heard` of its last grant then.
+/// Tells the rollouts of a fleet what a device reported, and whether it had `heard` of its last
+/// grant then.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -174,7 +204,11 @@ pub async fn device_reported(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn devices_appraised(tx: &mut Tx<'_>, fleet: &FleetId, standings: Vec<(DeviceId, Standing)>) -> Result<Outcome, AppError> {
+pub async fn devices_appraised(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    standings: Vec<(DeviceId, Standing)>,
+) -> Result<Outcome, AppError> {
     step_active(tx, fleet, &rollout::Event::Appraised(standings)).await
 }
 
@@ -182,22 +216,35 @@ pub async fn devices_appraised(tx: &mut Tx<'_>, fleet: &FleetId, standings: Vec<
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn device_revoked(tx: &mut Tx<'_>, fleet: &FleetId, device: &DeviceId) -> Result<Outcome, AppError> {
+pub async fn device_revoked(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    device: &DeviceId,
+) -> Result<Outcome, AppError> {
     step_active(tx, fleet, &rollout::Event::Revoked(device.clone())).await
 }
 
-async fn step_active(tx: &mut Tx<'_>, fleet: &FleetId, event: &rollout::Event) -> Result<Outcome, AppError> {
+async fn step_active(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    event: &rollout::Event,
+) -> Result<Outcome, AppError> {
     let active = db::rollouts::active(tx, fleet).await?;
     step_all(tx, active, event).await
 }
 
-async fn step_all(tx: &mut Tx<'_>, active: Vec<Rollout>, event: &rollout::Event) -> Result<Outcome, AppError> {
+async fn step_all(
+    tx: &mut Tx<'_>,
+    active: Vec<Rollout>,
+    event: &rollout::Event,
+) -> Result<Outcome, AppError> {
     let mut outcome = Outcome::default();
     for rollout in active {
         match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
                 carry_out(tx, &rollout.id, effects, &mut outcome).await?;
-                db::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
+                db::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
+                    .await?;
             }
             Ok(_) => {}
             Err(e) => tracing::debug!("{e}"),

@@ -32,8 +32,10 @@ const API_REFUSED_MAX: usize = 16;
 /// # Errors
 /// When the database does not answer.
 pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppError> {
-    let from = address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_canonical().to_string());
-    let is_counted = || (0..API_REFUSED_MAX).any(|n| app.alarms.is_new("api.refused, of all", &n.to_string()));
+    let from =
+        address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_canonical().to_string());
+    let is_counted =
+        || (0..API_REFUSED_MAX).any(|n| app.alarms.is_new("api.refused, of all", &n.to_string()));
     if app.alarms.is_new(API_REFUSED, &from) && is_counted() {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
@@ -42,10 +44,11 @@ pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppEr
     Ok(())
 }
 
-/// What a session is begun with, for its digest alone: it ends when the administrator's token is replaced, and whoever writes
-/// the database without knowing that token begins none.
+/// What a session is begun with, for its digest alone: it ends when the administrator's token is
+/// replaced, and whoever writes the database without knowing that token begins none.
 fn credential(app: &App, session_sha256: &str) -> Result<String, AppError> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(app.admin_token.as_bytes()).map_err(AppError::internal)?;
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(app.admin_token.as_bytes()).map_err(AppError::internal)?;
     mac.update(session_sha256.as_bytes());
     Ok(hex::encode(mac.finalize().into_bytes()))
 }
@@ -62,13 +65,15 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
             app.audit(&mut tx, now_s(), "somebody", REFUSED, "web").await?;
             tx.commit().await?;
         }
-        return Err(AppError::new(Code::Unauthenticated, "that is not the administrator's token").hint("it is in DIR/admin.token"));
+        return Err(AppError::new(Code::Unauthenticated, "that is not the administrator's token")
+            .hint("it is in DIR/admin.token"));
     }
     let session = hex::encode(rand::random::<[u8; 32]>());
     let session_sha256 = sha256_hex(session.as_bytes());
     let credential = credential(app, &session_sha256)?;
     let mut tx = app.db.write().await?;
-    db::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S).await?;
+    db::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S)
+        .await?;
     app.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
     Ok(session)
@@ -80,7 +85,13 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
 /// When the database does not answer.
 pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
     let session_sha256 = sha256_hex(session.as_bytes());
-    db::sessions::is_live(app.db.pool(), &session_sha256, &credential(app, &session_sha256)?, now_s()).await
+    db::sessions::is_live(
+        app.db.pool(),
+        &session_sha256,
+        &credential(app, &session_sha256)?,
+        now_s(),
+    )
+    .await
 }
 
 /// Ends a session.

@@ -12,8 +12,12 @@ use std::time::Duration;
 impl From<SignerError> for AppError {
     fn from(e: SignerError) -> Self {
         match e {
-            SignerError::Refused(reason) => Self::new(Code::Conflict, format!("the signer refuses: {reason}")),
-            SignerError::Limited(_) => Self::new(Code::Unavailable, e.to_string()).hint("come back in a minute"),
+            SignerError::Refused(reason) => {
+                Self::new(Code::Conflict, format!("the signer refuses: {reason}"))
+            }
+            SignerError::Limited(_) => {
+                Self::new(Code::Unavailable, e.to_string()).hint("come back in a minute")
+            }
             other => Self::internal(other),
         }
     }
@@ -46,14 +50,19 @@ pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, Ap
 ///
 /// # Errors
 /// When it refuses or does not answer.
-pub async fn ask_for(signer: &SignerHandle, request: Request, patience: Duration) -> Result<Response, AppError> {
+pub async fn ask_for(
+    signer: &SignerHandle,
+    request: Request,
+    patience: Duration,
+) -> Result<Response, AppError> {
     let late = |_| {
         // Once a minute, however many wait.
         let minute = now_s() / 60;
         if SAID.swap(minute, Ordering::Relaxed) != minute {
             tracing::error!("the signer has not answered for {} s", patience.as_secs());
         }
-        AppError::new(Code::Unavailable, "the signer does not answer").hint("start fleeti-signer, or look into its log")
+        AppError::new(Code::Unavailable, "the signer does not answer")
+            .hint("start fleeti-signer, or look into its log")
     };
     Ok(tokio::time::timeout(patience, signer.ask(request)).await.map_err(late)??)
 }
@@ -69,11 +78,16 @@ pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<
     }
 }
 
-/// A revocation list of a device intermediate, DER. A large one goes there and comes back in parts: a message is limited.
+/// A revocation list of a device intermediate, DER. A large one goes there and comes back in parts:
+/// a message is limited.
 ///
 /// # Errors
 /// When the signer refuses or does not answer.
-pub async fn revocation_list(signer: &SignerHandle, issuer: &str, mut revoked: Vec<RevokedSerial>) -> Result<Vec<u8>, AppError> {
+pub async fn revocation_list(
+    signer: &SignerHandle,
+    issuer: &str,
+    mut revoked: Vec<RevokedSerial>,
+) -> Result<Vec<u8>, AppError> {
     let mut staged = None;
     if revoked.len() > REVOKED_AT_ONCE {
         let list = new_id("list");
@@ -86,14 +100,21 @@ pub async fn revocation_list(signer: &SignerHandle, issuer: &str, mut revoked: V
         }
         staged = Some(list);
     }
-    let (list, length) = match ask(signer, Request::RevocationList { revoked, issuer: Some(issuer.to_owned()), staged }).await? {
+    let (list, length) = match ask(
+        signer,
+        Request::RevocationList { revoked, issuer: Some(issuer.to_owned()), staged },
+    )
+    .await?
+    {
         Response::RevocationList { der } => return bytes(&der),
         Response::LargeList { list, bytes } if bytes <= LIST_MAX => (list, bytes),
         other => return Err(unexpected(&other)),
     };
     let mut whole = Vec::new();
     while (whole.len() as u64) < length {
-        match ask(signer, Request::ListPart { list: list.clone(), from: whole.len() as u64 }).await? {
+        match ask(signer, Request::ListPart { list: list.clone(), from: whole.len() as u64 })
+            .await?
+        {
             Response::ListPart { der } if !der.is_empty() => whole.extend(bytes(&der)?),
             other => return Err(unexpected(&other)),
         }

@@ -1,5 +1,6 @@
-//! What the server keeps for the day its signer does not answer: its last certificate with the key, and the last revocation lists.
-//! With them it starts and serves every device that the database knows and has not revoked.
+//! What the server keeps for the day its signer does not answer: its last certificate with the key,
+//! and the last revocation lists. With them it starts and serves every device that the database
+//! knows and has not revoked.
 //!
 //! ```text
 //! DIR/standby/identity.json    chain and key of the server, mode 0600; the key is good for 21 days at the most
@@ -47,7 +48,8 @@ impl Standby {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, &path)?;
@@ -60,9 +62,14 @@ impl Standby {
             chain: identity.chain.iter().map(|c| STANDARD.encode(c)).collect(),
             key: STANDARD.encode(identity.key.secret_der()),
         };
-        let written = serde_json::to_vec(&kept).map_err(std::io::Error::other).and_then(|bytes| self.write("identity.json", &bytes));
+        let written = serde_json::to_vec(&kept)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| self.write("identity.json", &bytes));
         if let Err(e) = written {
-            tracing::warn!("{}: the server's certificate is not kept for a restart without the signer: {e}", self.folder.display());
+            tracing::warn!(
+                "{}: the server's certificate is not kept for a restart without the signer: {e}",
+                self.folder.display()
+            );
         }
     }
 
@@ -70,7 +77,10 @@ impl Standby {
     pub fn keep_lists(&self, lists: &[IssuerList]) {
         for list in lists {
             if let Err(e) = self.write(&format!("{}.crl", list.key_id), &list.list) {
-                tracing::warn!("{}: a revocation list is not kept for a restart without the signer: {e}", self.folder.display());
+                tracing::warn!(
+                    "{}: a revocation list is not kept for a restart without the signer: {e}",
+                    self.folder.display()
+                );
             }
         }
     }
@@ -82,13 +92,21 @@ impl Standby {
     pub fn identity(&self) -> Result<ServerIdentity> {
         let path = self.folder.join("identity.json");
         let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-        let kept: KeptIdentity = strict::from_slice(&bytes).with_context(|| path.display().to_string())?;
-        let chain = kept.chain.iter().map(|c| Ok(CertificateDer::from(STANDARD.decode(c)?))).collect::<Result<_>>()?;
-        Ok(ServerIdentity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(STANDARD.decode(kept.key)?)) })
+        let kept: KeptIdentity =
+            strict::from_slice(&bytes).with_context(|| path.display().to_string())?;
+        let chain = kept
+            .chain
+            .iter()
+            .map(|c| Ok(CertificateDer::from(STANDARD.decode(c)?)))
+            .collect::<Result<_>>()?;
+        Ok(ServerIdentity {
+            chain,
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(STANDARD.decode(kept.key)?)),
+        })
     }
 
-    /// The lists that were kept last, of the intermediates that count. One that has none does not count, as if its list had never
-    /// been signed.
+    /// The lists that were kept last, of the intermediates that count. One that has none does not
+    /// count, as if its list had never been signed.
     ///
     /// # Errors
     /// When there is none of the intermediate that signs.
@@ -96,16 +114,25 @@ impl Standby {
         let mut lists = Vec::new();
         for accepted in trust.devices() {
             let path = self.folder.join(format!("{}.crl", accepted.key_id));
-            let read = fs::read(&path).with_context(|| path.display().to_string()).and_then(|list| {
-                VerifiedList::read(&list, &accepted.certificate).with_context(|| path.display().to_string())?;
-                Ok(list)
-            });
+            let read =
+                fs::read(&path).with_context(|| path.display().to_string()).and_then(|list| {
+                    VerifiedList::read(&list, &accepted.certificate)
+                        .with_context(|| path.display().to_string())?;
+                    Ok(list)
+                });
             match read {
                 Ok(list) => {
-                    lists.push(IssuerList { key_id: accepted.key_id.clone(), issuer: accepted.certificate.clone(), list });
+                    lists.push(IssuerList {
+                        key_id: accepted.key_id.clone(),
+                        issuer: accepted.certificate.clone(),
+                        list,
+                    });
                 }
                 Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
-                Err(e) => tracing::error!("no device of {} can come: {e:#}", accepted.certificate.tbs_certificate().subject()),
+                Err(e) => tracing::error!(
+                    "no device of {} can come: {e:#}",
+                    accepted.certificate.tbs_certificate().subject()
+                ),
             }
         }
         Ok(lists)

@@ -1,5 +1,5 @@
-//! TPMs of devices: a TPM is bound to a device once, by a secret that only that TPM gives away (TPM2_ActivateCredential), and
-//! vouches for the keys that it holds.
+//! TPMs of devices: a TPM is bound to a device once, by a secret that only that TPM gives away
+//! (TPM2_ActivateCredential), and vouches for the keys that it holds.
 
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::config::makers;
@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::attestation::{CERTIFICATES_MAX, KeyProof, TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret};
+use fleeti_core::wire::attestation::{
+    CERTIFICATES_MAX, KeyProof, TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
 use fleeti_pki::certificate::Protection;
@@ -66,8 +68,8 @@ pub struct Proving {
 pub struct Alarms(Mutex<HashMap<(&'static str, String), Instant>>);
 
 impl Alarms {
-    /// Whether this alarm of whoever it is is not in the audit log yet, so that nobody fills that by coming again and again, nor
-    /// keeps others, or another alarm, from being seen.
+    /// Whether this alarm of whoever it is is not in the audit log yet, so that nobody fills that
+    /// by coming again and again, nor keeps others, or another alarm, from being seen.
     pub(super) fn is_new(&self, action: &'static str, who: &str) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < ALARMED_AGAIN);
@@ -88,20 +90,33 @@ impl Proving {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, p| p.asked.elapsed() < patience);
         if all.len() >= PROVING_MAX {
-            return Err(AppError::new(Code::Unavailable, "too many devices prove their TPM at once").hint("come back in a minute"));
+            return Err(AppError::new(
+                Code::Unavailable,
+                "too many devices prove their TPM at once",
+            )
+            .hint("come back in a minute"));
         }
         all.insert(bearer, pending);
         Ok(())
     }
 
     /// Whatever comes of it, nobody tries twice.
-    fn take(&self, bearer: &Bearer, proof: &TpmProof, patience: Duration) -> Result<TpmRow, AppError> {
+    fn take(
+        &self,
+        bearer: &Bearer,
+        proof: &TpmProof,
+        patience: Duration,
+    ) -> Result<TpmRow, AppError> {
         let given = decoded("secret", proof.secret.expose())?;
         let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(bearer);
         let found = found.filter(|p| p.asked.elapsed() < patience && p.id == proof.id);
-        // One answer for every reason; digests are compared, so that time tells nothing of the secret.
+        // One answer for every reason; digests are compared, so that time tells nothing of the
+        // secret.
         let found = found.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
-        let refused = || AppError::new(Code::Forbidden, "that is not what this TPM was asked for").hint("show the TPM again");
+        let refused = || {
+            AppError::new(Code::Forbidden, "that is not what this TPM was asked for")
+                .hint("show the TPM again")
+        };
         found.map(|p| p.row).ok_or_else(refused)
     }
 }
@@ -134,20 +149,37 @@ struct Shown {
 
 fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     if shown.certificates.len() > CERTIFICATES_MAX {
-        return Err(AppError::new(Code::Invalid, format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len())));
+        return Err(AppError::new(
+            Code::Invalid,
+            format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len()),
+        ));
     }
-    let key = |what: &'static str, text: &str| Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e));
-    let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?).map_err(|e| invalid("endorsement_key", e))?;
-    let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?).map_err(|e| invalid("attestation_key", e))?;
-    let certificate = |text: &String| decoded("certificates", text).map(|bytes| fleeti_pki::tpm::endorsement::unpadded(&bytes).to_vec());
+    let key = |what: &'static str, text: &str| {
+        Public::parse(&decoded(what, text)?).map_err(|e| invalid(what, e))
+    };
+    let endorsement = EndorsementKey::new(key("endorsement_key", &shown.endorsement_key)?)
+        .map_err(|e| invalid("endorsement_key", e))?;
+    let attestation = AttestationKey::new(key("attestation_key", &shown.attestation_key)?)
+        .map_err(|e| invalid("attestation_key", e))?;
+    let certificate = |text: &String| {
+        decoded("certificates", text)
+            .map(|bytes| fleeti_pki::tpm::endorsement::unpadded(&bytes).to_vec())
+    };
     let certificates = shown.certificates.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
-    // Of the key itself: what else is in its area a device may say as it likes, and is another digest each time.
-    let ek_sha256 = sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
+    // Of the key itself: what else is in its area a device may say as it likes, and is another
+    // digest each time.
+    let ek_sha256 =
+        sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
     let maker = maker(app, &endorsement, &certificates);
-    // What does not come apart again as it was put together is no certificates, and endorses nothing.
+    // What does not come apart again as it was put together is no certificates, and endorses
+    // nothing.
     let together = certificates.concat();
-    let together = if endorsement::each_of(&together).eq(certificates.iter().map(Vec::as_slice)) { together } else { vec![] };
+    let together = if endorsement::each_of(&together).eq(certificates.iter().map(Vec::as_slice)) {
+        together
+    } else {
+        vec![]
+    };
     let row = TpmRow::new(ek_sha256, keys, together, maker, now_s());
     Ok(Shown { endorsement, attestation, row })
 }
@@ -155,7 +187,10 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
 fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Maker {
     let (makers, now) = (app.pki.makers.load(), now_s());
     let (kind, description) = match makers.verify(endorsement, certificates, now) {
-        Ok(e) => (Some(e.kind.as_str().to_owned()), format!("{} {} {}", e.manufacturer, e.model, e.version)),
+        Ok(e) => (
+            Some(e.kind.as_str().to_owned()),
+            format!("{} {} {}", e.manufacturer, e.model, e.version),
+        ),
         Err(e) => (None, e.to_string()),
     };
     // What a certificate holds is somebody else's word.
@@ -177,15 +212,18 @@ pub async fn judge_makers(app: AppRef) {
     }
 }
 
-/// Reads anew who is believed, and judges by it the TPMs of devices, where other makers are believed by now, other revocation lists
-/// are there, or one has ended. What is known of devices by their TPMs changes with it.
+/// Reads anew who is believed, and judges by it the TPMs of devices, where other makers are
+/// believed by now, other revocation lists are there, or one has ended. What is known of devices by
+/// their TPMs changes with it.
 ///
 /// # Errors
-/// Names the files that cannot be read, and are left out; where a revocation list is among them, those count that were read last,
-/// for nobody knows whom it revokes. When the database does not answer.
+/// Names the files that cannot be read, and are left out; where a revocation list is among them,
+/// those count that were read last, for nobody knows whom it revokes. When the database does not
+/// answer.
 pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
     let read = read_makers(app).await?;
-    let left_out: Vec<String> = read.left_out().iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
+    let left_out: Vec<String> =
+        read.left_out().iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
     if !read.left_out().iter().any(|(file, _)| is_list(file)) {
         app.pki.makers.store(Arc::new(read));
     }
@@ -231,15 +269,23 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
         return Ok(true);
     }
     let judge = Arc::clone(app);
-    let judged =
-        tokio::task::spawn_blocking(move || rows.into_iter().map(|(device, row)| (anew(&judge, &row), device, row)).collect::<Vec<_>>());
+    let judged = tokio::task::spawn_blocking(move || {
+        rows.into_iter().map(|(device, row)| (anew(&judge, &row), device, row)).collect::<Vec<_>>()
+    });
     let judged = judged.await.map_err(AppError::internal)?;
     let mut changed = Vec::new();
     let mut tx = app.db.write().await?;
     for (maker, device, row) in judged {
         if tpms::set_maker(&mut tx, &device, &row, &maker).await? && row.maker.kind != maker.kind {
             let kind = maker.kind.as_deref().unwrap_or("nobody that is believed");
-            app.audit(&mut tx, now_s(), "server", "device.tpm-maker", &format!("{device} {kind}: {}", maker.description)).await?;
+            app.audit(
+                &mut tx,
+                now_s(),
+                "server",
+                "device.tpm-maker",
+                &format!("{device} {kind}: {}", maker.description),
+            )
+            .await?;
             changed.push(device);
         }
     }
@@ -251,14 +297,19 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
 
 /// By what the TPM came with. Whoever came before that was kept has to show it again.
 fn anew(app: &App, row: &TpmRow) -> Maker {
-    let certificates: Vec<Vec<u8>> = endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
+    let certificates: Vec<Vec<u8>> =
+        endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
     let key = decoded("endorsement_key", &row.endorsement_key).and_then(|area| {
         let public = Public::parse(&area).map_err(|e| invalid("endorsement_key", e))?;
         EndorsementKey::new(public).map_err(|e| invalid("endorsement_key", e))
     });
     match key {
         Ok(key) => maker(app, &key, &certificates),
-        Err(e) => Maker { kind: None, description: e.to_string(), judged_by: app.pki.makers.load().digest(now_s()) },
+        Err(e) => Maker {
+            kind: None,
+            description: e.to_string(),
+            judged_by: app.pki.makers.load().digest(now_s()),
+        },
     }
 }
 
@@ -266,17 +317,28 @@ fn anew(app: &App, row: &TpmRow) -> Maker {
 fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppError> {
     let secret: [u8; 32] = rand::random();
     let name = shown.attestation.public().name();
-    let made = credential::make(&shown.endorsement, &name, &secret).map_err(|e| invalid("endorsement_key", e))?;
+    let made = credential::make(&shown.endorsement, &name, &secret)
+        .map_err(|e| invalid("endorsement_key", e))?;
     let id = new_id("tpm");
-    app.proving.put(bearer, Pending { id: id.clone(), secret, row: shown.row, asked: Instant::now() }, patience(app))?;
+    app.proving.put(
+        bearer,
+        Pending { id: id.clone(), secret, row: shown.row, asked: Instant::now() },
+        patience(app),
+    )?;
     Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
 }
 
-/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that attestation key.
+/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that
+/// attestation key.
 ///
 /// # Errors
-/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for another TPM than the device's.
-pub async fn begin(app: &App, device: &DeviceId, shown: &TpmIdentity) -> Result<TpmSecret, AppError> {
+/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for
+/// another TPM than the device's.
+pub async fn begin(
+    app: &App,
+    device: &DeviceId,
+    shown: &TpmIdentity,
+) -> Result<TpmSecret, AppError> {
     let shown = read(app, shown)?;
     if tpms::is_taken(&mut *app.db.pool().acquire().await?, device, &shown.row).await? {
         return Err(other_tpm(app, device.as_str(), &shown.row).await?);
@@ -307,7 +369,8 @@ pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(),
     Ok(())
 }
 
-/// The answer to a device that came with another TPM, or a TPM with another device, once the alarm is raised.
+/// The answer to a device that came with another TPM, or a TPM with another device, once the alarm
+/// is raised.
 async fn other_tpm(app: &App, who: &str, tpm: &TpmRow) -> Result<AppError, AppError> {
     alarm(app, who, tpm).await?;
     Ok(other())
@@ -315,8 +378,11 @@ async fn other_tpm(app: &App, who: &str, tpm: &TpmRow) -> Result<AppError, AppEr
 
 /// What such a device is told.
 pub(super) fn other() -> AppError {
-    AppError::new(Code::Forbidden, "this device is known by another TPM, or this TPM by another device")
-        .hint("revoke the device and provision it anew, if the exchange is meant")
+    AppError::new(
+        Code::Forbidden,
+        "this device is known by another TPM, or this TPM by another device",
+    )
+    .hint("revoke the device and provision it anew, if the exchange is meant")
 }
 
 /// An act of its own in the audit log.
@@ -330,12 +396,16 @@ pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppE
     Ok(())
 }
 
-/// Whoever has a token shows a TPM before it enrolls; the answer is a secret that only that TPM gives away.
+/// Whoever has a token shows a TPM before it enrolls; the answer is a secret that only that TPM
+/// gives away.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that is none, or is for another TPM; [`Code::Invalid`] for keys that cannot be what they
-/// are shown as.
-pub async fn begin_enrollment(app: &App, request: &TpmEnrollRequest) -> Result<TpmSecret, AppError> {
+/// [`Code::Forbidden`] for a token that is none, or is for another TPM; [`Code::Invalid`] for keys
+/// that cannot be what they are shown as.
+pub async fn begin_enrollment(
+    app: &App,
+    request: &TpmEnrollRequest,
+) -> Result<TpmSecret, AppError> {
     // Nothing is computed, and nothing remembered, for a token that is no good.
     let token_sha256 = intake::good_token(app, &request.token).await?;
     challenge(app, Bearer::Token(token_sha256), read(app, &request.tpm)?)
@@ -349,7 +419,8 @@ pub struct ProvedTpm {
     pub protection: Protection,
 }
 
-/// The end of what [`begin_enrollment`] began: the secret came back, and the key of the request is in that TPM.
+/// The end of what [`begin_enrollment`] began: the secret came back, and the key of the request is
+/// in that TPM.
 ///
 /// # Errors
 /// [`Code::Forbidden`], saying which of both does not hold.
@@ -361,14 +432,18 @@ pub(super) fn proved_enrollment(
 ) -> Result<ProvedTpm, AppError> {
     let token_sha256 = sha256_hex(token.as_bytes());
     let row = app.proving.take(&Bearer::Token(token_sha256.clone()), &sent.proof, patience(app))?;
-    check_key(&row, &sent.key, csr_pem, channel, |channel| Purpose::enrollment(&token_sha256, channel))?;
+    check_key(&row, &sent.key, csr_pem, channel, |channel| {
+        Purpose::enrollment(&token_sha256, channel)
+    })?;
     let protection = protection(&row);
     Ok(ProvedTpm { row, protection })
 }
 
 /// How far a key in this TPM is protected: a maker's word counts, but for one who makes software.
 pub(super) fn protection(tpm: &TpmRow) -> Protection {
-    let is_real = [Kind::Processor, Kind::Hardware].iter().any(|kind| tpm.maker.kind.as_deref() == Some(kind.as_str()));
+    let is_real = [Kind::Processor, Kind::Hardware]
+        .iter()
+        .any(|kind| tpm.maker.kind.as_deref() == Some(kind.as_str()));
     if is_real { Protection::CertifiedTpm } else { Protection::Tpm }
 }
 
@@ -384,10 +459,14 @@ pub(super) fn check_key(
     purpose: impl FnOnce([u8; CHANNEL_BYTES]) -> Purpose,
 ) -> Result<(), AppError> {
     let refused = |e: &dyn std::fmt::Display| AppError::new(Code::Forbidden, e.to_string());
-    let channel = channel.ok_or_else(|| refused(&"a key in a TPM is certified over TLS 1.3 alone"))?;
+    let channel =
+        channel.ok_or_else(|| refused(&"a key in a TPM is certified over TLS 1.3 alone"))?;
     let spki = csr::claimed_key(csr_pem).map_err(|e| invalid("csr_pem", e))?;
-    let (public, said, signature) =
-        (decoded("key", &sent.key)?, decoded("certification", &sent.certification)?, decoded("signature", &sent.signature)?);
+    let (public, said, signature) = (
+        decoded("key", &sent.key)?,
+        decoded("certification", &sent.certification)?,
+        decoded("signature", &sent.signature)?,
+    );
     let sent = Certification { key: &public, certification: &said, signature: &signature };
     key::verify(&sent, &attestation_key(&tpm.attestation_key)?, &purpose(channel), &spki)
         .map_err(|e| refused(&format!("{e} ({})", e.code())))

@@ -1,4 +1,5 @@
-//! What old anchors say of new ones. The server only keeps and serves it: devices believe what their own anchors signed.
+//! What old anchors say of new ones. The server only keeps and serves it: devices believe what
+//! their own anchors signed.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -27,11 +28,16 @@ pub async fn sha256(app: &App) -> Result<Option<String>, AppError> {
     Ok(if all.is_empty() { None } else { Some(sha256_hex(&serde_json::to_vec(&all)?)) })
 }
 
-/// Keeps a transition for ever and tells devices of it. The same again with other signatures adds those.
+/// Keeps a transition for ever and tells devices of it. The same again with other signatures adds
+/// those.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no transition, or has no signature; [`Code::Conflict`] where there are too many.
-pub async fn import(app: &App, signed: &SignedTransition) -> Result<Vec<SignedTransition>, AppError> {
+/// [`Code::Invalid`] for what is no transition, or has no signature; [`Code::Conflict`] where there
+/// are too many.
+pub async fn import(
+    app: &App,
+    signed: &SignedTransition,
+) -> Result<Vec<SignedTransition>, AppError> {
     let invalid = |text: String| AppError::new(Code::Invalid, text);
     let read = transition::read(&signed.transition).map_err(|e| invalid(e.to_string()))?;
     if signed.signatures.is_empty() {
@@ -41,13 +47,23 @@ pub async fn import(app: &App, signed: &SignedTransition) -> Result<Vec<SignedTr
     let known = all(app).await?;
     let same = known.iter().find(|k| k.transition == signed.transition);
     if same.is_none() && known.len() >= TRANSITIONS_MAX {
-        return Err(AppError::new(Code::Conflict, format!("there are {TRANSITIONS_MAX} transitions already")));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("there are {TRANSITIONS_MAX} transitions already"),
+        ));
     }
-    let signatures: BTreeMap<_, _> = same.iter().flat_map(|s| &s.signatures).chain(&signed.signatures).cloned().collect();
+    let signatures: BTreeMap<_, _> =
+        same.iter().flat_map(|s| &s.signatures).chain(&signed.signatures).cloned().collect();
     if signatures.len() > SIGNATURES_MAX {
-        return Err(invalid(format!("{} signatures, {SIGNATURES_MAX} at the most", signatures.len())));
+        return Err(invalid(format!(
+            "{} signatures, {SIGNATURES_MAX} at the most",
+            signatures.len()
+        )));
     }
-    let merged = SignedTransition { transition: signed.transition.clone(), signatures: signatures.into_iter().collect() };
+    let merged = SignedTransition {
+        transition: signed.transition.clone(),
+        signatures: signatures.into_iter().collect(),
+    };
     let what = match read.change {
         Change::Root { .. } => "root",
         Change::ReleaseKeys { .. } => "release-keys",

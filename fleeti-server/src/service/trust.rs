@@ -1,6 +1,7 @@
-//! Which intermediates count, and which ones sign. What counts, the root says: a bundle by its signature, which is
-//! verified whenever the bundle is read. Rotation is: publish the bundle with the new one, wait for devices, switch, wait
-//! until they have renewed their certificates, publish the bundle without the old one.
+//! Which intermediates count, and which ones sign. What counts, the root says: a bundle by its
+//! signature, which is verified whenever the bundle is read. Rotation is: publish the bundle with
+//! the new one, wait for devices, switch, wait until they have renewed their certificates, publish
+//! the bundle without the old one.
 
 use crate::app::{App, AppRef, now_s};
 use crate::config::Pki;
@@ -45,7 +46,13 @@ pub struct Accepted {
 impl Accepted {
     fn of(purpose: Purpose, certificate: &Certificate) -> Result<Self, AppError> {
         let (sha256, key_id) = bundle::names(certificate)?;
-        Ok(Self { purpose, certificate: certificate.clone(), pem: certificate::to_pem(certificate)?, sha256, key_id })
+        Ok(Self {
+            purpose,
+            certificate: certificate.clone(),
+            pem: certificate::to_pem(certificate)?,
+            sha256,
+            key_id,
+        })
     }
 }
 
@@ -65,7 +72,8 @@ impl Trust {
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// What ends soon, or has ended, and nothing here can make anew, in words. What only counts may end: that is a rotation's end.
+    /// What ends soon, or has ended, and nothing here can make anew, in words. What only counts may
+    /// end: that is a rotation's end.
     fn warnings(&self, now_s: u64) -> Vec<String> {
         let list = self
             .root_list_ends_s
@@ -113,7 +121,9 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
             "the revocation list of {maker}, who makes TPMs, {ends}, and none of them is believed then: put its newest one into tpm-makers"
         ))
     });
-    let left_out = makers.left_out().iter().map(|(file, problem)| format!("tpm-makers/{file} cannot be read and is left out: {problem}"));
+    let left_out = makers.left_out().iter().map(|(file, problem)| {
+        format!("tpm-makers/{file} cannot be read and is left out: {problem}")
+    });
     let missing = health::warnings(app).into_iter();
     missing.chain(app.trust.load().warnings(now_s)).chain(lists).chain(left_out).collect()
 }
@@ -123,11 +133,18 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
 /// # Errors
 /// When the bundle in the database is not by the root, or no intermediate of it can sign.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
-    // Of this root: one that came under the root before it says nothing of this one's intermediates.
-    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256).await? {
+    // Of this root: one that came under the root before it says nothing of this one's
+    // intermediates.
+    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256)
+        .await?
+    {
         Some(signed) => {
             let bundle = bundle::read(&signed, &pki.root)?;
-            (bundle.version(), Some(VerifiedList::read(bundle.crl(), &pki.root)?.next_update_s()), accepted(&bundle)?)
+            (
+                bundle.version(),
+                Some(VerifiedList::read(bundle.crl(), &pki.root)?.next_update_s()),
+                accepted(&bundle)?,
+            )
         }
         None => {
             let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
@@ -138,8 +155,11 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
     let signs = |purpose: Purpose| {
         let mut of = accepted.iter().filter(|a| a.purpose == purpose);
         let wanted = chosen.get(purpose.as_str());
-        let found = wanted.and_then(|sha256| of.clone().find(|a| a.sha256 == *sha256)).or_else(|| of.next());
-        let missing = || AppError::internal(format!("no intermediate for {}s counts", purpose.as_str()));
+        let found = wanted
+            .and_then(|sha256| of.clone().find(|a| a.sha256 == *sha256))
+            .or_else(|| of.next());
+        let missing =
+            || AppError::internal(format!("no intermediate for {}s counts", purpose.as_str()));
         found.cloned().ok_or_else(missing)
     };
     let (device, server) = (signs(Purpose::Device)?, signs(Purpose::Server)?);
@@ -147,43 +167,72 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
 }
 
 fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
-    let of = |purpose| bundle.of(purpose).map(move |certificate| Accepted::of(purpose, certificate));
+    let of =
+        |purpose| bundle.of(purpose).map(move |certificate| Accepted::of(purpose, certificate));
     Purpose::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Takes what came out of a ceremony: from then on it counts. The same again finishes what an interrupted call left undone.
+/// Takes what came out of a ceremony: from then on it counts. The same again finishes what an
+/// interrupted call left undone.
 ///
 /// # Errors
-/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle, for one without an
-/// intermediate that signs now, and, unless it is to be so, for one that leaves devices behind.
+/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle,
+/// for one without an intermediate that signs now, and, unless it is to be so, for one that leaves
+/// devices behind.
 pub async fn import(app: &AppRef, import: &ImportBundle) -> Result<TrustStatus, AppError> {
-    // A task of its own: an operator whose connection breaks must not leave a server that has it half.
+    // A task of its own: an operator whose connection breaks must not leave a server that has it
+    // half.
     let (app, import) = (Arc::clone(app), import.clone());
-    tokio::spawn(async move { carry_out_import(&app, &import).await }).await.map_err(AppError::internal)?
+    tokio::spawn(async move { carry_out_import(&app, &import).await })
+        .await
+        .map_err(AppError::internal)?
 }
 
 async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
     let untrusted = |e: fleeti_pki::Error| AppError::new(Code::Untrusted, e.to_string());
     let read = bundle::read(&import.bundle, &app.pki.root).map_err(untrusted)?;
     let signature = base64::engine::general_purpose::STANDARD.decode(&import.transcript_signature);
-    let signature = signature.map_err(|e| AppError::new(Code::Invalid, format!("transcript_signature: {e}")))?;
-    let transcript = Transcript::read(&import.transcript, &signature, &app.pki.root).map_err(untrusted)?;
+    let signature = signature
+        .map_err(|e| AppError::new(Code::Invalid, format!("transcript_signature: {e}")))?;
+    let transcript =
+        Transcript::read(&import.transcript, &signature, &app.pki.root).map_err(untrusted)?;
     if !transcript.has_bundle(read.sha256()) {
-        return Err(AppError::new(Code::Untrusted, "the transcript does not say that this bundle was made"));
+        return Err(AppError::new(
+            Code::Untrusted,
+            "the transcript does not say that this bundle was made",
+        ));
     }
     if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
-        return Err(AppError::new(Code::Conflict, "the root's revocation list has ended").hint("make a new one: `fleeti pki root crl`"));
+        return Err(AppError::new(Code::Conflict, "the root's revocation list has ended")
+            .hint("make a new one: `fleeti pki root crl`"));
     }
     let _alone = app.lists.alone.lock().await;
-    if db::trust::newest(app.db.pool(), &app.pki.root_sha256).await?.is_some_and(|newest| newest == import.bundle) {
+    if db::trust::newest(app.db.pool(), &app.pki.root_sha256)
+        .await?
+        .is_some_and(|newest| newest == import.bundle)
+    {
         take_up(app).await?;
         return status(app).await;
     }
     let next = accepted(&read)?;
     check_successor(app, &read, &next, &transcript, import.anyway).await?;
     let mut tx = app.db.write().await?;
-    db::trust::insert(&mut tx, (&app.pki.root_sha256, read.version()), &import.bundle, transcript.text(), now_s()).await?;
-    app.audit(&mut tx, now_s(), "admin", "trust-bundle.import", &format!("version {} {}", read.version(), read.sha256())).await?;
+    db::trust::insert(
+        &mut tx,
+        (&app.pki.root_sha256, read.version()),
+        &import.bundle,
+        transcript.text(),
+        now_s(),
+    )
+    .await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "admin",
+        "trust-bundle.import",
+        &format!("version {} {}", read.version(), read.sha256()),
+    )
+    .await?;
     tx.commit().await?;
     take_up(app).await?;
     status(app).await
@@ -200,18 +249,26 @@ async fn check_successor(
     let conflict = |text: String, hint| Err(AppError::new(Code::Conflict, text).hint(hint));
     let now = app.trust.load_full();
     if read.version() <= now.version() {
-        let text = format!("bundle {} is here already, this is version {}", now.version(), read.version());
+        let text =
+            format!("bundle {} is here already, this is version {}", now.version(), read.version());
         return conflict(text, "publish what came out of the last ceremony");
     }
     if let Some(older) = db::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
         && !transcript.follows(&older)
     {
         let hint = "an older copy of the root's folder brings back what was revoked since; go on with the newest copy";
-        return conflict("the transcript does not go on from the one that was published last".into(), hint);
+        return conflict(
+            "the transcript does not go on from the one that was published last".into(),
+            hint,
+        );
     }
     for signing in [now.device(), now.server()] {
         if !next.iter().any(|a| a.sha256 == signing.sha256) {
-            let text = format!("the {} intermediate that signs now is not in this bundle: {}", signing.purpose.as_str(), signing.sha256);
+            let text = format!(
+                "the {} intermediate that signs now is not in this bundle: {}",
+                signing.purpose.as_str(),
+                signing.sha256
+            );
             return conflict(text, "first let another one sign: `fleeti pki bundle switch`");
         }
     }
@@ -219,8 +276,13 @@ async fn check_successor(
     for gone in now.devices().filter(|a| !next.iter().any(|n| n.sha256 == a.sha256)) {
         let left = db::trust::devices_of(app.db.pool(), &gone.sha256, &first).await?;
         if left > 0 && !anyway {
-            let text = format!("{left} devices still have a certificate by an intermediate that is not in this bundle");
-            return conflict(text, "wait until they have renewed it, within 20 days; or publish with --anyway, and enroll them anew");
+            let text = format!(
+                "{left} devices still have a certificate by an intermediate that is not in this bundle"
+            );
+            return conflict(
+                text,
+                "wait until they have renewed it, within 20 days; or publish with --anyway, and enroll them anew",
+            );
         }
     }
     Ok(())
@@ -229,37 +291,53 @@ async fn check_successor(
 /// Has another intermediate sign.
 ///
 /// # Errors
-/// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have taken the bundle, or when
-/// the signer has no key for it.
+/// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have
+/// taken the bundle, or when the signer has no key for it.
 pub async fn switch(app: &AppRef, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
     let (app, order) = (Arc::clone(app), order.clone());
-    tokio::spawn(async move { carry_out_switch(&app, &order).await }).await.map_err(AppError::internal)?
+    tokio::spawn(async move { carry_out_switch(&app, &order).await })
+        .await
+        .map_err(AppError::internal)?
 }
 
 async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
     let _alone = app.lists.alone.lock().await;
     let trust = app.trust.load_full();
-    let found = trust.accepted.iter().find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
+    let found = trust
+        .accepted
+        .iter()
+        .find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
     let hint = "`fleeti pki bundle show` has them";
-    let found = found.ok_or_else(|| AppError::not_found("intermediate", &order.certificate_sha256).hint(hint))?;
+    let found = found
+        .ok_or_else(|| AppError::not_found("intermediate", &order.certificate_sha256).hint(hint))?;
     if !keys(app).await?.contains(&found.sha256) {
         let text = format!("the signer has no key for this {} intermediate", order.purpose);
-        return Err(AppError::new(Code::Conflict, text).hint("start it anew with the key and the certificate"));
+        return Err(AppError::new(Code::Conflict, text)
+            .hint("start it anew with the key and the certificate"));
     }
     let (devices, taken) = db::trust::taken(app.db.pool(), trust.version()).await?;
     if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {
         let text = format!("{taken} of {devices} devices have taken bundle {}", trust.version());
-        return Err(AppError::new(Code::Conflict, text).hint("wait for the others, or switch with --anyway"));
+        return Err(AppError::new(Code::Conflict, text)
+            .hint("wait for the others, or switch with --anyway"));
     }
     let mut tx = app.db.write().await?;
     db::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
-    app.audit(&mut tx, now_s(), "admin", "trust-bundle.switch", &format!("{} {}", order.purpose, found.sha256)).await?;
+    app.audit(
+        &mut tx,
+        now_s(),
+        "admin",
+        "trust-bundle.switch",
+        &format!("{} {}", order.purpose, found.sha256),
+    )
+    .await?;
     tx.commit().await?;
     take_up(app).await?;
     status(app).await
 }
 
-/// What was committed counts from now on: for whom may come, for the server's own certificate, and for devices.
+/// What was committed counts from now on: for whom may come, for the server's own certificate, and
+/// for devices.
 async fn take_up(app: &App) -> Result<(), AppError> {
     app.trust.store(Arc::new(load(&app.db, &app.pki).await?));
     revocation::swap_lists(app).await?;
@@ -319,8 +397,8 @@ pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
         .ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
 }
 
-/// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first one, which had no other
-/// name once.
+/// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first
+/// one, which had no other name once.
 #[must_use]
 pub fn revocation_list(app: &App, issuer: &str) -> Option<Bytes> {
     if issuer == "device" {

@@ -18,12 +18,19 @@ const REFUSED: &str = "worker.refused";
 /// [`Code::Conflict`] for a name that is taken, and when there are [`WORKERS_MAX`].
 pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, AppError> {
     if list(app).await?.len() >= WORKERS_MAX {
-        return Err(AppError::new(Code::Conflict, format!("there are {WORKERS_MAX} workers already")).hint("remove one"));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!("there are {WORKERS_MAX} workers already"),
+        )
+        .hint("remove one"));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = app.db.write().await?;
     if !db::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s()).await? {
-        let e = AppError::new(Code::Conflict, format!("there is a worker {:?} already", request.name.as_str()));
+        let e = AppError::new(
+            Code::Conflict,
+            format!("there is a worker {:?} already", request.name.as_str()),
+        );
         return Err(e.hint("choose another name, or remove that one"));
     }
     app.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
@@ -39,7 +46,8 @@ pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
     db::workers::all(app.db.pool()).await
 }
 
-/// Removes a worker: its token opens nothing any more, and a build that it holds goes to another one.
+/// Removes a worker: its token opens nothing any more, and a build that it holds goes to another
+/// one.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -70,5 +78,6 @@ pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, 
         app.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
         tx.commit().await?;
     }
-    Err(AppError::new(Code::Unauthenticated, "a worker's token is needed").hint("`fleeti worker add NAME` makes one"))
+    Err(AppError::new(Code::Unauthenticated, "a worker's token is needed")
+        .hint("`fleeti worker add NAME` makes one"))
 }

@@ -1,4 +1,5 @@
-//! Static files: in the program, with the hash of their content in the URL, so that browsers keep them for good.
+//! Static files: in the program, with the hash of their content in the URL, so that browsers keep
+//! them for good.
 
 use actix_web::web::Path;
 use actix_web::{HttpResponse, http::header};
@@ -29,15 +30,21 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     ]
 });
 
-/// Where a file is to be had; the page does not exist without it, so an unknown name is an empty path.
+/// Where a file is to be had; the page does not exist without it, so an unknown name is an empty
+/// path.
 #[must_use]
 pub fn url(name: &str) -> String {
-    ASSETS.iter().find(|a| a.name == name).map_or_else(String::new, |a| format!("/static/{}/{}", a.hash, a.name))
+    ASSETS
+        .iter()
+        .find(|a| a.name == name)
+        .map_or_else(String::new, |a| format!("/static/{}/{}", a.hash, a.name))
 }
 
 /// A file by hash and name.
 pub async fn serve(path: Path<String>) -> HttpResponse {
-    match ASSETS.iter().find(|a| path.strip_prefix(a.hash.as_str()).and_then(|p| p.strip_prefix('/')) == Some(a.name)) {
+    match ASSETS.iter().find(|a| {
+        path.strip_prefix(a.hash.as_str()).and_then(|p| p.strip_prefix('/')) == Some(a.name)
+    }) {
         Some(a) => HttpResponse::Ok()
             .content_type(a.kind)
             .insert_header((header::CACHE_CONTROL, "public, max-age=31536000, immutable"))

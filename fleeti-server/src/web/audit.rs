@@ -26,10 +26,15 @@ impl From<&Entry> for Row {
         let stage = match &e.stage {
             Stage::Done => None,
             Stage::Intent => Some(Badge::new("", "intended")),
-            Stage::Outcome { intent } => Some(Badge::new("good", format!("done, as intended in {intent}"))),
-            Stage::Failed { intent, reason } => Some(Badge::new("bad", format!("failed, intended in {intent}: {reason}"))),
+            Stage::Outcome { intent } => {
+                Some(Badge::new("good", format!("done, as intended in {intent}")))
+            }
+            Stage::Failed { intent, reason } => {
+                Some(Badge::new("bad", format!("failed, intended in {intent}: {reason}")))
+            }
         };
-        let (actor, action, subject) = (e.act.actor.clone(), e.act.action.clone(), e.act.subject.clone());
+        let (actor, action, subject) =
+            (e.act.actor.clone(), e.act.action.clone(), e.act.subject.clone());
         Self { number: e.number, at: time(e.at_s), actor, action, subject, stage }
     }
 }
@@ -49,9 +54,19 @@ pub struct Selection {
     before: Option<u64>,
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
+pub async fn list(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    selection: Query<Selection>,
+) -> Result<HttpResponse> {
     let excerpt = audit::excerpt(&app, selection.before, ROWS).await?;
-    show!(request, List::of(Page::new("/audit", &request, &["device", "rollout", "build", "release", "profile"]), &excerpt))
+    show!(
+        request,
+        List::of(
+            Page::new("/audit", &request, &["device", "rollout", "build", "release", "profile"]),
+            &excerpt
+        )
+    )
 }
 
 impl List {

@@ -71,7 +71,11 @@ struct One {
     files: Vec<FileRow>,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse> {
     let details = builds::details(&app, &id).await?;
     show!(request, One::of(Page::new("/builds", &request, &["build", "release"]), details))
 }
@@ -80,7 +84,8 @@ impl One {
     fn of(page: Page, details: Details) -> Self {
         let Details { build, record, is_published, signature, log } = details;
         let asked = signature.intent.as_deref().and_then(|text| Intent::parse(text).ok());
-        let requester = asked.and_then(|i| signature.approvers.iter().find(|a| a.key_id == i.requester));
+        let requester =
+            asked.and_then(|i| signature.approvers.iter().find(|a| a.key_id == i.requester));
         let (facts, files) = record.as_ref().map(made).unwrap_or_default();
         Self {
             page,
@@ -128,7 +133,11 @@ fn made(record: &BuildRecord) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
         ("agent SHA-256", record.inputs.agent_digest.clone()),
         ("Nix", record.nix_version.clone()),
     ];
-    let files = record.files.iter().map(|(path, f)| FileRow { path: path.to_string(), size: bytes(f.size), sha256: f.sha256.clone() });
+    let files = record.files.iter().map(|(path, f)| FileRow {
+        path: path.to_string(),
+        size: bytes(f.size),
+        sha256: f.sha256.clone(),
+    });
     (facts, files.collect())
 }
 
@@ -138,12 +147,20 @@ pub struct From {
     after: u64,
 }
 
-/// `GET /builds/{build}/log`: what the log has beyond a byte, now and as it grows, until the build ends.
-pub async fn log(app: Data<AppRef>, request: HttpRequest, id: Path<String>, from: Query<From>) -> Result<HttpResponse> {
+/// `GET /builds/{build}/log`: what the log has beyond a byte, now and as it grows, until the build
+/// ends.
+pub async fn log(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    id: Path<String>,
+    from: Query<From>,
+) -> Result<HttpResponse> {
     builds::get(&app, &id).await?;
-    let resumed = request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
+    let resumed =
+        request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
     let at = resumed.unwrap_or(from.after);
-    let log = logs::follow(app.get_ref().clone(), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
+    let log =
+        logs::follow(app.get_ref().clone(), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
     Ok(event_stream(log.map(|grown| match grown {
         Grown::Lines(text, end) => event(&text, end),
         Grown::Silence => ": still here\n\n".to_owned(),
@@ -153,7 +170,9 @@ pub async fn log(app: Data<AppRef>, request: HttpRequest, id: Path<String>, from
 
 /// Lines as one event whose data is HTML.
 fn event(text: &str, end: u64) -> String {
-    let escaped = askama::filters::escape(text, askama::filters::Html).map_or_else(|_| String::new(), |t| t.to_string());
-    let data: String = escaped.replace('\r', "\n").split('\n').map(|l| format!("data: {l}\n")).collect();
+    let escaped = askama::filters::escape(text, askama::filters::Html)
+        .map_or_else(|_| String::new(), |t| t.to_string());
+    let data: String =
+        escaped.replace('\r', "\n").split('\n').map(|l| format!("data: {l}\n")).collect();
     format!("id: {end}\n{data}\n")
 }

@@ -59,7 +59,11 @@ pub async fn pair(app: Data<AppRef>, form: Form<Shown>) -> Result<HttpResponse> 
     Ok(see(&format!("/devices?fleet={}", paired.fleet)))
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest, selection: Query<Selection>) -> Result<HttpResponse> {
+pub async fn list(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    selection: Query<Selection>,
+) -> Result<HttpResponse> {
     let filter = selection.filter();
     let found = devices::page(&app, filter, &selection.after, ROWS).await?;
     show!(request, List::of(Page::new("/devices", &request, &["device"]), filter, &found))
@@ -96,7 +100,11 @@ struct One {
     recovery: Option<(String, Option<String>)>,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    id: Path<DeviceId>,
+) -> Result<HttpResponse> {
     let device = devices::get(&app, id.as_str()).await?;
     let proved = Proved::of(attestation::get(&app, &id).await?, device.online);
     let recovery = match vault::recovery_key_status(&app, &id).await {
@@ -104,13 +112,22 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<DeviceId>) -
         Err(e) if e.code() == Code::NotFound => None,
         Err(e) => return Err(e.into()),
     };
-    show!(request, One::of(Page::new("/devices", &request, &["device"]), &device, proved, recovery.as_ref()))
+    show!(
+        request,
+        One::of(Page::new("/devices", &request, &["device"]), &device, proved, recovery.as_ref())
+    )
 }
 
 impl One {
-    fn of(page: Page, device: &Device, proved: Proved, recovery: Option<&RecoveryKeyStatus>) -> Self {
+    fn of(
+        page: Page,
+        device: &Device,
+        proved: Proved,
+        recovery: Option<&RecoveryKeyStatus>,
+    ) -> Self {
         let (trouble, forgivable) = trouble(device);
-        let trouble = trouble.or_else(|| vault::has_lost_its_seal(device, recovery.is_some()).then(unsealed));
+        let trouble =
+            trouble.or_else(|| vault::has_lost_its_seal(device, recovery.is_some()).then(unsealed));
         Self {
             page,
             d: DeviceRow::from(device),
@@ -125,7 +142,10 @@ impl One {
                 ("valid until", shown::instant(device.certificate_not_after_s)),
                 (
                     "state",
-                    device.revocation_reason.map_or_else(|| "good".to_owned(), |r| format!("revoked: {}", r.as_str().replace('_', " "))),
+                    device.revocation_reason.map_or_else(
+                        || "good".to_owned(),
+                        |r| format!("revoked: {}", r.as_str().replace('_', " ")),
+                    ),
                 ),
             ],
             telemetry: telemetry(device),
@@ -137,7 +157,8 @@ impl One {
 
 /// What a value looks like in a list of facts; text of a device is never markup.
 fn escaped(text: &str) -> String {
-    askama::filters::escape(text, askama::filters::Html).map_or_else(|_| String::new(), |t| t.to_string())
+    askama::filters::escape(text, askama::filters::Html)
+        .map_or_else(|_| String::new(), |t| t.to_string())
 }
 
 fn mono(text: &str) -> String {
@@ -169,7 +190,13 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(SecureBoot { refused: Some(why), .. }) = &device.secure_boot {
-        return (Some(Notice { message: "It does not make the change of its Secure Boot keys.".into(), hint: Some(why.clone()) }), None);
+        return (
+            Some(Notice {
+                message: "It does not make the change of its Secure Boot keys.".into(),
+                hint: Some(why.clone()),
+            }),
+            None,
+        );
     }
     match &device.update {
         Some(State::RolledBack { target, reason }) => {
@@ -177,9 +204,13 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
             let message = format!("Version {target} was rolled back: {why}.");
             (Some(Notice { message, hint: Some(evidence.to_owned()) }), Some(target.to_string()))
         }
-        Some(State::Failed { target, code }) => {
-            (Some(Notice { message: format!("Version {target} could not be installed: {code:?}."), hint: None }), None)
-        }
+        Some(State::Failed { target, code }) => (
+            Some(Notice {
+                message: format!("Version {target} could not be installed: {code:?}."),
+                hint: None,
+            }),
+            None,
+        ),
         _ => (None, None),
     }
 }
@@ -190,7 +221,10 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
     let badge = |tone: &str, text: &str| format!("<span class=\"badge {tone}\">{text}</span>");
     let secure = if boot.secure_boot { badge("good", "enabled") } else { badge("bad", "disabled") };
     vec![
-        ("release", format!("<a href=\"/releases/{0}\">{0}</a>", escaped(&boot.running.to_string()))),
+        (
+            "release",
+            format!("<a href=\"/releases/{0}\">{0}</a>", escaped(&boot.running.to_string())),
+        ),
         ("slot", shown::slot(boot.slot).to_owned()),
         ("dm-verity", badge(verity.tone, &verity.text)),
         ("Secure Boot", secure),
@@ -211,19 +245,31 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
 fn boot_keys(device: &Device) -> String {
     match &device.secure_boot {
         None => "those of the organisation".into(),
-        Some(SecureBoot { epoch, change_pending: true, .. }) => format!("its own, epoch {epoch} of db; a change is on its way"),
+        Some(SecureBoot { epoch, change_pending: true, .. }) => {
+            format!("its own, epoch {epoch} of db; a change is on its way")
+        }
         Some(SecureBoot { epoch, .. }) => format!("its own, epoch {epoch} of db"),
     }
 }
 
 fn update(device: &Device) -> Vec<(&'static str, String)> {
-    let desired = device.desired.as_ref().map_or_else(|| "what it runs".to_owned(), |r| escaped(&r.to_string()));
+    let desired = device
+        .desired
+        .as_ref()
+        .map_or_else(|| "what it runs".to_owned(), |r| escaped(&r.to_string()));
     let mut rows = vec![
         ("should run", desired),
         ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
         ("connected", if device.online { "yes".into() } else { "no".into() }),
         ("last seen", shown::time(device.last_seen_s)),
-        ("trust bundle", if device.trust_bundle == 0 { "none taken".into() } else { format!("version {}", device.trust_bundle) }),
+        (
+            "trust bundle",
+            if device.trust_bundle == 0 {
+                "none taken".into()
+            } else {
+                format!("version {}", device.trust_bundle)
+            },
+        ),
     ];
     if let Some(p) = device.progress {
         rows.push(("downloaded", format!("{} of {}", shown::bytes(p.done), shown::bytes(p.total))));
@@ -241,12 +287,19 @@ fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
         ("agent", kib(t.agent_memory_kib)),
     ];
     if t.data_total_kib > 0 {
-        rows.push(("data partition", format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib))));
+        rows.push((
+            "data partition",
+            format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib)),
+        ));
     }
     rows
 }
 
-pub async fn revoke(app: Data<AppRef>, id: Path<DeviceId>, form: Form<Revoke>) -> Result<HttpResponse> {
+pub async fn revoke(
+    app: Data<AppRef>,
+    id: Path<DeviceId>,
+    form: Form<Revoke>,
+) -> Result<HttpResponse> {
     revocation::revoke(&app, &id, form.reason).await?;
     Ok(see(&format!("/devices/{id}")))
 }
@@ -261,7 +314,11 @@ pub struct Forgiven {
     version: Version,
 }
 
-pub async fn forgive(app: Data<AppRef>, id: Path<DeviceId>, form: Form<Forgiven>) -> Result<HttpResponse> {
+pub async fn forgive(
+    app: Data<AppRef>,
+    id: Path<DeviceId>,
+    form: Form<Forgiven>,
+) -> Result<HttpResponse> {
     devices::forgive(&app, &id, &form.version).await?;
     Ok(see(&format!("/devices/{id}")))
 }

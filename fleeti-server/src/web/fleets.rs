@@ -38,12 +38,19 @@ struct One {
     secrets: Vec<(String, String)>,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, fleet: Path<FleetId>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    fleet: Path<FleetId>,
+) -> Result<HttpResponse> {
     let known = devices::fleets(&app).await?.into_iter().find(|f| f.name == *fleet);
     let known = known.ok_or_else(|| AppError::not_found("fleet", fleet.as_str()))?;
     let policy = app.policies.of(&fleet);
     let secrets = vault::secrets(&app, &fleet).await?;
-    show!(request, One::of(Page::new("/", &request, &["fleet", "device"]), &known, &policy, &secrets))
+    show!(
+        request,
+        One::of(Page::new("/", &request, &["fleet", "device"]), &known, &policy, &secrets)
+    )
 }
 
 impl One {
@@ -52,27 +59,42 @@ impl One {
         let row = |name, label, level, help| Row { name, label, help, chosen: code(level) };
         let known = match &policy.firmware {
             Firmware::Pinned => Vec::new(),
-            Firmware::Known { registers, programs } => registers.iter().map(|r| r.join(" ")).chain(programs.iter().cloned()).collect(),
+            Firmware::Known { registers, programs } => {
+                registers.iter().map(|r| r.join(" ")).chain(programs.iter().cloned()).collect()
+            }
         };
         Self {
             page,
             fleet: fleet.name.to_string(),
             devices: fleet.devices,
             rows: [
-                row("update", "Who is told of an update", policy.update, "Others are held, and told as soon as they prove more."),
+                row(
+                    "update",
+                    "Who is told of an update",
+                    policy.update,
+                    "Others are held, and told as soon as they prove more.",
+                ),
                 row(
                     "success",
                     "Who counts as success in a rollout",
                     policy.success,
                     "From L2 on, a device's own word is not enough: its TPM proves that it runs the release.",
                 ),
-                row("secrets", "Who is given secrets", policy.secrets, "At each boot, once the TPM has proved it; the secrets are below."),
+                row(
+                    "secrets",
+                    "Who is given secrets",
+                    policy.secrets,
+                    "At each boot, once the TPM has proved it; the secrets are below.",
+                ),
             ],
             levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
             pinned: policy.firmware == Firmware::Pinned,
             proved_releases: policy.proved_releases,
             known,
-            secrets: secrets.iter().map(|s| (s.name.to_string(), shown::time(s.changed_s))).collect(),
+            secrets: secrets
+                .iter()
+                .map(|s| (s.name.to_string(), shown::time(s.changed_s)))
+                .collect(),
         }
     }
 }
@@ -96,7 +118,10 @@ impl TryFrom<Sent> for Policy {
         let invalid = |e: String| AppError::new(Code::Invalid, e);
         let level = |text: &str| match text {
             "" => Ok(None),
-            code => code.parse().map(Some).map_err(|e: fleeti_core::attestation::NoLevel| invalid(e.to_string())),
+            code => code
+                .parse()
+                .map(Some)
+                .map_err(|e: fleeti_core::attestation::NoLevel| invalid(e.to_string())),
         };
         let pair = |line: &str| -> Option<[String; 2]> {
             let mut words = line.split_whitespace().map(str::to_owned);
@@ -106,13 +131,16 @@ impl TryFrom<Sent> for Policy {
             }
         };
         let wrong = |l: &str| {
-            invalid(format!("firmware: {l:?} is neither register 0, a space, and register 2, nor the digest of a program of the firmware"))
+            invalid(format!(
+                "firmware: {l:?} is neither register 0, a space, and register 2, nor the digest of a program of the firmware"
+            ))
         };
         let firmware = match sent.firmware.as_str() {
             "pinned" => Firmware::Pinned,
             _ => {
                 let lines = sent.registers.lines().map(str::trim).filter(|l| !l.is_empty());
-                let (programs, pairs): (Vec<_>, Vec<_>) = lines.partition(|l| !l.contains(char::is_whitespace));
+                let (programs, pairs): (Vec<_>, Vec<_>) =
+                    lines.partition(|l| !l.contains(char::is_whitespace));
                 let registers = pairs.into_iter().map(|l| pair(l).ok_or_else(|| wrong(l)));
                 Firmware::Known {
                     registers: registers.collect::<std::result::Result<_, AppError>>()?,
@@ -120,12 +148,23 @@ impl TryFrom<Sent> for Policy {
                 }
             }
         };
-        let (update, success, secrets) = (level(&sent.update)?, level(&sent.success)?, level(&sent.secrets)?);
-        Ok(Self { update, success, secrets, firmware, proved_releases: sent.proved_releases.is_some() })
+        let (update, success, secrets) =
+            (level(&sent.update)?, level(&sent.success)?, level(&sent.secrets)?);
+        Ok(Self {
+            update,
+            success,
+            secrets,
+            firmware,
+            proved_releases: sent.proved_releases.is_some(),
+        })
     }
 }
 
-pub async fn set_policy(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Sent>) -> Result<HttpResponse> {
+pub async fn set_policy(
+    app: Data<AppRef>,
+    fleet: Path<FleetId>,
+    form: Form<Sent>,
+) -> Result<HttpResponse> {
     policy::set(&app, &fleet, &form.into_inner().try_into()?).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }

@@ -1,5 +1,6 @@
-//! A form out of the profile's schema, and back: fields are named by their paths, as in `users[0].ssh_keys`; a list
-//! of texts is a text of lines. What is wrong is found by the same check as for a file, and shown at its field.
+//! A form out of the profile's schema, and back: fields are named by their paths, as in
+//! `users[0].ssh_keys`; a list of texts is a text of lines. What is wrong is found by the same
+//! check as for a file, and shown at its field.
 
 use super::field::{Field, Kind};
 use askama::Template;
@@ -18,15 +19,18 @@ type Fields = [(String, String)];
 /// After the path of a value that goes through the form as JSON, because a field would change it.
 const KEPT: &str = ":kept";
 
-/// Whether a field gives back the very text that it was filled in with: browsers know one kind of line end, none at
-/// all in a field of one line, and no NUL.
+/// Whether a field gives back the very text that it was filled in with: browsers know one kind of
+/// line end, none at all in a field of one line, and no NUL.
 fn survives(text: &str, is_one_line: bool) -> bool {
     !(text.contains(['\r', '\0']) || is_one_line && text.contains('\n'))
 }
 
 /// Whether a text of lines gives back the very list.
 fn survives_as_lines(list: &[Value]) -> bool {
-    list.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && t == t.trim() && !t.contains(['\n', '\r', '\0'])))
+    list.iter().all(|v| {
+        v.as_str()
+            .is_some_and(|t| !t.is_empty() && t == t.trim() && !t.contains(['\n', '\r', '\0']))
+    })
 }
 
 static DEFINITIONS: LazyLock<HashMap<String, RefOr<Schema>>> = LazyLock::new(|| {
@@ -65,25 +69,33 @@ enum Shape {
 fn resolved(schema: &'static RefOr<Schema>) -> Option<&'static Schema> {
     match schema {
         RefOr::T(schema) => Some(schema),
-        RefOr::Ref(reference) => match DEFINITIONS.get(reference.ref_location.rsplit('/').next()?)? {
-            RefOr::T(schema) => Some(schema),
-            RefOr::Ref(_) => None,
-        },
+        RefOr::Ref(reference) => {
+            match DEFINITIONS.get(reference.ref_location.rsplit('/').next()?)? {
+                RefOr::T(schema) => Some(schema),
+                RefOr::Ref(_) => None,
+            }
+        }
     }
 }
 
 fn shape(schema: &'static RefOr<Schema>) -> Shape {
     match resolved(schema) {
         Some(Schema::Array(array)) => match &array.items {
-            ArrayItems::RefOrSchema(items) if matches!(shape(items), Shape::Object(_)) => Shape::Objects(items),
+            ArrayItems::RefOrSchema(items) if matches!(shape(items), Shape::Object(_)) => {
+                Shape::Objects(items)
+            }
             _ => Shape::Texts,
         },
         Some(Schema::Object(object)) => match (&object.enum_values, &object.schema_type) {
-            (Some(values), _) => Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()),
+            (Some(values), _) => {
+                Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+            }
             (None, SchemaType::Type(Type::Object)) => Shape::Object(object),
             (None, SchemaType::Type(Type::Integer)) => Shape::Integer,
             (None, SchemaType::Type(Type::Boolean)) => Shape::Flag,
-            _ if matches!(&object.format, Some(SchemaFormat::Custom(name)) if name == "multiline") => Shape::Lines,
+            _ if matches!(&object.format, Some(SchemaFormat::Custom(name)) if name == "multiline") => {
+                Shape::Lines
+            }
             _ => Shape::Text,
         },
         _ => Shape::Text,
@@ -107,16 +119,25 @@ pub fn read(fields: &Fields) -> Result<Value, FormError> {
     Ok(value_of(&PROFILE, "", true, fields)?.unwrap_or_default())
 }
 
-fn value_of(schema: &'static RefOr<Schema>, path: &str, required: bool, fields: &Fields) -> Result<Option<Value>, FormError> {
+fn value_of(
+    schema: &'static RefOr<Schema>,
+    path: &str,
+    required: bool,
+    fields: &Fields,
+) -> Result<Option<Value>, FormError> {
     if let Some((_, kept)) = fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path)) {
         return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.to_owned()));
     }
-    let text = || fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"));
+    let text = || {
+        fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"))
+    };
     Ok(match shape(schema) {
         Shape::Object(object) => {
             let mut said = Map::new();
             for (name, property) in &object.properties {
-                if let Some(value) = value_of(property, &below(path, name), object.required.contains(name), fields)? {
+                if let Some(value) =
+                    value_of(property, &below(path, name), object.required.contains(name), fields)?
+                {
                     said.insert(name.clone(), value);
                 }
             }
@@ -124,13 +145,16 @@ fn value_of(schema: &'static RefOr<Schema>, path: &str, required: bool, fields: 
         }
         Shape::Objects(items) => {
             let prefix = format!("{path}[");
-            let index = |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
+            let index =
+                |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
             // As they stand in the form: removing one leaves no hole.
-            let indices: BTreeSet<usize> = fields.iter().filter_map(|(name, _)| index(name)).collect();
+            let indices: BTreeSet<usize> =
+                fields.iter().filter_map(|(name, _)| index(name)).collect();
             if indices.len() > LIST_MAX {
                 return Err(FormError::TooMany(path.to_owned()));
             }
-            let entries = indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), true, fields));
+            let entries =
+                indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), true, fields));
             Some(Value::Array(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?))
         }
         Shape::Texts => {
@@ -138,7 +162,9 @@ fn value_of(schema: &'static RefOr<Schema>, path: &str, required: bool, fields: 
             Some(lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(Value::from).collect())
         }
         Shape::Flag => Some(Value::Bool(text().is_some())),
-        Shape::Integer => text().filter(|t| !t.is_empty()).map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
+        Shape::Integer => text()
+            .filter(|t| !t.is_empty())
+            .map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
         Shape::Choice(_) => text().filter(|t| !t.is_empty()).map(Value::from),
         // Optional ones that are empty are absent, so that their defaults hold.
         Shape::Lines | Shape::Text => text().filter(|t| required || !t.is_empty()).map(Value::from),
@@ -153,7 +179,10 @@ pub fn changed(fields: &Fields) -> Result<Value, FormError> {
     let mut value = read(fields)?;
     let pressed = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     if let Some(list) = pressed("add") {
-        let entries = value.get_mut(list).and_then(Value::as_array_mut).ok_or_else(|| FormError::NoList(list.to_owned()))?;
+        let entries = value
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .ok_or_else(|| FormError::NoList(list.to_owned()))?;
         if entries.len() >= LIST_MAX {
             return Err(FormError::TooMany(list.to_owned()));
         }
@@ -195,22 +224,42 @@ fn field(
     value: Option<&Value>,
     findings: &[Finding],
 ) -> askama::Result<String> {
-    let text = || value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let text = || {
+        value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+    };
     let kind = match shape(schema) {
         _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
-        Shape::Texts if value.and_then(Value::as_array).is_some_and(|list| !survives_as_lines(list)) => kept(value),
-        Shape::Lines if value.and_then(Value::as_str).is_some_and(|t| !survives(t, false)) => kept(value),
-        Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t, true)) => kept(value),
+        Shape::Texts
+            if value.and_then(Value::as_array).is_some_and(|list| !survives_as_lines(list)) =>
+        {
+            kept(value)
+        }
+        Shape::Lines if value.and_then(Value::as_str).is_some_and(|t| !survives(t, false)) => {
+            kept(value)
+        }
+        Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t, true)) => {
+            kept(value)
+        }
         Shape::Object(object) => {
             let rendered = object.properties.iter().map(|(name, property)| {
                 let inner = value.and_then(|v| v.get(name));
-                field(property, &below(path, name), name, object.required.contains(name), inner, findings)
+                field(
+                    property,
+                    &below(path, name),
+                    name,
+                    object.required.contains(name),
+                    inner,
+                    findings,
+                )
             });
             Kind::Group(rendered.collect::<askama::Result<String>>()?)
         }
         Shape::Objects(items) => {
             let entries = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let rendered = entries.iter().enumerate().map(|(i, v)| field(items, &format!("{path}[{i}]"), name, true, Some(v), findings));
+            let rendered = entries
+                .iter()
+                .enumerate()
+                .map(|(i, v)| field(items, &format!("{path}[{i}]"), name, true, Some(v), findings));
             Kind::Entries(rendered.collect::<askama::Result<Vec<String>>>()?)
         }
         Shape::Texts => {
@@ -220,18 +269,29 @@ fn field(
         }
         Shape::Choice(values) => Kind::Choice(text(), values),
         Shape::Integer => Kind::Number(text()),
-        Shape::Flag => Kind::Flag(value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(schema))),
+        Shape::Flag => {
+            Kind::Flag(value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(schema)))
+        }
         Shape::Lines => Kind::Long(text(), text().lines().count().clamp(4, 24)),
         Shape::Text => Kind::Text(text()),
     };
-    // What is wrong inside a list of texts is wrong at its field; inside an object it has a field of its own.
+    // What is wrong inside a list of texts is wrong at its field; inside an object it has a field
+    // of its own.
     let is_mine = |f: &&Finding| match &kind {
         Kind::Group(_) => f.path == path && !path.is_empty(),
         Kind::Entries(_) | Kind::Fixed(_) => f.path == path,
         _ => f.path == path || f.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('[')),
     };
     let errors = findings.iter().filter(is_mine).cloned().collect();
-    Field { path: path.to_owned(), label: label(name), help: help(schema, &kind), required, errors, kind }.render()
+    Field {
+        path: path.to_owned(),
+        label: label(name),
+        help: help(schema, &kind),
+        required,
+        errors,
+        kind,
+    }
+    .render()
 }
 
 fn kept(value: Option<&Value>) -> Kind {
@@ -241,7 +301,9 @@ fn kept(value: Option<&Value>) -> Kind {
 /// What a property says of itself, or else its type.
 fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
     let own = match schema {
-        RefOr::Ref(reference) if !reference.description.is_empty() => Some(reference.description.clone()),
+        RefOr::Ref(reference) if !reference.description.is_empty() => {
+            Some(reference.description.clone())
+        }
         _ => match resolved(schema) {
             Some(Schema::Object(object)) => object.description.clone(),
             Some(Schema::Array(array)) => array.description.clone(),
@@ -263,7 +325,9 @@ fn label(name: &str) -> String {
         .map(|(i, word)| match word {
             "ssh" => "SSH".to_owned(),
             "s" if i > 0 => "(seconds)".to_owned(),
-            _ if i == 0 => word.get(..1).map_or_else(String::new, |first| first.to_uppercase() + &word[1..]),
+            _ if i == 0 => {
+                word.get(..1).map_or_else(String::new, |first| first.to_uppercase() + &word[1..])
+            }
             _ => word.to_owned(),
         })
         .collect();
@@ -307,10 +371,20 @@ mod tests {
             let path = format!("{}/../examples/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let mut profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
             // What a browser would change on the way.
-            profile.health_checks[0].command = ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
+            profile.health_checks[0].command =
+                ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
             profile.description = "two\nlines".into();
-            for (path, content) in [("/etc/a", "\nfirst line empty\n"), ("/etc/b", "dos\r\n"), ("/etc/c", ""), ("/etc/d", "no end")] {
-                profile.files.push(profile::File { path: path.into(), content: content.into(), mode: "0644".into() });
+            for (path, content) in [
+                ("/etc/a", "\nfirst line empty\n"),
+                ("/etc/b", "dos\r\n"),
+                ("/etc/c", ""),
+                ("/etc/d", "no end"),
+            ] {
+                profile.files.push(profile::File {
+                    path: path.into(),
+                    content: content.into(),
+                    mode: "0644".into(),
+                });
             }
             let page = render(&serde_json::to_value(&profile).unwrap(), &[]).unwrap();
             assert_eq!(check(&read(&filled_in(&page)).unwrap()).unwrap().unwrap(), profile);
@@ -319,21 +393,35 @@ mod tests {
 
     /// What a browser would send of a page.
     fn filled_in(page: &str) -> Vec<(String, String)> {
-        let text =
-            |s: &str| s.replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&");
-        let attribute = |tag: &str, name: &str| Some(text(tag.split_once(&format!(" {name}=\""))?.1.split('"').next()?));
+        let text = |s: &str| {
+            s.replace("&#34;", "\"")
+                .replace("&#39;", "'")
+                .replace("&#60;", "<")
+                .replace("&#62;", ">")
+                .replace("&#38;", "&")
+        };
+        let attribute = |tag: &str, name: &str| {
+            Some(text(tag.split_once(&format!(" {name}=\""))?.1.split('"').next()?))
+        };
         let mut sent = Vec::new();
         for piece in page.split('<').skip(1) {
             let (tag, content) = piece.split_once('>').unwrap();
             let Some(name) = attribute(tag, "name") else { continue };
             if tag.starts_with("input") && (!tag.contains("checkbox") || tag.ends_with("checked")) {
-                sent.push((name, attribute(tag, "value").unwrap_or_default().replace(['\n', '\r'], "")));
+                sent.push((
+                    name,
+                    attribute(tag, "value").unwrap_or_default().replace(['\n', '\r'], ""),
+                ));
             } else if tag.starts_with("textarea") {
                 // HTML drops a newline right after the tag, and sends line ends as CR LF.
-                sent.push((name, text(content.strip_prefix('\n').unwrap_or(content)).replace('\n', "\r\n")));
+                sent.push((
+                    name,
+                    text(content.strip_prefix('\n').unwrap_or(content)).replace('\n', "\r\n"),
+                ));
             } else if tag.starts_with("select") {
                 let options = &page[page.find(&format!("name=\"{name}\"")).unwrap()..];
-                let chosen = options.split("<option selected>").nth(1).unwrap().split('<').next().unwrap();
+                let chosen =
+                    options.split("<option selected>").nth(1).unwrap().split('<').next().unwrap();
                 sent.push((name, chosen.to_owned()));
             }
         }
@@ -349,7 +437,10 @@ mod tests {
         let findings = check(&value).unwrap().unwrap_err();
         let page = render(&value, &findings).unwrap();
         for path in ["kernel_arguments", "users[0].shell"] {
-            assert!(page.contains(&format!("aria-describedby=\"{path}-error\"")), "{path} in {page}");
+            assert!(
+                page.contains(&format!("aria-describedby=\"{path}-error\"")),
+                "{path} in {page}"
+            );
         }
         assert!(page.contains("kernel_arguments[1]: "), "the line is named");
         assert_eq!(page.matches("role=\"alert\"").count(), 2);

@@ -1,4 +1,5 @@
-//! What makes pages look again: the names of what changed, gathered for a moment, never their content.
+//! What makes pages look again: the names of what changed, gathered for a moment, never their
+//! content.
 
 use super::session;
 use crate::app::AppRef;
@@ -33,14 +34,15 @@ fn name(event: &Event) -> Option<&'static str> {
     }
 }
 
-/// `GET /live`. The first thing that is told is that everything may have changed: a page was made before it listens,
-/// and one that was in the background has not listened for a while.
+/// `GET /live`. The first thing that is told is that everything may have changed: a page was made
+/// before it listens, and one that was in the background has not listened for a while.
 pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
     let session = session::of(&request);
     event_stream(stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
         let (app, session) = (app.clone(), session.clone());
         async move {
-            let text = if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
+            let text =
+                if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
             // Whoever was signed out meanwhile hears nothing more.
             if !sessions::is_live(&app, &session).await.unwrap_or(false) {
                 return None;
@@ -53,7 +55,10 @@ pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
 /// An answer that goes on: server-sent events.
 pub fn event_stream(events: impl Stream<Item = String> + 'static) -> HttpResponse {
     let stream = events.map(|text| Ok::<_, actix_web::Error>(Bytes::from(text)));
-    HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(stream)
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("cache-control", "no-store"))
+        .streaming(stream)
 }
 
 async fn gather(receiver: &mut Receiver<Event>) -> Option<String> {

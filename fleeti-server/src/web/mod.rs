@@ -1,9 +1,9 @@
-//! The pages: server-rendered, live by server-sent events, for one administrator. They call the services that the
-//! API calls, and decide nothing.
+//! The pages: server-rendered, live by server-sent events, for one administrator. They call the
+//! services that the API calls, and decide nothing.
 //!
-//! Code map: [`assets`] (what browsers cache) · `session` (who may look) · `live` (what makes pages look again)
-//! · `page` (what all pages share) · `shown` (core types in words) · `form` (a form out of the profile's
-//! schema) · one file for each thing that is shown.
+//! Code map: [`assets`] (what browsers cache) · `session` (who may look) · `live` (what makes pages
+//! look again) · `page` (what all pages share) · `shown` (core types in words) · `form` (a form out
+//! of the profile's schema) · one file for each thing that is shown.
 
 pub mod assets;
 mod audit;
@@ -40,8 +40,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
 ];
 
 /// Only what this server serves, nothing inline, in nobody's frame.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
 
 /// Largest form.
 const FORM_MAX: usize = 2 << 20;
@@ -63,7 +62,11 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             web::scope("")
-                .app_data(web::FormConfig::default().limit(FORM_MAX).error_handler(|e, _| page::refused(e).into()))
+                .app_data(
+                    web::FormConfig::default()
+                        .limit(FORM_MAX)
+                        .error_handler(|e, _| page::refused(e).into()),
+                )
                 .app_data(web::PathConfig::default().error_handler(|_, _| page::missing().into()))
                 .app_data(web::QueryConfig::default().error_handler(|e, _| page::refused(e).into()))
                 .wrap(from_fn(session::signed_in))

@@ -30,14 +30,24 @@ struct Overview {
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
     let overview = overview::get(&app).await?;
     let problem = overview::ready(&app).await.err();
-    show!(request, Overview::of(Page::new("/", &request, &["device", "rollout", "build", "release"]), problem.as_ref(), overview))
+    show!(
+        request,
+        Overview::of(
+            Page::new("/", &request, &["device", "rollout", "build", "release"]),
+            problem.as_ref(),
+            overview
+        )
+    )
 }
 
 impl Overview {
     fn of(page: Page, problem: Option<&AppError>, o: overview::Overview) -> Self {
         Self {
             page,
-            problem: problem.map(|e| Notice { message: e.to_string(), hint: e.what_to_do().map(str::to_owned) }),
+            problem: problem.map(|e| Notice {
+                message: e.to_string(),
+                hint: e.what_to_do().map(str::to_owned),
+            }),
             devices_total: o.fleets.iter().map(|f| f.devices).sum(),
             online: o.counts.online,
             moving: o.counts.moving,

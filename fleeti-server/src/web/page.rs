@@ -28,10 +28,12 @@ pub struct Notice {
 impl Page {
     /// A page that looks again when one of these things changes.
     pub fn new(section: &'static str, request: &HttpRequest, events: &[&str]) -> Self {
-        let path = request.uri().path_and_query().map_or_else(|| section.to_owned(), ToString::to_string);
+        let path =
+            request.uri().path_and_query().map_or_else(|| section.to_owned(), ToString::to_string);
         // And when its script says that something was missed.
         let names = events.iter().chain(events.first().map(|_| &"again"));
-        let triggers = names.map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
+        let triggers =
+            names.map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
         Self { section, path, triggers }
     }
 }
@@ -57,7 +59,11 @@ pub fn wants_fragment(request: &HttpRequest) -> bool {
 macro_rules! show {
     ($request:expr, $page:expr) => {{
         let page = $page;
-        let body = if $crate::web::page::wants_fragment(&$request) { page.as_main().render() } else { page.render() };
+        let body = if $crate::web::page::wants_fragment(&$request) {
+            page.as_main().render()
+        } else {
+            page.render()
+        };
         Ok($crate::web::page::html(actix_web::http::StatusCode::OK, body))
     }};
 }
@@ -90,9 +96,15 @@ impl ResponseError for Refused {
     }
     fn error_response(&self) -> HttpResponse {
         let page = Page { section: "", path: String::new(), triggers: String::new() };
-        let problem = Problem { page, title: self.0.to_string(), hint: self.0.what_to_do().map(str::to_owned) };
+        let problem = Problem {
+            page,
+            title: self.0.to_string(),
+            hint: self.0.what_to_do().map(str::to_owned),
+        };
         match problem.render() {
-            Ok(body) => HttpResponse::build(self.status_code()).insert_header(ContentType::html()).body(body),
+            Ok(body) => HttpResponse::build(self.status_code())
+                .insert_header(ContentType::html())
+                .body(body),
             Err(_) => HttpResponse::InternalServerError().finish(),
         }
     }

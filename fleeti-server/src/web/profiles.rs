@@ -42,7 +42,11 @@ struct One {
     revisions: Vec<RevisionRow>,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32)>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    path: Path<(Line, u32)>,
+) -> Result<HttpResponse> {
     let details = revisions::details(&app, &path.0, path.1, ROWS).await?;
     show!(request, One::of(Page::new("/profiles", &request, &["profile"]), &details)?)
 }
@@ -88,7 +92,11 @@ pub async fn new(request: HttpRequest) -> Result<HttpResponse> {
     Ok(html(StatusCode::OK, editor(&request, &start, &[])?.render()))
 }
 
-pub async fn edit(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32)>) -> Result<HttpResponse> {
+pub async fn edit(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    path: Path<(Line, u32)>,
+) -> Result<HttpResponse> {
     let (line, number) = path.into_inner();
     let revision = revisions::get(&app, &line, number).await?;
     let value = serde_json::to_value(&revision.profile).map_err(AppError::internal)?;
@@ -96,20 +104,34 @@ pub async fn edit(app: Data<AppRef>, request: HttpRequest, path: Path<(Line, u32
 }
 
 /// One entry more or less; nothing is saved.
-pub async fn change_form(request: HttpRequest, fields: Form<Vec<(String, String)>>) -> Result<HttpResponse> {
+pub async fn change_form(
+    request: HttpRequest,
+    fields: Form<Vec<(String, String)>>,
+) -> Result<HttpResponse> {
     let value = form::changed(&fields).map_err(refused)?;
     let editor = editor(&request, &value, &[])?;
-    let body = if super::page::wants_fragment(&request) { editor.as_form().render() } else { editor.render() };
+    let body = if super::page::wants_fragment(&request) {
+        editor.as_form().render()
+    } else {
+        editor.render()
+    };
     Ok(html(StatusCode::OK, body))
 }
 
-pub async fn save(app: Data<AppRef>, request: HttpRequest, fields: Form<Vec<(String, String)>>) -> Result<HttpResponse> {
+pub async fn save(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    fields: Form<Vec<(String, String)>>,
+) -> Result<HttpResponse> {
     let value = form::read(&fields).map_err(refused)?;
     match form::check(&value).map_err(AppError::internal)? {
         Ok(profile) => {
             let saved = revisions::save(&app, &profile).await?;
             Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
         }
-        Err(findings) => Ok(html(StatusCode::UNPROCESSABLE_ENTITY, editor(&request, &value, &findings)?.render())),
+        Err(findings) => Ok(html(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            editor(&request, &value, &findings)?.render(),
+        )),
     }
 }

@@ -44,7 +44,10 @@ pub const LIMITS: &[(&str, &str)] = &[
         "Firmware, registers 0 and 2",
         "That the firmware measured itself as before. Firmware that was taken over measures what it likes, and management engines and cards with memory access measure nothing.",
     ),
-    ("Secure Boot, register 7", "That only programs signed by this device's own keys could start, while firmware does what it should."),
+    (
+        "Secure Boot, register 7",
+        "That only programs signed by this device's own keys could start, while firmware does what it should.",
+    ),
     (
         "Root hash",
         "That every block of the system which is read is the release's. Not the data partition, and not what programs do with it.",
@@ -61,12 +64,17 @@ impl Proved {
             (None, None) => "It has shown no TPM.".to_owned(),
             (None, Some(_)) => "Its TPM has not answered yet.".into(),
             (Some(result), _) => {
-                let release = result.release.as_ref().map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
+                let release = result
+                    .release
+                    .as_ref()
+                    .map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
                 let silence = if found.is_fresh { "" } else { "; silent since" };
                 format!("Measured: {release}, {}{silence}.", shown::instant(result.appraised_s))
             }
         };
-        let tpm = found.tpm.as_ref().map(|t| format!("{}, {}", t.maker.as_deref().unwrap_or("nobody vouches for it"), t.description));
+        let tpm = found.tpm.as_ref().map(|t| {
+            format!("{}, {}", t.maker.as_deref().unwrap_or("nobody vouches for it"), t.description)
+        });
         let has_evidence = found.result.is_some();
         let accepted = |c: &Claim| c.code == "firmware-accepted";
         let claims = found.result.map(|r| r.claims).unwrap_or_default();
@@ -75,7 +83,9 @@ impl Proved {
             note,
             has_evidence,
             may_ask: online && found.tpm.is_some(),
-            may_accept: found.is_fresh && found.level >= Level::UnverifiedTpm && !claims.iter().any(accepted),
+            may_accept: found.is_fresh
+                && found.level >= Level::UnverifiedTpm
+                && !claims.iter().any(accepted),
             tpm,
             claims: claims.into_iter().map(ClaimRow::from).collect(),
             registers: found.registers,

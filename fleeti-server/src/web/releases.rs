@@ -45,7 +45,11 @@ pub async fn revoke(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<HttpRe
     Ok(see(&format!("/releases/{name}")))
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, name: Path<ReleaseName>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    name: Path<ReleaseName>,
+) -> Result<HttpResponse> {
     let details = releases::details(&app, &name).await?;
     show!(request, One::of(Page::new("/releases", &request, &["release"]), details))
 }
@@ -53,7 +57,11 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest, name: Path<ReleaseNam
 impl One {
     fn of(page: Page, details: Details) -> Self {
         let Details { release, manifest, signatures, fleets } = details;
-        let file = |a: &Artifact| FileRow { path: a.path.clone(), size: bytes(a.size), sha256: a.sha256.clone() };
+        let file = |a: &Artifact| FileRow {
+            path: a.path.clone(),
+            size: bytes(a.size),
+            sha256: a.sha256.clone(),
+        };
         Self {
             page,
             r: ReleaseRow::from(&release),
@@ -73,8 +81,20 @@ fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
         ("quoted at", instant(proof.proved_s)),
         ("quote SHA-256", proof.evidence.clone()),
     ];
-    let named = [("PCR 0", "0"), ("PCR 2", "2"), ("PCR 4", "4"), ("PCR 7", "7"), ("PCR 9", "9"), ("PCR 11", "11"), ("PCR 12", "12")];
-    rows.extend(named.into_iter().filter_map(|(name, register)| Some((name, proof.registers.get(register)?.clone()))));
+    let named = [
+        ("PCR 0", "0"),
+        ("PCR 2", "2"),
+        ("PCR 4", "4"),
+        ("PCR 7", "7"),
+        ("PCR 9", "9"),
+        ("PCR 11", "11"),
+        ("PCR 12", "12"),
+    ];
+    rows.extend(
+        named
+            .into_iter()
+            .filter_map(|(name, register)| Some((name, proof.registers.get(register)?.clone()))),
+    );
     rows
 }
 

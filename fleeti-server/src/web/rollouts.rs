@@ -40,23 +40,37 @@ struct One {
     more: usize,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse> {
+pub async fn show(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse> {
     let rollout = rollouts::get(&app, &id).await?;
     show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), &rollout))
 }
 
 impl One {
     fn of(page: Page, rollout: &Rollout) -> Self {
-        let mut devices: Vec<_> = rollout.state.devices.iter().map(|(id, phase)| (id.to_string(), device_phase(phase))).collect();
+        let mut devices: Vec<_> = rollout
+            .state
+            .devices
+            .iter()
+            .map(|(id, phase)| (id.to_string(), device_phase(phase)))
+            .collect();
         // What needs somebody first, then what moves, then the rest.
-        let order = |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
+        let order =
+            |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
         devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
         Self {
             page,
             r: RolloutRow::from(&RolloutSummary::from(rollout)),
             running: !rollout.state.phase.is_terminal(),
             more: devices.len().saturating_sub(DEVICES),
-            devices: devices.into_iter().take(DEVICES).map(|(id, (phase, why))| DeviceRow { id, phase, why }).collect(),
+            devices: devices
+                .into_iter()
+                .take(DEVICES)
+                .map(|(id, (phase, why))| DeviceRow { id, phase, why })
+                .collect(),
         }
     }
 }

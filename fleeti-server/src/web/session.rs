@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 /// Over plain HTTP, which is for loopback.
 const COOKIE: &str = "fleeti_session";
-/// Over TLS. A browser takes it only with `Secure`, `Path=/` and no domain, so no other host and no plain-HTTP answer can set it
-/// (RFC 6265bis, 4.1.3.2).
+/// Over TLS. A browser takes it only with `Secure`, `Path=/` and no domain, so no other host and no
+/// plain-HTTP answer can set it (RFC 6265bis, 4.1.3.2).
 const HOST_COOKIE: &str = "__Host-fleeti_session";
 
 #[derive(Template)]
@@ -45,13 +45,17 @@ fn cookie<'a>(request: &HttpRequest, value: &'a str, age_s: u64) -> Cookie<'a> {
         .finish()
 }
 
-/// Whether the browser speaks TLS: with this server, or with a proxy before it, which the origin of a form tells.
+/// Whether the browser speaks TLS: with this server, or with a proxy before it, which the origin of
+/// a form tells.
 fn is_over_tls(request: &HttpRequest) -> bool {
     let origin = request.headers().get(header::ORIGIN).and_then(|v| v.to_str().ok());
-    request.app_config().secure() || origin.is_some_and(|o| o.starts_with("https://")) || request.cookie(HOST_COOKIE).is_some()
+    request.app_config().secure()
+        || origin.is_some_and(|o| o.starts_with("https://"))
+        || request.cookie(HOST_COOKIE).is_some()
 }
 
-/// The session's cookie. Over TLS only the one that nobody else can have set; the other one as well where a proxy may be.
+/// The session's cookie. Over TLS only the one that nobody else can have set; the other one as well
+/// where a proxy may be.
 fn presented(request: &HttpRequest) -> Option<Cookie<'static>> {
     let plain = || if request.app_config().secure() { None } else { request.cookie(COOKIE) };
     request.cookie(HOST_COOKIE).or_else(plain)
@@ -63,11 +67,17 @@ pub async fn ask() -> HttpResponse {
 }
 
 /// `POST /signin`.
-pub async fn begin(app: Data<AppRef>, request: HttpRequest, form: Form<Credentials>) -> Result<HttpResponse> {
+pub async fn begin(
+    app: Data<AppRef>,
+    request: HttpRequest,
+    form: Form<Credentials>,
+) -> Result<HttpResponse> {
     match sessions::begin(&app, &form.token).await {
         Ok(session) => {
             let mut response = see("/");
-            response.add_cookie(&cookie(&request, &session, SESSION_S)).map_err(AppError::internal)?;
+            response
+                .add_cookie(&cookie(&request, &session, SESSION_S))
+                .map_err(AppError::internal)?;
             Ok(response)
         }
         Err(e) if e.code() == Code::Unauthenticated => {
@@ -112,11 +122,15 @@ pub async fn signed_in(
 
 /// htmx follows a redirect into the middle of a page; a header tells it to leave the page.
 fn to_sign_in(request: &HttpRequest) -> HttpResponse {
-    if wants_fragment(request) { HttpResponse::Unauthorized().insert_header(("hx-redirect", "/signin")).finish() } else { see("/signin") }
+    if wants_fragment(request) {
+        HttpResponse::Unauthorized().insert_header(("hx-redirect", "/signin")).finish()
+    } else {
+        see("/signin")
+    }
 }
 
-/// Refuses a change that another site's page asks for. The cookie is `SameSite=Strict` already; a browser that
-/// ignores that still says where a request comes from.
+/// Refuses a change that another site's page asks for. The cookie is `SameSite=Strict` already; a
+/// browser that ignores that still says where a request comes from.
 pub async fn same_origin(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -125,7 +139,8 @@ pub async fn same_origin(
     if reads || is_same_origin(&request) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    let refused = AppError::new(Code::Forbidden, "this request comes from another site").hint("programs use the API under /api/v1");
+    let refused = AppError::new(Code::Forbidden, "this request comes from another site")
+        .hint("programs use the API under /api/v1");
     Err(super::page::Refused(refused).into())
 }
 
@@ -136,7 +151,9 @@ fn is_same_origin(request: &ServiceRequest) -> bool {
         None => {
             let host = text(header::HOST.as_str());
             let origin = text(header::ORIGIN.as_str()).and_then(|o| o.split_once("://"));
-            let is_scheme = |scheme: &str| scheme == "https" || (scheme == "http" && !request.app_config().secure());
+            let is_scheme = |scheme: &str| {
+                scheme == "https" || (scheme == "http" && !request.app_config().secure())
+            };
             origin.is_some_and(|(scheme, at)| is_scheme(scheme) && Some(at) == host)
         }
     }

@@ -20,7 +20,10 @@ impl Badge {
 
 /// RFC 3339 in UTC.
 pub fn instant(s: u64) -> String {
-    i64::try_from(s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).map_or_else(|| s.to_string(), |t| t.to_string())
+    i64::try_from(s)
+        .ok()
+        .and_then(|s| jiff::Timestamp::from_second(s).ok())
+        .map_or_else(|| s.to_string(), |t| t.to_string())
 }
 
 /// A `time` element; the browser keeps its words true.
@@ -52,9 +55,13 @@ pub fn bytes(n: u64) -> String {
 /// Why a version was rolled back: the kind, and the evidence.
 pub fn reason(reason: &RollbackReason) -> (&'static str, &str) {
     match reason {
-        RollbackReason::Verity { evidence } => ("a block of its root was not what was signed (dm-verity)", evidence),
+        RollbackReason::Verity { evidence } => {
+            ("a block of its root was not what was signed (dm-verity)", evidence)
+        }
         RollbackReason::Health { evidence } => ("a health check failed", evidence),
-        RollbackReason::ServerUnreachable { evidence } => ("it did not reach the server, and the version before it did", evidence),
+        RollbackReason::ServerUnreachable { evidence } => {
+            ("it did not reach the server, and the version before it did", evidence)
+        }
         RollbackReason::BootRefused { evidence } => ("it did not boot", evidence),
     }
 }
@@ -86,7 +93,8 @@ pub fn health(d: &Device) -> Badge {
         (Some(State::RolledBack { .. }), _) => Badge::new("bad", "rolled back"),
         (Some(State::Failed { .. }), _) => Badge::new("bad", "update failed"),
         (Some(State::Staging { .. }), _) => {
-            let percent = d.progress.map(|p| format!(" {} %", p.done.saturating_mul(100) / p.total.max(1)));
+            let percent =
+                d.progress.map(|p| format!(" {} %", p.done.saturating_mul(100) / p.total.max(1)));
             Badge::new("busy", format!("downloading{}", percent.unwrap_or_default()))
         }
         (Some(State::Staged { .. }), _) => Badge::new("busy", "staged"),
@@ -119,7 +127,11 @@ impl From<&Device> for DeviceRow {
             id: d.id.to_string(),
             fleet: d.fleet.to_string(),
             version: running.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
-            target: d.desired.as_ref().filter(|t| running.as_ref() != Some(t)).map(ToString::to_string),
+            target: d
+                .desired
+                .as_ref()
+                .filter(|t| running.as_ref() != Some(t))
+                .map(ToString::to_string),
             slot: d.boot.as_ref().map_or("", |b| slot(b.slot)),
             health: health(d),
             last_seen: time(d.last_seen_s),
@@ -192,7 +204,11 @@ impl From<&RolloutSummary> for RolloutRow {
         let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
         let mut summary = format!("{succeeded} of {total} done");
-        for (n, word) in [(moving, "under way"), (unconfirmed, "with the server unreachable"), (failed, "did not take it")] {
+        for (n, word) in [
+            (moving, "under way"),
+            (unconfirmed, "with the server unreachable"),
+            (failed, "did not take it"),
+        ] {
             if n > 0 {
                 summary.push_str(&format!(", {n} {word}"));
             }
@@ -237,7 +253,10 @@ impl From<&Build> for BuildRow {
     fn from(b: &Build) -> Self {
         let (phase, detail) = match b.signing {
             None => (phase_words(b.phase, ["queued", "building", "built", "failed"]), &b.detail),
-            Some(p) => (phase_words(p, ["waits for its signature", "signing", "published", "not signed"]), &b.signing_detail),
+            Some(p) => (
+                phase_words(p, ["waits for its signature", "signing", "published", "not signed"]),
+                &b.signing_detail,
+            ),
         };
         Self {
             id: b.id.clone(),
@@ -315,7 +334,10 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_in_words_that_people_use() {
-        assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(768 << 20)], ["0 B", "1023 B", "1.0 KiB", "768.0 MiB"]);
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1024), bytes(768 << 20)],
+            ["0 B", "1023 B", "1.0 KiB", "768.0 MiB"]
+        );
         assert_eq!(instant(0), "1970-01-01T00:00:00Z");
         assert_eq!(day(86_400), "1970-01-02");
     }

@@ -32,15 +32,33 @@ struct Row {
 
 impl From<Intermediate> for Row {
     fn from(i: Intermediate) -> Self {
-        let state = if i.is_issuing { Badge::new("good", "signs") } else { Badge::new("quiet", "counts") };
-        Self { purpose: i.purpose, name: i.name, sha256: i.certificate_sha256, ends: shown::time(i.not_after_s), state, has_key: i.has_key }
+        let state =
+            if i.is_issuing { Badge::new("good", "signs") } else { Badge::new("quiet", "counts") };
+        Self {
+            purpose: i.purpose,
+            name: i.name,
+            sha256: i.certificate_sha256,
+            ends: shown::time(i.not_after_s),
+            state,
+            has_key: i.has_key,
+        }
     }
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let TrustStatus { version, intermediates, devices, devices_with_it, root_list_ends_s, warnings } = trust::status(&app).await?;
+    let TrustStatus {
+        version,
+        intermediates,
+        devices,
+        devices_with_it,
+        root_list_ends_s,
+        warnings,
+    } = trust::status(&app).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
     let list_ends = root_list_ends_s.map(shown::time);
     let page = Page::new("/trust", &request, &["device"]);
-    show!(request, Trust { page, version, devices, devices_with_it, list_ends, warnings, intermediates })
+    show!(
+        request,
+        Trust { page, version, devices, devices_with_it, list_ends, warnings, intermediates }
+    )
 }

@@ -33,7 +33,10 @@ pub async fn show_recovery_key(
     let page = Page::new("/devices", &request, &[]);
     let shown = Shown { page, device: device.to_string(), key: key.expose().to_owned() };
     let body = shown.render().map_err(AppError::internal)?;
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").insert_header(("cache-control", "no-store")).body(body))
+    Ok(HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("cache-control", "no-store"))
+        .body(body))
 }
 
 /// A secret as it is typed.
@@ -43,7 +46,11 @@ pub struct Typed {
     value: Secret,
 }
 
-pub async fn set_secret(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Typed>) -> Result<HttpResponse> {
+pub async fn set_secret(
+    app: Data<AppRef>,
+    fleet: Path<FleetId>,
+    form: Form<Typed>,
+) -> Result<HttpResponse> {
     // Browsers send every line's end as CR and LF.
     let value = form.value.expose().replace("\r\n", "\n");
     vault::set_secret(&app, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
@@ -56,7 +63,11 @@ pub struct Named {
     name: SecretName,
 }
 
-pub async fn remove_secret(app: Data<AppRef>, fleet: Path<FleetId>, form: Form<Named>) -> Result<HttpResponse> {
+pub async fn remove_secret(
+    app: Data<AppRef>,
+    fleet: Path<FleetId>,
+    form: Form<Named>,
+) -> Result<HttpResponse> {
     vault::remove_secret(&app, &fleet, &form.name).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }

@@ -35,8 +35,13 @@ async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-async fn encrypted(tcp: TcpStream, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost").unwrap(), tcp).await
+async fn encrypted(
+    tcp: TcpStream,
+    tls: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(Arc::clone(tls))
+        .connect(ServerName::try_from("localhost").unwrap(), tcp)
+        .await
 }
 
 fn with_alpn(tls: &ClientConfig, protocols: &[&[u8]]) -> Arc<ClientConfig> {
@@ -49,7 +54,10 @@ fn with_alpn(tls: &ClientConfig, protocols: &[&[u8]]) -> Arc<ClientConfig> {
 async fn everything(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut said = Vec::new();
     // A connection that is reset has ended as well.
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the server does not close").ok();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said))
+        .await
+        .expect("the server does not close")
+        .ok();
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -68,7 +76,8 @@ async fn honest_clients_are_served(world: &World, device: &TestDevice) {
     let began = Instant::now();
     Peer::session(world, device).await.is_alive().await;
     let mqtt = began.elapsed();
-    let answer = world.https((*device.tls).clone()).get(world.url("/desired")).send().await.unwrap();
+    let answer =
+        world.https((*device.tls).clone()).get(world.url("/desired")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let https = began.elapsed() - mqtt;
     let page = reqwest::get(format!("http://{}/signin", world.server.addresses.api)).await.unwrap();
@@ -128,7 +137,10 @@ async fn who_stalls_in_a_handshake_gives_way_to_another_address() {
     // A ClientHello, and no answer to what the server says then.
     let mut hello = Vec::new();
     let tls = Arc::new(world.anonymous());
-    rustls::ClientConnection::new(tls, ServerName::try_from("localhost").unwrap()).unwrap().write_tls(&mut hello).unwrap();
+    rustls::ClientConnection::new(tls, ServerName::try_from("localhost").unwrap())
+        .unwrap()
+        .write_tls(&mut hello)
+        .unwrap();
     let mut stalled = Vec::new();
     for number in 0..100 {
         let mut tcp = connect_from(source(0, false), [at.mqtt, at.https][number % 2]).await;
@@ -145,7 +157,10 @@ async fn a_body_that_does_not_end_is_told_so_and_its_connection_ends() {
     let tls = Arc::new(world.anonymous());
     let mut bodies = Vec::new();
     for number in 0..200 {
-        let mut stream = encrypted(connect_from(source(number, true), world.server.addresses.https).await, &tls).await.unwrap();
+        let mut stream =
+            encrypted(connect_from(source(number, true), world.server.addresses.https).await, &tls)
+                .await
+                .unwrap();
         stream
             .write_all(b"POST /enroll HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{")
             .await
@@ -155,7 +170,10 @@ async fn a_body_that_does_not_end_is_told_so_and_its_connection_ends() {
     honest_clients_are_served(&world, &device).await;
     for mut stream in bodies {
         let said = everything(&mut stream).await;
-        assert!(said.starts_with("HTTP/1.1 408") && said.contains("urn:fleeti:problem:timeout"), "{said:?}");
+        assert!(
+            said.starts_with("HTTP/1.1 408") && said.contains("urn:fleeti:problem:timeout"),
+            "{said:?}"
+        );
     }
     until(|| world.server.app.doors.anonymous.held() == 0).await;
 }
@@ -167,7 +185,10 @@ async fn one_address_has_a_share_of_anonymous_connections_and_is_told_so() {
     let tls = Arc::new(world.anonymous());
     let mut held = Vec::new();
     for _ in 0..3 {
-        let mut stream = encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls).await.unwrap();
+        let mut stream =
+            encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls)
+                .await
+                .unwrap();
         stream
             .write_all(b"POST /enroll HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n")
             .await
@@ -175,10 +196,19 @@ async fn one_address_has_a_share_of_anonymous_connections_and_is_told_so() {
         held.push(stream);
     }
     until(|| world.server.app.doors.anonymous.held() == 3).await;
-    let mut refused = encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls).await.unwrap();
-    refused.write_all(b"POST /pair HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    let mut refused =
+        encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls)
+            .await
+            .unwrap();
+    refused
+        .write_all(b"POST /pair HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
     let said = everything(&mut refused).await;
-    assert!(said.starts_with("HTTP/1.1 429") && said.to_lowercase().contains("retry-after: 5"), "{said:?}");
+    assert!(
+        said.starts_with("HTTP/1.1 429") && said.to_lowercase().contains("retry-after: 5"),
+        "{said:?}"
+    );
     let problem: Problem = serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!((problem.status, problem.kind.as_str()), (429, "urn:fleeti:problem:too_many"));
     honest_clients_are_served(&world, &device).await;
@@ -190,7 +220,10 @@ async fn no_port_speaks_http_2() {
     let device = world.enroll().await;
     for _ in 0..20 {
         let tcp = TcpStream::connect(world.server.addresses.https).await.unwrap();
-        assert!(encrypted(tcp, &with_alpn(&world.anonymous(), &[b"h2"])).await.is_err(), "no protocol in common");
+        assert!(
+            encrypted(tcp, &with_alpn(&world.anonymous(), &[b"h2"])).await.is_err(),
+            "no protocol in common"
+        );
     }
     let tcp = TcpStream::connect(world.server.addresses.https).await.unwrap();
     let both = encrypted(tcp, &with_alpn(&world.anonymous(), &[b"h2", b"http/1.1"])).await.unwrap();
@@ -206,14 +239,21 @@ async fn a_download_that_nobody_reads_ends() {
     let world = World::with(|c| c.limits.download_ms = 500).await;
     let device = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
-    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request =
+        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     world.client.start_rollout(&request).await.unwrap();
     let file = world.dir.path().join("releases/kiosk/2/raw/kiosk_2.efi");
     let file = if file.exists() { file } else { find(world.dir.path(), "kiosk_2.efi") };
     // Larger than what the kernel holds of a connection.
     std::fs::OpenOptions::new().append(true).open(&file).unwrap().set_len(64 << 20).unwrap();
-    let mut stream = encrypted(TcpStream::connect(world.server.addresses.https).await.unwrap(), &device.tls).await.unwrap();
-    stream.write_all(b"GET /releases/kiosk/2/raw/kiosk_2.efi HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut stream =
+        encrypted(TcpStream::connect(world.server.addresses.https).await.unwrap(), &device.tls)
+            .await
+            .unwrap();
+    stream
+        .write_all(b"GET /releases/kiosk/2/raw/kiosk_2.efi HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     stream.read_exact(&mut [0; 12]).await.unwrap();
     assert_eq!(world.server.app.doors.downloads.held(), 1);
     until(|| world.server.app.doors.downloads.held() == 0).await;
@@ -256,7 +296,8 @@ async fn a_connection_ends_that_asks_nothing_whole() {
 #[actix_web::test]
 async fn five_hundred_devices_behind_one_address_come_back_at_once() {
     for spread in [false, true] {
-        let world = World::with(|c| (c.limits.handshakes, c.limits.anonymous_per_address) = (32, 1)).await;
+        let world =
+            World::with(|c| (c.limits.handshakes, c.limits.anonymous_per_address) = (32, 1)).await;
         let mut devices = Vec::new();
         for _ in 0..32 {
             devices.push(world.enroll().await);
@@ -265,8 +306,14 @@ async fn five_hundred_devices_behind_one_address_come_back_at_once() {
         let ask = |number: usize| {
             let tls = Arc::clone(&devices[number % devices.len()].tls);
             tokio::spawn(async move {
-                let mut stream = encrypted(connect_from(source(number, spread), at).await, &tls).await.unwrap();
-                stream.write_all(b"GET /desired HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+                let mut stream =
+                    encrypted(connect_from(source(number, spread), at).await, &tls).await.unwrap();
+                stream
+                    .write_all(
+                        b"GET /desired HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+                    )
+                    .await
+                    .unwrap();
                 everything(&mut stream).await
             })
         };
@@ -280,10 +327,15 @@ async fn five_hundred_devices_behind_one_address_come_back_at_once() {
 
 #[actix_web::test]
 async fn one_device_has_a_share_of_connections_on_every_port() {
-    let world = World::with(|c| (c.limits.downloads_per_device, c.limits.sessions_per_device) = (2, 1)).await;
+    let world =
+        World::with(|c| (c.limits.downloads_per_device, c.limits.sessions_per_device) = (2, 1))
+            .await;
     let (greedy, other) = (world.enroll().await, world.enroll().await);
     let ask = async |device: &TestDevice| {
-        let mut stream = encrypted(TcpStream::connect(world.server.addresses.https).await.unwrap(), &device.tls).await.unwrap();
+        let mut stream =
+            encrypted(TcpStream::connect(world.server.addresses.https).await.unwrap(), &device.tls)
+                .await
+                .unwrap();
         stream.write_all(b"GET /desired HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
@@ -306,9 +358,17 @@ async fn mqtt_is_spoken_on_the_https_port_to_who_asks_for_it_and_has_a_certifica
     let at = world.server.addresses.https;
     let by_alpn = TestDevice { id: device.id.clone(), tls: with_alpn(&device.tls, &[ALPN_MQTT]) };
     Peer::session_at(at, &by_alpn).await.is_alive().await;
-    let stranger = TestDevice { id: device.id.clone(), tls: with_alpn(&world.anonymous(), &[ALPN_MQTT]) };
-    assert_eq!(Peer::connect_at(at, &stranger, device.id.as_str(), None).await.1, Some(ConnectReturnCode::NotAuthorized));
-    world.client.revoke_device(&device.id, fleeti_core::wire::api::RevocationReason::Unspecified).await.unwrap();
+    let stranger =
+        TestDevice { id: device.id.clone(), tls: with_alpn(&world.anonymous(), &[ALPN_MQTT]) };
+    assert_eq!(
+        Peer::connect_at(at, &stranger, device.id.as_str(), None).await.1,
+        Some(ConnectReturnCode::NotAuthorized)
+    );
+    world
+        .client
+        .revoke_device(&device.id, fleeti_core::wire::api::RevocationReason::Unspecified)
+        .await
+        .unwrap();
     let tcp = TcpStream::connect(at).await.unwrap();
     let refused = match encrypted(tcp, &by_alpn.tls).await {
         // TLS 1.3 tells a client after its own part.
@@ -328,7 +388,11 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
     let mut process = start_with(dir.path(), "ulimit -n 300; exec \"$0\" \"$@\"");
     let mut held = Vec::new();
     for number in 0..300 {
-        let tcp = connect_from(source(number, true), [process.https, process.mqtt, process.api_at()][number % 3]).await;
+        let tcp = connect_from(
+            source(number, true),
+            [process.https, process.mqtt, process.api_at()][number % 3],
+        )
+        .await;
         if number % 3 == 0 {
             // The server may have no place for it, and says so.
             if let Ok(mut stream) = encrypted(tcp, &tls).await {
@@ -346,7 +410,10 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
     }
     let began = Instant::now();
     Peer::session_at(process.mqtt, &device).await.is_alive().await;
-    let https = reqwest::Client::builder().tls_backend_preconfigured((*device.tls).clone()).build().unwrap();
+    let https = reqwest::Client::builder()
+        .tls_backend_preconfigured((*device.tls).clone())
+        .build()
+        .unwrap();
     let url = format!("https://localhost:{}/desired", process.https.port());
     assert_eq!(https.get(url).send().await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{}/signin", process.api)).await.unwrap().status(), 200);
@@ -369,5 +436,8 @@ async fn a_limits_file_is_read_and_one_that_is_wrong_is_named() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("limits.toml") && said.contains("anonymus"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("limits.toml") && said.contains("anonymus"),
+        "{said}"
+    );
 }

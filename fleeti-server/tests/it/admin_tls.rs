@@ -21,7 +21,8 @@ fn url(world: &World) -> String {
 fn browser(world: &World) -> reqwest::Client {
     let pem = fs::read(world.dir.path().join("pki/admin/certificate.pem")).unwrap();
     let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
-    let builder = reqwest::Client::builder().tls_certs_only([certificate]).redirect(redirect::Policy::none());
+    let builder =
+        reqwest::Client::builder().tls_certs_only([certificate]).redirect(redirect::Policy::none());
     builder.build().unwrap()
 }
 
@@ -37,18 +38,28 @@ async fn a_client_that_knows_the_key_is_served_and_one_that_knows_another_key_sa
     let world = with_tls().await;
     let pin = fingerprint_of(&url(&world)).await.unwrap();
     assert_eq!(Some(pin.to_string()), world.server.api_fingerprint);
-    assert_eq!(fs::read_to_string(world.dir.path().join("pki/admin/fingerprint")).unwrap().trim(), pin.to_string());
+    assert_eq!(
+        fs::read_to_string(world.dir.path().join("pki/admin/fingerprint")).unwrap().trim(),
+        pin.to_string()
+    );
     assert!(world.client.fleets().await.is_ok());
     assert!(!is_trusted(&url(&world)).await.unwrap(), "no authority has issued it");
 
     let token = fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let other: Pin = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-    let refused = Client::pinned(&url(&world), token.trim(), &other).unwrap().fleets().await.unwrap_err();
-    assert!(matches!(&refused, ClientError::OtherKey(k) if k.expected == other && k.found == pin), "{refused:?}");
+    let refused =
+        Client::pinned(&url(&world), token.trim(), &other).unwrap().fleets().await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::OtherKey(k) if k.expected == other && k.found == pin),
+        "{refused:?}"
+    );
     assert!(refused.hint().unwrap().contains("fleeti login"));
     let by_authorities = Client::new(&url(&world), token.trim()).unwrap().fleets().await;
     assert!(matches!(by_authorities, Err(ClientError::Transport(_))));
-    assert!(matches!(Client::pinned("http://127.0.0.1:1", "t", &pin), Err(ClientError::NotHttps(_))));
+    assert!(matches!(
+        Client::pinned("http://127.0.0.1:1", "t", &pin),
+        Err(ClientError::NotHttps(_))
+    ));
 }
 
 #[actix_web::test]
@@ -68,7 +79,8 @@ async fn certificate_files_that_change_are_used_for_the_next_connection() {
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| dir.path().join(name));
     let copy = |world: &World| {
         for path in [&certificate, &key] {
-            fs::copy(world.dir.path().join("pki/admin").join(path.file_name().unwrap()), path).unwrap();
+            fs::copy(world.dir.path().join("pki/admin").join(path.file_name().unwrap()), path)
+                .unwrap();
         }
     };
     copy(&one);
@@ -77,7 +89,10 @@ async fn certificate_files_that_change_are_used_for_the_next_connection() {
     assert_eq!(world.server.api_fingerprint, one.server.api_fingerprint);
     world.client.fleets().await.unwrap();
     copy(&two);
-    assert_eq!(Some(fingerprint_of(&url(&world)).await.unwrap().to_string()), two.server.api_fingerprint);
+    assert_eq!(
+        Some(fingerprint_of(&url(&world)).await.unwrap().to_string()),
+        two.server.api_fingerprint
+    );
     assert!(world.client.fleets().await.is_ok(), "a connection that is there stays");
 }
 
@@ -86,7 +101,12 @@ async fn a_session_over_tls_has_a_cookie_that_nobody_else_can_set() {
     let world = with_tls().await;
     let response = sign_in(&world, &url(&world)).await;
     assert_eq!(response.status(), 303);
-    assert!(response.headers()["strict-transport-security"].to_str().unwrap().starts_with("max-age=31536000"));
+    assert!(
+        response.headers()["strict-transport-security"]
+            .to_str()
+            .unwrap()
+            .starts_with("max-age=31536000")
+    );
     let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
     assert!(cookie.starts_with("__Host-fleeti_session="), "{cookie}");
     for attribute in ["Secure", "HttpOnly", "SameSite=Strict", "Path=/"] {
@@ -94,17 +114,28 @@ async fn a_session_over_tls_has_a_cookie_that_nobody_else_can_set() {
     }
     assert!(!cookie.contains("Domain"), "{cookie}");
     let session = cookie.split(';').next().unwrap();
-    let get = |cookie: String| browser(&world).get(format!("{}/", url(&world))).header("cookie", cookie).send();
+    let get = |cookie: String| {
+        browser(&world).get(format!("{}/", url(&world))).header("cookie", cookie).send()
+    };
     assert_eq!(get(session.to_owned()).await.unwrap().status(), 200);
     let renamed = session.replace("__Host-", "");
-    assert_eq!(get(renamed).await.unwrap().status(), 303, "a name that plain HTTP could have set is not believed");
+    assert_eq!(
+        get(renamed).await.unwrap().status(),
+        303,
+        "a name that plain HTTP could have set is not believed"
+    );
 }
 
 #[actix_web::test]
 async fn a_form_of_another_site_or_of_plain_http_is_refused_over_tls() {
     let world = with_tls().await;
     let ours = url(&world);
-    for origin in [ours.replace("https", "http"), ours.replace("localhost", "evil.test"), "null".into(), String::new()] {
+    for origin in [
+        ours.replace("https", "http"),
+        ours.replace("localhost", "evil.test"),
+        "null".into(),
+        String::new(),
+    ] {
         assert_eq!(sign_in(&world, &origin).await.status(), 403, "{origin}");
     }
     assert_eq!(sign_in(&world, &ours).await.status(), 303);
@@ -115,8 +146,12 @@ async fn a_proxy_that_speaks_tls_gets_cookies_for_tls() {
     let world = World::new().await;
     let token = fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let request = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
-    let request = request.post(format!("http://{}/signin", world.server.addresses.api)).header("host", "fleet.test");
-    let request = request.header("origin", "https://fleet.test").header("content-type", "application/x-www-form-urlencoded");
+    let request = request
+        .post(format!("http://{}/signin", world.server.addresses.api))
+        .header("host", "fleet.test");
+    let request = request
+        .header("origin", "https://fleet.test")
+        .header("content-type", "application/x-www-form-urlencoded");
     let response = request.body(format!("token={}", token.trim())).send().await.unwrap();
     let cookie = response.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("__Host-fleeti_session=") && cookie.contains("Secure"), "{cookie}");

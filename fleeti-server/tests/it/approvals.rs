@@ -1,4 +1,5 @@
-//! Releases by a server's own keys: who asks, who agrees, and what a server with every row of its database gets.
+//! Releases by a server's own keys: who asks, who agrees, and what a server with every row of its
+//! database gets.
 
 use crate::world::{World, files_of, write_keys};
 use fleeti_client::ClientError;
@@ -20,24 +21,42 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let signing = dir.path().join("pki/signing");
     std::fs::create_dir_all(&signing).unwrap();
     for name in ["release", "openpgp", "db"] {
-        std::fs::write(signing.join(format!("{name}.key")), files_of(&format!("offline/{name}.key"))).unwrap();
+        std::fs::write(
+            signing.join(format!("{name}.key")),
+            files_of(&format!("offline/{name}.key")),
+        )
+        .unwrap();
     }
     let people: Vec<_> = (0..3).map(|_| SoftKey::generate(Algorithm::P384).unwrap()).collect();
-    let approver = |(name, key): (&str, &SoftKey)| Approver { name: name.into(), key: PublicKey::of(key).unwrap() };
+    let approver = |(name, key): (&str, &SoftKey)| Approver {
+        name: name.into(),
+        key: PublicKey::of(key).unwrap(),
+    };
     let approvers = ["alice", "bob", "carol"].into_iter().zip(&people).map(approver).collect();
-    std::fs::write(signing.join("policy.toml"), Policy::new(approvals, false, approvers).unwrap().to_text().unwrap()).unwrap();
+    std::fs::write(
+        signing.join("policy.toml"),
+        Policy::new(approvals, false, approvers).unwrap().to_text().unwrap(),
+    )
+    .unwrap();
     let folder = dir.path().join("builds").join(ID);
     synthetic::build(&folder, &"kiosk@2".parse().unwrap()).unwrap();
     let db = db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
-    let request = CreateBuild { profile: fleeti_core::profile::check(text).unwrap(), version: "2".parse().unwrap() };
+    let request = CreateBuild {
+        profile: fleeti_core::profile::check(text).unwrap(),
+        version: "2".parse().unwrap(),
+    };
     let mut tx = db.write().await.unwrap();
     db::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
     let lease = db::builds::Lease { worker: "", id: "lease-1", until_s: 100 };
     assert!(db::builds::claim(&mut tx, 1, lease).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let directory = folder.display().to_string();
-    let ended = db::builds::Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&directory) };
+    let ended = db::builds::Ended {
+        phase: BuildPhase::Succeeded,
+        detail: "done",
+        directory: Some(&directory),
+    };
     assert!(db::builds::finish(db.writer(), ID, lease, ended).await.unwrap());
     db.close().await;
     (World::start(dir, |_| {}).await, people)
@@ -57,7 +76,10 @@ pub async fn intent(world: &World, requester: &SoftKey) -> Intent {
 }
 
 pub fn request(intent: &Intent, key: &SoftKey) -> RequestSignature {
-    RequestSignature { intent: intent.to_text().unwrap(), by: Word::Request.sign(intent, key).unwrap() }
+    RequestSignature {
+        intent: intent.to_text().unwrap(),
+        by: Word::Request.sign(intent, key).unwrap(),
+    }
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String) {
@@ -83,26 +105,53 @@ async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     let (world, people) = office(2).await;
     let (code, detail) = refused(world.client.sign_build(ID).await);
     assert_eq!((code, detail.as_str()), (409, "2 people must agree before this server signs"));
-    assert_eq!(refused(world.client.approve_signature(ID, &SignedBy { key_id: String::new(), signature: String::new() }).await).0, 409);
+    assert_eq!(
+        refused(
+            world
+                .client
+                .approve_signature(
+                    ID,
+                    &SignedBy { key_id: String::new(), signature: String::new() }
+                )
+                .await
+        )
+        .0,
+        409
+    );
     let intent = intent(&world, &people[0]).await;
     let stranger = SoftKey::generate(Algorithm::P384).unwrap();
-    assert_eq!(refused(world.client.request_signature(ID, &request(&intent, &stranger)).await).0, 422);
+    assert_eq!(
+        refused(world.client.request_signature(ID, &request(&intent, &stranger)).await).0,
+        422
+    );
     let status = world.client.request_signature(ID, &request(&intent, &people[0])).await.unwrap();
     assert_eq!((status.approvals_needed, status.approved_by.len()), (2, 0));
     let agree = |key: &SoftKey| Word::Approve.sign(&intent, key).unwrap();
     assert_eq!(refused(world.client.approve_signature(ID, &agree(&stranger)).await).0, 422);
     // Who asks does not count, and nobody counts twice.
-    assert!(refused(world.client.approve_signature(ID, &agree(&people[0])).await).1.contains("who asks is not one of"));
+    assert!(
+        refused(world.client.approve_signature(ID, &agree(&people[0])).await)
+            .1
+            .contains("who asks is not one of")
+    );
     for _ in 0..2 {
-        assert_eq!(world.client.approve_signature(ID, &agree(&people[1])).await.unwrap().approved_by, ["bob"]);
+        assert_eq!(
+            world.client.approve_signature(ID, &agree(&people[1])).await.unwrap().approved_by,
+            ["bob"]
+        );
         assert_eq!(world.client.build(ID).await.unwrap().signing, None);
     }
     world.client.approve_signature(ID, &agree(&people[2])).await.unwrap();
     assert_eq!(ended(&world).await, (Some(BuildPhase::Succeeded), "published kiosk@2".into()));
     assert_eq!(world.client.releases().await.unwrap()[0].name.to_string(), "kiosk@2");
     let log = world.client.audit_entries(0).await.unwrap().join("\n");
-    for (actor, action) in [("alice", "release.request"), ("bob", "release.approve"), ("carol", "release.approve")] {
-        assert!(log.contains(&format!("\"action\":\"{action}\",\"actor\":\"{actor}\"")), "{actor} {action}");
+    for (actor, action) in
+        [("alice", "release.request"), ("bob", "release.approve"), ("carol", "release.approve")]
+    {
+        assert!(
+            log.contains(&format!("\"action\":\"{action}\",\"actor\":\"{actor}\"")),
+            "{actor} {action}"
+        );
     }
     assert!(log.contains("release.sign") && log.contains("by bob, carol"));
 }
@@ -114,20 +163,30 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     // She asks in Alice's name, and agrees in everybody's.
     let intent = intent(&world, &people[0]).await;
     let ids: Vec<_> = people.iter().map(|k| PublicKey::of(k).unwrap().id()).collect();
-    let forged = |word: Word, key_id: &str| SignedBy { key_id: key_id.to_owned(), ..word.sign(&intent, &mallory).unwrap() };
+    let forged = |word: Word, key_id: &str| SignedBy {
+        key_id: key_id.to_owned(),
+        ..word.sign(&intent, &mallory).unwrap()
+    };
     let db = db::Db::open(&world.dir.path().join("fleeti.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();
-    let asked = RequestSignature { intent: intent.to_text().unwrap(), by: forged(Word::Request, &ids[0]) };
+    let asked =
+        RequestSignature { intent: intent.to_text().unwrap(), by: forged(Word::Request, &ids[0]) };
     db::approvals::ask(&mut tx, ID, &asked, 1).await.unwrap();
     for id in &ids {
         db::approvals::approve(&mut tx, ID, &forged(Word::Approve, id)).await.unwrap();
     }
-    assert!(db::builds::ask_to_sign(&mut tx, ID).await.unwrap(), "the row says that it is to be signed");
+    assert!(
+        db::builds::ask_to_sign(&mut tx, ID).await.unwrap(),
+        "the row says that it is to be signed"
+    );
     tx.commit().await.unwrap();
     world.server.app.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;
     assert_eq!(phase, Some(BuildPhase::Failed));
-    assert!(detail.contains("the signer refuses: the request is not signed by an approver"), "{detail}");
+    assert!(
+        detail.contains("the signer refuses: the request is not signed by an approver"),
+        "{detail}"
+    );
     // She takes the request away: then there is nobody who asked.
     let mut tx = db.write().await.unwrap();
     sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
@@ -155,14 +214,22 @@ async fn no_server_signs_where_devices_ask_for_more_keys_than_it_has() {
         let own = PublicKey::of(&crate::rollout::release_key()).unwrap();
         let keys = ReleaseKeys::new(vec![own, PublicKey::of(&people[2]).unwrap()], 2).unwrap();
         world.server.stop().await;
-        std::fs::write(world.dir.path().join("pki/public/release.pem"), keys.to_pem().unwrap()).unwrap();
+        std::fs::write(world.dir.path().join("pki/public/release.pem"), keys.to_pem().unwrap())
+            .unwrap();
         let world = World::start(world.dir, |_| {}).await;
         let status = world.client.signature(ID).await.unwrap();
         assert_eq!((status.available, status.keys_needed), (false, 2));
-        for (status, detail) in [refused(world.client.sign_build(ID).await), refused(world.client.request_signature(ID, &asked).await)] {
+        for (status, detail) in [
+            refused(world.client.sign_build(ID).await),
+            refused(world.client.request_signature(ID, &asked).await),
+        ] {
             assert_eq!(status, 409);
             assert!(detail.contains("devices ask for 2 release keys"), "{detail}");
         }
-        assert_eq!(world.client.build(ID).await.unwrap().signing, None, "nothing was signed, so nothing is lost");
+        assert_eq!(
+            world.client.build(ID).await.unwrap().signing,
+            None,
+            "nothing was signed, so nothing is lost"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A device whose TPM is real (swtpm) and whose agent's own code speaks for it, against a server; then everybody who would
-//! like to be it.
+//! A device whose TPM is real (swtpm) and whose agent's own code speaks for it, against a server;
+//! then everybody who would like to be it.
 
 use crate::peer::Peer;
 use crate::trust::until;
@@ -23,7 +23,8 @@ use std::path::Path;
 pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 
 pub fn captured_log() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
     std::fs::read(path).unwrap()
 }
 
@@ -65,11 +66,18 @@ impl Machine {
         let http = world.https(device.tls.as_ref().clone());
         let shown = measured::identity(&self.paths).unwrap().unwrap();
         let response = http.post(world.url("/tpm")).json(&shown).send().await.unwrap();
-        if response.status().is_success() { Ok(response.json().await.unwrap()) } else { Err(response.status()) }
+        if response.status().is_success() {
+            Ok(response.json().await.unwrap())
+        } else {
+            Err(response.status())
+        }
     }
 
     fn proof(&self, secret: &TpmSecret) -> TpmProof {
-        TpmProof { id: secret.id.clone(), secret: measured::activate(&self.paths, &secret.blob, &secret.secret).unwrap() }
+        TpmProof {
+            id: secret.id.clone(),
+            secret: measured::activate(&self.paths, &secret.blob, &secret.secret).unwrap(),
+        }
     }
 
     pub async fn bind(&self, world: &World, device: &TestDevice) -> Result<(), StatusCode> {
@@ -78,10 +86,18 @@ impl Machine {
     }
 
     /// The answer to a question, its log sent before.
-    pub async fn answer(&self, world: &World, device: &TestDevice, challenge: &Challenge) -> Evidence {
+    pub async fn answer(
+        &self,
+        world: &World,
+        device: &TestDevice,
+        challenge: &Challenge,
+    ) -> Evidence {
         let said = measured::evidence(&self.paths, &challenge.nonce, &device.id).unwrap();
         let firmware_log = sha256_hex(&said.firmware_log);
-        assert_eq!(put_log(world, device, &firmware_log, said.firmware_log).await, StatusCode::NO_CONTENT);
+        assert_eq!(
+            put_log(world, device, &firmware_log, said.firmware_log).await,
+            StatusCode::NO_CONTENT
+        );
         Evidence {
             challenge: challenge.id.clone(),
             quote: said.quote,
@@ -99,7 +115,12 @@ async fn prove(world: &World, device: &TestDevice, proof: &TpmProof) -> Result<(
     if response.status().is_success() { Ok(()) } else { Err(response.status()) }
 }
 
-pub async fn put_log(world: &World, device: &TestDevice, sha256: &str, bytes: Vec<u8>) -> StatusCode {
+pub async fn put_log(
+    world: &World,
+    device: &TestDevice,
+    sha256: &str,
+    bytes: Vec<u8>,
+) -> StatusCode {
     let http = world.https(device.tls.as_ref().clone());
     http.put(world.url(&format!("/logs/{sha256}"))).body(bytes).send().await.unwrap().status()
 }
@@ -126,7 +147,13 @@ pub async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> 
 }
 
 /// Answers the next question of a session; what is sent may be changed before.
-pub async fn prove_start(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl FnOnce(&mut Evidence)) {
+pub async fn prove_start(
+    world: &World,
+    machine: &Machine,
+    device: &TestDevice,
+    peer: &mut Peer,
+    change: impl FnOnce(&mut Evidence),
+) {
     let asked = question(peer, device).await;
     let mut evidence = machine.answer(world, device, &asked).await;
     change(&mut evidence);
@@ -147,12 +174,22 @@ async fn wrong(world: &World, device: &TestDevice) -> Vec<String> {
 async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known_of_it() {
     let maker = Maker::new().unwrap();
     let machine = Machine::new(&maker);
-    for (trusts_hypervisor, expected) in [(false, Level::UnverifiedTpm), (true, Level::ObservedBoot)] {
+    for (trusts_hypervisor, expected) in
+        [(false, Level::UnverifiedTpm), (true, Level::ObservedBoot)]
+    {
         let world = world(&maker, trusts_hypervisor).await;
         let device = world.enroll().await;
         let mut peer = Peer::session(&world, &device).await;
         assert_eq!(level(&world, &device).await, Level::Token, "nothing was shown");
-        assert!(world.client.challenge_device(&device.id).await.unwrap_err().to_string().contains("shown no TPM"));
+        assert!(
+            world
+                .client
+                .challenge_device(&device.id)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("shown no TPM")
+        );
         machine.bind(&world, &device).await.unwrap();
         let asked = question(&mut peer, &device).await;
         let evidence = machine.answer(&world, &device, &asked).await;
@@ -161,7 +198,11 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         assert_eq!((found.level, found.is_fresh), (expected, true), "{:#?}", found.result);
         assert_eq!(found.tpm.unwrap().maker.as_deref(), Some("virtual"));
         let programs = found.registers.iter().find(|r| r.register == 4).unwrap();
-        assert!(programs.events.iter().any(|e| e.starts_with("a program that no release has")), "{:?}", programs.events);
+        assert!(
+            programs.events.iter().any(|e| e.starts_with("a program that no release has")),
+            "{:?}",
+            programs.events
+        );
         let phases = found.registers.iter().find(|r| r.register == 11).unwrap();
         assert_eq!(phases.events.last().unwrap(), "user space: ready");
 
@@ -175,14 +216,31 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         assert_eq!(level(&world, &device).await, expected, "what was no answer changed nothing");
         world.client.accept_firmware(&device.id).await.unwrap();
         let audit = world.audit().await;
-        assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.accept-firmware").count()), (1, 1), "{audit}");
+        assert_eq!(
+            (
+                audit.matches("device.tpm-bound").count(),
+                audit.matches("device.accept-firmware").count()
+            ),
+            (1, 1),
+            "{audit}"
+        );
 
         // Who cannot hear is not asked.
-        let refusal = async |device| world.client.challenge_device(device).await.err().map_or(String::new(), |e| e.to_string());
+        let refusal = async |device| {
+            world
+                .client
+                .challenge_device(device)
+                .await
+                .err()
+                .map_or(String::new(), |e| e.to_string())
+        };
         let nobody = "dev-nobody".parse().unwrap();
         assert!(refusal(&nobody).await.contains("there is no device"));
         drop(peer);
-        until("the server has noticed that it is gone", async || refusal(&device.id).await.contains("is not connected")).await;
+        until("the server has noticed that it is gone", async || {
+            refusal(&device.id).await.contains("is not connected")
+        })
+        .await;
         assert_eq!(world.client.challenge_fleet(&"demo".parse().unwrap()).await.unwrap(), 0);
     }
 }
@@ -194,9 +252,13 @@ async fn a_tpm_that_two_devices_show_at_once_is_that_of_the_first_to_prove_it() 
     let world = world(&maker, false).await;
     let (a, b) = (world.enroll().await, world.enroll().await);
     let machine = Machine::new(&maker);
-    let of_another_question = TpmProof { id: "tpm-other".into(), ..machine.proof(&machine.show(&world, &a).await.unwrap()) };
+    let of_another_question = TpmProof {
+        id: "tpm-other".into(),
+        ..machine.proof(&machine.show(&world, &a).await.unwrap())
+    };
     assert_eq!(prove(&world, &a, &of_another_question).await, Err(StatusCode::FORBIDDEN));
-    let (of_a, of_b) = (machine.show(&world, &a).await.unwrap(), machine.show(&world, &b).await.unwrap());
+    let (of_a, of_b) =
+        (machine.show(&world, &a).await.unwrap(), machine.show(&world, &b).await.unwrap());
     prove(&world, &a, &machine.proof(&of_a)).await.unwrap();
     assert_eq!(prove(&world, &b, &machine.proof(&of_b)).await, Err(StatusCode::FORBIDDEN));
     assert!(world.client.attestation(&b.id).await.unwrap().tpm.is_none());
@@ -214,22 +276,39 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     many.certificates = vec![many.certificates[0].clone(); 10];
     let http = world.https(a.tls.as_ref().clone());
     let refused = http.post(world.url("/tpm")).json(&many).send().await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "more certificates than a chain has");
+    assert_eq!(
+        refused.status(),
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "more certificates than a chain has"
+    );
     // Shown is not proved.
     machine.show(&world, &a).await.unwrap();
     assert!(world.client.attestation(&a.id).await.unwrap().tpm.is_none());
-    assert!(world.client.challenge_device(&a.id).await.unwrap_err().to_string().contains("shown no TPM"));
+    assert!(
+        world
+            .client
+            .challenge_device(&a.id)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("shown no TPM")
+    );
     // What is not the secret is refused, and nobody guesses twice.
     let secret = machine.show(&world, &a).await.unwrap();
     let good = machine.proof(&secret);
-    let guessed = TpmProof { secret: Secret::new(fleeti_pki::base64_text(&[0; 32])), ..good.clone() };
+    let guessed =
+        TpmProof { secret: Secret::new(fleeti_pki::base64_text(&[0; 32])), ..good.clone() };
     let http = world.https(a.tls.as_ref().clone());
     let refused = http.post(world.url("/tpm/proved")).json(&guessed).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let told = refused.text().await.unwrap();
     let wanted = base64::engine::general_purpose::STANDARD.decode(good.secret.expose()).unwrap();
     assert!(!told.contains(good.secret.expose()) && !told.contains(&hex::encode(wanted)), "{told}");
-    assert_eq!(prove(&world, &a, &good).await, forbidden, "the record of a failed proof is of no more use");
+    assert_eq!(
+        prove(&world, &a, &good).await,
+        forbidden,
+        "the record of a failed proof is of no more use"
+    );
     // A secret is for the device that it was made for.
     let secret = machine.show(&world, &a).await.unwrap();
     assert_eq!(prove(&world, &b, &machine.proof(&secret)).await, forbidden);
@@ -242,29 +321,46 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     // The same TPM with the attestation key of another one.
     let shown = measured::identity(&machine.paths).unwrap().unwrap();
     let theirs = measured::identity(&other.paths).unwrap().unwrap();
-    let mixed = fleeti_core::wire::attestation::TpmIdentity { attestation_key: theirs.attestation_key, ..shown };
+    let mixed = fleeti_core::wire::attestation::TpmIdentity {
+        attestation_key: theirs.attestation_key,
+        ..shown
+    };
     let http = world.https(a.tls.as_ref().clone());
-    assert_eq!(http.post(world.url("/tpm")).json(&mixed).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        http.post(world.url("/tpm")).json(&mixed).send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
     // The same key in an area that says something else of it is the same TPM.
     let mut disguised = measured::identity(&machine.paths).unwrap().unwrap();
-    let mut area = base64::engine::general_purpose::STANDARD.decode(&disguised.endorsement_key).unwrap();
+    let mut area =
+        base64::engine::general_purpose::STANDARD.decode(&disguised.endorsement_key).unwrap();
     area[6] ^= 0x04; // noDA
     disguised.endorsement_key = fleeti_pki::base64_text(&area);
     let c = world.enroll().await;
     let http = world.https(c.tls.as_ref().clone());
-    assert_eq!(http.post(world.url("/tpm")).json(&disguised).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        http.post(world.url("/tpm")).json(&disguised).send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
     // A machine whose device was revoked for good is enrolled anew.
     world.client.revoke_device(&a.id, RevocationReason::CessationOfOperation).await.unwrap();
     assert_eq!(machine.bind(&world, &c).await, Ok(()));
     let a = c;
     // Without a certificate nobody shows anything.
     let shown = measured::identity(&machine.paths).unwrap().unwrap();
-    let anonymous = world.https(world.anonymous()).post(world.url("/tpm")).json(&shown).send().await.unwrap();
+    let anonymous =
+        world.https(world.anonymous()).post(world.url("/tpm")).json(&shown).send().await.unwrap();
     assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
     // A key that anybody may use as they like attests nothing.
-    let bad = fleeti_core::wire::attestation::TpmIdentity { attestation_key: shown.endorsement_key.clone(), ..shown };
+    let bad = fleeti_core::wire::attestation::TpmIdentity {
+        attestation_key: shown.endorsement_key.clone(),
+        ..shown
+    };
     let http = world.https(a.tls.as_ref().clone());
-    assert_eq!(http.post(world.url("/tpm")).json(&bad).send().await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        http.post(world.url("/tpm")).json(&bad).send().await.unwrap().status(),
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
 }
 
 #[actix_web::test]
@@ -285,7 +381,11 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let asked_b = Challenge { nonce: asked_b.nonce, ..question(&mut of_b, &b).await };
     put_log(&world, &b, &answer.firmware_log, captured_log()).await;
     let renamed = Evidence { challenge: asked_b.id, ..answer.clone() };
-    assert_eq!(send(&mut of_b, &b, &renamed).await, PubAckReason::Success, "it is kept as what it is");
+    assert_eq!(
+        send(&mut of_b, &b, &renamed).await,
+        PubAckReason::Success,
+        "it is kept as what it is"
+    );
     assert_eq!(wrong(&world, &b).await, ["quote-signature"]);
     assert_eq!(level(&world, &b).await, Level::SelfReported);
 
@@ -311,21 +411,33 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     changed.registers.insert(4, "00".repeat(32));
     assert_eq!(send(&mut of_a, &a, &changed).await, PubAckReason::Success);
     assert_eq!(wrong(&world, &a).await, ["registers-digest"]);
-    assert!(world.client.accept_firmware(&a.id).await.is_err(), "nobody accepts what does not hold");
+    assert!(
+        world.client.accept_firmware(&a.id).await.is_err(),
+        "nobody accepts what does not hold"
+    );
     // One alarm hides no other one.
     assert_eq!(other.bind(&world, &a).await, Err(StatusCode::FORBIDDEN));
     let audit = world.audit().await;
     for alarm in ["device.contradicted", "device.tpm-refused"] {
-        assert!(audit.lines().any(|l| l.contains(a.id.as_str()) && l.contains(alarm)), "no {alarm}: {audit}");
+        assert!(
+            audit.lines().any(|l| l.contains(a.id.as_str()) && l.contains(alarm)),
+            "no {alarm}: {audit}"
+        );
     }
     // A register is written in one way.
-    let ways: [fn(&str) -> String; 2] = [|value| format!("0x{value}"), |value| value[2..].to_owned()];
+    let ways: [fn(&str) -> String; 2] =
+        [|value| format!("0x{value}"), |value| value[2..].to_owned()];
     for written in ways {
         world.client.challenge_device(&a.id).await.unwrap();
         let asked = question(&mut of_a, &a).await;
         let mut answer = machine.answer(&world, &a, &asked).await;
         answer.registers.entry(4).and_modify(|value| *value = written(value));
-        assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::PayloadFormatInvalid, "{}", answer.registers[&4]);
+        assert_eq!(
+            send(&mut of_a, &a, &answer).await,
+            PubAckReason::PayloadFormatInvalid,
+            "{}",
+            answer.registers[&4]
+        );
     }
     world.client.challenge_device(&a.id).await.unwrap();
     let asked = question(&mut of_a, &a).await;
@@ -333,12 +445,29 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     send(&mut of_a, &a, &answer).await;
     assert_eq!(level(&world, &a).await, Level::UnverifiedTpm);
 
-    assert_eq!(put_log(&world, &a, &sha256_hex(b"x"), b"y".to_vec()).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        put_log(&world, &a, &sha256_hex(b"x"), b"y".to_vec()).await,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
     let large = put_log(&world, &a, &sha256_hex(b"x"), vec![0; (512 << 10) + 1]).await;
     assert_eq!(large, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(world.client.attestation(&"dev-nobody".parse().unwrap()).await.unwrap_err().to_string().contains("no device"));
+    assert!(
+        world
+            .client
+            .attestation(&"dev-nobody".parse().unwrap())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("no device")
+    );
     let much = vec![0; (512 << 10) + 1];
-    let kept = fleeti_server::service::attestation::keep_log(&world.server.app, &a.id, &sha256_hex(&much), &much).await;
+    let kept = fleeti_server::service::attestation::keep_log(
+        &world.server.app,
+        &a.id,
+        &sha256_hex(&much),
+        &much,
+    )
+    .await;
     assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "whoever calls it");
 }
 
@@ -381,7 +510,8 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
 
     let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    // Firmware's registers stand still while a system runs, also for a server that has just started.
+    // Firmware's registers stand still while a system runs, also for a server that has just
+    // started.
     machine.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
     let mut peer = Peer::session(&world, &device).await;
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -393,7 +523,9 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     tx.commit().await.unwrap();
     let old = world.client.attestation(&device.id).await.unwrap();
     assert_eq!((old.level, old.is_fresh), (Level::Token, false));
-    assert!(world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old"));
+    assert!(
+        world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old")
+    );
 }
 
 /// What is known of a device's TPM, in words.
@@ -436,9 +568,16 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
             None => std::fs::remove_file(makers.join("maker.pem")).unwrap(),
         }
         world = World::start(dir, |config| config.trusts_hypervisor = true).await;
-        until(step, async || known(&world, &device).await != before && level(&world, &device).await == expected).await;
+        until(step, async || {
+            known(&world, &device).await != before && level(&world, &device).await == expected
+        })
+        .await;
         let changed = usize::from(step != "nobody believes the maker");
-        assert_eq!(world.audit().await.matches("device.tpm-maker").count(), entered + changed, "{step}");
+        assert_eq!(
+            world.audit().await.matches("device.tpm-maker").count(),
+            entered + changed,
+            "{step}"
+        );
     }
     assert!(known(&world, &device).await.contains("no maker that is believed"));
 

@@ -1,4 +1,5 @@
-//! What is done is in the audit log, whoever is killed in the middle, and a device gets the proof of its release.
+//! What is done is in the audit log, whoever is killed in the middle, and a device gets the proof
+//! of its release.
 
 use crate::rollout::publish_release;
 use crate::trust::until;
@@ -24,7 +25,10 @@ impl Drop for SignerProcess {
 }
 
 fn key(world: &World) -> LogKey {
-    LogKey::from_text(&std::fs::read_to_string(world.dir.path().join("pki/public/audit.pub")).unwrap()).unwrap()
+    LogKey::from_text(
+        &std::fs::read_to_string(world.dir.path().join("pki/public/audit.pub")).unwrap(),
+    )
+    .unwrap()
 }
 
 async fn entries(world: &World) -> Vec<Entry> {
@@ -56,7 +60,9 @@ async fn an_enrollment_and_a_revocation_are_in_the_log_with_intent_and_outcome()
     assert_eq!(of_device[1].stage, Stage::Outcome { intent: of_device[0].number });
     assert!(of_device.iter().all(|e| e.act.subject == device.id.as_str()));
     let mut count = BTreeMap::new();
-    log.iter().filter(|e| e.stage == Stage::Done).for_each(|e| *count.entry(e.act.action.as_str()).or_insert(0) += 1);
+    log.iter()
+        .filter(|e| e.stage == Stage::Done)
+        .for_each(|e| *count.entry(e.act.action.as_str()).or_insert(0) += 1);
     assert_eq!(count, BTreeMap::from([("enrollment.create", 1), ("device.revoke", 1)]));
     // Whoever has the public key can check it all.
     let (key, note) = (key(&world), world.client.audit_checkpoint().await.unwrap());
@@ -77,16 +83,22 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     let app = std::sync::Arc::clone(&server.app);
     let mut tx = app.db.write().await.unwrap();
     for (id, subject) in [("audit-a", "first"), ("audit-b", "second")] {
-        fleeti_server::db::audit::insert(&mut tx, id, 1, "admin", "test.act", subject).await.unwrap();
+        fleeti_server::db::audit::insert(&mut tx, id, 1, "admin", "test.act", subject)
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
-    let act = fleeti_pki::audit::Act { id: Some("audit-a".into()), ..fleeti_pki::audit::Act::new("admin", "test.act", "first") };
+    let act = fleeti_pki::audit::Act {
+        id: Some("audit-a".into()),
+        ..fleeti_pki::audit::Act::new("admin", "test.act", "first")
+    };
     fleeti_server::service::audit::enter(&app, act).await.unwrap();
     server.stop().await;
     drop(app);
     let world = World::start(dir, |_| {}).await;
     let log = entries(&world).await;
-    let subjects: Vec<_> = log.iter().filter(|e| e.act.action == "test.act").map(|e| e.act.subject.as_str()).collect();
+    let subjects: Vec<_> =
+        log.iter().filter(|e| e.act.action == "test.act").map(|e| e.act.subject.as_str()).collect();
     assert_eq!(subjects, ["first", "second"]);
 }
 
@@ -102,13 +114,27 @@ async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits
     enter("certificate.device", "of somebody's making").await;
     enter("session.begin", &"x".repeat(10_000)).await;
     enter("session.begin", "the last").await;
-    until("the last is in the log", async || entries(&world).await.iter().any(|e| e.act.subject == "the last")).await;
+    until("the last is in the log", async || {
+        entries(&world).await.iter().any(|e| e.act.subject == "the last")
+    })
+    .await;
     let log = entries(&world).await;
-    let of = |action: &str| log.iter().filter(|e| e.act.action == action).map(|e| e.act.subject.as_str()).collect::<Vec<_>>();
+    let of = |action: &str| {
+        log.iter()
+            .filter(|e| e.act.action == action)
+            .map(|e| e.act.subject.as_str())
+            .collect::<Vec<_>>()
+    };
     let [refused] = of("audit.refused").try_into().unwrap();
-    assert!(refused.starts_with("admin certificate.device of somebody's making: the signer refuses"), "{refused}");
+    assert!(
+        refused.starts_with("admin certificate.device of somebody's making: the signer refuses"),
+        "{refused}"
+    );
     let [long, last] = of("session.begin").try_into().unwrap();
-    assert!(long.starts_with("xxx") && long.contains("SHA-256 of the whole") && last == "the last", "{long}");
+    assert!(
+        long.starts_with("xxx") && long.contains("SHA-256 of the whole") && last == "the last",
+        "{long}"
+    );
     assert!(of("certificate.device").is_empty());
 }
 
@@ -124,12 +150,25 @@ async fn a_device_gets_the_proof_of_its_release_and_that_the_log_only_grew() {
     let proof = |seen: u64| {
         let url = world.url(&format!("/releases/kiosk/2/proof.json?size={seen}"));
         let http = http.clone();
-        async move { http.get(url).send().await.unwrap().error_for_status().unwrap().json::<ReleaseProof>().await.unwrap() }
+        async move {
+            http.get(url)
+                .send()
+                .await
+                .unwrap()
+                .error_for_status()
+                .unwrap()
+                .json::<ReleaseProof>()
+                .await
+                .unwrap()
+        }
     };
     let first = proof(0).await;
     let proved = verify_proof(&first.published, &key).unwrap();
     assert_eq!(proved.entry().act.sha256.as_deref(), Some(release.manifest_sha256.as_str()));
-    assert_eq!((proved.entry().act.action.as_str(), proved.entry().act.subject.as_str()), ("release.publish", "kiosk@2"));
+    assert_eq!(
+        (proved.entry().act.action.as_str(), proved.entry().act.subject.as_str()),
+        ("release.publish", "kiosk@2")
+    );
     let old = key.verify(&first.published.checkpoint).unwrap();
     world.client.abort_rollout(&world.client.rollouts().await.unwrap()[0].id).await.unwrap();
     entries_with(&world, "rollout.abort").await;
@@ -149,13 +188,23 @@ async fn a_server_whose_signer_is_another_process_has_no_key_and_waits_for_it() 
     // The keys go to the signer's folder, and the server has the public half.
     std::fs::rename(dir.path().join("pki/online"), keys.path().join("pki/online")).unwrap();
     std::fs::rename(dir.path().join("passphrase"), keys.path().join("passphrase")).unwrap();
-    let copied = Command::new("cp").arg("-r").arg(dir.path().join("pki/public")).arg(keys.path().join("pki/public")).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(dir.path().join("pki/public"))
+        .arg(keys.path().join("pki/public"))
+        .status()
+        .unwrap();
     assert!(copied.success());
     let socket = keys.path().join("socket");
     let start = || {
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_fleeti-server")).with_file_name("fleeti-signer");
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_fleeti-server"))
+            .with_file_name("fleeti-signer");
         let mut command = Command::new(program);
-        command.arg("--pki").arg(keys.path().join("pki")).arg("--log").arg(keys.path().join("audit"));
+        command
+            .arg("--pki")
+            .arg(keys.path().join("pki"))
+            .arg("--log")
+            .arg(keys.path().join("audit"));
         command.env_remove("FLEETI_PASSPHRASE_FILE").env_remove("CREDENTIALS_DIRECTORY");
         SignerProcess(command.arg("--socket").arg(&socket).stderr(Stdio::null()).spawn().unwrap())
     };
@@ -167,7 +216,8 @@ async fn a_server_whose_signer_is_another_process_has_no_key_and_waits_for_it() 
     // Nobody signs; what needs no signature goes on, and its acts wait.
     let token = world.token().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
-    let waiting = tokio::time::timeout(Duration::from_millis(300), world.try_enroll(&token, &key)).await;
+    let waiting =
+        tokio::time::timeout(Duration::from_millis(300), world.try_enroll(&token, &key)).await;
     assert!(waiting.is_err(), "no certificate without the signer");
     let _again = start();
     world.enroll().await;

@@ -45,7 +45,10 @@ fn proof(name: &ReleaseName, manifest_sha256: &str) -> BootProof {
 fn signed(proof: &BootProof, key: &SoftKey) -> SignedBootProof {
     let bytes = boot_proof::to_bytes(proof).unwrap();
     let signature = boot_proof::sign(&bytes, key).unwrap();
-    SignedBootProof { proof: String::from_utf8(bytes).unwrap(), signatures: vec![(signature.key_id, base64_text(&signature.der))] }
+    SignedBootProof {
+        proof: String::from_utf8(bytes).unwrap(),
+        signatures: vec![(signature.key_id, base64_text(&signature.der))],
+    }
 }
 
 #[actix_web::test]
@@ -62,10 +65,22 @@ async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot
     let key = release_key();
     let give = async |proof: SignedBootProof| world.client.prove_release(&name, &proof).await;
     let stranger = SoftKey::generate(Algorithm::P384).unwrap();
-    assert!(give(signed(&proof(&name, &digest), &stranger)).await.unwrap_err().to_string().contains("0 of 1"));
+    assert!(
+        give(signed(&proof(&name, &digest), &stranger))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("0 of 1")
+    );
     let other = BootProof { registers: Default::default(), ..proof(&name, &digest) };
     assert!(give(signed(&other, &key)).await.unwrap_err().to_string().contains("register 9"));
-    assert!(give(signed(&proof(&name, &"00".repeat(32)), &key)).await.unwrap_err().to_string().contains("is of kiosk@2"));
+    assert!(
+        give(signed(&proof(&name, &"00".repeat(32)), &key))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is of kiosk@2")
+    );
     let mut changed = signed(&proof(&name, &digest), &key);
     changed.proof = changed.proof.replace("dev-canary", "dev-nobody");
     assert!(give(changed).await.is_err());
@@ -78,6 +93,16 @@ async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot
     // One that promises nothing cannot be proved.
     publish_release(&world, "kiosk@3").await;
     let name: ReleaseName = "kiosk@3".parse().unwrap();
-    let digest = world.client.releases().await.unwrap().into_iter().find(|r| r.name == name).unwrap().manifest_sha256;
-    assert!(world.client.prove_release(&name, &signed(&proof(&name, &digest), &key)).await.is_err());
+    let digest = world
+        .client
+        .releases()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|r| r.name == name)
+        .unwrap()
+        .manifest_sha256;
+    assert!(
+        world.client.prove_release(&name, &signed(&proof(&name, &digest), &key)).await.is_err()
+    );
 }

@@ -7,8 +7,13 @@ use fleeti_server::db::builds::{Ended, Lease};
 use fleeti_server::db::{self, Db};
 
 pub fn request(motd: &str) -> CreateBuild {
-    let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{motd}\"\n");
-    CreateBuild { profile: fleeti_core::profile::check(&text).unwrap(), version: "1".parse().unwrap() }
+    let text = format!(
+        "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{motd}\"\n"
+    );
+    CreateBuild {
+        profile: fleeti_core::profile::check(&text).unwrap(),
+        version: "1".parse().unwrap(),
+    }
 }
 
 fn lease(now_s: u64) -> Lease<'static> {
@@ -33,7 +38,9 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
     tx.commit().await.unwrap();
     assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
     assert_eq!(claim(1059).await, None, "its worker holds the lease");
-    assert!(db::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it")).await.unwrap());
+    assert!(
+        db::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it")).await.unwrap()
+    );
     assert_eq!(claim(1100).await, None);
     // The worker was killed: nobody renews.
     assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
@@ -46,8 +53,17 @@ async fn a_build_that_kills_its_worker_is_given_up() {
     let mut tx = db.write().await.unwrap();
     db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
     for attempt in 1..=3 {
-        assert_eq!(db::builds::give_up(&mut tx, attempt * 100).await.unwrap(), Vec::<String>::new());
-        assert!(db::builds::claim(&mut tx, attempt * 100, lease(attempt * 100)).await.unwrap().is_some(), "attempt {attempt}");
+        assert_eq!(
+            db::builds::give_up(&mut tx, attempt * 100).await.unwrap(),
+            Vec::<String>::new()
+        );
+        assert!(
+            db::builds::claim(&mut tx, attempt * 100, lease(attempt * 100))
+                .await
+                .unwrap()
+                .is_some(),
+            "attempt {attempt}"
+        );
     }
     assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
     assert!(db::builds::claim(&mut tx, 400, lease(400)).await.unwrap().is_none());
@@ -68,15 +84,25 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
     assert!(db::builds::claim(&mut tx, 1, lease(1)).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/nowhere") };
-    assert!(!db::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended).await.unwrap());
+    assert!(
+        !db::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended)
+            .await
+            .unwrap()
+    );
     assert!(db::builds::finish(db.writer(), "build-1", lease(1), ended).await.unwrap());
     let mut tx = db.write().await.unwrap();
     for _ in 0..2 {
         assert!(db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
-        assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is asked for already");
+        assert!(
+            !db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(),
+            "it is asked for already"
+        );
         for attempt in 1..=3 {
             assert!(db::builds::claim_signing(&mut tx, attempt * 100, 60).await.unwrap().is_some());
-            assert!(db::builds::claim_signing(&mut tx, attempt * 100 + 59, 60).await.unwrap().is_none(), "its signer holds the lease");
+            assert!(
+                db::builds::claim_signing(&mut tx, attempt * 100 + 59, 60).await.unwrap().is_none(),
+                "its signer holds the lease"
+            );
             if attempt < 3 {
                 assert!(db::builds::give_up(&mut tx, attempt * 100 + 61).await.unwrap().is_empty());
             }
@@ -90,12 +116,20 @@ fn what_a_killed_server_left_in_the_middle_is_cleared_up_and_an_upload_is_an_upl
     let dir = tempfile::tempdir().unwrap();
     let staging = dir.path().join(".staging");
     let make = |name: &str| std::fs::create_dir_all(staging.join(name)).unwrap();
-    for name in ["signing-a", ".tmpb", "verifying-without-manifest", "gateway@7", "signing-tool@1"] {
+    for name in ["signing-a", ".tmpb", "verifying-without-manifest", "gateway@7", "signing-tool@1"]
+    {
         make(name);
     }
-    crate::rollout::make_release(&staging.join("verifying-c"), &"kiosk@3".parse().unwrap(), &crate::rollout::release_key());
+    crate::rollout::make_release(
+        &staging.join("verifying-c"),
+        &"kiosk@3".parse().unwrap(),
+        &crate::rollout::release_key(),
+    );
     fleeti_server::service::releases::sweep(dir.path()).unwrap();
-    let mut left: Vec<_> = std::fs::read_dir(&staging).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(&staging)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     left.sort();
     assert_eq!(left, ["gateway@7", "kiosk@3", "signing-tool@1"]);
     fleeti_server::service::releases::sweep(&dir.path().join("nowhere")).unwrap();
@@ -119,5 +153,8 @@ async fn a_profile_that_breaks_a_rule_is_refused_before_it_is_queued() {
     let mut bad = request("x");
     bad.profile.kernel_arguments.push("init=/bin/sh".into());
     let refused = world.client.create_build(&bad).await.unwrap_err();
-    assert!(matches!(&refused, ClientError::Refused(p) if p.status == 422 && p.detail.contains("kernel_arguments[0]")), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(p) if p.status == 422 && p.detail.contains("kernel_arguments[0]")),
+        "{refused}"
+    );
 }

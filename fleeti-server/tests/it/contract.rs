@@ -1,5 +1,5 @@
-//! The OpenAPI document against the server: every operation does its work, every error that is documented can be had, and none
-//! that is not. A new operation without a row fails.
+//! The OpenAPI document against the server: every operation does its work, every error that is
+//! documented can be had, and none that is not. A new operation without a row fails.
 
 use crate::approvals::office;
 use crate::rollout::{make_release, publish_release, release_key};
@@ -24,7 +24,12 @@ impl Operation {
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, node) in item.as_object().unwrap() {
                 let method = method.to_uppercase().parse().unwrap();
-                all.push(Self { id: node["operationId"].as_str().unwrap().to_owned(), method, path: path.clone(), node: node.clone() });
+                all.push(Self {
+                    id: node["operationId"].as_str().unwrap().to_owned(),
+                    method,
+                    path: path.clone(),
+                    node: node.clone(),
+                });
             }
         }
         all
@@ -37,11 +42,14 @@ impl Operation {
     }
     /// The path with these values, or with one that no type of it allows.
     fn with(&self, values: &BTreeMap<&str, String>) -> String {
-        values.iter().fold(self.path.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+        values.iter().fold(self.path.clone(), |path, (name, value)| {
+            path.replace(&format!("{{{name}}}"), value)
+        })
     }
 }
 
-/// Operation, what of the path is another one than usual, body, and what comes of it. In their order.
+/// Operation, what of the path is another one than usual, body, and what comes of it. In their
+/// order.
 type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Value>, u16);
 
 /// What every operation does, and how it is refused by the state of things.
@@ -69,7 +77,12 @@ fn rows() -> Vec<Row> {
         ("get_record_without_token", &[], None, 200),
         ("enter_code", &[], Some(json!({"code": "BBBB-BBBB", "fleet": "demo"})), 404),
         ("enter_code", &[], Some(json!({"code": "{code}", "fleet": "demo"})), 201),
-        ("provision_device", &[], Some(json!({"valid_s": 60, "release": null, "ek_sha256": null, "fleet_keys": false})), 201),
+        (
+            "provision_device",
+            &[],
+            Some(json!({"valid_s": 60, "release": null, "ek_sha256": null, "fleet_keys": false})),
+            201,
+        ),
         ("provision_device", &[], Some(json!({"valid_s": 60, "release": "nothing@9"})), 404),
         ("save_profile", &[], Some(profile), 201),
         ("save_profile", &[], Some(other.clone()), 201),
@@ -90,10 +103,27 @@ fn rows() -> Vec<Row> {
         ("sign_build", &[], None, 409),
         ("get_trust", &[], None, 200),
         ("import_bundle", &[], Some(bundle), 422),
-        ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "00", "anyway": false})), 404),
-        ("switch_issuer", &[], Some(json!({"purpose": "device", "certificate_sha256": "{issuer-sha256}", "anyway": true})), 200),
+        (
+            "switch_issuer",
+            &[],
+            Some(json!({"purpose": "device", "certificate_sha256": "00", "anyway": false})),
+            404,
+        ),
+        (
+            "switch_issuer",
+            &[],
+            Some(
+                json!({"purpose": "device", "certificate_sha256": "{issuer-sha256}", "anyway": true}),
+            ),
+            200,
+        ),
         ("list_transitions", &[], None, 200),
-        ("import_transition", &[], Some(json!({"transition": "{}", "signatures": [["k", "AA=="]]})), 422),
+        (
+            "import_transition",
+            &[],
+            Some(json!({"transition": "{}", "signatures": [["k", "AA=="]]})),
+            422,
+        ),
         ("readmit_fleet", &[], Some(json!({"reason": "because", "valid_s": 60})), 201),
         ("list_releases", &[], None, 200),
         ("get_release", &[], None, 200),
@@ -115,7 +145,14 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(order.clone()), 201),
         ("get_command", &[], None, 200),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
-        ("change_boot", &[], Some(json!({"order": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false})), 409),
+        (
+            "change_boot",
+            &[],
+            Some(
+                json!({"order": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false}),
+            ),
+            409,
+        ),
         ("start_rollout", &[], rollout("nothing@9"), 404),
         ("start_rollout", &[], rollout("kiosk@1"), 201),
         ("start_rollout", &[], rollout("kiosk@1"), 409),
@@ -159,8 +196,13 @@ impl Office {
     async fn open() -> Self {
         let (world, people) = office(2).await;
         let device = world.enroll().await;
-        let kept =
-            world.https((*device.tls).clone()).put(world.url("/recovery-key")).json(&json!({"key": "abc-def"})).send().await.unwrap();
+        let kept = world
+            .https((*device.tls).clone())
+            .put(world.url("/recovery-key"))
+            .json(&json!({"key": "abc-def"}))
+            .send()
+            .await
+            .unwrap();
         assert!(kept.status().is_success());
         publish_release(&world, "kiosk@1").await;
         let trust = world.client.trust().await.unwrap();
@@ -169,7 +211,10 @@ impl Office {
         let intent = crate::approvals::intent(&world, &people[0]).await;
         let approval = fleeti_pki::approval::Word::Approve.sign(&intent, &people[1]).unwrap();
         let bodies = BTreeMap::from([
-            ("{intent}", serde_json::to_value(crate::approvals::request(&intent, &people[0])).unwrap()),
+            (
+                "{intent}",
+                serde_json::to_value(crate::approvals::request(&intent, &people[0])).unwrap(),
+            ),
             ("{approval}", serde_json::to_value(approval).unwrap()),
         ]);
         let values = [
@@ -186,7 +231,10 @@ impl Office {
             ("issuer", key_id),
             ("issuer-sha256", issuer.certificate_sha256.clone()),
         ];
-        let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap().trim().to_owned();
+        let token = std::fs::read_to_string(world.dir.path().join("admin.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
         Self { world, token, http: reqwest::Client::new(), values: values.into(), bodies }
     }
 
@@ -195,7 +243,10 @@ impl Office {
             "get_consistency" => "?old=1&new=2",
             _ => "",
         };
-        self.http.request(operation.method.clone(), format!("http://{}{path}{query}", self.world.server.addresses.api))
+        self.http.request(
+            operation.method.clone(),
+            format!("http://{}{path}{query}", self.world.server.addresses.api),
+        )
     }
 
     /// A body with its names replaced.
@@ -205,22 +256,37 @@ impl Office {
         }
         let mut text = body.to_string().replace("{issuer-sha256}", &self.values["issuer-sha256"]);
         if text.contains("{code}") {
-            let key = fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
-            let request = json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap(), "running": "kiosk@1"});
-            let pair = self.world.https(self.world.anonymous()).post(self.world.url("/pair")).json(&request);
+            let key =
+                fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
+            let request =
+                json!({"csr_pem": fleeti_pki::csr::create(&key).unwrap(), "running": "kiosk@1"});
+            let pair = self
+                .world
+                .https(self.world.anonymous())
+                .post(self.world.url("/pair"))
+                .json(&request);
             let answer: Value = pair.send().await.unwrap().json().await.unwrap();
             text = text.replace("{code}", answer["code"].as_str().unwrap());
         }
         serde_json::from_str(&text).unwrap()
     }
 
-    async fn run(&mut self, operation: &Operation, (id, other, body, status): &Row) -> Result<(), String> {
+    async fn run(
+        &mut self,
+        operation: &Operation,
+        (id, other, body, status): &Row,
+    ) -> Result<(), String> {
         let mut values = self.values.clone();
-        values.extend(other.iter().map(|(name, value)| (*name, value.trim_matches(['{', '}']).to_owned())));
-        if let Some(value) = other.iter().find_map(|(_, v)| self.values.get(v.trim_matches(['{', '}']))) {
+        values.extend(
+            other.iter().map(|(name, value)| (*name, value.trim_matches(['{', '}']).to_owned())),
+        );
+        if let Some(value) =
+            other.iter().find_map(|(_, v)| self.values.get(v.trim_matches(['{', '}'])))
+        {
             values.insert("build", value.clone());
         }
-        let mut request = self.request(operation, &operation.with(&values)).bearer_auth(&self.token);
+        let mut request =
+            self.request(operation, &operation.with(&values)).bearer_auth(&self.token);
         let sent = match body {
             Some(body) => Some(self.body(body).await),
             None => None,
@@ -238,14 +304,27 @@ impl Office {
         let text = response.bytes().await.unwrap();
         let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
         if found != *status {
-            return Err(format!("{id} {other:?} {sent:?}: {found} instead of {status}: {}", String::from_utf8_lossy(&text)));
+            return Err(format!(
+                "{id} {other:?} {sent:?}: {found} instead of {status}: {}",
+                String::from_utf8_lossy(&text)
+            ));
         }
         let documented = &operation.node["responses"][status.to_string()];
-        let types: Vec<_> = documented["content"].as_object().map(|c| c.keys().cloned().collect()).unwrap_or_default();
-        if documented.is_null() || (types.is_empty() != kind.is_empty()) || (!types.is_empty() && !types.contains(&kind)) {
+        let types: Vec<_> = documented["content"]
+            .as_object()
+            .map(|c| c.keys().cloned().collect())
+            .unwrap_or_default();
+        if documented.is_null()
+            || (types.is_empty() != kind.is_empty())
+            || (!types.is_empty() && !types.contains(&kind))
+        {
             return Err(format!("{id}: {status} of {kind:?}, documented is {types:?}"));
         }
-        for (of, name) in [("create_build", "unbuilt"), ("create_command", "command"), ("start_rollout", "rollout")] {
+        for (of, name) in [
+            ("create_build", "unbuilt"),
+            ("create_command", "command"),
+            ("start_rollout", "rollout"),
+        ] {
             if of == *id && *status == 201 {
                 self.values.insert(name, answer["id"].as_str().unwrap().to_owned());
             }
@@ -263,17 +342,25 @@ fn media_type(response: &reqwest::Response) -> String {
 async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<StatusCode> {
     let path = operation.with(&office.values);
     let signed = |path: &str| office.request(operation, path).bearer_auth(&office.token);
-    let json = |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
+    let json =
+        |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
     let request = match status {
         401 => office.request(operation, &path),
         400 => json("{"),
         415 => signed(&path).header("content-type", "text/plain").body("{}"),
-        413 if operation.takes_json() => signed(&path).header("content-type", "application/json").body(vec![b' '; (2 << 20) + 1]),
+        413 if operation.takes_json() => {
+            signed(&path).header("content-type", "application/json").body(vec![b' '; (2 << 20) + 1])
+        }
         413 => signed(&path.replace("kiosk@1", "kiosk@9")).body(vec![b' '; (2 << 20) + 1]),
         422 if operation.takes_json() => json("[]"),
         422 if operation.id == "upload_file" => signed(&path.replace("manifest.json", "nothing")),
         422 if operation.path.contains('{') => {
-            let odd = operation.path.split('/').map(|part| if part.starts_with('{') { "%20" } else { part }).collect::<Vec<_>>().join("/");
+            let odd = operation
+                .path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "%20" } else { part })
+                .collect::<Vec<_>>()
+                .join("/");
             signed(&odd)
         }
         422 => signed(&format!("{path}?limit=-1&old=x")),
@@ -290,9 +377,11 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
             ];
             let mut values = office.values.clone();
             values.extend(unknown.map(|(name, value)| (name, value.to_owned())));
-            values.extend([("release", "nothing@9".to_owned()), ("number", "4000000000".to_owned())]);
+            values
+                .extend([("release", "nothing@9".to_owned()), ("number", "4000000000".to_owned())]);
             let request = signed(&operation.with(&values));
-            match rows().into_iter().find(|(id, .., body, _)| *id == operation.id && body.is_some()) {
+            match rows().into_iter().find(|(id, .., body, _)| *id == operation.id && body.is_some())
+            {
                 Some((.., Some(body), _)) => request.json(&office.body(&body).await),
                 _ => request,
             }
@@ -314,7 +403,10 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
     let (mut office, mut wrong) = (Office::open().await, Vec::new());
     let mut had: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
     for row in rows() {
-        let operation = operations.iter().find(|o| o.id == row.0).unwrap_or_else(|| panic!("there is no operation {}", row.0));
+        let operation = operations
+            .iter()
+            .find(|o| o.id == row.0)
+            .unwrap_or_else(|| panic!("there is no operation {}", row.0));
         had.entry(operation.id.clone()).or_default().insert(row.3);
         if let Err(why) = office.run(operation, &row).await {
             wrong.push(why);
@@ -333,18 +425,27 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
             }
             match by_form(&office, operation, status).await {
                 Some(found) if found == status => {}
-                found => wrong.push(format!("{} documents {status}, and gave {found:?}", operation.id)),
+                found => {
+                    wrong.push(format!("{} documents {status}, and gave {found:?}", operation.id))
+                }
             }
         }
         // And none that is not documented.
-        for status in [400, 401, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s)) {
-            if operation.id != "events" && by_form(&office, operation, status).await == StatusCode::from_u16(status).ok() {
+        for status in
+            [400, 401, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s))
+        {
+            if operation.id != "events"
+                && by_form(&office, operation, status).await == StatusCode::from_u16(status).ok()
+            {
                 wrong.push(format!("{} gives {status}, and does not document it", operation.id));
             }
         }
         let documented = operation.statuses();
-        wrong
-            .extend(seen.iter().filter(|s| !documented.contains(s)).map(|s| format!("{} gave {s}, which is not documented", operation.id)));
+        wrong.extend(
+            seen.iter()
+                .filter(|s| !documented.contains(s))
+                .map(|s| format!("{} gave {s}, which is not documented", operation.id)),
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -382,23 +483,37 @@ async fn no_body_is_read_from_a_list_where_an_object_is_meant() {
         let operation = operations.iter().find(|o| o.id == id).unwrap();
         let body = office.body(&body).await;
         for listed in with_one_object_as_a_list(&body) {
-            let path = operation.with(&office.values).replace("{command}", "x").replace("{rollout}", "x");
-            let response = office.request(operation, &path).bearer_auth(&office.token).json(&listed).send().await.unwrap();
+            let path =
+                operation.with(&office.values).replace("{command}", "x").replace("{rollout}", "x");
+            let response = office
+                .request(operation, &path)
+                .bearer_auth(&office.token)
+                .json(&listed)
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status(), 422, "{id}: {listed} is taken for {body}");
             tried += 1;
         }
         // And nothing that is not described.
         let mut more = body.clone();
         more["unknown"] = json!([1]);
-        let response = office.request(operation, &operation.with(&office.values)).bearer_auth(&office.token).json(&more).send().await;
+        let response = office
+            .request(operation, &operation.with(&office.values))
+            .bearer_auth(&office.token)
+            .json(&more)
+            .send()
+            .await;
         assert_eq!(response.unwrap().status(), 422, "{id} takes a field that nobody knows");
     }
-    let documented: BTreeSet<_> = operations.iter().filter(|o| o.takes_json()).map(|o| o.id.as_str()).collect();
+    let documented: BTreeSet<_> =
+        operations.iter().filter(|o| o.takes_json()).map(|o| o.id.as_str()).collect();
     assert_eq!(documented, bodies, "left: what takes JSON; right: what has a row with a body");
     assert!(tried >= 25, "{tried}");
 }
 
-/// The same value as often as there are objects in it, each time with another one written as the list of its values.
+/// The same value as often as there are objects in it, each time with another one written as the
+/// list of its values.
 fn with_one_object_as_a_list(value: &Value) -> Vec<Value> {
     match value {
         Value::Object(map) => {
@@ -428,7 +543,8 @@ fn with_one_object_as_a_list(value: &Value) -> Vec<Value> {
 #[actix_web::test]
 async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
     let world = World::new().await;
-    let guess = fleeti_core::wire::api::Pair { code: "BBBB-BBBB".into(), fleet: "demo".parse().unwrap() };
+    let guess =
+        fleeti_core::wire::api::Pair { code: "BBBB-BBBB".into(), fleet: "demo".parse().unwrap() };
     let mut last = 0;
     for _ in 0..12 {
         match world.client.pair(&guess).await {
@@ -441,7 +557,10 @@ async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
     match world.client.devices().await {
         Err(fleeti_client::ClientError::Refused(p)) => {
             assert_eq!((p.status, p.kind.as_str()), (500, "urn:fleeti:problem:internal"));
-            assert!(!p.detail.to_lowercase().contains("sql") && !p.detail.contains("pool"), "{p:?}");
+            assert!(
+                !p.detail.to_lowercase().contains("sql") && !p.detail.contains("pool"),
+                "{p:?}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -455,7 +574,9 @@ async fn an_upload_that_is_no_release_is_not_published() {
     std::fs::write(dir.path().join("raw/kiosk_4.efi"), "another one").unwrap();
     crate::rollout::upload(&world, dir.path(), &name).await;
     match world.client.publish(&name).await {
-        Err(fleeti_client::ClientError::Refused(p)) => assert_eq!((p.status, p.kind.as_str()), (422, "urn:fleeti:problem:untrusted")),
+        Err(fleeti_client::ClientError::Refused(p)) => {
+            assert_eq!((p.status, p.kind.as_str()), (422, "urn:fleeti:problem:untrusted"))
+        }
         other => panic!("{other:?}"),
     }
 }

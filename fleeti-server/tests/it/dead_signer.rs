@@ -1,4 +1,5 @@
-//! A signer that does not answer takes no device offline, however long it is dead, and brings no revoked one back.
+//! A signer that does not answer takes no device offline, however long it is dead, and brings no
+//! revoked one back.
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
@@ -66,12 +67,14 @@ async fn is_served(world: &World, device: &TestDevice) -> bool {
 async fn is_refused(world: &World, device: &TestDevice) -> bool {
     let http = world.https((*device.tls).clone());
     let http = http.get(world.url("/desired")).send().await.map_or(true, |r| r.status() == 403);
-    let mqtt = Peer::tls(world, &device.tls).await.is_err() || Peer::session_refused(world, device).await;
+    let mqtt =
+        Peer::tls(world, &device.tls).await.is_err() || Peer::session_refused(world, device).await;
     http && mqtt
 }
 
 async fn readyz(world: &World) -> (u16, String) {
-    let answer = reqwest::get(format!("http://{}/readyz", world.server.addresses.api)).await.unwrap();
+    let answer =
+        reqwest::get(format!("http://{}/readyz", world.server.addresses.api)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -95,24 +98,42 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     let world = World::start(dir, set).await;
     let (code, text) = readyz(&world).await;
     assert!(code == 503 && text.contains("the signer has not answered"), "{text}");
-    assert_eq!(reqwest::get(format!("http://{}/healthz", world.server.addresses.api)).await.unwrap().status(), 200);
+    assert_eq!(
+        reqwest::get(format!("http://{}/healthz", world.server.addresses.api))
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     assert!(is_served(&world, &good).await && is_refused(&world, &bad).await);
-    // What is done meanwhile waits for the audit log and is not lost; who is revoked now is out at once.
+    // What is done meanwhile waits for the audit log and is not lost; who is revoked now is out at
+    // once.
     world.client.revoke_device(&late.id, RevocationReason::KeyCompromise).await.unwrap();
     assert!(is_refused(&world, &late).await);
     let command = CreateCommand { order: Order::Report, valid_s: 60 };
     let ordered = world.client.create_command(&good.id, &command).await.unwrap();
     ahead.store(14 * DAY_S, Ordering::SeqCst);
     let [good, bad, late] = [good, bad, late].map(|device| then(&device, &ahead));
-    assert!(is_served(&world, &good).await && is_refused(&world, &bad).await && is_refused(&world, &late).await);
+    assert!(
+        is_served(&world, &good).await
+            && is_refused(&world, &bad).await
+            && is_refused(&world, &late).await
+    );
     let warnings = health::warnings(&world.server.app).join("\n");
     assert!(warnings.contains("revocation list has ended 13 days ago"), "{warnings}");
-    assert!(world.client.trust().await.unwrap().warnings.iter().any(|w| w.contains("signer")), "the page says it as well");
+    assert!(
+        world.client.trust().await.unwrap().warnings.iter().any(|w| w.contains("signer")),
+        "the page says it as well"
+    );
     // The same after another start, and nobody enrolls meanwhile.
     let World { dir, server, .. } = world;
     server.stop().await;
     let world = World::start(dir, set).await;
-    assert!(is_served(&world, &good).await && is_refused(&world, &bad).await && is_refused(&world, &late).await);
+    assert!(
+        is_served(&world, &good).await
+            && is_refused(&world, &bad).await
+            && is_refused(&world, &late).await
+    );
     // It is back, and everything goes on by itself.
     let signer = Signer::start(world.dir.path());
     crate::trust::until("the signer is found", async || {
@@ -121,7 +142,10 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     })
     .await;
     let log = world.audit().await;
-    assert!(log.contains(&ordered.id) && log.contains(&format!("{} key_compromise", late.id)), "{log}");
+    assert!(
+        log.contains(&ordered.id) && log.contains(&format!("{} key_compromise", late.id)),
+        "{log}"
+    );
     fleeti_server::service::revocation::publish_list(&world.server.app).await.unwrap();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let mut tls = world.anonymous();
@@ -138,7 +162,9 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
 async fn what_is_kept_for_a_start_without_the_signer_is_nobody_elses_to_read() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::new().await;
-    let mode = |path: &str| std::fs::metadata(world.dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &str| {
+        std::fs::metadata(world.dir.path().join(path)).unwrap().permissions().mode() & 0o777
+    };
     assert_eq!((mode("standby"), mode("standby/identity.json")), (0o700, 0o600));
 }
 
@@ -163,7 +189,11 @@ async fn acts_that_wait_for_a_dead_signer_are_bounded() {
     assert!(!audit::is_full(&mut tx).await.unwrap());
     let last = "INSERT INTO audit_outbox (sequence, id, at_s, actor, action, subject) \
                 SELECT sequence + $1 - 1, 'audit-2', 1, 'admin', 'test', 'last' FROM audit_outbox";
-    sqlx::query(last).bind(i64::try_from(audit::WAITING_MAX).unwrap()).execute(&mut *tx).await.unwrap();
+    sqlx::query(last)
+        .bind(i64::try_from(audit::WAITING_MAX).unwrap())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     assert!(audit::is_full(&mut tx).await.unwrap());
     audit::remove(&mut tx, &["audit-1"]).await.unwrap();
     assert!(!audit::is_full(&mut tx).await.unwrap(), "the oldest is in the log, and there is room");

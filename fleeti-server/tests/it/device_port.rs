@@ -12,7 +12,8 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 async fn a_token_enrolls_one_key_and_its_answer_may_be_lost() {
     let world = World::new().await;
     let token = world.token().await;
-    let (key, thief) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+    let (key, thief) =
+        (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
     let first: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
     let again: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
     assert_eq!(first["device"], again["device"]);
@@ -27,7 +28,8 @@ async fn a_token_enrolls_one_key_and_its_answer_may_be_lost() {
 async fn only_enrollment_may_be_anonymous() {
     let world = World::new().await;
     let http = world.https(world.anonymous());
-    for path in ["/desired", "/releases/kiosk/1/manifest.json", "/releases/kiosk/1/raw/kiosk_1.efi"] {
+    for path in ["/desired", "/releases/kiosk/1/manifest.json", "/releases/kiosk/1/raw/kiosk_1.efi"]
+    {
         assert_eq!(http.get(world.url(path)).send().await.unwrap().status(), 401, "{path}");
     }
 }
@@ -40,9 +42,13 @@ async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
     let http = world.https((*a.tls).clone());
     let get = |path: &str| http.get(world.url(path));
     assert_eq!(get("/releases/kiosk/2/manifest.json").send().await.unwrap().status(), 403);
-    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request =
+        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     world.client.start_rollout(&request).await.unwrap();
-    assert_eq!(get("/releases/kiosk/2/manifest.json").send().await.unwrap().text().await.unwrap(), manifest);
+    assert_eq!(
+        get("/releases/kiosk/2/manifest.json").send().await.unwrap().text().await.unwrap(),
+        manifest
+    );
     assert_eq!(get("/releases/kiosk/3/manifest.json").send().await.unwrap().status(), 403);
     let file = "/releases/kiosk/2/raw/kiosk_2.efi";
     let whole = get(file).send().await.unwrap();
@@ -51,7 +57,11 @@ async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
     let part = get(file).header("Range", "bytes=100-199").send().await.unwrap();
     assert_eq!(part.status(), 206);
     assert_eq!(part.bytes().await.unwrap(), whole.slice(100..200));
-    for odd in ["/releases/kiosk/2/raw/../../../../fleeti.db", "/releases/kiosk/2/raw/%2e%2e/x", "/releases/kiosk/2/other/x"] {
+    for odd in [
+        "/releases/kiosk/2/raw/../../../../fleeti.db",
+        "/releases/kiosk/2/raw/%2e%2e/x",
+        "/releases/kiosk/2/other/x",
+    ] {
         let status = get(odd).send().await.unwrap().status();
         assert!(status == 404 || status == 403, "{odd}: {status}");
     }
@@ -89,13 +99,21 @@ fn request(key: &SoftKey) -> serde_json::Value {
 #[actix_web::test]
 async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     let (world, ahead) = crate::lifetimes::world().await;
-    let (key, next) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+    let (key, next) =
+        (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
     let token = world.token().await;
     let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
-    let window = (enrolled["renewal"]["start_s"].as_u64().unwrap(), enrolled["renewal"]["end_s"].as_u64().unwrap());
+    let window = (
+        enrolled["renewal"]["start_s"].as_u64().unwrap(),
+        enrolled["renewal"]["end_s"].as_u64().unwrap(),
+    );
     let device = world.device_of(enrolled.clone(), &key);
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    assert!(now_s + 9 * 86_400 < window.0 && window.0 < window.1 && window.1 <= now_s + 15 * 86_400, "{window:?}");
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(
+        now_s + 9 * 86_400 < window.0 && window.0 < window.1 && window.1 <= now_s + 15 * 86_400,
+        "{window:?}"
+    );
     ahead.store(11 * 86_400, std::sync::atomic::Ordering::SeqCst);
     let old = world.https((*device.tls).clone());
     let desired = |http: &reqwest::Client| http.get(world.url("/desired")).send();
@@ -112,11 +130,21 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     assert_eq!(desired(&renewed).await.unwrap().status(), 200);
     assert_eq!(desired(&old).await.unwrap().status(), 403, "on the open connection as well");
     assert_eq!(desired(&renewed).await.unwrap().status(), 200);
-    assert_eq!(world.try_enroll(&token, &key).await.status(), 403, "nor does the token bring it back");
-    // Both certificates are good for their time, so both are on the list once the device is revoked.
+    assert_eq!(
+        world.try_enroll(&token, &key).await.status(),
+        403,
+        "nor does the token bring it back"
+    );
+    // Both certificates are good for their time, so both are on the list once the device is
+    // revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let list = reqwest::get(format!("http://{}/pki/{key_id}.crl", world.server.addresses.api)).await.unwrap().bytes().await.unwrap();
+    let list = reqwest::get(format!("http://{}/pki/{key_id}.crl", world.server.addresses.api))
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     std::fs::write(world.dir.path().join("list.crl"), list).unwrap();
     let shown = std::process::Command::new("openssl")
         .args(["crl", "-inform", "der", "-noout", "-text", "-in"])
@@ -124,24 +152,47 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
         .output()
         .unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
-    assert_eq!((text.matches("Serial Number:").count(), text.matches("Key Compromise").count()), (2, 2), "{text}");
+    assert_eq!(
+        (text.matches("Serial Number:").count(), text.matches("Key Compromise").count()),
+        (2, 2),
+        "{text}"
+    );
 }
 
 #[actix_web::test]
 async fn a_renewal_needs_a_good_certificate_and_a_proof_of_the_key() {
     let world = World::new().await;
     let device = world.enroll().await;
-    let (http, key) = (world.https((*device.tls).clone()), SoftKey::generate(Algorithm::P256).unwrap());
+    let (http, key) =
+        (world.https((*device.tls).clone()), SoftKey::generate(Algorithm::P256).unwrap());
     let forged = fleeti_pki::csr::create(&key).unwrap().replace('A', "B");
     let good = fleeti_pki::csr::create(&key).unwrap();
     let for_another = serde_json::json!({"csr_pem": good, "device": "dev-another"});
-    for bad in [serde_json::json!({"csr_pem": forged}), serde_json::json!({"csr_pem": ""}), serde_json::json!({}), for_another] {
+    for bad in [
+        serde_json::json!({"csr_pem": forged}),
+        serde_json::json!({"csr_pem": ""}),
+        serde_json::json!({}),
+        for_another,
+    ] {
         let status = http.post(world.url("/renew")).json(&bad).send().await.unwrap().status();
         assert_eq!(status, 422, "{bad}");
     }
-    assert_eq!(world.https(world.anonymous()).post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(), 401);
+    assert_eq!(
+        world
+            .https(world.anonymous())
+            .post(world.url("/renew"))
+            .json(&request(&key))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
-    assert_eq!(http.post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(), 403);
+    assert_eq!(
+        http.post(world.url("/renew")).json(&request(&key)).send().await.unwrap().status(),
+        403
+    );
 }
 
 #[actix_web::test]
@@ -152,7 +203,10 @@ async fn a_hold_can_be_taken_back_and_nothing_else_can() {
     world.client.revoke_device(&device.id, RevocationReason::CertificateHold).await.unwrap();
     assert!(desired().await.is_err(), "not even a handshake");
     let held = world.client.device(&device.id).await.unwrap();
-    assert_eq!((held.revoked, held.revocation_reason), (true, Some(RevocationReason::CertificateHold)));
+    assert_eq!(
+        (held.revoked, held.revocation_reason),
+        (true, Some(RevocationReason::CertificateHold))
+    );
     assert!(!world.client.release_hold(&device.id).await.unwrap().revoked);
     assert_eq!(desired().await.unwrap().status(), 200);
     // A hold may become a revocation for good, and never the other way round.
@@ -173,11 +227,15 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
     let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
     let device = world.device_of(enrolled, &key);
     publish_release(&world, "kiosk@2").await;
-    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request =
+        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     let rollout = world.client.start_rollout(&request).await.unwrap();
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap(); // repeated, because an answer can be lost
-    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, fleeti_core::rollout::Phase::Failed);
+    assert_eq!(
+        world.client.rollout(&rollout.id).await.unwrap().state.phase,
+        fleeti_core::rollout::Phase::Failed
+    );
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403);
 }
 
@@ -188,7 +246,15 @@ async fn a_forgiveness_reaches_the_device_with_its_number() {
     let version = "2".parse().unwrap();
     world.client.forgive_device(&a.id, &version).await.unwrap();
     world.client.forgive_device(&a.id, &version).await.unwrap();
-    let desired: serde_json::Value = world.https((*a.tls).clone()).get(world.url("/desired")).send().await.unwrap().json().await.unwrap();
+    let desired: serde_json::Value = world
+        .https((*a.tls).clone())
+        .get(world.url("/desired"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(desired["forgiven"], serde_json::json!({"version": "2", "number": 2}));
 }
 
@@ -198,11 +264,17 @@ async fn a_token_is_kept_as_its_digest_and_ends() {
     let token = world.token().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let mut tx = world.server.app.db.write().await.unwrap();
-    sqlx::query("UPDATE enrollments SET expires_s = expires_s - 7200").execute(&mut *tx).await.unwrap();
+    sqlx::query("UPDATE enrollments SET expires_s = expires_s - 7200")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403, "it has ended");
     let good = world.token().await;
     assert_eq!(world.try_enroll(&good, &key).await.status(), 200);
-    assert!(!world.is_kept(&token) && !world.is_kept(&good), "nobody finds a token in the database");
+    assert!(
+        !world.is_kept(&token) && !world.is_kept(&good),
+        "nobody finds a token in the database"
+    );
     assert!(world.is_kept(&sha256_hex(good.as_bytes())), "the search finds what is there");
 }

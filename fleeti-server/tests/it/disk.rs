@@ -1,4 +1,5 @@
-//! A disk that fills: it is said in time, what there is goes on being served, and no hand is needed once there is room.
+//! A disk that fills: it is said in time, what there is goes on being served, and no hand is needed
+//! once there is room.
 
 use crate::peer::Peer;
 use crate::rollout::publish_release;
@@ -16,19 +17,25 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, mib: u32) -> Option<Self> {
         let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status();
         if mounted.is_ok_and(|s| s.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root");
+        eprintln!(
+            "SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root"
+        );
         None
     }
     /// Fills it but for so many MiB.
     fn fill_but(&self, mib: u64) {
         let mut file = std::fs::File::create(self.0.join("filling")).unwrap();
-        let free = || rustix::fs::statvfs(&self.0).map(|found| found.f_bavail * found.f_frsize).unwrap();
+        let free =
+            || rustix::fs::statvfs(&self.0).map(|found| found.f_bavail * found.f_frsize).unwrap();
         for size in [1 << 20, 4096, 1] {
-            while free() >= (mib << 20) + size && file.write_all(&vec![7; usize::try_from(size).unwrap()]).is_ok() {}
+            while free() >= (mib << 20) + size
+                && file.write_all(&vec![7; usize::try_from(size).unwrap()]).is_ok()
+            {}
         }
     }
     fn make_room(&self) {
@@ -44,14 +51,17 @@ impl Drop for SmallDisk {
 
 async fn readyz(world: &World) -> (u16, String) {
     fleeti_server::service::health::look(&world.server.app).await;
-    let answer = reqwest::get(format!("http://{}/readyz", world.server.addresses.api)).await.unwrap();
+    let answer =
+        reqwest::get(format!("http://{}/readyz", world.server.addresses.api)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
 async fn upload(world: &World, name: &str) -> u16 {
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
-    let url = format!("http://{}/api/v1/releases/{name}/files/manifest.json", world.server.addresses.api);
-    let answer = reqwest::Client::new().put(url).bearer_auth(token.trim()).body("{}").send().await.unwrap();
+    let url =
+        format!("http://{}/api/v1/releases/{name}/files/manifest.json", world.server.addresses.api);
+    let answer =
+        reqwest::Client::new().put(url).bearer_auth(token.trim()).body("{}").send().await.unwrap();
     let code = answer.status().as_u16();
     if code == 507 {
         assert_eq!(answer.json::<Problem>().await.unwrap().kind, "urn:fleeti:problem:full");
@@ -100,16 +110,22 @@ fn dir_of(world: &World) -> &Path {
 
 #[actix_web::test]
 async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
-    let world = World::with(|config| config.retention = Retention { builds: 2, upload_s: 3600 }).await;
+    let world =
+        World::with(|config| config.retention = Retention { builds: 2, upload_s: 3600 }).await;
     publish_release(&world, "kiosk@2").await;
     let db = &world.server.app.db;
-    for (n, release) in ["kiosk@1", "kiosk@2", "kiosk@3", "kiosk@4", "kiosk@5"].into_iter().enumerate() {
+    for (n, release) in
+        ["kiosk@1", "kiosk@2", "kiosk@3", "kiosk@4", "kiosk@5"].into_iter().enumerate()
+    {
         let folder = dir_of(&world).join("builds").join(format!("build-{n}"));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("image"), "bytes").unwrap();
         let sql = "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision, directory) \
                    VALUES ($1, $2, $3, 'succeeded', 0, '{}', 'done', 1, $4)";
-        let query = sqlx::query(sql).bind(format!("build-{n}")).bind(release).bind(i64::try_from(n).unwrap());
+        let query = sqlx::query(sql)
+            .bind(format!("build-{n}"))
+            .bind(release)
+            .bind(i64::try_from(n).unwrap());
         query.bind(folder.display().to_string()).execute(db.writer()).await.unwrap();
     }
     assert_eq!(upload(&world, "kiosk@9").await, 204);
@@ -121,7 +137,11 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
     }
     assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (2, 1));
     let left = |n: u32| dir_of(&world).join(format!("builds/build-{n}/image")).exists();
-    assert_eq!([left(0), left(1), left(2), left(3), left(4)], [false, true, false, true, true], "one is a release, two are the newest");
+    assert_eq!(
+        [left(0), left(1), left(2), left(3), left(4)],
+        [false, true, false, true, true],
+        "one is a release, two are the newest"
+    );
     assert!(!upload.exists());
     assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (0, 0));
     assert!(world.client.build("build-0").await.unwrap().directory.is_none());

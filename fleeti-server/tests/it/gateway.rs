@@ -7,7 +7,9 @@ use fleeti_core::wire::api::{CreateCommand, CreateRollout, RevocationReason};
 use fleeti_core::wire::device::{Command, Order};
 use fleeti_core::wire::mqtt::{Down, Up};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode as Reason, LastWill, Packet, PubAck, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectReturnCode, DisconnectReasonCode as Reason, LastWill, Packet, PubAck, PubAckReason,
+};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -19,7 +21,9 @@ async fn foreign_and_odd_topics_end_the_session_of_the_one_who_tries() {
     let (a, b) = (world.enroll().await, world.enroll().await);
     let mut bystander = Peer::session(&world, &a).await;
     let foreign = Up::Report.topic(&a.id);
-    for topic in [foreign.as_str(), &Down::Command.topic(&b.id), "#", "é/x", "", "$SYS/x", "a\u{0}b"] {
+    for topic in
+        [foreign.as_str(), &Down::Command.topic(&b.id), "#", "é/x", "", "$SYS/x", "a\u{0}b"]
+    {
         let mut attacker = Peer::session(&world, &b).await;
         attacker.publish(Bytes::copy_from_slice(topic.as_bytes()), b"{}", 1).await;
         let reason = attacker.closed().await;
@@ -72,7 +76,8 @@ async fn a_device_cannot_be_another_one_nor_leave_a_will() {
 async fn a_device_takes_over_its_own_session_and_nobody_elses() {
     let world = World::new().await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (mut bystander, mut old) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let (mut bystander, mut old) =
+        (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     let mut new = Peer::session(&world, &b).await;
     assert_eq!(old.closed().await, Some(Reason::SessionTakenOver));
     new.is_alive().await;
@@ -114,13 +119,13 @@ async fn malformed_and_misplaced_packets_end_one_session() {
     let (a, b) = (world.enroll().await, world.enroll().await);
     let mut bystander = Peer::session(&world, &a).await;
     let attacks: [&[u8]; 7] = [
-        &[0xb7, 0x02, 0x00, 0x01],             // UNSUBACK, which only a server sends
-        &[0x20, 0x03, 0x00, 0x00, 0x00],       // CONNACK
-        &[0x00, 0x00],                         // no packet type
-        &[0x30, 0xff, 0xff, 0xff, 0x7f],       // a packet of 256 MiB
+        &[0xb7, 0x02, 0x00, 0x01],       // UNSUBACK, which only a server sends
+        &[0x20, 0x03, 0x00, 0x00, 0x00], // CONNACK
+        &[0x00, 0x00],                   // no packet type
+        &[0x30, 0xff, 0xff, 0xff, 0x7f], // a packet of 256 MiB
         &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01], // a length that does not end
-        &[0x10, 0x02, 0x00, 0x00],             // a second CONNECT, cut off
-        &[0x62, 0x02, 0x00, 0x01],             // PUBREL of nothing
+        &[0x10, 0x02, 0x00, 0x00],       // a second CONNECT, cut off
+        &[0x62, 0x02, 0x00, 0x01],       // PUBREL of nothing
     ];
     for bytes in attacks {
         let mut attacker = Peer::session(&world, &b).await;
@@ -163,7 +168,10 @@ async fn what_was_not_granted_ends_the_session_of_the_one_who_uses_it() {
         peer.send(&Packet::Publish(bad)).await;
         assert_eq!(peer.closed().await, Some(expected));
     }
-    assert!(world.client.device(&device.id).await.unwrap().boot.is_none(), "none of them was taken");
+    assert!(
+        world.client.device(&device.id).await.unwrap().boot.is_none(),
+        "none of them was taken"
+    );
     let mut peer = Peer::session(&world, &device).await;
     peer.send(&Packet::Publish(good)).await;
     wait_for_ack(&mut peer, 5, PubAckReason::Success).await;
@@ -173,7 +181,8 @@ async fn what_was_not_granted_ends_the_session_of_the_one_who_uses_it() {
 async fn an_acknowledgement_of_nothing_ends_the_session() {
     let world = World::new().await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (mut bystander, mut attacker) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let (mut bystander, mut attacker) =
+        (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     attacker.send(&Packet::PubAck(PubAck::new(999, None))).await;
     assert_eq!(attacker.closed().await, Some(Reason::ProtocolError));
     bystander.is_alive().await;
@@ -181,13 +190,17 @@ async fn an_acknowledgement_of_nothing_ends_the_session() {
 
 #[actix_web::test]
 async fn a_device_that_does_not_read_is_cut_off_and_can_come_back() {
-    let world = World::with(|c| (c.limits.write_ms, c.limits.messages_burst) = (500, u32::MAX)).await;
+    let world =
+        World::with(|c| (c.limits.write_ms, c.limits.messages_burst) = (500, u32::MAX)).await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (mut bystander, mut slow) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let (mut bystander, mut slow) =
+        (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     // Answers pile up in a peer that only writes, until the server's writes block.
     let ping = [0xc0, 0x00].repeat(4096);
     let flood = async { while slow.stream.write_all(&ping).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(60), flood).await.expect("the server should have cut it off");
+    tokio::time::timeout(Duration::from_secs(60), flood)
+        .await
+        .expect("the server should have cut it off");
     bystander.is_alive().await;
     Peer::session(&world, &b).await.is_alive().await;
 }
@@ -196,7 +209,8 @@ async fn a_device_that_does_not_read_is_cut_off_and_can_come_back() {
 async fn a_revoked_device_is_cut_off_live_and_refused_anew_and_resumed() {
     let world = World::new().await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (mut bystander, mut live) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
+    let (mut bystander, mut live) =
+        (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     // The client keeps tickets in `b.tls`, so its next handshake would resume.
     world.client.revoke_device(&b.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(live.closed().await, Some(Reason::NotAuthorized));
@@ -277,15 +291,22 @@ async fn a_head_request_says_the_size_that_a_get_then_brings() {
     let world = World::new().await;
     let a = world.enroll().await;
     crate::rollout::publish_release(&world, "kiosk@2").await;
-    let request = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request =
+        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     world.client.start_rollout(&request).await.unwrap();
     let release = world.client.releases().await.unwrap().remove(0);
     let artifact = &release.artifacts[0];
     let https = world.https((*a.tls).clone());
     let url = world.url(&format!("/releases/kiosk/2/{}", artifact.path));
     let head = https.head(&url).send().await.unwrap();
-    assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()), (200, artifact.size.to_string().as_str()));
-    assert_eq!(https.get(&url).send().await.unwrap().bytes().await.unwrap().len() as u64, artifact.size);
+    assert_eq!(
+        (head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()),
+        (200, artifact.size.to_string().as_str())
+    );
+    assert_eq!(
+        https.get(&url).send().await.unwrap().bytes().await.unwrap().len() as u64,
+        artifact.size
+    );
 }
 
 #[actix_web::test]

@@ -1,4 +1,5 @@
-//! HTTP as RFC 9110 has it, on both ports: methods, media types, ranges, conditions, and problems for everything that is refused.
+//! HTTP as RFC 9110 has it, on both ports: methods, media types, ranges, conditions, and problems
+//! for everything that is refused.
 
 use crate::rollout::publish_release;
 use crate::world::{TestDevice, World};
@@ -19,7 +20,10 @@ impl Ports {
     async fn new() -> Self {
         let world = World::new().await;
         let device = world.enroll().await;
-        let (http, token) = (world.https((*device.tls).clone()), std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap());
+        let (http, token) = (
+            world.https((*device.tls).clone()),
+            std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap(),
+        );
         Self { world, device, http, token: token.trim().to_owned() }
     }
     fn api(&self, method: Method, path: &str) -> RequestBuilder {
@@ -40,7 +44,11 @@ async fn problem(response: Response, status: u16, code: &str, what: &str) -> (He
     assert_eq!(response.status(), status, "{what}");
     assert_eq!(headers[CONTENT_TYPE], "application/problem+json", "{what}");
     let problem: Problem = response.json().await.unwrap();
-    assert_eq!((problem.status, problem.kind.as_str()), (status, format!("{TYPE_PREFIX}{code}").as_str()), "{what}: {problem:?}");
+    assert_eq!(
+        (problem.status, problem.kind.as_str()),
+        (status, format!("{TYPE_PREFIX}{code}").as_str()),
+        "{what}: {problem:?}"
+    );
     assert!(!problem.detail.is_empty(), "{what}");
     (headers, problem)
 }
@@ -61,28 +69,80 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         (json("device", post.clone(), "/renew", "nothing"), 400, "malformed"),
         // Of the right form, and not what is documented.
         (json("api", post.clone(), "/api/v1/rollouts", "{}"), 422, "invalid"),
-        (json("api", post.clone(), "/api/v1/rollouts", r#"{"release": "a@1", "fleet": "f", "x": 1}"#), 422, "invalid"),
-        (json("api", post.clone(), "/api/v1/rollouts", r#"{"release": "a@1", "fleet": "f", "fleet": "f"}"#), 422, "invalid"),
+        (
+            json(
+                "api",
+                post.clone(),
+                "/api/v1/rollouts",
+                r#"{"release": "a@1", "fleet": "f", "x": 1}"#,
+            ),
+            422,
+            "invalid",
+        ),
+        (
+            json(
+                "api",
+                post.clone(),
+                "/api/v1/rollouts",
+                r#"{"release": "a@1", "fleet": "f", "fleet": "f"}"#,
+            ),
+            422,
+            "invalid",
+        ),
         (json("api", post.clone(), "/api/v1/rollouts", r#"["a@1", "f"]"#), 422, "invalid"),
-        (json("api", put.clone(), "/api/v1/fleets/demo/attestation-policy", "[null, null]"), 422, "invalid"),
-        (json("api", post.clone(), &commands, r#"{"order": ["report"], "valid_s": 9}"#), 422, "invalid"),
+        (
+            json("api", put.clone(), "/api/v1/fleets/demo/attestation-policy", "[null, null]"),
+            422,
+            "invalid",
+        ),
+        (
+            json("api", post.clone(), &commands, r#"{"order": ["report"], "valid_s": 9}"#),
+            422,
+            "invalid",
+        ),
         (json("device", post.clone(), "/renew", r#"["x"]"#), 422, "invalid"),
-        (json("device", post.clone(), "/enroll", r#"["t", "c", "x86_64", "kiosk@1"]"#), 422, "invalid"),
+        (
+            json("device", post.clone(), "/enroll", r#"["t", "c", "x86_64", "kiosk@1"]"#),
+            422,
+            "invalid",
+        ),
         (json("device", put.clone(), "/recovery-key", r#"["key"]"#), 422, "invalid"),
         // Another media type.
         (p.api(post.clone(), "/api/v1/rollouts").body("{}"), 415, "unsupported_media_type"),
-        (p.api(post.clone(), "/api/v1/rollouts").header(CONTENT_TYPE, "text/plain").body("{}"), 415, "unsupported_media_type"),
-        (json("api", post.clone(), "/api/v1/rollouts", "{}").header("content-encoding", "gzip"), 415, "unsupported_media_type"),
+        (
+            p.api(post.clone(), "/api/v1/rollouts").header(CONTENT_TYPE, "text/plain").body("{}"),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            json("api", post.clone(), "/api/v1/rollouts", "{}").header("content-encoding", "gzip"),
+            415,
+            "unsupported_media_type",
+        ),
         (p.device(post.clone(), "/renew").body("{}"), 415, "unsupported_media_type"),
         (
-            p.device(post.clone(), "/renew").header(CONTENT_TYPE, "application/x-www-form-urlencoded").body("a=b"),
+            p.device(post.clone(), "/renew")
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body("a=b"),
             415,
             "unsupported_media_type",
         ),
         // Too much.
-        (json("api", post.clone(), "/api/v1/rollouts", "").body(vec![b' '; (2 << 20) + 1]), 413, "too_large"),
-        (json("device", post.clone(), "/renew", "").body(vec![b' '; 64 * 1024 + 1]), 413, "too_large"),
-        (p.device(put.clone(), &format!("/logs/{}", "a".repeat(64))).body(vec![0; 4 << 20]), 413, "too_large"),
+        (
+            json("api", post.clone(), "/api/v1/rollouts", "").body(vec![b' '; (2 << 20) + 1]),
+            413,
+            "too_large",
+        ),
+        (
+            json("device", post.clone(), "/renew", "").body(vec![b' '; 64 * 1024 + 1]),
+            413,
+            "too_large",
+        ),
+        (
+            p.device(put.clone(), &format!("/logs/{}", "a".repeat(64))).body(vec![0; 4 << 20]),
+            413,
+            "too_large",
+        ),
         // Queries and paths.
         (p.api(get.clone(), "/api/v1/devices?limit=x"), 422, "invalid"),
         (p.api(get.clone(), "/api/v1/devices?limit=-1"), 422, "invalid"),
@@ -112,7 +172,13 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         let what = format!("{request:?}");
         problem(request.send().await.unwrap(), status, code, &what).await;
     }
-    let (_, said) = problem(p.api(get, "/api/v1/devices?limit=501").send().await.unwrap(), 422, "invalid", "the limit").await;
+    let (_, said) = problem(
+        p.api(get, "/api/v1/devices?limit=501").send().await.unwrap(),
+        422,
+        "invalid",
+        "the limit",
+    )
+    .await;
     assert_eq!(said.detail, "limit is 501, 1 to 500 are allowed");
 }
 
@@ -124,7 +190,12 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
         ("api", Method::PATCH, "/api/v1/rollouts".into(), "GET, HEAD, POST"),
         ("api", Method::GET, "/api/v1/fleets/demo/secrets/x".into(), "DELETE, PUT"),
         ("api", Method::POST, "/api/v1/releases/kiosk@1/files/raw/x".into(), "PUT"),
-        ("api", Method::from_bytes(b"BREW").unwrap(), "/api/v1/trust-bundle".into(), "GET, HEAD, POST"),
+        (
+            "api",
+            Method::from_bytes(b"BREW").unwrap(),
+            "/api/v1/trust-bundle".into(),
+            "GET, HEAD, POST",
+        ),
         ("api", Method::POST, "/livez".into(), "GET, HEAD"),
         ("api", Method::DELETE, "/pki/x.crl".into(), "GET, HEAD"),
         ("api", Method::POST, "/api/v1/openapi.json".into(), "GET, HEAD"),
@@ -136,7 +207,11 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
         ("device", Method::GET, "/recovery-key".into(), "PUT"),
     ] {
         let response = p.at(port, method.clone(), &path).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.headers()[ALLOW].to_str().unwrap()), (405, allowed), "{method} {path}");
+        assert_eq!(
+            (response.status().as_u16(), response.headers()[ALLOW].to_str().unwrap()),
+            (405, allowed),
+            "{method} {path}"
+        );
         if method != Method::HEAD {
             problem(response, 405, "method_not_allowed", &path).await;
         }
@@ -152,15 +227,25 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
         ("device", "/desired".into()),
         ("device", "/trust-bundle.json".into()),
     ] {
-        let (get, head) = (p.at(port, Method::GET, &path).send().await.unwrap(), p.at(port, Method::HEAD, &path).send().await.unwrap());
+        let (get, head) = (
+            p.at(port, Method::GET, &path).send().await.unwrap(),
+            p.at(port, Method::HEAD, &path).send().await.unwrap(),
+        );
         assert_eq!((head.status(), get.status()), (get.status(), head.status()), "{path}");
         assert_eq!(head.headers().get(CONTENT_TYPE), get.headers().get(CONTENT_TYPE), "{path}");
-        assert_eq!(head.headers().get("content-length"), get.headers().get("content-length"), "{path}");
+        assert_eq!(
+            head.headers().get("content-length"),
+            get.headers().get("content-length"),
+            "{path}"
+        );
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
     // A stream that never ends has a head all the same.
     let events = p.api(Method::HEAD, "/api/v1/events").send().await.unwrap();
-    assert_eq!((events.status(), &events.headers()[CONTENT_TYPE]), (200.try_into().unwrap(), &"text/event-stream".parse().unwrap()));
+    assert_eq!(
+        (events.status(), &events.headers()[CONTENT_TYPE]),
+        (200.try_into().unwrap(), &"text/event-stream".parse().unwrap())
+    );
     assert!(events.bytes().await.unwrap().is_empty());
 }
 
@@ -168,16 +253,22 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
 async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
     let p = Ports::new().await;
     publish_release(&p.world, "kiosk@2").await;
-    let rollout = CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let rollout =
+        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     p.world.client.start_rollout(&rollout).await.unwrap();
     let path = "/releases/kiosk/2/raw/kiosk_2.efi";
     let whole = p.device(Method::GET, path).send().await.unwrap();
-    let (etag, size) = (whole.headers()["etag"].to_str().unwrap().to_owned(), whole.content_length().unwrap());
-    assert!(whole.headers().get(CONTENT_RANGE).is_none() && whole.headers()["accept-ranges"] == "bytes");
+    let (etag, size) =
+        (whole.headers()["etag"].to_str().unwrap().to_owned(), whole.content_length().unwrap());
+    assert!(
+        whole.headers().get(CONTENT_RANGE).is_none() && whole.headers()["accept-ranges"] == "bytes"
+    );
     let content = whole.bytes().await.unwrap();
     assert_eq!(content.len() as u64, size);
     let get = |headers: &[(&str, &str)]| {
-        let request = headers.iter().fold(p.device(Method::GET, path), |r, (name, value)| r.header(*name, *value));
+        let request = headers
+            .iter()
+            .fold(p.device(Method::GET, path), |r, (name, value)| r.header(*name, *value));
         async move { request.send().await.unwrap() }
     };
     let last = format!("bytes=0-{}", size - 1);
@@ -210,14 +301,27 @@ async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
     let part = get(&[("range", "bytes=100-199")]).await;
     assert_eq!(part.headers()[CONTENT_RANGE], format!("bytes 100-199/{size}").as_str());
     assert_eq!(part.bytes().await.unwrap(), content.slice(100..200));
-    for (range, if_range) in [("bytes=999999999-", None), ("bytes=-0", None), ("bytes=999999999-", Some(etag.as_str()))] {
-        let headers: Vec<_> = [("range", range)].into_iter().chain(if_range.map(|tag| ("if-range", tag))).collect();
+    for (range, if_range) in
+        [("bytes=999999999-", None), ("bytes=-0", None), ("bytes=999999999-", Some(etag.as_str()))]
+    {
+        let headers: Vec<_> =
+            [("range", range)].into_iter().chain(if_range.map(|tag| ("if-range", tag))).collect();
         let (headers, _) = problem(get(&headers).await, 416, "range_not_satisfiable", range).await;
         assert_eq!(headers[CONTENT_RANGE], format!("bytes */{size}").as_str());
     }
-    assert_eq!(get(&[("range", "bytes=999999999-"), ("if-range", "\"another\"")]).await.status(), 200);
-    problem(get(&[("if-match", "\"another\"")]).await, 412, "precondition_failed", "If-Match").await;
+    assert_eq!(
+        get(&[("range", "bytes=999999999-"), ("if-range", "\"another\"")]).await.status(),
+        200
+    );
+    problem(get(&[("if-match", "\"another\"")]).await, 412, "precondition_failed", "If-Match")
+        .await;
     // A range is for GET alone.
     let head = p.device(Method::HEAD, path).header("range", "bytes=0-9").send().await.unwrap();
-    assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap().parse().unwrap()), (200, size));
+    assert_eq!(
+        (
+            head.status().as_u16(),
+            head.headers()["content-length"].to_str().unwrap().parse().unwrap()
+        ),
+        (200, size)
+    );
 }

@@ -1,4 +1,5 @@
-//! Revocation at size: what a hundred thousand revoked certificates cost, and whom they keep waiting.
+//! Revocation at size: what a hundred thousand revoked certificates cost, and whom they keep
+//! waiting.
 
 use crate::world::World;
 use fleeti_server::service::revocation;
@@ -31,7 +32,8 @@ async fn listed(world: &World) -> usize {
     fleeti_pki::crl::entries(&world.server.app.tls.revocation_list(&issuer).unwrap()).unwrap().len()
 }
 
-/// Handshakes and requests of one device, each over a connection of its own, until it is told to stop; how long each took.
+/// Handshakes and requests of one device, each over a connection of its own, until it is told to
+/// stop; how long each took.
 async fn connect_until(world: &World, is_over: &AtomicBool) -> Vec<Duration> {
     let device = world.enroll().await;
     let mut took = Vec::new();
@@ -73,6 +75,9 @@ async fn a_list_that_no_message_holds_is_swapped_in() {
 async fn a_hundred_thousand_revoked_certificates_are_swapped_in_while_devices_connect() {
     let (took, connects) = swapped_in(100_000).await;
     let p99 = connects.get(connects.len() * 99 / 100).copied().unwrap_or_default();
-    eprintln!("100000 revoked certificates: {took:?} to list, sign and swap in; {} connects meanwhile, p99 {p99:?}", connects.len());
+    eprintln!(
+        "100000 revoked certificates: {took:?} to list, sign and swap in; {} connects meanwhile, p99 {p99:?}",
+        connects.len()
+    );
     assert!(took < Duration::from_secs(30) && p99 < Duration::from_secs(1), "{took:?} {p99:?}");
 }

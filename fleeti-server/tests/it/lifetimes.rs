@@ -1,4 +1,5 @@
-//! Certificates, keys and commands that come to their end, and what one device can repeat without end.
+//! Certificates, keys and commands that come to their end, and what one device can repeat without
+//! end.
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
@@ -18,7 +19,10 @@ const DAY_S: u64 = 86_400;
 pub async fn world() -> (World, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
     let moved = Arc::clone(&ahead);
-    let world = World::with(|config| config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))).await;
+    let world = World::with(|config| {
+        config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))
+    })
+    .await;
     (world, ahead)
 }
 
@@ -33,7 +37,11 @@ async fn renew(world: &World, http: &reqwest::Client, key: &SoftKey) -> reqwest:
 
 async fn rows(world: &World, device: &TestDevice) -> i64 {
     let sql = "SELECT COUNT(*) FROM issued WHERE device = $1";
-    sqlx::query_scalar(sql).bind(device.id.as_str()).fetch_one(world.server.app.db.pool()).await.unwrap()
+    sqlx::query_scalar(sql)
+        .bind(device.id.as_str())
+        .fetch_one(world.server.app.db.pool())
+        .await
+        .unwrap()
 }
 
 async fn command(world: &World, device: &TestDevice, valid_s: u32) -> Result<String, u16> {
@@ -53,7 +61,8 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     let enrolled: serde_json::Value = world.try_enroll(&token, &first).await.json().await.unwrap();
     let device = world.device_of(enrolled.clone(), &first);
     let http = world.https((*device.tls).clone());
-    // Fresh out of its enrollment: the same key gets the same certificate, and another one is told when to come.
+    // Fresh out of its enrollment: the same key gets the same certificate, and another one is told
+    // when to come.
     let same: RenewResponse = renew(&world, &http, &first).await.json().await.unwrap();
     assert_eq!(enrolled["certificate_chain_pem"], same.certificate_chain_pem);
     let early = renew(&world, &http, &key()).await;
@@ -67,15 +76,23 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     for _ in 0..10 {
         codes.push(renew(&world, &http, &key()).await.status().as_u16());
     }
-    let at_once = futures::future::join_all((0..30).map(|_| async { renew(&world, &http, &key()).await.status().as_u16() })).await;
+    let at_once = futures::future::join_all(
+        (0..30).map(|_| async { renew(&world, &http, &key()).await.status().as_u16() }),
+    )
+    .await;
     codes.extend(at_once);
-    assert_eq!(codes.iter().filter(|c| **c == 200).count(), 3, "the renewal, and two answers that were lost: {codes:?}");
+    assert_eq!(
+        codes.iter().filter(|c| **c == 200).count(),
+        3,
+        "the renewal, and two answers that were lost: {codes:?}"
+    );
     assert!(codes.iter().all(|c| [200, 429].contains(c)), "{codes:?}");
     assert!(rows(&world, &device).await <= 3);
     let log = world.audit().await;
     let entries = log.lines().filter(|line| line.contains(device.id.as_str())).count();
     assert!(entries <= 10, "{entries}: {log}");
-    // A day later it may try again; what it gives out is used, and then it waits for its next window.
+    // A day later it may try again; what it gives out is used, and then it waits for its next
+    // window.
     ahead.fetch_add(DAY_S, Ordering::SeqCst);
     let next = key();
     let renewed: RenewResponse = renew(&world, &http, &next).await.json().await.unwrap();
@@ -89,7 +106,11 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
     let list = world.server.app.tls.revocation_list(&issuer).unwrap();
-    assert_eq!(fleeti_pki::crl::entries(&list).unwrap().len(), 5, "the first, three that nobody used, and the last");
+    assert_eq!(
+        fleeti_pki::crl::entries(&list).unwrap().len(),
+        5,
+        "the first, three that nobody used, and the last"
+    );
 }
 
 #[actix_web::test]
@@ -103,7 +124,11 @@ async fn an_enrollment_whose_answer_is_lost_again_and_again_signs_once() {
     }
     let device = world.device_of(first, &key);
     assert_eq!(rows(&world, &device).await, 1);
-    assert_eq!(world.audit().await.matches("certificate.enroll").count(), 2, "what was to be, and what became of it");
+    assert_eq!(
+        world.audit().await.matches("certificate.enroll").count(),
+        2,
+        "what was to be, and what became of it"
+    );
 }
 
 #[actix_web::test]
@@ -113,7 +138,11 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
     let http = world.https((*device.tls).clone());
     world.client.revoke_device(&gone.id, RevocationReason::Unspecified).await.unwrap();
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let listed = || fleeti_pki::crl::entries(&world.server.app.tls.revocation_list(&issuer).unwrap()).unwrap().len();
+    let listed = || {
+        fleeti_pki::crl::entries(&world.server.app.tls.revocation_list(&issuer).unwrap())
+            .unwrap()
+            .len()
+    };
     assert_eq!(listed(), 1);
     ahead.store(15 * DAY_S, Ordering::SeqCst);
     let next = key();
@@ -131,17 +160,26 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
 async fn a_key_is_one_devices_for_ever() {
     let world = World::new().await;
     let mine = key();
-    let enrolled: serde_json::Value = world.try_enroll(&world.token().await, &mine).await.json().await.unwrap();
+    let enrolled: serde_json::Value =
+        world.try_enroll(&world.token().await, &mine).await.json().await.unwrap();
     let device = world.device_of(enrolled, &mine);
     let refused = world.try_enroll(&world.token().await, &mine).await;
     assert_eq!(refused.status(), 403, "one key, two devices");
     assert!(refused.json::<Problem>().await.unwrap().detail.contains("another device's"));
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
-    assert_eq!(world.try_enroll(&world.token().await, &mine).await.status(), 403, "whoever stole it");
+    assert_eq!(
+        world.try_enroll(&world.token().await, &mine).await.status(),
+        403,
+        "whoever stole it"
+    );
     // Two at once, with a token each.
     let (shared, tokens) = (key(), [world.token().await, world.token().await]);
-    let codes =
-        futures::future::join_all(tokens.iter().map(|token| async { world.try_enroll(token, &shared).await.status().as_u16() })).await;
+    let codes = futures::future::join_all(
+        tokens
+            .iter()
+            .map(|token| async { world.try_enroll(token, &shared).await.status().as_u16() }),
+    )
+    .await;
     assert_eq!(codes.iter().filter(|c| **c == 200).count(), 1, "{codes:?}");
     assert_eq!(world.client.devices().await.unwrap().len(), 2);
 }
@@ -196,7 +234,8 @@ async fn commands_whose_deadline_has_passed_leave_the_mailbox() {
             break message;
         }
     };
-    let delivered: fleeti_core::wire::device::Command = serde_json::from_slice(&delivered.payload).unwrap();
+    let delivered: fleeti_core::wire::device::Command =
+        serde_json::from_slice(&delivered.payload).unwrap();
     assert_eq!(delivered.id, new, "the only one that is still to be carried out");
 }
 
@@ -206,7 +245,8 @@ async fn nothing_is_ordered_of_a_device_that_is_revoked() {
     let device = world.enroll().await;
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(command(&world, &device, 60).await, Err(409));
-    let forgiven = world.client.forgive_device(&device.id, &"2".parse().unwrap()).await.unwrap_err();
+    let forgiven =
+        world.client.forgive_device(&device.id, &"2".parse().unwrap()).await.unwrap_err();
     assert!(forgiven.to_string().contains("revoked"), "{forgiven}");
 }
 
@@ -219,7 +259,11 @@ async fn two_clients_that_take_turns_with_one_certificate_are_seen() {
         sessions.push(Peer::session(&world, &device).await);
         sessions.last_mut().unwrap().is_alive().await;
         let alarm = world.client.device(&device.id).await.unwrap().alarm;
-        assert_eq!(alarm.is_some(), turn >= fleeti_server::service::devices::TURNS_MAX, "{turn}: {alarm:?}");
+        assert_eq!(
+            alarm.is_some(),
+            turn >= fleeti_server::service::devices::TURNS_MAX,
+            "{turn}: {alarm:?}"
+        );
     }
     let log = world.audit().await;
     assert_eq!(log.matches("device.taken-over").count(), 1, "said once: {log}");

@@ -11,7 +11,9 @@ use fleeti_testkit::tpm::Maker;
 use std::path::{Path, PathBuf};
 
 fn field(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/field/certificates").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fleeti-pki/tests/fixtures/field/certificates")
+        .join(name)
 }
 
 fn is(refused: &ClientError, code: Code) -> bool {
@@ -32,7 +34,11 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
         ("hardware", "ek.pem", std::fs::read(field("critical-any-policy/ek.pem")).unwrap()),
         ("hardware", "good.pem", std::fs::read(field("critical-any-policy/between.pem")).unwrap()),
         ("processor", "list.crl", b"no list".to_vec()),
-        ("processor", "unsorted.cer", std::fs::read(field("name-with-an-unsorted-set/manufacturer.pem")).unwrap()),
+        (
+            "processor",
+            "unsorted.cer",
+            std::fs::read(field("name-with-an-unsorted-set/manufacturer.pem")).unwrap(),
+        ),
         ("virtual", ".half.pem.new", b"x".to_vec()),
     ] {
         std::fs::create_dir_all(makers.join(kind)).unwrap();
@@ -41,12 +47,24 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
     std::fs::create_dir_all(makers.join("virtual/folder")).unwrap();
     let world = World::start(dir, |_| {}).await;
     let found = world.client.tpm_manufacturers().await.unwrap();
-    let believed: Vec<_> = found.manufacturers.iter().map(|m| (m.file.as_str(), m.subject.as_str(), m.issuer.as_str())).collect();
+    let believed: Vec<_> = found
+        .manufacturers
+        .iter()
+        .map(|m| (m.file.as_str(), m.subject.as_str(), m.issuer.as_str()))
+        .collect();
     let nuvoton = "O=A maker of TPMs+C=TW";
-    assert_eq!(believed, [("processor/unsorted.cer", nuvoton, nuvoton), ("hardware/good.pem", "CN=mid", "CN=root")]);
+    assert_eq!(
+        believed,
+        [("processor/unsorted.cer", nuvoton, nuvoton), ("hardware/good.pem", "CN=mid", "CN=root")]
+    );
     let left_out: Vec<_> = found.left_out.iter().map(|l| l.file.as_str()).collect();
     assert_eq!(left_out, ["processor/list.crl", "hardware/ek.pem", "hardware/page.pem"]);
-    assert!(found.left_out.iter().all(|l| !l.problem.is_empty() && !l.problem.contains("pki/tpm-makers")));
+    assert!(
+        found
+            .left_out
+            .iter()
+            .all(|l| !l.problem.is_empty() && !l.problem.contains("pki/tpm-makers"))
+    );
     let warnings = fleeti_server::service::trust::warnings(&world.server.app, 0);
     assert!(left_out.iter().all(|file| warnings.iter().any(|w| w.contains(file))), "{warnings:?}");
 }
@@ -63,7 +81,8 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
 
     let (root, authority) = (other.root_pem().unwrap(), other.certificate_pem().unwrap());
     let both = [root.as_bytes(), b"\n# and\n", authority.as_bytes()].concat();
-    let added = world.client.add_tpm_manufacturers(&request(TpmKind::Virtual, &both)).await.unwrap();
+    let added =
+        world.client.add_tpm_manufacturers(&request(TpmKind::Virtual, &both)).await.unwrap();
     assert_eq!(added.len(), 2);
     let intermediate = added.iter().find(|m| m.issuer != m.subject).unwrap();
     let above = added.iter().find(|m| m.issuer == m.subject).unwrap();
@@ -73,13 +92,25 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     assert_eq!(all.len(), 3);
 
     // As it is published: DER, without being written in another way.
-    let again = world.client.add_tpm_manufacturers(&request(TpmKind::Virtual, &both)).await.unwrap_err();
+    let again =
+        world.client.add_tpm_manufacturers(&request(TpmKind::Virtual, &both)).await.unwrap_err();
     assert!(is(&again, Code::Conflict));
-    for (what, file) in [("no certificate", &b"none"[..]), ("no authority", &std::fs::read(field("critical-any-policy/ek.pem")).unwrap())] {
-        let refused = world.client.add_tpm_manufacturers(&request(TpmKind::Hardware, file)).await.unwrap_err();
+    for (what, file) in [
+        ("no certificate", &b"none"[..]),
+        ("no authority", &std::fs::read(field("critical-any-policy/ek.pem")).unwrap()),
+    ] {
+        let refused = world
+            .client
+            .add_tpm_manufacturers(&request(TpmKind::Hardware, file))
+            .await
+            .unwrap_err();
         assert!(is(&refused, Code::Invalid), "{what}");
     }
-    let large = world.client.add_tpm_manufacturers(&request(TpmKind::Hardware, &vec![0; 600 * 1024])).await.unwrap_err();
+    let large = world
+        .client
+        .add_tpm_manufacturers(&request(TpmKind::Hardware, &vec![0; 600 * 1024]))
+        .await
+        .unwrap_err();
     assert!(is(&large, Code::TooLarge));
 
     for removed in [intermediate, above] {
@@ -88,7 +119,10 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     }
     until("judged once more", async || maker().await.is_none()).await;
     for unknown in [&intermediate.id[..], "0123456789abcdef", &all[0].id[..7]] {
-        assert!(is(&world.client.remove_tpm_manufacturer(unknown).await.unwrap_err(), Code::NotFound), "{unknown}");
+        assert!(
+            is(&world.client.remove_tpm_manufacturer(unknown).await.unwrap_err(), Code::NotFound),
+            "{unknown}"
+        );
     }
     // A file that somebody put there with several keeps the others.
     let folder = world.dir.path().join("pki/tpm-makers/virtual");
@@ -96,10 +130,23 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     fleeti_server::service::tpm::judge_makers_anew(&world.server.app).await.unwrap();
     world.client.remove_tpm_manufacturer(&above.id).await.unwrap();
     let left = world.client.tpm_manufacturers().await.unwrap().manufacturers;
-    assert!(left.iter().any(|m| m.id == intermediate.id && m.file == "virtual/several.pem") && left.iter().all(|m| m.id != above.id));
+    assert!(
+        left.iter().any(|m| m.id == intermediate.id && m.file == "virtual/several.pem")
+            && left.iter().all(|m| m.id != above.id)
+    );
 
     let audit = world.audit().await;
-    assert_eq!((audit.matches("tpm-manufacturer.add").count(), audit.matches("tpm-manufacturer.remove").count()), (2, 3), "{audit}");
-    let nobody = reqwest::get(format!("http://{}/api/v1/tpm-manufacturers", world.server.addresses.api)).await.unwrap();
+    assert_eq!(
+        (
+            audit.matches("tpm-manufacturer.add").count(),
+            audit.matches("tpm-manufacturer.remove").count()
+        ),
+        (2, 3),
+        "{audit}"
+    );
+    let nobody =
+        reqwest::get(format!("http://{}/api/v1/tpm-manufacturers", world.server.addresses.api))
+            .await
+            .unwrap();
     assert_eq!(nobody.status(), 401);
 }

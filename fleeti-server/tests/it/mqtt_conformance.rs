@@ -1,5 +1,6 @@
-//! Every MUST of MQTT 5 that a server with our limits can be held to by one exchange of packets, by its id; where there is none,
-//! by its section. Each row runs against the server over TLS, and where mosquitto has no other limits, against mosquitto.
+//! Every MUST of MQTT 5 that a server with our limits can be held to by one exchange of packets, by
+//! its id; where there is none, by its section. Each row runs against the server over TLS, and
+//! where mosquitto has no other limits, against mosquitto.
 
 use crate::mqtt_rows::{After, Expect, Names, Row, rows};
 use crate::raw::{Raw, connect};
@@ -18,8 +19,11 @@ async fn the_server_answers_every_row_as_mqtt_5_says() {
     assert!(rows.len() > 100, "{}", rows.len());
     let mut wrong = Vec::new();
     for row in &rows {
-        let found = run(Raw::device(&world, &device).await, row, device.id.as_str(), &row.expect).await;
-        wrong.extend(found.err().map(|found| format!("{}: {}: expected {:x?}, found {found}", row.id, row.what, row.expect)));
+        let found =
+            run(Raw::device(&world, &device).await, row, device.id.as_str(), &row.expect).await;
+        wrong.extend(found.err().map(|found| {
+            format!("{}: {}: expected {:x?}, found {found}", row.id, row.what, row.expect)
+        }));
     }
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     bystander.is_alive().await;
@@ -34,7 +38,11 @@ async fn mosquitto_answers_the_rows_that_concern_it_likewise() {
         let Some(expect) = &row.mosquitto else { continue };
         count += 1;
         let found = run(Raw::tcp(mosquitto.address).await, &row, "dev-mosquitto", expect).await;
-        wrong.extend(found.err().map(|found| format!("{}: {}: expected {expect:x?}, found {found}", row.id, row.what)));
+        wrong.extend(
+            found.err().map(|found| {
+                format!("{}: {}: expected {expect:x?}, found {found}", row.id, row.what)
+            }),
+        );
     }
     assert!(count > 50, "{count}");
     assert!(wrong.is_empty(), "{} of {count} rows:\n{}", wrong.len(), wrong.join("\n"));
@@ -43,7 +51,9 @@ async fn mosquitto_answers_the_rows_that_concern_it_likewise() {
 /// What was found instead, in words.
 async fn run(raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> Result<(), String> {
     let run = run_row(raw, row, client_id, expect);
-    tokio::time::timeout(Duration::from_secs(10), run).await.unwrap_or_else(|_| Err("nothing within ten seconds".to_owned()))
+    tokio::time::timeout(Duration::from_secs(10), run)
+        .await
+        .unwrap_or_else(|_| Err("nothing within ten seconds".to_owned()))
 }
 
 async fn run_row(mut raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> Result<(), String> {
@@ -61,7 +71,9 @@ async fn run_row(mut raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> R
         first = raw.next().await;
     }
     let is_right = match (expect, &first) {
-        (Expect::Connack { code, session }, Some(p)) => p[0] == 0x20 && p[3] == *code && p[2] == u8::from(*session),
+        (Expect::Connack { code, session }, Some(p)) => {
+            p[0] == 0x20 && p[3] == *code && p[2] == u8::from(*session)
+        }
         (Expect::Disconnect(code), Some(p)) => p[0] == 0xe0 && p.get(2) == Some(code),
         (Expect::Answer(bytes), Some(p)) => p == bytes,
         (Expect::Answers(bytes, code), Some(p)) => p == bytes && raw.reason().await == Some(*code),
@@ -74,8 +86,8 @@ async fn run_row(mut raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> R
         return Err(format!("{first:x?}"));
     }
     // Whoever is refused is cut off as well.
-    let is_end =
-        matches!(expect, Expect::Disconnect(_) | Expect::Connack { code: 0x80.., .. }) || (*expect == Expect::Ended && first.is_some());
+    let is_end = matches!(expect, Expect::Disconnect(_) | Expect::Connack { code: 0x80.., .. })
+        || (*expect == Expect::Ended && first.is_some());
     if is_end && let Some(more) = raw.next().await {
         return Err(format!("the right answer, and then {more:x?}"));
     }
@@ -101,9 +113,20 @@ impl Mosquitto {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("user root\nlistener {} 127.0.0.1\nallow_anonymous true\nlog_type none\n", address.port()))
-            .unwrap();
-        let child = Command::new("/usr/sbin/mosquitto").arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        std::fs::write(
+            &config,
+            format!(
+                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\nlog_type none\n",
+                address.port()
+            ),
+        )
+        .unwrap();
+        let child = Command::new("/usr/sbin/mosquitto")
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
         let child = child.expect("/usr/sbin/mosquitto; install it with `cargo xtask setup`");
         let mosquitto = Self { child, address, _dir: dir };
         let listens = async {
@@ -111,7 +134,9 @@ impl Mosquitto {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), listens).await.expect("mosquitto does not listen");
+        tokio::time::timeout(Duration::from_secs(30), listens)
+            .await
+            .expect("mosquitto does not listen");
         mosquitto
     }
 }

@@ -1,4 +1,5 @@
-//! What MQTT 5 says of sessions over time: how long they last, what is sent again, and what a device may cost.
+//! What MQTT 5 says of sessions over time: how long they last, what is sent again, and what a
+//! device may cost.
 
 use crate::peer::Peer;
 use crate::raw::{Raw, connect, connect_with, puback, publish, subscribe};
@@ -50,7 +51,8 @@ async fn what_the_server_sends_keeps_no_silent_device_online() {
     raw.send(&silent).await;
     assert_eq!(raw.next_of(2).await[3], 0);
     subscribed(&mut raw, &device, Down::Notice, 0).await;
-    let (begun, mut tick, mut notices) = (Instant::now(), tokio::time::interval(Duration::from_millis(100)), 0);
+    let (begun, mut tick, mut notices) =
+        (Instant::now(), tokio::time::interval(Duration::from_millis(100)), 0);
     loop {
         tokio::select! {
             packet = raw.next() => match packet.expect("a reason").as_slice() {
@@ -72,14 +74,20 @@ async fn what_the_server_sends_keeps_no_silent_device_online() {
 async fn a_device_is_told_what_this_server_does_not_do() {
     let world = World::new().await;
     let device = world.enroll().await;
-    for (keep_alive, server_keep_alive) in [(60, None), (0, Some(300_u16)), (300, None), (301, Some(300))] {
+    for (keep_alive, server_keep_alive) in
+        [(60, None), (0, Some(300_u16)), (300, None), (301, Some(300))]
+    {
         let mut raw = Raw::device(&world, &device).await;
         let mut packet = connect(device.id.as_str(), true, 0);
         packet[10..12].copy_from_slice(&u16::to_be_bytes(keep_alive));
         raw.send(&packet).await;
         let connack = raw.next().await.unwrap();
-        let mut expected = vec![0x21, 0, 16, 0x24, 1, 0x25, 0, 0x27, 0, 1, 4, 0, 0x22, 0, 0, 0x28, 0, 0x29, 0, 0x2a, 0];
-        expected.extend(server_keep_alive.into_iter().flat_map(|s| [&[0x13][..], &s.to_be_bytes()].concat()));
+        let mut expected = vec![
+            0x21, 0, 16, 0x24, 1, 0x25, 0, 0x27, 0, 1, 4, 0, 0x22, 0, 0, 0x28, 0, 0x29, 0, 0x2a, 0,
+        ];
+        expected.extend(
+            server_keep_alive.into_iter().flat_map(|s| [&[0x13][..], &s.to_be_bytes()].concat()),
+        );
         assert_eq!(connack[5..], expected, "{keep_alive}");
     }
 }
@@ -91,9 +99,18 @@ async fn no_text_of_a_device_is_longer_than_it_may_be() {
     let (mut raw, _) = resume(&world, &device, 0).await;
     let report = crate::rollout::report_of("kiosk@1", fleeti_core::update::State::Idle);
     let mut report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    for (id, length, reason) in [(1, 60_000, Some(0x99)), (2, TEXT_MAX + 1, Some(0x99)), (3, TEXT_MAX, None)] {
+    for (id, length, reason) in
+        [(1, 60_000, Some(0x99)), (2, TEXT_MAX + 1, Some(0x99)), (3, TEXT_MAX, None)]
+    {
         report["alarm"] = "x".repeat(length).into();
-        raw.send(&publish(2, Up::Report.topic(&device.id).as_bytes(), Some(id), &[], report.to_string().as_bytes())).await;
+        raw.send(&publish(
+            2,
+            Up::Report.topic(&device.id).as_bytes(),
+            Some(id),
+            &[],
+            report.to_string().as_bytes(),
+        ))
+        .await;
         assert_eq!(raw.next_of(4).await.get(4).copied(), reason, "{length}");
         let kept = world.client.device(&device.id).await.unwrap().alarm;
         assert_eq!(kept.map(|a| a.len()), reason.is_none().then_some(length));
@@ -102,7 +119,8 @@ async fn no_text_of_a_device_is_longer_than_it_may_be() {
 
 #[actix_web::test]
 async fn a_takeover_waits_for_no_peer_that_does_not_read() {
-    let world = World::with(|c| (c.limits.write_ms, c.limits.messages_burst) = (600_000, u32::MAX)).await;
+    let world =
+        World::with(|c| (c.limits.write_ms, c.limits.messages_burst) = (600_000, u32::MAX)).await;
     let device = world.enroll().await;
     let (mut mute, _) = resume(&world, &device, 0).await;
     // Answers pile up until the server's writes block, and with them its reads.
@@ -201,22 +219,30 @@ async fn a_session_goes_on_with_what_it_subscribed_and_with_nothing_else() {
     for kind in [Down::Desired, Down::Command] {
         subscribed(&mut raw, &device, kind, 1).await;
     }
-    raw.send(&[&[0xa2][..], &subscribe(3, &Down::Desired.topic(&device.id), 0)[1..]].concat()).await;
+    raw.send(&[&[0xa2][..], &subscribe(3, &Down::Desired.topic(&device.id), 0)[1..]].concat())
+        .await;
     assert_eq!(raw.reason().await, Some(0x81), "UNSUBSCRIBE has no options");
     let (mut raw, present) = resume(&world, &device, 3600).await;
     assert!(present);
     let desired = raw.message().await;
-    assert!(desired.topic.ends_with("desired") && desired.is_duplicate && desired.id == 1, "{desired:?}");
+    assert!(
+        desired.topic.ends_with("desired") && desired.is_duplicate && desired.id == 1,
+        "{desired:?}"
+    );
     raw.send(&puback(1)).await;
     is_quiet(&mut raw).await;
     let sent = world.client.create_command(&device.id, &COMMAND).await.unwrap();
     let command = raw.message().await;
     assert!(command.topic.ends_with("command") && !command.is_duplicate);
-    // Neither acknowledged nor answered: sent again as the same message, and after a new start of the server as a new one.
+    // Neither acknowledged nor answered: sent again as the same message, and after a new start of
+    // the server as a new one.
     drop(raw);
     let (mut raw, _) = resume(&world, &device, 3600).await;
     let again = [raw.message().await, raw.message().await];
-    assert!(again.iter().any(|m| m.is_duplicate && m.id == command.id && m.payload == command.payload), "{again:?}");
+    assert!(
+        again.iter().any(|m| m.is_duplicate && m.id == command.id && m.payload == command.payload),
+        "{again:?}"
+    );
     assert_eq!(again.iter().filter(|m| m.topic.ends_with("command")).count(), 1);
     drop(raw);
     let World { dir, server, .. } = world;
@@ -252,13 +278,15 @@ async fn the_quality_of_service_that_was_granted_is_the_one_that_comes() {
 
 #[actix_web::test]
 async fn a_device_beyond_its_quota_waits_and_loses_nothing() {
-    let world = World::with(|c| (c.limits.messages_burst, c.limits.message_interval_ms) = (5, 100)).await;
+    let world =
+        World::with(|c| (c.limits.messages_burst, c.limits.message_interval_ms) = (5, 100)).await;
     let (device, other) = (world.enroll().await, world.enroll().await);
     let mut bystander = Peer::session(&world, &other).await;
     let (mut raw, _) = resume(&world, &device, 0).await;
     let begun = Instant::now();
     let topic = Up::Telemetry.topic(&device.id);
-    let all: Vec<u8> = (1..=20).flat_map(|id| publish(2, topic.as_bytes(), Some(id), &[], TELEMETRY)).collect();
+    let all: Vec<u8> =
+        (1..=20).flat_map(|id| publish(2, topic.as_bytes(), Some(id), &[], TELEMETRY)).collect();
     raw.send(&all).await;
     for id in 1..=20 {
         assert_eq!(raw.next_of(4).await, puback(id));
@@ -284,7 +312,8 @@ async fn a_device_that_sends_garbage_is_ended_and_waits_before_it_is_back() {
     let mut bystander = Peer::session(&world, &other).await;
     let (mut raw, _) = resume(&world, &device, 0).await;
     let topic = Up::Report.topic(&device.id);
-    let garbage: Vec<u8> = (1..=9).flat_map(|id| publish(2, topic.as_bytes(), Some(id), &[], b"\nnot json")).collect();
+    let garbage: Vec<u8> =
+        (1..=9).flat_map(|id| publish(2, topic.as_bytes(), Some(id), &[], b"\nnot json")).collect();
     raw.send(&garbage).await;
     for id in 1..=3 {
         assert_eq!(raw.next().await.unwrap(), [0x40, 3, 0, id, 0x99]);
@@ -295,6 +324,7 @@ async fn a_device_that_sends_garbage_is_ended_and_waits_before_it_is_back() {
     assert!(!Peer::session_refused(&world, &world.enroll().await).await);
     let (mut raw, _) = resume(&world, &device, 0).await;
     assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
-    raw.send(&publish(2, Up::Telemetry.topic(&device.id).as_bytes(), Some(1), &[], TELEMETRY)).await;
+    raw.send(&publish(2, Up::Telemetry.topic(&device.id).as_bytes(), Some(1), &[], TELEMETRY))
+        .await;
     assert_eq!(raw.next().await.unwrap(), puback(1));
 }

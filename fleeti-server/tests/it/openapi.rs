@@ -1,5 +1,5 @@
-//! The OpenAPI document before those who live by such documents: a validator, a tester, a generator of clients. `cargo xtask tools`
-//! installs them.
+//! The OpenAPI document before those who live by such documents: a validator, a tester, a generator
+//! of clients. `cargo xtask tools` installs them.
 
 use crate::world::World;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,16 @@ fn tools(variable: &str, usual: &str) -> PathBuf {
 async fn said(mut command: Command) -> (Output, String) {
     let what = format!("{command:?}");
     let run = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(TIME_MAX, run).await.unwrap_or_else(|_| panic!("{what} takes too long")).unwrap().unwrap();
-    let text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = tokio::time::timeout(TIME_MAX, run)
+        .await
+        .unwrap_or_else(|_| panic!("{what} takes too long"))
+        .unwrap()
+        .unwrap();
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (output, text)
 }
 
@@ -33,7 +41,8 @@ fn document() -> PathBuf {
 
 #[actix_web::test]
 async fn the_document_is_valid() {
-    let mut validator = Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("openapi-spec-validator"));
+    let mut validator =
+        Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("openapi-spec-validator"));
     validator.args(["--schema", "3.1"]).arg(document());
     let (output, text) = said(validator).await;
     assert!(output.status.success(), "{text}");
@@ -46,10 +55,21 @@ async fn schemathesis_finds_no_answer_that_is_not_documented() {
     let config = world.dir.path().join("schemathesis.toml");
     // The token is read from the environment: arguments are seen by everybody.
     std::fs::write(&config, include_str!("schemathesis.toml")).unwrap();
-    let mut tester = Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("schemathesis"));
+    let mut tester =
+        Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("schemathesis"));
     tester.arg("--config-file").arg(&config).arg("run").arg(document());
     tester.args(["--url", &format!("http://{}", world.server.addresses.api)]);
-    tester.args(["--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--workers", "1", "--no-color"]);
+    tester.args([
+        "--checks",
+        "all",
+        "--max-examples",
+        EXAMPLES,
+        "--seed",
+        "1",
+        "--workers",
+        "1",
+        "--no-color",
+    ]);
     tester.env("FLEETI_TOKEN", token.trim()).current_dir(world.dir.path());
     let (output, text) = said(tester).await;
     assert!(output.status.success(), "{text}");
@@ -63,7 +83,8 @@ async fn a_generated_typescript_client_compiles_and_lists_devices() {
     for name in ["package.json", "tsconfig.json", "list-devices.ts"] {
         std::fs::copy(from.join(name), work.path().join(name)).unwrap();
     }
-    std::os::unix::fs::symlink(from.join("node_modules"), work.path().join("node_modules")).unwrap();
+    std::os::unix::fs::symlink(from.join("node_modules"), work.path().join("node_modules"))
+        .unwrap();
     let program = |name: &str| {
         let mut command = Command::new("node");
         command.arg(from.join("node_modules/.bin").join(name)).current_dir(work.path());
@@ -78,8 +99,12 @@ async fn a_generated_typescript_client_compiles_and_lists_devices() {
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let mut list = Command::new("node");
     list.arg("out/list-devices.js").current_dir(work.path());
-    list.env("FLEETI_SERVER", format!("http://{}", world.server.addresses.api)).env("FLEETI_TOKEN", token.trim());
+    list.env("FLEETI_SERVER", format!("http://{}", world.server.addresses.api))
+        .env("FLEETI_TOKEN", token.trim());
     let (output, text) = said(list).await;
     assert!(output.status.success(), "{text}");
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{} demo\n404 urn:fleeti:problem:not_found\n", device.id));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{} demo\n404 urn:fleeti:problem:not_found\n", device.id)
+    );
 }

@@ -9,7 +9,10 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::service::sessions;
 
 async fn begin(world: &World, key: &SoftKey) -> reqwest::Response {
-    let request = PairRequest { csr_pem: fleeti_pki::csr::create(key).unwrap(), running: "kiosk@1".parse().unwrap() };
+    let request = PairRequest {
+        csr_pem: fleeti_pki::csr::create(key).unwrap(),
+        running: "kiosk@1".parse().unwrap(),
+    };
     world.https(world.anonymous()).post(world.url("/pair")).json(&request).send().await.unwrap()
 }
 
@@ -32,16 +35,25 @@ fn status(e: &ClientError) -> u16 {
 #[actix_web::test]
 async fn a_device_enrolls_once_its_code_was_entered_and_with_its_own_key_only() {
     let world = World::new().await;
-    let (key, other) = (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
+    let (key, other) =
+        (SoftKey::generate(Algorithm::P256).unwrap(), SoftKey::generate(Algorithm::P256).unwrap());
     let begun: PairResponse = begin(&world, &key).await.json().await.unwrap();
-    assert_eq!(world.try_enroll(&begun.token, &key).await.status(), 403, "nobody has entered the code");
+    assert_eq!(
+        world.try_enroll(&begun.token, &key).await.status(),
+        403,
+        "nobody has entered the code"
+    );
     let (waited, entered) = tokio::join!(wait(&world, &begun.token), async {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         world.client.pair(&pair(&begun.code.to_lowercase())).await
     });
     assert!(waited.json::<PairWaited>().await.unwrap().is_paired);
     assert_eq!(entered.unwrap().running.to_string(), "kiosk@1");
-    assert_eq!(world.try_enroll(&begun.token, &other).await.status(), 403, "whoever saw the token has another key");
+    assert_eq!(
+        world.try_enroll(&begun.token, &other).await.status(),
+        403,
+        "whoever saw the token has another key"
+    );
     let response = world.try_enroll(&begun.token, &key).await;
     assert_eq!(response.status(), 200);
     // The code was used.
@@ -58,12 +70,19 @@ async fn a_guesser_is_stopped_and_so_is_who_wants_every_code() {
         answers.push(status(&world.client.pair(&pair("BBBB-BBBB")).await.unwrap_err()));
     }
     assert!(answers[..10].iter().all(|s| *s == 404) && answers[10..] == [503, 503], "{answers:?}");
-    assert_eq!(status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()), 503, "the right one as well, for this minute");
+    assert_eq!(
+        status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()),
+        503,
+        "the right one as well, for this minute"
+    );
     let mut refused = begin(&world, &key).await;
     for _ in 0..30 {
         refused = begin(&world, &key).await;
     }
-    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "60"));
+    assert_eq!(
+        (refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()),
+        (429, "60")
+    );
     assert_eq!(wait(&world, &"0".repeat(64)).await.status(), 403);
 }
 
@@ -88,7 +107,10 @@ async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
         assert!(!world.is_kept(secret) && world.is_kept(&sha256_hex(secret.as_bytes())));
     }
     let mut tx = world.server.app.db.write().await.unwrap();
-    sqlx::query("UPDATE pairings SET expires_s = expires_s - 3600").execute(&mut *tx).await.unwrap();
+    sqlx::query("UPDATE pairings SET expires_s = expires_s - 3600")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()), 404);
     assert_eq!(wait(&world, &begun.token).await.status(), 403);

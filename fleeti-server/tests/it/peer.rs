@@ -4,7 +4,8 @@ use crate::world::{TestDevice, World};
 use bytes::{Bytes, BytesMut};
 use fleeti_core::wire::mqtt::Down;
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Packet, PingReq, Publish, Subscribe,
+    Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Packet,
+    PingReq, Publish, Subscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rustls::ClientConfig;
@@ -56,7 +57,12 @@ impl Peer {
         let mut peer = Self::tls_at(address, &device.tls).await.unwrap();
         let mut properties = ConnectProperties::new();
         properties.session_expiry_interval = Some(3600);
-        let connect = Connect { keep_alive: 30, client_id: client_id.to_owned(), clean_start: false, properties: Some(properties) };
+        let connect = Connect {
+            keep_alive: 30,
+            client_id: client_id.to_owned(),
+            clean_start: false,
+            properties: Some(properties),
+        };
         peer.send(&Packet::Connect(connect, will, None)).await;
         let code = match peer.receive().await {
             Some(Packet::ConnAck(ack)) => Some(ack.code),
@@ -67,7 +73,8 @@ impl Peer {
 
     /// Whether the server does not let the device begin a session, in the handshake or after it.
     pub async fn session_refused(world: &World, device: &TestDevice) -> bool {
-        Self::connect_as(world, device, device.id.as_str(), None).await.1 != Some(ConnectReturnCode::Success)
+        Self::connect_as(world, device, device.id.as_str(), None).await.1
+            != Some(ConnectReturnCode::Success)
     }
 
     /// A session that is admitted and subscribed.
@@ -86,7 +93,11 @@ impl Peer {
     }
 
     pub async fn subscribe(&mut self, filter: &str) {
-        let subscribe = Subscribe { pkid: 7, filters: vec![Filter::new(filter, QoS::AtLeastOnce)], properties: None };
+        let subscribe = Subscribe {
+            pkid: 7,
+            filters: vec![Filter::new(filter, QoS::AtLeastOnce)],
+            properties: None,
+        };
         self.send(&Packet::Subscribe(subscribe)).await;
     }
 

@@ -1,9 +1,15 @@
-//! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is swtpm.
+//! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is
+//! swtpm.
 
-use crate::attestation::{Machine, PHASES, level, prove_start as prove, put_log, question, world_with};
+use crate::attestation::{
+    Machine, PHASES, level, prove_start as prove, put_log, question, world_with,
+};
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;
-use crate::rollout::{Measured, next_desired, publish_release, publish_release_that_measures, report, report_of, start};
+use crate::rollout::{
+    Measured, next_desired, publish_release, publish_release_that_measures, report, report_of,
+    start,
+};
 use crate::world::{TestDevice, World};
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::attestation::{Aspect, Level, Tier};
@@ -32,11 +38,14 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
     world.client.rollout(rollout).await.unwrap().state.devices[&device.id].clone()
 }
 
-/// A server that believes the maker of a machine's TPM, the device whose TPM that is, and its session.
+/// A server that believes the maker of a machine's TPM, the device whose TPM that is, and its
+/// session.
 async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, TestDevice, Peer) {
     let maker = Maker::new().unwrap();
     // What an open connection was granted is asked again each time, as it is after a while.
-    let world = world_with(&maker, |config| (config.trusts_hypervisor, config.limits.known_ms) = (true, 0)).await;
+    let world =
+        world_with(&maker, |config| (config.trusts_hypervisor, config.limits.known_ms) = (true, 0))
+            .await;
     let machine = machine(&maker);
     let device = world.enroll().await;
     machine.bind(&world, &device).await.unwrap();
@@ -54,7 +63,11 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
     assert_eq!(rollout.state.devices[&device.id], DevicePhase::Held);
     set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held, "it has proved nothing yet");
+    assert_eq!(
+        phase(&world, &rollout.id, &device).await,
+        DevicePhase::Held,
+        "it has proved nothing yet"
+    );
 
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
@@ -79,7 +92,11 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let sql = "UPDATE attestations SET appraised_s = appraised_s - 3600, result = json_set(result, '$.appraised_s', appraised_s - 3600)";
     sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over a connection that was open");
+    assert_eq!(
+        http.get(&manifest).send().await.unwrap().status(),
+        403,
+        "over a connection that was open"
+    );
     let http = world.https((*device.tls).clone());
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over HTTPS alone");
     let mut peer = Peer::session(&world, &device).await;
@@ -108,13 +125,21 @@ async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
     assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
 
     world.client.challenge_device(&device.id).await.unwrap();
-    prove(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32)))).await;
+    prove(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32))))
+        .await;
     let ended = world.client.rollout(&rollout.id).await.unwrap().state;
-    assert_eq!((ended.phase, &ended.devices[&device.id]), (Phase::Failed, &DevicePhase::Contradicted));
+    assert_eq!(
+        (ended.phase, &ended.devices[&device.id]),
+        (Phase::Failed, &DevicePhase::Contradicted)
+    );
     let contradiction = world.client.device(&device.id).await.unwrap().contradiction.unwrap();
     assert!(contradiction.contains("not those that the TPM quoted"), "{contradiction}");
     let page = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    assert_eq!(page.state.devices[&device.id], DevicePhase::Held, "held by the usual policy as well");
+    assert_eq!(
+        page.state.devices[&device.id],
+        DevicePhase::Held,
+        "held by the usual policy as well"
+    );
     // Heard again, it is no news; and it ends when what it sends holds again.
     for (change, expected) in [(true, true), (false, false)] {
         prove(&world, &machine, &device, &mut peer, |e| {
@@ -123,7 +148,10 @@ async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
             }
         })
         .await;
-        assert_eq!(world.client.device(&device.id).await.unwrap().contradiction.is_some(), expected);
+        assert_eq!(
+            world.client.device(&device.id).await.unwrap().contradiction.is_some(),
+            expected
+        );
         world.client.challenge_device(&device.id).await.unwrap();
     }
     let audit = world.audit().await;
@@ -151,26 +179,45 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     let mine = [register(0), register(2)];
     let first = found.result.unwrap();
     for (registers, expected) in [(vec![], "firmware-unknown"), (vec![mine], "firmware-known")] {
-        set(&world, &Policy { firmware: Firmware::Known { registers, programs: vec![] }, ..Policy::usual() }).await;
+        set(
+            &world,
+            &Policy {
+                firmware: Firmware::Known { registers, programs: vec![] },
+                ..Policy::usual()
+            },
+        )
+        .await;
         loop {
             let now = world.client.attestation(&device.id).await.unwrap().result.unwrap();
             if now.claims.iter().any(|c| c.code == expected) {
-                assert_eq!((now.evidence, now.appraised_s), (first.evidence.clone(), first.appraised_s), "the same evidence, as old");
+                assert_eq!(
+                    (now.evidence, now.appraised_s),
+                    (first.evidence.clone(), first.appraised_s),
+                    "the same evidence, as old"
+                );
                 break;
             }
             events.wait_for(|e| matches!(e, Event::Device { .. })).await.unwrap();
         }
     }
-    let bad = Policy { firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]], programs: vec![] }, ..Policy::usual() };
-    let refused = world.client.set_attestation_policy(&"demo".parse().unwrap(), &bad).await.unwrap_err();
+    let bad = Policy {
+        firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]], programs: vec![] },
+        ..Policy::usual()
+    };
+    let refused =
+        world.client.set_attestation_policy(&"demo".parse().unwrap(), &bad).await.unwrap_err();
     assert!(refused.to_string().contains("is no register"), "{refused}");
     let ear = world.client.ear(&device.id).await.unwrap();
-    assert_eq!(ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2, "{ear}");
+    assert_eq!(
+        ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2,
+        "{ear}"
+    );
 }
 
 /// Firmware's log of a boot, and what the release measures that was started.
 fn boot_of_a_release() -> (Vec<u8>, Measured) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
     let bytes = std::fs::read(path).unwrap();
     let log = FirmwareLog::parse(&bytes).unwrap();
     let programs = MeasuredBoot::of(&log).unwrap().programs;
@@ -181,27 +228,45 @@ fn boot_of_a_release() -> (Vec<u8>, Measured) {
 #[actix_web::test]
 async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
     let (log, measured) = boot_of_a_release();
-    let (world, machine, device, mut peer) = ready(|maker| Machine::that_measured(maker, &log)).await;
+    let (world, machine, device, mut peer) =
+        ready(|maker| Machine::that_measured(maker, &log)).await;
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
-    // It runs it already: the first rollout has it prove that while it is under way, the second after it had.
+    // It runs it already: the first rollout has it prove that while it is under way, the second
+    // after it had.
     for _ in 0..2 {
         let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
         prove(&world, &machine, &device, &mut peer, |_| {}).await;
         let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
-        assert_eq!((found.level, found.release), (Level::ObservedBoot, Some("kiosk@2".parse().unwrap())), "{:#?}", found.claims);
-        assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted, "it has not said so yet");
+        assert_eq!(
+            (found.level, found.release),
+            (Level::ObservedBoot, Some("kiosk@2".parse().unwrap())),
+            "{:#?}",
+            found.claims
+        );
+        assert_eq!(
+            phase(&world, &rollout.id, &device).await,
+            DevicePhase::Granted,
+            "it has not said so yet"
+        );
         peer.publish(Up::Report.topic(&device.id), &report_of("kiosk@2", State::Idle), 7).await;
         wait_for_ack(&mut peer, 7, PubAckReason::Success).await;
-        assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving, "what it proved before its word is none");
+        assert_eq!(
+            phase(&world, &rollout.id, &device).await,
+            DevicePhase::Proving,
+            "what it proved before its word is none"
+        );
         // A policy that changes meanwhile makes no proof of what is old.
         set(&world, &policy(Level::Token, Level::UnverifiedTpm)).await;
         set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
         assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
         prove(&world, &machine, &device, &mut peer, |_| {}).await;
         let ended = world.client.rollout(&rollout.id).await.unwrap().state;
-        assert_eq!((ended.phase, &ended.devices[&device.id]), (Phase::Succeeded, &DevicePhase::Succeeded));
+        assert_eq!(
+            (ended.phase, &ended.devices[&device.id]),
+            (Phase::Succeeded, &DevicePhase::Succeeded)
+        );
     }
 
     // A release that is revoked is no contradiction, and can be left.
@@ -219,7 +284,8 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
 #[actix_web::test]
 async fn no_device_names_the_release_that_it_is_compared_with() {
     let (log, measured) = boot_of_a_release();
-    let (world, machine, device, mut peer) = ready(|maker| Machine::that_measured(maker, &log)).await;
+    let (world, machine, device, mut peer) =
+        ready(|maker| Machine::that_measured(maker, &log)).await;
     publish_release(&world, "kiosk@1").await;
     // Of another fleet, and signed as all are.
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
@@ -233,10 +299,15 @@ async fn no_device_names_the_release_that_it_is_compared_with() {
         prove(&world, &machine, &device, &mut peer, |_| {}).await;
         let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
         let started = found.claims.iter().find(|c| c.aspect == Aspect::Executables).unwrap();
-        assert_eq!((found.release, started.tier, started.code.as_str()), (None, Tier::Warning, "release-not-given"), "{started:#?}");
+        assert_eq!(
+            (found.release, started.tier, started.code.as_str()),
+            (None, Tier::Warning, "release-not-given"),
+            "{started:#?}"
+        );
         assert!(started.finding.contains("kiosk@2 was started"), "{started:?}");
     }
-    // Once it is rolled out to the device, it is what the device may run, also when another one should follow.
+    // Once it is rolled out to the device, it is what the device may run, also when another one
+    // should follow.
     publish_release(&world, "kiosk@3").await;
     for next in ["kiosk@2", "kiosk@3"] {
         let rollout = world.client.start_rollout(&start(next)).await.unwrap();
@@ -254,10 +325,16 @@ async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     // As many others as are kept, a second later, and not a word more.
     let mut tx = world.server.app.db.write().await.unwrap();
-    sqlx::query("UPDATE evidence_logs SET received_s = received_s - 1").execute(&mut *tx).await.unwrap();
+    sqlx::query("UPDATE evidence_logs SET received_s = received_s - 1")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     for n in 0..4_u8 {
-        assert_eq!(put_log(&world, &device, &sha256_hex(&[n]), vec![n]).await, StatusCode::NO_CONTENT);
+        assert_eq!(
+            put_log(&world, &device, &sha256_hex(&[n]), vec![n]).await,
+            StatusCode::NO_CONTENT
+        );
     }
     let app = &world.server.app;
     fleeti_server::service::evidence::reappraise(app, &device.id).await.unwrap();

@@ -48,7 +48,8 @@ pub fn start_with(data: &Path, line: &str) -> Process {
         assert!(!line.contains('\u{1b}'), "no terminal, no colours: {line:?}");
         if let Some(rest) = line.split("API ").nth(1) {
             let mqtt = rest.split("MQTT ").nth(1).unwrap().trim().parse().unwrap();
-            let https = rest.split("https://").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+            let https =
+                rest.split("https://").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
             break (rest.split(',').next().unwrap().to_owned(), https, mqtt);
         }
     };
@@ -57,12 +58,14 @@ pub fn start_with(data: &Path, line: &str) -> Process {
 }
 
 fn client(data: &Path, process: &Process) -> Client {
-    Client::new(&process.api, std::fs::read_to_string(data.join("admin.token")).unwrap().trim()).unwrap()
+    Client::new(&process.api, std::fs::read_to_string(data.join("admin.token")).unwrap().trim())
+        .unwrap()
 }
 
 #[actix_web::test]
 async fn what_was_acknowledged_survives_kill_9() {
-    // A server in this process enrolls the device; the same data folder then goes to a process that is killed.
+    // A server in this process enrolls the device; the same data folder then goes to a process that
+    // is killed.
     let world = World::new().await;
     let device = world.enroll().await;
     let World { dir, server, .. } = world;
@@ -70,7 +73,12 @@ async fn what_was_acknowledged_survives_kill_9() {
     let mut process = start(dir.path());
     let mut peer = Peer::session_at(process.mqtt, &device).await;
     for n in 1..=20u16 {
-        peer.publish(Up::Report.topic(&device.id), &report_of(&format!("kiosk@{n}"), State::Idle), n).await;
+        peer.publish(
+            Up::Report.topic(&device.id),
+            &report_of(&format!("kiosk@{n}"), State::Idle),
+            n,
+        )
+        .await;
         crate::gateway::wait_for_ack(&mut peer, n, PubAckReason::Success).await;
     }
     process.child.kill().unwrap(); // SIGKILL

@@ -59,7 +59,10 @@ impl Raw {
     /// The next packet of a type; others are passed over.
     pub async fn next_of(&mut self, kind: u8) -> Vec<u8> {
         loop {
-            let packet = self.next().await.unwrap_or_else(|| panic!("closed before a packet of type {kind}"));
+            let packet = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("closed before a packet of type {kind}"));
             if packet[0] >> 4 == kind {
                 return packet;
             }
@@ -143,12 +146,27 @@ pub fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// CONNECT with these flags, properties (with their length) and what is behind the client id.
 pub fn connect_with(client_id: &str, flags: u8, properties: &[u8], behind: &[u8]) -> Vec<u8> {
-    packet(0x10, &[&text("MQTT"), &[5, flags, 0, 60], &[u8::try_from(properties.len()).unwrap()], properties, &text(client_id), behind])
+    packet(
+        0x10,
+        &[
+            &text("MQTT"),
+            &[5, flags, 0, 60],
+            &[u8::try_from(properties.len()).unwrap()],
+            properties,
+            &text(client_id),
+            behind,
+        ],
+    )
 }
 
 /// An ordinary CONNECT.
 pub fn connect(client_id: &str, clean_start: bool, session_expiry_s: u32) -> Vec<u8> {
-    connect_with(client_id, u8::from(clean_start) << 1, &[&[0x11][..], &session_expiry_s.to_be_bytes()].concat(), &[])
+    connect_with(
+        client_id,
+        u8::from(clean_start) << 1,
+        &[&[0x11][..], &session_expiry_s.to_be_bytes()].concat(),
+        &[],
+    )
 }
 
 /// SUBSCRIBE of one filter.
@@ -157,9 +175,18 @@ pub fn subscribe(id: u16, filter: &str, options: u8) -> Vec<u8> {
 }
 
 /// PUBLISH with these flags; a packet identifier where it has one.
-pub fn publish(flags: u8, topic: &[u8], id: Option<u16>, properties: &[u8], payload: &[u8]) -> Vec<u8> {
+pub fn publish(
+    flags: u8,
+    topic: &[u8],
+    id: Option<u16>,
+    properties: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
     let id = id.map_or(vec![], |id| id.to_be_bytes().to_vec());
-    packet(0x30 | flags, &[&text(topic), &id, &[u8::try_from(properties.len()).unwrap()], properties, payload])
+    packet(
+        0x30 | flags,
+        &[&text(topic), &id, &[u8::try_from(properties.len()).unwrap()], properties, payload],
+    )
 }
 
 /// PUBACK with success.

@@ -1,4 +1,5 @@
-//! What brings devices back without a visit: a real server, and a real agent with what it kept before.
+//! What brings devices back without a visit: a real server, and a real agent with what it kept
+//! before.
 
 use crate::peer::Peer;
 use crate::rollout::{make_release, publish_release, release_key, report_of, start, upload};
@@ -42,12 +43,22 @@ struct Device {
 impl Device {
     async fn enrolls(world: &World) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+        let record =
+            world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
         let public = world.dir.path().join("pki/public");
-        let setup = Setup { dir: home.path().into(), public, running: "kiosk@1".parse().unwrap(), record, is_healthy: true };
+        let setup = Setup {
+            dir: home.path().into(),
+            public,
+            running: "kiosk@1".parse().unwrap(),
+            record,
+            is_healthy: true,
+        };
         let host = Host::with_deadline(setup, Some(DEADLINE)).unwrap();
         let agent = Self::run(&host);
-        until("it enrolls and reports", async || world.client.devices().await.unwrap().iter().any(|d| d.online && d.boot.is_some())).await;
+        until("it enrolls and reports", async || {
+            world.client.devices().await.unwrap().iter().any(|d| d.online && d.boot.is_some())
+        })
+        .await;
         Self { host, agent, home }
     }
     fn run(host: &Arc<Host>) -> JoinHandle<anyhow::Result<()>> {
@@ -107,7 +118,8 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
     let world = World::new().await;
     let device = world.enroll().await;
     let report = |sequence: u64, epoch: Option<&str>, boot: &str| {
-        let mut report: serde_json::Value = serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+        let mut report: serde_json::Value =
+            serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
         report["sequence"] = sequence.into();
         report["boot"]["boot_id"] = boot.into();
         if let Some(epoch) = epoch {
@@ -116,7 +128,9 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
         report.to_string().into_bytes()
     };
     let take = async |sequence, epoch, boot: &str| {
-        received(&world.server.app, &device.id, Up::Report, &report(sequence, epoch, boot)).await.map_err(|e| e.to_string())
+        received(&world.server.app, &device.id, Up::Report, &report(sequence, epoch, boot))
+            .await
+            .map_err(|e| e.to_string())
     };
     let boot = async || world.client.device(&device.id).await.unwrap().boot.unwrap().boot_id;
     take(7, Some("a"), "1").await.unwrap();
@@ -136,10 +150,23 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
     take(3 + SEQUENCE_JUMP_MAX, None, "6").await.unwrap();
     let jumped = take(4 + 2 * SEQUENCE_JUMP_MAX, None, "6").await.unwrap_err();
     assert!(jumped.contains("jumps: the last one was"), "{jumped}");
-    assert!(world.client.device(&device.id).await.unwrap().alarm.unwrap().contains("its reports are refused"));
+    assert!(
+        world
+            .client
+            .device(&device.id)
+            .await
+            .unwrap()
+            .alarm
+            .unwrap()
+            .contains("its reports are refused")
+    );
     assert_eq!(world.client.devices().await.unwrap().len(), 1);
     take(4 + SEQUENCE_JUMP_MAX, None, "6").await.unwrap();
-    assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None, "it is over once a report was taken");
+    assert_eq!(
+        world.client.device(&device.id).await.unwrap().alarm,
+        None,
+        "it is over once a report was taken"
+    );
 
     // A number that SQLite does not keep: answered with a reason, by the session as well.
     let mut peer = Peer::session(&world, &device).await;
@@ -187,18 +214,26 @@ async fn an_outage_longer_than_the_deadline_rolls_nothing_back() {
     until("the trial ends", async || device.host.running().version.as_str() == "1").await;
     // The version before has as long, and does not reach the server either.
     until("it knows that this is an outage", async || {
-        std::fs::read_to_string(device.kept("update.json")).is_ok_and(|text| text.contains("\"contact\":\"silent\""))
+        std::fs::read_to_string(device.kept("update.json"))
+            .is_ok_and(|text| text.contains("\"contact\":\"silent\""))
     })
     .await;
     let world = started(dir, ports).await;
     let id = world.client.devices().await.unwrap()[0].id.clone();
     let state = async || world.client.rollout(&rollout.id).await.unwrap().state;
-    until("it is neither a success nor an error", async || state().await.devices[&id] != DevicePhase::Rebooting).await;
+    until("it is neither a success nor an error", async || {
+        state().await.devices[&id] != DevicePhase::Rebooting
+    })
+    .await;
     assert_eq!(state().await.phase, Phase::Running, "{:?}", state().await);
     until("it is tried again", async || state().await.phase != Phase::Running).await;
     assert_eq!(state().await.phase, Phase::Succeeded, "{:?}", state().await);
     assert_eq!(device.host.running().to_string(), "kiosk@2");
-    assert!(!std::fs::read_to_string(device.kept("update.json")).unwrap().contains("\"rolled_back\":[\"2\"]"));
+    assert!(
+        !std::fs::read_to_string(device.kept("update.json"))
+            .unwrap()
+            .contains("\"rolled_back\":[\"2\"]")
+    );
 }
 
 /// A server whose log and database are those of last week.
@@ -220,12 +255,27 @@ async fn a_server_that_was_restored_from_a_backup_is_believed_again_by_a_signed_
         world.token().await;
     }
     fleeti_server::service::notice::renew(&world.server.app).await.unwrap();
-    until("it raises the alarm", async || alarm(&world).await.is_some_and(|a| a.contains("the audit log had"))).await;
+    until("it raises the alarm", async || {
+        alarm(&world).await.is_some_and(|a| a.contains("the audit log had"))
+    })
+    .await;
 
-    let log = LogKey::from_text(std::str::from_utf8(&files_of("public/audit.pub")).unwrap()).unwrap().to_text();
+    let log = LogKey::from_text(std::str::from_utf8(&files_of("public/audit.pub")).unwrap())
+        .unwrap()
+        .to_text();
     let checkpoint = world.client.audit_checkpoint().await.unwrap();
-    let reset = |key: &SoftKey| signed(Change::LogReset { log: log.clone(), checkpoint: checkpoint.clone() }, now_s(), &[key]);
-    world.client.import_transition(&reset(&SoftKey::generate(Algorithm::P384).unwrap())).await.unwrap();
+    let reset = |key: &SoftKey| {
+        signed(
+            Change::LogReset { log: log.clone(), checkpoint: checkpoint.clone() },
+            now_s(),
+            &[key],
+        )
+    };
+    world
+        .client
+        .import_transition(&reset(&SoftKey::generate(Algorithm::P384).unwrap()))
+        .await
+        .unwrap();
     world.client.import_transition(&reset(&release_key())).await.unwrap();
     until("the alarm is over", async || alarm(&world).await.is_none()).await;
     rolls_out(&world, "kiosk@3", &release_key()).await;
@@ -240,7 +290,10 @@ async fn a_new_key_of_the_audit_log_strands_nobody() {
     rolls_out(&world, "kiosk@2", &release_key()).await;
     let (dir, ports) = stopped(world).await;
     let key = SoftKey::generate(Algorithm::Ed25519).unwrap();
-    let (old, new) = (String::from_utf8(files_of("public/audit.pub")).unwrap(), LogKey::of("fleeti/second/log", &key).unwrap().to_text());
+    let (old, new) = (
+        String::from_utf8(files_of("public/audit.pub")).unwrap(),
+        LogKey::of("fleeti/second/log", &key).unwrap().to_text(),
+    );
     put_key(dir.path(), "audit", purpose::AUDIT, &key);
     std::fs::write(dir.path().join("pki/public/audit.pub"), &new).unwrap();
     std::fs::remove_dir_all(dir.path().join("audit")).unwrap();
@@ -252,8 +305,8 @@ async fn a_new_key_of_the_audit_log_strands_nobody() {
     assert_eq!(alarm(&world).await, None);
 }
 
-/// Today's image, switched on after two roots and two sets of release keys. Its key is a file, and its certificate is by an
-/// intermediate that nobody knows any more.
+/// Today's image, switched on after two roots and two sets of release keys. Its key is a file, and
+/// its certificate is by an intermediate that nobody knows any more.
 #[actix_web::test]
 async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     let world = World::new().await;
@@ -263,7 +316,8 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     let (dir, ports) = stopped(world).await;
     let roots = [(); 2].map(|()| {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
-        let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+        let root =
+            certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
         (root, key)
     });
     let releases = [(); 2].map(|()| SoftKey::generate(Algorithm::P384).unwrap());
@@ -274,7 +328,11 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     let of = |key: &SoftKey| ReleaseKeys::new(vec![PublicKey::of(key).unwrap()], 1).unwrap();
     let release = |from: &SoftKey, to: &SoftKey| {
         let from_sha256 = transition::release_keys_sha256(&of(from)).unwrap();
-        signed(Change::ReleaseKeys { from_sha256, to_pem: of(to).to_pem().unwrap() }, now_s(), &[from])
+        signed(
+            Change::ReleaseKeys { from_sha256, to_pem: of(to).to_pem().unwrap() },
+            now_s(),
+            &[from],
+        )
     };
     let chain = [
         transition::root((&first.0, &first.1), &roots[0].0, true, now_s()).unwrap(),
@@ -283,7 +341,8 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
         release(&releases[0], &releases[1]),
     ];
     below(dir.path(), (&roots[1].0, &roots[1].1));
-    std::fs::write(dir.path().join("pki/public/release.pem"), of(&releases[1]).to_pem().unwrap()).unwrap();
+    std::fs::write(dir.path().join("pki/public/release.pem"), of(&releases[1]).to_pem().unwrap())
+        .unwrap();
     let world = started(dir, ports).await;
     for transition in &chain {
         world.client.import_transition(transition).await.unwrap();
@@ -293,15 +352,37 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     until("it walks to the root of today", async || taken.exists()).await;
     assert!(!renewed.exists(), "nobody has let it in again");
     let fleet = "demo".parse().unwrap();
-    assert!(world.client.readmit(&fleet, &CreateReadmission { reason: " ".into(), valid_s: 600 }).await.is_err());
-    world.client.readmit(&fleet, &CreateReadmission { reason: "two years in a drawer".into(), valid_s: 600 }).await.unwrap();
+    assert!(
+        world
+            .client
+            .readmit(&fleet, &CreateReadmission { reason: " ".into(), valid_s: 600 })
+            .await
+            .is_err()
+    );
+    world
+        .client
+        .readmit(
+            &fleet,
+            &CreateReadmission { reason: "two years in a drawer".into(), valid_s: 600 },
+        )
+        .await
+        .unwrap();
     until("it is there", async || is_online(&world).await).await;
     rolls_out(&world, "kiosk@2", &releases[1]).await;
     let log = world.audit().await;
-    assert!(log.contains("fleet.readmit") && log.contains("two years in a drawer") && log.contains("device.readmitted"), "{log}");
+    assert!(
+        log.contains("fleet.readmit")
+            && log.contains("two years in a drawer")
+            && log.contains("device.readmitted"),
+        "{log}"
+    );
     // A revoked one does not come back that way.
     agent.abort();
-    world.client.revoke_device(&id, fleeti_core::wire::api::RevocationReason::Unspecified).await.unwrap();
+    world
+        .client
+        .revoke_device(&id, fleeti_core::wire::api::RevocationReason::Unspecified)
+        .await
+        .unwrap();
     let agent = Device::run(&device.host);
     assert!(!is_online(&world).await);
     agent.abort();
@@ -319,10 +400,18 @@ pub fn below(data: &Path, (root, key): (&Certificate, &SoftKey)) {
     let authority = Authority { certificate: root, signer: key };
     std::fs::write(data.join("pki/public/root.pem"), to_pem(root).unwrap()).unwrap();
     for of in Purpose::ALL {
-        let (name, key) = (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
-        let made = issue(Role::Intermediate { purpose: of }, Period::starting(now_s(), 80_000), key.public_key_der(), &authority).unwrap();
+        let (name, key) =
+            (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
+        let made = issue(
+            Role::Intermediate { purpose: of },
+            Period::starting(now_s(), 80_000),
+            key.public_key_der(),
+            &authority,
+        )
+        .unwrap();
         put_key(data, name, name, &key);
-        std::fs::write(data.join(format!("pki/public/{name}.pem")), to_pem(&made).unwrap()).unwrap();
+        std::fs::write(data.join(format!("pki/public/{name}.pem")), to_pem(&made).unwrap())
+            .unwrap();
     }
 }
 
@@ -353,16 +442,19 @@ fn elsewhere() -> [std::net::SocketAddr; 2] {
 #[actix_web::test]
 async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strands_nobody() {
     let world = World::new().await;
-    let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+    let record =
+        world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
     let device = Device::enrolls(&world).await;
     let is_at = |url: &str| {
-        let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(device.kept("server.json")).unwrap()).unwrap();
+        let kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(device.kept("server.json")).unwrap()).unwrap();
         kept["https_url"] == url
     };
     let (new, nowhere) = (elsewhere(), elsewhere());
     let [new_url, nowhere_url] = [new, nowhere].map(|[https, _]| format!("https://{https}"));
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
-    // Of these only the last one counts: release keys have not signed the first, and the second is of another server.
+    // Of these only the last one counts: release keys have not signed the first, and the second is
+    // of another server.
     for transition in [
         signed(moved(&record.https_url, elsewhere()), now_s(), &[&mallory]),
         signed(moved("https://another.example", elsewhere()), now_s(), &[&release_key()]),
@@ -374,7 +466,11 @@ async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strand
     until("nobody is there, so it comes back", async || is_at(&record.https_url)).await;
     until("it is there", async || is_online(&world).await).await;
 
-    world.client.import_transition(&signed(moved(&record.https_url, new), now_s() + 1, &[&release_key()])).await.unwrap();
+    world
+        .client
+        .import_transition(&signed(moved(&record.https_url, new), now_s() + 1, &[&release_key()]))
+        .await
+        .unwrap();
     until("it goes where it was told", async || is_at(&new_url)).await;
     let (dir, _) = stopped(world).await;
     let world = started(dir, new).await;

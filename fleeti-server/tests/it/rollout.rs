@@ -27,7 +27,12 @@ pub fn make_release(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey) ->
 pub type Measured = [[u8; 32]; 3];
 
 /// The same, with what it measures.
-pub fn make_release_that_measures(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey, measured: Option<Measured>) -> String {
+pub fn make_release_that_measures(
+    dir: &std::path::Path,
+    name: &ReleaseName,
+    key: &SoftKey,
+    measured: Option<Measured>,
+) -> String {
     let (path, bytes) = (format!("raw/{}_{}.efi", name.line, name.version), vec![7u8; 4096]);
     let manifest = Manifest {
         kind: KIND.to_owned(),
@@ -51,10 +56,18 @@ pub fn make_release_that_measures(dir: &std::path::Path, name: &ReleaseName, key
     std::fs::create_dir_all(dir.join("raw")).unwrap();
     if let Some([boot_loader, kernel_image, register_11]) = measured.map(|m| m.map(hex::encode)) {
         manifest.artifacts[0].authenticode = Some(kernel_image);
-        let loader = Artifact { path: "raw/systemd-boot.efi".into(), size: 1, sha256: sha256_hex(b"x"), authenticode: Some(boot_loader) };
+        let loader = Artifact {
+            path: "raw/systemd-boot.efi".into(),
+            size: 1,
+            sha256: sha256_hex(b"x"),
+            authenticode: Some(boot_loader),
+        };
         std::fs::write(dir.join(&loader.path), b"x").unwrap();
         manifest.artifacts.push(loader);
-        manifest.reference_values.pcr11.insert("enter-initrd:leave-initrd:sysinit:ready".into(), register_11);
+        manifest
+            .reference_values
+            .pcr11
+            .insert("enter-initrd:leave-initrd:sysinit:ready".into(), register_11);
     }
     let document = manifest::to_bytes(&manifest).unwrap();
     let signature = manifest::sign(&document, key).unwrap();
@@ -85,7 +98,11 @@ pub async fn publish_release(world: &World, name: &str) -> String {
     publish_release_that_measures(world, name, None).await
 }
 
-pub async fn publish_release_that_measures(world: &World, name: &str, measured: Option<Measured>) -> String {
+pub async fn publish_release_that_measures(
+    world: &World,
+    name: &str,
+    measured: Option<Measured>,
+) -> String {
     let (dir, name) = (tempfile::tempdir().unwrap(), name.parse().unwrap());
     let manifest = make_release_that_measures(dir.path(), &name, &release_key(), measured);
     upload(world, dir.path(), &name).await;
@@ -190,7 +207,10 @@ async fn a_revoked_release_is_taken_back_from_everybody_and_given_to_nobody() {
     for device in [&a, &b] {
         assert_eq!(world.client.device(&device.id).await.unwrap().desired, None);
         let http = world.https((*device.tls).clone());
-        assert_eq!(http.get(world.url("/releases/kiosk/2/manifest.json")).send().await.unwrap().status(), 403);
+        assert_eq!(
+            http.get(world.url("/releases/kiosk/2/manifest.json")).send().await.unwrap().status(),
+            403
+        );
     }
     let refused = world.client.start_rollout(&start("kiosk@2")).await.unwrap_err();
     assert!(refused.to_string().contains("is revoked"), "{refused}");
@@ -211,18 +231,27 @@ async fn a_release_is_published_only_when_everything_in_it_is_as_signed() {
         }
         upload(&world, dir.path(), &name).await;
         let refused = world.client.publish(&name).await.unwrap_err();
-        assert!(matches!(&refused, ClientError::Refused(p) if p.kind.ends_with(":untrusted")), "{refused}");
+        assert!(
+            matches!(&refused, ClientError::Refused(p) if p.kind.ends_with(":untrusted")),
+            "{refused}"
+        );
     }
     assert!(world.client.releases().await.unwrap().is_empty());
     publish_release(&world, "kiosk@2").await;
-    let again = world.client.upload(&name, "manifest.json", &world.dir.path().join("passphrase")).await.unwrap_err();
+    let again = world
+        .client
+        .upload(&name, "manifest.json", &world.dir.path().join("passphrase"))
+        .await
+        .unwrap_err();
     assert!(again.to_string().contains("never changes"), "{again}");
 }
 
 #[actix_web::test]
 async fn the_api_answers_nobody_without_the_token() {
     let world = World::new().await;
-    let stranger = fleeti_client::Client::new(&format!("http://{}", world.server.addresses.api), "guess").unwrap();
+    let stranger =
+        fleeti_client::Client::new(&format!("http://{}", world.server.addresses.api), "guess")
+            .unwrap();
     let refused = stranger.devices().await.unwrap_err();
     assert!(matches!(refused, ClientError::Refused(p) if p.status == 401 && p.hint.is_some()));
 }

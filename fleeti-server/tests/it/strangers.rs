@@ -1,4 +1,5 @@
-//! Certificates that are none of ours, and revocation lists that should not count, at both device ports.
+//! Certificates that are none of ours, and revocation lists that should not count, at both device
+//! ports.
 
 use crate::peer::Peer;
 use crate::world::{World, files_of, key_of};
@@ -21,31 +22,44 @@ fn now_s() -> u64 {
 
 fn device_ca() -> (Certificate, SoftKey) {
     let pem = String::from_utf8(files_of("public/device-ca.pem")).unwrap();
-    (certificate::from_pem(&pem).unwrap(), SoftKey::from_pkcs8_der(&key_of("online", purpose::DEVICE_CA)).unwrap())
+    (
+        certificate::from_pem(&pem).unwrap(),
+        SoftKey::from_pkcs8_der(&key_of("online", purpose::DEVICE_CA)).unwrap(),
+    )
 }
 
 fn client(world: &World, chain: &[&Certificate], key: &SoftKey) -> Arc<ClientConfig> {
     let chain = chain.iter().map(|c| CertificateDer::from(to_der(c).unwrap())).collect();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
-    Arc::new(ClientConfig::builder().with_root_certificates(world.roots()).with_client_auth_cert(chain, key).unwrap())
+    Arc::new(
+        ClientConfig::builder()
+            .with_root_certificates(world.roots())
+            .with_client_auth_cert(chain, key)
+            .unwrap(),
+    )
 }
 
 /// Whether the handshake itself fails, at the MQTT port and at the HTTPS port.
 async fn fails(world: &World, tls: &Arc<ClientConfig>) -> [bool; 2] {
-    // In TLS 1.3 the server's word on a certificate comes after the client's last one, as an alert. Whoever was let in and
-    // says something that has no place here sees the connection end without one.
+    // In TLS 1.3 the server's word on a certificate comes after the client's last one, as an alert.
+    // Whoever was let in and says something that has no place here sees the connection end without
+    // one.
     let mqtt = match Peer::tls(world, tls).await {
         Err(_) => true,
         Ok(mut peer) => {
             peer.raw(&[0xc0, 0x00]).await; // PINGREQ
-            peer.stream.read(&mut [0; 16]).await.is_err_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+            peer.stream
+                .read(&mut [0; 16])
+                .await
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
         }
     };
     [mqtt, world.https(tls.as_ref().clone()).get(world.url("/desired")).send().await.is_err()]
 }
 
 #[actix_web::test]
-async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_now_ends_in_the_handshake() {
+async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_now_ends_in_the_handshake()
+ {
     let world = World::new().await;
     let victim: DeviceId = world.enroll().await.id;
     let (ca, ca_key) = device_ca();
@@ -58,18 +72,35 @@ async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_no
 
     // By the one good authority: refused later, by the database, and with words.
     let good = made(device(), hour, &ca, &ca_key);
-    let refused = world.https(client(&world, &[&good, &ca], &key).as_ref().clone()).get(world.url("/desired")).send().await.unwrap();
+    let refused = world
+        .https(client(&world, &[&good, &ca], &key).as_ref().clone())
+        .get(world.url("/desired"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 403);
 
     let leaf_key = SoftKey::generate(Algorithm::P256).unwrap();
-    let leaf = issue(device(), hour, leaf_key.public_key_der(), &Authority { certificate: &ca, signer: &ca_key }).unwrap();
+    let leaf = issue(
+        device(),
+        hour,
+        leaf_key.public_key_der(),
+        &Authority { certificate: &ca, signer: &ca_key },
+    )
+    .unwrap();
     let by_leaf = made(device(), hour, &leaf, &leaf_key);
     let other = SoftKey::generate(Algorithm::P384).unwrap();
     let in_its_name = made(device(), hour, &ca, &other);
     let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &other).unwrap();
     let foreign_key = SoftKey::generate(Algorithm::P384).unwrap();
     let role = Role::Intermediate { purpose: Purpose::Device };
-    let foreign_ca = issue(role, hour, foreign_key.public_key_der(), &Authority { certificate: &root, signer: &other }).unwrap();
+    let foreign_ca = issue(
+        role,
+        hour,
+        foreign_key.public_key_der(),
+        &Authority { certificate: &root, signer: &other },
+    )
+    .unwrap();
     let by_foreign = made(device(), hour, &foreign_ca, &foreign_key);
     let for_servers = made(Role::Server { names: vec!["localhost".into()] }, hour, &ca, &ca_key);
     let ended = made(device(), Period::starting(now_s() - 7200, 3600), &ca, &ca_key);
@@ -88,10 +119,15 @@ async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_no
 }
 
 #[actix_web::test]
-async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobody_but_who_is_revoked() {
+async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobody_but_who_is_revoked()
+ {
     let world = World::new().await;
     let (revoked, good) = (world.enroll().await, world.enroll().await);
-    world.client.revoke_device(&revoked.id, fleeti_core::wire::api::RevocationReason::KeyCompromise).await.unwrap();
+    world
+        .client
+        .revoke_device(&revoked.id, fleeti_core::wire::api::RevocationReason::KeyCompromise)
+        .await
+        .unwrap();
     assert_eq!(fails(&world, &revoked.tls).await, [true, true]);
     let (ca, ca_key) = device_ca();
     let authority = Authority { certificate: &ca, signer: &ca_key };
@@ -106,6 +142,14 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
     assert_eq!(fails(&world, &revoked.tls).await, [true, true], "the newer list still counts");
     assert_eq!(fails(&world, &good.tls).await, [false, false]);
     swap(list(1_000_000, now_s() - 7200, 3600)).unwrap();
-    assert_eq!(fails(&world, &good.tls).await, [false, false], "a signer that is dead takes nobody offline");
-    assert_eq!(fails(&world, &revoked.tls).await, [true, true], "the database says so, whatever the list does");
+    assert_eq!(
+        fails(&world, &good.tls).await,
+        [false, false],
+        "a signer that is dead takes nobody offline"
+    );
+    assert_eq!(
+        fails(&world, &revoked.tls).await,
+        [true, true],
+        "the database says so, whatever the list does"
+    );
 }

@@ -1,5 +1,5 @@
-//! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and everybody who would like
-//! a certificate in their name.
+//! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and
+//! everybody who would like a certificate in their name.
 
 use crate::attestation::{Machine, world, world_with};
 use crate::recoveries::{below, stopped};
@@ -8,8 +8,12 @@ use fleeti_agent_parts::*;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::api::{Provision, RevocationReason};
-use fleeti_core::wire::attestation::{KeyProof, Secret, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret};
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse, ProvedRenewRequest, RenewRequest, RenewResponse};
+use fleeti_core::wire::attestation::{
+    KeyProof, Secret, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret,
+};
+use fleeti_core::wire::device::{
+    EnrollRequest, EnrollResponse, ProvedRenewRequest, RenewRequest, RenewResponse,
+};
 use fleeti_pki::certificate::{self, Period, Protection, Role, self_signed};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
@@ -36,7 +40,10 @@ struct Key {
 impl Key {
     fn new(machine: &Machine) -> Self {
         let seed = hex::encode(rand::random::<[u8; 32]>());
-        let kept = KeptKey::Tpm { seed: seed.clone(), public: measured::device_key(&machine.paths, &seed).unwrap() };
+        let kept = KeptKey::Tpm {
+            seed: seed.clone(),
+            public: measured::device_key(&machine.paths, &seed).unwrap(),
+        };
         let signer = kept.open(&machine.paths).unwrap();
         Self { seed, kept, signer }
     }
@@ -44,7 +51,13 @@ impl Key {
         csr::create(self.signer.as_ref()).unwrap()
     }
     fn certified(&self, machine: &Machine, occasion: &Occasion, channel: &Channel) -> KeyProof {
-        measured::certify(&machine.paths, &self.seed, occasion, &hex::encode(channel.binding().unwrap())).unwrap()
+        measured::certify(
+            &machine.paths,
+            &self.seed,
+            occasion,
+            &hex::encode(channel.binding().unwrap()),
+        )
+        .unwrap()
     }
 }
 
@@ -66,12 +79,22 @@ async fn channel(world: &World) -> Channel {
 async fn proof(channel: &mut Channel, machine: &Machine, token: &str) -> Result<TpmProof, String> {
     let tpm = measured::identity(&machine.paths).unwrap().unwrap();
     let request = TpmEnrollRequest { token: token.to_owned(), tpm };
-    let secret: TpmSecret = channel.post("/enroll/tpm", &request).await.map_err(|e| e.to_string())?;
-    Ok(TpmProof { id: secret.id, secret: measured::activate(&machine.paths, &secret.blob, &secret.secret).unwrap() })
+    let secret: TpmSecret =
+        channel.post("/enroll/tpm", &request).await.map_err(|e| e.to_string())?;
+    Ok(TpmProof {
+        id: secret.id,
+        secret: measured::activate(&machine.paths, &secret.blob, &secret.secret).unwrap(),
+    })
 }
 
 fn request(token: &str, csr_pem: String, tpm: Option<TpmEnrollment>) -> EnrollRequest {
-    EnrollRequest { token: token.to_owned(), csr_pem, architecture: Architecture::X86_64, running: "kiosk@1".parse().unwrap(), tpm }
+    EnrollRequest {
+        token: token.to_owned(),
+        csr_pem,
+        architecture: Architecture::X86_64,
+        running: "kiosk@1".parse().unwrap(),
+        tpm,
+    }
 }
 
 async fn send(channel: &mut Channel, request: &EnrollRequest) -> Result<EnrollResponse, String> {
@@ -79,7 +102,12 @@ async fn send(channel: &mut Channel, request: &EnrollRequest) -> Result<EnrollRe
 }
 
 /// The whole exchange, as a device makes it.
-async fn enroll(world: &World, machine: &Machine, key: &Key, token: &str) -> Result<EnrollResponse, String> {
+async fn enroll(
+    world: &World,
+    machine: &Machine,
+    key: &Key,
+    token: &str,
+) -> Result<EnrollResponse, String> {
     let mut channel = channel(world).await;
     let proof = proof(&mut channel, machine, token).await?;
     let tpm = TpmEnrollment { proof, key: key.certified(machine, &occasion(token), &channel) };
@@ -131,7 +159,8 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
             Lie::OtherConnection => key.certified(&mine, &occasion(&token), &channel(&world).await),
             // The statement is about another key of the same TPM, and answers for this one.
             Lie::OtherKeyCertified => {
-                let named = certified_with_data_of(&mine, &second, &key, &occasion(&token), &connection);
+                let named =
+                    certified_with_data_of(&mine, &second, &key, &occasion(&token), &connection);
                 KeyProof { key: good().key, ..named }
             }
             Lie::KeyOfRequest => {
@@ -139,40 +168,74 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
                 good()
             }
             Lie::OtherTpm => {
-                let of_other = Key { seed: key.seed.clone(), kept: key.kept.clone(), signer: Arc::clone(&key.signer) };
-                KeyProof { key: good().key, ..of_other.certified(&other, &occasion(&token), &connection) }
+                let of_other = Key {
+                    seed: key.seed.clone(),
+                    kept: key.kept.clone(),
+                    signer: Arc::clone(&key.signer),
+                };
+                KeyProof {
+                    key: good().key,
+                    ..of_other.certified(&other, &occasion(&token), &connection)
+                }
             }
-            Lie::Renewal => key.certified(&mine, &Occasion::Renewal("dev-1".parse().unwrap()), &connection),
+            Lie::Renewal => {
+                key.certified(&mine, &Occasion::Renewal("dev-1".parse().unwrap()), &connection)
+            }
             Lie::OtherToken => key.certified(&mine, &occasion(&"0".repeat(64)), &connection),
         };
         let spent = proved.clone();
-        let refused = send(&mut connection, &request(&token, csr_pem, Some(TpmEnrollment { proof: proved, key: certified }))).await;
+        let refused = send(
+            &mut connection,
+            &request(&token, csr_pem, Some(TpmEnrollment { proof: proved, key: certified })),
+        )
+        .await;
         let refused = refused.unwrap_err();
         assert!(refused.contains(expected), "{refused}");
         assert!(!refused.contains(spent.secret.expose()), "an answer tells no secret");
         // Whatever it was, nobody tries twice with what the TPM gave away.
-        let again = TpmEnrollment { proof: spent, key: key.certified(&mine, &occasion(&token), &connection) };
-        let again = send(&mut connection, &request(&token, key.csr(), Some(again))).await.unwrap_err();
+        let again = TpmEnrollment {
+            proof: spent,
+            key: key.certified(&mine, &occasion(&token), &connection),
+        };
+        let again =
+            send(&mut connection, &request(&token, key.csr(), Some(again))).await.unwrap_err();
         assert!(again.contains("not what this TPM was asked for"), "{again}");
     }
     assert!(world.client.devices().await.unwrap().is_empty(), "nobody came in");
 
     let mut connection = channel(&world).await;
-    assert!(proof(&mut connection, &mine, &"0".repeat(64)).await.unwrap_err().contains("token"), "nothing for a token that is none");
+    assert!(
+        proof(&mut connection, &mine, &"0".repeat(64)).await.unwrap_err().contains("token"),
+        "nothing for a token that is none"
+    );
     let enrolled = enroll(&world, &mine, &key, &token).await.unwrap();
-    assert_eq!(protection(&enrolled.certificate_chain_pem), Protection::Tpm, "a TPM in software is no chip");
+    assert_eq!(
+        protection(&enrolled.certificate_chain_pem),
+        Protection::Tpm,
+        "a TPM in software is no chip"
+    );
     let tpm = world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap();
     assert_eq!(tpm.maker.as_deref(), Some("virtual"));
     // The answer was lost: the same key comes again, and is the same device.
     assert_eq!(enroll(&world, &mine, &key, &token).await.unwrap().device, enrolled.device);
-    assert!(enroll(&world, &mine, &second, &token).await.unwrap_err().contains("used"), "another key does not");
+    assert!(
+        enroll(&world, &mine, &second, &token).await.unwrap_err().contains("used"),
+        "another key does not"
+    );
 }
 
 /// A certification of `certified`, whose data is what belongs to `answered`.
-fn certified_with_data_of(machine: &Machine, certified: &Key, answered: &Key, occasion: &Occasion, channel: &Channel) -> KeyProof {
+fn certified_with_data_of(
+    machine: &Machine,
+    certified: &Key,
+    answered: &Key,
+    occasion: &Occasion,
+    channel: &Channel,
+) -> KeyProof {
     use fleeti_pki::attestation::key::Purpose;
     let Occasion::Enrollment(token_sha256) = occasion else { panic!("an enrollment") };
-    let data = Purpose::enrollment(token_sha256, channel.binding().unwrap()).qualifying_data(answered.signer.public_key_der());
+    let data = Purpose::enrollment(token_sha256, channel.binding().unwrap())
+        .qualifying_data(answered.signer.public_key_der());
     let mut tpm = fleeti_testkit::agent::tpm::Tpm::open(&machine.paths).unwrap().unwrap();
     let said = tpm.certify(&certified.kept.seed().unwrap().unwrap(), |_| Ok(data)).unwrap();
     KeyProof {
@@ -189,17 +252,35 @@ async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
     let (mine, other) = (machine(&maker), machine(&maker));
     let known = enroll(&world, &mine, &Key::new(&mine), &world.token().await).await.unwrap();
     let ek_sha256 = world.client.attestation(&known.device).await.unwrap().tpm.unwrap().ek_sha256;
-    world.client.revoke_device(&known.device, RevocationReason::CessationOfOperation).await.unwrap();
+    world
+        .client
+        .revoke_device(&known.device, RevocationReason::CessationOfOperation)
+        .await
+        .unwrap();
 
-    let provision = Provision { valid_s: 3600, release: None, ek_sha256: Some(ek_sha256.clone()), fleet_keys: true, proxy: None };
+    let provision = Provision {
+        valid_s: 3600,
+        release: None,
+        ek_sha256: Some(ek_sha256.clone()),
+        fleet_keys: true,
+        proxy: None,
+    };
     let provisioned = world.client.provision(&"demo".parse().unwrap(), &provision).await.unwrap();
     let token = provisioned.record.token.clone();
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
     let without = world.try_enroll(&token, &soft).await;
     assert_eq!(without.status(), 403);
-    assert!(enroll(&world, &other, &Key::new(&other), &token).await.unwrap_err().contains("another TPM"));
+    assert!(
+        enroll(&world, &other, &Key::new(&other), &token)
+            .await
+            .unwrap_err()
+            .contains("another TPM")
+    );
     let enrolled = enroll(&world, &mine, &Key::new(&mine), &token).await.unwrap();
-    assert_eq!(world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap().ek_sha256, ek_sha256);
+    assert_eq!(
+        world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap().ek_sha256,
+        ek_sha256
+    );
 }
 
 #[actix_web::test]
@@ -213,10 +294,14 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
         let token = world.token().await;
         let mut connection = channel(&world).await;
         let proof = proof(&mut connection, &mine, &token).await.unwrap();
-        let tpm = TpmEnrollment { proof, key: key.certified(&mine, &occasion(&token), &connection) };
+        let tpm =
+            TpmEnrollment { proof, key: key.certified(&mine, &occasion(&token), &connection) };
         ready.push((connection, request(&token, key.csr(), Some(tpm))));
     }
-    let results = futures::future::join_all(ready.iter_mut().map(|(connection, request)| send(connection, request))).await;
+    let results = futures::future::join_all(
+        ready.iter_mut().map(|(connection, request)| send(connection, request)),
+    )
+    .await;
     let (good, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     assert_eq!((good.len(), refused.len()), (1, 99));
     for e in refused {
@@ -224,31 +309,43 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
     }
     assert_eq!(world.client.devices().await.unwrap().len(), 1);
     let audit = world.audit().await;
-    assert_eq!((audit.matches("device.tpm-bound").count(), audit.matches("device.tpm-refused").count()), (1, 99), "each that came");
+    assert_eq!(
+        (audit.matches("device.tpm-bound").count(), audit.matches("device.tpm-refused").count()),
+        (1, 99),
+        "each that came"
+    );
 }
 
 #[actix_web::test]
-async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate() {
+async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate()
+ {
     let maker = Maker::new().unwrap();
     let ahead = Arc::new(AtomicU64::new(0));
     let moved = Arc::clone(&ahead);
-    let world = world_with(&maker, |config| config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))).await;
+    let world = world_with(&maker, |config| {
+        config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))
+    })
+    .await;
     let (mine, other) = (machine(&maker), machine(&maker));
     let key = Key::new(&mine);
     let enrolled = enroll(&world, &mine, &key, &world.token().await).await.unwrap();
     let device = &enrolled.device;
     let theirs = enroll(&world, &other, &Key::new(&other), &world.token().await).await.unwrap();
 
-    // Its certificate is to be renewed by now. Root on the device would like a key that it can take along.
+    // Its certificate is to be renewed by now. Root on the device would like a key that it can take
+    // along.
     ahead.store(15 * 86_400, Ordering::SeqCst);
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
-    let mut with_certificate = Channel::open(&world.url(""), tls(&world, &enrolled, &key), None).await.unwrap();
+    let mut with_certificate =
+        Channel::open(&world.url(""), tls(&world, &enrolled, &key), None).await.unwrap();
     let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: None };
-    let refused = with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
+    let refused =
+        with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
     assert!(refused.contains("in its TPM"), "{refused}");
     let certified = key.certified(&mine, &Occasion::Renewal(device.clone()), &with_certificate);
     let renew = RenewRequest { csr_pem: csr::create(&soft).unwrap(), key: Some(certified) };
-    let refused = with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
+    let refused =
+        with_certificate.post::<_, RenewResponse>("/renew", &renew).await.unwrap_err().to_string();
     assert!(refused.contains("key-other"), "{refused}");
     let next = Key::new(&mine);
     let certified = next.certified(&mine, &Occasion::Renewal(device.clone()), &with_certificate);
@@ -257,12 +354,24 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     assert_eq!(protection(&renewed.certificate_chain_pem), Protection::Tpm);
 
     // Without any certificate: one answer to everybody who is not it.
-    let ask = async |device: &DeviceId, key: &Key, machine: &Machine, occasion: Occasion, is_other_connection: bool| {
+    let ask = async |device: &DeviceId,
+                     key: &Key,
+                     machine: &Machine,
+                     occasion: Occasion,
+                     is_other_connection: bool| {
         let mut connection = channel(&world).await;
         let elsewhere = channel(&world).await;
-        let certified = key.certified(machine, &occasion, if is_other_connection { &elsewhere } else { &connection });
-        let request = ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: certified };
-        connection.post::<_, RenewResponse>("/renew/proved", &request).await.map_err(|e| e.to_string())
+        let certified = key.certified(
+            machine,
+            &occasion,
+            if is_other_connection { &elsewhere } else { &connection },
+        );
+        let request =
+            ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: certified };
+        connection
+            .post::<_, RenewResponse>("/renew/proved", &request)
+            .await
+            .map_err(|e| e.to_string())
     };
     let renewal = || Occasion::Renewal(device.clone());
     let third = Key::new(&mine);
@@ -284,7 +393,10 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
     for reason in [RevocationReason::CertificateHold, RevocationReason::KeyCompromise] {
         world.client.revoke_device(&back.device, reason).await.unwrap();
-        let refused = ask(&back.device, &third, &mine, Occasion::Renewal(back.device.clone()), false).await.unwrap_err();
+        let refused =
+            ask(&back.device, &third, &mine, Occasion::Renewal(back.device.clone()), false)
+                .await
+                .unwrap_err();
         assert_eq!(refused, "the server refused: this device cannot renew here", "{reason:?}");
     }
 }
@@ -298,8 +410,12 @@ async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() 
     let ask = async |world: &World, key: &Key| {
         let mut connection = channel(world).await;
         let key_proof = key.certified(&mine, &Occasion::Renewal(device.clone()), &connection);
-        let request = ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: key_proof };
-        connection.post::<_, RenewResponse>("/renew/proved", &request).await.map_err(|e| e.to_string())
+        let request =
+            ProvedRenewRequest { device: device.clone(), csr_pem: key.csr(), key: key_proof };
+        connection
+            .post::<_, RenewResponse>("/renew/proved", &request)
+            .await
+            .map_err(|e| e.to_string())
     };
     let early = ask(&world, &Key::new(&mine)).await.unwrap_err();
     assert!(early.contains("is not due"), "{early}");
@@ -320,8 +436,14 @@ async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() 
 
 fn tls(world: &World, enrolled: &EnrollResponse, key: &Key) -> rustls::ClientConfig {
     use rustls_pki_types::pem::PemObject;
-    let chain = rustls_pki_types::CertificateDer::pem_slice_iter(enrolled.certificate_chain_pem.as_bytes());
-    let certified = rustls::sign::CertifiedKey::new(chain.collect::<Result<_, _>>().unwrap(), Arc::new(TlsKey(Arc::clone(&key.signer))));
+    let chain =
+        rustls_pki_types::CertificateDer::pem_slice_iter(enrolled.certificate_chain_pem.as_bytes());
+    let certified = rustls::sign::CertifiedKey::new(
+        chain.collect::<Result<_, _>>().unwrap(),
+        Arc::new(TlsKey(Arc::clone(&key.signer))),
+    );
     let resolver = rustls::sign::SingleCertAndKey::from(certified);
-    rustls::ClientConfig::builder().with_root_certificates(world.roots()).with_client_cert_resolver(Arc::new(resolver))
+    rustls::ClientConfig::builder()
+        .with_root_certificates(world.roots())
+        .with_client_cert_resolver(Arc::new(resolver))
 }

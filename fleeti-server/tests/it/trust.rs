@@ -1,4 +1,5 @@
-//! Rotation of intermediates: a ceremony, a server, a real agent, and somebody who has stolen an old intermediate.
+//! Rotation of intermediates: a ceremony, a server, a real agent, and somebody who has stolen an
+//! old intermediate.
 
 use crate::peer::Peer;
 use crate::world::{World, offline, write_keys};
@@ -7,7 +8,9 @@ use fleeti_core::wire::api::{ImportBundle, RevocationReason, SwitchIssuer, Trust
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_pki::base64_text;
 use fleeti_pki::ceremony::{Issued, LIST_S, OpenRoot, Transcript};
-use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, from_pem, issue, to_der, to_pem};
+use fleeti_pki::certificate::{
+    self, Authority, Period, Purpose, Role, from_pem, issue, to_der, to_pem,
+};
 use fleeti_pki::csr;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::sealed;
@@ -37,32 +40,60 @@ const WHO: [&str; 2] = ["alice", "bob"];
 impl Ceremony {
     /// Takes the root of a data folder over.
     fn adopt(data: &Path) -> (Self, ImportBundle) {
-        let read = |name: &str| std::fs::read_to_string(data.join("pki/public").join(name)).unwrap();
-        let (key, root) = (SoftKey::from_pkcs8_der(&offline(purpose::ROOT)).unwrap(), from_pem(&read("root.pem")).unwrap());
-        let mut ceremony = Self { key, root, transcript: Transcript::default(), issued: Issued::default() };
-        let intermediates = Purpose::ALL.map(|p| read(&format!("{}.pem", purpose::of_intermediate(p)))).to_vec();
-        let bundle = ceremony.with(|open, t, _| open.begin(t, (2, &WHO.map(str::to_owned)), intermediates).unwrap());
+        let read =
+            |name: &str| std::fs::read_to_string(data.join("pki/public").join(name)).unwrap();
+        let (key, root) = (
+            SoftKey::from_pkcs8_der(&offline(purpose::ROOT)).unwrap(),
+            from_pem(&read("root.pem")).unwrap(),
+        );
+        let mut ceremony =
+            Self { key, root, transcript: Transcript::default(), issued: Issued::default() };
+        let intermediates =
+            Purpose::ALL.map(|p| read(&format!("{}.pem", purpose::of_intermediate(p)))).to_vec();
+        let bundle = ceremony
+            .with(|open, t, _| open.begin(t, (2, &WHO.map(str::to_owned)), intermediates).unwrap());
         ceremony.issued = Issued::of(&bundle, &ceremony.root).unwrap();
         let import = ceremony.import(bundle);
         (ceremony, import)
     }
     fn with<T>(&mut self, act: impl FnOnce(&OpenRoot<'_>, &mut Transcript, &mut Issued) -> T) -> T {
         let operators = WHO.map(str::to_owned);
-        let open = OpenRoot { certificate: &self.root, signer: &self.key, operators: &operators, now_s: now_s() };
+        let open = OpenRoot {
+            certificate: &self.root,
+            signer: &self.key,
+            operators: &operators,
+            now_s: now_s(),
+        };
         act(&open, &mut self.transcript, &mut self.issued)
     }
     fn import(&self, bundle: SignedBundle) -> ImportBundle {
         let signature = base64_text(&self.transcript.sign(&self.key).unwrap());
-        ImportBundle { bundle, transcript: self.transcript.text().to_owned(), transcript_signature: signature, anyway: false }
+        ImportBundle {
+            bundle,
+            transcript: self.transcript.text().to_owned(),
+            transcript_signature: signature,
+            anyway: false,
+        }
     }
     /// Certifies a new intermediate and puts it beside the signer's others, as number 2.
     fn certify(&mut self, data: &Path, of: Purpose) -> (String, ImportBundle) {
-        let (name, key) = (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
+        let (name, key) =
+            (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
         let csr = csr::create(&key).unwrap();
-        let (certificate, bundle) = self.with(|open, t, issued| open.certify(t, issued, of, &csr).unwrap());
-        let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), name, &std::fs::read(data.join("passphrase")).unwrap()).unwrap();
+        let (certificate, bundle) =
+            self.with(|open, t, issued| open.certify(t, issued, of, &csr).unwrap());
+        let sealed = sealed::seal(
+            &key.to_pkcs8_der().unwrap(),
+            name,
+            &std::fs::read(data.join("passphrase")).unwrap(),
+        )
+        .unwrap();
         std::fs::write(data.join(format!("pki/online/{name}-2.key")), sealed).unwrap();
-        std::fs::write(data.join(format!("pki/public/{name}-2.pem")), to_pem(&certificate).unwrap()).unwrap();
+        std::fs::write(
+            data.join(format!("pki/public/{name}-2.pem")),
+            to_pem(&certificate).unwrap(),
+        )
+        .unwrap();
         (certificate::fingerprint(&certificate).unwrap(), self.import(bundle))
     }
     fn revoke(&mut self, certificate: &Certificate) -> ImportBundle {
@@ -97,7 +128,9 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let data = dir.path().to_owned();
-    let public = |name: &str| from_pem(&std::fs::read_to_string(data.join("pki/public").join(name)).unwrap()).unwrap();
+    let public = |name: &str| {
+        from_pem(&std::fs::read_to_string(data.join("pki/public").join(name)).unwrap()).unwrap()
+    };
     let (mut ceremony, first) = Ceremony::adopt(&data);
     let (new_device, second) = ceremony.certify(&data, Purpose::Device);
     let (new_server, third) = ceremony.certify(&data, Purpose::Server);
@@ -105,9 +138,16 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let old = world.enroll().await;
     // A real agent.
     let home = tempfile::tempdir().unwrap();
-    let record = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
+    let record =
+        world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
     let running = "kiosk@1".parse().unwrap();
-    let setup = Setup { dir: home.path().into(), public: data.join("pki/public"), running, record, is_healthy: true };
+    let setup = Setup {
+        dir: home.path().into(),
+        public: data.join("pki/public"),
+        running,
+        record,
+        is_healthy: true,
+    };
     let host = Host::new(setup).unwrap();
     let running = Arc::clone(&host);
     let agent = tokio::task::spawn(async move { running.run().await });
@@ -116,15 +156,28 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     // Nothing but what the root has signed, and nothing older.
     world.client.import_bundle(&first).await.unwrap();
     world.client.import_bundle(&second).await.unwrap();
-    assert_eq!(status(world.client.import_bundle(&first).await), (409, "bundle 2 is here already, this is version 1".into()));
+    assert_eq!(
+        status(world.client.import_bundle(&first).await),
+        (409, "bundle 2 is here already, this is version 1".into())
+    );
     let forged = ImportBundle {
-        bundle: SignedBundle { bundle: third.bundle.bundle.replace("\"version\":3", "\"version\":9"), ..third.bundle.clone() },
+        bundle: SignedBundle {
+            bundle: third.bundle.bundle.replace("\"version\":3", "\"version\":9"),
+            ..third.bundle.clone()
+        },
         ..third.clone()
     };
     assert_eq!(status(world.client.import_bundle(&forged).await).0, 422);
-    let unaccounted =
-        ImportBundle { transcript: second.transcript.clone(), transcript_signature: second.transcript_signature.clone(), ..third.clone() };
-    assert!(status(world.client.import_bundle(&unaccounted).await).1.contains("does not say that this bundle was made"));
+    let unaccounted = ImportBundle {
+        transcript: second.transcript.clone(),
+        transcript_signature: second.transcript_signature.clone(),
+        ..third.clone()
+    };
+    assert!(
+        status(world.client.import_bundle(&unaccounted).await)
+            .1
+            .contains("does not say that this bundle was made")
+    );
     let now = world.client.import_bundle(&third).await.unwrap();
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
@@ -138,7 +191,10 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(all.len() == 3 && all.iter().all(|warning| warning.contains(" has ended")), "{all:?}");
 
     // The old device never takes it, the agent does; nothing is switched behind the old one's back.
-    until("the agent takes the bundle", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
+    until("the agent takes the bundle", async || {
+        world.client.trust().await.unwrap().devices_with_it == 1
+    })
+    .await;
     let (code, detail) = status(world.client.switch_issuer(&switch("device", &new_device)).await);
     assert_eq!((code, detail.as_str()), (409, "1 of 2 devices have taken bundle 3"));
     assert_eq!(
@@ -147,10 +203,17 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
         "an intermediate for devices is none for servers"
     );
     for (purpose, sha256) in [("device", &new_device), ("server", &new_server)] {
-        let status = world.client.switch_issuer(&SwitchIssuer { anyway: true, ..switch(purpose, sha256) }).await.unwrap();
-        assert!(status.intermediates.iter().any(|i| i.certificate_sha256 == *sha256 && i.is_issuing));
+        let status = world
+            .client
+            .switch_issuer(&SwitchIssuer { anyway: true, ..switch(purpose, sha256) })
+            .await
+            .unwrap();
+        assert!(
+            status.intermediates.iter().any(|i| i.certificate_sha256 == *sha256 && i.is_issuing)
+        );
     }
-    // Overlap: whoever has a certificate of the old one comes as before, and who is new gets one of the new one.
+    // Overlap: whoever has a certificate of the old one comes as before, and who is new gets one of
+    // the new one.
     Peer::session(&world, &old).await.is_alive().await;
     let new = world.enroll().await;
     Peer::session(&world, &new).await.is_alive().await;
@@ -168,39 +231,72 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
         forgotten.with(|open, t, issued| open.certify(t, issued, Purpose::Operator, &csr).unwrap());
     }
     let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
-    let (_, bundle) = forgotten.with(|open, t, issued| open.certify(t, issued, Purpose::Operator, &csr).unwrap());
-    assert!(status(world.client.import_bundle(&forgotten.import(bundle)).await).1.contains("does not go on from"));
+    let (_, bundle) =
+        forgotten.with(|open, t, issued| open.certify(t, issued, Purpose::Operator, &csr).unwrap());
+    assert!(
+        status(world.client.import_bundle(&forgotten.import(bundle)).await)
+            .1
+            .contains("does not go on from")
+    );
 
     // Retired: what the root has revoked does not count any more.
     let cannot = ceremony_copy_revokes(&ceremony, &public("device-ca-2.pem"));
-    assert!(status(world.client.import_bundle(&cannot).await).1.contains("signs now is not in this bundle"));
+    assert!(
+        status(world.client.import_bundle(&cannot).await)
+            .1
+            .contains("signs now is not in this bundle")
+    );
     let fourth = ceremony.revoke(&public("server-ca.pem"));
     let fifth = ceremony.revoke(&public("device-ca.pem"));
     world.client.import_bundle(&fourth).await.unwrap();
-    until("the agent takes the last bundle that it can", async || world.client.trust().await.unwrap().devices_with_it == 1).await;
+    until("the agent takes the last bundle that it can", async || {
+        world.client.trust().await.unwrap().devices_with_it == 1
+    })
+    .await;
     let (code, detail) = status(world.client.import_bundle(&fifth).await);
-    assert_eq!((code, detail.starts_with("2 devices still have a certificate")), (409, true), "{detail}");
+    assert_eq!(
+        (code, detail.starts_with("2 devices still have a certificate")),
+        (409, true),
+        "{detail}"
+    );
     let left_behind = ImportBundle { anyway: true, ..fifth };
     world.client.import_bundle(&left_behind).await.unwrap();
     world.client.import_bundle(&left_behind).await.expect("the same again finishes it");
     assert!(Peer::session_refused(&world, &old).await, "a device of the old intermediate");
 
-    // Whoever has stolen the old server intermediate is no server to a device that has taken the bundle.
+    // Whoever has stolen the old server intermediate is no server to a device that has taken the
+    // bundle.
     agent.abort();
     let stolen = SoftKey::from_pkcs8_der(&opened(&data, "server-ca", purpose::SERVER_CA)).unwrap();
     let theirs = answers(&public("server-ca.pem"), &stolen, host.tls().unwrap()).await;
     assert!(theirs.unwrap_err().to_string().contains("Revoked"));
     // Nor is another device, or whoever has the device intermediate, or a server of another root.
-    let device_ca = (public("device-ca-2.pem"), SoftKey::from_pkcs8_der(&opened(&data, "device-ca-2", purpose::DEVICE_CA)).unwrap());
+    let device_ca = (
+        public("device-ca-2.pem"),
+        SoftKey::from_pkcs8_der(&opened(&data, "device-ca-2", purpose::DEVICE_CA)).unwrap(),
+    );
     let (device_ca, device_ca_key) = (&device_ca.0, &device_ca.1);
-    let as_device = answers_as(Role::Device { id: new.id.clone() }, (device_ca, device_ca_key), host.tls().unwrap()).await;
+    let as_device = answers_as(
+        Role::Device { id: new.id.clone() },
+        (device_ca, device_ca_key),
+        host.tls().unwrap(),
+    )
+    .await;
     assert!(as_device.is_err(), "a device's certificate");
-    assert!(answers(device_ca, device_ca_key, host.tls().unwrap()).await.is_err(), "by the device intermediate");
-    let (foreign_root, foreign) = (SoftKey::generate(Algorithm::P384).unwrap(), SoftKey::generate(Algorithm::P384).unwrap());
-    let root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &foreign_root).unwrap();
+    assert!(
+        answers(device_ca, device_ca_key, host.tls().unwrap()).await.is_err(),
+        "by the device intermediate"
+    );
+    let (foreign_root, foreign) =
+        (SoftKey::generate(Algorithm::P384).unwrap(), SoftKey::generate(Algorithm::P384).unwrap());
+    let root =
+        certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &foreign_root)
+            .unwrap();
     let authority = Authority { certificate: &root, signer: &foreign_root };
     let role = Role::Intermediate { purpose: Purpose::Server };
-    let foreign_ca = issue(role, Period::starting(now_s(), 86_400), foreign.public_key_der(), &authority).unwrap();
+    let foreign_ca =
+        issue(role, Period::starting(now_s(), 86_400), foreign.public_key_der(), &authority)
+            .unwrap();
     assert!(answers(&foreign_ca, &foreign, host.tls().unwrap()).await.is_err(), "of another root");
     let ours = SoftKey::from_pkcs8_der(&opened(&data, "server-ca-2", purpose::SERVER_CA)).unwrap();
     answers(&public("server-ca-2.pem"), &ours, host.tls().unwrap()).await.unwrap();
@@ -209,7 +305,12 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
 /// A bundle of a ceremony that went another way.
 fn ceremony_copy_revokes(ceremony: &Ceremony, whom: &Certificate) -> ImportBundle {
     let key = SoftKey::from_pkcs8_der(&ceremony.key.to_pkcs8_der().unwrap()).unwrap();
-    let mut copy = Ceremony { key, root: ceremony.root.clone(), transcript: ceremony.transcript.clone(), issued: ceremony.issued.clone() };
+    let mut copy = Ceremony {
+        key,
+        root: ceremony.root.clone(),
+        transcript: ceremony.transcript.clone(),
+        issued: ceremony.issued.clone(),
+    };
     copy.revoke(whom)
 }
 
@@ -219,21 +320,35 @@ fn opened(data: &Path, name: &str, purpose: &str) -> Vec<u8> {
 }
 
 /// A handshake of a device with a server whose certificate is by this intermediate.
-async fn answers(ca: &Certificate, ca_key: &SoftKey, device: rustls::ClientConfig) -> std::io::Result<()> {
+async fn answers(
+    ca: &Certificate,
+    ca_key: &SoftKey,
+    device: rustls::ClientConfig,
+) -> std::io::Result<()> {
     answers_as(Role::Server { names: vec!["localhost".into()] }, (ca, ca_key), device).await
 }
 
 /// The same, with a certificate for something else.
-async fn answers_as(role: Role, (ca, ca_key): (&Certificate, &SoftKey), device: rustls::ClientConfig) -> std::io::Result<()> {
+async fn answers_as(
+    role: Role,
+    (ca, ca_key): (&Certificate, &SoftKey),
+    device: rustls::ClientConfig,
+) -> std::io::Result<()> {
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let authority = Authority { certificate: ca, signer: ca_key };
-    let leaf = issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
-    let chain = vec![CertificateDer::from(to_der(&leaf).unwrap()), CertificateDer::from(to_der(ca).unwrap())];
+    let leaf =
+        issue(role, Period::starting(now_s(), 3600), key.public_key_der(), &authority).unwrap();
+    let chain = vec![
+        CertificateDer::from(to_der(&leaf).unwrap()),
+        CertificateDer::from(to_der(ca).unwrap()),
+    ];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
-    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let server =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
     let (near, far) = tokio::io::duplex(64 * 1024);
     let accept = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(far);
-    let connect = tokio_rustls::TlsConnector::from(Arc::new(device)).connect(ServerName::try_from("localhost").unwrap(), near);
+    let connect = tokio_rustls::TlsConnector::from(Arc::new(device))
+        .connect(ServerName::try_from("localhost").unwrap(), near);
     let (_, connected) = tokio::join!(accept, connect);
     connected.map(drop)
 }
@@ -245,15 +360,19 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let (mut ceremony, first) = Ceremony::adopt(dir.path());
     // A root of somebody else, in the same name.
     let key = SoftKey::generate(Algorithm::P384).unwrap();
-    ceremony.root = certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
+    ceremony.root =
+        certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
     ceremony.key = key;
     let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
     ceremony.issued = Issued::default();
-    let (_, forged) = ceremony.with(|open, t, issued| open.certify(t, issued, Purpose::Device, &csr).unwrap());
+    let (_, forged) =
+        ceremony.with(|open, t, issued| open.certify(t, issued, Purpose::Device, &csr).unwrap());
     let db = fleeti_server::db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0).await.unwrap();
+    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();

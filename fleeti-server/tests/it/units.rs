@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The units, each with the exposure, times ten, that `systemd-analyze security` may find at the most: below 2.5, and below 3.3
-/// for the one that gives Nix namespaces.
+/// The units, each with the exposure, times ten, that `systemd-analyze security` may find at the
+/// most: below 2.5, and below 3.3 for the one that gives Nix namespaces.
 const UNITS: [(&str, &str); 3] = [
     ("fleeti-server/fleeti-server.service", "24"),
     ("fleeti-signer/fleeti-signer.service", "24"),
@@ -13,9 +13,18 @@ const UNITS: [(&str, &str); 3] = [
 
 fn is_below(unit: &Path, exposure_max: &str) -> (bool, String) {
     let mut command = Command::new("systemd-analyze");
-    command.args(["security", "--offline=yes", "--no-pager", "--threshold", exposure_max]).arg(unit);
+    command
+        .args(["security", "--offline=yes", "--no-pager", "--threshold", exposure_max])
+        .arg(unit);
     let output = command.output().expect("systemd-analyze is part of Debian's systemd");
-    (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    (
+        output.status.success(),
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ),
+    )
 }
 
 fn unit(path: &str) -> PathBuf {
@@ -35,7 +44,11 @@ fn a_unit_that_is_not_confined_would_be_noticed() {
     let dir = tempfile::tempdir().unwrap();
     for (path, exposure_max) in UNITS {
         let text = std::fs::read_to_string(unit(path)).unwrap();
-        let kept = |line: &&str| !["Protect", "Restrict", "Private", "SystemCall", "Capability"].iter().any(|p| line.starts_with(p));
+        let kept = |line: &&str| {
+            !["Protect", "Restrict", "Private", "SystemCall", "Capability"]
+                .iter()
+                .any(|p| line.starts_with(p))
+        };
         let weak = dir.path().join(Path::new(path).file_name().unwrap());
         std::fs::write(&weak, text.lines().filter(kept).collect::<Vec<_>>().join("\n")).unwrap();
         assert!(!is_below(&weak, exposure_max).0, "{path}");
@@ -51,12 +64,25 @@ fn every_unit_has_a_user_of_its_own_limits_and_comes_back_after_a_failure() {
         ("fleeti-signer/fleeti-signer.service", "fleeti-signer"),
     ] {
         let text = std::fs::read_to_string(unit(path)).unwrap();
-        let value =
-            |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_else(|| panic!("{path}: {key}"));
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
+                .unwrap_or_else(|| panic!("{path}: {key}"))
+        };
         assert_eq!(value("User"), user);
         assert!(users.lines().any(|l| l.split_whitespace().take(2).eq(["u", user])), "{user}");
-        assert_eq!((value("UMask"), value("Restart"), value("StartLimitIntervalSec")), ("0077", "on-failure", "0"));
-        for key in ["LimitNOFILE", "MemoryMax", "TasksMax", "StateDirectory", "SystemCallFilter", "NoNewPrivileges"] {
+        assert_eq!(
+            (value("UMask"), value("Restart"), value("StartLimitIntervalSec")),
+            ("0077", "on-failure", "0")
+        );
+        for key in [
+            "LimitNOFILE",
+            "MemoryMax",
+            "TasksMax",
+            "StateDirectory",
+            "SystemCallFilter",
+            "NoNewPrivileges",
+        ] {
             assert!(!value(key).is_empty(), "{path}: {key}");
         }
     }

@@ -1,4 +1,5 @@
-//! Secrets of fleets and recovery keys of devices: who gets them, who does not, and what is left in the log. The TPM is swtpm.
+//! Secrets of fleets and recovery keys of devices: who gets them, who does not, and what is left in
+//! the log. The TPM is swtpm.
 
 use crate::attestation::{Machine, question, send, world};
 use crate::peer::Peer;
@@ -12,14 +13,17 @@ use fleeti_core::wire::api::CreateCommand;
 use fleeti_core::wire::attestation::{Evidence, Secret};
 use fleeti_core::wire::device::{Command, Order};
 use fleeti_core::wire::mqtt::{Down, Up};
-use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey};
+use fleeti_core::wire::vault::{
+    FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey,
+};
 use fleeti_server::service::devices::received;
 use fleeti_testkit::tpm::Maker;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::path::Path;
 
-const RECOVERY_KEY: &str = "vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj";
+const RECOVERY_KEY: &str =
+    "vkukefhi-jlicfclt-rkbghfcb-hjdlvvnt-hdkbkrvu-clchhtfj-njkeuivc-dlldkvkj";
 
 fn demo() -> FleetId {
     "demo".parse().unwrap()
@@ -31,7 +35,13 @@ async fn ask_for_secrets(world: &World, level: Option<Level>) {
 }
 
 /// Asks the device, and answers for it.
-async fn answer(world: &World, machine: &Machine, device: &TestDevice, peer: &mut Peer, change: impl Fn(&mut Evidence)) {
+async fn answer(
+    world: &World,
+    machine: &Machine,
+    device: &TestDevice,
+    peer: &mut Peer,
+    change: impl Fn(&mut Evidence),
+) {
     loop {
         world.client.challenge_device(&device.id).await.unwrap();
         let asked = question(peer, device).await;
@@ -46,7 +56,11 @@ async fn answer(world: &World, machine: &Machine, device: &TestDevice, peer: &mu
 
 /// The ticket that comes, unless a command comes first that was sent after it would have been.
 async fn ticket(world: &World, device: &TestDevice, peer: &mut Peer) -> Option<SecretsTicket> {
-    world.client.create_command(&device.id, &CreateCommand { order: Order::Report, valid_s: 60 }).await.unwrap();
+    world
+        .client
+        .create_command(&device.id, &CreateCommand { order: Order::Report, valid_s: 60 })
+        .await
+        .unwrap();
     loop {
         let message = peer.message().await;
         if message.topic == Down::Secrets.topic(&device.id) {
@@ -60,22 +74,38 @@ async fn ticket(world: &World, device: &TestDevice, peer: &mut Peer) -> Option<S
 
 async fn fetch(world: &World, device: &TestDevice, ticket: &Secret) -> Result<Secrets, StatusCode> {
     let http = world.https(device.tls.as_ref().clone());
-    let response = http.post(world.url("/secrets")).json(&FetchSecrets { ticket: ticket.clone() }).send().await.unwrap();
-    if response.status().is_success() { Ok(response.json().await.unwrap()) } else { Err(response.status()) }
+    let response = http
+        .post(world.url("/secrets"))
+        .json(&FetchSecrets { ticket: ticket.clone() })
+        .send()
+        .await
+        .unwrap();
+    if response.status().is_success() {
+        Ok(response.json().await.unwrap())
+    } else {
+        Err(response.status())
+    }
 }
 
 /// The device says whether its data partition is sealed.
 async fn say_sealed(world: &World, device: &TestDevice, sealed: bool) {
-    let mut report: serde_json::Value = serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+    let mut report: serde_json::Value =
+        serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
     report["boot"]["sealed_data"] = sealed.into();
-    received(&world.server.app, &device.id, Up::Report, report.to_string().as_bytes()).await.unwrap();
+    received(&world.server.app, &device.id, Up::Report, report.to_string().as_bytes())
+        .await
+        .unwrap();
 }
 
 /// Whether bytes are anywhere in what the server keeps.
 fn is_kept(folder: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().flatten().any(|entry| {
         let path = entry.path();
-        if path.is_dir() { is_kept(&path, needle) } else { std::fs::read(&path).unwrap().windows(needle.len()).any(|w| w == needle) }
+        if path.is_dir() {
+            is_kept(&path, needle)
+        } else {
+            std::fs::read(&path).unwrap().windows(needle.len()).any(|w| w == needle)
+        }
     })
 }
 
@@ -109,18 +139,34 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     let first = ticket(&world, &device, &mut peer).await.unwrap();
-    assert_eq!(fetch(&world, &other, &first.ticket).await, Err(StatusCode::FORBIDDEN), "the ticket of another device");
-    assert_eq!(fetch(&world, &device, &Secret::new("0".repeat(64))).await, Err(StatusCode::FORBIDDEN), "a guess");
+    assert_eq!(
+        fetch(&world, &other, &first.ticket).await,
+        Err(StatusCode::FORBIDDEN),
+        "the ticket of another device"
+    );
+    assert_eq!(
+        fetch(&world, &device, &Secret::new("0".repeat(64))).await,
+        Err(StatusCode::FORBIDDEN),
+        "a guess"
+    );
     let given = fetch(&world, &device, &first.ticket).await.unwrap();
     assert_eq!(given.version, first.version);
     assert_eq!(given.secrets[&name].expose(), fleeti_pki::base64_text(value));
-    assert_eq!(fetch(&world, &device, &first.ticket).await, Err(StatusCode::FORBIDDEN), "the same ticket again");
+    assert_eq!(
+        fetch(&world, &device, &first.ticket).await,
+        Err(StatusCode::FORBIDDEN),
+        "the same ticket again"
+    );
 
     // A ticket is worth what its device is when it comes with it.
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     let second = ticket(&world, &device, &mut peer).await.unwrap();
     ask_for_secrets(&world, Some(Level::VerifiedBoot)).await;
-    assert_eq!(fetch(&world, &device, &second.ticket).await, Err(StatusCode::FORBIDDEN), "the policy has changed since");
+    assert_eq!(
+        fetch(&world, &device, &second.ticket).await,
+        Err(StatusCode::FORBIDDEN),
+        "the policy has changed since"
+    );
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
 
     // Who had a sealed data partition and says that it is plain by now keeps nothing in the clear.
@@ -130,24 +176,39 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
         ticket(&world, &device, &mut peer).await.unwrap()
     };
     say_sealed(&world, &device, false).await;
-    assert_eq!(fetch(&world, &device, &third.ticket).await, Err(StatusCode::FORBIDDEN), "not sealed any more");
+    assert_eq!(
+        fetch(&world, &device, &third.ticket).await,
+        Err(StatusCode::FORBIDDEN),
+        "not sealed any more"
+    );
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
     // What contradicts gets none.
-    answer(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32)))).await;
+    answer(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32))))
+        .await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
     let audit = world.audit().await;
-    assert_eq!((audit.matches("\"secret.keep\"").count(), audit.matches("fleet.secret-set").count()), (2, 1), "{audit}");
-    assert_eq!(audit.matches("\"secret.give\"").count(), 2, "intent and outcome of the one that was given: {audit}");
+    assert_eq!(
+        (audit.matches("\"secret.keep\"").count(), audit.matches("fleet.secret-set").count()),
+        (2, 1),
+        "{audit}"
+    );
+    assert_eq!(
+        audit.matches("\"secret.give\"").count(),
+        2,
+        "intent and outcome of the one that was given: {audit}"
+    );
     assert!(!audit.contains("battery"), "{audit}");
 }
 
 #[actix_web::test]
 async fn secrets_have_names_and_limits_and_go_as_they_came() {
     let world = World::new().await;
-    let set = async |name: &str, value: &[u8]| world.client.set_secret(&demo(), &name.parse().unwrap(), value).await;
+    let set = async |name: &str, value: &[u8]| {
+        world.client.set_secret(&demo(), &name.parse().unwrap(), value).await
+    };
     assert!(set("empty", b"").await.unwrap_err().to_string().contains("1 to 16384"));
     set("large", &[7; SECRET_MAX]).await.unwrap();
     assert!(set("larger", &[7; SECRET_MAX + 1]).await.unwrap_err().to_string().contains("16385"));
@@ -181,19 +242,37 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
         assert_eq!(keep(&world, &device, bad).await, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
     }
     assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
-    assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT, "the answer was lost");
+    assert_eq!(
+        keep(&world, &device, RECOVERY_KEY).await,
+        StatusCode::NO_CONTENT,
+        "the answer was lost"
+    );
     assert!(!is_kept(world.dir.path(), RECOVERY_KEY.as_bytes()));
     assert_eq!(world.client.recovery_key(&device.id).await.unwrap().shown_s, None);
 
     for bad in ["", "ab", &"x".repeat(161), "two\nlines"] {
-        assert!(world.client.show_recovery_key(&device.id, &asked(bad)).await.unwrap_err().to_string().contains("reason"), "{bad:?}");
+        assert!(
+            world
+                .client
+                .show_recovery_key(&device.id, &asked(bad))
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("reason"),
+            "{bad:?}"
+        );
     }
     assert!(!world.audit().await.contains("recovery-key.show"), "nobody has seen it");
-    let shown = world.client.show_recovery_key(&device.id, &asked("mainboard replaced")).await.unwrap();
+    let shown =
+        world.client.show_recovery_key(&device.id, &asked("mainboard replaced")).await.unwrap();
     assert_eq!(shown.expose(), RECOVERY_KEY);
     assert!(world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some());
     let audit = world.audit().await;
-    assert!(audit.contains("recovery-key.show") && audit.contains(&format!("{}: mainboard replaced", device.id)), "{audit}");
+    assert!(
+        audit.contains("recovery-key.show")
+            && audit.contains(&format!("{}: mainboard replaced", device.id)),
+        "{audit}"
+    );
     assert!(!audit.contains("vkukefhi"), "{audit}");
 
     // The device is told to make a new one.
@@ -206,20 +285,44 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     };
     assert_eq!(order, Order::NewRecoveryKey);
     assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT, "the same again");
-    assert!(world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some(), "and it was seen all the same");
+    assert!(
+        world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some(),
+        "and it was seen all the same"
+    );
     assert_eq!(keep(&world, &device, "abcdefgh-abcdefgh").await, StatusCode::NO_CONTENT);
     let status = world.client.recovery_key(&device.id).await.unwrap();
     assert_eq!((status.shown_s, status.has_previous), (None, true), "nobody has seen the new one");
-    assert_eq!(keep(&world, &device, "bcdefghi-bcdefghi").await, StatusCode::SERVICE_UNAVAILABLE, "the next one at once");
-    assert_eq!(keep(&world, &device, "abcdefgh-abcdefgh").await, StatusCode::NO_CONTENT, "the same again");
+    assert_eq!(
+        keep(&world, &device, "bcdefghi-bcdefghi").await,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the next one at once"
+    );
+    assert_eq!(
+        keep(&world, &device, "abcdefgh-abcdefgh").await,
+        StatusCode::NO_CONTENT,
+        "the same again"
+    );
     // Whoever speaks for a device may lie: the one before is still there.
     let before = ShowRecoveryKey { previous: true, ..asked("the newest does not open it") };
-    assert_eq!(world.client.show_recovery_key(&device.id, &before).await.unwrap().expose(), RECOVERY_KEY);
+    assert_eq!(
+        world.client.show_recovery_key(&device.id, &before).await.unwrap().expose(),
+        RECOVERY_KEY
+    );
 
     // Whoever can write rows does not get the key of one device as that of another.
     assert_eq!(keep(&world, &other, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let sql = "UPDATE recovery_keys SET wrapped = (SELECT wrapped FROM recovery_keys WHERE device = $1) WHERE device = $2";
-    sqlx::query(sql).bind(device.id.as_str()).bind(other.id.as_str()).execute(world.server.app.db.writer()).await.unwrap();
-    let refused = world.client.show_recovery_key(&other.id, &asked("swapped rows")).await.unwrap_err().to_string();
+    sqlx::query(sql)
+        .bind(device.id.as_str())
+        .bind(other.id.as_str())
+        .execute(world.server.app.db.writer())
+        .await
+        .unwrap();
+    let refused = world
+        .client
+        .show_recovery_key(&other.id, &asked("swapped rows"))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("refuses"), "{refused}");
 }

@@ -1,5 +1,5 @@
-//! The pages: who may look, who may ask, and that nothing of a device is markup. The way of a person through them is
-//! tested in a real browser (`fleeti-browser`).
+//! The pages: who may look, who may ask, and that nothing of a device is markup. The way of a
+//! person through them is tested in a real browser (`fleeti-browser`).
 
 use crate::rollout::{publish_release, report, report_of, start};
 use crate::world::World;
@@ -21,9 +21,17 @@ impl Browser {
     async fn get(&self, path: &str, cookie: &str) -> Response {
         self.http.get(format!("{}{path}", self.url)).header("cookie", cookie).send().await.unwrap()
     }
-    async fn post(&self, path: &str, cookie: &str, site: Option<(&str, &str)>, body: &str) -> Response {
+    async fn post(
+        &self,
+        path: &str,
+        cookie: &str,
+        site: Option<(&str, &str)>,
+        body: &str,
+    ) -> Response {
         let mut request = self.http.post(format!("{}{path}", self.url)).header("cookie", cookie);
-        request = request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned());
+        request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.to_owned());
         if let Some((name, value)) = site {
             request = request.header(name, value);
         }
@@ -40,16 +48,22 @@ impl Browser {
 }
 
 const OURS: Option<(&str, &str)> = Some(("sec-fetch-site", "same-origin"));
-const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts", "/live"];
+const PAGES: &[&str] =
+    &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts", "/live"];
 
 #[actix_web::test]
 async fn nobody_sees_a_page_without_a_live_session() {
     let world = World::new().await;
     let browser = Browser::new(&world);
-    for cookie in ["", "fleeti_session=", "fleeti_session=00", "fleeti_session=x; fleeti_session=y"] {
+    for cookie in ["", "fleeti_session=", "fleeti_session=00", "fleeti_session=x; fleeti_session=y"]
+    {
         for page in PAGES {
             let response = browser.get(page, cookie).await;
-            assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (303, "/signin"), "{page} {cookie}");
+            assert_eq!(
+                (response.status().as_u16(), response.headers()["location"].to_str().unwrap()),
+                (303, "/signin"),
+                "{page} {cookie}"
+            );
         }
         let refused = browser.post("/rollouts", cookie, OURS, "release=kiosk@1&fleet=demo").await;
         assert_eq!(refused.headers()["location"], "/signin");
@@ -79,7 +93,11 @@ async fn whoever_writes_the_database_begins_no_session() {
     let mut tx = world.server.app.db.write().await.unwrap();
     let sql = "INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) \
                SELECT $1, created_s, expires_s, credential_sha256 FROM sessions";
-    sqlx::query(sql).bind(fleeti_core::canonical::sha256_hex(b"mine")).execute(&mut *tx).await.unwrap();
+    sqlx::query(sql)
+        .bind(fleeti_core::canonical::sha256_hex(b"mine"))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(browser.get("/", "fleeti_session=mine").await.status(), 303);
     assert_eq!(browser.get("/", &session).await.status(), 200);
@@ -131,12 +149,20 @@ async fn another_site_cannot_ask_for_anything() {
     ];
     for site in foreign {
         for path in ["/profiles", "/builds", "/rollouts", "/signin", "/signout"] {
-            assert_eq!(browser.post(path, &session, site, "token=x").await.status(), 403, "{path} {site:?}");
+            assert_eq!(
+                browser.post(path, &session, site, "token=x").await.status(),
+                403,
+                "{path} {site:?}"
+            );
         }
     }
     let host = browser.url.trim_start_matches("http://").to_owned();
     let ours = format!("http://{host}");
-    assert_eq!(browser.post("/signout", &session, Some(("origin", &ours)), "").await.status(), 303, "a browser without fetch metadata");
+    assert_eq!(
+        browser.post("/signout", &session, Some(("origin", &ours)), "").await.status(),
+        303,
+        "a browser without fetch metadata"
+    );
 }
 
 #[actix_web::test]
@@ -147,23 +173,37 @@ async fn what_a_device_says_is_never_markup() {
     let device = world.enroll().await;
     let attack = "<script>alert(1)</script>\"'><img src=x>";
     let states = [
-        State::RolledBack { target: "2".parse().unwrap(), reason: RollbackReason::Health { evidence: attack.into() } },
+        State::RolledBack {
+            target: "2".parse().unwrap(),
+            reason: RollbackReason::Health { evidence: attack.into() },
+        },
         State::Failed { target: "2".parse().unwrap(), code: FailureCode::StageFailed },
     ];
     for (sequence, state) in states.into_iter().enumerate() {
-        let mut report: serde_json::Value = serde_json::from_slice(&report_of("kiosk@1", state)).unwrap();
+        let mut report: serde_json::Value =
+            serde_json::from_slice(&report_of("kiosk@1", state)).unwrap();
         report["sequence"] = (sequence as u64 + 1).into();
         report["boot"]["boot_id"] = attack.into();
         report["boot"]["pcr11"] = attack.into();
         report["detail"] = attack.into();
         let payload = serde_json::to_vec(&report).unwrap();
         let kind = fleeti_core::wire::mqtt::Up::Report;
-        fleeti_server::service::devices::received(&world.server.app, &device.id, kind, &payload).await.unwrap();
-        for page in ["/".to_owned(), "/devices".to_owned(), format!("/devices/{}", device.id), "/devices?trouble=1".to_owned()] {
+        fleeti_server::service::devices::received(&world.server.app, &device.id, kind, &payload)
+            .await
+            .unwrap();
+        for page in [
+            "/".to_owned(),
+            "/devices".to_owned(),
+            format!("/devices/{}", device.id),
+            "/devices?trouble=1".to_owned(),
+        ] {
             let response = browser.get(&page, &session).await;
             assert_eq!(response.status(), 200);
             let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
-            assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
+            assert!(
+                policy.contains("default-src 'self'") && !policy.contains("unsafe"),
+                "{policy}"
+            );
             let body = response.text().await.unwrap();
             assert!(!body.contains("<script>alert") && !body.contains("<img src=x"), "{page}");
             assert!(body.contains(device.id.as_str()), "{page}");
@@ -176,19 +216,43 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
     let world = World::new().await;
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
-    let wrong = browser.post("/profiles", &session, OURS, "schema=1&name=kiosk&architecture=aarch64&packages=jq%0D%0Ajq").await;
+    let wrong = browser
+        .post(
+            "/profiles",
+            &session,
+            OURS,
+            "schema=1&name=kiosk&architecture=aarch64&packages=jq%0D%0Ajq",
+        )
+        .await;
     assert_eq!(wrong.status(), 422);
     let page = wrong.text().await.unwrap();
-    assert!(page.contains("id=\"architecture-error\"") && page.contains("id=\"packages-error\"") && page.contains("jq\njq"), "{page}");
-    let saved = browser.post("/profiles", &session, OURS, "schema=1&name=kiosk&architecture=x86_64&packages=jq").await;
-    assert_eq!((saved.status().as_u16(), saved.headers()["location"].to_str().unwrap()), (303, "/profiles/kiosk/1"));
+    assert!(
+        page.contains("id=\"architecture-error\"")
+            && page.contains("id=\"packages-error\"")
+            && page.contains("jq\njq"),
+        "{page}"
+    );
+    let saved = browser
+        .post("/profiles", &session, OURS, "schema=1&name=kiosk&architecture=x86_64&packages=jq")
+        .await;
+    assert_eq!(
+        (saved.status().as_u16(), saved.headers()["location"].to_str().unwrap()),
+        (303, "/profiles/kiosk/1")
+    );
     let line: Line = "kiosk".parse().unwrap();
     let kept = fleeti_server::service::revisions::get(&world.server.app, &line, 1).await.unwrap();
     assert_eq!(kept.profile.packages, ["jq"]);
     // A fragment for htmx, the whole page for everybody else.
-    let fragment = browser.http.get(format!("{}/profiles/kiosk/1", browser.url)).header("cookie", &session).header("hx-request", "true");
+    let fragment = browser
+        .http
+        .get(format!("{}/profiles/kiosk/1", browser.url))
+        .header("cookie", &session)
+        .header("hx-request", "true");
     let fragment = fragment.send().await.unwrap().text().await.unwrap();
-    assert!(fragment.trim_start().starts_with("<main") && !fragment.contains("<html"), "{fragment}");
+    assert!(
+        fragment.trim_start().starts_with("<main") && !fragment.contains("<html"),
+        "{fragment}"
+    );
 }
 
 #[actix_web::test]
@@ -211,10 +275,18 @@ async fn the_api_document_is_the_one_that_is_checked_in() {
         std::fs::write(&path, &now).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
-    assert!(kept == now, "the API changed: run this test with INSTA_UPDATE=always, and look at the difference");
+    assert!(
+        kept == now,
+        "the API changed: run this test with INSTA_UPDATE=always, and look at the difference"
+    );
     let world = World::new().await;
-    let served = reqwest::get(format!("http://{}/api/v1/openapi.json", world.server.addresses.api)).await.unwrap();
-    assert_eq!(served.json::<serde_json::Value>().await.unwrap(), serde_json::from_str::<serde_json::Value>(&now).unwrap());
+    let served = reqwest::get(format!("http://{}/api/v1/openapi.json", world.server.addresses.api))
+        .await
+        .unwrap();
+    assert_eq!(
+        served.json::<serde_json::Value>().await.unwrap(),
+        serde_json::from_str::<serde_json::Value>(&now).unwrap()
+    );
 }
 
 #[actix_web::test]
@@ -224,7 +296,11 @@ async fn a_wrong_profile_is_refused_with_every_error_at_its_path() {
     let mut profile = fleeti_core::profile::check(text).unwrap();
     profile.kernel_arguments.push("init=/bin/sh".into());
     profile.packages.push("No Such".into());
-    let Err(fleeti_client::ClientError::Refused(problem)) = world.client.save_profile(&profile).await else { panic!("accepted") };
+    let Err(fleeti_client::ClientError::Refused(problem)) =
+        world.client.save_profile(&profile).await
+    else {
+        panic!("accepted")
+    };
     let paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!((problem.status, paths), (422, vec!["packages[0]", "kernel_arguments[0]"]));
 }
@@ -235,11 +311,15 @@ async fn devices_of_an_outage_are_counted_beside_the_others() {
     let (a, b) = (world.enroll().await, world.enroll().await);
     publish_release(&world, "kiosk@2").await;
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    let unconfirmed = State::Unconfirmed { target: "2".parse().unwrap(), trials: 0, contact: Contact::Waiting };
+    let unconfirmed =
+        State::Unconfirmed { target: "2".parse().unwrap(), trials: 0, contact: Contact::Waiting };
     report(&world, &a, "kiosk@1", unconfirmed).await;
     report(&world, &b, "kiosk@2", State::Idle).await;
     let listed = world.client.rollouts().await.unwrap();
-    assert_eq!(listed[0].counts, Counts { total: 2, succeeded: 1, failed: 0, moving: 0, unconfirmed: 1 });
+    assert_eq!(
+        listed[0].counts,
+        Counts { total: 2, succeeded: 1, failed: 0, moving: 0, unconfirmed: 1 }
+    );
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
     for page in ["/rollouts", &format!("/rollouts/{}", rollout.id)] {

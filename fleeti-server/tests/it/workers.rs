@@ -38,21 +38,41 @@ impl Builder for Fake {
 fn make(request: &Request, revision: u32) {
     let revision = Revision::new(revision, request.profile.clone()).unwrap();
     let out = &request.out;
-    let lock = Lock { suite: "trixie".into(), architecture: "amd64".into(), requested: BTreeMap::new(), sets: BTreeMap::new() };
+    let lock = Lock {
+        suite: "trixie".into(),
+        architecture: "amd64".into(),
+        requested: BTreeMap::new(),
+        sets: BTreeMap::new(),
+    };
     lock.write(&out.join("lock.json")).unwrap();
     let mut files = BTreeMap::new();
     for name in ARTIFACTS.into_iter().filter(|name| *name != "lock.json") {
         let path = out.join(name);
-        fs::write(&path, format!("this is {name}\n").repeat(if name == "root.erofs" { 400_000 } else { 3 })).unwrap();
+        fs::write(
+            &path,
+            format!("this is {name}\n").repeat(if name == "root.erofs" { 400_000 } else { 3 }),
+        )
+        .unwrap();
         if name == "disk.raw" {
-            fs::File::options().write(true).open(&path).unwrap().set_len(3 * CHUNK_MAX as u64 + 5).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_len(3 * CHUNK_MAX as u64 + 5)
+                .unwrap();
         }
         let size = fs::metadata(&path).unwrap().len();
-        files.insert(name.parse().unwrap(), FileRecord { size, sha256: sha256_file(&path).unwrap() });
+        files.insert(
+            name.parse().unwrap(),
+            FileRecord { size, sha256: sha256_file(&path).unwrap() },
+        );
     }
     let record = BuildRecord {
         schema: 1,
-        release: ReleaseName { line: request.profile.name.clone(), version: request.version.clone() },
+        release: ReleaseName {
+            line: request.profile.name.clone(),
+            version: request.version.clone(),
+        },
         architecture: request.profile.architecture,
         minimum_version: request.version.clone(),
         inputs: RecordedInputs {
@@ -64,7 +84,10 @@ fn make(request: &Request, revision: u32) {
         derivations: BTreeMap::new(),
         nix_version: "2.8.0".into(),
         root_hash: "1".repeat(64),
-        reference_values: ReferenceValues { systemd_version: "257".into(), ..ReferenceValues::default() },
+        reference_values: ReferenceValues {
+            systemd_version: "257".into(),
+            ..ReferenceValues::default()
+        },
         files,
     };
     fs::write(out.join("build.json"), serde_json::to_vec_pretty(&record).unwrap()).unwrap();
@@ -79,9 +102,16 @@ struct Somebody {
 
 async fn somebody(world: &World, name: &str, builder: Arc<dyn Builder>) -> Somebody {
     let token = world.client.add_worker(&name.parse().unwrap()).await.unwrap().token;
-    let client = WorkerClient::new(&format!("http://{}", world.server.addresses.api), token.expose(), None).unwrap();
+    let client =
+        WorkerClient::new(&format!("http://{}", world.server.addresses.api), token.expose(), None)
+            .unwrap();
     let work = tempfile::tempdir().unwrap();
-    let worker = RemoteWorker { client: client.clone(), work: work.path().to_owned(), agent: "/nowhere/agent".into(), builder };
+    let worker = RemoteWorker {
+        client: client.clone(),
+        work: work.path().to_owned(),
+        agent: "/nowhere/agent".into(),
+        builder,
+    };
     Somebody { client, worker, _work: work }
 }
 
@@ -113,10 +143,21 @@ async fn a_worker_elsewhere_builds_and_the_server_has_every_byte_and_the_log() {
     let record = BuildRecord::read(&directory).unwrap();
     for (name, file) in &record.files {
         let path = directory.join(name);
-        assert_eq!((fs::metadata(&path).unwrap().len(), &sha256_file(&path).unwrap()), (file.size, &file.sha256), "{name}");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "{name}: the signer's group reads it, others do not");
+        assert_eq!(
+            (fs::metadata(&path).unwrap().len(), &sha256_file(&path).unwrap()),
+            (file.size, &file.sha256),
+            "{name}"
+        );
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o640,
+            "{name}: the signer's group reads it, others do not"
+        );
     }
-    assert_eq!(fs::read_to_string(directory.join("build.log")).unwrap(), "resolving packages\ndone \u{1b}[31mred\n");
+    assert_eq!(
+        fs::read_to_string(directory.join("build.log")).unwrap(),
+        "resolving packages\ndone \u{1b}[31mred\n"
+    );
     assert!(!directory.join("incoming").exists());
     assert_eq!(fs::read_dir(&somebody.worker.work).unwrap().count(), 0, "the worker keeps nothing");
     assert!(world.audit().await.contains("worker.add"));
@@ -127,16 +168,28 @@ async fn a_worker_elsewhere_builds_and_the_server_has_every_byte_and_the_log() {
 async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() {
     let world = without_nix().await;
     let build = queued(&world).await;
-    let (first, second) = (somebody(&world, "first", Arc::new(Fake)).await, somebody(&world, "second", Arc::new(Fake)).await);
+    let (first, second) = (
+        somebody(&world, "first", Arc::new(Fake)).await,
+        somebody(&world, "second", Arc::new(Fake)).await,
+    );
     let job = first.client.claim(LEASE).await.unwrap().unwrap();
-    assert_eq!(first.client.claim(LEASE).await.unwrap().unwrap().build, job.build, "an answer that was lost is given again");
+    assert_eq!(
+        first.client.claim(LEASE).await.unwrap().unwrap().build,
+        job.build,
+        "an answer that was lost is given again"
+    );
     first.client.append_log(&job.build, LEASE, 0, b"half a build\n".to_vec()).await.unwrap();
-    first.client.put_file(&job.build, LEASE, "root.erofs", 0, b"half a root".to_vec()).await.unwrap();
+    first
+        .client
+        .put_file(&job.build, LEASE, "root.erofs", 0, b"half a root".to_vec())
+        .await
+        .unwrap();
     // Killed: nobody renews.
     end_leases(&world).await;
     assert!(second.worker.one().await.unwrap());
     assert_eq!(world.client.build(&build.id).await.unwrap().phase, BuildPhase::Succeeded);
-    let log = fs::read_to_string(world.dir.path().join("builds").join(&build.id).join("build.log")).unwrap();
+    let log = fs::read_to_string(world.dir.path().join("builds").join(&build.id).join("build.log"))
+        .unwrap();
     assert!(log.starts_with("half a build\nresolving packages\n"), "{log}");
     // It was only asleep, and goes on.
     let renew = Renew { lease: LEASE.into(), detail: "still here".into() };
@@ -156,13 +209,22 @@ async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() 
 async fn one_worker_cannot_touch_the_build_of_another() {
     let world = without_nix().await;
     let build = queued(&world).await;
-    let (first, second) = (somebody(&world, "first", Arc::new(Fake)).await, somebody(&world, "second", Arc::new(Fake)).await);
+    let (first, second) = (
+        somebody(&world, "first", Arc::new(Fake)).await,
+        somebody(&world, "second", Arc::new(Fake)).await,
+    );
     first.client.claim(LEASE).await.unwrap().unwrap();
     let renew = Renew { lease: LEASE.into(), detail: String::new() };
-    assert!(second.client.renew(&build.id, &renew).await.is_err(), "the lease is of another worker");
+    assert!(
+        second.client.renew(&build.id, &renew).await.is_err(),
+        "the lease is of another worker"
+    );
     for id in ["build-x", "..%2f..%2fbuild", "%2e%2e"] {
         let refused = first.client.put_file(id, LEASE, "root.erofs", 0, b"x".to_vec()).await;
-        assert!(matches!(&refused, Err(ClientError::Refused(p)) if p.status == 409 || p.status == 404), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(ClientError::Refused(p)) if p.status == 409 || p.status == 404),
+            "{refused:?}"
+        );
     }
 }
 
@@ -170,7 +232,9 @@ async fn one_worker_cannot_touch_the_build_of_another() {
 async fn what_is_not_what_the_record_says_is_no_build() {
     type Change = fn(&Path);
     let cases: [(&str, Change); 5] = [
-        ("root.erofs is not what the record says", |out| fs::write(out.join("root.erofs"), "another").unwrap()),
+        ("root.erofs is not what the record says", |out| {
+            fs::write(out.join("root.erofs"), "another").unwrap()
+        }),
         ("of another build", |out| replace(out, "\"revision\": 1", "\"revision\": 2")),
         ("of another build", |out| replace(out, "kiosk@1", "kiosk@2")),
         ("lock.json", |out| replace(out, "\"lock_digest\": \"", "\"lock_digest\": \"0")),
@@ -193,7 +257,10 @@ async fn what_is_not_what_the_record_says_is_no_build() {
         assert_eq!((failed.phase, failed.directory), (BuildPhase::Failed, None), "{word}");
         assert!(failed.detail.contains(word), "{word}: {} ({refused:#})", failed.detail);
     }
-    assert!(!world.dir.path().join("uki.efi").exists() && !world.dir.path().join("builds/uki.efi").exists());
+    assert!(
+        !world.dir.path().join("uki.efi").exists()
+            && !world.dir.path().join("builds/uki.efi").exists()
+    );
 }
 
 fn replace(out: &Path, from: &str, to: &str) {
@@ -206,7 +273,9 @@ fn replace(out: &Path, from: &str, to: &str) {
 }
 
 fn cut_digest(text: &str, begin: &str) -> String {
-    let Some(at) = text.find(begin).filter(|_| begin.ends_with('0')) else { return text.to_owned() };
+    let Some(at) = text.find(begin).filter(|_| begin.ends_with('0')) else {
+        return text.to_owned();
+    };
     let end = at + begin.len() + 63;
     format!("{}{}", &text[..end], &text[end + 1..])
 }
@@ -223,7 +292,10 @@ async fn a_build_that_fails_says_why_and_nothing_that_moves_a_cursor() {
     let build = queued(&world).await;
     assert!(somebody(&world, "builder", Arc::new(Failing)).await.worker.one().await.unwrap());
     let failed = world.client.build(&build.id).await.unwrap();
-    assert_eq!((failed.phase, failed.detail.as_str()), (BuildPhase::Failed, "no package\n\\u{1b}[2Jof that name"));
+    assert_eq!(
+        (failed.phase, failed.detail.as_str()),
+        (BuildPhase::Failed, "no package\n\\u{1b}[2Jof that name")
+    );
 }
 
 #[actix_web::test]
@@ -237,13 +309,25 @@ async fn what_a_worker_sends_has_limits_and_may_come_twice() {
         Err(ClientError::Refused(p)) => p.status,
         Err(e) => panic!("{e}"),
     };
-    let log = async |offset, bytes: &[u8]| status(client.append_log(&job.build, LEASE, offset, bytes.to_vec()).await);
-    assert_eq!([log(0, b"one\n").await, log(0, b"one\n").await, log(0, b"one\ntwo\n").await, log(100, b"x").await], [204, 204, 204, 409]);
+    let log = async |offset, bytes: &[u8]| {
+        status(client.append_log(&job.build, LEASE, offset, bytes.to_vec()).await)
+    };
+    assert_eq!(
+        [
+            log(0, b"one\n").await,
+            log(0, b"one\n").await,
+            log(0, b"one\ntwo\n").await,
+            log(100, b"x").await
+        ],
+        [204, 204, 204, 409]
+    );
     let path = world.dir.path().join("builds").join(&job.build).join("build.log");
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
     fs::File::options().write(true).open(&path).unwrap().set_len(LOG_MAX).unwrap();
     assert_eq!(log(LOG_MAX, b"x").await, 413);
-    let put = async |name: &str, offset, length: usize| status(client.put_file(&job.build, LEASE, name, offset, vec![1; length]).await);
+    let put = async |name: &str, offset, length: usize| {
+        status(client.put_file(&job.build, LEASE, name, offset, vec![1; length]).await)
+    };
     assert_eq!(put("root.erofs", 0, CHUNK_MAX).await, 204);
     assert_eq!(put("root.erofs", 0, CHUNK_MAX + 1).await, 413);
     assert_eq!(put("root.erofs", u64::MAX, 1).await, 413);
@@ -259,21 +343,40 @@ async fn the_token_of_a_worker_opens_builds_and_nothing_else_and_no_other_token_
     let world = without_nix().await;
     let token = world.client.add_worker(&"builder".parse().unwrap()).await.unwrap().token;
     let api = format!("http://{}", world.server.addresses.api);
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let http =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let ask = async |method: &str, path: &str, token: &str| {
-        let request = http.request(method.parse().unwrap(), format!("{api}{path}")).bearer_auth(token);
-        request.header("content-type", "application/json").body("{}").send().await.unwrap().status().as_u16()
+        let request =
+            http.request(method.parse().unwrap(), format!("{api}{path}")).bearer_auth(token);
+        request
+            .header("content-type", "application/json")
+            .body("{}")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
-    let document: serde_json::Value = http.get(format!("{api}/api/v1/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let document: serde_json::Value =
+        http.get(format!("{api}/api/v1/openapi.json")).send().await.unwrap().json().await.unwrap();
     let mut asked = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let path = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
+        let path = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
         let is_method = |m: &str| ["get", "put", "post", "delete", "patch"].contains(&m);
-        for (method, operation) in methods.as_object().unwrap().iter().filter(|(m, _)| is_method(m)) {
+        for (method, operation) in methods.as_object().unwrap().iter().filter(|(m, _)| is_method(m))
+        {
             let status = ask(&method.to_uppercase(), &path, token.expose()).await;
             // What everybody may read says so, and there a token changes nothing.
             if operation["security"] == serde_json::json!([{}]) {
-                assert_eq!(status, http.get(format!("{api}{path}")).send().await.unwrap().status().as_u16(), "{method} {path}");
+                assert_eq!(
+                    status,
+                    http.get(format!("{api}{path}")).send().await.unwrap().status().as_u16(),
+                    "{method} {path}"
+                );
                 continue;
             }
             assert_eq!(status, 401, "{method} {path}");
@@ -286,17 +389,26 @@ async fn the_token_of_a_worker_opens_builds_and_nothing_else_and_no_other_token_
     }
     let admin = fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let of_workers = ["claim", "builds/x/renew", "builds/x/finish"].map(|p| ("POST", p));
-    for (method, path) in
-        of_workers.into_iter().chain([("PUT", "builds/x/log?lease=x&offset=0"), ("PUT", "builds/x/files/root.erofs?lease=x&offset=0")])
-    {
+    for (method, path) in of_workers.into_iter().chain([
+        ("PUT", "builds/x/log?lease=x&offset=0"),
+        ("PUT", "builds/x/files/root.erofs?lease=x&offset=0"),
+    ]) {
         for other in [admin.trim(), "", "x", &"0".repeat(64)] {
-            assert_eq!(ask(method, &format!("/worker/v1/{path}"), other).await, 401, "{method} {path}");
+            assert_eq!(
+                ask(method, &format!("/worker/v1/{path}"), other).await,
+                401,
+                "{method} {path}"
+            );
         }
     }
     assert_eq!(ask("POST", "/worker/v1/nothing", token.expose()).await, 404);
     world.client.remove_worker(&"builder".parse().unwrap()).await.unwrap();
     assert_eq!(ask("POST", "/worker/v1/claim", token.expose()).await, 401, "it was removed");
-    assert_eq!(world.audit().await.matches("worker.refused").count(), 1, "whoever guesses fills no log");
+    assert_eq!(
+        world.audit().await.matches("worker.refused").count(),
+        1,
+        "whoever guesses fills no log"
+    );
 }
 
 #[actix_web::test]
@@ -304,10 +416,14 @@ async fn a_worker_is_added_once_and_its_token_is_kept_nowhere() {
     let world = without_nix().await;
     let name = "builder".parse().unwrap();
     let token = world.client.add_worker(&name).await.unwrap().token;
-    assert!(matches!(world.client.add_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 409));
+    assert!(
+        matches!(world.client.add_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 409)
+    );
     assert!(!world.is_kept(token.expose()));
     assert!(world.client.remove_worker(&name).await.unwrap().is_empty());
-    assert!(matches!(world.client.remove_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 404));
+    assert!(
+        matches!(world.client.remove_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 404)
+    );
 }
 
 #[actix_web::test]

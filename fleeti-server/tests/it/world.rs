@@ -74,7 +74,11 @@ impl World {
         let server = Server::start(config).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("admin.token")).unwrap();
         let client = match &server.api_fingerprint {
-            Some(pin) => Client::pinned(&format!("https://{}", server.addresses.api), token.trim(), &pin.parse().unwrap()),
+            Some(pin) => Client::pinned(
+                &format!("https://{}", server.addresses.api),
+                token.trim(),
+                &pin.parse().unwrap(),
+            ),
             None => Client::new(&format!("http://{}", server.addresses.api), token.trim()),
         };
         let client = client.unwrap();
@@ -87,7 +91,8 @@ impl World {
 
     /// Whether a text is in the database as it is.
     pub fn is_kept(&self, text: &str) -> bool {
-        let files = ["fleeti.db", "fleeti.db-wal"].map(|f| std::fs::read(self.dir.path().join(f)).unwrap_or_default());
+        let files = ["fleeti.db", "fleeti.db-wal"]
+            .map(|f| std::fs::read(self.dir.path().join(f)).unwrap_or_default());
         files.iter().any(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
     }
 
@@ -144,9 +149,15 @@ impl World {
     /// A device out of the answer to its enrollment.
     pub fn device_of(&self, response: serde_json::Value, key: &SoftKey) -> TestDevice {
         let response: EnrollResponse = serde_json::from_value(response).unwrap();
-        let chain = CertificateDer::pem_slice_iter(response.certificate_chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
-        let tls = ClientConfig::builder().with_root_certificates(self.roots()).with_client_auth_cert(chain, key).unwrap();
+        let chain = CertificateDer::pem_slice_iter(response.certificate_chain_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
+        let key =
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
+        let tls = ClientConfig::builder()
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(chain, key)
+            .unwrap();
         TestDevice { id: response.device, tls: Arc::new(tls) }
     }
 }

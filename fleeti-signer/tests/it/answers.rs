@@ -1,4 +1,5 @@
-//! The server's side of the socket: a signer whose answers are not what it is asked in is not believed.
+//! The server's side of the socket: a signer whose answers are not what it is asked in is not
+//! believed.
 
 use fleeti_signer::handle::SignerError;
 use fleeti_signer::socket;
@@ -14,7 +15,8 @@ fn message(text: &str) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Answers each call with the next bytes. After bytes that are no good message the other side ends the connection.
+/// Answers each call with the next bytes. After bytes that are no good message the other side ends
+/// the connection.
 async fn signer(listener: UnixListener, mut answers: mpsc::Receiver<(Vec<u8>, bool)>) {
     let mut stream = None;
     while let Some((bytes, is_good)) = answers.recv().await {
@@ -29,7 +31,12 @@ async fn signer(listener: UnixListener, mut answers: mpsc::Receiver<(Vec<u8>, bo
         if is_good {
             stream = Some(connected);
         } else {
-            assert_eq!(connected.read(&mut [0]).await.unwrap_or(0), 0, "the server goes on with {:?}", String::from_utf8_lossy(&bytes));
+            assert_eq!(
+                connected.read(&mut [0]).await.unwrap_or(0),
+                0,
+                "the server goes on with {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
     }
 }
@@ -46,7 +53,13 @@ fn good_answers(id: u64) -> Vec<String> {
         format!(r#"{{"type":"boot","state":{boot},"writes":[]}}"#),
     ];
     // With the fields in the order of the type.
-    let typed = |text: String| serde_json::to_string(&Answer { id, response: serde_json::from_str::<Response>(&text).unwrap() }).unwrap();
+    let typed = |text: String| {
+        serde_json::to_string(&Answer {
+            id,
+            response: serde_json::from_str::<Response>(&text).unwrap(),
+        })
+        .unwrap()
+    };
     responses.into_iter().map(typed).collect()
 }
 
@@ -59,7 +72,12 @@ async fn an_answer_in_another_form_is_an_error_that_says_so_and_the_next_call_is
     let handle = socket::connect(dir.path().join("socket"));
     let mut bad: Vec<(String, Vec<u8>)> = Vec::new();
     for good in good_answers(1) {
-        bad.extend(malformed::forms(&good).unwrap().into_iter().map(|f| (format!("{good}: {}", f.what), message(&f.text))));
+        bad.extend(
+            malformed::forms(&good)
+                .unwrap()
+                .into_iter()
+                .map(|f| (format!("{good}: {}", f.what), message(&f.text))),
+        );
     }
     bad.push(("too large".into(), u32::try_from(MESSAGE_MAX + 1).unwrap().to_be_bytes().to_vec()));
     for (what, bytes) in bad {
@@ -70,9 +88,15 @@ async fn an_answer_in_another_form_is_an_error_that_says_so_and_the_next_call_is
     }
     // A new connection each time: its first call has the number 1.
     answers.send((message(&good_answers(1)[0]), true)).await.unwrap();
-    assert_eq!(handle.ask(Request::Checkpoint).await.unwrap(), Response::Checkpoint { note: "n".into() });
+    assert_eq!(
+        handle.ask(Request::Checkpoint).await.unwrap(),
+        Response::Checkpoint { note: "n".into() }
+    );
     answers.send((message(&good_answers(2)[1]), true)).await.unwrap();
-    assert_eq!(handle.ask(Request::Checkpoint).await.unwrap(), Response::Certificate { der: "AA==".into() });
+    assert_eq!(
+        handle.ask(Request::Checkpoint).await.unwrap(),
+        Response::Certificate { der: "AA==".into() }
+    );
     drop(answers);
     signer.await.unwrap();
 }

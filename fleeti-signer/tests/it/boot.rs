@@ -1,4 +1,5 @@
-//! Secure Boot keys of devices: what the signer makes of them, and what it refuses to whoever has the server's power.
+//! Secure Boot keys of devices: what the signer makes of them, and what it refuses to whoever has
+//! the server's power.
 
 use crate::{World, one, refusal};
 use base64::Engine;
@@ -21,7 +22,11 @@ fn decode(text: &str) -> Vec<u8> {
 
 /// The state of a new device's keys, and the value of its db.
 fn make(keeper: &mut Keeper, device: &str) -> (BootState, Vec<u8>) {
-    let Response::Boot { state, writes } = one(keeper, Request::MakeBootKeys { device: device.parse().unwrap() }) else { panic!() };
+    let Response::Boot { state, writes } =
+        one(keeper, Request::MakeBootKeys { device: device.parse().unwrap() })
+    else {
+        panic!()
+    };
     let auth = decode(&writes[0].auth);
     let length = u32::from_le_bytes(auth[16..20].try_into().unwrap()) as usize;
     (state, auth[16 + length..].to_vec())
@@ -32,7 +37,8 @@ fn release(world: &World, authenticode: Option<String>) -> (String, SoftKey) {
     let artifact = Artifact { path, size: 1, sha256: "c".into(), authenticode };
     let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
     let file = std::fs::read(world.path("pki/offline/release.key")).unwrap();
-    let key = SoftKey::from_pkcs8_der(&sealed::open(&file, purpose::RELEASE, b"pass").unwrap()).unwrap();
+    let key =
+        SoftKey::from_pkcs8_der(&sealed::open(&file, purpose::RELEASE, b"pass").unwrap()).unwrap();
     (String::from_utf8(manifest::to_bytes(&manifest).unwrap()).unwrap(), key)
 }
 
@@ -54,16 +60,28 @@ fn a_release_that_people_signed_is_signed_for_each_device_by_its_own_key() {
     let devices = ["dev-a", "dev-b"].map(|d| (d, make(&mut keeper, d)));
     let db = |value: &[u8]| certificate::from_der(&uefi::certificates(value).unwrap()[0]).unwrap();
     for (n, (device, (state, value))) in devices.iter().enumerate() {
-        let Response::BootSignatures { signatures } = one(&mut keeper, sign(device, state, &manifest, &key)) else { panic!() };
+        let Response::BootSignatures { signatures } =
+            one(&mut keeper, sign(device, state, &manifest, &key))
+        else {
+            panic!()
+        };
         let signature = decode(&signatures.programs["raw/kiosk_2.efi"]);
         authenticode::verify(&signature, &DIGEST, &db(value)).unwrap();
         assert!(authenticode::verify(&signature, &DIGEST, &db(&devices[1 - n].1.1)).is_err());
     }
-    let Response::Entries { lines } = one(&mut keeper, Request::Entries { from: 0, limit: 100 }) else { panic!() };
+    let Response::Entries { lines } = one(&mut keeper, Request::Entries { from: 0, limit: 100 })
+    else {
+        panic!()
+    };
     let log: Vec<_> = lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect();
-    let signed: Vec<_> = log.iter().filter(|e| e.act.action == "boot.sign" && e.act.subject == "dev-a").collect();
+    let signed: Vec<_> =
+        log.iter().filter(|e| e.act.action == "boot.sign" && e.act.subject == "dev-a").collect();
     assert_eq!(signed.len(), 2);
-    assert_eq!(signed[0].act.sha256, Some(fleeti_core::canonical::sha256_hex(manifest.as_bytes())), "the intent names the release");
+    assert_eq!(
+        signed[0].act.sha256,
+        Some(fleeti_core::canonical::sha256_hex(manifest.as_bytes())),
+        "the intent names the release"
+    );
     assert_eq!(signed[1].stage, Stage::Outcome { intent: signed[0].number });
 }
 
@@ -81,26 +99,50 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
     };
     untrusted(&mut keeper, sign("dev-a", &a, &manifest, &thief));
     // First the good one, so that what the signer remembers cannot be taken for another one.
-    assert!(matches!(one(&mut keeper, sign("dev-a", &a, &manifest, &key)), Response::BootSignatures { .. }));
+    assert!(matches!(
+        one(&mut keeper, sign("dev-a", &a, &manifest, &key)),
+        Response::BootSignatures { .. }
+    ));
     let Request::SignBoot { signatures, .. } = sign("dev-a", &a, &manifest, &key) else { panic!() };
     let other = manifest.replace(&hex::encode(DIGEST), &hex::encode([0xcd; 32]));
     let device = || "dev-a".parse().unwrap();
     untrusted(
         &mut keeper,
-        Request::SignBoot { device: device(), wrapped: a.wrapped.clone(), manifest: other, signatures: signatures.clone() },
+        Request::SignBoot {
+            device: device(),
+            wrapped: a.wrapped.clone(),
+            manifest: other,
+            signatures: signatures.clone(),
+        },
     );
     untrusted(
         &mut keeper,
-        Request::SignBoot { device: device(), wrapped: a.wrapped.clone(), manifest: manifest.clone(), signatures: vec![] },
+        Request::SignBoot {
+            device: device(),
+            wrapped: a.wrapped.clone(),
+            manifest: manifest.clone(),
+            signatures: vec![],
+        },
     );
     // The keys of one device sign for no other one.
     let wrapped = a.wrapped.clone();
-    let stolen = Request::SignBoot { device: "dev-b".parse().unwrap(), wrapped, manifest: manifest.clone(), signatures };
+    let stolen = Request::SignBoot {
+        device: "dev-b".parse().unwrap(),
+        wrapped,
+        manifest: manifest.clone(),
+        signatures,
+    };
     assert!(refusal(&mut keeper, stolen).contains("not this device's"));
-    let change = Request::ChangeBoot { device: "dev-b".parse().unwrap(), wrapped: a.wrapped.clone(), change: BootOrder::BeginEpoch };
+    let change = Request::ChangeBoot {
+        device: "dev-b".parse().unwrap(),
+        wrapped: a.wrapped.clone(),
+        change: BootOrder::BeginEpoch,
+    };
     assert!(refusal(&mut keeper, change).contains("not this device's"));
     let (silent, key) = release(&world, None);
-    assert!(refusal(&mut keeper, sign("dev-a", &a, &silent, &key)).contains("no Authenticode digest"));
+    assert!(
+        refusal(&mut keeper, sign("dev-a", &a, &silent, &key)).contains("no Authenticode digest")
+    );
     let record = Request::Record { act: Act::new("server", "boot.sign", "dev-a") };
     assert!(refusal(&mut keeper, record).contains("signer alone"));
 }
@@ -110,17 +152,33 @@ fn epochs_follow_one_another_and_bad_orders_change_nothing() {
     let world = World::new();
     let mut keeper = world.keeper();
     let (first, _) = make(&mut keeper, "dev-a");
-    let change =
-        |state: &BootState, change| Request::ChangeBoot { device: "dev-a".parse().unwrap(), wrapped: state.wrapped.clone(), change };
+    let change = |state: &BootState, change| Request::ChangeBoot {
+        device: "dev-a".parse().unwrap(),
+        wrapped: state.wrapped.clone(),
+        change,
+    };
     assert!(refusal(&mut keeper, change(&first, BootOrder::EndEpoch)).contains("one epoch only"));
     for digests in [vec![], vec!["ab".into()], vec!["zz".repeat(32)], vec!["ab".repeat(32); 33]] {
         refusal(&mut keeper, change(&first, BootOrder::Forbid { digests }));
     }
-    let Response::Boot { state: both, .. } = one(&mut keeper, change(&first, BootOrder::BeginEpoch)) else { panic!() };
-    assert_eq!((both.epoch, both.expected.db.len(), &both.expected.db[0]), (2, 2, &first.expected.db[0]));
-    let Response::Boot { state: second, .. } = one(&mut keeper, change(&both, BootOrder::EndEpoch)) else { panic!() };
+    let Response::Boot { state: both, .. } =
+        one(&mut keeper, change(&first, BootOrder::BeginEpoch))
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (both.epoch, both.expected.db.len(), &both.expected.db[0]),
+        (2, 2, &first.expected.db[0])
+    );
+    let Response::Boot { state: second, .. } = one(&mut keeper, change(&both, BootOrder::EndEpoch))
+    else {
+        panic!()
+    };
     assert_eq!((second.epoch, &second.expected.db[..]), (2, &both.expected.db[1..]));
-    assert_eq!((&second.expected.pk, &second.expected.kek), (&first.expected.pk, &first.expected.kek));
+    assert_eq!(
+        (&second.expected.pk, &second.expected.kek),
+        (&first.expected.pk, &first.expected.kek)
+    );
 }
 
 #[test]
@@ -131,7 +189,9 @@ fn acts_beyond_the_limit_wait_and_an_old_hierarchy_says_what_is_missing() {
     let mut keeper = Keeper::open(open(), &world.path("audit"), limits).unwrap();
     make(&mut keeper, "dev-a");
     let again = || Request::MakeBootKeys { device: "dev-b".parse().unwrap() };
-    assert!(matches!(one(&mut keeper, again()), Response::Limited { reason } if reason.contains("--boot-per-minute")));
+    assert!(
+        matches!(one(&mut keeper, again()), Response::Limited { reason } if reason.contains("--boot-per-minute"))
+    );
     std::fs::remove_file(world.path("pki/online/boot-wrap.key")).unwrap();
     let mut keeper = Keeper::open(open(), &world.path("audit-2"), Limits::default()).unwrap();
     assert!(refusal(&mut keeper, again()).contains("boot-wrap.key"));

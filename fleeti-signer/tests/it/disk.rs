@@ -1,4 +1,5 @@
-//! A disk that is full: nothing is signed, nothing acknowledged is lost, and it goes on by itself once there is room.
+//! A disk that is full: nothing is signed, nothing acknowledged is lost, and it goes on by itself
+//! once there is room.
 
 use crate::{World, device};
 use fleeti_pki::audit::Entry;
@@ -15,16 +16,25 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(at: &Path, mib: u32) -> Option<Self> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(at).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            .arg(at)
+            .status();
         if mounted.is_ok_and(|s| s.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root");
+        eprintln!(
+            "SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root"
+        );
         None
     }
     /// To the last byte.
     fn fill(&self) {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.0.join("filling")).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.0.join("filling"))
+            .unwrap();
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![7; size]).is_ok() {}
         }

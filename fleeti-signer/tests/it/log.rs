@@ -41,7 +41,11 @@ impl Log {
     }
     fn state(&self, log: &mut AuditLog) {
         log.commit().unwrap();
-        let checkpoint = Checkpoint { origin: "test/log".into(), size: log.size(), root: log.root(log.size()).unwrap() };
+        let checkpoint = Checkpoint {
+            origin: "test/log".into(),
+            size: log.size(),
+            root: log.root(log.size()).unwrap(),
+        };
         log.keep_checkpoint(&self.key.sign(&checkpoint, NOW_S, &self.signer).unwrap()).unwrap();
     }
     fn file(&self) -> std::path::PathBuf {
@@ -54,7 +58,8 @@ fn append(log: &mut AuditLog, i: u64) {
 }
 
 fn change(path: &Path, change: impl FnOnce(&mut Vec<String>)) {
-    let mut lines: Vec<_> = std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> =
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
     change(&mut lines);
     std::fs::write(path, lines.iter().map(|l| format!("{l}\n")).collect::<String>()).unwrap();
 }
@@ -77,7 +82,12 @@ fn what_was_committed_is_there_after_a_kill_and_nothing_else() {
     drop(log);
     let mut log = world.open().unwrap();
     assert_eq!(log.size(), 6);
-    let subjects: Vec<_> = log.entries(4, 10).unwrap().iter().map(|l| Entry::parse(l.as_bytes()).unwrap().act.subject).collect();
+    let subjects: Vec<_> = log
+        .entries(4, 10)
+        .unwrap()
+        .iter()
+        .map(|l| Entry::parse(l.as_bytes()).unwrap().act.subject)
+        .collect();
     assert_eq!(subjects, ["subject-4", "subject-5"]);
     append(&mut log, 7);
     log.commit().unwrap();
@@ -91,13 +101,19 @@ fn hashes_that_came_to_the_disk_before_their_entries_are_forgotten() {
     let world = Log::with(5, 5);
     let root_of_lines = || {
         let mut tree = MemoryTree::default();
-        std::fs::read_to_string(world.file()).unwrap().lines().for_each(|line| tree.push(leaf_hash(line.as_bytes())));
+        std::fs::read_to_string(world.file())
+            .unwrap()
+            .lines()
+            .for_each(|line| tree.push(leaf_hash(line.as_bytes())));
         tree.root()
     };
     let mut log = world.open().unwrap();
     (0..MANY).for_each(|i| append(&mut log, i));
     drop(log); // killed before the flush
-    assert!(std::fs::metadata(world.dir.path().join("level-00")).unwrap().len() > 5 * 32, "nothing was written before the flush");
+    assert!(
+        std::fs::metadata(world.dir.path().join("level-00")).unwrap().len() > 5 * 32,
+        "nothing was written before the flush"
+    );
     let mut log = world.open().unwrap();
     assert_eq!((log.size(), log.root(5).unwrap()), (5, root_of_lines()));
     (0..MANY).for_each(|i| append(&mut log, MANY + i));
@@ -123,14 +139,18 @@ fn half_a_line_was_never_acknowledged_and_is_cut_off() {
 fn pages_that_never_reached_the_disk_are_cut_off_and_changed_ones_are_not() {
     let world = Log::with(5, 3);
     let whole = std::fs::read(world.file()).unwrap();
-    // A large batch of which the first page is missing, and one of which nothing but the size arrived.
+    // A large batch of which the first page is missing, and one of which nothing but the size
+    // arrived.
     for torn in [[vec![0; 4096], whole.clone()].concat(), vec![0; 10_000]] {
         std::fs::write(world.file(), [&whole[..], &torn].concat()).unwrap();
         assert_eq!(world.open().unwrap().size(), 5);
         assert_eq!(std::fs::read(world.file()).unwrap(), whole);
     }
     std::fs::write(world.file(), [&whole[..], &vec![b'x'; 10_000]].concat()).unwrap();
-    assert!(matches!(defect(&world), Defect::Malformed { number: 5, .. }), "no power cut writes letters");
+    assert!(
+        matches!(defect(&world), Defect::Malformed { number: 5, .. }),
+        "no power cut writes letters"
+    );
     // What a statement covers was on the disk: nothing of it is cut off, whatever is missing.
     let mut holed = whole.clone();
     holed[10..20].fill(0);
@@ -185,7 +205,9 @@ fn a_checkpoint_by_another_key_is_not_believed() {
     let world = Log::with(4, 4);
     let stranger = SoftKey::generate(Algorithm::Ed25519).unwrap();
     let key = LogKey::of("test/log", &stranger).unwrap();
-    let forged = key.sign(&Checkpoint { origin: "test/log".into(), size: 0, root: [0; 32] }, NOW_S, &stranger).unwrap();
+    let forged = key
+        .sign(&Checkpoint { origin: "test/log".into(), size: 0, root: [0; 32] }, NOW_S, &stranger)
+        .unwrap();
     std::fs::write(world.dir.path().join("checkpoint"), forged).unwrap();
     assert!(matches!(world.open(), Err(LogError::Pki(_))));
 }
@@ -196,9 +218,17 @@ fn every_entry_has_a_proof_and_every_size_leads_to_every_later_one() {
     let log = world.open().unwrap();
     let root = log.root(33).unwrap();
     for (number, line) in (0..).zip(log.entries(0, 100).unwrap()) {
-        verify_inclusion(&leaf_hash(line.as_bytes()), number, 33, &log.inclusion(number, 33).unwrap(), &root).unwrap();
+        verify_inclusion(
+            &leaf_hash(line.as_bytes()),
+            number,
+            33,
+            &log.inclusion(number, 33).unwrap(),
+            &root,
+        )
+        .unwrap();
         let old = log.root(number).unwrap();
-        verify_consistency((number, &old), (33, &root), &log.consistency(number, 33).unwrap()).unwrap();
+        verify_consistency((number, &old), (33, &root), &log.consistency(number, 33).unwrap())
+            .unwrap();
     }
     assert!(matches!(log.inclusion(33, 33), Err(LogError::NoEntry { number: 33, size: 33 })));
     assert!(matches!(log.consistency(3, 34), Err(LogError::NoEntry { .. })));

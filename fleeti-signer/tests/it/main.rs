@@ -40,11 +40,17 @@ impl World {
         self.dir.path().join(name)
     }
     fn keeper(&self) -> Keeper {
-        let keys = keys::open(&self.path("pki"), b"pass", Some("http://fleeti.example/pki/device.crl".into())).unwrap();
+        let keys = keys::open(
+            &self.path("pki"),
+            b"pass",
+            Some("http://fleeti.example/pki/device.crl".into()),
+        )
+        .unwrap();
         Keeper::open(keys, &self.path("audit"), Limits::default()).unwrap()
     }
     fn log_key(&self) -> LogKey {
-        LogKey::from_text(&std::fs::read_to_string(self.path("pki/public/audit.pub")).unwrap()).unwrap()
+        LogKey::from_text(&std::fs::read_to_string(self.path("pki/public/audit.pub")).unwrap())
+            .unwrap()
     }
 }
 

@@ -9,18 +9,24 @@ use fleeti_pki::crl::VerifiedList;
 use fleeti_signer::keeper::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
-use fleeti_signer::wire::{MESSAGE_MAX, Occasion, REVOKED_AT_ONCE, Request, Response, RevokedSerial};
+use fleeti_signer::wire::{
+    MESSAGE_MAX, Occasion, REVOKED_AT_ONCE, Request, Response, RevokedSerial,
+};
 
 const DAY_S: u64 = 86_400;
 
 fn entries(keeper: &mut Keeper) -> Vec<Entry> {
     match one(keeper, Request::Entries { from: 0, limit: 1000 }) {
-        Response::Entries { lines } => lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect(),
+        Response::Entries { lines } => {
+            lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect()
+        }
         other => panic!("{other:?}"),
     }
 }
 fn der(response: &Response) -> Vec<u8> {
-    let (Response::Certificate { der } | Response::RevocationList { der }) = response else { panic!("{response:?}") };
+    let (Response::Certificate { der } | Response::RevocationList { der }) = response else {
+        panic!("{response:?}")
+    };
     base64::engine::general_purpose::STANDARD.decode(der).unwrap()
 }
 
@@ -29,14 +35,19 @@ fn a_batch_is_answered_in_order_with_each_intent_before_each_outcome() {
     let world = World::new();
     let mut keeper = world.keeper();
     let record = Request::Record { act: Act::new("admin", "session.begin", "web") };
-    let answers = keeper.perform(NOW_S, vec![device("dev-a", 7 * DAY_S), record, device("dev-b", 30 * DAY_S)]).unwrap();
+    let answers = keeper
+        .perform(NOW_S, vec![device("dev-a", 7 * DAY_S), record, device("dev-b", 30 * DAY_S)])
+        .unwrap();
     let a = certificate::from_der(&der(&answers[0])).unwrap();
     assert_eq!(certificate::device_of(&a).unwrap().as_str(), "dev-a");
     assert_eq!(Protection::of(&a).unwrap(), Some(Protection::Software));
     assert_eq!(certificate::not_after_s(&a), NOW_S + 7 * DAY_S);
     assert_eq!(answers[1], Response::Recorded { number: 1 });
     let log = entries(&mut keeper);
-    let shown: Vec<_> = log.iter().map(|e| (e.act.action.as_str(), e.act.subject.as_str(), e.stage.clone())).collect();
+    let shown: Vec<_> = log
+        .iter()
+        .map(|e| (e.act.action.as_str(), e.act.subject.as_str(), e.stage.clone()))
+        .collect();
     assert_eq!(
         shown,
         [
@@ -68,7 +79,10 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
     };
     refusal(&mut keeper, bad);
     refusal(&mut keeper, Request::CertifyServer { names: vec![], csr_pem: csr(), issuer: None });
-    refusal(&mut keeper, Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr(), issuer: None });
+    refusal(
+        &mut keeper,
+        Request::CertifyServer { names: vec!["a".into(); 33], csr_pem: csr(), issuer: None },
+    );
     refusal(&mut keeper, Request::Prove { number: 0 });
     refusal(&mut keeper, Request::Consistency { old: 0, new: 1 });
     assert!(entries(&mut keeper).is_empty());
@@ -92,8 +106,14 @@ fn more_than_the_limit_is_refused_until_the_next_minute() {
     let minute = NOW_S / 60 * 60;
     type Asked = fn(u64) -> Request;
     let asked: [(Limits, Asked); 3] = [
-        (Limits { certificates_per_minute: 2, ..Limits::default() }, |i| device(&format!("dev-{i}"), DEVICE_S_MIN)),
-        (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList { revoked: vec![], issuer: None, staged: None }),
+        (Limits { certificates_per_minute: 2, ..Limits::default() }, |i| {
+            device(&format!("dev-{i}"), DEVICE_S_MIN)
+        }),
+        (Limits { lists_per_minute: 2, ..Limits::default() }, |_| Request::RevocationList {
+            revoked: vec![],
+            issuer: None,
+            staged: None,
+        }),
         (Limits { records_per_minute: 2, ..Limits::default() }, |i| Request::Record {
             act: Act::new("admin", "session.begin", i.to_string()),
         }),
@@ -106,7 +126,11 @@ fn more_than_the_limit_is_refused_until_the_next_minute() {
             let answers = keeper.perform(now_s, (0..n).map(request).collect()).unwrap();
             answers.iter().filter(|a| !matches!(a, Response::Limited { .. })).count()
         };
-        assert_eq!([done(minute, 3), done(minute + 59, 1), done(minute + 60, 1)], [2, 0, 1], "{limits:?}");
+        assert_eq!(
+            [done(minute, 3), done(minute + 59, 1), done(minute + 60, 1)],
+            [2, 0, 1],
+            "{limits:?}"
+        );
     }
 }
 
@@ -114,7 +138,11 @@ fn more_than_the_limit_is_refused_until_the_next_minute() {
 fn a_signature_that_cannot_be_made_is_in_the_log_as_well() {
     let world = World::new();
     let mut keeper = world.keeper();
-    let revoked = vec![RevokedSerial { serial: "no serial".into(), revoked_s: NOW_S, reason: RevocationReason::default() }];
+    let revoked = vec![RevokedSerial {
+        serial: "no serial".into(),
+        revoked_s: NOW_S,
+        reason: RevocationReason::default(),
+    }];
     refusal(&mut keeper, Request::RevocationList { revoked, issuer: None, staged: None });
     let log = entries(&mut keeper);
     assert_eq!(log[0].stage, Stage::Intent);
@@ -126,11 +154,23 @@ fn lists_grow_in_number_and_hold_what_they_were_given() {
     let world = World::new();
     let mut keeper = world.keeper();
     let bad = certificate::from_der(&der(&one(&mut keeper, device("bad", DEVICE_S_MIN)))).unwrap();
-    let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
-    let first = der(&one(&mut keeper, Request::RevocationList { revoked: vec![], issuer: None, staged: None }));
-    let revoked = vec![RevokedSerial { serial: certificate::serial(&bad), revoked_s: NOW_S, reason: RevocationReason::default() }];
-    let second = der(&one(&mut keeper, Request::RevocationList { revoked, issuer: None, staged: None }));
-    let (first, second) = (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
+    let ca = certificate::from_pem(
+        &std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap(),
+    )
+    .unwrap();
+    let first = der(&one(
+        &mut keeper,
+        Request::RevocationList { revoked: vec![], issuer: None, staged: None },
+    ));
+    let revoked = vec![RevokedSerial {
+        serial: certificate::serial(&bad),
+        revoked_s: NOW_S,
+        reason: RevocationReason::default(),
+    }];
+    let second =
+        der(&one(&mut keeper, Request::RevocationList { revoked, issuer: None, staged: None }));
+    let (first, second) =
+        (VerifiedList::read(&first, &ca).unwrap(), VerifiedList::read(&second, &ca).unwrap());
     assert!(second.follows(&first) && !first.follows(&second));
     assert!(first.check(&bad, NOW_S).is_ok() && second.check(&bad, NOW_S).is_err());
 }
@@ -141,7 +181,9 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     let mut keeper = world.keeper();
     let act = Act::new("admin", "release.publish", "kiosk@2").of("ab".repeat(32));
     one(&mut keeper, Request::Record { act: act.clone() });
-    let Response::Proof { proof } = one(&mut keeper, Request::Prove { number: 0 }) else { panic!("no proof") };
+    let Response::Proof { proof } = one(&mut keeper, Request::Prove { number: 0 }) else {
+        panic!("no proof")
+    };
     let proved = verify_proof(&proof, &world.log_key()).unwrap();
     assert_eq!((&proved.entry().act, proved.checkpoint().stated_s()), (&act, NOW_S));
     // Everybody can read the file, and find out whether it leads to the statement.
@@ -156,39 +198,79 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     assert!(Keeper::open(keys, &world.path("audit"), Limits::default()).is_err());
 }
 
-/// Whatever a request asks for beside its key, the certificate is what the signer makes; openssl is the judge.
+/// Whatever a request asks for beside its key, the certificate is what the signer makes; openssl is
+/// the judge.
 #[test]
 fn a_request_that_asks_for_more_gets_what_every_device_gets() {
     let world = World::new();
     let mut keeper = world.keeper();
     let openssl = |arguments: &[&str]| {
-        let output = std::process::Command::new("openssl").args(arguments).current_dir(world.path("")).output().unwrap();
+        let output = std::process::Command::new("openssl")
+            .args(arguments)
+            .current_dir(world.path(""))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
     openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "greedy.key"]);
-    let asked = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "extendedKeyUsage=serverAuth,codeSigning"];
-    let mut request = vec!["req", "-new", "-key", "greedy.key", "-subj", "/CN=dev-other/O=root", "-out", "greedy.csr"];
+    let asked = [
+        "basicConstraints=critical,CA:TRUE",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "extendedKeyUsage=serverAuth,codeSigning",
+    ];
+    let mut request = vec![
+        "req",
+        "-new",
+        "-key",
+        "greedy.key",
+        "-subj",
+        "/CN=dev-other/O=root",
+        "-out",
+        "greedy.csr",
+    ];
     request.extend(["-addext", "subjectAltName=URI:urn:fleeti:device:dev-other,DNS:localhost"]);
     for extension in &asked {
         request.extend(["-addext", extension]);
     }
     openssl(&request);
     let csr_pem = std::fs::read_to_string(world.path("greedy.csr")).unwrap();
-    let Request::CertifyDevice { device, valid_s, protection, occasion, issuer, .. } = device("dev-a", 7 * DAY_S) else { unreachable!() };
-    let answer = one(&mut keeper, Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion, issuer });
+    let Request::CertifyDevice { device, valid_s, protection, occasion, issuer, .. } =
+        device("dev-a", 7 * DAY_S)
+    else {
+        unreachable!()
+    };
+    let answer = one(
+        &mut keeper,
+        Request::CertifyDevice { device, csr_pem, valid_s, protection, occasion, issuer },
+    );
     std::fs::write(world.path("greedy.der"), der(&answer)).unwrap();
     let text = openssl(&["x509", "-inform", "DER", "-in", "greedy.der", "-noout", "-text"]);
-    for has in ["CN = dev-a", "CA:FALSE", "URI:urn:fleeti:device:dev-a", "TLS Web Client Authentication", "Digital Signature"] {
+    for has in [
+        "CN = dev-a",
+        "CA:FALSE",
+        "URI:urn:fleeti:device:dev-a",
+        "TLS Web Client Authentication",
+        "Digital Signature",
+    ] {
         assert!(text.contains(has), "{has}: {text}");
     }
-    for lacks in ["dev-other", "O = root", "CA:TRUE", "localhost", "Server Authentication", "Code Signing", "Certificate Sign", "CRL Sign"]
-    {
+    for lacks in [
+        "dev-other",
+        "O = root",
+        "CA:TRUE",
+        "localhost",
+        "Server Authentication",
+        "Code Signing",
+        "Certificate Sign",
+        "CRL Sign",
+    ] {
         assert!(!text.contains(lacks), "{lacks}: {text}");
     }
 }
 
-/// A list that no message holds: it comes in parts and goes in parts, and half of one is never signed.
+/// A list that no message holds: it comes in parts and goes in parts, and half of one is never
+/// signed.
 #[test]
 fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     const MANY: usize = 100_000;
@@ -207,13 +289,21 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
         let entries = ((n + 1) * REVOKED_AT_ONCE) as u64;
         assert_eq!(one(&mut keeper, request), Response::Staged { entries });
     }
-    let sign = |staged: &str| Request::RevocationList { revoked: vec![], issuer: None, staged: Some(staged.into()) };
+    let sign = |staged: &str| Request::RevocationList {
+        revoked: vec![],
+        issuer: None,
+        staged: Some(staged.into()),
+    };
     refusal(&mut keeper, sign("list-2"));
-    let Response::LargeList { list, bytes } = one(&mut keeper, sign("list-1")) else { panic!("it is a large one") };
+    let Response::LargeList { list, bytes } = one(&mut keeper, sign("list-1")) else {
+        panic!("it is a large one")
+    };
     refusal(&mut keeper, sign("list-1"));
     let mut whole = Vec::new();
     while (whole.len() as u64) < bytes {
-        let Response::ListPart { der } = one(&mut keeper, Request::ListPart { list: list.clone(), from: whole.len() as u64 }) else {
+        let Response::ListPart { der } =
+            one(&mut keeper, Request::ListPart { list: list.clone(), from: whole.len() as u64 })
+        else {
             panic!("a part is missing")
         };
         assert!(der.len() < MESSAGE_MAX);
@@ -221,7 +311,10 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     }
     refusal(&mut keeper, Request::ListPart { list, from: 0 });
     assert_eq!(fleeti_pki::crl::entries(&whole).unwrap().len(), MANY);
-    let ca = certificate::from_pem(&std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap()).unwrap();
+    let ca = certificate::from_pem(
+        &std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap(),
+    )
+    .unwrap();
     VerifiedList::read(&whole, &ca).unwrap();
     // A part that is refused takes the others along.
     let bad = RevokedSerial { serial: "no serial".into(), ..all[0].clone() };
@@ -238,6 +331,7 @@ fn what_devices_ask_for_leaves_the_servers_certificate_alone() {
     let mut keeper = Keeper::open(keys, &world.path("audit"), limits).unwrap();
     one(&mut keeper, device("dev-a", DEVICE_S_MIN));
     assert!(matches!(one(&mut keeper, device("dev-b", DEVICE_S_MIN)), Response::Limited { .. }));
-    let server = Request::CertifyServer { names: vec!["localhost".into()], csr_pem: csr(), issuer: None };
+    let server =
+        Request::CertifyServer { names: vec!["localhost".into()], csr_pem: csr(), issuer: None };
     assert!(matches!(one(&mut keeper, server), Response::Certificate { .. }));
 }

@@ -53,13 +53,17 @@ async fn everything_that_was_acknowledged_survives_a_kill() {
         })
         .collect();
     // In the middle of it.
-    let Response::Recorded { number } = signer.ask(record(9999)).await.unwrap() else { panic!("no number") };
+    let Response::Recorded { number } = signer.ask(record(9999)).await.unwrap() else {
+        panic!("no number")
+    };
     process.0.kill().unwrap();
     process.0.wait().unwrap();
     let mut acknowledged = vec![(9999, number)];
     let end = tokio::time::Instant::now() + Duration::from_millis(500);
     for call in calls {
-        if let Ok(Ok(Some((i, Response::Recorded { number })))) = tokio::time::timeout_at(end, call).await {
+        if let Ok(Ok(Some((i, Response::Recorded { number })))) =
+            tokio::time::timeout_at(end, call).await
+        {
             acknowledged.push((i, number));
         }
     }
@@ -78,7 +82,10 @@ async fn a_certificate_comes_over_the_socket_and_a_refusal_is_said() {
     let world = World::new();
     let _process = start(&world).await;
     let signer = socket::connect(world.path("socket"));
-    assert!(matches!(signer.ask(device("dev-a", DEVICE_S_MIN)).await.unwrap(), Response::Certificate { .. }));
+    assert!(matches!(
+        signer.ask(device("dev-a", DEVICE_S_MIN)).await.unwrap(),
+        Response::Certificate { .. }
+    ));
     assert!(matches!(signer.ask(device("dev-a", 1)).await, Err(SignerError::Refused(_))));
 }
 
@@ -86,7 +93,11 @@ async fn a_certificate_comes_over_the_socket_and_a_refusal_is_said() {
 async fn another_user_is_not_answered() {
     let world = World::new();
     let _process = start(&world).await;
-    assert_eq!(std::fs::metadata(world.path("socket")).unwrap().mode() & 0o777, 0o660, "the file's mode is the first door");
+    assert_eq!(
+        std::fs::metadata(world.path("socket")).unwrap().mode() & 0o777,
+        0o660,
+        "the file's mode is the first door"
+    );
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         return; // only root can become somebody else
     }
@@ -100,14 +111,17 @@ async fn another_user_is_not_answered() {
                   my $n = read($s, my $length, 4); print $n // 0;";
     let asked = |uid: &str| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", uid, "--clear-groups", "/usr/bin/perl", "-e", script]).arg(world.path("socket"));
+        command
+            .args(["--reuid", uid, "--clear-groups", "/usr/bin/perl", "-e", script])
+            .arg(world.path("socket"));
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert_eq!(asked("0").trim(), "4", "root is answered");
     assert_eq!(asked("65534").trim(), "0");
 }
 
-/// Whoever speaks another language is not answered in ours, and nothing is signed or entered for it.
+/// Whoever speaks another language is not answered in ours, and nothing is signed or entered for
+/// it.
 #[tokio::test]
 async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
     use futures::{SinkExt, StreamExt};
@@ -136,7 +150,14 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
             c["request"] = fields.into();
         }),
         changed(&|c| {
-            c["request"] = serde_json::json!(["certify_device", "dev-a", c["request"]["csr_pem"], DEVICE_S_MIN, "software", "enrollment"])
+            c["request"] = serde_json::json!([
+                "certify_device",
+                "dev-a",
+                c["request"]["csr_pem"],
+                DEVICE_S_MIN,
+                "software",
+                "enrollment"
+            ])
         }),
         serde_json::json!({"id": 1, "request": {"type": "keep", "kept": ["recovery_key", "dev-a"], "secret": "AA=="}}),
         serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": ["begin_epoch"]}}),
@@ -144,8 +165,14 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
     let say = async |call: &serde_json::Value| {
         let stream = tokio::net::UnixStream::connect(world.path("socket")).await.unwrap();
         let mut framed = socket::framed(stream);
-        framed.send(tokio_util::bytes::Bytes::from(serde_json::to_vec(call).unwrap())).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), framed.next()).await.unwrap().map(|frame| frame.unwrap().to_vec())
+        framed
+            .send(tokio_util::bytes::Bytes::from(serde_json::to_vec(call).unwrap()))
+            .await
+            .unwrap();
+        tokio::time::timeout(Duration::from_secs(60), framed.next())
+            .await
+            .unwrap()
+            .map(|frame| frame.unwrap().to_vec())
     };
     for call in &bad {
         assert_eq!(say(call).await, None, "{call}");

@@ -1,4 +1,5 @@
-//! Releases by a server's own keys, asked for by somebody who has the whole server: its database, its files, its socket.
+//! Releases by a server's own keys, asked for by somebody who has the whole server: its database,
+//! its files, its socket.
 
 use crate::World;
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
@@ -46,7 +47,11 @@ fn now_s() -> u64 {
 }
 
 fn folders(world: &World) -> keys::Folders {
-    keys::Folders { builds: world.path("builds"), outbox: world.path("outbox"), work: world.path("audit/releases") }
+    keys::Folders {
+        builds: world.path("builds"),
+        outbox: world.path("outbox"),
+        work: world.path("audit/releases"),
+    }
 }
 
 impl Office {
@@ -58,14 +63,24 @@ impl Office {
         for name in ["release.key", "openpgp.key", "db.key", "pcr.key"] {
             fs::copy(world.path("pki/offline").join(name), signing.join(name)).unwrap();
         }
-        let approver = |(name, key): (&str, &SoftKey)| Approver { name: name.into(), key: PublicKey::of(key).unwrap() };
+        let approver = |(name, key): (&str, &SoftKey)| Approver {
+            name: name.into(),
+            key: PublicKey::of(key).unwrap(),
+        };
         let approvers = ["alice", "bob", "carol"].into_iter().zip(&people).map(approver).collect();
-        fs::write(signing.join("policy.toml"), Policy::new(approvals, false, approvers).unwrap().to_text().unwrap()).unwrap();
+        fs::write(
+            signing.join("policy.toml"),
+            Policy::new(approvals, false, approvers).unwrap().to_text().unwrap(),
+        )
+        .unwrap();
         fs::create_dir_all(world.path("outbox")).unwrap();
         let mut opened = keys::open(&world.path("pki"), b"pass", None).unwrap();
         let set = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).unwrap();
         opened.releases = set.map(Arc::new);
-        let signer = SignerHandle::embedded(Keeper::open(opened, &world.path("audit"), Limits::default()).unwrap()).unwrap();
+        let signer = SignerHandle::embedded(
+            Keeper::open(opened, &world.path("audit"), Limits::default()).unwrap(),
+        )
+        .unwrap();
         let office = Self { world, people, signer };
         office.build("build-a", UKI, "kiosk@2");
         office
@@ -75,10 +90,18 @@ impl Office {
     fn build(&self, id: &str, uki: &[u8], release: &str) -> String {
         let folder = self.folder(id);
         fs::create_dir_all(&folder).unwrap();
-        let parts = [("root.erofs", &b"root"[..]), ("root.verity", b"verity"), ("uki.efi", uki), ("systemd-boot.efi", PROGRAM)];
+        let parts = [
+            ("root.erofs", &b"root"[..]),
+            ("root.verity", b"verity"),
+            ("uki.efi", uki),
+            ("systemd-boot.efi", PROGRAM),
+        ];
         let files = parts.map(|(name, bytes)| {
             fs::write(folder.join(name), bytes).unwrap();
-            (name.parse().unwrap(), FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) })
+            (
+                name.parse().unwrap(),
+                FileRecord { size: bytes.len() as u64, sha256: sha256_hex(bytes) },
+            )
         });
         let record = BuildRecord {
             schema: 1,
@@ -94,7 +117,10 @@ impl Office {
             derivations: Default::default(),
             nix_version: "2.8.0".into(),
             root_hash: sha256_hex(b"root hash"),
-            reference_values: ReferenceValues { systemd_version: "257".into(), ..Default::default() },
+            reference_values: ReferenceValues {
+                systemd_version: "257".into(),
+                ..Default::default()
+            },
             files: files.into_iter().collect(),
         };
         let text = serde_json::to_vec_pretty(&record).unwrap();
@@ -127,7 +153,15 @@ impl Office {
     }
     async fn ask(&self, order: Order) -> Result<Response, SignerError> {
         let Order { build, out, intent, request, approvals } = order;
-        self.signer.ask(Request::SignRelease { build, out, intent: intent.to_text().unwrap(), request, approvals }).await
+        self.signer
+            .ask(Request::SignRelease {
+                build,
+                out,
+                intent: intent.to_text().unwrap(),
+                request,
+                approvals,
+            })
+            .await
     }
     async fn refused(&self, order: Order) -> String {
         match self.ask(order).await {
@@ -151,17 +185,37 @@ impl Office {
 #[tokio::test]
 async fn a_release_is_signed_when_enough_people_agree_and_verifies_by_what_devices_know() {
     let office = Office::new(2);
-    let Response::Release { manifest_sha256 } = office.ask(office.good("signing-a")).await.unwrap() else { panic!("no release") };
-    let trusted = ReleaseKeys::from_pem(&fs::read_to_string(office.world.path("pki/public/release.pem")).unwrap()).unwrap();
+    let Response::Release { manifest_sha256 } = office.ask(office.good("signing-a")).await.unwrap()
+    else {
+        panic!("no release")
+    };
+    let trusted = ReleaseKeys::from_pem(
+        &fs::read_to_string(office.world.path("pki/public/release.pem")).unwrap(),
+    )
+    .unwrap();
     let verified = verify(&office.world.path("outbox/signing-a"), &trusted).unwrap();
     assert_eq!(verified.sha256(), manifest_sha256);
-    assert_eq!(verified.manifest().artifacts.iter().filter(|a| a.authenticode.is_some()).count(), 2);
+    assert_eq!(
+        verified.manifest().artifacts.iter().filter(|a| a.authenticode.is_some()).count(),
+        2
+    );
     let log = office.log();
-    assert_eq!((log[0].act.action.as_str(), log[0].act.subject.as_str()), ("signer.release-policy", "when 2 of 3 people agree"));
+    assert_eq!(
+        (log[0].act.action.as_str(), log[0].act.subject.as_str()),
+        ("signer.release-policy", "when 2 of 3 people agree")
+    );
     let log = &log[1..];
     assert_eq!((log[0].act.action.as_str(), &log[0].stage), ("release.sign", &Stage::Intent));
-    assert!(log[0].act.subject.starts_with("kiosk@2 build ") && log[0].act.subject.ends_with("by bob, carol"), "{}", log[0].act.subject);
-    assert_eq!((&log[1].act.sha256, &log[1].stage), (&Some(manifest_sha256), &Stage::Outcome { intent: 1 }));
+    assert!(
+        log[0].act.subject.starts_with("kiosk@2 build ")
+            && log[0].act.subject.ends_with("by bob, carol"),
+        "{}",
+        log[0].act.subject
+    );
+    assert_eq!(
+        (&log[1].act.sha256, &log[1].stage),
+        (&Some(manifest_sha256), &Stage::Outcome { intent: 1 })
+    );
 }
 
 #[tokio::test]
@@ -171,25 +225,63 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
     let others = office.build("build-b", UKI, "kiosk@2");
     let evil = Intent { build_sha256: others, ..good.intent.clone() };
-    let requester = Intent { requester: PublicKey::of(&mallory).unwrap().id(), ..good.intent.clone() };
+    let requester =
+        Intent { requester: PublicKey::of(&mallory).unwrap().id(), ..good.intent.clone() };
     let attempts = [
         ("0 of 2 approvals", Order { approvals: vec![], ..good.clone() }),
-        ("1 of 2 approvals", Order { approvals: vec![good.approvals[0].clone(), good.approvals[0].clone()], ..good.clone() }),
-        ("1 of 2 approvals", Order { approvals: vec![good.approvals[0].clone(), office.agrees(0, &good.intent)], ..good.clone() }),
         (
             "1 of 2 approvals",
-            Order { approvals: vec![good.approvals[0].clone(), Word::Approve.sign(&good.intent, &mallory).unwrap()], ..good.clone() },
+            Order {
+                approvals: vec![good.approvals[0].clone(), good.approvals[0].clone()],
+                ..good.clone()
+            },
+        ),
+        (
+            "1 of 2 approvals",
+            Order {
+                approvals: vec![good.approvals[0].clone(), office.agrees(0, &good.intent)],
+                ..good.clone()
+            },
+        ),
+        (
+            "1 of 2 approvals",
+            Order {
+                approvals: vec![
+                    good.approvals[0].clone(),
+                    Word::Approve.sign(&good.intent, &mallory).unwrap(),
+                ],
+                ..good.clone()
+            },
         ),
         // What was agreed to for one build, for another one.
         ("what was approved has", Order { build: "build-b".into(), ..good.clone() }),
-        ("not signed by an approver", Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() }),
+        (
+            "not signed by an approver",
+            Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() },
+        ),
         ("not signed by an approver", Order { request: None, ..good.clone() }),
         (
             "not signed by an approver",
-            Order { request: Some(Word::Request.sign(&requester, &mallory).unwrap()), intent: requester, ..good.clone() },
+            Order {
+                request: Some(Word::Request.sign(&requester, &mallory).unwrap()),
+                intent: requester,
+                ..good.clone()
+            },
         ),
-        ("for the release key", Order { intent: Intent { release_key: "00".repeat(8), ..good.intent.clone() }, ..good.clone() }),
-        ("valid from", Order { intent: Intent { expires_s: now_s() - 1, ..good.intent.clone() }, ..good.clone() }),
+        (
+            "for the release key",
+            Order {
+                intent: Intent { release_key: "00".repeat(8), ..good.intent.clone() },
+                ..good.clone()
+            },
+        ),
+        (
+            "valid from",
+            Order {
+                intent: Intent { expires_s: now_s() - 1, ..good.intent.clone() },
+                ..good.clone()
+            },
+        ),
         ("named by a-z", Order { build: "../pki/offline".into(), ..good.clone() }),
         ("named by a-z", Order { out: "../../etc".into(), ..good.clone() }),
         ("build.json", Order { build: "build-z".into(), ..good.clone() }),
@@ -214,16 +306,26 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     std::os::unix::fs::symlink(office.world.path("passphrase"), folder.join("uki.efi")).unwrap();
     assert!(office.refused(good.clone()).await.contains("uki.efi"));
     assert_eq!(office.left(), 0, "nothing is left behind");
-    assert_eq!(fs::read_dir(office.world.path("audit/releases")).unwrap().count(), 0, "nor where it is made");
+    assert_eq!(
+        fs::read_dir(office.world.path("audit/releases")).unwrap().count(),
+        0,
+        "nor where it is made"
+    );
     // The outbox leads elsewhere.
     fs::remove_file(folder.join("uki.efi")).unwrap();
     office.build("build-a", UKI, "kiosk@2");
     let good = office.good("signing-b");
     fs::create_dir(office.world.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink(office.world.path("elsewhere"), office.world.path("outbox/signing-b")).unwrap();
+    std::os::unix::fs::symlink(
+        office.world.path("elsewhere"),
+        office.world.path("outbox/signing-b"),
+    )
+    .unwrap();
     assert!(office.refused(good).await.contains("the outbox"));
     assert_eq!(fs::read_dir(office.world.path("elsewhere")).unwrap().count(), 0);
-    assert!(office.log().iter().skip(2).step_by(2).all(|e| matches!(e.stage, Stage::Failed { .. })));
+    assert!(
+        office.log().iter().skip(2).step_by(2).all(|e| matches!(e.stage, Stage::Failed { .. }))
+    );
 }
 
 #[tokio::test]
@@ -244,13 +346,25 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
     let world = World::new();
     fs::create_dir_all(world.path("pki/signing")).unwrap();
     fs::copy(world.path("pki/offline/release.key"), world.path("pki/signing/release.key")).unwrap();
-    let error = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
+    let error =
+        keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
     assert!(error.contains("policy.toml") && error.contains("fleeti pki approvers"), "{error}");
     // Without any such key the signer says so.
     let signer = SignerHandle::embedded(world.keeper()).unwrap();
-    assert_eq!(signer.ask(Request::ApprovalPolicy).await.unwrap(), Response::ApprovalPolicy { policy: None, release_key: String::new() });
-    let order = Request::SignRelease { build: "a".into(), out: "b".into(), intent: String::new(), request: None, approvals: vec![] };
-    assert!(matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no keys that sign releases")));
+    assert_eq!(
+        signer.ask(Request::ApprovalPolicy).await.unwrap(),
+        Response::ApprovalPolicy { policy: None, release_key: String::new() }
+    );
+    let order = Request::SignRelease {
+        build: "a".into(),
+        out: "b".into(),
+        intent: String::new(),
+        request: None,
+        approvals: vec![],
+    };
+    assert!(
+        matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no keys that sign releases"))
+    );
 }
 
 #[tokio::test]

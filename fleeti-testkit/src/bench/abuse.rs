@@ -1,6 +1,6 @@
-//! Honest clients beside hostile ones, with limits as they ship: silent connections, bodies that do not end, HTTP/2, and one
-//! enrolled device that publishes garbage, renews and pairs in a loop. Once all from the address of the honest clients, once from
-//! a thousand addresses of 127.0.0.0/8.
+//! Honest clients beside hostile ones, with limits as they ship: silent connections, bodies that do
+//! not end, HTTP/2, and one enrolled device that publishes garbage, renews and pairs in a loop.
+//! Once all from the address of the honest clients, once from a thousand addresses of 127.0.0.0/8.
 
 use super::channel::Session;
 use super::organisation::{Device, Organisation, Ports};
@@ -28,7 +28,8 @@ use tokio_rustls::client::TlsStream;
 
 /// From one honest request to the next.
 const PAUSE: Duration = Duration::from_millis(100);
-/// An attacker that was refused at once comes again after this; without it the benchmark would measure itself.
+/// An attacker that was refused at once comes again after this; without it the benchmark would
+/// measure itself.
 const AGAIN: Duration = Duration::from_millis(100);
 /// What is asked of the server.
 const RSS_MIB_MAX: f64 = 120.0;
@@ -44,9 +45,16 @@ struct Size {
     p99_ms_max: f64,
 }
 
-const WHOLE: Size = Size { silent: 1000, bodies: 200, http2: 20, lasts: Duration::from_secs(60), p99_ms_max: 1000.0 };
+const WHOLE: Size = Size {
+    silent: 1000,
+    bodies: 200,
+    http2: 20,
+    lasts: Duration::from_secs(60),
+    p99_ms_max: 1000.0,
+};
 /// For a gate, whose machine has other things to do.
-const TINY: Size = Size { silent: 100, bodies: 20, http2: 4, lasts: Duration::from_secs(3), p99_ms_max: 3000.0 };
+const TINY: Size =
+    Size { silent: 100, bodies: 20, http2: 4, lasts: Duration::from_secs(3), p99_ms_max: 3000.0 };
 
 /// Where attackers come from and go to.
 #[derive(Clone)]
@@ -60,27 +68,43 @@ struct Target {
 
 impl Target {
     async fn connect(&self, number: usize, to: SocketAddr) -> Result<TcpStream> {
-        let from = if self.spread { Ipv4Addr::from_bits(0x7f01_0001 + u32::try_from(number)?) } else { Ipv4Addr::LOCALHOST };
+        let from = if self.spread {
+            Ipv4Addr::from_bits(0x7f01_0001 + u32::try_from(number)?)
+        } else {
+            Ipv4Addr::LOCALHOST
+        };
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         Ok(socket.connect(to).await?)
     }
 
-    async fn encrypted(&self, number: usize, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
+    async fn encrypted(
+        &self,
+        number: usize,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<TlsStream<TcpStream>> {
         encrypted(self.connect(number, self.https).await?, tls).await
     }
 }
 
 async fn encrypted(tcp: TcpStream, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
-    // The request follows the last flight of the handshake, which the server does not acknowledge by anything of its own.
+    // The request follows the last flight of the handshake, which the server does not acknowledge
+    // by anything of its own.
     tcp.set_nodelay(true)?;
     Ok(TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
 /// Sends a request on a connection of its own, and gives the status.
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), head: &str, body: &str) -> Result<u16> {
+async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    head: &str,
+    body: &str,
+) -> Result<u16> {
     let mut said = Vec::new();
-    let request = format!("{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let request = format!(
+        "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     let request = format!("{request}content-type: application/json\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
@@ -108,8 +132,15 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let mut worst = Latencies::default();
     let mut log_kib_per_min = 0.0f64;
     for spread in [false, true] {
-        let target = Target { https: ports.https, mqtt: ports.mqtt, api, spread, anonymous: organisation.anonymous_tls()? };
-        let attackers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let target = Target {
+            https: ports.https,
+            mqtt: ports.mqtt,
+            api,
+            spread,
+            anonymous: organisation.anonymous_tls()?,
+        };
+        let attackers =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         attack(&attackers, &target, size, &devices[0]);
         let (before, began) = (bytes_of(&log), Instant::now());
         let measured = honest.block_on(measure(&devices[1..], ports, api, &cookie, size.lasts))?;
@@ -117,14 +148,24 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         #[allow(clippy::cast_precision_loss)]
         let kib = (bytes_of(&log) - before) as f64 / 1024.0;
         log_kib_per_min = log_kib_per_min.max(kib / minutes);
-        eprintln!("    from {}: {measured:?}, log {:.1} KiB/min", if spread { "1,000 addresses" } else { "one address" }, kib / minutes);
+        eprintln!(
+            "    from {}: {measured:?}, log {:.1} KiB/min",
+            if spread { "1,000 addresses" } else { "one address" },
+            kib / minutes
+        );
         worst = worst.worse(measured);
         attackers.shutdown_background();
     }
     let rss_mib = peak_kib(id)? / 1024.0;
-    ensure!(worst.all().iter().all(|p99| *p99 < size.p99_ms_max), "an honest client waits too long: {worst:?}");
+    ensure!(
+        worst.all().iter().all(|p99| *p99 < size.p99_ms_max),
+        "an honest client waits too long: {worst:?}"
+    );
     ensure!(rss_mib < RSS_MIB_MAX, "the server took {rss_mib:.1} MiB");
-    ensure!(log_kib_per_min < LOG_KIB_PER_MIN_MAX, "the log grew by {log_kib_per_min:.1} KiB a minute");
+    ensure!(
+        log_kib_per_min < LOG_KIB_PER_MIN_MAX,
+        "the log grew by {log_kib_per_min:.1} KiB a minute"
+    );
     Ok(vec![
         Record::new("honest_mqtt_p99_ms", worst.mqtt, "ms", "fleeti"),
         Record::new("honest_https_p99_ms", worst.https, "ms", "fleeti"),
@@ -151,7 +192,11 @@ impl Latencies {
         [self.mqtt, self.https, self.page]
     }
     fn worse(self, other: Self) -> Self {
-        Self { mqtt: self.mqtt.max(other.mqtt), https: self.https.max(other.https), page: self.page.max(other.page) }
+        Self {
+            mqtt: self.mqtt.max(other.mqtt),
+            https: self.https.max(other.https),
+            page: self.page.max(other.page),
+        }
     }
 }
 
@@ -161,7 +206,13 @@ fn p99(times: &mut [f64]) -> f64 {
 }
 
 /// Asks as honest clients do, one kind after the other, until the time is over.
-async fn measure(devices: &[Device], ports: Ports, api: SocketAddr, cookie: &str, lasts: Duration) -> Result<Latencies> {
+async fn measure(
+    devices: &[Device],
+    ports: Ports,
+    api: SocketAddr,
+    cookie: &str,
+    lasts: Duration,
+) -> Result<Latencies> {
     let (mut mqtt, mut https, mut page) = (Vec::new(), Vec::new(), Vec::new());
     let end = Instant::now() + lasts;
     for device in devices.iter().cycle() {
@@ -169,11 +220,15 @@ async fn measure(devices: &[Device], ports: Ports, api: SocketAddr, cookie: &str
             break;
         }
         let began = Instant::now();
-        let session = Session::open(device, ports.mqtt, device.id.as_str()).await.context("an honest MQTT session")?;
+        let session = Session::open(device, ports.mqtt, device.id.as_str())
+            .await
+            .context("an honest MQTT session")?;
         mqtt.push(began.elapsed().as_secs_f64() * 1000.0);
         drop(session);
         let began = Instant::now();
-        let mut stream = encrypted(TcpStream::connect(ports.https).await?, &device.tls).await.context("an honest HTTPS connection")?;
+        let mut stream = encrypted(TcpStream::connect(ports.https).await?, &device.tls)
+            .await
+            .context("an honest HTTPS connection")?;
         let status = ask(&mut stream, "GET /desired", "").await?;
         ensure!(status == 200, "an honest HTTPS request: {status}");
         https.push(began.elapsed().as_secs_f64() * 1000.0);
@@ -189,10 +244,16 @@ async fn measure(devices: &[Device], ports: Ports, api: SocketAddr, cookie: &str
 async fn ask_for_page(api: SocketAddr, cookie: &str) -> Result<u16> {
     let mut stream = TcpStream::connect(api).await?;
     let mut said = Vec::new();
-    let request = format!("GET /devices HTTP/1.1\r\nhost: {api}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "GET /devices HTTP/1.1\r\nhost: {api}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     stream.read_to_end(&mut said).await?;
-    String::from_utf8_lossy(&said).split(' ').nth(1).and_then(|s| s.parse().ok()).context("a page without a status")
+    String::from_utf8_lossy(&said)
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .context("a page without a status")
 }
 
 /// Starts every attacker; they end with their runtime.
@@ -225,8 +286,14 @@ fn attack(runtime: &tokio::runtime::Runtime, target: &Target, size: Size, greedy
                 let mut stream = target.encrypted(number, &h2).await?;
                 stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
                 for id in (1u32..2000).step_by(2) {
-                    // HEADERS of `POST /` by the static table, without END_STREAM (RFC 9113, 6.2; RFC 7541, A).
-                    stream.write_all(&[&[0, 0, 3, 1, 4][..], &id.to_be_bytes(), &[0x83, 0x84, 0x87]].concat()).await?;
+                    // HEADERS of `POST /` by the static table, without END_STREAM (RFC 9113, 6.2;
+                    // RFC 7541, A).
+                    stream
+                        .write_all(
+                            &[&[0, 0, 3, 1, 4][..], &id.to_be_bytes(), &[0x83, 0x84, 0x87]]
+                                .concat(),
+                        )
+                        .await?;
                 }
                 stream.read_to_end(&mut Vec::new()).await?;
                 Ok(())
@@ -272,8 +339,15 @@ async fn garbage(target: Target, device: Device) -> Result<()> {
     let payload = Bytes::from_static(b"garbage\n2026-01-01T00:00:00Z ERROR forged \x1b[2J");
     loop {
         let topic = Bytes::from(Up::Report.topic(&device.id));
-        let publish =
-            Publish { dup: false, qos: QoS::AtMostOnce, retain: false, topic, pkid: 0, payload: payload.clone(), properties: None };
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic,
+            pkid: 0,
+            payload: payload.clone(),
+            properties: None,
+        };
         session.send(&Packet::Publish(publish)).await?;
     }
 }
@@ -281,7 +355,12 @@ async fn garbage(target: Target, device: Device) -> Result<()> {
 async fn renew_and_pair(target: Target, device: Device) -> Result<()> {
     let key = SoftKey::generate(Algorithm::P256)?;
     let csr_pem = serde_json::to_string(&csr::create(&key)?)?;
-    ask(&mut target.encrypted(0, &device.tls).await?, "POST /renew", &format!("{{\"csr_pem\":{csr_pem}}}")).await?;
+    ask(
+        &mut target.encrypted(0, &device.tls).await?,
+        "POST /renew",
+        &format!("{{\"csr_pem\":{csr_pem}}}"),
+    )
+    .await?;
     let pair = format!("{{\"csr_pem\":{csr_pem},\"running\":\"kiosk@1\"}}");
     ask(&mut target.encrypted(0, &target.anonymous).await?, "POST /pair", &pair).await?;
     Ok(())

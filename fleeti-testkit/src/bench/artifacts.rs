@@ -1,4 +1,5 @@
-//! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Beside nginx on the same files.
+//! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Beside nginx
+//! on the same files.
 
 use super::organisation::{Device, Organisation};
 use super::process::{Peer, cpu_s, free_port, spent_s};
@@ -38,7 +39,8 @@ struct Times {
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let size: usize = scale.pick(256 << 20, 1 << 20);
     let millis = |ms| Duration::from_millis(ms);
-    let times = Times { warm_up: millis(scale.pick(1000, 50)), measured: millis(scale.pick(8000, 400)) };
+    let times =
+        Times { warm_up: millis(scale.pick(1000, 50)), measured: millis(scale.pick(8000, 400)) };
     let mut organisation = Organisation::found(dir)?;
     let device = organisation.devices("bench", 1)?.remove(0);
     let ports = organisation.start_server()?;
@@ -46,11 +48,13 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let release = organisation.world.path("releases/1");
     synthetic::release(&release, &name, &organisation.release_key()?, size)?;
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let request = CreateRollout { release: name.clone(), fleet: "bench".parse()? };
     runtime.block_on(organisation.world.client()?.start_rollout(&request))?;
     let ours = organisation.world.server_id()?;
-    let mut records = measure(&runtime, &device, &Target { port: ports.https, id: ours, who: "fleeti" }, times)?;
+    let mut records =
+        measure(&runtime, &device, &Target { port: ports.https, id: ours, who: "fleeti" }, times)?;
 
     let port = free_port()?;
     let (certificate, key, authorities) = organisation.peer_files()?;
@@ -74,7 +78,12 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     fs::write(&file, config)?;
     let arguments = ["-p", &root.display().to_string(), "-c", &file.display().to_string()];
     let nginx = Peer::start("/usr/sbin/nginx", &arguments, port, &root.join("log"))?;
-    records.extend(measure(&runtime, &device, &Target { port, id: nginx.id(), who: "nginx" }, times)?);
+    records.extend(measure(
+        &runtime,
+        &device,
+        &Target { port, id: nginx.id(), who: "nginx" },
+        times,
+    )?);
     Ok(records)
 }
 
@@ -86,10 +95,16 @@ struct Target {
     who: &'static str,
 }
 
-fn measure(runtime: &tokio::runtime::Runtime, device: &Device, target: &Target, times: Times) -> Result<Vec<Record>> {
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    device: &Device,
+    target: &Target,
+    times: Times,
+) -> Result<Vec<Record>> {
     let artifact = "/releases/kiosk/1/raw/kiosk_1.root";
     let (_, bytes, cpu) = runtime.block_on(load(device, target, artifact, times))?;
-    let (requests, _, manifest_cpu) = runtime.block_on(load(device, target, "/releases/kiosk/1/manifest.json", times))?;
+    let (requests, _, manifest_cpu) =
+        runtime.block_on(load(device, target, "/releases/kiosk/1/manifest.json", times))?;
     Ok(vec![
         Record::new("artifact_gb_per_cpu_s", bytes / 1e9 / cpu, "GB/CPU-s", target.who),
         Record::new("manifest_requests_per_cpu_s", requests / manifest_cpu, "1/CPU-s", target.who),
@@ -105,7 +120,12 @@ struct Counters {
 
 /// Requests and bytes that were served, and the server's CPU seconds for them.
 #[allow(clippy::cast_precision_loss)]
-async fn load(device: &Device, target: &Target, path: &'static str, times: Times) -> Result<(f64, f64, f64)> {
+async fn load(
+    device: &Device,
+    target: &Target,
+    path: &'static str,
+    times: Times,
+) -> Result<(f64, f64, f64)> {
     let counters = Arc::new(Counters::default());
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -113,7 +133,12 @@ async fn load(device: &Device, target: &Target, path: &'static str, times: Times
         tasks.push(tokio::spawn(drive(connection, path, Arc::clone(&counters))));
     }
     tokio::time::sleep(times.warm_up).await;
-    let read = || (counters.requests.load(Ordering::Relaxed) as f64, counters.bytes.load(Ordering::Relaxed) as f64);
+    let read = || {
+        (
+            counters.requests.load(Ordering::Relaxed) as f64,
+            counters.bytes.load(Ordering::Relaxed) as f64,
+        )
+    };
     let (before, cpu_before) = (read(), cpu_s(target.id)?);
     tokio::time::sleep(times.measured).await;
     let (after, cpu_after) = (read(), cpu_s(target.id)?);
@@ -127,13 +152,19 @@ async fn load(device: &Device, target: &Target, path: &'static str, times: Times
 async fn connect(device: &Device, port: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let tcp = TcpStream::connect(port).await?;
     tcp.set_nodelay(true)?;
-    let tls = TlsConnector::from(Arc::clone(&device.tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
+    let tls = TlsConnector::from(Arc::clone(&device.tls))
+        .connect(ServerName::try_from("localhost")?, tcp)
+        .await?;
     let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }
 
-async fn drive(mut connection: SendRequest<Empty<Bytes>>, path: &'static str, counters: Arc<Counters>) -> Result<()> {
+async fn drive(
+    mut connection: SendRequest<Empty<Bytes>>,
+    path: &'static str,
+    counters: Arc<Counters>,
+) -> Result<()> {
     while !counters.stop.load(Ordering::Relaxed) {
         connection.ready().await?;
         let request = Request::get(path).header("host", "localhost").body(Empty::new())?;

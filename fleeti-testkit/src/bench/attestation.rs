@@ -1,5 +1,5 @@
-//! What a TPM's answer costs: verified and appraised alone, and through the whole path (question, answer over MQTT, verdict,
-//! durable row). And how long an agent takes to have swtpm quote.
+//! What a TPM's answer costs: verified and appraised alone, and through the whole path (question,
+//! answer over MQTT, verdict, durable row). And how long an agent takes to have swtpm quote.
 
 use super::channel::Session;
 use super::organisation::{Device, Organisation};
@@ -38,8 +38,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc};
 
 /// What firmware and systemd 257 measured in QEMU.
-const FIRMWARE_LOG: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
-const PHASES_LOG: &str = include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
+const FIRMWARE_LOG: &[u8] =
+    include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
+const PHASES_LOG: &str =
+    include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
 const ROUNDS: usize = 10;
 /// How often every device is asked in a round: the kernel counts in hundredths of a second.
 const ASKED: usize = 3;
@@ -52,9 +54,11 @@ const FLEET: &str = "bench";
 /// # Errors
 /// When something is not verified, or a server does not answer.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
-    let mut records = vec![Record::new("appraisals_per_s", appraisals(scale.pick(4000, 20))?, "1/s", "fleeti")];
+    let mut records =
+        vec![Record::new("appraisals_per_s", appraisals(scale.pick(4000, 20))?, "1/s", "fleeti")];
     records.extend(quotes(scale.pick(50, 3))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     records.extend(attestations(dir, &runtime, scale)?);
     Ok(records)
 }
@@ -70,7 +74,11 @@ fn known() -> Result<Known> {
     let log = FirmwareLog::parse(FIRMWARE_LOG)?;
     let boot = MeasuredBoot::of(&log)?;
     let certificates = |name| -> Result<Vec<String>> {
-        Ok(uefi::certificates(boot.variable(name)).context("certificates")?.iter().map(|der| sha256_hex(der)).collect())
+        Ok(uefi::certificates(boot.variable(name))
+            .context("certificates")?
+            .iter()
+            .map(|der| sha256_hex(der))
+            .collect())
     };
     let registers = registers()?;
     let [boot_loader, kernel_image] = boot.programs[..] else { bail!("two programs") };
@@ -126,7 +134,8 @@ fn appraisals(of_one_round: u32) -> Result<f64> {
     Ok(f64::from(of_one_round) / fastest.as_secs_f64())
 }
 
-/// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it quote, reads the registers.
+/// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it
+/// quote, reads the registers.
 fn quotes(count: usize) -> Result<[Record; 2]> {
     let tpm = Tpm::new(&Maker::new()?)?;
     let paths = tpm.paths(FIRMWARE_LOG, &phases_log(&["ready"]))?;
@@ -150,7 +159,11 @@ fn now_s() -> u64 {
 }
 
 /// The server as a process; its devices answer from memory.
-fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime, scale: Scale) -> Result<[Record; 2]> {
+fn attestations(
+    dir: &Path,
+    runtime: &tokio::runtime::Runtime,
+    scale: Scale,
+) -> Result<[Record; 2]> {
     let (count, rounds) = scale.pick((1000, ROUNDS), (20, 2));
     let mut organisation = Organisation::found(dir)?;
     let devices = organisation.devices(FLEET, count)?;
@@ -158,18 +171,35 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime, scale: Scale) -> 
     let database = organisation.world.path("server/fleeti.db");
     let (name, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
     let expected = known.firmware_keys.clone().context("no keys")?;
-    let maker = tpms::Maker { kind: Some("processor".into()), description: "a benchmark".into(), judged_by: String::new() };
+    let maker = tpms::Maker {
+        kind: Some("processor".into()),
+        description: "a benchmark".into(),
+        judged_by: String::new(),
+    };
     runtime.block_on(async {
         let db = Db::open(&database).await?;
         let mut tx = db.write().await?;
         for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
             let key = STANDARD.encode(tpm.area.to_bytes());
-            let row = TpmRow::new(format!("{i:064x}"), (String::new(), key), vec![], maker.clone(), now_s());
+            let row = TpmRow::new(
+                format!("{i:064x}"),
+                (String::new(), key),
+                vec![],
+                maker.clone(),
+                now_s(),
+            );
             tpms::bind(&mut tx, &device.id, &row).await?;
             // Of a device that was made with the release, runs it, and should.
             let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };
             boot::insert(&mut tx, &device.id, &state, Some(&name), now_s()).await?;
-            attestations::keep_log(&mut tx, &device.id, &sha256_hex(FIRMWARE_LOG), FIRMWARE_LOG, now_s()).await?;
+            attestations::keep_log(
+                &mut tx,
+                &device.id,
+                &sha256_hex(FIRMWARE_LOG),
+                FIRMWARE_LOG,
+                now_s(),
+            )
+            .await?;
         }
         let ids: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
         fleeti_server::db::devices::set_desired(&mut tx, &ids, Some(&name)).await?;
@@ -180,12 +210,25 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime, scale: Scale) -> 
     let ports = organisation.start_server()?;
     let release = organisation.world.path("releases/1");
     let [reference] = &known.references[..] else { bail!("one release") };
-    let measures =
-        Measures { boot_loader: known.boot_loaders[0], kernel_image: reference.kernel_image, register_11: reference.register_11 };
-    synthetic::release_that_measures(&release, &name, &organisation.release_key()?, 4096, &measures)?;
+    let measures = Measures {
+        boot_loader: known.boot_loaders[0],
+        kernel_image: reference.kernel_image,
+        register_11: reference.register_11,
+    };
+    synthetic::release_that_measures(
+        &release,
+        &name,
+        &organisation.release_key()?,
+        4096,
+        &measures,
+    )?;
     let first = devices[0].id.clone();
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
-    let (id, client, fleet) = (organisation.world.server_id()?, organisation.world.client()?.clone(), FLEET.parse::<FleetId>()?);
+    let (id, client, fleet) = (
+        organisation.world.server_id()?,
+        organisation.world.client()?.clone(),
+        FLEET.parse::<FleetId>()?,
+    );
     let registers = Arc::new(registers()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
     runtime.block_on(async {
         let (told, mut answered) = mpsc::unbounded_channel();
@@ -211,19 +254,28 @@ fn attestations(dir: &Path, runtime: &tokio::runtime::Runtime, scale: Scale) -> 
         for _ in 0..rounds {
             let (cpu, started) = (cpu_s(id)?, Instant::now());
             for _ in 0..ASKED {
-                ensure!(client.challenge_fleet(&fleet).await? == count as u64, "not every device is there");
+                ensure!(
+                    client.challenge_fleet(&fleet).await? == count as u64,
+                    "not every device is there"
+                );
                 wait(&mut answered, count).await?;
             }
             #[allow(clippy::cast_precision_loss)]
             let answers = (ASKED * count) as f64;
-            rates.push([answers / spent_s(cpu, cpu_s(id)?), answers / started.elapsed().as_secs_f64()]);
+            rates.push([
+                answers / spent_s(cpu, cpu_s(id)?),
+                answers / started.elapsed().as_secs_f64(),
+            ]);
         }
         let found = client.attestation(&first).await?;
         ensure!(found.level == Level::VerifiedBoot, "{:#?}", found.result);
         // Others on the machine only ever slow.
         rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
-        eprintln!("    rounds: {:.0} to {per_cpu_s:.0}, {:.0} at the median", slowest[0], median[0]);
+        eprintln!(
+            "    rounds: {:.0} to {per_cpu_s:.0}, {:.0} at the median",
+            slowest[0], median[0]
+        );
         Ok([
             Record::new("attestations_per_cpu_s", per_cpu_s, "1/CPU-s", "fleeti"),
             Record::new("attestations_per_s", per_s, "1/s", "fleeti"),
@@ -258,7 +310,9 @@ async fn answer_all(
         match session.receive().await? {
             Packet::Publish(publish) => {
                 session.send(&Packet::PubAck(PubAck::new(publish.pkid, None))).await?;
-                let Ok(challenge) = serde_json::from_slice::<Challenge>(&publish.payload) else { continue };
+                let Ok(challenge) = serde_json::from_slice::<Challenge>(&publish.payload) else {
+                    continue;
+                };
                 let mut question = Question { nonce: [0; 32], device: device.id.clone() };
                 hex::decode_to_slice(&challenge.nonce, &mut question.nonce)?;
                 tpm.clock.milliseconds += 1;

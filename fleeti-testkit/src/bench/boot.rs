@@ -1,4 +1,5 @@
-//! Secure Boot of a fleet: what one release costs whose devices each start it by a signature of their own.
+//! Secure Boot of a fleet: what one release costs whose devices each start it by a signature of
+//! their own.
 
 use super::organisation::Organisation;
 use super::{Record, Scale};
@@ -24,7 +25,8 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let ports = organisation.start_server()?;
     let fleet: FleetId = "bench".parse()?;
     let names: [ReleaseName; 2] = ["kiosk@1".parse()?, "kiosk@2".parse()?];
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for name in &names {
         let folder = organisation.world.path(&name.to_string());
         synthetic::release(&folder, name, &organisation.release_key()?, 4096)?;
@@ -35,11 +37,23 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let client = organisation.world.client()?;
     let made = Instant::now();
     runtime.block_on(async {
-        let request = Provision { valid_s: 3600, release: None, ek_sha256: None, fleet_keys: false, proxy: None };
+        let request = Provision {
+            valid_s: 3600,
+            release: None,
+            ek_sha256: None,
+            fleet_keys: false,
+            proxy: None,
+        };
         for _ in 0..count {
             let token = client.provision(&fleet, &request).await?.record.token;
             let csr_pem = csr::create(&SoftKey::generate(Algorithm::P256)?)?;
-            let body = EnrollRequest { token, csr_pem, architecture: Architecture::X86_64, running: names[0].clone(), tpm: None };
+            let body = EnrollRequest {
+                token,
+                csr_pem,
+                architecture: Architecture::X86_64,
+                running: names[0].clone(),
+                tpm: None,
+            };
             let url = format!("https://localhost:{}/enroll", ports.https.port());
             http.post(url).json(&body).send().await?.error_for_status()?;
         }
@@ -49,9 +63,17 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let signed = runtime.block_on(async {
         let db = Db::open(&organisation.world.path("server/fleeti.db")).await?;
         let started = Instant::now();
-        client.start_rollout(&CreateRollout { release: names[1].clone(), fleet: fleet.clone() }).await?;
-        while !fleeti_server::db::boot::unsigned(db.pool(), &fleet, &names[1], "", 1).await?.is_empty() {
-            ensure!(started.elapsed() < Duration::from_secs(300), "the signatures do not come to an end");
+        client
+            .start_rollout(&CreateRollout { release: names[1].clone(), fleet: fleet.clone() })
+            .await?;
+        while !fleeti_server::db::boot::unsigned(db.pool(), &fleet, &names[1], "", 1)
+            .await?
+            .is_empty()
+        {
+            ensure!(
+                started.elapsed() < Duration::from_secs(300),
+                "the signatures do not come to an end"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let seconds = started.elapsed().as_secs_f64();

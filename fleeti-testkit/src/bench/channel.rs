@@ -1,5 +1,5 @@
-//! MQTT sessions: what a connect costs, what an idle one holds, and how fast news reaches everybody. Beside mosquitto
-//! and rumqttd, with the same certificates.
+//! MQTT sessions: what a connect costs, what an idle one holds, and how fast news reaches
+//! everybody. Beside mosquitto and rumqttd, with the same certificates.
 
 use super::organisation::{Device, Organisation};
 use super::process::{Peer, cpu_s, free_port, resident_kib, spent_s};
@@ -11,7 +11,9 @@ use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::CreateRollout;
 use fleeti_core::wire::device::DesiredState;
 use fleeti_core::wire::mqtt::Down;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PubAck, Publish, Subscribe};
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PubAck, Publish, Subscribe,
+};
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
 use rustls_pki_types::ServerName;
 use std::collections::HashSet;
@@ -42,7 +44,8 @@ pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Recor
     let mut organisation = Organisation::found(dir)?;
     let devices = organisation.devices("bench", scale.pick(5000, 20))?;
     let ports = organisation.start_server()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut records = Vec::new();
 
     let name: ReleaseName = "kiosk@1".parse()?;
@@ -61,7 +64,12 @@ pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Recor
     let port = free_port()?;
     let folder = organisation.world.path("mosquitto");
     let config = mosquitto(&organisation, &folder, port)?;
-    let peer = Peer::start("/usr/sbin/mosquitto", &["-c", &config.display().to_string()], port, &folder.join("log"))?;
+    let peer = Peer::start(
+        "/usr/sbin/mosquitto",
+        &["-c", &config.display().to_string()],
+        port,
+        &folder.join("log"),
+    )?;
     records.extend(peer_figures(&runtime, &devices, port, peer.id(), "mosquitto")?);
     drop(peer);
 
@@ -70,7 +78,12 @@ pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Recor
         let folder = organisation.world.path("rumqttd");
         let config = rumqttd_config(&organisation, &folder, port)?;
         let program = program.display().to_string();
-        let peer = Peer::start(&program, &["-c", &config.display().to_string()], port, &folder.join("log"))?;
+        let peer = Peer::start(
+            &program,
+            &["-c", &config.display().to_string()],
+            port,
+            &folder.join("log"),
+        )?;
         records.extend(peer_figures(&runtime, &devices, port, peer.id(), "rumqttd")?);
     }
     Ok(records)
@@ -91,7 +104,8 @@ fn peer_figures(
     Ok(measured.records(who))
 }
 
-/// Only TLS with client certificates: their access rules and revocation lists would cost them more, ours are part of us.
+/// Only TLS with client certificates: their access rules and revocation lists would cost them more,
+/// ours are part of us.
 fn mosquitto(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Result<PathBuf> {
     let (certificate, key, authorities) = organisation.peer_files()?;
     fs::create_dir_all(folder)?;
@@ -146,10 +160,15 @@ impl Measured {
     }
 }
 
-/// Connects everybody, lets them be idle, then has the news sent and waits until each device has it. Latencies count
-/// from the beginning of the fan-out.
+/// Connects everybody, lets them be idle, then has the news sent and waits until each device has
+/// it. Latencies count from the beginning of the fan-out.
 #[allow(clippy::cast_precision_loss)]
-async fn measure(devices: &[Device], port: SocketAddr, id: u32, news: impl Future<Output = Result<()>>) -> Result<Measured> {
+async fn measure(
+    devices: &[Device],
+    port: SocketAddr,
+    id: u32,
+    news: impl Future<Output = Result<()>>,
+) -> Result<Measured> {
     let (memory, cpu) = (resident_kib(id)?, cpu_s(id)?);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let (told, mut heard) = mpsc::unbounded_channel();
@@ -191,7 +210,13 @@ async fn measure(devices: &[Device], port: SocketAddr, id: u32, news: impl Futur
     latencies.sort_by(f64::total_cmp);
     let last = latencies.last().copied().unwrap_or_default();
     let p99_ms = latencies[latencies.len() * 99 / 100];
-    Ok(Measured { connect_cpu_ms, kib_per_device, messages_per_s: devices.len() as f64 * 1000.0 / last, p99_ms, fanout_cpu_us })
+    Ok(Measured {
+        connect_cpu_ms,
+        kib_per_device,
+        messages_per_s: devices.len() as f64 * 1000.0 / last,
+        p99_ms,
+        fanout_cpu_us,
+    })
 }
 
 async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<()> {
@@ -211,8 +236,15 @@ async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<
             let pkid = u16::try_from((window * WINDOW + i) % 60_000 + 1)?;
             waiting.insert(pkid);
             let topic = Down::Desired.topic(&device.id).into();
-            let publish =
-                Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, pkid, payload: payload.clone(), properties: None };
+            let publish = Publish {
+                dup: false,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                topic,
+                pkid,
+                payload: payload.clone(),
+                properties: None,
+            };
             Packet::Publish(publish).write(&mut out, None)?;
         }
         publisher.stream.write_all(&out).await?;
@@ -237,11 +269,18 @@ impl Session {
     pub(super) async fn open(device: &Device, port: SocketAddr, client_id: &str) -> Result<Self> {
         let tcp = TcpStream::connect(port).await?;
         tcp.set_nodelay(true)?;
-        let stream = TlsConnector::from(Arc::clone(&device.tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
+        let stream = TlsConnector::from(Arc::clone(&device.tls))
+            .connect(ServerName::try_from("localhost")?, tcp)
+            .await?;
         let mut session = Self { stream, input: BytesMut::new() };
         let mut properties = ConnectProperties::new();
         properties.session_expiry_interval = Some(3600);
-        let connect = Connect { keep_alive: 120, client_id: client_id.to_owned(), clean_start: false, properties: Some(properties) };
+        let connect = Connect {
+            keep_alive: 120,
+            client_id: client_id.to_owned(),
+            clean_start: false,
+            properties: Some(properties),
+        };
         session.send(&Packet::Connect(connect, None, None)).await?;
         match session.receive().await? {
             Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => Ok(session),
@@ -250,7 +289,11 @@ impl Session {
     }
 
     pub(super) async fn subscribe(&mut self, filter: &str) -> Result<()> {
-        let subscribe = Subscribe { pkid: 1, filters: vec![Filter::new(filter, QoS::AtLeastOnce)], properties: None };
+        let subscribe = Subscribe {
+            pkid: 1,
+            filters: vec![Filter::new(filter, QoS::AtLeastOnce)],
+            properties: None,
+        };
         self.send(&Packet::Subscribe(subscribe)).await?;
         let answer = self.receive().await?;
         ensure!(matches!(answer, Packet::SubAck(_)), "{answer:?}");
@@ -271,7 +314,10 @@ impl Session {
                 Err(CodecError::InsufficientBytes(_)) => {}
                 Err(e) => bail!("{e}"),
             }
-            ensure!(self.stream.read_buf(&mut self.input).await? > 0, "the server closed the session");
+            ensure!(
+                self.stream.read_buf(&mut self.input).await? > 0,
+                "the server closed the session"
+            );
         }
     }
 

@@ -1,9 +1,11 @@
-//! Benchmarks beside peers: the same client, the same certificates, the same files, in the same run. What counts is
-//! the server's own CPU time, because client and server share the machine.
+//! Benchmarks beside peers: the same client, the same certificates, the same files, in the same
+//! run. What counts is the server's own CPU time, because client and server share the machine.
 //!
-//! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys, certificates, a
-//! server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT sessions, beside mosquitto and rumqttd)
-//! · [`attestation`] (what a TPM's answer costs) · [`abuse`] (honest clients beside hostile ones) · [`pages`] (what a person waits for) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
+//! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys,
+//! certificates, a server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT
+//! sessions, beside mosquitto and rumqttd) · [`attestation`] (what a TPM's answer costs) ·
+//! [`abuse`] (honest clients beside hostile ones) · [`pages`] (what a person waits for) · [`trust`]
+//! (certificates and the audit log, beside cfssl and openssl).
 
 pub mod abuse;
 pub mod artifacts;
@@ -23,7 +25,8 @@ use serde::Serialize;
 pub enum Scale {
     /// Enough for figures that mean something.
     Full,
-    /// A few seconds: shows that the scenario still works and that every answer in it is a success. Its figures mean nothing.
+    /// A few seconds: shows that the scenario still works and that every answer in it is a success.
+    /// Its figures mean nothing.
     Tiny,
 }
 
@@ -47,7 +50,14 @@ pub fn check(records: &[Record], scale: Scale) -> Result<()> {
         // A few sessions may fit into memory that the server already had.
         let is_growth_of_little = scale == Scale::Tiny && r.unit == "KiB";
         let is_measured = r.value.is_finite() && (r.value > 0.0 || is_growth_of_little);
-        ensure!(is_measured, "{} of {} is {} {}, which is no measurement", r.name, r.against, r.value, r.unit);
+        ensure!(
+            is_measured,
+            "{} of {} is {} {}, which is no measurement",
+            r.name,
+            r.against,
+            r.value,
+            r.unit
+        );
     }
     Ok(())
 }

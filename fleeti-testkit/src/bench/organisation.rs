@@ -49,7 +49,8 @@ pub struct Ports {
 
 fn pem(label: &str, der: &[u8]) -> String {
     let text = fleeti_pki::base64_text(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
@@ -65,12 +66,17 @@ impl Organisation {
     pub fn found(dir: &Path) -> Result<Self> {
         let world = World::new(dir)?;
         world.make_keys()?;
-        let keys = fleeti_signer::keys::open(&world.path("signer/pki"), &fs::read(world.path("passphrase"))?, None)?;
+        let keys = fleeti_signer::keys::open(
+            &world.path("signer/pki"),
+            &fs::read(world.path("passphrase"))?,
+            None,
+        )?;
         Ok(Self { world, keys })
     }
 
-    /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL wants a self-signed anchor, so it gets
-    /// the device intermediate's twin, signed by itself: like us, it verifies one signature for each device.
+    /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL wants a
+    /// self-signed anchor, so it gets the device intermediate's twin, signed by itself: like us, it
+    /// verifies one signature for each device.
     ///
     /// # Errors
     /// I/O.
@@ -78,12 +84,32 @@ impl Organisation {
         let key = SoftKey::generate(Algorithm::P256)?;
         let role = Role::Server { names: vec!["localhost".into(), "127.0.0.1".into()] };
         let authority = self.keys.server[0].authority();
-        let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
-        let files = (self.world.path("peer.pem"), self.world.path("peer.key"), self.world.path("peer-ca.pem"));
-        fs::write(&files.0, format!("{}{}", certificate::to_pem(&leaf)?, certificate::to_pem(authority.certificate)?))?;
+        let leaf = certificate::issue(
+            role,
+            Period::starting(now_s(), VALID_S),
+            key.public_key_der(),
+            &authority,
+        )?;
+        let files = (
+            self.world.path("peer.pem"),
+            self.world.path("peer.key"),
+            self.world.path("peer-ca.pem"),
+        );
+        fs::write(
+            &files.0,
+            format!(
+                "{}{}",
+                certificate::to_pem(&leaf)?,
+                certificate::to_pem(authority.certificate)?
+            ),
+        )?;
         fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
         let twin = Role::Intermediate { purpose: Purpose::Device };
-        let twin = certificate::self_signed(twin, Period::starting(now_s(), VALID_S), self.keys.device[0].authority().signer)?;
+        let twin = certificate::self_signed(
+            twin,
+            Period::starting(now_s(), VALID_S),
+            self.keys.device[0].authority().signer,
+        )?;
         fs::write(&files.2, certificate::to_pem(&twin)?)?;
         Ok(files)
     }
@@ -95,14 +121,23 @@ impl Organisation {
     pub fn replace_device_ca(&mut self, algorithm: Algorithm) -> Result<()> {
         let passphrase = fs::read(self.world.path("passphrase"))?;
         let sealed = fs::read(self.world.path("pki/offline/root.key"))?;
-        let root_key = SoftKey::from_pkcs8_der(&fleeti_pki::sealed::open(&sealed, purpose::ROOT, &passphrase)?)?;
+        let root_key = SoftKey::from_pkcs8_der(&fleeti_pki::sealed::open(
+            &sealed,
+            purpose::ROOT,
+            &passphrase,
+        )?)?;
         let root = certificate::from_pem(&fs::read_to_string(self.world.path("public/root.pem"))?)?;
         let key = SoftKey::generate(algorithm)?;
         let authority = Authority { certificate: &root, signer: &root_key };
         let role = Role::Intermediate { purpose: Purpose::Device };
-        let issued =
-            certificate::to_pem(&certificate::issue(role, Period::starting(now_s(), VALID_S * 365), key.public_key_der(), &authority)?)?;
-        let sealed = fleeti_pki::sealed::seal(&key.to_pkcs8_der()?, purpose::DEVICE_CA, &passphrase)?;
+        let issued = certificate::to_pem(&certificate::issue(
+            role,
+            Period::starting(now_s(), VALID_S * 365),
+            key.public_key_der(),
+            &authority,
+        )?)?;
+        let sealed =
+            fleeti_pki::sealed::seal(&key.to_pkcs8_der()?, purpose::DEVICE_CA, &passphrase)?;
         fs::write(self.world.path("signer/pki/online/device-ca.key"), sealed)?;
         for folder in ["signer/pki/public", "server/pki/public", "public"] {
             fs::write(self.world.path(folder).join("device-ca.pem"), &issued)?;
@@ -117,7 +152,11 @@ impl Organisation {
     /// I/O.
     pub fn device_ca_files(&self, folder: &Path) -> Result<(PathBuf, PathBuf)> {
         let sealed = fs::read(self.world.path("signer/pki/online/device-ca.key"))?;
-        let opened = fleeti_pki::sealed::open(&sealed, purpose::DEVICE_CA, &fs::read(self.world.path("passphrase"))?)?;
+        let opened = fleeti_pki::sealed::open(
+            &sealed,
+            purpose::DEVICE_CA,
+            &fs::read(self.world.path("passphrase"))?,
+        )?;
         let files = (folder.join("peer-ca.pem"), folder.join("peer-ca.key"));
         fs::write(&files.0, certificate::to_pem(&self.keys.device[0].certificate)?)?;
         fs::write(&files.1, pem("PRIVATE KEY", &opened))?;
@@ -130,7 +169,8 @@ impl Organisation {
     /// I/O.
     pub fn anonymous_tls(&self) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
+        roots
+            .add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
         Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
     }
 
@@ -143,7 +183,8 @@ impl Organisation {
         let (mut devices, mut rows) = (Vec::new(), Vec::new());
         let authority = self.keys.device[0].authority();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
+        roots
+            .add(CertificateDer::from_pem_slice(&fs::read(self.world.path("public/root.pem"))?)?)?;
         let roots = Arc::new(roots);
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
@@ -152,7 +193,12 @@ impl Organisation {
             let id: DeviceId = format!("bench-{i:06}").parse()?;
             let key = SoftKey::generate(Algorithm::P256)?;
             let role = Role::Device { id: id.clone() };
-            let leaf = certificate::issue(role, Period::starting(now_s(), VALID_S), key.public_key_der(), &authority)?;
+            let leaf = certificate::issue(
+                role,
+                Period::starting(now_s(), VALID_S),
+                key.public_key_der(),
+                &authority,
+            )?;
             rows.push((
                 id.clone(),
                 Certified {
@@ -165,8 +211,10 @@ impl Organisation {
                     is_in_tpm: false,
                 },
             ));
-            let chain =
-                vec![CertificateDer::from(certificate::to_der(&leaf)?), CertificateDer::from(certificate::to_der(authority.certificate)?)];
+            let chain = vec![
+                CertificateDer::from(certificate::to_der(&leaf)?),
+                CertificateDer::from(certificate::to_der(authority.certificate)?),
+            ];
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der()?.to_vec()));
             let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -198,7 +246,8 @@ impl Organisation {
     pub fn start_server(&mut self) -> Result<Ports> {
         let said = self.world.start_server()?;
         let address = |after: &str| -> Result<SocketAddr> {
-            let rest = said.split(after).nth(1).with_context(|| format!("no {after:?} in {said:?}"))?;
+            let rest =
+                said.split(after).nth(1).with_context(|| format!("no {after:?} in {said:?}"))?;
             Ok(rest.split(',').next().unwrap_or_default().parse()?)
         };
         Ok(Ports { https: address("https://")?, mqtt: address("MQTT ")? })
@@ -210,7 +259,11 @@ impl Organisation {
     /// When it does not open.
     pub fn release_key(&self) -> Result<SoftKey> {
         let sealed = fs::read(self.world.path("pki/offline/release.key"))?;
-        let opened = fleeti_pki::sealed::open(&sealed, fleeti_pki::hierarchy::purpose::RELEASE, &fs::read(self.world.path("passphrase"))?)?;
+        let opened = fleeti_pki::sealed::open(
+            &sealed,
+            fleeti_pki::hierarchy::purpose::RELEASE,
+            &fs::read(self.world.path("passphrase"))?,
+        )?;
         Ok(SoftKey::from_pkcs8_der(&opened)?)
     }
 }

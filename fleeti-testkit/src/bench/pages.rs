@@ -20,7 +20,8 @@ use std::time::Instant;
 const LEASE: Lease<'static> = Lease { worker: "", id: "lease", until_s: 1 << 40 };
 /// Builds, revisions and rollouts of the past.
 const HISTORY: u64 = 100;
-const PAGES: &[&str] = &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts"];
+const PAGES: &[&str] =
+    &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts"];
 
 /// Runs the scenario in a folder.
 ///
@@ -41,7 +42,8 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     runtime.block_on(look(&organisation, &name, &ids[0], scale.pick(50, 2)))
 }
 
-/// As after a year: every device has reported, many builds and revisions, and rollouts to everybody.
+/// As after a year: every device has reported, many builds and revisions, and rollouts to
+/// everybody.
 async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     let db = Db::open(database).await?;
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\ndescription = \"number N\"\npackages = [\"jq\", \"curl\"]\n";
@@ -72,19 +74,25 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         db::devices::report(&mut tx, id, &report, 1).await?;
     }
     for i in 0..HISTORY {
-        let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else { bail!("the profile") };
+        let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else {
+            bail!("the profile")
+        };
         let number = db::revisions::number(&mut tx, &profile, i).await?;
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
         db::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         db::builds::claim(&mut tx, i, LEASE).await?;
         let devices = ids.iter().map(|id| (id.clone(), DevicePhase::Succeeded)).collect();
-        let state = rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
+        let state =
+            rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
         db::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i).await?;
     }
     tx.commit().await?;
     for i in 0..HISTORY {
         let ended = Ended { phase: BuildPhase::Failed, detail: "long ago", directory: None };
-        ensure!(db::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?, "the lease of build-{i} is over");
+        ensure!(
+            db::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?,
+            "the lease of build-{i} is over"
+        );
     }
     db.close().await;
     Ok(())
@@ -101,12 +109,22 @@ pub(super) async fn sign_in(organisation: &Organisation) -> Result<String> {
         .body(format!("token={}", token.trim()))
         .send()
         .await?;
-    let cookie = signed_in.headers().get("set-cookie").and_then(|c| c.to_str().ok()).unwrap_or_default();
+    let cookie =
+        signed_in.headers().get("set-cookie").and_then(|c| c.to_str().ok()).unwrap_or_default();
     Ok(cookie.split(';').next().unwrap_or_default().to_owned())
 }
 
-async fn look(organisation: &Organisation, release: &ReleaseName, device: &DeviceId, looks: usize) -> Result<Vec<Record>> {
-    let rollout = organisation.world.client()?.start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? }).await?;
+async fn look(
+    organisation: &Organisation,
+    release: &ReleaseName,
+    device: &DeviceId,
+    looks: usize,
+) -> Result<Vec<Record>> {
+    let rollout = organisation
+        .world
+        .client()?
+        .start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? })
+        .await?;
     let details = [
         format!("/devices/{device}"),
         format!("/releases/{release}"),
@@ -114,7 +132,8 @@ async fn look(organisation: &Organisation, release: &ReleaseName, device: &Devic
         "/builds/build-7".to_owned(),
         "/profiles/kiosk/7".to_owned(),
     ];
-    let pages: Vec<&str> = PAGES.iter().copied().chain(details.iter().map(String::as_str)).collect();
+    let pages: Vec<&str> =
+        PAGES.iter().copied().chain(details.iter().map(String::as_str)).collect();
     let api = organisation.world.api();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let cookie = sign_in(organisation).await?;
@@ -123,13 +142,18 @@ async fn look(organisation: &Organisation, release: &ReleaseName, device: &Devic
         let mut times = Vec::with_capacity(looks);
         for _ in 0..looks {
             let started = Instant::now();
-            let response = http.get(format!("{api}{page}")).header("cookie", &cookie).send().await?;
+            let response =
+                http.get(format!("{api}{page}")).header("cookie", &cookie).send().await?;
             times.push(started.elapsed().as_secs_f64() * 1000.0);
             ensure!(response.status() == 200, "{page}: {}", response.status());
             response.bytes().await?;
         }
         times.sort_by(f64::total_cmp);
-        eprintln!("    {page:<40} median {:.1} ms, slowest {:.1} ms", times[looks / 2], times[looks - 1]);
+        eprintln!(
+            "    {page:<40} median {:.1} ms, slowest {:.1} ms",
+            times[looks / 2],
+            times[looks - 1]
+        );
         worst = (worst.0.max(times[looks / 2]), worst.1.max(times[looks - 1]));
     }
     Ok(vec![

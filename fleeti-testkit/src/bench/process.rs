@@ -1,4 +1,5 @@
-//! A server as a child process, ended with its owner; its CPU time by its clock, its memory out of proc(5).
+//! A server as a child process, ended with its owner; its CPU time by its clock, its memory out of
+//! proc(5).
 
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail};
@@ -41,7 +42,10 @@ impl Peer {
         let started = Instant::now();
         while TcpStream::connect(port).is_err() {
             if let Some(status) = peer.child.try_wait()? {
-                bail!("{program} ended with {status}: {}", fs::read_to_string(log).unwrap_or_default());
+                bail!(
+                    "{program} ended with {status}: {}",
+                    fs::read_to_string(log).unwrap_or_default()
+                );
             }
             if started.elapsed() > Duration::from_secs(10) {
                 bail!("{program} does not listen: {}", fs::read_to_string(log).unwrap_or_default());
@@ -66,8 +70,8 @@ pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Seconds of CPU that a process has used, all its threads, those that have ended as well; by its own clock, in nanoseconds: proc(5)
-/// counts hundredths of a second.
+/// Seconds of CPU that a process has used, all its threads, those that have ended as well; by its
+/// own clock, in nanoseconds: proc(5) counts hundredths of a second.
 ///
 /// # Errors
 /// When it does not run.
@@ -87,8 +91,8 @@ pub fn children_cpu_s() -> Result<f64> {
     Ok((ticks(13)? + ticks(14)?) / TICKS)
 }
 
-/// Seconds of CPU between two readings. Of ended children the kernel tells ticks, so less than one tick is taken for one: a rate
-/// over it is too low, never infinite.
+/// Seconds of CPU between two readings. Of ended children the kernel tells ticks, so less than one
+/// tick is taken for one: a rate over it is too low, never infinite.
 #[must_use]
 pub fn spent_s(before: f64, after: f64) -> f64 {
     (after - before).max(1.0 / TICKS)

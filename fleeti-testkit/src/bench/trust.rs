@@ -1,6 +1,6 @@
-//! Certificates for devices through the whole path (token, proof of possession, intent, signature, outcome, durable row),
-//! beside cfssl, which keeps nothing, and `openssl ca`, which keeps a text file. And the audit log: what an entry costs,
-//! and a proof among a million.
+//! Certificates for devices through the whole path (token, proof of possession, intent, signature,
+//! outcome, durable row), beside cfssl, which keeps nothing, and `openssl ca`, which keeps a text
+//! file. And the audit log: what an entry costs, and a proof among a million.
 
 use super::organisation::Organisation;
 use super::process::{Peer, children_cpu_s, cpu_s, free_port, spent_s};
@@ -32,7 +32,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Rounds, in each of which everybody has a turn: others on the machine slow who is just measured, and only ever slow.
+/// Rounds, in each of which everybody has a turn: others on the machine slow who is just measured,
+/// and only ever slow.
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 96;
 /// Entries of the audit log in one request to the signer.
@@ -61,7 +62,10 @@ pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let (of_one_turn, by_openssl) = scale.pick((1500, 300), (20, 3));
     let requests = requests(of_one_turn)?;
     let mut records = Vec::new();
-    for (name, algorithm) in [("certificates_p384_per_cpu_s", Algorithm::P384), ("certificates_p256_per_cpu_s", Algorithm::P256)] {
+    for (name, algorithm) in [
+        ("certificates_p384_per_cpu_s", Algorithm::P384),
+        ("certificates_p256_per_cpu_s", Algorithm::P256),
+    ] {
         let folder = dir.join(name);
         let mut organisation = Organisation::found(&folder)?;
         organisation.replace_device_ca(algorithm)?;
@@ -76,7 +80,12 @@ pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         }
         for (mut rates, by) in rates.into_iter().zip(["fleeti", "cfssl", "openssl ca"]) {
             rates.sort_by(f64::total_cmp);
-            eprintln!("    {by}: {:.0} to {:.0}, {:.0} at the median", rates[0], rates[ROUNDS - 1], rates[ROUNDS / 2]);
+            eprintln!(
+                "    {by}: {:.0} to {:.0}, {:.0} at the median",
+                rates[0],
+                rates[ROUNDS - 1],
+                rates[ROUNDS / 2]
+            );
             records.push(Record::new(name, rates[ROUNDS - 1], "1/CPU-s", by));
         }
     }
@@ -85,7 +94,9 @@ pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
 
 /// Requests of devices, each by a key of its own.
 fn requests(of_one_turn: usize) -> Result<Vec<String>> {
-    (0..ROUNDS * of_one_turn).map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?)).collect()
+    (0..ROUNDS * of_one_turn)
+        .map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?))
+        .collect()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -122,12 +133,20 @@ impl Ours {
     /// Certificates per second of CPU.
     #[allow(clippy::cast_precision_loss)]
     fn sign(&self, requests: &[String]) -> Result<f64> {
-        let tokens: Vec<String> = requests.iter().map(|_| hex::encode(rand::random::<[u8; 32]>())).collect();
+        let tokens: Vec<String> =
+            requests.iter().map(|_| hex::encode(rand::random::<[u8; 32]>())).collect();
         self.runtime.block_on(async {
             let db = Db::open(&self.database).await?;
             let mut tx = db.write().await?;
             for token in &tokens {
-                db::enrollments::insert(&mut tx, &sha256_hex(token.as_bytes()), &"bench".parse()?, now_s() + 3600, None).await?;
+                db::enrollments::insert(
+                    &mut tx,
+                    &sha256_hex(token.as_bytes()),
+                    &"bench".parse()?,
+                    now_s() + 3600,
+                    None,
+                )
+                .await?;
             }
             tx.commit().await?;
             db.close().await;
@@ -180,7 +199,10 @@ impl Cfssl {
     /// Certificates per second of CPU.
     #[allow(clippy::cast_precision_loss)]
     fn sign(&self, requests: &[String]) -> Result<f64> {
-        let bodies = requests.iter().map(|csr| serde_json::json!({"certificate_request": csr}).to_string().into_bytes()).collect();
+        let bodies = requests
+            .iter()
+            .map(|csr| serde_json::json!({"certificate_request": csr}).to_string().into_bytes())
+            .collect();
         let runtime = runtime()?;
         let senders = runtime.block_on(connect(self.port, None))?;
         let before = cpu_s(self.peer.id())?;
@@ -218,7 +240,10 @@ impl Openssl {
     #[allow(clippy::cast_precision_loss)]
     fn sign(&self, requests: &[String]) -> Result<f64> {
         let mut command = Command::new("openssl");
-        command.args(["ca", "-batch", "-notext", "-config"]).arg(self.dir.join("ca.cnf")).arg("-infiles");
+        command
+            .args(["ca", "-batch", "-notext", "-config"])
+            .arg(self.dir.join("ca.cnf"))
+            .arg("-infiles");
         for (i, csr) in requests.iter().enumerate() {
             let path = self.dir.join(format!("{i}.csr"));
             fs::write(&path, csr)?;
@@ -233,7 +258,8 @@ impl Openssl {
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Posts every body once, over connections that stand; what their handshakes cost, `channel` measures.
+/// Posts every body once, over connections that stand; what their handshakes cost, `channel`
+/// measures.
 async fn post_all(senders: Vec<Sender>, path: &'static str, bodies: Vec<Vec<u8>>) -> Result<()> {
     let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
     let failed = Arc::new(Mutex::new(None));
@@ -266,7 +292,9 @@ async fn connect(port: SocketAddr, tls: Option<&Arc<rustls::ClientConfig>>) -> R
         tcp.set_nodelay(true)?;
         senders.push(match tls {
             Some(tls) => {
-                let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
+                let stream = TlsConnector::from(Arc::clone(tls))
+                    .connect(ServerName::try_from("localhost")?, tcp)
+                    .await?;
                 over(stream).await?
             }
             None => over(tcp).await?,
@@ -283,7 +311,9 @@ async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> R
 
 async fn post(sender: &mut Sender, path: &str, body: Vec<u8>) -> Result<()> {
     sender.ready().await?;
-    let request = hyper::Request::post(path).header("host", "localhost").header("content-type", "application/json");
+    let request = hyper::Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
     let status = response.status();
     let text = response.into_body().collect().await?.to_bytes();
@@ -298,7 +328,11 @@ async fn post(sender: &mut Sender, path: &str, body: Vec<u8>) -> Result<()> {
 #[allow(clippy::cast_precision_loss)]
 fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
     let (appends, entries, proofs) = scale.pick((1000, 1_000_000, 1000), (20, 2000, 20));
-    let keys = fleeti_signer::keys::open(&organisation.join("signer/pki"), &fs::read(organisation.join("passphrase"))?, None)?;
+    let keys = fleeti_signer::keys::open(
+        &organisation.join("signer/pki"),
+        &fs::read(organisation.join("passphrase"))?,
+        None,
+    )?;
     let key = keys.log.clone();
     // The clock of the benchmark stands still, so one minute's limit has to hold all of it.
     let limits = Limits { records_per_minute: u32::try_from(entries)?, ..Limits::default() };
@@ -324,23 +358,41 @@ fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
         let number = i * 7919 % entries;
         let mut answers = keeper.perform(now_s, vec![Request::Prove { number }])?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
-        let Some(Response::Proof { proof }) = answers.pop() else { bail!("no proof of entry {number}: {answers:?}") };
+        let Some(Response::Proof { proof }) = answers.pop() else {
+            bail!("no proof of entry {number}: {answers:?}")
+        };
         let proved = verify_proof(&proof, &key)?;
         let subject = &proved.entry().act.subject;
-        ensure!(*subject == format!("subject {number}"), "the proof of entry {number} is about {subject:?}");
+        ensure!(
+            *subject == format!("subject {number}"),
+            "the proof of entry {number} is about {subject:?}"
+        );
     }
-    let (proof_ms, slowest) = (times.iter().sum::<f64>() / proofs as f64, times.iter().copied().fold(0.0, f64::max));
+    let (proof_ms, slowest) =
+        (times.iter().sum::<f64>() / proofs as f64, times.iter().copied().fold(0.0, f64::max));
     eprintln!("    the slowest of {proofs} proofs took {slowest:.3} ms");
-    Ok(vec![Record::new("audit_append_ms", append_ms, "ms", "fleeti"), Record::new("inclusion_proof_1m_ms", proof_ms, "ms", "fleeti")])
+    Ok(vec![
+        Record::new("audit_append_ms", append_ms, "ms", "fleeti"),
+        Record::new("inclusion_proof_1m_ms", proof_ms, "ms", "fleeti"),
+    ])
 }
 
 /// Enters acts in one batch. An answer that is not their entry's number is an error.
 fn record(keeper: &mut Keeper, now_s: u64, numbers: Range<u64>) -> Result<()> {
-    let acts = numbers.clone().map(|i| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) });
+    let acts = numbers
+        .clone()
+        .map(|i| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) });
     let answers = keeper.perform(now_s, acts.collect())?;
-    ensure!(answers.len() as u64 == numbers.end - numbers.start, "{} answers for {numbers:?}", answers.len());
+    ensure!(
+        answers.len() as u64 == numbers.end - numbers.start,
+        "{} answers for {numbers:?}",
+        answers.len()
+    );
     for (expected, answer) in numbers.zip(answers) {
-        ensure!(matches!(answer, Response::Recorded { number } if number == expected), "entry {expected}: {answer:?}");
+        ensure!(
+            matches!(answer, Response::Recorded { number } if number == expected),
+            "entry {expected}: {answer:?}"
+        );
     }
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use fleeti_testkit::bench::{self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, trust};
+use fleeti_testkit::bench::{
+    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, trust,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,7 +18,8 @@ struct Arguments {
     /// rumqttd's program, to be measured as well.
     #[arg(long)]
     rumqttd: Option<PathBuf>,
-    /// A few seconds instead of minutes: whether the scenario still works. Its figures mean nothing.
+    /// A few seconds instead of minutes: whether the scenario still works. Its figures mean
+    /// nothing.
     #[arg(long)]
     tiny: bool,
 }

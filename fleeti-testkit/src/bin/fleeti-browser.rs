@@ -32,15 +32,21 @@ fn run(arguments: &Arguments) -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let playwright = playwright(&Cache::discover()?)?;
     let dir = tempfile::tempdir()?;
-    let screenshots = arguments.screenshots.clone().unwrap_or_else(|| dir.path().join("screenshots"));
+    let screenshots =
+        arguments.screenshots.clone().unwrap_or_else(|| dir.path().join("screenshots"));
     fs::create_dir_all(&screenshots)?;
     let mut world = World::new(&dir.path().join("world"))?;
     world.make_keys()?;
     world.let_the_signer_release()?;
     world.start_server()?;
     let record = world.enrollment_record()?;
-    let setup =
-        Setup { dir: dir.path().join("device"), public: world.path("public"), running: "kiosk@0".parse()?, record, is_healthy: true };
+    let setup = Setup {
+        dir: dir.path().join("device"),
+        public: world.path("public"),
+        running: "kiosk@0".parse()?,
+        record,
+        is_healthy: true,
+    };
     let host = Host::new(setup)?;
     // A device of its own thread; it ends with this program.
     std::thread::spawn(move || {
@@ -53,7 +59,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/pages.mjs");
     let status = Command::new("node")
         .arg(script)
-        .args([world.api().as_ref(), world.path("server/admin.token").as_os_str(), playwright.as_os_str(), screenshots.as_os_str()])
+        .args([
+            world.api().as_ref(),
+            world.path("server/admin.token").as_os_str(),
+            playwright.as_os_str(),
+            screenshots.as_os_str(),
+        ])
         .arg(world.path("people"))
         .env("FLEETI_PROGRAM", std::env::current_exe()?.with_file_name("fleeti"))
         .env("FLEETI_SERVER", world.api())

@@ -32,22 +32,25 @@ struct Arguments {
     /// The profile.
     #[arg(long, default_value = "examples/profiles/kiosk.toml")]
     profile: PathBuf,
-    /// Between the two good releases, roll out an unhealthy one and one with a tampered root, and see the device
-    /// go back by itself; then restore the server from an older backup, and begin a new audit log.
+    /// Between the two good releases, roll out an unhealthy one and one with a tampered root, and
+    /// see the device go back by itself; then restore the server from an older backup, and begin a
+    /// new audit log.
     #[arg(long)]
     refusals: bool,
-    /// At the end change the device's Secure Boot keys, and see what its firmware refuses then, and what the firmware of
-    /// a second device does.
+    /// At the end change the device's Secure Boot keys, and see what its firmware refuses then, and
+    /// what the firmware of a second device does.
     #[arg(long)]
     firmware: bool,
-    /// Instead of all that take two machines over, have one lie about what it runs, also with what the other's TPM says, and
-    /// see which check finds it out.
+    /// Instead of all that take two machines over, have one lie about what it runs, also with what
+    /// the other's TPM says, and see which check finds it out.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
-    /// Instead of all that start server, signer and build worker from their units, in a virtual machine with systemd.
+    /// Instead of all that start server, signer and build worker from their units, in a virtual
+    /// machine with systemd.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
     units: bool,
-    /// Instead of all that lose keys, backups, clocks, and the server's name and address, and see devices come back without a visit.
+    /// Instead of all that lose keys, backups, clocks, and the server's name and address, and see
+    /// devices come back without a visit.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar", "units"])]
     recoveries: bool,
 }
@@ -75,7 +78,11 @@ fn main() -> ExitCode {
         story.write(&world.path("demo.json"))?;
         result?;
         if !arguments.exit {
-            println!("\nOpen {} and sign in with the token in {}", world.api(), world.path("server/admin.token").display());
+            println!(
+                "\nOpen {} and sign in with the token in {}",
+                world.api(),
+                world.path("server/admin.token").display()
+            );
             println!("The device runs; Ctrl-C ends it and the server.");
             world.wait();
         }
@@ -111,21 +118,29 @@ fn describe(d: &Device) -> Vec<String> {
 
 fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<()> {
     let cache = Cache::discover()?;
-    let text = fs::read_to_string(&arguments.profile).with_context(|| arguments.profile.display().to_string())?;
-    let profile = fleeti_core::profile::check(&text).map_err(|f| anyhow::anyhow!("{}: {f:?}", arguments.profile.display()))?;
+    let text = fs::read_to_string(&arguments.profile)
+        .with_context(|| arguments.profile.display().to_string())?;
+    let profile = fleeti_core::profile::check(&text)
+        .map_err(|f| anyhow::anyhow!("{}: {f:?}", arguments.profile.display()))?;
     let line = profile.name.to_string();
 
-    story.step("keys: offline root, intermediates, release, OpenPGP and Secure Boot keys", |e| {
-        e.push(world.make_keys()?);
-        Ok(())
-    })?;
+    story.step(
+        "keys: offline root, intermediates, release, OpenPGP and Secure Boot keys",
+        |e| {
+            e.push(world.make_keys()?);
+            Ok(())
+        },
+    )?;
     if arguments.units {
         return units::tell(world, story, &cache);
     }
-    story.step("server: API, device port and MQTT; its keys are in a process of their own", |e| {
-        e.push(world.start_server()?);
-        Ok(())
-    })?;
+    story.step(
+        "server: API, device port and MQTT; its keys are in a process of their own",
+        |e| {
+            e.push(world.start_server()?);
+            Ok(())
+        },
+    )?;
     if arguments.liar {
         story.step("a secret for the devices of the fleet that prove what they run", |e| {
             e.push(world.set_secret("greeting", GREETING)?);
@@ -143,7 +158,8 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(format!("build.json in {}", build.display()));
         Ok(build)
     })?;
-    let release = story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
+    let release =
+        story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
     story.step("provision a device with Secure Boot keys of its own, and power it on", |e| {
         e.push(world.power_on(&cache, &first, &release)?);
         Ok(())
@@ -152,30 +168,38 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push(world.console("nrolled", BOOT)?);
         Ok(())
     })?;
-    let device = story.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
-        e.push(world.console("fleeti: boot image=", BOOT)?);
-        e.push(world.console("fleeti: device ", BOOT)?);
-        let device = world.device(BOOT, |d| d.online && d.boot.is_some())?;
-        fs::write(world.path("device/device.pem"), world.certificate(&device.id)?)?;
-        e.extend(describe(&device));
-        check_boot(&device, &format!("{line}@1"), Slot::A)?;
-        e.push(world.check_pcr11(&device, &first)?);
-        Ok(device)
-    })?;
+    let device =
+        story.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
+            e.push(world.console("fleeti: boot image=", BOOT)?);
+            e.push(world.console("fleeti: device ", BOOT)?);
+            let device = world.device(BOOT, |d| d.online && d.boot.is_some())?;
+            fs::write(world.path("device/device.pem"), world.certificate(&device.id)?)?;
+            e.extend(describe(&device));
+            check_boot(&device, &format!("{line}@1"), Slot::A)?;
+            e.push(world.check_pcr11(&device, &first)?);
+            Ok(device)
+        })?;
     story.step("its TPM proves which release started, under which Secure Boot keys", |e| {
         e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
         e.push(world.check_predictions(&device.id, &first, &release)?);
         Ok(())
     })?;
-    story.step("the fleet asks that its devices prove what they run, before an update and after it", |e| {
-        let said = world.fleeti(&["attest", "policy", FLEET, "--update", "L4", "--success", "L4"])?;
-        e.extend(said.lines().map(str::to_owned));
-        Ok(())
-    })?;
-    story.step("a secret of the fleet comes to the device, now that its TPM has proved enough", |e| {
-        e.extend(world.give_secret("greeting", GREETING)?);
-        Ok(())
-    })?;
+    story.step(
+        "the fleet asks that its devices prove what they run, before an update and after it",
+        |e| {
+            let said =
+                world.fleeti(&["attest", "policy", FLEET, "--update", "L4", "--success", "L4"])?;
+            e.extend(said.lines().map(str::to_owned));
+            Ok(())
+        },
+    )?;
+    story.step(
+        "a secret of the fleet comes to the device, now that its TPM has proved enough",
+        |e| {
+            e.extend(world.give_secret("greeting", GREETING)?);
+            Ok(())
+        },
+    )?;
     let (seen, kept) =
         story.step("its data partition is sealed to its TPM; the recovery key that the server keeps opens it elsewhere", |e| {
             ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
@@ -195,27 +219,48 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         recoveries::new_log(world, story, &device.id)?;
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
-    let (next, next_release) = story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
-        let build = world.build(changed(&profile, version), &number)?;
-        let release = world.release(&build, &number)?;
-        e.push(format!("build.json in {}", build.display()));
-        Ok((build, release))
-    })?;
-    story.step(&format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"), |e| {
-        e.push(world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"])?);
-        e.push(world.console(&format!("fleeti: update staged version={number}"), SOON)?);
-        e.push(world.console("fleeti: boot image=", SOON)?);
-        Ok(())
-    })?;
-    story.step(&format!("the device runs {name} from the other slot, blessed, and says what was predicted"), |e| {
-        let d = world.device(SOON, |d| d.update == Some(State::Idle) && d.id == device.id)?;
-        let slot = if device.boot.as_ref().is_some_and(|b| b.slot == Slot::A) { Slot::B } else { Slot::A };
-        check_boot(&d, &name, slot)?;
-        e.extend(describe(&d));
-        e.push(world.check_pcr11(&d, &next)?);
-        e.extend(world.check_attestation(&device.id, &name, Level::VerifiedBoot)?);
-        Ok(())
-    })?;
+    let (next, next_release) =
+        story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
+            let build = world.build(changed(&profile, version), &number)?;
+            let release = world.release(&build, &number)?;
+            e.push(format!("build.json in {}", build.display()));
+            Ok((build, release))
+        })?;
+    story.step(
+        &format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"),
+        |e| {
+            e.push(world.fleeti(&[
+                "rollout",
+                "start",
+                "--release",
+                &name,
+                "--fleet",
+                FLEET,
+                "--wait",
+            ])?);
+            e.push(world.console(&format!("fleeti: update staged version={number}"), SOON)?);
+            e.push(world.console("fleeti: boot image=", SOON)?);
+            Ok(())
+        },
+    )?;
+    story.step(
+        &format!(
+            "the device runs {name} from the other slot, blessed, and says what was predicted"
+        ),
+        |e| {
+            let d = world.device(SOON, |d| d.update == Some(State::Idle) && d.id == device.id)?;
+            let slot = if device.boot.as_ref().is_some_and(|b| b.slot == Slot::A) {
+                Slot::B
+            } else {
+                Slot::A
+            };
+            check_boot(&d, &name, slot)?;
+            e.extend(describe(&d));
+            e.push(world.check_pcr11(&d, &next)?);
+            e.extend(world.check_attestation(&device.id, &name, Level::VerifiedBoot)?);
+            Ok(())
+        },
+    )?;
     story.step("after the update it gets the secret again, and the recovery key that somebody saw opens nothing any more", |e| {
         // Where a release was rolled back, it was made in the boot of that one.
         world.recovery_key_is_kept(kept)?;
@@ -226,22 +271,35 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push("a new one was made at the next boot, and the server keeps it".into());
         Ok(())
     })?;
-    story.step(&format!("{name} is proved to boot, and a fleet that asks for that takes no other release"), |e| {
-        let production = ["attest", "policy", "production", "--proved-releases", "true"];
-        e.extend(world.fleeti(&production)?.lines().last().map(str::to_owned));
-        let start = |release: &str| world.fleeti(&["rollout", "start", "--release", release, "--fleet", "production"]);
-        let refused = |release: &str, word: &str| match start(release) {
-            Ok(_) => bail!("{release} was rolled out"),
-            Err(e) if e.to_string().contains(word) => Ok(e.to_string()),
-            Err(e) => Err(e),
-        };
-        e.push(refused(&name, "nobody has proved")?);
-        let key = world.path("pki/offline/release.key").display().to_string();
-        e.push(world.fleeti(&["release", "prove", &next_release.display().to_string(), "--device", device.id.as_str(), "--key", &key])?);
-        // It has no devices: that is all that is wrong now.
-        refused(&name, "no device")?;
-        refused(&format!("{line}@1"), "nobody has proved").map(drop)
-    })?;
+    story.step(
+        &format!("{name} is proved to boot, and a fleet that asks for that takes no other release"),
+        |e| {
+            let production = ["attest", "policy", "production", "--proved-releases", "true"];
+            e.extend(world.fleeti(&production)?.lines().last().map(str::to_owned));
+            let start = |release: &str| {
+                world.fleeti(&["rollout", "start", "--release", release, "--fleet", "production"])
+            };
+            let refused = |release: &str, word: &str| match start(release) {
+                Ok(_) => bail!("{release} was rolled out"),
+                Err(e) if e.to_string().contains(word) => Ok(e.to_string()),
+                Err(e) => Err(e),
+            };
+            e.push(refused(&name, "nobody has proved")?);
+            let key = world.path("pki/offline/release.key").display().to_string();
+            e.push(world.fleeti(&[
+                "release",
+                "prove",
+                &next_release.display().to_string(),
+                "--device",
+                device.id.as_str(),
+                "--key",
+                &key,
+            ])?);
+            // It has no devices: that is all that is wrong now.
+            refused(&name, "no device")?;
+            refused(&format!("{line}@1"), "nobody has proved").map(drop)
+        },
+    )?;
     story.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
         e.push(format!("{id} was carried out and answered"));
@@ -261,10 +319,19 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
 }
 
 /// What is left behind when everything is over; `others` may be nowhere either.
-fn look_back(world: &World, story: &mut Story, device: &str, others: &[(&str, &str)]) -> Result<()> {
+fn look_back(
+    world: &World,
+    story: &mut Story,
+    device: &str,
+    others: &[(&str, &str)],
+) -> Result<()> {
     story.step("nothing that opens a door is in a log or in the database", |e| {
-        let (admin, passphrase) = (fs::read_to_string(world.path("server/admin.token"))?, fs::read_to_string(world.path("passphrase"))?);
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(world.path(device).join("bundle.json"))?)?;
+        let (admin, passphrase) = (
+            fs::read_to_string(world.path("server/admin.token"))?,
+            fs::read_to_string(world.path("passphrase"))?,
+        );
+        let bundle: Provisioned =
+            serde_json::from_slice(&fs::read(world.path(device).join("bundle.json"))?)?;
         // Where the server builds itself, there is no such worker.
         let worker = fs::read_to_string(world.path(WORKER_TOKEN)).ok();
         let mut secrets = vec![
@@ -287,8 +354,10 @@ fn look_back(world: &World, story: &mut Story, device: &str, others: &[(&str, &s
 
 fn small(world: &World, story: &mut Story) -> Result<()> {
     story.step("the agent and the server are small", |e| {
-        let d = world.device(SOON, |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
-        let (agent, server) = (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);
+        let d =
+            world.device(SOON, |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
+        let (agent, server) =
+            (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);
         e.push(format!("agent {agent} KiB, server {server} KiB resident"));
         ensure!(agent < 20 * 1024, "the agent has {agent} KiB, 20 MiB are allowed");
         ensure!(server < 40.0 * 1024.0, "the server has {server} KiB, 40 MiB are allowed");
@@ -302,7 +371,8 @@ fn check_boot(device: &Device, release: &str, slot: Slot) -> Result<()> {
     ensure!(boot.slot == slot, "runs from slot {:?}, not {slot:?}", boot.slot);
     ensure!(boot.verity == Verity::Verified, "verity is {:?}", boot.verity);
     ensure!(boot.secure_boot, "Secure Boot is off");
-    let keys = device.secure_boot.as_ref().context("the device has no Secure Boot keys of its own")?;
+    let keys =
+        device.secure_boot.as_ref().context("the device has no Secure Boot keys of its own")?;
     ensure!(keys.problem.is_none(), "Secure Boot: {:?}", keys.problem);
     Ok(())
 }
@@ -323,7 +393,13 @@ enum Fault {
 }
 
 /// Rolls out a release that cannot last, and sees the device back on what it ran, with the reason.
-fn roll_back(world: &mut World, story: &mut Story, profile: &Profile, version: u32, fault: &Fault) -> Result<()> {
+fn roll_back(
+    world: &mut World,
+    story: &mut Story,
+    profile: &Profile,
+    version: u32,
+    fault: &Fault,
+) -> Result<()> {
     let (what, number) = match fault {
         Fault::Unhealthy => ("an unhealthy release", version.to_string()),
         Fault::TamperedRoot => ("a release with a flipped byte in its root", version.to_string()),
@@ -360,8 +436,8 @@ fn profile_name(device: &Device) -> Result<String> {
     Ok(device.boot.as_ref().context("the device has not reported")?.running.line.to_string())
 }
 
-/// Changes the root after it was hashed, and the record with it, so that every signature is good and only verity
-/// can notice.
+/// Changes the root after it was hashed, and the record with it, so that every signature is good
+/// and only verity can notice.
 fn flip_a_byte(build: &Path) -> Result<()> {
     let root = build.join("root.erofs");
     let mut bytes = fs::read(&root)?;

@@ -1,6 +1,6 @@
-//! The agent of a machine that somebody has taken over: daemon and everything else are the agent's own, and the helper lies to
-//! the server once it has got the secrets of the fleet. Two such machines are joined by a cable, and one answers for the other. See
-//! `fleeti_testkit::liar`.
+//! The agent of a machine that somebody has taken over: daemon and everything else are the agent's
+//! own, and the helper lies to the server once it has got the secrets of the fleet. Two such
+//! machines are joined by a cable, and one answers for the other. See `fleeti_testkit::liar`.
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -30,7 +30,8 @@ use tokio::sync::Mutex;
 const HONEST: &str = "/run/fleeti-honest";
 /// How long the other machine has for its answer, and the cable to be there.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks for what nobody tells: udev makes the port when it can, and a port without a host has no event.
+/// Between two looks for what nobody tells: udev makes the port when it can, and a port without a
+/// host has no event.
 const PAUSE: Duration = Duration::from_millis(200);
 /// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.
 const EVENT: [u8; 8] = [7, 0, 0, 0, 0x01, 0, 0, 0x80];
@@ -71,7 +72,9 @@ impl Role {
         let ports = Path::new("/dev/virtio-ports");
         let started = Instant::now();
         let end = loop {
-            if let Some(end) = [FIRST_END, SECOND_END].into_iter().find(|end| ports.join(end).exists()) {
+            if let Some(end) =
+                [FIRST_END, SECOND_END].into_iter().find(|end| ports.join(end).exists())
+            {
                 break end;
             }
             ensure!(started.elapsed() < PATIENCE, "there is no cable");
@@ -81,7 +84,9 @@ impl Role {
         let reader = cable.try_clone()?;
         if end == SECOND_END {
             let (sender, answers) = mpsc::channel();
-            std::thread::spawn(move || lines(reader, |line| Ok(sender.send(serde_json::from_slice(line)?)?)));
+            std::thread::spawn(move || {
+                lines(reader, |line| Ok(sender.send(serde_json::from_slice(line)?)?))
+            });
             return Ok(Self::Liar { cable, answers });
         }
         let paths = paths.clone();
@@ -99,7 +104,10 @@ impl Role {
     fn evidence(&self, nonce: &str, device: &DeviceId) -> Result<Measured> {
         let Self::Liar { cable, answers } = self else { bail!("nobody lies for this machine") };
         let mut cable = cable;
-        cable.write_all(&line_with(&Question { nonce: nonce.to_owned(), device: device.clone() })?)?;
+        cable.write_all(&line_with(&Question {
+            nonce: nonce.to_owned(),
+            device: device.clone(),
+        })?)?;
         answers.recv_timeout(PATIENCE).context("the other machine does not answer")
     }
 }
@@ -207,7 +215,9 @@ impl Liar {
                 let told = self.lie(*measured, &nonce, &device)?;
                 line_with(&Response::Evidence { measured: Box::new(told) })?
             }
-            (Request::PutSecrets { secrets }, Response::Done) if self.kept.is_none() && !secrets.is_empty() => {
+            (Request::PutSecrets { secrets }, Response::Done)
+                if self.kept.is_none() && !secrets.is_empty() =>
+            {
                 let answer = self.last.take().context("secrets came before the first answer")?;
                 let kept = Kept { boot_id: self.boot_id.clone(), answer };
                 fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
@@ -215,8 +225,11 @@ impl Liar {
                 boot::say(BEGINS);
                 truth
             }
-            (Request::TpmIdentity, Response::Tpm { identity: Some(mut identity) }) if self.kept.is_some() => {
-                identity.attestation_key = STANDARD.encode(SoftTpm::new(Algorithm::P256)?.area.to_bytes());
+            (Request::TpmIdentity, Response::Tpm { identity: Some(mut identity) })
+                if self.kept.is_some() =>
+            {
+                identity.attestation_key =
+                    STANDARD.encode(SoftTpm::new(Algorithm::P256)?.area.to_bytes());
                 line_with(&Response::Tpm { identity: Some(identity) })?
             }
             _ => truth,
@@ -226,25 +239,42 @@ impl Liar {
     /// What is told instead of what is true.
     fn lie(&mut self, mut told: Measured, nonce: &str, device: &DeviceId) -> Result<Measured> {
         let kept = self.kept.as_ref().context("nothing is kept")?;
-        let lie = if kept.boot_id == self.boot_id { Lie::ALL[self.lies % Lie::ALL.len()] } else { Lie::BeforeRestart };
+        let lie = if kept.boot_id == self.boot_id {
+            Lie::ALL[self.lies % Lie::ALL.len()]
+        } else {
+            Lie::BeforeRestart
+        };
         self.lies += 1;
         match lie {
             Lie::SoftwareKey => {
-                let signature = SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
+                let signature =
+                    SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
                 told.signature = STANDARD.encode(signature);
             }
             Lie::OtherMachine => told = self.role.evidence(nonce, device)?,
             Lie::OlderAnswer | Lie::BeforeRestart => told = kept.answer.clone(),
             Lie::ChangedRegister => {
-                let register = told.registers.iter_mut().find(|(number, _)| *number == 4).context("no register 4")?;
+                let register = told
+                    .registers
+                    .iter_mut()
+                    .find(|(number, _)| *number == 4)
+                    .context("no register 4")?;
                 register.1 = "00".repeat(32);
             }
             Lie::RetypedEvent => {
-                let at = told.firmware_log.windows(EVENT.len()).position(|w| w == EVENT).context("no such event")?;
+                let at = told
+                    .firmware_log
+                    .windows(EVENT.len())
+                    .position(|w| w == EVENT)
+                    .context("no such event")?;
                 told.firmware_log[at..at + EVENT.len()].copy_from_slice(&RETYPED);
                 let changed = PathBuf::from(HONEST).join("firmware.log");
                 fs::write(&changed, &told.firmware_log)?;
-                told = measured::evidence(&Paths { firmware_log: changed, ..self.paths.clone() }, nonce, device)?;
+                told = measured::evidence(
+                    &Paths { firmware_log: changed, ..self.paths.clone() },
+                    nonce,
+                    device,
+                )?;
             }
         }
         boot::say(&format!("{MARK}{} {}", sha256_hex(&STANDARD.decode(&told.quote)?), lie.name()));

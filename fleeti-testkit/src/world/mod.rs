@@ -1,4 +1,5 @@
-//! Keys, a server, releases and one device in a folder, made with the real programs as a person would.
+//! Keys, a server, releases and one device in a folder, made with the real programs as a person
+//! would.
 //!
 //! Code map: `processes` (server, signer and build worker).
 
@@ -77,8 +78,10 @@ impl World {
     /// I/O.
     pub fn new(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        let programs = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let programs =
+            std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self {
             dir: fs::canonicalize(dir)?,
             programs,
@@ -130,13 +133,21 @@ impl World {
     /// What the program said.
     pub fn fleeti(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.programs.join("fleeti"));
-        command.args(arguments).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase")).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
+            .stdin(Stdio::null());
         if let Some(server) = &self.server {
             command.env("FLEETI_SERVER", &server.api).env("FLEETI_TOKEN_FILE", &server.token_file);
         }
         let output = command.output().context("fleeti")?;
         if !output.status.success() {
-            bail!("fleeti {}: {}{}", arguments.join(" "), String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "fleeti {}: {}{}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
@@ -151,7 +162,11 @@ impl World {
     /// What `fleeti pki init` said.
     pub fn make_keys(&self) -> Result<String> {
         let secret = hex::encode(rand::random::<[u8; 24]>());
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path("passphrase"))?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.path("passphrase"))?;
         std::io::Write::write_all(&mut file, secret.as_bytes())?;
         let said = self.fleeti(&["pki", "init", &self.text("pki")])?;
         for (from, to) in [
@@ -177,8 +192,8 @@ impl World {
         Ok(fs::write(folder.join("maker.pem"), self.maker()?.certificate_pem()?)?)
     }
 
-    /// Gives the signer release keys, with which it signs once one person agrees beside who asks: Alice and Bob, whose keys
-    /// are `people/NAME.key`. Not what the demo does.
+    /// Gives the signer release keys, with which it signs once one person agrees beside who asks:
+    /// Alice and Bob, whose keys are `people/NAME.key`. Not what the demo does.
     ///
     /// # Errors
     /// I/O.
@@ -188,7 +203,12 @@ impl World {
         for name in ["release.key", "openpgp.key", "db.key", "pcr.key"] {
             fs::copy(self.path("pki/offline").join(name), folder.join(name))?;
         }
-        let mut arguments = vec!["pki".to_owned(), "approvers".into(), self.text("signer/pki/signing"), "--approvals=1".into()];
+        let mut arguments = vec![
+            "pki".to_owned(),
+            "approvers".into(),
+            self.text("signer/pki/signing"),
+            "--approvals=1".into(),
+        ];
         for name in ["alice", "bob"] {
             let key = self.text(&format!("people/{name}.key"));
             self.fleeti(&["pki", "approver-key", &key])?;
@@ -203,11 +223,16 @@ impl World {
     /// # Errors
     /// When the server refuses.
     pub fn enrollment_record(&self) -> Result<EnrollmentRecord> {
-        let enrollment = self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
+        let enrollment =
+            self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
         // Virtual machines know this host by another address.
         let local = |text: &str| text.replace(self.name, "localhost");
         let record = enrollment.record;
-        Ok(EnrollmentRecord { https_url: local(&record.https_url), mqtt_address: local(&record.mqtt_address), ..record })
+        Ok(EnrollmentRecord {
+            https_url: local(&record.https_url),
+            mqtt_address: local(&record.mqtt_address),
+            ..record
+        })
     }
 
     /// Has the server or its worker build a profile; gives the build's folder at the server.
@@ -223,7 +248,11 @@ impl World {
             let mut build = client.create_build(&request).await?;
             loop {
                 match build.phase {
-                    BuildPhase::Succeeded => return Ok(PathBuf::from(build.directory.context("the build has no folder")?)),
+                    BuildPhase::Succeeded => {
+                        return Ok(PathBuf::from(
+                            build.directory.context("the build has no folder")?,
+                        ));
+                    }
                     BuildPhase::Failed => bail!("the build failed: {}", build.detail),
                     BuildPhase::Queued | BuildPhase::Running => {}
                 }
@@ -233,15 +262,29 @@ impl World {
         })
     }
 
-    /// Builds a profile on this machine with another agent, a program beside this one; gives the build's folder.
+    /// Builds a profile on this machine with another agent, a program beside this one; gives the
+    /// build's folder.
     ///
     /// # Errors
     /// What `fleeti build run` said.
     pub fn build_here(&self, profile: &Path, version: &str, agent: &str) -> Result<PathBuf> {
         let out = self.path("builds").join(version);
         let agent = self.programs.join(agent).display().to_string();
-        let (profile, trust, text) = (profile.display().to_string(), self.text("public"), out.display().to_string());
-        self.fleeti(&["build", "run", &profile, "--version", version, "--trust", &trust, "--out", &text, "--agent", &agent])?;
+        let (profile, trust, text) =
+            (profile.display().to_string(), self.text("public"), out.display().to_string());
+        self.fleeti(&[
+            "build",
+            "run",
+            &profile,
+            "--version",
+            version,
+            "--trust",
+            &trust,
+            "--out",
+            &text,
+            "--agent",
+            &agent,
+        ])?;
         Ok(out)
     }
 
@@ -254,13 +297,22 @@ impl World {
         let text = out.display().to_string();
         let build = build.display().to_string();
         // Every device starts it by a signature of its own.
-        self.fleeti(&["release", "create", &build, "--pki", &self.text("pki"), "--out", &text, "--device-keys-only"])?;
+        self.fleeti(&[
+            "release",
+            "create",
+            &build,
+            "--pki",
+            &self.text("pki"),
+            "--out",
+            &text,
+            "--device-keys-only",
+        ])?;
         self.fleeti(&["release", "publish", &text])?;
         Ok(out)
     }
 
-    /// Provisions a device with Secure Boot keys of its own, and makes its disk; gives its id. Both are in the folder
-    /// `name`: `bundle.json` and `disk.raw`.
+    /// Provisions a device with Secure Boot keys of its own, and makes its disk; gives its id. Both
+    /// are in the folder `name`: `bundle.json` and `disk.raw`.
     ///
     /// # Errors
     /// What `fleeti` said.
@@ -268,22 +320,56 @@ impl World {
         self.provision_by(FLEET, name, build, release, Record::OnEsp)
     }
 
-    /// As [`World::provision`], in another fleet, with the enrollment record where it is said to be.
+    /// As [`World::provision`], in another fleet, with the enrollment record where it is said to
+    /// be.
     ///
     /// # Errors
     /// What `fleeti` said.
-    pub fn provision_by(&self, fleet: &str, name: &str, build: &Path, release: &Path, record: Record) -> Result<DeviceId> {
+    pub fn provision_by(
+        &self,
+        fleet: &str,
+        name: &str,
+        build: &Path,
+        release: &Path,
+        record: Record,
+    ) -> Result<DeviceId> {
         let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
         fs::create_dir_all(&folder)?;
         let of = BuildRecord::read(build)?.release.to_string();
         let out = folder.display().to_string();
-        let made = self.fleeti(&["device", "provision", "--fleet", fleet, "--release", &of, "--out", &out, "--output", "json"])?;
+        let made = self.fleeti(&[
+            "device",
+            "provision",
+            "--fleet",
+            fleet,
+            "--release",
+            &of,
+            "--out",
+            &out,
+            "--output",
+            "json",
+        ])?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
-        let (id, bundle) = (made[0]["device"].as_str().context("no device")?, made[0]["bundle"].as_str().context("no bundle")?);
+        let (id, bundle) = (
+            made[0]["device"].as_str().context("no device")?,
+            made[0]["bundle"].as_str().context("no bundle")?,
+        );
         fs::rename(bundle, folder.join("bundle.json"))?;
         let bundle = self.text(&format!("{name}/bundle.json"));
         let (build, release) = (build.display().to_string(), release.display().to_string());
-        let mut making = vec!["release", "disk", &build, "--release", &release, "--out", &disk, "--size-gib", "3", "--bundle", &bundle];
+        let mut making = vec![
+            "release",
+            "disk",
+            &build,
+            "--release",
+            &release,
+            "--out",
+            &disk,
+            "--size-gib",
+            "3",
+            "--bundle",
+            &bundle,
+        ];
         let smbios = self.text(&format!("{name}/{SMBIOS}"));
         if record == Record::InSmbios {
             self.fleeti(&["device", "smbios", &bundle, "--out", &smbios])?;
@@ -298,11 +384,13 @@ impl World {
     /// # Errors
     /// When there is none.
     pub fn provisioned(&self, name: &str) -> Result<DeviceId> {
-        let bundle: Provisioned = serde_json::from_slice(&fs::read(self.path(name).join("bundle.json"))?)?;
+        let bundle: Provisioned =
+            serde_json::from_slice(&fs::read(self.path(name).join("bundle.json"))?)?;
         Ok(bundle.device)
     }
 
-    /// Powers a machine on whose disk was made; its firmware has no keys but those that were enrolled before.
+    /// Powers a machine on whose disk was made; its firmware has no keys but those that were
+    /// enrolled before.
     ///
     /// # Errors
     /// When the machine does not start.
@@ -314,7 +402,13 @@ impl World {
     ///
     /// # Errors
     /// When the machine does not start.
-    pub fn start_with(&self, cache: &Cache, name: &str, cable: Option<End<'_>>, parts: Parts) -> Result<(Vm, Accelerator)> {
+    pub fn start_with(
+        &self,
+        cache: &Cache,
+        name: &str,
+        cable: Option<End<'_>>,
+        parts: Parts,
+    ) -> Result<(Vm, Accelerator)> {
         let tree = Tree::qemu(cache)?;
         let accelerator = *self.accelerator.get_or_init(|| Accelerator::probe(&tree));
         let disk = self.path(&format!("{name}/disk.raw"));
@@ -325,7 +419,15 @@ impl World {
         }
         let smbios = self.path(&format!("{name}/{SMBIOS}"));
         let smbios = smbios.exists().then_some(smbios.as_path());
-        let machine = Machine { dir: &self.path(name), disk: &disk, public: None, smbios, parts, cable, accelerator };
+        let machine = Machine {
+            dir: &self.path(name),
+            disk: &disk,
+            public: None,
+            smbios,
+            parts,
+            cable,
+            accelerator,
+        };
         Ok((Vm::start(&tree, &machine)?, accelerator))
     }
 
@@ -382,7 +484,8 @@ impl World {
         Ok(self.vm.as_ref().context("the device is off")?.lines())
     }
 
-    /// Waits for a line on the device's console from line `from` on, and says which it is: for what comes in any order.
+    /// Waits for a line on the device's console from line `from` on, and says which it is: for what
+    /// comes in any order.
     ///
     /// # Errors
     /// When it does not come in time.
@@ -402,11 +505,21 @@ impl World {
     ///
     /// # Errors
     /// When it does not hold in time.
-    pub fn device_with(&self, timeout: Duration, id: &DeviceId, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
+    pub fn device_with(
+        &self,
+        timeout: Duration,
+        id: &DeviceId,
+        wanted: impl Fn(&Device) -> bool,
+    ) -> Result<Device> {
         self.look(timeout, |d| d.id == *id, wanted)
     }
 
-    fn look(&self, timeout: Duration, which: impl Fn(&Device) -> bool, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
+    fn look(
+        &self,
+        timeout: Duration,
+        which: impl Fn(&Device) -> bool,
+        wanted: impl Fn(&Device) -> bool,
+    ) -> Result<Device> {
         let client = self.client()?;
         self.runtime.block_on(async {
             let mut events = client.events().await?;
@@ -423,7 +536,9 @@ impl World {
             .await;
             match looked {
                 Ok(result) => result,
-                Err(_) => bail!("the server did not see it in {} s; it sees {last:?}", timeout.as_secs()),
+                Err(_) => {
+                    bail!("the server did not see it in {} s; it sees {last:?}", timeout.as_secs())
+                }
             }
         })
     }

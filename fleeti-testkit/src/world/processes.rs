@@ -39,13 +39,29 @@ impl World {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("signer.log"))?;
         let mut command = tethered(self.programs.join("fleeti-signer"));
         move_clock(&mut command, seconds)?;
-        command.arg("--pki").arg(self.path("signer/pki")).arg("--log").arg(self.path("signer/audit"));
-        command.arg("--socket").arg(self.path("signer/socket")).env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
+        command
+            .arg("--pki")
+            .arg(self.path("signer/pki"))
+            .arg("--log")
+            .arg(self.path("signer/audit"));
+        command
+            .arg("--socket")
+            .arg(self.path("signer/socket"))
+            .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.arg("--builds").arg(self.path("server/builds")).arg("--outbox").arg(self.path("server/releases/.staging"));
+        command
+            .arg("--builds")
+            .arg(self.path("server/builds"))
+            .arg("--outbox")
+            .arg(self.path("server/releases/.staging"));
         if let Some(limit) = self.certificates_per_minute {
             // A device that enrolls is an act of the server as well.
-            command.args(["--certificates-per-minute", &limit.to_string(), "--records-per-minute", &limit.to_string()]);
+            command.args([
+                "--certificates-per-minute",
+                &limit.to_string(),
+                "--records-per-minute",
+                &limit.to_string(),
+            ]);
         }
         self.signer = Some(Process(command.spawn().context("fleeti-signer")?));
         Ok(())
@@ -59,8 +75,8 @@ impl World {
         self.start_server_later(0, 0)
     }
 
-    /// Kills signer and server as a power cut would, and starts them again where they were, with a server whose clock is so many
-    /// seconds ahead.
+    /// Kills signer and server as a power cut would, and starts them again where they were, with a
+    /// server whose clock is so many seconds ahead.
     ///
     /// # Errors
     /// What it said.
@@ -87,7 +103,11 @@ impl World {
         self.fleeti(&["worker", "add", WORKER, "--out", &token.display().to_string()])?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("worker.log"))?;
         let mut command = tethered(self.programs.join("fleeti-server"));
-        command.args(["worker", "--server", self.api(), "--token-file"]).arg(token).arg("--work").arg(self.path("worker"));
+        command
+            .args(["worker", "--server", self.api(), "--token-file"])
+            .arg(token)
+            .arg("--work")
+            .arg(self.path("worker"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.worker.set(Process(command.spawn().context("fleeti-server worker")?)).ok();
         Ok(())
@@ -98,13 +118,15 @@ impl World {
         (self.server, self.signer) = (None, None);
     }
 
-    /// The addresses at which devices find the server, host and port of HTTPS and MQTT, as [`World::start_server`] takes them.
+    /// The addresses at which devices find the server, host and port of HTTPS and MQTT, as
+    /// [`World::start_server`] takes them.
     #[must_use]
     pub const fn ports(&self) -> Option<&[String; 2]> {
         self.ports.as_ref()
     }
 
-    /// Has the server listen elsewhere from its next start on, with a certificate for the host that devices call it by then.
+    /// Has the server listen elsewhere from its next start on, with a certificate for the host that
+    /// devices call it by then.
     pub fn set_address(&mut self, name: &'static str, ports: [String; 2]) {
         (self.name, self.ports) = (name, Some(ports));
     }
@@ -113,10 +135,13 @@ impl World {
         self.start_signer(signer)?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log"))?;
         let is_free = || std::net::TcpListener::bind("127.0.0.1:8080").is_ok();
-        let first = || if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" }.to_owned();
+        let first = || {
+            if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" }.to_owned()
+        };
         // The same again: the worker knows no other one.
         let api = self.api.clone().unwrap_or_else(first);
-        let [https, mqtt] = self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
+        let [https, mqtt] =
+            self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
         let mut command = tethered(self.programs.join("fleeti-server"));
         move_clock(&mut command, seconds)?;
         let mut child = command
@@ -138,7 +163,9 @@ impl World {
         let mut lines = BufReader::new(stderr).lines();
         let mut said = Vec::new();
         let address = loop {
-            let Some(Ok(line)) = lines.next() else { bail!("the server ended: {}", said.join("\n")) };
+            let Some(Ok(line)) = lines.next() else {
+                bail!("the server ended: {}", said.join("\n"))
+            };
             if let Some(rest) = line.split("API ").nth(1) {
                 break rest.to_owned();
             }
@@ -151,7 +178,11 @@ impl World {
             }
         });
         let api = address.split(',').next().unwrap_or_default().to_owned();
-        let after = |word: &str| address.split_once(word).map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned());
+        let after = |word: &str| {
+            address
+                .split_once(word)
+                .map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned())
+        };
         self.ports = after("https://").zip(after("MQTT ")).map(|(https, mqtt)| [https, mqtt]);
         self.api = api.split_once("://").map(|(_, address)| address.to_owned());
         let token_file = self.path("server/admin.token");
@@ -188,8 +219,14 @@ impl World {
 /// Has a program see a clock that is so many seconds ahead.
 fn move_clock(command: &mut Command, seconds: u64) -> Result<()> {
     if seconds > 0 {
-        ensure!(Path::new(OTHER_CLOCK).exists(), "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it");
-        command.env("LD_PRELOAD", OTHER_CLOCK).env("FAKETIME", format!("+{seconds}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        ensure!(
+            Path::new(OTHER_CLOCK).exists(),
+            "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it"
+        );
+        command
+            .env("LD_PRELOAD", OTHER_CLOCK)
+            .env("FAKETIME", format!("+{seconds}s"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     Ok(())
 }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// When a certificate of 30 days is renewed, after its first second. Twice as long is less than the server's own certificate lasts.
+/// When a certificate of 30 days is renewed, after its first second. Twice as long is less than the
+/// server's own certificate lasts.
 const IN_THE_WINDOW_S: u64 = 10 * 86_400 + 3_600;
 
 fn now_s() -> u64 {
@@ -59,11 +60,14 @@ fn csr(key: &KeptKey, paths: &Paths) -> String {
 }
 
 fn http(identity: &Identity, paths: &Paths) -> reqwest::Client {
-    reqwest::Client::builder().tls_backend_preconfigured(identity.tls(paths).unwrap()).build().unwrap()
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(identity.tls(paths).unwrap())
+        .build()
+        .unwrap()
 }
 
-/// The agent's own code, a real TPM and a server: the key of the device is in the TPM from its first certificate on, and the
-/// TPM brings it back when the last certificate is gone.
+/// The agent's own code, a real TPM and a server: the key of the device is in the TPM from its
+/// first certificate on, and the TPM brings it back when the last certificate is gone.
 #[tokio::test]
 async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
@@ -75,26 +79,45 @@ async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone
     fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
     let (server, ahead_s) = start(dir.path()).await;
     let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
-    let client = fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
+    let client =
+        fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim())
+            .unwrap();
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
     let tpm = Tpm::new(&maker).unwrap();
-    let paths = Paths { tpm: Some(tpm.tcti()), ..paths(&dir.path().join("device"), &dir.path().join("pki/public")) };
+    let paths = Paths {
+        tpm: Some(tpm.tcti()),
+        ..paths(&dir.path().join("device"), &dir.path().join("pki/public"))
+    };
     fs::write(&paths.os_release, "IMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
     let helper = serve_helper(&paths, Some(record.clone())).unwrap();
 
     let first = enrollment::ensure_enrolled(&paths, &helper).await.unwrap();
     let kept = fs::read_to_string(paths.state.join("device.key")).unwrap();
     assert!(kept.contains("key_tpm") && !kept.contains("key_pkcs8"), "{kept}");
-    assert_eq!(protection(&client.certificate(&first.device).await.unwrap()), Some(Protection::CertifiedTpm));
+    assert_eq!(
+        protection(&client.certificate(&first.device).await.unwrap()),
+        Some(Protection::CertifiedTpm)
+    );
     let desired = format!("{}/desired", record.https_url);
-    assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 200, "TLS with a key in the TPM");
-    assert!(client.attestation(&first.device).await.unwrap().tpm.is_some(), "the TPM was bound in the same exchange");
+    assert_eq!(
+        http(&first, &paths).get(&desired).send().await.unwrap().status(),
+        200,
+        "TLS with a key in the TPM"
+    );
+    assert!(
+        client.attestation(&first.device).await.unwrap().tpm.is_some(),
+        "the TPM was bound in the same exchange"
+    );
 
     ahead_s.store(IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &first, &helper).await.unwrap();
     let second = Identity::load(&paths).unwrap().unwrap();
     assert_eq!(http(&second, &paths).get(&desired).send().await.unwrap().status(), 200);
-    assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
+    assert_eq!(
+        http(&first, &paths).get(&desired).send().await.unwrap().status(),
+        403,
+        "the old key is good for nothing any more"
+    );
 
     // What it has is good for nothing, as for a device that lay in a drawer.
     ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
@@ -116,7 +139,9 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     write_keys(dir.path());
     let (server, ahead_s) = start(dir.path()).await;
     let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
-    let client = fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim()).unwrap();
+    let client =
+        fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim())
+            .unwrap();
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
     let paths = paths(&dir.path().join("device"), &dir.path().join("pki/public"));
 
@@ -130,18 +155,29 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
         running: "kiosk@1".parse().unwrap(),
         tpm: None,
     };
-    let anonymous = reqwest::Client::builder().tls_backend_preconfigured(identity::anonymous_tls(&paths).unwrap()).build().unwrap();
-    let answer = anonymous.post(format!("{}/enroll", record.https_url)).json(&request).send().await.unwrap();
+    let anonymous = reqwest::Client::builder()
+        .tls_backend_preconfigured(identity::anonymous_tls(&paths).unwrap())
+        .build()
+        .unwrap();
+    let answer =
+        anonymous.post(format!("{}/enroll", record.https_url)).json(&request).send().await.unwrap();
     let enrolled: EnrollResponse = answer.json().await.unwrap();
     let window = enrolled.renewal;
-    let first = Identity::store(&paths, key, enrolled, ServerAddress::of(&record).unwrap()).unwrap();
+    let first =
+        Identity::store(&paths, key, enrolled, ServerAddress::of(&record).unwrap()).unwrap();
     assert!(!first.is_due(window.start_s - 1).unwrap() && first.is_due(window.end_s + 1).unwrap());
 
     ahead_s.store(IN_THE_WINDOW_S, Ordering::SeqCst);
-    // The server has signed, and the device was cut off before it kept the answer: it asks again, with the same key.
+    // The server has signed, and the device was cut off before it kept the answer: it asks again,
+    // with the same key.
     let next = csr(&identity::next_key(&paths, &helper, false).await.unwrap(), &paths);
     let body = serde_json::json!({ "csr_pem": next });
-    let lost = http(&first, &paths).post(format!("{}/renew", record.https_url)).json(&body).send().await.unwrap();
+    let lost = http(&first, &paths)
+        .post(format!("{}/renew", record.https_url))
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(lost.status(), 200);
     let again = Identity::load(&paths).unwrap().unwrap();
     enrollment::renew(&paths, &again, &helper).await.unwrap();
@@ -150,7 +186,11 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert_eq!(renewed.device, first.device);
     let desired = format!("{}/desired", record.https_url);
     assert_eq!(http(&renewed, &paths).get(&desired).send().await.unwrap().status(), 200);
-    assert_eq!(http(&first, &paths).get(&desired).send().await.unwrap().status(), 403, "the old key is good for nothing any more");
+    assert_eq!(
+        http(&first, &paths).get(&desired).send().await.unwrap().status(),
+        403,
+        "the old key is good for nothing any more"
+    );
     // And once more, from the renewed one.
     ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &renewed, &helper).await.unwrap();

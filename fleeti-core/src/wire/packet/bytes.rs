@@ -74,5 +74,9 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
             return Ok(Some((value, at + 1)));
         }
     }
-    if bytes.len() < 4 { Ok(None) } else { malformed("a number takes more than four bytes (1.5.5)") }
+    if bytes.len() < 4 {
+        Ok(None)
+    } else {
+        malformed("a number takes more than four bytes (1.5.5)")
+    }
 }

@@ -50,7 +50,9 @@ pub(super) fn read<'a>(bytes: &mut Bytes<'a>) -> Result<Connect<'a>, Refusal> {
     let (will_qos, will_retain) = (flags >> 3 & 3, flags & 0x20 != 0);
     match flags {
         _ if flags & 0x01 != 0 => return malformed("the reserved flag is set (MQTT-3.1.2-3)"),
-        _ if !has_will && (will_qos > 0 || will_retain) => return malformed("will flags without a will (MQTT-3.1.2-11, MQTT-3.1.2-13)"),
+        _ if !has_will && (will_qos > 0 || will_retain) => {
+            return malformed("will flags without a will (MQTT-3.1.2-11, MQTT-3.1.2-13)");
+        }
         _ if will_qos == 3 => return malformed("will QoS 3 (MQTT-3.1.2-12)"),
         _ => {}
     }

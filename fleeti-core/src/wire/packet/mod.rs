@@ -1,8 +1,10 @@
-//! MQTT 5 packets as a server reads them: strictly, without copies, one pass; and as it writes them.
+//! MQTT 5 packets as a server reads them: strictly, without copies, one pass; and as it writes
+//! them.
 //!
-//! [`frame`] finds where the first packet ends and refuses what can be refused by its header alone; [`read`] reads that packet.
-//! Neither believes anything: what is not allowed by MQTT 5 is a [`Refusal`] with the reason code that the sender is to be told.
-//! What a server does not *offer* (QoS 2, retained messages, wills) is well formed here, and the server's business.
+//! [`frame`] finds where the first packet ends and refuses what can be refused by its header alone;
+//! [`read`] reads that packet. Neither believes anything: what is not allowed by MQTT 5 is a
+//! [`Refusal`] with the reason code that the sender is to be told. What a server does not *offer*
+//! (QoS 2, retained messages, wills) is well formed here, and the server's business.
 //!
 //! ```
 //! use fleeti_core::wire::packet::{self, Packet, Reason};
@@ -83,11 +85,15 @@ pub fn frame(input: &[u8], packet_max: usize) -> Result<Option<usize>, Refusal> 
     match (first >> 4, first & 0x0f) {
         (0, _) => return malformed("packet type 0 (2.1.2)"),
         (3, flags) if flags & 0b0110 == 0b0110 => return malformed("QoS 3 (MQTT-3.3.1-4)"),
-        (3, flags) if flags & 0b1110 == 0b1000 => return malformed("DUP with QoS 0 (MQTT-3.3.1-2)"),
+        (3, flags) if flags & 0b1110 == 0b1000 => {
+            return malformed("DUP with QoS 0 (MQTT-3.3.1-2)");
+        }
         (3, _) | (1 | 4 | 12 | 14, 0) | (8 | 10, 2) => {}
         // Without an authentication method in CONNECT, and none is taken (4.12.0-6).
         (15, 0) => return forbidden("AUTH without an authentication method (4.12)"),
-        (6, 2) | (2 | 5 | 7 | 9 | 11 | 13, 0) => return forbidden("a packet that no client has to send here"),
+        (6, 2) | (2 | 5 | 7 | 9 | 11 | 13, 0) => {
+            return forbidden("a packet that no client has to send here");
+        }
         _ => return malformed("reserved flags are set (MQTT-2.1.3-1)"),
     }
     let Some((length, digits)) = bytes::varint(rest)? else { return Ok(None) };
@@ -128,7 +134,10 @@ fn publish(first: u8, mut bytes: Bytes<'_>) -> Result<Publish<'_>, Refusal> {
     let properties = properties::read(&mut bytes, Place::Publish)?;
     if properties.topic_alias.is_some() {
         // The server grants none (3.2.2.3.8), so one that is above the maximum.
-        return Err(Refusal { reason: Reason::TopicAliasInvalid, detail: "topic alias (MQTT-3.3.2-9)" });
+        return Err(Refusal {
+            reason: Reason::TopicAliasInvalid,
+            detail: "topic alias (MQTT-3.3.2-9)",
+        });
     }
     if topic.is_empty() {
         return forbidden("an empty topic without an alias (3.3.2.1)");
@@ -142,7 +151,14 @@ fn publish(first: u8, mut bytes: Bytes<'_>) -> Result<Publish<'_>, Refusal> {
             detail: "the payload is not the UTF-8 that it is said to be (3.3.2.3.2)",
         });
     }
-    Ok(Publish { topic, qos, id, is_duplicate: first & 8 != 0, retain: first & 1 != 0, payload: bytes.0 })
+    Ok(Publish {
+        topic,
+        qos,
+        id,
+        is_duplicate: first & 8 != 0,
+        retain: first & 1 != 0,
+        payload: bytes.0,
+    })
 }
 
 fn puback<'a>(bytes: &mut Bytes<'a>) -> Result<Packet<'a>, Refusal> {
@@ -163,7 +179,11 @@ fn disconnect<'a>(bytes: &mut Bytes<'a>) -> Result<Packet<'a>, Refusal> {
     if !matches!(reason, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x97 | 0x99) {
         return forbidden("a reason that a client's DISCONNECT does not have (MQTT-3.14.2-1)");
     }
-    let session_expiry_s = if bytes.is_empty() { None } else { properties::read(bytes, Place::Disconnect)?.session_expiry_s };
+    let session_expiry_s = if bytes.is_empty() {
+        None
+    } else {
+        properties::read(bytes, Place::Disconnect)?.session_expiry_s
+    };
     Ok(Packet::Disconnect { reason, session_expiry_s })
 }
 

@@ -38,7 +38,9 @@ pub(super) fn read<'a>(bytes: &mut Bytes<'a>, place: Place) -> Result<Properties
     while !bytes.is_empty() {
         // A variable byte integer (2.2.2.2), and every one that is defined takes one byte.
         let id = bytes.varint()?;
-        let Some(id) = u8::try_from(id).ok().filter(|id| *id < 64) else { return malformed("an unknown property (2.2.2.2)") };
+        let Some(id) = u8::try_from(id).ok().filter(|id| *id < 64) else {
+            return malformed("an unknown property (2.2.2.2)");
+        };
         if id != USER_PROPERTY && seen & (1 << id) != 0 {
             return forbidden("a property comes twice (2.2.2.2)");
         }
@@ -51,7 +53,12 @@ pub(super) fn read<'a>(bytes: &mut Bytes<'a>, place: Place) -> Result<Properties
     Ok(properties)
 }
 
-fn one<'a>(properties: &mut Properties<'a>, bytes: &mut Bytes<'a>, place: Place, id: u8) -> Result<(), Refusal> {
+fn one<'a>(
+    properties: &mut Properties<'a>,
+    bytes: &mut Bytes<'a>,
+    place: Place,
+    id: u8,
+) -> Result<(), Refusal> {
     use Place::{Connect, Disconnect, PubAck, Publish, Subscribe, Will};
     match (id, place) {
         (0x01, Publish | Will) => properties.is_text = flag(bytes)?,
@@ -63,7 +70,9 @@ fn one<'a>(properties: &mut Properties<'a>, bytes: &mut Bytes<'a>, place: Place,
         }
         (0x08, Publish | Will) => match bytes.text()? {
             "" => return forbidden("an empty response topic"),
-            topic if topic.contains(['+', '#']) => return forbidden("a wildcard in the response topic (MQTT-3.3.2-14)"),
+            topic if topic.contains(['+', '#']) => {
+                return forbidden("a wildcard in the response topic (MQTT-3.3.2-14)");
+            }
             _ => {}
         },
         (0x09, Publish | Will) => {
@@ -73,7 +82,9 @@ fn one<'a>(properties: &mut Properties<'a>, bytes: &mut Bytes<'a>, place: Place,
             0 => return forbidden("subscription identifier 0 (3.8.2.1.2)"),
             _ => properties.has_subscription_id = true,
         },
-        (0x0b, Publish) => return forbidden("a subscription identifier from a client (MQTT-3.3.4-6)"),
+        (0x0b, Publish) => {
+            return forbidden("a subscription identifier from a client (MQTT-3.3.4-6)");
+        }
         (0x11, Connect | Disconnect) => properties.session_expiry_s = Some(bytes.u32()?),
         (0x15, Connect) => properties.authentication_method = Some(bytes.text()?),
         (0x16, Connect) => {
@@ -92,7 +103,12 @@ fn one<'a>(properties: &mut Properties<'a>, bytes: &mut Bytes<'a>, place: Place,
             bytes.u16()?;
         }
         (0x23, Publish) => match bytes.u16()? {
-            0 => return Err(Refusal { reason: Reason::TopicAliasInvalid, detail: "topic alias 0 (MQTT-3.3.2-8)" }),
+            0 => {
+                return Err(Refusal {
+                    reason: Reason::TopicAliasInvalid,
+                    detail: "topic alias 0 (MQTT-3.3.2-8)",
+                });
+            }
             alias => properties.topic_alias = Some(alias),
         },
         (USER_PROPERTY, _) => {

@@ -59,10 +59,14 @@ pub(super) fn read<'a>(bytes: &mut Bytes<'a>) -> Result<Subscribe<'a>, Refusal> 
         let kind = kind(filter)?;
         let options = bytes.u8()?;
         match options {
-            _ if options & 0xc0 != 0 => return malformed("reserved options are set (MQTT-3.8.3-5)"),
+            _ if options & 0xc0 != 0 => {
+                return malformed("reserved options are set (MQTT-3.8.3-5)");
+            }
             _ if options & 0x03 == 3 => return forbidden("QoS 3 (3.8.3.1)"),
             _ if options & 0x30 == 0x30 => return forbidden("Retain Handling 3 (3.8.3.1)"),
-            _ if options & 0x04 != 0 && kind == Kind::Shared => return forbidden("No Local with a shared subscription (MQTT-3.8.3-4)"),
+            _ if options & 0x04 != 0 && kind == Kind::Shared => {
+                return forbidden("No Local with a shared subscription (MQTT-3.8.3-4)");
+            }
             _ => subscriptions.push(Subscription { filter, kind, qos: options & 3 }),
         }
     }
@@ -87,7 +91,9 @@ pub(super) fn read_unsubscribe<'a>(bytes: &mut Bytes<'a>) -> Result<Unsubscribe<
 fn kind(filter: &str) -> Result<Kind, Refusal> {
     let (is_shared, filter) = match filter.strip_prefix("$share/") {
         Some(shared) => match shared.split_once('/') {
-            Some((name, filter)) if !name.is_empty() && !name.contains(['+', '#']) => (true, filter),
+            Some((name, filter)) if !name.is_empty() && !name.contains(['+', '#']) => {
+                (true, filter)
+            }
             _ => return malformed("no share name (MQTT-4.8.2-1, MQTT-4.8.2-2)"),
         },
         None => (false, filter),

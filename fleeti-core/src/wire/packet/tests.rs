@@ -27,10 +27,25 @@ const START: &[u8] = &[0, 4, b'M', b'Q', b'T', b'T', 5];
 
 #[test]
 fn what_mqtt_allows_is_read() {
-    let connect = packet(0x10, &[START, &[0xc6, 0, 30, 5, 0x11, 0, 0, 0, 9, 0, 1, b'd', 0, 0, 1, b't', 0, 1, 0xff, 0, 1, b'u', 0, 1, 0]]);
+    let connect = packet(
+        0x10,
+        &[
+            START,
+            &[
+                0xc6, 0, 30, 5, 0x11, 0, 0, 0, 9, 0, 1, b'd', 0, 0, 1, b't', 0, 1, 0xff, 0, 1,
+                b'u', 0, 1, 0,
+            ],
+        ],
+    );
     let Ok(Packet::Connect(read)) = read(&connect) else { panic!() };
-    assert_eq!((read.client_id, read.clean_start, read.keep_alive_s, read.session_expiry_s), ("d", true, 30, 9));
-    assert_eq!((read.receive_max, read.packet_max, read.will), (u16::MAX, None, Some(Will { topic: "t", qos: 0, retain: false })));
+    assert_eq!(
+        (read.client_id, read.clean_start, read.keep_alive_s, read.session_expiry_s),
+        ("d", true, 30, 9)
+    );
+    assert_eq!(
+        (read.receive_max, read.packet_max, read.will),
+        (u16::MAX, None, Some(Will { topic: "t", qos: 0, retain: false }))
+    );
     for bytes in [
         &[0xe0, 0][..],
         &[0xe0, 1, 0],
@@ -52,7 +67,10 @@ fn what_mqtt_allows_is_read() {
 
 #[test]
 fn what_mqtt_forbids_is_refused_with_its_reason() {
-    use Reason::{MalformedPacket as Malformed, PacketTooLarge, ProtocolError as Protocol, TopicAliasInvalid, UnsupportedProtocolVersion};
+    use Reason::{
+        MalformedPacket as Malformed, PacketTooLarge, ProtocolError as Protocol, TopicAliasInvalid,
+        UnsupportedProtocolVersion,
+    };
     for (bytes, expected) in [
         (&[0x00, 0][..], Malformed),
         (&[0xc1, 0], Malformed),
@@ -109,8 +127,14 @@ fn what_mqtt_forbids_is_refused_with_its_reason() {
     for (rest, expected) in connects {
         assert_eq!(reason(&packet(0x10, &[START, rest])), Err(expected), "{rest:x?}");
     }
-    assert_eq!(reason(&packet(0x10, &[&[0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0]])), Err(UnsupportedProtocolVersion));
-    assert_eq!(reason(&packet(0x10, &[&[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, 2, 0, 0, 0, 0]])), Err(UnsupportedProtocolVersion));
+    assert_eq!(
+        reason(&packet(0x10, &[&[0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0]])),
+        Err(UnsupportedProtocolVersion)
+    );
+    assert_eq!(
+        reason(&packet(0x10, &[&[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, 2, 0, 0, 0, 0]])),
+        Err(UnsupportedProtocolVersion)
+    );
 }
 
 #[test]

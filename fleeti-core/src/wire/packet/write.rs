@@ -1,5 +1,6 @@
-//! MQTT 5 packets as a server writes them. No reason string, and no user property: a client may refuse them (MQTT-3.1.2-29),
-//! and everything here is small enough for any Maximum Packet Size that can hold a message.
+//! MQTT 5 packets as a server writes them. No reason string, and no user property: a client may
+//! refuse them (MQTT-3.1.2-29), and everything here is small enough for any Maximum Packet Size
+//! that can hold a message.
 
 use super::Reason;
 
@@ -23,8 +24,8 @@ fn push_u16(out: &mut Vec<u8>, number: usize) {
     out.extend(u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-/// What a session may do, as CONNACK announces it (3.2.2.3): QoS 1 at the most, nothing retained, no topic aliases, no
-/// wildcards, no identifiers of subscriptions, nothing shared.
+/// What a session may do, as CONNACK announces it (3.2.2.3): QoS 1 at the most, nothing retained,
+/// no topic aliases, no wildcards, no identifiers of subscriptions, nothing shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
     /// Whether a session goes on.
@@ -57,7 +58,11 @@ pub fn connack(announced: &Announced) -> Vec<u8> {
         properties.extend(keep_alive.to_be_bytes());
     }
     let mut out = packet(0x20, 3 + properties.len());
-    out.extend([u8::from(announced.session_present), 0, u8::try_from(properties.len()).unwrap_or(0)]);
+    out.extend([
+        u8::from(announced.session_present),
+        0,
+        u8::try_from(properties.len()).unwrap_or(0),
+    ]);
     out.extend(properties);
     out
 }

@@ -36,14 +36,30 @@ impl List {
     pub(in crate::tpm) fn read(der: &[u8]) -> Result<Self, Error> {
         const WHAT: &str = "revocation list of a maker";
         let read = CertificateList::<Rfc5280>::from_der(der).or_malformed(WHAT)?.tbs_cert_list;
-        let ends = read.next_update.ok_or(Error::Refused("the list of a maker does not say when the next one comes"))?;
-        let extension = |oid| read.crl_extensions.iter().flatten().find(|e| e.extn_id == oid).map(|e| e.extn_value.as_bytes());
-        let number = extension(CrlNumber::OID).map(CrlNumber::from_der).transpose().or_malformed(WHAT)?.map(|n| n.0);
+        let ends = read
+            .next_update
+            .ok_or(Error::Refused("the list of a maker does not say when the next one comes"))?;
+        let extension = |oid| {
+            read.crl_extensions
+                .iter()
+                .flatten()
+                .find(|e| e.extn_id == oid)
+                .map(|e| e.extn_value.as_bytes())
+        };
+        let number = extension(CrlNumber::OID)
+            .map(CrlNumber::from_der)
+            .transpose()
+            .or_malformed(WHAT)?
+            .map(|n| n.0);
         let point = extension(IssuingDistributionPoint::OID);
         let said = point.map(IssuingDistributionPoint::from_der).transpose().or_malformed(WHAT)?;
         let of_point = |is: fn(&IssuingDistributionPoint) -> bool| said.as_ref().is_some_and(is);
-        if of_point(|p| p.indirect_crl || p.only_contains_attribute_certs || p.only_some_reasons.is_some()) {
-            return Err(Error::Refused("the list of a maker is about attribute certificates, other issuers, or some reasons alone"));
+        if of_point(|p| {
+            p.indirect_crl || p.only_contains_attribute_certs || p.only_some_reasons.is_some()
+        }) {
+            return Err(Error::Refused(
+                "the list of a maker is about attribute certificates, other issuers, or some reasons alone",
+            ));
         }
         let list = webpki::OwnedCertRevocationList::from_der(der).or_malformed(WHAT)?;
         Ok(Self {
@@ -91,8 +107,14 @@ impl Lists {
         self.0.iter().filter(on).any(|list| list.is_about(certificate).unwrap_or(true))
     }
 
-    /// That a certificate is not revoked by its issuer, of the key and key usage. An issuer without a CRL revokes nothing.
-    pub(super) fn check(&self, certificate: &Certificate<'_>, issuer: (&PublicKey<'_>, Option<u8>), now_s: u64) -> Result<(), Refused> {
+    /// That a certificate is not revoked by its issuer, of the key and key usage. An issuer without
+    /// a CRL revokes nothing.
+    pub(super) fn check(
+        &self,
+        certificate: &Certificate<'_>,
+        issuer: (&PublicKey<'_>, Option<u8>),
+        now_s: u64,
+    ) -> Result<(), Refused> {
         let mut scopes = Vec::new();
         for list in &self.0 {
             if !list.is_about(certificate)? || scopes.contains(&&list.scope) {

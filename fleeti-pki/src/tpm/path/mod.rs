@@ -1,7 +1,9 @@
-//! Paths from the certificate of an endorsement key to a manufacturer that is believed (RFC 5280, 6.1).
+//! Paths from the certificate of an endorsement key to a manufacturer that is believed (RFC 5280,
+//! 6.1).
 //!
-//! webpki refuses what its certificates for TLS never have, and what manufacturers of TPMs have all the same: critical
-//! certificate policies, constraints of directory names, unique identifiers. Signatures are verified by its algorithms.
+//! webpki refuses what its certificates for TLS never have, and what manufacturers of TPMs have all
+//! the same: critical certificate policies, constraints of directory names, unique identifiers.
+//! Signatures are verified by its algorithms.
 //!
 //! [`read`] (certificates as their bytes) · [`names`] · [`policies`] · [`signed`] · [`lists`].
 
@@ -23,12 +25,13 @@ const SIGNATURES_MAX: usize = 64;
 const LENGTH_MAX: usize = super::endorsement::INTERMEDIATES_MAX + 1;
 /// keyCertSign, in the first eight bits of a key usage.
 const KEY_CERT_SIGN: u8 = 0x04;
-/// Extensions that are looked at, or say nothing of which certificates a path may have: 2.5.29.N. Of keys and their names (14,
-/// 35, 18, 9, 16), where to find lists (31, 46), and what is checked.
+/// Extensions that are looked at, or say nothing of which certificates a path may have: 2.5.29.N.
+/// Of keys and their names (14, 35, 18, 9, 16), where to find lists (31, 46), and what is checked.
 const KNOWN: [u8; 16] = [9, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 35, 36, 37, 46, 54];
-/// authorityInfoAccess and subjectInfoAccess, where something is found, and qcStatements (RFC 3739, 3.2.6), which the TCG's
-/// first profile had for what a TPM conforms to.
-const HARMLESS: [&[u8]; 3] = [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11], &[0x2b, 6, 1, 5, 5, 7, 1, 3]];
+/// authorityInfoAccess and subjectInfoAccess, where something is found, and qcStatements (RFC 3739,
+/// 3.2.6), which the TCG's first profile had for what a TPM conforms to.
+const HARMLESS: [&[u8]; 3] =
+    [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11], &[0x2b, 6, 1, 5, 5, 7, 1, 3]];
 
 /// Why there is no path; of several ways that led nowhere, the one that came furthest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +54,8 @@ pub(super) struct Search<'s, 'a> {
     pub(super) between: &'s [Certificate<'a>],
     pub(super) believed: &'s [Certificate<'a>],
     pub(super) lists: &'s Lists,
-    /// Contents of the OBJECT IDENTIFIERs of purposes of which an authority between has one, if it has any.
+    /// Contents of the OBJECT IDENTIFIERs of purposes of which an authority between has one, if it
+    /// has any.
     pub(super) purposes: &'s [&'s [u8]],
     pub(super) now_s: u64,
 }
@@ -62,9 +66,16 @@ impl<'a> Search<'_, 'a> {
         self.onwards(&mut vec![leaf.clone()], &mut 0)
     }
 
-    fn onwards(&self, path: &mut Vec<Certificate<'a>>, signatures: &mut usize) -> Result<usize, Refused> {
+    fn onwards(
+        &self,
+        path: &mut Vec<Certificate<'a>>,
+        signatures: &mut usize,
+    ) -> Result<usize, Refused> {
         let Some(head) = path.last().cloned() else { return Err("there is no certificate".into()) };
-        let mut refused = Refused::NoIssuer(format!("no certificate of its issuer is known: {}", shown(head.issuer)));
+        let mut refused = Refused::NoIssuer(format!(
+            "no certificate of its issuer is known: {}",
+            shown(head.issuer)
+        ));
         for (at, anchor) in self.believed.iter().enumerate() {
             if names::are_same(head.issuer, anchor.subject) {
                 match signed(&head, anchor, signatures).and_then(|()| self.judge(path, anchor)) {
@@ -126,7 +137,10 @@ impl<'a> Search<'_, 'a> {
         }
         let unknown = certificate.extensions().iter().find(|e| e.critical && !is_known(e.id));
         if let Some(extension) = unknown {
-            return Err(format!("it has a critical extension that is not known: {}", dotted(extension.id)));
+            return Err(format!(
+                "it has a critical extension that is not known: {}",
+                dotted(extension.id)
+            ));
         }
         let purposes = certificate.purposes()?;
         if !is_last && purposes.is_some_and(|all| !all.iter().any(|p| self.purposes.contains(p))) {
@@ -145,43 +159,64 @@ fn below(certificate: &Certificate<'_>, left: u64) -> Read<u64> {
     if certificate.key_usage()?.is_some_and(|usage| usage & KEY_CERT_SIGN == 0) {
         return Err("it may not sign certificates (key usage)");
     }
-    let left = if certificate.is_self_issued() { left } else { left.checked_sub(1).ok_or("more authorities than one above it allows")? };
+    let left = if certificate.is_self_issued() {
+        left
+    } else {
+        left.checked_sub(1).ok_or("more authorities than one above it allows")?
+    };
     Ok(left.min(length.unwrap_or(u64::MAX)))
 }
 
-fn signed(certificate: &Certificate<'_>, issuer: &Certificate<'_>, signatures: &mut usize) -> Result<(), Refused> {
+fn signed(
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+    signatures: &mut usize,
+) -> Result<(), Refused> {
     *signatures += 1;
     if *signatures > SIGNATURES_MAX {
         return Err("it has too many issuers of one name".into());
     }
-    signed::verify(&certificate.signed, &issuer.key).map_err(|e| Refused::Other(format!("{}: {e}", whose(certificate))))
+    signed::verify(&certificate.signed, &issuer.key)
+        .map_err(|e| Refused::Other(format!("{}: {e}", whose(certificate))))
 }
 
-/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its point in any form, for any
-/// algorithm of elliptic curves (RFC 5480, 2.1), and its curve by name or by its parameters; of RSA its numbers, for any algorithm
-/// of RSA.
+/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its
+/// point in any form, for any algorithm of elliptic curves (RFC 5480, 2.1), and its curve by name
+/// or by its parameters; of RSA its numbers, for any algorithm of RSA.
 pub(super) fn is_key(key: &PublicKey<'_>, wanted_der: &[u8], is_rsa: bool) -> bool {
     const RSA: [&[u8]; 3] = [&[1], &[7], &[10]];
     // id-ecPublicKey, id-ecDH and id-ecMQV.
-    const EC_KEYS: [&[u8]; 3] =
-        [&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], &[0x2b, 0x81, 0x04, 0x01, 0x0c], &[0x2b, 0x81, 0x04, 0x01, 0x0d]];
+    const EC_KEYS: [&[u8]; 3] = [
+        &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01],
+        &[0x2b, 0x81, 0x04, 0x01, 0x0c],
+        &[0x2b, 0x81, 0x04, 0x01, 0x0d],
+    ];
     let wanted = Elements::only(wanted_der, SEQUENCE, "").and_then(|e| public_key(e.content));
-    let (Ok(wanted), Some(Ok(id))) = (wanted, Elements::new(key.algorithm).next()) else { return false };
+    let (Ok(wanted), Some(Ok(id))) = (wanted, Elements::new(key.algorithm).next()) else {
+        return false;
+    };
     if is_rsa {
-        let is_of_rsa = id.content.strip_prefix(signed::PKCS_1).is_some_and(|last| RSA.contains(&last));
-        return is_of_rsa && (key.bits == wanted.bits || rsa_numbers(key.bits).is_some_and(|own| Some(own) == rsa_numbers(wanted.bits)));
+        let is_of_rsa =
+            id.content.strip_prefix(signed::PKCS_1).is_some_and(|last| RSA.contains(&last));
+        return is_of_rsa
+            && (key.bits == wanted.bits
+                || rsa_numbers(key.bits).is_some_and(|own| Some(own) == rsa_numbers(wanted.bits)));
     }
-    let parameters = |of: &PublicKey<'_>| Elements::new(of.algorithm).nth(1).and_then(Result::ok).map(|e| (e.tag, e.whole.to_vec()));
+    let parameters = |of: &PublicKey<'_>| {
+        Elements::new(of.algorithm).nth(1).and_then(Result::ok).map(|e| (e.tag, e.whole.to_vec()))
+    };
     let is_curve = match parameters(key) {
         Some((SEQUENCE, _)) => true,
         other => other == parameters(&wanted),
     };
     EC_KEYS.contains(&id.content)
         && is_curve
-        && (key.bits == wanted.bits || other_forms(wanted.bits).iter().flatten().any(|p| p == key.bits))
+        && (key.bits == wanted.bits
+            || other_forms(wanted.bits).iter().flatten().any(|p| p == key.bits))
 }
 
-/// Modulus and exponent (RFC 8017, A.1.1), of which some issuers leave the zero in front, as if they could be negative.
+/// Modulus and exponent (RFC 8017, A.1.1), of which some issuers leave the zero in front, as if
+/// they could be negative.
 fn rsa_numbers(bits: &[u8]) -> Option<[&[u8]; 2]> {
     let mut fields = Elements::new(Elements::only(bits, SEQUENCE, "").ok()?.content);
     let mut next = || {
@@ -200,11 +235,17 @@ fn other_forms(point: &[u8]) -> Option<[Vec<u8>; 2]> {
     Some([[&[2 + odd][..], x].concat(), [&[6 + odd][..], coordinates].concat()])
 }
 
-/// Subjects of those that issued a certificate, one above the other, as far as they are among `all`.
-pub(super) fn above<'a, 'c: 'a>(certificate: &Certificate<'c>, all: impl Iterator<Item = &'a Certificate<'c>> + Clone) -> Vec<String> {
+/// Subjects of those that issued a certificate, one above the other, as far as they are among
+/// `all`.
+pub(super) fn above<'a, 'c: 'a>(
+    certificate: &Certificate<'c>,
+    all: impl Iterator<Item = &'a Certificate<'c>> + Clone,
+) -> Vec<String> {
     let (mut chain, mut head) = (Vec::new(), certificate.clone());
     while chain.len() < LENGTH_MAX && !head.is_self_issued() {
-        let is_issuer = |c: &&Certificate<'_>| names::are_same(head.issuer, c.subject) && signed::verify(&head.signed, &c.key).is_ok();
+        let is_issuer = |c: &&Certificate<'_>| {
+            names::are_same(head.issuer, c.subject) && signed::verify(&head.signed, &c.key).is_ok()
+        };
         let Some(issuer) = all.clone().find(is_issuer) else { break };
         chain.push(shown(issuer.subject));
         head = issuer.clone();
@@ -217,14 +258,18 @@ pub(super) fn is_self_signed(certificate: &Certificate<'_>) -> bool {
     certificate.is_self_issued() && signed::verify(&certificate.signed, &certificate.key).is_ok()
 }
 
-/// Whether a certificate is one of an authority: by its basic constraints or, in the form that has none, because it signed
-/// itself.
+/// Whether a certificate is one of an authority: by its basic constraints or, in the form that has
+/// none, because it signed itself.
 pub(super) fn is_authority(certificate: &Certificate<'_>) -> Read<bool> {
     Ok(certificate.authority()?.0 || (!certificate.is_version_3 && is_self_signed(certificate)))
 }
 
 fn whose(certificate: &Certificate<'_>) -> String {
-    if certificate.subject.is_empty() { "the endorsement certificate".into() } else { shown(certificate.subject) }
+    if certificate.subject.is_empty() {
+        "the endorsement certificate".into()
+    } else {
+        shown(certificate.subject)
+    }
 }
 
 fn is_known(id: &[u8]) -> bool {

@@ -1,5 +1,5 @@
-//! Names of directories (RFC 5280, 4.1.2.4): compared as they are written, or by what they say (7.1), shown, and held against
-//! name constraints (4.2.1.10).
+//! Names of directories (RFC 5280, 4.1.2.4): compared as they are written, or by what they say
+//! (7.1), shown, and held against name constraints (4.2.1.10).
 
 use super::read::{Certificate, Element, Elements, OID, Read, SEQUENCE, SET};
 use const_oid::ObjectIdentifier;
@@ -24,7 +24,12 @@ pub(in crate::tpm) struct Attribute<'a> {
 impl Attribute<'_> {
     /// Its text in any of the encodings of a DirectoryString; bytes that are not text are replaced.
     pub(in crate::tpm) fn text(&self) -> String {
-        let wide = |unit: usize| self.value.content.chunks(unit).map(|c| c.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)));
+        let wide = |unit: usize| {
+            self.value
+                .content
+                .chunks(unit)
+                .map(|c| c.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)))
+        };
         let of = |c| char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER);
         match self.value.tag {
             // TeletexString, as everybody writes it: Latin-1.
@@ -37,7 +42,8 @@ impl Attribute<'_> {
         }
     }
 
-    /// What is compared: of text what it says, without regard to case, encoding and spaces; of anything else its bytes.
+    /// What is compared: of text what it says, without regard to case, encoding and spaces; of
+    /// anything else its bytes.
     fn compared(&self) -> (&[u8], Vec<u8>) {
         let said = match self.value.tag {
             0x0c | 0x13 | 0x14 | 0x16 | 0x1c | 0x1e => {
@@ -80,7 +86,8 @@ pub(super) fn are_same(a: &[u8], b: &[u8]) -> bool {
 
 fn is_prefix(base: &[Vec<Attribute<'_>>], name: &[Vec<Attribute<'_>>]) -> bool {
     let said = |part: &[Attribute<'_>]| {
-        let mut said: Vec<_> = part.iter().map(|a| a.compared()).map(|(kind, text)| (kind.to_vec(), text)).collect();
+        let mut said: Vec<_> =
+            part.iter().map(|a| a.compared()).map(|(kind, text)| (kind.to_vec(), text)).collect();
         said.sort();
         said
     };
@@ -90,7 +97,8 @@ fn is_prefix(base: &[Vec<Attribute<'_>>], name: &[Vec<Attribute<'_>>]) -> bool {
 /// A name for people, as in `CN=Root 1, O=Somebody`, or as its bytes where it cannot be read.
 pub(in crate::tpm) fn shown(name: &[u8]) -> String {
     let Ok(parts) = parts(name) else { return hex::encode(name).chars().take(SHOWN_MAX).collect() };
-    let part = |part: &Vec<Attribute<'_>>| part.iter().map(attribute_shown).collect::<Vec<_>>().join("+");
+    let part =
+        |part: &Vec<Attribute<'_>>| part.iter().map(attribute_shown).collect::<Vec<_>>().join("+");
     parts.iter().map(part).collect::<Vec<_>>().join(", ").chars().take(SHOWN_MAX).collect()
 }
 
@@ -126,14 +134,16 @@ impl<'a> Subtrees<'a> {
         const WHAT: &str = "its name constraints cannot be read";
         let Some(value) = certificate.extension(0x1e) else { return Ok(Self::default()) };
         let mut fields = Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content);
-        let permitted = fields.optional(0xa0, WHAT)?.map(|e| bases(e.content)).transpose()?.unwrap_or_default();
-        let excluded = fields.optional(0xa1, WHAT)?.map(|e| bases(e.content)).transpose()?.unwrap_or_default();
+        let permitted =
+            fields.optional(0xa0, WHAT)?.map(|e| bases(e.content)).transpose()?.unwrap_or_default();
+        let excluded =
+            fields.optional(0xa1, WHAT)?.map(|e| bases(e.content)).transpose()?.unwrap_or_default();
         fields.end(WHAT)?;
         Ok(Self { permitted, excluded })
     }
 
-    /// That every name of a certificate is one that is permitted, and none that is excluded. A form of name that is not
-    /// compared here is no permitted one, and an excluded one.
+    /// That every name of a certificate is one that is permitted, and none that is excluded. A form
+    /// of name that is not compared here is no permitted one, and an excluded one.
     pub(super) fn check(&self, certificate: &Certificate<'_>) -> Read<()> {
         if self.permitted.is_empty() && self.excluded.is_empty() {
             return Ok(());
@@ -141,8 +151,15 @@ impl<'a> Subtrees<'a> {
         for (tag, name) in presented(certificate)? {
             let of_form = |base: &&Element<'_>| base.tag == tag;
             let mut permitted = self.permitted.iter().filter(of_form).peekable();
-            let is_outside = permitted.peek().is_some() && !permitted.any(|base| is_below(base, name).unwrap_or(false));
-            if is_outside || self.excluded.iter().filter(of_form).any(|base| is_below(base, name).unwrap_or(true)) {
+            let is_outside = permitted.peek().is_some()
+                && !permitted.any(|base| is_below(base, name).unwrap_or(false));
+            if is_outside
+                || self
+                    .excluded
+                    .iter()
+                    .filter(of_form)
+                    .any(|base| is_below(base, name).unwrap_or(true))
+            {
                 return Err("an authority above it may not certify its name (name constraints)");
             }
         }
@@ -171,7 +188,8 @@ fn presented<'a>(certificate: &Certificate<'a>) -> Read<Vec<(u8, &'a [u8])>> {
     }
     if !certificate.subject.is_empty() {
         names.push((DIRECTORY, certificate.subject));
-        let emails = parts(certificate.subject)?.into_iter().flatten().filter(|a| a.kind == EMAIL_ADDRESS);
+        let emails =
+            parts(certificate.subject)?.into_iter().flatten().filter(|a| a.kind == EMAIL_ADDRESS);
         names.extend(emails.map(|a| (RFC_822, a.value.content)));
     }
     Ok(names)
@@ -189,7 +207,9 @@ fn is_below(base: &Element<'_>, name: &[u8]) -> Option<bool> {
         DNS => {
             let (base, name) = (base.content.to_ascii_lowercase(), name.to_ascii_lowercase());
             let rest = name.strip_suffix(base.as_slice());
-            Some(rest.is_some_and(|rest| base.is_empty() || rest.is_empty() || rest.ends_with(b".") || base.starts_with(b".")))
+            Some(rest.is_some_and(|rest| {
+                base.is_empty() || rest.is_empty() || rest.ends_with(b".") || base.starts_with(b".")
+            }))
         }
         _ => None,
     }

@@ -1,8 +1,8 @@
-//! Certificate policies (RFC 5280, 6.1), with any-policy as the initial set: which policies a manufacturer names is its own
-//! matter, unless one of its authorities asks that there be one.
+//! Certificate policies (RFC 5280, 6.1), with any-policy as the initial set: which policies a
+//! manufacturer names is its own matter, unless one of its authorities asks that there be one.
 //!
-//! The tree of policies is asked one thing only: whether it is empty. Of a node therefore only the latest depth is kept, and
-//! of nodes with one policy only one.
+//! The tree of policies is asked one thing only: whether it is empty. Of a node therefore only the
+//! latest depth is kept, and of nodes with one policy only one.
 
 use super::read::{Certificate, Elements, INTEGER, OID, Read, SEQUENCE, number};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +26,16 @@ impl<'a> Policies<'a> {
     /// Before the first of `length` certificates.
     pub(super) fn new(length: usize) -> Self {
         let never = length as u64 + 1;
-        Self { valid: BTreeMap::from([(ANY, BTreeSet::from([ANY]))]), explicit: never, mapping: never, any: never }
+        Self {
+            valid: BTreeMap::from([(ANY, BTreeSet::from([ANY]))]),
+            explicit: never,
+            mapping: never,
+            any: never,
+        }
     }
 
-    /// The next certificate (6.1.3 d to f), then what it says of those below it (6.1.4) or, for the last one, of itself (6.1.5).
+    /// The next certificate (6.1.3 d to f), then what it says of those below it (6.1.4) or, for the
+    /// last one, of itself (6.1.5).
     pub(super) fn follow(&mut self, certificate: &Certificate<'a>, is_last: bool) -> Read<()> {
         const NONE: &str = "an authority above it asks for a certificate policy, and none is valid";
         let is_self_issued = certificate.is_self_issued();
@@ -49,7 +55,8 @@ impl<'a> Policies<'a> {
             self.explicit = self.explicit.saturating_sub(1);
         }
         if is_last {
-            let is_asked = self.explicit == 0 || constraints(certificate).is_ok_and(|(explicit, _)| explicit == Some(0));
+            let is_asked = self.explicit == 0
+                || constraints(certificate).is_ok_and(|(explicit, _)| explicit == Some(0));
             return if is_asked && self.valid.is_empty() { Err(NONE) } else { Ok(()) };
         }
         let (explicit, mapping) = constraints(certificate)?;
@@ -65,7 +72,8 @@ impl<'a> Policies<'a> {
 
     /// Policies that a certificate names and that are expected.
     fn below(&self, named: &[&'a [u8]], is_any_taken: bool) -> Valid<'a> {
-        let is_expected = |policy: &[u8]| self.valid.values().any(|expected| expected.contains(policy));
+        let is_expected =
+            |policy: &[u8]| self.valid.values().any(|expected| expected.contains(policy));
         let is_any_valid = self.valid.contains_key(ANY);
         let own = named.iter().copied().filter(|p| *p != ANY && (is_expected(p) || is_any_valid));
         let mut valid: Valid<'a> = own.map(|p| (p, BTreeSet::from([p]))).collect();
@@ -82,9 +90,12 @@ impl<'a> Policies<'a> {
         const WHAT: &str = "its policy mappings cannot be read";
         let Some(value) = certificate.extension(0x21) else { return Ok(()) };
         let mut mappings: Valid<'a> = Valid::new();
-        for pair in Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content).each(SEQUENCE, WHAT)? {
+        for pair in
+            Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content).each(SEQUENCE, WHAT)?
+        {
             let mut pair = Elements::new(pair.content);
-            let (issuers, subjects) = (pair.expect(OID, WHAT)?.content, pair.expect(OID, WHAT)?.content);
+            let (issuers, subjects) =
+                (pair.expect(OID, WHAT)?.content, pair.expect(OID, WHAT)?.content);
             pair.end(WHAT)?;
             if issuers == ANY || subjects == ANY {
                 return Err("it maps any-policy");
@@ -108,7 +119,10 @@ fn named<'a>(certificate: &Certificate<'a>) -> Read<Option<Vec<&'a [u8]>>> {
     const WHAT: &str = "its certificate policies cannot be read";
     let Some(value) = certificate.extension(0x20) else { return Ok(None) };
     let all = Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content).each(SEQUENCE, WHAT)?;
-    all.iter().map(|e| Elements::new(e.content).expect(OID, WHAT).map(|e| e.content)).collect::<Read<Vec<_>>>().map(Some)
+    all.iter()
+        .map(|e| Elements::new(e.content).expect(OID, WHAT).map(|e| e.content))
+        .collect::<Read<Vec<_>>>()
+        .map(Some)
 }
 
 /// requireExplicitPolicy and inhibitPolicyMapping (4.2.1.11).
@@ -116,7 +130,8 @@ fn constraints(certificate: &Certificate<'_>) -> Read<(Option<u64>, Option<u64>)
     const WHAT: &str = "its policy constraints cannot be read";
     let Some(value) = certificate.extension(0x24) else { return Ok((None, None)) };
     let mut fields = Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content);
-    let mut skip = |tag| fields.optional(tag, WHAT)?.map(|e| number(e.content).ok_or(WHAT)).transpose();
+    let mut skip =
+        |tag| fields.optional(tag, WHAT)?.map(|e| number(e.content).ok_or(WHAT)).transpose();
     let found = (skip(0x80)?, skip(0x81)?);
     fields.end(WHAT)?;
     Ok(found)

@@ -1,6 +1,7 @@
-//! Certificates as their bytes (RFC 5280, 4.1). Nothing is encoded again: a manufacturer's certificate is what its signature
-//! and its names say, also where DER asks for another order. Rules of RFC 5280 for issuers that no check
-//! needs are not checked here: a device cannot change the certificate that it was made with.
+//! Certificates as their bytes (RFC 5280, 4.1). Nothing is encoded again: a manufacturer's
+//! certificate is what its signature and its names say, also where DER asks for another order.
+//! Rules of RFC 5280 for issuers that no check needs are not checked here: a device cannot change
+//! the certificate that it was made with.
 
 use der::{DateTime, Decode, Header, Reader, SliceReader};
 
@@ -63,7 +64,11 @@ impl<'a> Elements<'a> {
     }
 
     /// The next value, if it has this tag.
-    pub(in crate::tpm) fn optional(&mut self, tag: u8, what: &'static str) -> Read<Option<Element<'a>>> {
+    pub(in crate::tpm) fn optional(
+        &mut self,
+        tag: u8,
+        what: &'static str,
+    ) -> Read<Option<Element<'a>>> {
         if self.0.first() == Some(&tag) { self.expect(tag, what).map(Some) } else { Ok(None) }
     }
 
@@ -171,9 +176,24 @@ impl<'a> Certificate<'a> {
         // Unique identifiers (4.1.2.8) say nothing that is looked at.
         fields.optional(0x81, "its issuer's unique identifier")?;
         fields.optional(0x82, "its subject's unique identifier")?;
-        let extensions = fields.optional(0xa3, "its extensions")?.map(|e| extensions(e.content)).transpose()?.unwrap_or_default();
+        let extensions = fields
+            .optional(0xa3, "its extensions")?
+            .map(|e| extensions(e.content))
+            .transpose()?
+            .unwrap_or_default();
         fields.end("it has more fields than a certificate")?;
-        Ok(Self { der, signed, is_version_3, serial, issuer, subject, not_before_s, not_after_s, key, extensions })
+        Ok(Self {
+            der,
+            signed,
+            is_version_3,
+            serial,
+            issuer,
+            subject,
+            not_before_s,
+            not_after_s,
+            key,
+            extensions,
+        })
     }
 
     pub(super) fn extensions(&self) -> &[Extension<'a>] {
@@ -191,12 +211,14 @@ impl<'a> Certificate<'a> {
         let Some(value) = self.extension(0x13) else { return Ok((false, None)) };
         let mut parts = Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content);
         let is_authority = parts.optional(BOOLEAN, WHAT)?.is_some_and(|e| e.content != [0]);
-        let length = parts.optional(INTEGER, WHAT)?.map(|e| number(e.content).ok_or(WHAT)).transpose()?;
+        let length =
+            parts.optional(INTEGER, WHAT)?.map(|e| number(e.content).ok_or(WHAT)).transpose()?;
         parts.end(WHAT)?;
         Ok((is_authority, length))
     }
 
-    /// The first eight bits of the key usage, the first one highest (4.2.1.3); `None` where there is none.
+    /// The first eight bits of the key usage, the first one highest (4.2.1.3); `None` where there
+    /// is none.
     pub(in crate::tpm) fn key_usage(&self) -> Read<Option<u8>> {
         const WHAT: &str = "its key usage cannot be read";
         let Some(value) = self.extension(0x0f) else { return Ok(None) };
@@ -207,7 +229,8 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Contents of the OBJECT IDENTIFIERs of its purposes (4.2.1.12); `None` where it has no such extension.
+    /// Contents of the OBJECT IDENTIFIERs of its purposes (4.2.1.12); `None` where it has no such
+    /// extension.
     pub(in crate::tpm) fn purposes(&self) -> Read<Option<Vec<&'a [u8]>>> {
         const WHAT: &str = "its extended key usage cannot be read";
         let Some(value) = self.extension(0x25) else { return Ok(None) };
@@ -222,7 +245,9 @@ impl<'a> Certificate<'a> {
     pub(in crate::tpm) fn alternative_names(&self) -> Read<Vec<Element<'a>>> {
         const WHAT: &str = "its subject alternative name cannot be read";
         let Some(value) = self.extension(0x11) else { return Ok(Vec::new()) };
-        Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content).map(|e| e.map_err(|_| WHAT)).collect()
+        Elements::new(Elements::only(value, SEQUENCE, WHAT)?.content)
+            .map(|e| e.map_err(|_| WHAT))
+            .collect()
     }
 
     /// Its issuer has its own name (6.1).
@@ -236,8 +261,9 @@ fn time(fields: &mut Elements<'_>) -> Read<u64> {
     moment(element).ok_or("its validity has a time that cannot be read")
 }
 
-/// A UTCTime or GeneralizedTime (X.680, 46 and 47), also in the forms that DER and RFC 5280 do not have: without seconds, with
-/// fractions of one, or in another time zone. What was before 1970 is then.
+/// A UTCTime or GeneralizedTime (X.680, 46 and 47), also in the forms that DER and RFC 5280 do not
+/// have: without seconds, with fractions of one, or in another time zone. What was before 1970 is
+/// then.
 fn moment(element: Element<'_>) -> Option<u64> {
     let text = std::str::from_utf8(element.content).ok()?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -252,7 +278,9 @@ fn moment(element: Element<'_>) -> Option<u64> {
     let [month, day, hour, minute] = [two(at)?, two(at + 2)?, two(at + 4)?, two(at + 6)?];
     let second = if digits == at + 10 { two(at + 8)? } else { 0 };
     let zone = match rest.strip_prefix(['.', ',']) {
-        Some(fraction) if element.tag == GENERALIZED_TIME => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+        Some(fraction) if element.tag == GENERALIZED_TIME => {
+            fraction.trim_start_matches(|c: char| c.is_ascii_digit())
+        }
         Some(_) => return None,
         None => rest,
     };
@@ -260,7 +288,15 @@ fn moment(element: Element<'_>) -> Option<u64> {
     let is_early = year < 1970;
     let byte = |n: u16| u8::try_from(n).ok();
     let year = year.max(1970);
-    let whole = DateTime::new(year, byte(month)?, byte(day)?, byte(hour)?, byte(minute)?, byte(second.min(59))?).ok()?;
+    let whole = DateTime::new(
+        year,
+        byte(month)?,
+        byte(day)?,
+        byte(hour)?,
+        byte(minute)?,
+        byte(second.min(59))?,
+    )
+    .ok()?;
     let local = i64::try_from(whole.unix_duration().as_secs()).ok()?;
     if is_early { Some(0) } else { Some(u64::try_from(local - east_s).unwrap_or(0)) }
 }
@@ -290,7 +326,9 @@ pub(super) fn public_key(content: &[u8]) -> Read<PublicKey<'_>> {
 fn extensions(content: &[u8]) -> Read<Vec<Extension<'_>>> {
     const WHAT: &str = "its extensions cannot be read";
     let mut all: Vec<Extension<'_>> = Vec::new();
-    for element in Elements::new(Elements::only(content, SEQUENCE, WHAT)?.content).each(SEQUENCE, WHAT)? {
+    for element in
+        Elements::new(Elements::only(content, SEQUENCE, WHAT)?.content).each(SEQUENCE, WHAT)?
+    {
         let mut parts = Elements::new(element.content);
         let id = parts.expect(OID, WHAT)?.content;
         let critical = parts.optional(BOOLEAN, WHAT)?.is_some_and(|e| e.content != [0]);
@@ -315,10 +353,15 @@ pub(super) fn number(content: &[u8]) -> Option<u64> {
         return None;
     }
     let digits = &content[first..];
-    if digits.len() > 8 { Some(u64::MAX) } else { Some(digits.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))) }
+    if digits.len() > 8 {
+        Some(u64::MAX)
+    } else {
+        Some(digits.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+    }
 }
 
-/// An AlgorithmIdentifier without the NULL that some algorithms want there, and some issuers write or leave out.
+/// An AlgorithmIdentifier without the NULL that some algorithms want there, and some issuers write
+/// or leave out.
 pub(super) fn without_null(algorithm: &[u8]) -> &[u8] {
     algorithm.strip_suffix(&[5, 0]).unwrap_or(algorithm)
 }

@@ -1,10 +1,15 @@
 //! Signatures under certificates and revocation lists, by the algorithms of webpki.
 
 use super::names::dotted;
-use super::read::{Element, Elements, INTEGER, OID, PublicKey, Read, SEQUENCE, Signed, without_null};
+use super::read::{
+    Element, Elements, INTEGER, OID, PublicKey, Read, SEQUENCE, Signed, without_null,
+};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::ALL_VERIFICATION_ALGS;
-use webpki::aws_lc_rs::{RSA_PSS_2048_8192_SHA256_LEGACY_KEY, RSA_PSS_2048_8192_SHA384_LEGACY_KEY, RSA_PSS_2048_8192_SHA512_LEGACY_KEY};
+use webpki::aws_lc_rs::{
+    RSA_PSS_2048_8192_SHA256_LEGACY_KEY, RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+};
 
 /// 1.2.840.113549.1.1: PKCS#1.
 pub(super) const PKCS_1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
@@ -18,8 +23,18 @@ type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 /// # Errors
 /// Why not, in words.
 pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), String> {
-    let id = Elements::new(signed.algorithm).expect(OID, "its signature algorithm cannot be read")?.content;
-    if [&[PKCS_1, &[2]].concat(), &[PKCS_1, &[4]].concat(), &[PKCS_1, &[5]].concat(), &ECDSA_WITH_SHA_1.to_vec()].iter().any(|o| *o == id) {
+    let id = Elements::new(signed.algorithm)
+        .expect(OID, "its signature algorithm cannot be read")?
+        .content;
+    if [
+        &[PKCS_1, &[2]].concat(),
+        &[PKCS_1, &[4]].concat(),
+        &[PKCS_1, &[5]].concat(),
+        &ECDSA_WITH_SHA_1.to_vec(),
+    ]
+    .iter()
+    .any(|o| *o == id)
+    {
         return Err("its signature is over SHA-1 or MD5, which anybody can forge by now".into());
     }
     let key_algorithm = without_null(key.algorithm);
@@ -35,14 +50,21 @@ pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), Str
         }
     };
     if algorithms.is_empty() {
-        return Err(format!("its signature is by an algorithm that is not known with this key: {}", dotted(id)));
+        return Err(format!(
+            "its signature is by an algorithm that is not known with this key: {}",
+            dotted(id)
+        ));
     }
-    let wrong = "Signature: it is not by the key of its issuer, or that key has less than 2048 bits of RSA";
-    let is_right = algorithms.iter().any(|a| a.verify_signature(key.bits, signed.message, signed.signature).is_ok());
+    let wrong =
+        "Signature: it is not by the key of its issuer, or that key has less than 2048 bits of RSA";
+    let is_right = algorithms
+        .iter()
+        .any(|a| a.verify_signature(key.bits, signed.message, signed.signature).is_ok());
     if is_right { Ok(()) } else { Err(wrong.into()) }
 }
 
-/// RSASSA-PSS (RFC 4055, 3.1): one hash for the message and the mask, and a salt of its length, however it is written.
+/// RSASSA-PSS (RFC 4055, 3.1): one hash for the message and the mask, and a salt of its length,
+/// however it is written.
 fn pss(algorithm: &[u8]) -> Result<Algorithm, &'static str> {
     const WHAT: &str = "its RSASSA-PSS parameters are other ones than SHA-2, MGF1 with the same, and a salt of its length";
     let mut fields = Elements::new(algorithm);
@@ -50,7 +72,9 @@ fn pss(algorithm: &[u8]) -> Result<Algorithm, &'static str> {
     let mut parameters = Elements::new(fields.expect(SEQUENCE, WHAT)?.content);
     fields.end(WHAT)?;
     let hash = hash(parameters.expect(0xa0, WHAT)?)?;
-    let mut mask = Elements::new(Elements::only(parameters.expect(0xa1, WHAT)?.content, SEQUENCE, WHAT)?.content);
+    let mut mask = Elements::new(
+        Elements::only(parameters.expect(0xa1, WHAT)?.content, SEQUENCE, WHAT)?.content,
+    );
     let is_mgf_1 = mask.expect(OID, WHAT)?.content == [PKCS_1, &[8]].concat();
     let of_mask = sha_2(mask.expect(SEQUENCE, WHAT)?.content)?;
     let salt = Elements::only(parameters.expect(0xa2, WHAT)?.content, INTEGER, WHAT)?.content;
@@ -73,7 +97,9 @@ fn hash(tagged: Element<'_>) -> Read<u8> {
 fn sha_2(algorithm: &[u8]) -> Read<u8> {
     const WHAT: &str = "its RSASSA-PSS parameters name another hash than SHA-2";
     match without_null(algorithm) {
-        [OID, 9, id @ ..] => id.strip_prefix(SHA_2).and_then(|rest| rest.first().copied()).ok_or(WHAT),
+        [OID, 9, id @ ..] => {
+            id.strip_prefix(SHA_2).and_then(|rest| rest.first().copied()).ok_or(WHAT)
+        }
         _ => Err(WHAT),
     }
 }
