@@ -148,76 +148,9 @@ pub fn from_seconds(s: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Db, MIGRATIONS};
-    use crate::db::{attestations, certificates, devices, enrollments};
-    use anyhow::{Context, Result};
-    use fleeti_core::attestation::Level;
-    use sqlx::Connection;
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-
-    #[tokio::test]
-    async fn what_an_older_server_kept_of_evidence_is_found_by_this_one() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let path = dir.path().join("fleeti.db");
-        let mut older = SqliteConnection::connect_with(
-            &SqliteConnectOptions::new().filename(&path).create_if_missing(true),
-        )
-        .await?;
-        MIGRATIONS.run_to(16, &mut older).await?;
-        let evidence = r#"{"challenge":"c","quote":"cQ==","signature":"cw==","registers":{"0":"aa"},"firmware_log":"bb","phases_log":""}"#;
-        let result = r#"{"level":"verified_boot","claims":[],"release":"kiosk@1","appraised_s":7,"evidence":"cc"}"#;
-        let accepted = r#"{"clock":[1,2,3,true],"registers":{"0":"aa"}}"#;
-        for sql in [
-            "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s, \
-             boot, desired_release) VALUES ('dev-1', 'bench', 1, 1, 'k', 's', 'c', 1, '{\"running\":\"kiosk@1\"}', 'kiosk@2')"
-                .to_owned(),
-            "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) VALUES ('s', 'dev-1', 'c', 1, 'PEM', 'i')".to_owned(),
-            "INSERT INTO boot_keys (device, created_s, wrapped, epoch, expected, loader_release) \
-             VALUES ('dev-1', 1, '', 1, '{\"setup_mode\":false,\"pk\":null,\"kek\":[],\"db\":[]}', 'kiosk@0.5')"
-                .to_owned(),
-            "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving) \
-             VALUES ('r', 'bench', 1, 0, '{\"devices\":{\"dev-1\":{\"type\":\"granted\"},\"gone\":{\"type\":\"granted\"}}}', 'kiosk@0', \
-             'aborted', 2, 0, 0, 0), \
-             ('s', 'bench', 1, 0, '{\"devices\":{\"dev-1\":{\"type\":\"held\"}}}', 'kiosk@9', 'aborted', 1, 0, 0, 0)"
-                .to_owned(),
-            format!(
-                "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
-                 update_level) VALUES ('dev-1', 'aa', '{evidence}', '{accepted}', NULL, '{result}', 4, 7, 'kiosk@1', 3)"
-            ),
-        ] {
-            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut older).await?;
-        }
-        older.close().await?;
-        let db = Db::open(&path).await?;
-        let device = "dev-1".parse()?;
-        let row = attestations::get(db.pool(), &device).await?.context("it is gone")?;
-        assert_eq!(
-            (row.nonce.as_str(), row.evidence.quote.as_str(), row.firmware_code),
-            ("aa", "cQ==", None)
-        );
-        assert_eq!(row.accepted.context("it was accepted")?.clock, (1, 2, 3, true));
-        assert_eq!((row.result.level, row.result.evidence.as_str()), (Level::VerifiedBoot, "cc"));
-        let (_, found) = attestations::found(&mut *db.pool().acquire().await?, &device)
-            .await?
-            .context("it is gone")?;
-        assert_eq!(
-            (found.level_at(8), found.level_for_update(8)),
-            (Level::VerifiedBoot, Level::ObservedBoot)
-        );
-        assert_eq!(certificates::newest(db.pool(), &device).await?.as_deref(), Some("PEM"));
-        assert_eq!(
-            attestations::on_release(db.pool(), &"kiosk@1".parse()?).await?,
-            std::slice::from_ref(&device)
-        );
-        // What it ran, proved, was made with and was ever to run is what it may run.
-        assert_eq!(devices::running_as_given(db.pool(), &device).await?, Some("kiosk@1".parse()?));
-        let given: Vec<String> =
-            sqlx::query_scalar("SELECT release_name FROM device_releases ORDER BY 1")
-                .fetch_all(db.pool())
-                .await?;
-        assert_eq!(given, ["kiosk@0", "kiosk@0.5", "kiosk@1", "kiosk@2"]);
-        Ok(())
-    }
+    use super::Db;
+    use crate::db::enrollments;
+    use anyhow::Result;
 
     #[tokio::test]
     async fn nobody_else_reads_the_database_nor_what_is_beside_it() -> Result<()> {
