@@ -1,7 +1,8 @@
-//! The domain of Fleeti: what a profile, a release, a device and a rollout *are*, how their state
-//! machines move, and what is said on the wire about them.
+//! The domain of Fleeti: the types of profiles, releases, devices and rollouts, their state
+//! machines, and the messages between the programs.
 //!
-//! Pure: no I/O, no async, no clock, no randomness, no environment. Time comes in as an argument.
+//! This crate is pure: no I/O, no async, no clock, no randomness, no environment. The caller passes
+//! the time as an argument.
 //!
 //! ```
 //! let checked = fleeti_core::profile::check(r#"
@@ -15,12 +16,14 @@
 //! assert_eq!(finding.line, 5);
 //! ```
 //!
-//! Code map: [`command_line`] (of a kernel image: what Fleeti sets, what a profile may) ·
-//! [`foreign`] (text that somebody else wrote, made safe to show) · [`id`] (device ids, image
-//! lines, versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`]
-//! (what a release promises) · [`update`] and [`rollout`] (the state machines) · [`secure_boot`]
-//! (whether firmware holds what was enrolled) · [`strict`] (JSON as it is documented and in no
-//! other way) · [`wire`] (HTTP bodies, MQTT topics and payloads, problem codes).
+//! Code map: [`command_line`] (arguments of a UKI: which ones Fleeti sets, which ones a profile may
+//! set) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
+//! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
+//! signed content of a release) · [`update`] and [`rollout`] (the state machines) · [`attestation`]
+//! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
+//! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
+//! [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
+//! topics and payloads, problem codes).
 
 #![warn(missing_docs)]
 

@@ -14,106 +14,110 @@ pub use crate::wire::trust::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A device as the API shows it.
+/// A device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Device {
-    /// Its id.
+    /// Device id.
     pub id: DeviceId,
-    /// Its fleet.
+    /// The fleet that the device belongs to.
     pub fleet: FleetId,
-    /// Whether it holds an MQTT session now.
+    /// Whether the device has an MQTT session now.
     pub online: bool,
-    /// Whether its certificate was revoked.
+    /// Whether the device's certificate is revoked.
     pub revoked: bool,
-    /// Why.
+    /// Why the certificate is revoked; absent if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation_reason: Option<RevocationReason>,
-    /// Last time anything was heard.
+    /// When the server last received anything from the device.
     pub last_seen_s: u64,
-    /// What it says it runs.
+    /// What the device reports that it runs. Not proved.
     pub boot: Option<BootSummary>,
-    /// Where its update stands.
+    /// State of the device's update.
     pub update: Option<update::State>,
-    /// Download progress while staging.
+    /// Download progress, while the device stages a version.
     pub progress: Option<Progress>,
-    /// What it should run.
+    /// The release that the device should run.
     pub desired: Option<ReleaseName>,
-    /// SHA-256 of its certificate (DER), hexadecimal.
+    /// SHA-256 of the device certificate (DER), hexadecimal.
     pub certificate_sha256: String,
-    /// End of its certificate's validity.
+    /// When the device certificate expires.
     pub certificate_not_after_s: u64,
-    /// The last telemetry.
+    /// The last telemetry of the device.
     pub telemetry: Option<Telemetry>,
-    /// Version of the trust bundle that it has taken; 0 for none.
+    /// Version of the trust bundle that the device has installed; 0 for none.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// What it has noticed of its server that should not be: another history of the audit log, an
-    /// older trust bundle.
+    /// A problem with the server that the device detected: a fork of the audit log, or a trust
+    /// bundle older than the one it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
-    /// What contradicts what was promised of it, by its TPM's word.
+    /// Why attestation failed: what the evidence of the device's TPM contradicts. Absent if it did
+    /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contradiction: Option<String>,
-    /// How its own Secure Boot keys stand; `None` for a device that starts what is signed for all.
+    /// State of the device's own Secure Boot keys; absent for a device that boots what is signed
+    /// for all devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<SecureBoot>,
 }
 
-/// How the Secure Boot keys of a device stand, by what it says of its firmware.
+/// State of a device's own Secure Boot keys, compared with what the device reports of its firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SecureBoot {
-    /// Number of its newest db key.
+    /// Number of the newest db key of the device.
     pub epoch: u32,
-    /// A change of its variables is on its way.
+    /// Whether a change of the device's Secure Boot variables is pending.
     pub change_pending: bool,
-    /// Why the device has not made the change.
+    /// Why the device refused the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// Why it is not what was enrolled; such a device gets no signatures.
+    /// How the firmware differs from what was enrolled. The server makes no signatures for such a
+    /// device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// `POST /fleets/{fleet}/devices`: the record of a device that is about to be made.
+/// `POST /fleets/{fleet}/devices`: provisions a device before its disk is made.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provision {
-    /// Seconds until its token expires.
+    /// Seconds until the enrollment token expires.
     pub valid_s: u32,
-    /// The release that is on its disk; it is signed for the device.
+    /// The release on the device's disk. The server signs it for the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseName>,
-    /// SHA-256 of its TPM's endorsement key (SubjectPublicKeyInfo), hexadecimal: only that TPM may
-    /// use the token.
+    /// SHA-256 of the endorsement key of the device's TPM (SubjectPublicKeyInfo), hexadecimal. Only
+    /// that TPM may use the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ek_sha256: Option<String>,
-    /// No Secure Boot keys of its own: it starts what is signed for all devices of the
+    /// Make no Secure Boot keys for this device: it boots what is signed for all devices of the
     /// organisation.
     #[serde(default)]
     pub fleet_keys: bool,
-    /// An HTTP proxy (CONNECT) through which the device reaches the server, as in
-    /// `http://proxy.example:3128`; the server's default (`--device-proxy`) where there is none.
+    /// HTTP proxy (CONNECT) through which the device reaches the server, for example
+    /// `http://proxy.example:3128`. Default: the server's `--device-proxy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
-/// The answer to [`Provision`]: shown once. What the disk of the device is made with; as secret as
-/// its token.
+/// The response to [`Provision`], from which the disk of the device is made. The server shows it
+/// once. Keep it as secret as the token that it contains.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioned {
-    /// Its id.
+    /// Device id.
     pub device: DeviceId,
-    /// The release that was signed for it.
+    /// The release that the server signed for the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseName>,
-    /// What the device must be told.
+    /// The enrollment record for the device's disk.
     pub record: EnrollmentRecord,
-    /// When the token expires.
+    /// When the enrollment token expires.
     pub expires_s: u64,
-    /// What turns Secure Boot on, in the order in which it is written: db, KEK, PK.
+    /// Writes of Secure Boot variables that turn Secure Boot on, in the order to apply them: db,
+    /// KEK, PK.
     pub writes: Vec<VariableWrite>,
-    /// Its signatures over the programs of the release.
+    /// Signatures for this device over the EFI binaries of the release.
     pub signatures: BootSignatures,
 }
 
@@ -121,30 +125,31 @@ pub struct Provisioned {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBoot {
-    /// What is to change.
+    /// The change to make.
     pub order: BootOrder,
-    /// Whether the other slot may boot no more afterwards; the device refuses the change otherwise.
+    /// Whether the other slot may stop booting after the change. If not, the device refuses a
+    /// change that would cause it.
     #[serde(default)]
     pub may_end_fallback: bool,
 }
 
-/// What is to change about the Secure Boot keys of a device.
+/// A change of the Secure Boot keys of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BootOrder {
-    /// A new db key beside the one that there is; what is signed from now on is signed by it.
+    /// Add a new db key beside the current one. New signatures are made with the new key.
     BeginEpoch,
-    /// The newest db key alone: what was signed before boots no more.
+    /// Keep only the newest db key. What older keys signed boots no more.
     EndEpoch,
-    /// A release that must not boot, whoever signed it: its kernel image goes into dbx.
+    /// Forbid a release: its UKI goes into dbx and does not boot, whichever key signed it.
     Forbid {
-        /// Which.
+        /// The release to forbid.
         release: ReleaseName,
     },
 }
 
 impl BootOrder {
-    /// Its name on the wire.
+    /// The name on the wire.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -159,21 +164,21 @@ impl BootOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationReason {
-    /// Nobody says.
+    /// No reason given.
     #[default]
     Unspecified,
-    /// Somebody else has the key, or may have it.
+    /// Another party has the private key, or may have it.
     KeyCompromise,
-    /// The device is not used any more.
+    /// The device is out of use.
     CessationOfOperation,
-    /// The device may not take part any more.
+    /// The device is no longer allowed to take part.
     PrivilegeWithdrawn,
-    /// For the time being: the only reason that can be taken back.
+    /// Suspended. The only reason that can be withdrawn.
     CertificateHold,
 }
 
 impl RevocationReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 5] = [
         Self::Unspecified,
         Self::KeyCompromise,
@@ -182,7 +187,7 @@ impl RevocationReason {
         Self::CertificateHold,
     ];
 
-    /// The stable text.
+    /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -199,26 +204,27 @@ impl RevocationReason {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
-    /// Why.
+    /// Reason of the revocation.
     #[serde(default)]
     pub reason: RevocationReason,
 }
 
-/// A release as the API shows it.
+/// A release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Release {
-    /// Its name.
+    /// Name of the release.
     pub name: ReleaseName,
     /// SHA-256 of `manifest.json`, hexadecimal.
     pub manifest_sha256: String,
-    /// When it was published; `None` while files are still missing.
+    /// When it was published; `null` while artifacts are missing.
     pub published_s: Option<u64>,
-    /// When it was revoked: no device gets it any more.
+    /// When it was revoked. The server offers a revoked release to no device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_s: Option<u64>,
-    /// Its artifacts, by path.
+    /// The artifacts, with their paths.
     pub artifacts: Vec<crate::manifest::Artifact>,
-    /// That it boots as it promises; `None` where nobody has proved it.
+    /// Proof that the release boots and measures what its manifest predicts; absent if there is
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_proof: Option<BootProof>,
 }
@@ -227,7 +233,7 @@ pub struct Release {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignedBootProof {
-    /// Canonical JSON of a [`BootProof`], as it was signed.
+    /// Canonical JSON of a [`BootProof`]: the signed bytes.
     pub proof: String,
     /// Key id and signature (DER, base64) of each signer.
     pub signatures: Vec<(String, String)>,
@@ -237,37 +243,37 @@ pub struct SignedBootProof {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateEnrollment {
-    /// Seconds until the token expires.
+    /// Seconds until the enrollment token expires.
     pub valid_s: u32,
 }
 
-/// The answer to [`CreateEnrollment`]: shown once.
+/// The response to [`CreateEnrollment`]. The server shows it once.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Enrollment {
-    /// What the device must be told.
+    /// The enrollment record for the device.
     pub record: EnrollmentRecord,
-    /// When the token expires.
+    /// When the enrollment token expires.
     pub expires_s: u64,
 }
 
-/// `POST /pairings`: the code that a device shows.
+/// `POST /pairings`: accepts the pending enrollment that shows this code.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
-    /// As in `BCDF-GHJK`; spaces, case and the line do not matter.
+    /// The pairing code, for example `BCDF-GHJK`. Spaces, case and the dash do not matter.
     pub code: String,
     /// The fleet that the device joins.
     pub fleet: FleetId,
 }
 
-/// The answer to [`Pair`].
+/// The response to [`Pair`].
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Paired {
     /// The fleet that the device joins.
     pub fleet: FleetId,
-    /// What the device says it runs.
+    /// What the device reports that it runs. Not proved.
     pub running: ReleaseName,
-    /// SHA-256 of its key, hexadecimal.
+    /// SHA-256 of the device's public key, hexadecimal.
     pub key_sha256: String,
 }
 
@@ -275,39 +281,39 @@ pub struct Paired {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRollout {
-    /// What to roll out.
+    /// The release to roll out.
     pub release: ReleaseName,
-    /// To whom.
+    /// The fleet to roll it out to.
     pub fleet: FleetId,
 }
 
-/// A rollout as the API shows it.
+/// A rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rollout {
-    /// Its id.
+    /// Rollout id.
     pub id: String,
-    /// Its fleet.
+    /// The fleet of the rollout.
     pub fleet: FleetId,
-    /// When it was started.
+    /// When the rollout started.
     pub created_s: u64,
-    /// Release, phase and devices.
+    /// Release, phase and the state of each device.
     pub state: rollout::State,
 }
 
-/// A rollout in a list, without its devices.
+/// A rollout in a list: without its devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RolloutSummary {
-    /// Its id.
+    /// Rollout id.
     pub id: String,
-    /// Its fleet.
+    /// The fleet of the rollout.
     pub fleet: FleetId,
-    /// When it was started.
+    /// When the rollout started.
     pub created_s: u64,
-    /// What is rolled out.
+    /// The release that is rolled out.
     pub release: ReleaseName,
-    /// Where it stands.
+    /// Phase of the rollout.
     pub phase: rollout::Phase,
-    /// How many devices stand where.
+    /// Number of devices in each state.
     pub counts: rollout::Counts,
 }
 
@@ -327,23 +333,23 @@ impl From<&Rollout> for RolloutSummary {
 /// Entries of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditEntries {
-    /// Canonical JSON, oldest first; the leaves of the tree are the SHA-256 of these very bytes
-    /// (RFC 9162, 2.1.1).
+    /// Lines of canonical JSON, oldest first. The leaves of the Merkle tree are the SHA-256 of
+    /// exactly these bytes (RFC 9162, 2.1.1).
     pub lines: Vec<String>,
 }
 
-/// An entry of the audit log, with the proof that it is in the log.
+/// An entry of the audit log with its inclusion proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditProof {
-    /// The entry's line.
+    /// The entry: a line of canonical JSON.
     pub entry: String,
-    /// Hashes from the leaf upwards, base64 (RFC 9162, 2.1.3).
+    /// Hashes of the inclusion proof, from the leaf upwards, base64 (RFC 9162, 2.1.3).
     pub hashes: Vec<String>,
-    /// The signed note that they lead to (C2SP tlog-checkpoint).
+    /// The checkpoint whose root hash the proof leads to: a signed note (C2SP tlog-checkpoint).
     pub checkpoint: String,
 }
 
-/// The proof that the audit log only grew between two sizes.
+/// The consistency proof between two sizes of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditConsistency {
     /// Hashes, base64 (RFC 9162, 2.1.4).
@@ -354,54 +360,54 @@ pub struct AuditConsistency {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateCommand {
-    /// What to do.
+    /// What the device should do.
     pub order: Order,
-    /// Seconds until it is not to be carried out any more.
+    /// Seconds until the command expires.
     pub valid_s: u32,
 }
 
-/// `POST /devices/{device}/forgive`: a version that was rolled back may be tried again.
+/// `POST /devices/{device}/forgive`: lets the device install a version again that it rolled back.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forgive {
-    /// Which.
+    /// The version that was rolled back.
     pub version: crate::id::Version,
 }
 
-/// A command as the API shows it.
+/// A command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CommandStatus {
-    /// Its id.
+    /// Command id.
     pub id: String,
-    /// What to do.
+    /// What the device should do.
     pub order: Order,
     /// `pending`, `done` or `expired`.
     pub status: String,
 }
 
-/// A revision of a profile as the API shows it. It never changes.
+/// A revision of a profile. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProfileRevision {
-    /// The profile's name, and the image line of its builds.
+    /// Name of the profile, which is also the image line of its builds.
     pub line: crate::id::Line,
-    /// 1 for the first of its line.
+    /// Number of the revision; 1 for the first of its line.
     pub number: u32,
     /// SHA-256 of the canonical JSON of the profile, hexadecimal.
     pub digest: String,
-    /// When it was saved.
+    /// When the revision was saved.
     pub created_s: u64,
-    /// The document.
+    /// The profile.
     pub profile: Profile,
 }
 
-/// Devices that are managed together.
+/// A named group of devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Fleet {
-    /// Its name.
+    /// Name of the fleet.
     pub name: FleetId,
-    /// Devices that have enrolled, revoked ones left out.
+    /// Number of enrolled devices that are not revoked.
     pub devices: u64,
-    /// Devices that were revoked.
+    /// Number of revoked devices.
     pub revoked: u64,
 }
 
@@ -409,88 +415,88 @@ pub struct Fleet {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBuild {
-    /// What to build.
+    /// The profile to build.
     pub profile: Profile,
-    /// Its version within the line.
+    /// The version to build, within the line of the profile.
     pub version: crate::id::Version,
 }
 
-/// Where a build stands.
+/// Phase of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildPhase {
-    /// Waits for a worker.
+    /// The build waits for a worker.
     Queued,
-    /// A worker holds its lease.
+    /// A worker holds the lease of the build.
     Running,
-    /// Its output is there.
+    /// The build succeeded and its output is stored.
     Succeeded,
-    /// Its log says why.
+    /// The build failed; its log says why.
     Failed,
 }
 
-/// A build as the API shows it.
+/// A build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Build {
-    /// Its id.
+    /// Build id.
     pub id: String,
-    /// What it makes.
+    /// The release that the build makes.
     pub release: ReleaseName,
-    /// Number of the profile's revision that it builds.
+    /// Number of the profile revision that is built.
     pub revision: u32,
-    /// Where it stands.
+    /// Phase of the build.
     pub phase: BuildPhase,
-    /// When it was asked for.
+    /// When the build was requested.
     pub created_s: u64,
-    /// What the worker does now, or why it failed.
+    /// What the worker does now, or why the build failed.
     pub detail: String,
-    /// The directory on the server that holds `build.json`, once it has succeeded.
+    /// Directory on the server that holds `build.json`, once the build has succeeded.
     pub directory: Option<String>,
-    /// Where its signature by this server stands, if somebody asked for one.
+    /// Phase of signing the build with this server's keys; `null` if nobody requested it.
     #[serde(default)]
     pub signing: Option<BuildPhase>,
-    /// What the signer does now, or why it failed.
+    /// What the signing job does now, or why it failed.
     #[serde(default)]
     pub signing_detail: String,
 }
 
-/// `GET /events`: one server-sent event.
+/// `GET /events`: the data of a server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// A device changed.
     Device {
-        /// Which.
+        /// Device id.
         id: DeviceId,
     },
     /// A rollout changed.
     Rollout {
-        /// Which.
+        /// Rollout id.
         id: String,
     },
     /// A build changed.
     Build {
-        /// Which.
+        /// Build id.
         id: String,
     },
     /// The log of a build grew.
     BuildLog {
-        /// Which.
+        /// Build id.
         id: String,
     },
-    /// A profile's revision was saved.
+    /// A revision of a profile was saved.
     Profile {
-        /// Which.
+        /// Image line of the profile.
         line: crate::id::Line,
     },
-    /// What a fleet asks of its devices changed.
+    /// The appraisal policy of a fleet changed.
     Fleet {
-        /// Which.
+        /// Name of the fleet.
         name: FleetId,
     },
     /// A release was published.
     Release {
-        /// Which.
+        /// Name of the release.
         name: ReleaseName,
     },
 }

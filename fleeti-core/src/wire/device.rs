@@ -1,8 +1,8 @@
-//! What a device and the server tell each other.
+//! The messages between device and server.
 //!
-//! Agents are older than servers: what an agent reads ([`DesiredState`], [`Command`]) passes
-//! unknown fields and names the critical ones; what the server reads refuses unknown fields only
-//! where a device is not yet known ([`EnrollRequest`]). All times are Unix seconds.
+//! Agents can be older than servers. What an agent reads ([`DesiredState`], [`Command`]) accepts
+//! unknown fields and names the critical ones. What the server reads refuses unknown fields only
+//! where the device is not yet known ([`EnrollRequest`]). All times are Unix seconds.
 
 use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
 use crate::update;
@@ -12,17 +12,17 @@ pub use crate::wire::readmission::{ReadmitRequest, SignedTransition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Longest text that a device may put into one field.
+/// Longest text in one field of a device's message, bytes.
 pub const TEXT_MAX: usize = 4096;
-/// Largest number that a device may report: every JSON reader and every database keeps it whole
-/// (RFC 8259, 6).
+/// Largest number that a device may report. Every JSON reader and database keeps it exactly (RFC
+/// 8259, 6).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
-/// How far the sequence of reports may jump within one epoch.
+/// Largest increase of a report's sequence number within one epoch.
 pub const SEQUENCE_JUMP_MAX: u64 = 1 << 20;
-/// Longest name of an epoch.
+/// Longest name of an epoch, bytes.
 pub const EPOCH_MAX: usize = 64;
 
-/// A number of at most [`NUMBER_MAX`]: a larger one would be kept as another one.
+/// Reads a number of at most [`NUMBER_MAX`]. A larger one could change when it is stored.
 fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let number = u64::deserialize(from)?;
     if number > NUMBER_MAX {
@@ -31,8 +31,8 @@ fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Ok(number)
 }
 
-/// The longest text in JSON, bytes of UTF-8: no shorter than it is, and at most three times as long
-/// where it has escapes. Looks at every text, whatever field it is in, names of fields as well.
+/// An upper bound of the longest text in JSON, bytes of UTF-8: never below the true length, and at
+/// most three times as long if the text has escapes. Counts every text, also the names of fields.
 ///
 /// ```
 /// use fleeti_core::wire::device::longest_text;
@@ -58,28 +58,27 @@ pub fn longest_text(json: &[u8]) -> usize {
     longest
 }
 
-/// What a device is told at provisioning: where its server is and how to prove that it may enroll.
-/// One SMBIOS type 11 string `fleeti.enrollment=<base64 of this JSON>` or the ESP file
-/// `/fleeti/enrollment.json`.
+/// The enrollment record, which a device gets at provisioning: the address of its server and the
+/// token with which it enrolls. It is stored as the SMBIOS type 11 string
+/// `fleeti.enrollment=<base64 of this JSON>` or as the ESP file `/fleeti/enrollment.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnrollmentRecord {
-    /// As in `https://fleeti.example:8443`.
+    /// For example `https://fleeti.example:8443`.
     pub https_url: String,
-    /// As in `fleeti.example:8883`.
+    /// For example `fleeti.example:8883`.
     pub mqtt_address: String,
-    /// SHA-256 of the DER root certificate, hexadecimal; it must be the root that the image
-    /// carries.
+    /// SHA-256 of the root certificate (DER), hexadecimal. The image must contain the same root.
     pub root_sha256: String,
-    /// One-time token; a secret. Empty for a device that shows a code and waits until somebody
-    /// enters it.
+    /// One-time enrollment token; secret. Empty for a device that shows a pairing code and waits
+    /// until an operator enters it.
     pub token: String,
-    /// An HTTP proxy through which alone the device reaches the server, as in
-    /// `http://proxy.example:3128`. It resolves names.
+    /// HTTP proxy through which the device makes all connections to the server, for example
+    /// `http://proxy.example:3128`. The proxy resolves host names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
-/// Whether a proxy is one that agents take: `http://HOST:PORT`, without TLS, password or path.
+/// Whether agents accept this proxy URL: `http://HOST:PORT`, without TLS, password or path.
 #[must_use]
 pub fn is_proxy(url: &str) -> bool {
     let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
@@ -103,44 +102,44 @@ impl std::fmt::Debug for EnrollmentRecord {
     }
 }
 
-/// SMBIOS type 11 string prefix of the record.
+/// Prefix of the record as an SMBIOS type 11 string.
 pub const SMBIOS_PREFIX: &str = "fleeti.enrollment=";
-/// ESP file of the record, relative to the ESP.
+/// Path of the record's file, relative to the ESP.
 pub const ESP_FILE: &str = "fleeti/enrollment.json";
 
-/// `POST /enroll`. Anonymous: the token stands for it.
+/// `POST /enroll`. Anonymous: the token authorises the request.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
     /// The one-time token.
     pub token: String,
-    /// PKCS#10 request, PEM; only its key and its proof of possession are used.
+    /// PKCS#10 request, PEM. The server uses only its public key and its proof of possession.
     pub csr_pem: String,
-    /// What the device is.
+    /// Architecture of the device.
     pub architecture: Architecture,
-    /// What it runs.
+    /// The release that the device runs.
     pub running: ReleaseName,
-    /// That the key is in its TPM; without one, the key is in a file. For a token that is bound to
-    /// a TPM, it must be.
+    /// Proof that the key is in the device's TPM. Without it the key counts as a key in a file. A
+    /// token that is bound to a TPM requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmEnrollment>,
 }
 
-/// The answer to [`EnrollRequest`].
+/// The response to [`EnrollRequest`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EnrollResponse {
-    /// Minted by the server.
+    /// The device id, chosen by the server.
     pub device: DeviceId,
-    /// The fleet it joined.
+    /// The fleet that the device joined.
     pub fleet: FleetId,
-    /// The device's certificate, then its issuer, PEM.
+    /// The device certificate, then its issuer, PEM.
     pub certificate_chain_pem: String,
-    /// When to renew it.
+    /// When to renew the certificate.
     pub renewal: RenewalWindow,
 }
 
-/// When a certificate is to be renewed: the device chooses a moment of its own in it, so that a
-/// fleet that enrolled together does not come back together (as in RFC 9773, 4.2).
+/// When to renew a certificate. Each device chooses a moment in the window, so that devices that
+/// enrolled together do not renew together (compare RFC 9773, 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenewalWindow {
     /// First second.
@@ -149,102 +148,103 @@ pub struct RenewalWindow {
     pub end_s: u64,
 }
 
-/// `POST /renew`: a new certificate while the old one is good, over a new key or the same.
+/// `POST /renew`: requests a new certificate while the old one is valid, for a new key or the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
-    /// PKCS#10 request, PEM, by the key that is to be certified. A new one replaces the old one
-    /// when it is first used.
+    /// PKCS#10 request, PEM, signed by the key to certify. A new key replaces the old one when it
+    /// is first used.
     pub csr_pem: String,
-    /// That the key is in the device's TPM. A device whose key was in it once does without it no
-    /// more.
+    /// Proof that the key is in the device's TPM. Required for a device whose key has been in its
+    /// TPM before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyProof>,
 }
 
-/// `POST /renew/proved`: a new certificate for a device whose old one has ended. Anonymous: its TPM
-/// stands for it.
+/// `POST /renew/proved`: requests a new certificate after the old one expired. Anonymous: the TPM
+/// authorises the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProvedRenewRequest {
-    /// Who.
+    /// Device id.
     pub device: DeviceId,
-    /// PKCS#10 request, PEM, by the key that is to be certified.
+    /// PKCS#10 request, PEM, signed by the key to certify.
     pub csr_pem: String,
-    /// That the key is in the TPM that the device is known by.
+    /// Proof that the key is in the TPM that is bound to the device.
     pub key: KeyProof,
 }
 
-/// `POST /pair`: a device without a token asks for a code to show. Anonymous.
+/// `POST /pair`: a device without a token requests a pairing code. Anonymous.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairRequest {
-    /// PKCS#10 request, PEM; the token will be good for its key alone.
+    /// PKCS#10 request, PEM. The token will be valid for this key only.
     pub csr_pem: String,
-    /// What it runs.
+    /// The release that the device runs.
     pub running: ReleaseName,
 }
 
-/// The answer to [`PairRequest`].
+/// The response to [`PairRequest`].
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PairResponse {
-    /// What the device enrolls with once the code was entered; a secret.
+    /// The token with which the device enrolls after an operator entered the code; secret.
     pub token: String,
-    /// What it shows, as in `BCDF-GHJK`.
+    /// The pairing code that the device shows, for example `BCDF-GHJK`.
     pub code: String,
-    /// When both end, Unix seconds.
+    /// When token and code expire, Unix seconds.
     pub expires_s: u64,
 }
 
-/// `POST /pair/wait`: held until the code was entered, or for a while. Anonymous.
+/// `POST /pair/wait`: the server responds when an operator entered the code, or after a while.
+/// Anonymous.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairWait {
-    /// Of [`PairResponse`].
+    /// The token from [`PairResponse`].
     pub token: String,
 }
 
-/// The answer to [`PairWait`].
+/// The response to [`PairWait`].
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct PairWaited {
-    /// Whether the token is good now; else the device waits again.
+    /// Whether the token is valid now; if not, the device waits again.
     pub is_paired: bool,
 }
 
-/// The answer to [`RenewRequest`].
+/// The response to [`RenewRequest`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RenewResponse {
-    /// The device's certificate, then its issuer, PEM.
+    /// The device certificate, then its issuer, PEM.
     pub certificate_chain_pem: String,
-    /// When to come again.
+    /// When to renew the new certificate.
     pub renewal: RenewalWindow,
 }
 
-/// What a device should run. The same document by push and by `GET /desired`.
+/// The desired state of a device. The same document by MQTT and by `GET /desired`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
     /// Grows with every change.
     pub generation: u64,
     /// The release to run; `None` leaves the device as it is.
     pub release: Option<ReleaseName>,
-    /// The last forgiveness of an operator.
+    /// The last rolled-back version that an operator allowed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgiven: Option<Forgiveness>,
-    /// Number of the last change of its Secure Boot variables; the device asks for it when it has
-    /// not made it.
+    /// Number of the last change of the device's Secure Boot variables. The device downloads a
+    /// change that it has not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_change: Option<u64>,
-    /// Fields that the agent must know; it changes nothing if it does not.
+    /// Fields that the agent must know. If it does not know one of them, it applies nothing.
     #[serde(default)]
     pub critical: Vec<String>,
 }
 
-/// A version that an operator allows again after a rollback. Applied once, by its number.
+/// A rolled-back version that an operator allows again. The device applies each number once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgiveness {
-    /// Which version.
+    /// The version to allow.
     pub version: Version,
-    /// Another one is another forgiveness, also of the same version.
+    /// A new number is a new permission, also for the same version.
     pub number: u64,
 }
 
@@ -253,18 +253,18 @@ impl DesiredState {
     pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven", "boot_change"];
 }
 
-/// A one-shot order. Idempotent by id.
+/// A one-time request to a device. Idempotent by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Minted by the server.
+    /// Chosen by the server.
     pub id: String,
-    /// What to do.
+    /// What the device should do.
     pub order: Order,
-    /// Not to be carried out after this time.
+    /// After this time the device does not run the command.
     pub deadline_s: u64,
 }
 
-/// What to do.
+/// What a command asks a device to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Order {
@@ -272,33 +272,33 @@ pub enum Order {
     Report,
     /// Reboot.
     Reboot,
-    /// Somebody has looked into the alarm that the device raised.
+    /// Clear the alarm that the device raised: an operator has handled it.
     ClearAlarm,
-    /// Make a new recovery key at the next boot, and end the one that there is: somebody has seen
-    /// it.
+    /// Make a new recovery key at the next boot and remove the current one, because a person has
+    /// seen it.
     NewRecoveryKey,
 }
 
-/// A device's answer to a [`Command`].
+/// A device's response to a [`Command`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// The command's id.
     pub command: String,
-    /// What became of it.
+    /// Result of the command.
     pub outcome: Outcome,
 }
 
-/// What became of a command.
+/// Result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Carried out, or about to be where that ends the session.
+    /// Done, or about to be done if the command ends the session.
     Done,
-    /// Came after its deadline.
+    /// The command arrived after its deadline.
     Expired,
 }
 
-/// The slot a device runs from.
+/// The slot that a device runs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Slot {
@@ -312,44 +312,46 @@ pub enum Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verity {
-    /// Every block read so far was right.
+    /// All blocks read so far were correct.
     Verified,
-    /// A block was wrong.
+    /// A block was corrupt.
     Corrupted,
-    /// The root is not under dm-verity.
+    /// The root file system does not use dm-verity.
     Absent,
 }
 
-/// What runs, as the device says it. Self-reported: it proves nothing.
+/// What a device reports that it runs. Self-reported: it proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSummary {
     /// The kernel's boot id.
     pub boot_id: String,
     /// `IMAGE_ID` and `IMAGE_VERSION` of os-release.
     pub running: ReleaseName,
-    /// Where it runs from.
+    /// The slot that it runs from.
     pub slot: Slot,
-    /// dm-verity.
+    /// State of dm-verity.
     pub verity: Verity,
-    /// The firmware's SecureBoot variable.
+    /// Value of the firmware's SecureBoot variable.
     pub secure_boot: bool,
     /// PCR 11 of the SHA-256 bank after `ready`, hexadecimal; `None` without a TPM.
     pub pcr11: Option<String>,
-    /// What the firmware's variables hold; `None` where there are none.
+    /// Content of the firmware's Secure Boot variables; absent if the device has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareKeys>,
-    /// Whether the data partition is sealed to the TPM; `None` from an agent that does not say.
+    /// Whether the data partition is sealed to the TPM; absent from an older agent that does not
+    /// report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_data: Option<bool>,
 }
 
-/// What the Secure Boot variables of a device hold. Certificates by the SHA-256 of their DER,
-/// hexadecimal.
+/// Content of the Secure Boot variables of a device. Certificates are given by the SHA-256 of their
+/// DER, hexadecimal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FirmwareKeys {
-    /// Nobody owns the platform: whoever is there may write the variables.
+    /// Whether the firmware is in setup mode: it has no platform key, and software on the device
+    /// can write the variables.
     pub setup_mode: bool,
-    /// PK; `None` when there is none.
+    /// PK; `null` if there is none.
     pub pk: Option<String>,
     /// KEK.
     pub kek: Vec<String>,
@@ -357,139 +359,139 @@ pub struct FirmwareKeys {
     pub db: Vec<String>,
     /// Digests in dbx, SHA-256, hexadecimal.
     pub dbx: Vec<String>,
-    /// Number of the last change that the device has made.
+    /// Number of the last change that the device applied.
     #[serde(default)]
     pub change: u64,
-    /// Why it has not made the next one.
+    /// Why the device refused the next change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
-/// A variable of Secure Boot (UEFI 2.10, 32.4).
+/// A Secure Boot variable (UEFI 2.10, 32.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum BootVariable {
-    /// Owns the platform; signs PK and KEK.
+    /// The platform key: signs changes of PK and KEK.
     #[serde(rename = "PK")]
     Pk,
-    /// Signs db and dbx.
+    /// Key exchange keys: sign changes of db and dbx.
     #[serde(rename = "KEK")]
     Kek,
-    /// What may be started.
+    /// Keys and digests of EFI binaries that may start.
     #[serde(rename = "db")]
     Db,
-    /// What may not.
+    /// Keys and digests of EFI binaries that may not start.
     #[serde(rename = "dbx")]
     Dbx,
 }
 
-/// A signed write of a variable.
+/// A signed write of a Secure Boot variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct VariableWrite {
-    /// Which.
+    /// The variable.
     pub variable: BootVariable,
-    /// Adds to it, instead of replacing it.
+    /// Append to the variable instead of replacing it.
     pub append: bool,
     /// EFI_VARIABLE_AUTHENTICATION_2 and the value, base64: the content of an `.auth` file.
     pub auth: String,
 }
 
-/// `GET /releases/{line}/{version}/boot.json`: signatures for this device alone, by the path of the
-/// release's program: PKCS#7, DER, base64. Empty for a device that starts what is signed for all.
+/// `GET /releases/{line}/{version}/boot.json`: signatures for this device only, by the path of the
+/// EFI binary in the release: PKCS#7, DER, base64. Empty for a device that boots what is signed for
+/// all devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSignatures {
-    /// As in `raw/kiosk_2.efi`.
+    /// Signatures by path, for example `raw/kiosk_2.efi`.
     pub programs: BTreeMap<String, String>,
 }
 
 /// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures
-/// that what it runs needs afterwards.
+/// that its current EFI binaries need after the change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootChange {
     /// Grows with every change.
     pub number: u64,
-    /// For the programs that the device runs.
+    /// Signatures over the EFI binaries that the device runs.
     pub signatures: BootSignatures,
-    /// In the order in which they are to be written. Where one was made before, the firmware
-    /// refuses it as old.
+    /// Writes in the order to apply them. The firmware refuses a write that was already applied,
+    /// because it is not newer.
     pub writes: Vec<VariableWrite>,
-    /// Whether the other slot may boot no more afterwards.
+    /// Whether the other slot may stop booting after the change.
     pub may_end_fallback: bool,
 }
 
-/// `down/notice`: what every device is to know, the same for all.
+/// `down/notice`: the newest announcements, the same for every device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Version of the newest trust bundle; the device asks for it when it has an older one. 0
-    /// before the first.
+    /// Version of the newest trust bundle. A device with an older one downloads it. 0 before the
+    /// first.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// The last statement of the audit log: the device remembers it, and finds out whether the log
-    /// was rewritten.
+    /// The newest checkpoint of the audit log. The device keeps it and detects whether the log is
+    /// rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-    /// The last releases that were revoked, at most [`REVOKED_MAX`]: a device that has heard of it
-    /// installs none of them, whoever offers it.
+    /// The last revoked releases, at most [`REVOKED_MAX`]. A device that received this notice
+    /// installs none of them, whichever server offers it.
     #[serde(default)]
     pub revoked_releases: Vec<ReleaseName>,
-    /// SHA-256 of the root that the server's bundle is by, DER, hexadecimal: bundles of two roots
-    /// are counted apart.
+    /// SHA-256 of the root CA that signed the server's trust bundle (DER), hexadecimal. Bundles of
+    /// different roots have separate version numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_sha256: Option<String>,
-    /// SHA-256 of the list of transitions that the server has, hexadecimal; the device asks for it
-    /// when it has another one.
+    /// SHA-256 of the server's list of transitions, hexadecimal. A device that has another list
+    /// downloads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<String>,
 }
 
-/// Most revoked releases of a [`Notice`], and that a device remembers.
+/// Largest number of revoked releases in a [`Notice`], and in the memory of a device.
 pub const REVOKED_MAX: usize = 500;
 
-/// `GET /log/growth.json?from=N&to=M`: the proof that the audit log only grew.
+/// `GET /log/growth.json?from=N&to=M`: the consistency proof between two sizes of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogGrowth {
     /// Hashes, base64 (RFC 9162, 2.1.4).
     pub hashes: Vec<String>,
 }
 
-/// `GET /trust-bundle.json`: the intermediates that count, signed by the root.
+/// `GET /trust-bundle.json`: the trusted intermediate CAs, signed by the root CA.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignedBundle {
-    /// Canonical JSON, as it was signed.
+    /// Canonical JSON: the signed bytes.
     pub bundle: String,
-    /// By the root's key: ECDSA, DER, base64.
+    /// Signature of the root CA's key: ECDSA, DER, base64.
     pub signature: String,
 }
 
-/// `up/report`: sent at connect and whenever something changed.
+/// `up/report`: sent when the device connects and after each change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Grows on the device within an epoch; one that is not newer is ignored. At most
-    /// [`NUMBER_MAX`], and no jump above [`SEQUENCE_JUMP_MAX`].
+    /// Grows within an epoch; the server ignores a report that is not newer. At most
+    /// [`NUMBER_MAX`], with increases of at most [`SEQUENCE_JUMP_MAX`].
     #[serde(deserialize_with = "number")]
     pub sequence: u64,
-    /// Another one with each start of the agent: the sequence begins with it, whatever became of
-    /// what was kept. Without one, the boot id stands for it.
+    /// A new value at each start of the agent. The sequence starts again with it, even if the
+    /// device lost its state. If absent, the boot id is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
-    /// Generation of the desired state that the device has heard last.
+    /// Generation of the last desired state that the device received.
     #[serde(default, deserialize_with = "number")]
     pub generation: u64,
-    /// What runs.
+    /// What the device runs.
     pub boot: BootSummary,
-    /// Version of the trust bundle that the device has taken; 0 for none.
+    /// Version of the trust bundle that the device has installed; 0 for none.
     #[serde(default, deserialize_with = "number")]
     pub trust_bundle: u64,
-    /// Seconds by which the device's clock is wrong, where it cannot be right; negative where it is
-    /// behind.
+    /// Error of the device's clock, seconds, if the clock cannot be right; negative if it is slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_wrong_by_s: Option<i64>,
-    /// What the device has noticed of the server that should not be, in words: another history of
-    /// the audit log.
+    /// A problem with the server that the device detected, in words, for example a fork of the
+    /// audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
-    /// Where the update stands.
+    /// State of the update.
     pub update: update::State,
-    /// Bytes of the staging so far and in all, while staging.
+    /// Bytes downloaded and in total, while staging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// The last failure in words, if there was one.
@@ -506,33 +508,34 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// `up/telemetry`: once a minute.
+/// `up/telemetry`: sent once a minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Telemetry {
     /// Seconds since boot.
     pub uptime_s: u64,
     /// One-minute load average, thousandths.
     pub load_milli: u64,
-    /// Memory in use, KiB.
+    /// Used memory, KiB.
     pub memory_used_kib: u64,
-    /// Memory in all, KiB.
+    /// Total memory, KiB.
     pub memory_total_kib: u64,
-    /// Memory of the agent itself, KiB.
+    /// Memory of the agent, KiB.
     #[serde(default)]
     pub agent_memory_kib: u64,
-    /// Data partition in use, KiB.
+    /// Used space of the data partition, KiB.
     pub data_used_kib: u64,
-    /// Data partition in all, KiB.
+    /// Size of the data partition, KiB.
     pub data_total_kib: u64,
 }
 
-/// `GET /releases/{line}/{version}/proof.json`: that a release is in the audit log, and that the
-/// log only grew since the device looked last.
+/// `GET /releases/{line}/{version}/proof.json`: proves that a release is in the audit log, and that
+/// the log is consistent with the checkpoint that the device knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseProof {
-    /// The entry that published it, and its proof.
+    /// The entry that published the release, with its inclusion proof.
     pub published: AuditProof,
-    /// Hashes, base64, from what the device knew to the proof's checkpoint (RFC 9162, 2.1.4).
+    /// Consistency proof from the device's checkpoint to the one in the inclusion proof: hashes,
+    /// base64 (RFC 9162, 2.1.4).
     pub growth: Vec<String>,
 }
 

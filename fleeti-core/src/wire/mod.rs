@@ -1,10 +1,10 @@
-//! What is said on the wire, once for server, agent, client, CLI and Python.
+//! The wire types, defined once for server, agent, client, CLI and Python.
 //!
-//! [`mqtt`] is the table of topics and their payloads, [`packet`] reads and writes MQTT itself,
-//! [`device`] what a device and the server tell each other, [`api`] the HTTP API for people and
-//! automation ([`trust`]: what counts and who agrees), [`attestation`] what a TPM says and what it
-//! means, [`readmission`] devices whose certificates have ended, [`vault`] secrets and recovery
-//! keys, [`worker`] build workers, [`problem`] its errors (RFC 9457).
+//! [`mqtt`] has the table of topics and their payloads, [`packet`] reads and writes MQTT packets,
+//! [`device`] has the messages between device and server, [`api`] the HTTP API for operators and
+//! automation, [`trust`] the trust bundle and approvals, [`attestation`] evidence and attestation
+//! results, [`readmission`] devices with expired certificates, [`vault`] secrets and recovery keys,
+//! [`worker`] build workers, and [`problem`] errors (RFC 9457).
 
 pub mod api;
 pub mod attestation;
@@ -19,12 +19,13 @@ pub mod worker;
 
 use std::time::Duration;
 
-/// How long the server keeps an HTTP connection on which nothing is asked.
+/// How long the server keeps an idle HTTP connection.
 pub const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a client keeps one. Shorter, so that no request is sent on a connection that the server
-/// is about to close: such a request ends without an answer, and nobody knows whether it was heard
-/// (RFC 9112 section 9.6).
+/// How long a client keeps an idle HTTP connection. It is shorter than the server's time, so that a
+/// client sends no request on a connection that the server is about to close: such a request fails
+/// without a response, and the client does not know whether the server processed it (RFC 9112,
+/// 9.6).
 pub const HTTP_IDLE: Duration = Duration::from_secs(30);
 
 const _: () = assert!(HTTP_IDLE.as_secs() * 2 < HTTP_KEEP_ALIVE.as_secs());
