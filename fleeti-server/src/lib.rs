@@ -1,14 +1,14 @@
-//! The control plane: actix-web, an MQTT gateway and sqlx around the crates. Decides nothing that
-//! `core` decides.
+//! The control plane: actix-web, an MQTT gateway and sqlx around the Fleeti crates. The state
+//! machines and their decisions are in `fleeti_core`; this crate does the I/O.
 //!
-//! Code map: [`config`] (the data folder and its keys) · [`app`] (what every part shares) ·
-//! [`clock`] (the time that decides who may connect) · [`db`] (all SQL) · [`service`] (one call for
-//! each thing that can be done; HTTP, MQTT and jobs call the same) · [`http`] (the API on 8080, the
-//! device port on 8443) · [`web`] (the pages on 8080) · [`gateway`] (MQTT on 8883, and how
-//! connections come in) · [`port`] (HTTP over them) · [`worker`] (builds in this process, and
-//! signatures) · [`remote_worker`] (builds for a server elsewhere) · [`admin_tls`] (TLS of the
-//! API's port) · [`limits`] (how much one client may hold) · [`log`] (what is written, and how
-//! much) · [`server`] (starting and stopping).
+//! Code map: [`config`] (the data folder and its keys) · [`app`] (state that all parts share) ·
+//! [`clock`] (the time that certificates are checked against) · [`db`] (all SQL) · [`service`] (one
+//! function for each operation; HTTP, MQTT and jobs call the same ones) · [`http`] (the API on port
+//! 8080, the device API on port 8443) · [`web`] (the pages on port 8080) · [`gateway`] (MQTT on
+//! port 8883, and how the server accepts connections) · [`port`] (HTTP over these connections) ·
+//! [`worker`] (builds and signatures in this process) · [`remote_worker`] (builds for another
+//! server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) ·
+//! [`log`] (log output and its limits) · [`server`] (start and stop).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
@@ -19,7 +19,7 @@
 //!         println!("API at http://{}", server.addresses.api);
 //!         server.stop().await;
 //!     }
-//!     // A server without keys does not start, and says what to do.
+//!     // A server without keys does not start. The error says what to do.
 //!     Err(e) => assert!(e.to_string().contains("fleeti pki init")),
 //! }
 //! # });

@@ -1,5 +1,5 @@
-// What htmx does not do: questions before what cannot be undone, times that stay true, a log that stays at its end,
-// and words when the server does not answer as it should.
+// What htmx does not do: confirm irreversible actions, keep relative times current, keep a log scrolled to its end,
+// and show errors of the server.
 "use strict";
 document.addEventListener("submit", (event) => {
   const question = event.target.getAttribute("data-confirm");
@@ -18,7 +18,7 @@ function tellTimes() {
 tellTimes();
 setInterval(tellTimes, 10000);
 
-// Whoever has scrolled back reads; whoever is at the end follows.
+// Follow a log only while it is scrolled to its end.
 const atEnd = new WeakMap();
 document.addEventListener("scroll", (event) => {
   const log = event.target;
@@ -41,7 +41,7 @@ function refused(status) {
   if (status === 401) window.location.assign("/signin");
   else trouble(status ? `The server answered ${status}: this page may not be up to date.` : "The server cannot be reached: this page may not be up to date.");
 }
-// What could not be asked for is asked for again: it may have been the last change for a long time.
+// Retry failed requests: the missed change may have been the last one for a long time.
 let later;
 function again(milliseconds) {
   clearTimeout(later);
@@ -54,7 +54,7 @@ function missed(event, status) {
   if (status && status < 500) return;
   pause = Math.min(pause * 2, 60000);
   const source = event.target;
-  // A stream that has begun once comes back by itself; one that has not is begun anew.
+  // A stream that was open once reconnects by itself. One that never opened must be started again.
   if (source instanceof Element && source.hasAttribute("hx-sse:connect")) setTimeout(() => htmx.process(source, true), pause);
   else again(pause);
 }

@@ -51,7 +51,7 @@ await step("nobody looks without signing in", async () => {
   await page.getByLabel("Administrator's token").fill(token);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
-  await text("Nothing has been rolled out yet").waitFor();
+  await text("No rollout yet").waitFor();
 });
 
 await step("a profile with mistakes is sent back with errors at their fields, and then saved", async () => {
@@ -105,7 +105,7 @@ await step("it is released once somebody agrees beside who asks", async () => {
   const id = page.url().split("/").pop();
   const person = (word, name) => execFileSync(process.env.FLEETI_PROGRAM, ["build", word, id, "--key", `${people}/${name}.key`]);
   person("sign", "alice");
-  await page.getByText("alice asks for a signature").waitFor();
+  await page.getByText("alice requested a signature").waitFor();
   assert.throws(() => person("approve", "alice"), /who asks is not one of those who must agree/);
   await look("approvals");
   person("approve", "bob");
@@ -135,7 +135,7 @@ await step("it is rolled out, and one page shows fleet, device and rollout as th
   await page.getByRole("heading", { name: "kiosk@1 to fleet demo" }).waitFor();
   await page.locator("#phase", { hasText: "succeeded" }).waitFor(LONG);
   await look("rollout");
-  await other.locator("#rollouts").getByText("1 of 1 done").waitFor(LONG);
+  await other.locator("#rollouts").getByText("1 of 1 succeeded").waitFor(LONG);
   await other.locator("#devices [data-label='Version']").getByText("kiosk@1", { exact: true }).waitFor();
   await other.locator("#devices").getByText("healthy").waitFor();
   assert.equal(await other.evaluate(() => window.neverReloaded), true);
@@ -164,8 +164,8 @@ await step("what changed while nobody listened is shown when somebody listens ag
 await step("a code that no device shows is refused, and the intermediates are shown", async () => {
   await page.goto(`${url}/devices`);
   await look("devices");
-  await page.getByLabel("Code").fill("bcdf ghjk");
-  await page.getByRole("button", { name: "Let it in" }).click();
+  await page.getByLabel("Pairing code").fill("bcdf ghjk");
+  await page.getByRole("button", { name: "Approve device" }).click();
   await text("no device shows this code").waitFor();
   complaints.length = 0; // and the 404
   await page.goto(`${url}/trust`);
@@ -197,8 +197,8 @@ await step("a secret of the fleet is set, named and removed, and a recovery key 
   await text("None yet.").waitFor();
   await page.goto(url);
   await page.locator("#devices a").last().click();
-  await page.getByLabel("Why it is needed").fill("mainboard replaced");
-  await page.getByRole("button", { name: "Show it" }).click();
+  await page.getByLabel("Reason").fill("mainboard replaced");
+  await page.getByRole("button", { name: "Show recovery key" }).click();
   await page.locator("code", { hasText: /^[a-z]+(-[a-z]+)+$/ }).waitFor();
   await look("recovery-key");
   await page.goto(`${url}/audit`);

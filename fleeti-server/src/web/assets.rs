@@ -1,5 +1,5 @@
-//! Static files: in the program, with the hash of their content in the URL, so that browsers keep
-//! them for good.
+//! Static files, embedded in the binary. The URL contains a hash of the content, so that browsers
+//! cache them forever.
 
 use actix_web::web::Path;
 use actix_web::{HttpResponse, http::header};
@@ -30,8 +30,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     ]
 });
 
-/// Where a file is to be had; the page does not exist without it, so an unknown name is an empty
-/// path.
+/// URL path of a file, or an empty string for an unknown name.
 #[must_use]
 pub fn url(name: &str) -> String {
     ASSETS
@@ -40,7 +39,7 @@ pub fn url(name: &str) -> String {
         .map_or_else(String::new, |a| format!("/static/{}/{}", a.hash, a.name))
 }
 
-/// A file by hash and name.
+/// Serves a file by hash and name.
 pub async fn serve(path: Path<String>) -> HttpResponse {
     match ASSETS.iter().find(|a| {
         path.strip_prefix(a.hash.as_str()).and_then(|p| p.strip_prefix('/')) == Some(a.name)

@@ -25,12 +25,12 @@ impl From<&Entry> for Row {
     fn from(e: &Entry) -> Self {
         let stage = match &e.stage {
             Stage::Done => None,
-            Stage::Intent => Some(Badge::new("", "intended")),
+            Stage::Intent => Some(Badge::new("", "intent")),
             Stage::Outcome { intent } => {
-                Some(Badge::new("good", format!("done, as intended in {intent}")))
+                Some(Badge::new("good", format!("outcome of intent {intent}")))
             }
             Stage::Failed { intent, reason } => {
-                Some(Badge::new("bad", format!("failed, intended in {intent}: {reason}")))
+                Some(Badge::new("bad", format!("intent {intent} failed: {reason}")))
             }
         };
         let (actor, action, subject) =

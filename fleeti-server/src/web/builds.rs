@@ -1,4 +1,4 @@
-//! Builds, and their logs as they grow.
+//! Pages of builds, and their logs while they grow.
 
 use super::live::{KEEP_ALIVE, event_stream};
 use super::page::{Page, Result, see, show};
@@ -61,7 +61,7 @@ struct One {
     published: bool,
     is_signing: bool,
     signature: SignatureStatus,
-    /// Who asked, by name; empty when nobody did.
+    /// Name of the approver who requested the signature; empty if there is no request.
     requester: String,
     signs_alone: bool,
     stages: Vec<Badge>,
@@ -147,8 +147,7 @@ pub struct From {
     after: u64,
 }
 
-/// `GET /builds/{build}/log`: what the log has beyond a byte, now and as it grows, until the build
-/// ends.
+/// `GET /builds/{build}/log`: streams the log from a byte offset on, until the build ends.
 pub async fn log(
     app: Data<AppRef>,
     request: HttpRequest,
@@ -168,7 +167,7 @@ pub async fn log(
     })))
 }
 
-/// Lines as one event whose data is HTML.
+/// Formats lines as one event. Its data is HTML.
 fn event(text: &str, end: u64) -> String {
     let escaped = askama::filters::escape(text, askama::filters::Html)
         .map_or_else(|_| String::new(), |t| t.to_string());

@@ -1,4 +1,4 @@
-//! Devices.
+//! Pages of devices.
 
 use super::page::{Notice, Page, Result, see, show};
 use super::proved::Proved;
@@ -46,7 +46,7 @@ impl Selection {
     }
 }
 
-/// The code that a device shows.
+/// The form that approves a pending enrollment.
 #[derive(Deserialize)]
 pub struct Shown {
     code: String,
@@ -96,7 +96,7 @@ struct One {
     certificate: Vec<(&'static str, String)>,
     telemetry: Vec<(&'static str, String)>,
     proved: Proved,
-    /// Since when its recovery key is kept, and when somebody saw it.
+    /// When the server got its recovery key, and when the key was last shown.
     recovery: Option<(String, Option<String>)>,
 }
 
@@ -155,7 +155,7 @@ impl One {
     }
 }
 
-/// What a value looks like in a list of facts; text of a device is never markup.
+/// Escapes a value for HTML. Text from a device is never markup.
 fn escaped(text: &str) -> String {
     askama::filters::escape(text, askama::filters::Html)
         .map_or_else(|_| String::new(), |t| t.to_string())
@@ -168,31 +168,31 @@ fn mono(text: &str) -> String {
 /// A device whose data partition was sealed and is not any more.
 fn unsealed() -> Notice {
     Notice {
-        message: "Its data partition was sealed to its TPM, and it says that it is not any more.".into(),
-        hint: Some("It is given no secrets. Somebody may have replaced the partition: provision the device anew.".into()),
+        message: "Its data partition was sealed to its TPM, and it now reports that it is not.".into(),
+        hint: Some("The server gives it no secrets. An attacker may have replaced the partition: provision the device again.".into()),
     }
 }
 
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
     if let Some(alarm) = &device.alarm {
-        let message = format!("It raises an alarm: {alarm}.");
-        let hint = "Somebody may have shown it another server than you see. Compare with `fleeti audit verify --remember`, see SECURITY.md; then `fleeti device command DEVICE clear-alarm`.";
+        let message = format!("The device raised an alarm: {alarm}.");
+        let hint = "An attacker may have shown the device other data than you see. Compare with `fleeti audit verify --remember` (see SECURITY.md), then run `fleeti device command DEVICE clear-alarm`.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(contradiction) = &device.contradiction {
-        let message = format!("Its TPM contradicts what was promised: {contradiction}.");
-        let hint = "It is told of no update and given no secrets. What it proves is below, register by register; it is asked again every quarter of an hour.";
+        let message = format!("Attestation failed: {contradiction}.");
+        let hint = "The device is offered no update and gets no secrets. Its attestation is below, with measurements by PCR. The server requests new evidence every 15 minutes.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(SecureBoot { problem: Some(problem), .. }) = &device.secure_boot {
-        let message = format!("Secure Boot is not what was enrolled: {problem}.");
-        let hint = "No release is signed for it. Look at the device; provision it anew if its keys are lost.";
+        let message = format!("Secure Boot differs from what was enrolled: {problem}.");
+        let hint = "The server signs no release for it. Inspect the device; if its keys are lost, provision it again.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(SecureBoot { refused: Some(why), .. }) = &device.secure_boot {
         return (
             Some(Notice {
-                message: "It does not make the change of its Secure Boot keys.".into(),
+                message: "The device refuses the change of its Secure Boot keys.".into(),
                 hint: Some(why.clone()),
             }),
             None,
@@ -234,7 +234,7 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
             match boot.sealed_data {
                 Some(true) => badge("good", "sealed to its TPM"),
                 Some(false) => badge("warn", "not encrypted"),
-                None => "it does not say".into(),
+                None => "not reported".into(),
             },
         ),
         ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
@@ -244,9 +244,9 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
 
 fn boot_keys(device: &Device) -> String {
     match &device.secure_boot {
-        None => "those of the organisation".into(),
+        None => "keys of the organisation".into(),
         Some(SecureBoot { epoch, change_pending: true, .. }) => {
-            format!("its own, epoch {epoch} of db; a change is on its way")
+            format!("its own, epoch {epoch} of db; a change is pending")
         }
         Some(SecureBoot { epoch, .. }) => format!("its own, epoch {epoch} of db"),
     }
@@ -256,16 +256,16 @@ fn update(device: &Device) -> Vec<(&'static str, String)> {
     let desired = device
         .desired
         .as_ref()
-        .map_or_else(|| "what it runs".to_owned(), |r| escaped(&r.to_string()));
+        .map_or_else(|| "none".to_owned(), |r| escaped(&r.to_string()));
     let mut rows = vec![
-        ("should run", desired),
+        ("desired version", desired),
         ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
         ("connected", if device.online { "yes".into() } else { "no".into() }),
         ("last seen", shown::time(device.last_seen_s)),
         (
             "trust bundle",
             if device.trust_bundle == 0 {
-                "none taken".into()
+                "none installed".into()
             } else {
                 format!("version {}", device.trust_bundle)
             },
@@ -281,7 +281,7 @@ fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
     let Some(t) = &device.telemetry else { return vec![] };
     let kib = |n: u64| shown::bytes(n.saturating_mul(1024));
     let mut rows = vec![
-        ("up for", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
+        ("uptime", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
         ("load", format!("{}.{:02}", t.load_milli / 1000, t.load_milli % 1000 / 10)),
         ("memory", format!("{} of {}", kib(t.memory_used_kib), kib(t.memory_total_kib))),
         ("agent", kib(t.agent_memory_kib)),

@@ -3,25 +3,25 @@
 use super::form::Finding;
 use askama::Template;
 
-/// What a field is filled in with.
+/// The kind and value of a field.
 pub enum Kind {
-    /// A value that nobody chooses.
+    /// A value that the user cannot change.
     Fixed(String),
-    /// A value, as JSON, that no field of a browser gives back as it is.
+    /// A value, as JSON, that a browser's field would not return unchanged.
     Kept(String),
-    /// Fields of an object, rendered.
+    /// The rendered fields of an object.
     Group(String),
-    /// Objects of a list, rendered.
+    /// The rendered objects of a list.
     Entries(Vec<String>),
     /// One line.
     Text(String),
     /// An integer.
     Number(String),
-    /// Several lines, and how many are shown.
+    /// Several lines, and the number of visible rows.
     Long(String, usize),
     /// Yes or no.
     Flag(bool),
-    /// One of some.
+    /// The value, and the values to choose from.
     Choice(String, Vec<String>),
 }
 

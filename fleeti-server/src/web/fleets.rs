@@ -1,4 +1,4 @@
-//! A fleet, and what it asks of its devices.
+//! The page of a fleet: its appraisal policy and its secrets.
 
 use super::page::{Page, Result, see, show};
 use super::shown;
@@ -16,7 +16,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::FleetSecret;
 use serde::Deserialize;
 
-/// One question of the policy.
+/// One minimum level of the policy.
 struct Row {
     name: &'static str,
     label: &'static str,
@@ -70,21 +70,21 @@ impl One {
             rows: [
                 row(
                     "update",
-                    "Who is told of an update",
+                    "Minimum level to receive updates",
                     policy.update,
-                    "Others are held, and told as soon as they prove more.",
+                    "Devices below this level are blocked; the server offers them the update once they reach it.",
                 ),
                 row(
                     "success",
-                    "Who counts as success in a rollout",
+                    "Minimum level to count as success in a rollout",
                     policy.success,
-                    "From L2 on, a device's own word is not enough: its TPM proves that it runs the release.",
+                    "From L2 on, the report of a device is not enough: its TPM must prove that it runs the release.",
                 ),
                 row(
                     "secrets",
-                    "Who is given secrets",
+                    "Minimum level to receive secrets",
                     policy.secrets,
-                    "At each boot, once the TPM has proved it; the secrets are below.",
+                    "A device gets the secrets below at each boot, once its TPM has proved this level.",
                 ),
             ],
             levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
@@ -99,7 +99,7 @@ impl One {
     }
 }
 
-/// The form as it is sent.
+/// The policy form.
 #[derive(Deserialize)]
 pub struct Sent {
     update: String,
@@ -107,7 +107,7 @@ pub struct Sent {
     secrets: String,
     firmware: String,
     registers: String,
-    /// A box that is not ticked is not sent.
+    /// Browsers do not send an unchecked box.
     #[serde(default)]
     proved_releases: Option<String>,
 }
@@ -132,7 +132,7 @@ impl TryFrom<Sent> for Policy {
         };
         let wrong = |l: &str| {
             invalid(format!(
-                "firmware: {l:?} is neither register 0, a space, and register 2, nor the digest of a program of the firmware"
+                "firmware: {l:?} is neither PCR 0, a space and PCR 2, nor the digest of an EFI binary"
             ))
         };
         let firmware = match sent.firmware.as_str() {

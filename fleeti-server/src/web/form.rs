@@ -1,6 +1,7 @@
-//! A form out of the profile's schema, and back: fields are named by their paths, as in
-//! `users[0].ssh_keys`; a list of texts is a text of lines. What is wrong is found by the same
-//! check as for a file, and shown at its field.
+//! Generates a form from the profile's schema, and reads it back. The name of a field is its path,
+//! such as `users[0].ssh_keys`; a list of strings is a text area with one string per line. The
+//! check that profile files go through validates the form as well; each error is shown at its
+//! field.
 
 use super::field::{Field, Kind};
 use askama::Template;
@@ -16,16 +17,17 @@ pub use fleeti_core::profile::Finding;
 
 type Fields = [(String, String)];
 
-/// After the path of a value that goes through the form as JSON, because a field would change it.
+/// Suffix of the name of a hidden field that holds its value as JSON, because a field would change
+/// it.
 const KEPT: &str = ":kept";
 
-/// Whether a field gives back the very text that it was filled in with: browsers know one kind of
-/// line end, none at all in a field of one line, and no NUL.
+/// Whether a field returns exactly the text it was filled with: browsers normalise line ends, drop
+/// them in a field of one line, and have no NUL.
 fn survives(text: &str, is_one_line: bool) -> bool {
     !(text.contains(['\r', '\0']) || is_one_line && text.contains('\n'))
 }
 
-/// Whether a text of lines gives back the very list.
+/// Whether a text area with one string per line returns exactly this list.
 fn survives_as_lines(list: &[Value]) -> bool {
     list.iter().all(|v| {
         v.as_str()
@@ -40,21 +42,21 @@ static DEFINITIONS: LazyLock<HashMap<String, RefOr<Schema>>> = LazyLock::new(|| 
 });
 static PROFILE: LazyLock<RefOr<Schema>> = LazyLock::new(Profile::schema);
 
-/// What a form cannot be made of.
+/// Why a form cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {
     /// More entries than a profile may have.
     #[error("{0} has more than {LIST_MAX} entries")]
     TooMany(String),
-    /// A value that was to be kept as it is, and is none.
-    #[error("{0} is not what it was")]
+    /// A hidden field does not hold valid JSON.
+    #[error("{0}: the hidden field of the form does not hold valid JSON")]
     Kept(String),
-    /// A button for a field that does not exist.
+    /// A button names a list that does not exist.
     #[error("there is no list {0:?}")]
     NoList(String),
 }
 
-/// What a schema says that a value is.
+/// The type of a value, as its schema declares it.
 enum Shape {
     Object(&'static Object),
     Texts,
@@ -102,7 +104,7 @@ fn shape(schema: &'static RefOr<Schema>) -> Shape {
     }
 }
 
-/// What a flag is that a document does not name.
+/// The default of a flag.
 fn is_on_by_default(schema: &'static RefOr<Schema>) -> bool {
     matches!(resolved(schema), Some(Schema::Object(object)) if object.default == Some(Value::Bool(true)))
 }
@@ -111,7 +113,7 @@ fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// The value that a form says.
+/// Reads the value of a form.
 ///
 /// # Errors
 /// [`FormError::TooMany`].
@@ -147,7 +149,7 @@ fn value_of(
             let prefix = format!("{path}[");
             let index =
                 |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
-            // As they stand in the form: removing one leaves no hole.
+            // In the order of the form. Indices may have gaps; the list has none.
             let indices: BTreeSet<usize> =
                 fields.iter().filter_map(|(name, _)| index(name)).collect();
             if indices.len() > LIST_MAX {
@@ -166,7 +168,7 @@ fn value_of(
             .filter(|t| !t.is_empty())
             .map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
         Shape::Choice(_) => text().filter(|t| !t.is_empty()).map(Value::from),
-        // Optional ones that are empty are absent, so that their defaults hold.
+        // Omits empty optional values, so that their defaults apply.
         Shape::Lines | Shape::Text => text().filter(|t| required || !t.is_empty()).map(Value::from),
     })
 }
@@ -200,15 +202,15 @@ pub fn changed(fields: &Fields) -> Result<Value, FormError> {
     Ok(value)
 }
 
-/// The profile, or everything that is wrong with it, by path.
+/// The profile, or all findings by path.
 ///
 /// # Errors
-/// A value that TOML cannot hold, which no form makes.
+/// For a value that TOML cannot represent. No form makes one.
 pub fn check(value: &Value) -> Result<Result<Profile, Vec<Finding>>, toml::ser::Error> {
     Ok(profile::check(&toml::to_string(value)?))
 }
 
-/// The fields, filled in.
+/// Renders the fields with their values.
 ///
 /// # Errors
 /// When a template does not render.
@@ -298,7 +300,7 @@ fn kept(value: Option<&Value>) -> Kind {
     Kind::Kept(value.map_or_else(String::new, Value::to_string))
 }
 
-/// What a property says of itself, or else its type.
+/// The description of a property, or else of its type.
 fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
     let own = match schema {
         RefOr::Ref(reference) if !reference.description.is_empty() => {
@@ -317,7 +319,7 @@ fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
     help.replace('`', "")
 }
 
-/// `ssh_keys` for people.
+/// The label of a field: `ssh_keys` becomes `SSH keys`.
 fn label(name: &str) -> String {
     let words: Vec<String> = name
         .split('_')
@@ -370,7 +372,7 @@ mod tests {
         for name in ["kiosk", "gateway"] {
             let path = format!("{}/../examples/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let mut profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
-            // What a browser would change on the way.
+            // Values that a browser would change.
             profile.health_checks[0].command =
                 ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
             profile.description = "two\nlines".into();
@@ -391,7 +393,7 @@ mod tests {
         }
     }
 
-    /// What a browser would send of a page.
+    /// What a browser would submit for this page.
     fn filled_in(page: &str) -> Vec<(String, String)> {
         let text = |s: &str| {
             s.replace("&#34;", "\"")

@@ -1,5 +1,4 @@
-//! What makes pages look again: the names of what changed, gathered for a moment, never their
-//! content.
+//! Events that make pages refresh: the names of what changed, gathered for 200 ms, never content.
 
 use super::session;
 use crate::app::AppRef;
@@ -13,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-/// Changes that come within this time are told as one.
+/// Changes within this time are sent as one event.
 const GATHER: Duration = Duration::from_millis(200);
-/// A connection that is gone is noticed when it is written to.
+/// How often an idle stream is written to: only a write detects a closed connection.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
-/// Every name, for a watcher that missed some.
+/// All names, for a page that may have missed events.
 const ALL: &[&str] = &["device", "rollout", "build", "release", "profile", "fleet"];
 
 fn name(event: &Event) -> Option<&'static str> {
@@ -34,8 +33,8 @@ fn name(event: &Event) -> Option<&'static str> {
     }
 }
 
-/// `GET /live`. The first thing that is told is that everything may have changed: a page was made
-/// before it listens, and one that was in the background has not listened for a while.
+/// `GET /live`. First sends all names: a page is rendered before it listens, and a page in the
+/// background may have missed events.
 pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
     let session = session::of(&request);
     event_stream(stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
@@ -43,7 +42,7 @@ pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
         async move {
             let text =
                 if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
-            // Whoever was signed out meanwhile hears nothing more.
+            // A session that has ended gets no more events.
             if !sessions::is_live(&app, &session).await.unwrap_or(false) {
                 return None;
             }
@@ -52,7 +51,7 @@ pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
     }))
 }
 
-/// An answer that goes on: server-sent events.
+/// A response of server-sent events.
 pub fn event_stream(events: impl Stream<Item = String> + 'static) -> HttpResponse {
     let stream = events.map(|text| Ok::<_, actix_web::Error>(Bytes::from(text)));
     HttpResponse::Ok()

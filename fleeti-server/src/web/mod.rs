@@ -1,9 +1,9 @@
-//! The pages: server-rendered, live by server-sent events, for one administrator. They call the
-//! services that the API calls, and decide nothing.
+//! The pages: rendered by the server, updated by server-sent events, for one administrator. They
+//! call the services that the API calls, and decide nothing.
 //!
-//! Code map: [`assets`] (what browsers cache) · `session` (who may look) · `live` (what makes pages
-//! look again) · `page` (what all pages share) · `shown` (core types in words) · `form` (a form out
-//! of the profile's schema) · one file for each thing that is shown.
+//! Code map: [`assets`] (static files) · `session` (login sessions) · `live` (events that make
+//! pages refresh) · `page` (what all pages share) · `shown` (display text of core types) · `form`
+//! (a form generated from the profile's schema) · one file for each kind of page.
 
 pub mod assets;
 mod audit;
@@ -39,10 +39,10 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/audit", "Audit"),
 ];
 
-/// Only what this server serves, nothing inline, in nobody's frame.
+/// Allows only resources of this server, nothing inline, and no framing.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
 
-/// Largest form.
+/// Maximum size of a form in bytes.
 const FORM_MAX: usize = 2 << 20;
 
 /// The one list of pages.

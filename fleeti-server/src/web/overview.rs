@@ -1,4 +1,4 @@
-//! The first page: what the devices run, and what is on its way to them.
+//! The overview: devices, rollouts, fleets, builds and releases.
 
 use super::page::{Notice, Page, Result, show};
 use super::shown::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
@@ -14,7 +14,7 @@ use fleeti_core::wire::api::Fleet;
 #[template(path = "overview.html", blocks = ["main"])]
 struct Overview {
     page: Page,
-    /// Why no device will be able to connect soon.
+    /// Why devices cannot connect, or soon no longer can.
     problem: Option<Notice>,
     devices_total: u64,
     online: usize,

@@ -7,30 +7,30 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use askama::Template;
 use fleeti_core::wire::problem::Code;
 
-/// What a page is, for its frame.
+/// What the layout needs to know of a page.
 pub struct Page {
     /// Path of its section in the navigation.
     pub section: &'static str,
-    /// Where it is looked at again.
+    /// Path and query from which the page refreshes itself.
     pub path: String,
-    /// Which events make it look again.
+    /// htmx triggers: the events on which the page refreshes itself.
     pub triggers: String,
 }
 
-/// A message and what to do.
+/// A message and a hint.
 pub struct Notice {
-    /// What is the matter.
+    /// The problem.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
 }
 
 impl Page {
-    /// A page that looks again when one of these things changes.
+    /// A page that refreshes itself when one of these events arrives.
     pub fn new(section: &'static str, request: &HttpRequest, events: &[&str]) -> Self {
         let path =
             request.uri().path_and_query().map_or_else(|| section.to_owned(), ToString::to_string);
-        // And when its script says that something was missed.
+        // The script dispatches `again` after a failed request.
         let names = events.iter().chain(events.first().map(|_| &"again"));
         let triggers =
             names.map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
@@ -38,7 +38,7 @@ impl Page {
     }
 }
 
-/// An answer in HTML.
+/// An HTML response.
 pub fn html(status: StatusCode, body: askama::Result<String>) -> HttpResponse {
     match body {
         Ok(body) => HttpResponse::build(status)
@@ -50,12 +50,12 @@ pub fn html(status: StatusCode, body: askama::Result<String>) -> HttpResponse {
     }
 }
 
-/// Whether htmx asks, which has the frame already.
+/// Whether the request comes from htmx, which needs only `main` and not the layout.
 pub fn wants_fragment(request: &HttpRequest) -> bool {
     request.headers().contains_key("hx-request")
 }
 
-/// The page, or its middle where htmx asks.
+/// Renders the page, or only its block `main` for htmx.
 macro_rules! show {
     ($request:expr, $page:expr) => {{
         let page = $page;
@@ -69,17 +69,17 @@ macro_rules! show {
 }
 pub(super) use show;
 
-/// Goes on to another page, once something was done.
+/// Redirects to another page after a change (303).
 pub fn see(path: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
 }
 
-/// A refusal as a page.
+/// An error that is rendered as a page.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Refused(#[from] pub AppError);
 
-/// What a page gives.
+/// The result of a page's handler.
 pub type Result<T> = std::result::Result<T, Refused>;
 
 #[derive(Template)]
@@ -110,17 +110,17 @@ impl ResponseError for Refused {
     }
 }
 
-/// A form or query that cannot be read.
+/// The error for a form or query that does not parse.
 pub fn refused(e: impl std::fmt::Display) -> Refused {
     Refused(AppError::new(Code::Invalid, e.to_string()))
 }
 
-/// A path that names nothing.
+/// The error for a path that does not exist.
 pub fn missing() -> Refused {
-    Refused(AppError::new(Code::NotFound, "there is nothing here"))
+    Refused(AppError::new(Code::NotFound, "page not found"))
 }
 
-/// Anything else.
+/// Handles every other path.
 pub async fn nothing_here() -> Result<HttpResponse> {
     Err(missing())
 }

@@ -1,4 +1,4 @@
-//! Profiles and their revisions.
+//! Pages of profiles and their revisions.
 
 use super::form::{self, Finding};
 use super::page::{Page, Result, html, refused, see, show};
@@ -103,7 +103,7 @@ pub async fn edit(
     Ok(html(StatusCode::OK, editor(&request, &value, &[])?.render()))
 }
 
-/// One entry more or less; nothing is saved.
+/// Adds or removes one entry of the form. Saves nothing.
 pub async fn change_form(
     request: HttpRequest,
     fields: Form<Vec<(String, String)>>,

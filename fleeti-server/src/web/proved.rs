@@ -1,4 +1,4 @@
-//! What a device proves, on its page.
+//! The attestation card on the page of a device.
 
 use super::page::{Result, see};
 use super::shown::{self, Badge};
@@ -10,7 +10,7 @@ use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Attestation, MeasuredRegister};
 
-/// One claim, in words.
+/// The display text of one claim.
 pub struct ClaimRow {
     pub tier: Badge,
     pub finding: String,
@@ -30,50 +30,50 @@ pub struct Proved {
     pub may_accept: bool,
 }
 
-/// What each source of evidence proves on x86, and what it does not; SECURITY.md has more.
+/// What each source of evidence proves on x86, and what it does not. SECURITY.md has more.
 pub const LIMITS: &[(&str, &str)] = &[
     (
         "TPM quote",
-        "Which programs firmware started, in their order, since the last start. Not what happened since: a system that was taken over while it runs still shows how it started.",
+        "Proves which EFI binaries the firmware started, and in which order, at the last boot. Does not prove what happened since: a system that an attacker took over while it runs still shows how it booted.",
     ),
     (
         "Endorsement certificate",
-        "That a maker vouches for this chip. Not that nobody listens between chip and processor: whoever may solder can replay a start to a TPM that has a bus of its own. A TPM in software is as good as its host.",
+        "Proves that a TPM manufacturer made this chip. Does not prove that the bus between chip and processor is free of an attacker: with physical access an attacker can replay a boot to a discrete TPM. A software TPM is as trustworthy as its host.",
     ),
     (
-        "Firmware, registers 0 and 2",
-        "That the firmware measured itself as before. Firmware that was taken over measures what it likes, and management engines and cards with memory access measure nothing.",
+        "Firmware, PCR 0 and PCR 2",
+        "Proves that the firmware measured itself as before. Compromised firmware can measure anything; management engines and cards with memory access measure nothing.",
     ),
     (
-        "Secure Boot, register 7",
-        "That only programs signed by this device's own keys could start, while firmware does what it should.",
+        "Secure Boot, PCR 7",
+        "Proves that only EFI binaries signed by this device's own keys could start, as long as the firmware works correctly.",
     ),
     (
         "Root hash",
-        "That every block of the system which is read is the release's. Not the data partition, and not what programs do with it.",
+        "Proves that every block read from the root file system belongs to the release. Does not cover the data partition, or what programs do with it.",
     ),
     (
         "The device's own report",
-        "Nothing. It is shown beside what is proved, and decides nothing that the fleet's policy asks a proof for.",
+        "Proves nothing. The page shows it beside the evidence. It decides nothing for which the fleet's policy requires proof.",
     ),
 ];
 
 impl Proved {
     pub fn of(found: Attestation, online: bool) -> Self {
         let note = match (&found.result, &found.tpm) {
-            (None, None) => "It has shown no TPM.".to_owned(),
-            (None, Some(_)) => "Its TPM has not answered yet.".into(),
+            (None, None) => "The device has not shown a TPM.".to_owned(),
+            (None, Some(_)) => "The device has not sent evidence yet.".into(),
             (Some(result), _) => {
                 let release = result
                     .release
                     .as_ref()
-                    .map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
-                let silence = if found.is_fresh { "" } else { "; silent since" };
+                    .map_or_else(|| "unknown release".to_owned(), ToString::to_string);
+                let silence = if found.is_fresh { "" } else { "; no evidence since" };
                 format!("Measured: {release}, {}{silence}.", shown::instant(result.appraised_s))
             }
         };
         let tpm = found.tpm.as_ref().map(|t| {
-            format!("{}, {}", t.maker.as_deref().unwrap_or("nobody vouches for it"), t.description)
+            format!("{}, {}", t.maker.as_deref().unwrap_or("manufacturer not verified"), t.description)
         });
         let has_evidence = found.result.is_some();
         let accepted = |c: &Claim| c.code == "firmware-accepted";
@@ -96,10 +96,10 @@ impl Proved {
 impl From<Claim> for ClaimRow {
     fn from(claim: Claim) -> Self {
         let tier = match claim.tier {
-            Tier::Affirming => Badge::new("good", "holds"),
+            Tier::Affirming => Badge::new("good", "affirming"),
             Tier::Warning => Badge::new("warn", "warning"),
-            Tier::Contraindicated => Badge::new("bad", "wrong"),
-            Tier::None => Badge::new("", "unknown"),
+            Tier::Contraindicated => Badge::new("bad", "contraindicated"),
+            Tier::None => Badge::new("", "none"),
         };
         Self { tier, finding: claim.finding, source: claim.source, raise: claim.raise }
     }

@@ -1,4 +1,4 @@
-//! Releases.
+//! Pages of releases.
 
 use super::page::{Page, Result, see, show};
 use super::shown::{FileRow, ReleaseRow, bytes, instant};
@@ -34,7 +34,7 @@ struct One {
     r: ReleaseRow,
     fleets: Vec<Fleet>,
     promises: Vec<(&'static str, String)>,
-    /// Of the boot proof; empty where there is none.
+    /// Rows of the boot proof; empty if there is none.
     proof: Vec<(&'static str, String)>,
     signatures: Vec<(String, String)>,
     artifacts: Vec<FileRow>,
@@ -76,8 +76,8 @@ impl One {
 
 fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
     let mut rows = vec![
-        ("started by", proof.device.to_string()),
-        ("trusted as", format!("{}, {}", proof.level.code(), proof.level.title())),
+        ("device", proof.device.to_string()),
+        ("attestation level", format!("{}, {}", proof.level.code(), proof.level.title())),
         ("quoted at", instant(proof.proved_s)),
         ("quote SHA-256", proof.evidence.clone()),
     ];
@@ -104,16 +104,16 @@ fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, St
         ("signed at", instant(manifest.created_s)),
         ("architecture", manifest.architecture.to_string()),
         ("root hash (dm-verity)", manifest.root_hash.clone()),
-        ("nothing older than", manifest.minimum_version.to_string()),
+        ("minimum version", manifest.minimum_version.to_string()),
         ("profile revision SHA-256", manifest.revision_digest.clone()),
         ("package lock SHA-256", manifest.lock_digest.clone()),
     ];
     if let Some(pcr11) = manifest.reference_values.pcr11.get(PHASE_READY) {
-        promises.push(("PCR 11 of a device that is up", pcr11.clone()));
+        promises.push(("PCR 11 after boot", pcr11.clone()));
     }
     for (name, value) in [
         ("PCR 9: command line and initrd", &manifest.reference_values.pcr9),
-        ("PCR 12: nothing is passed", &manifest.reference_values.pcr12),
+        ("PCR 12: no command line from the boot loader", &manifest.reference_values.pcr12),
     ] {
         promises.extend(value.as_ref().map(|v| (name, v.clone())));
     }

@@ -1,4 +1,4 @@
-//! Rollouts.
+//! Pages of rollouts.
 
 use super::page::{Page, Result, see, show};
 use super::shown::{Badge, RolloutRow, device_phase};
@@ -57,7 +57,7 @@ impl One {
             .iter()
             .map(|(id, phase)| (id.to_string(), device_phase(phase)))
             .collect();
-        // What needs somebody first, then what moves, then the rest.
+        // Devices that need attention first, then those in progress, then the rest.
         let order =
             |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
         devices.sort_by_key(|(_, (badge, _))| order(badge.tone));

@@ -1,4 +1,5 @@
-//! Who may look: one administrator, by the token of the first start, in a cookie of twelve hours.
+//! Login sessions: one administrator signs in with the token of the first start. A cookie lasts 12
+//! h.
 
 use super::page::{Result, html, see, wants_fragment};
 use crate::app::AppRef;
@@ -16,10 +17,10 @@ use askama::Template;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 
-/// Over plain HTTP, which is for loopback.
+/// Name of the cookie over plain HTTP, which is for loopback.
 const COOKIE: &str = "fleeti_session";
-/// Over TLS. A browser takes it only with `Secure`, `Path=/` and no domain, so no other host and no
-/// plain-HTTP answer can set it (RFC 6265bis, 4.1.3.2).
+/// Name of the cookie over TLS. A browser accepts it only with `Secure`, `Path=/` and no domain, so
+/// no other host and no plain-HTTP response can set it (RFC 6265bis, 4.1.3.2).
 const HOST_COOKIE: &str = "__Host-fleeti_session";
 
 #[derive(Template)]
@@ -28,7 +29,7 @@ struct SignIn {
     problem: Option<String>,
 }
 
-/// The token that somebody signs in with.
+/// The sign-in form.
 #[derive(Deserialize)]
 pub struct Credentials {
     token: String,
@@ -45,8 +46,8 @@ fn cookie<'a>(request: &HttpRequest, value: &'a str, age_s: u64) -> Cookie<'a> {
         .finish()
 }
 
-/// Whether the browser speaks TLS: with this server, or with a proxy before it, which the origin of
-/// a form tells.
+/// Whether the browser uses TLS: to this server, or to a proxy in front of it, which shows in the
+/// origin of a form.
 fn is_over_tls(request: &HttpRequest) -> bool {
     let origin = request.headers().get(header::ORIGIN).and_then(|v| v.to_str().ok());
     request.app_config().secure()
@@ -54,8 +55,8 @@ fn is_over_tls(request: &HttpRequest) -> bool {
         || request.cookie(HOST_COOKIE).is_some()
 }
 
-/// The session's cookie. Over TLS only the one that nobody else can have set; the other one as well
-/// where a proxy may be.
+/// The session's cookie. If this server terminates TLS, only the `__Host-` cookie counts, which no
+/// other host can set. Otherwise there may be a proxy, and both names count.
 fn presented(request: &HttpRequest) -> Option<Cookie<'static>> {
     let plain = || if request.app_config().secure() { None } else { request.cookie(COOKIE) };
     request.cookie(HOST_COOKIE).or_else(plain)
@@ -99,12 +100,12 @@ pub async fn end(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse
     Ok(response)
 }
 
-/// The session's token of a request that was let through.
+/// The session token of an authenticated request.
 pub fn of(request: &HttpRequest) -> String {
     presented(request).map_or_else(String::new, |c| c.value().to_owned())
 }
 
-/// Lets a request through that has a live session, and sends everybody else to sign in.
+/// Passes on requests with a live session, and redirects all others to the sign-in page.
 pub async fn signed_in(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -120,7 +121,7 @@ pub async fn signed_in(
     Ok(request.into_response(response))
 }
 
-/// htmx follows a redirect into the middle of a page; a header tells it to leave the page.
+/// htmx would swap a redirect's target into the page. `hx-redirect` makes it leave the page.
 fn to_sign_in(request: &HttpRequest) -> HttpResponse {
     if wants_fragment(request) {
         HttpResponse::Unauthorized().insert_header(("hx-redirect", "/signin")).finish()
@@ -129,8 +130,8 @@ fn to_sign_in(request: &HttpRequest) -> HttpResponse {
     }
 }
 
-/// Refuses a change that another site's page asks for. The cookie is `SameSite=Strict` already; a
-/// browser that ignores that still says where a request comes from.
+/// Refuses changes that a page of another site requests (CSRF). The cookie is `SameSite=Strict`
+/// already; a browser that ignores that still sends the origin of a request.
 pub async fn same_origin(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -139,8 +140,8 @@ pub async fn same_origin(
     if reads || is_same_origin(&request) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    let refused = AppError::new(Code::Forbidden, "this request comes from another site")
-        .hint("programs use the API under /api/v1");
+    let refused = AppError::new(Code::Forbidden, "cross-site request refused")
+        .hint("scripts must use the API under /api/v1");
     Err(super::page::Refused(refused).into())
 }
 

@@ -1,4 +1,4 @@
-//! Core types in words: everything here is ready to be shown.
+//! Display text of core types, ready for the templates.
 
 use crate::db::revisions::Head;
 use fleeti_core::rollout::{Counts, DevicePhase, Phase};
@@ -6,7 +6,7 @@ use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, RolloutSummary};
 use fleeti_core::wire::device::{Slot, Verity};
 
-/// A word with a colour: `good`, `warn`, `bad`, `busy` or none.
+/// A label with a tone: `good`, `warn`, `bad`, `busy` or none.
 pub struct Badge {
     pub tone: &'static str,
     pub text: String,
@@ -26,13 +26,13 @@ pub fn instant(s: u64) -> String {
         .map_or_else(|| s.to_string(), |t| t.to_string())
 }
 
-/// A `time` element; the browser keeps its words true.
+/// A `time` element. A script in the browser shows it as relative time and keeps it current.
 pub fn time(s: u64) -> String {
     let at = instant(s);
     format!("<time datetime=\"{at}\" title=\"{at}\" data-relative>{at}</time>")
 }
 
-/// Only the day.
+/// The date in UTC, without the time of day.
 pub fn day(s: u64) -> String {
     instant(s).split('T').next().unwrap_or_default().to_owned()
 }
@@ -52,15 +52,15 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Why a version was rolled back: the kind, and the evidence.
+/// Why a version was rolled back: the reason in words, and the evidence.
 pub fn reason(reason: &RollbackReason) -> (&'static str, &str) {
     match reason {
         RollbackReason::Verity { evidence } => {
-            ("a block of its root was not what was signed (dm-verity)", evidence)
+            ("a block of its root file system failed verification (dm-verity)", evidence)
         }
         RollbackReason::Health { evidence } => ("a health check failed", evidence),
         RollbackReason::ServerUnreachable { evidence } => {
-            ("it did not reach the server, and the version before it did", evidence)
+            ("it did not reach the server, but the previous version did", evidence)
         }
         RollbackReason::BootRefused { evidence } => ("it did not boot", evidence),
     }
@@ -81,7 +81,7 @@ pub fn verity(verity: Verity) -> Badge {
     }
 }
 
-/// How a device is, in one word.
+/// The state of a device, as one badge.
 pub fn health(d: &Device) -> Badge {
     if d.revoked {
         return Badge::new("bad", "revoked");
@@ -95,12 +95,12 @@ pub fn health(d: &Device) -> Badge {
         (Some(State::Staging { .. }), _) => {
             let percent =
                 d.progress.map(|p| format!(" {} %", p.done.saturating_mul(100) / p.total.max(1)));
-            Badge::new("busy", format!("downloading{}", percent.unwrap_or_default()))
+            Badge::new("busy", format!("staging{}", percent.unwrap_or_default()))
         }
         (Some(State::Staged { .. }), _) => Badge::new("busy", "staged"),
         (Some(State::Armed { .. }), _) => Badge::new("busy", "rebooting"),
-        (Some(State::Trying { .. }), _) => Badge::new("busy", "on trial"),
-        (Some(State::Unconfirmed { .. }), _) => Badge::new("warn", "server unreachable"),
+        (Some(State::Trying { .. }), _) => Badge::new("busy", "trying"),
+        (Some(State::Unconfirmed { .. }), _) => Badge::new("warn", "unconfirmed"),
         (Some(State::Idle), true) => Badge::new("good", "healthy"),
         (Some(State::Idle), false) => Badge::new("", "offline"),
         (None, true) => Badge::new("busy", "connected"),
@@ -108,7 +108,7 @@ pub fn health(d: &Device) -> Badge {
     }
 }
 
-/// A device in a list.
+/// A row of a list of devices.
 pub struct DeviceRow {
     pub id: String,
     pub fleet: String,
@@ -146,23 +146,23 @@ pub fn rollout_phase(phase: Phase) -> Badge {
         Phase::Running => Badge::new("busy", "running"),
         Phase::Succeeded => Badge::new("good", "succeeded"),
         Phase::Failed => Badge::new("bad", "failed"),
-        Phase::Aborted => Badge::new("warn", "stopped"),
+        Phase::Aborted => Badge::new("warn", "aborted"),
     }
 }
 
-/// What one device made of a rollout, and why.
+/// The state of one device in a rollout, and the reason.
 pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
     let badge = match phase {
-        DevicePhase::Held => Badge::new("warn", "held"),
-        DevicePhase::Granted => Badge::new("", "told"),
-        DevicePhase::Staging => Badge::new("busy", "downloading"),
+        DevicePhase::Held => Badge::new("warn", "blocked"),
+        DevicePhase::Granted => Badge::new("", "offered"),
+        DevicePhase::Staging => Badge::new("busy", "staging"),
         DevicePhase::Staged => Badge::new("busy", "staged"),
         DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
-        DevicePhase::Trying => Badge::new("busy", "on trial"),
-        DevicePhase::Unconfirmed => Badge::new("warn", "server unreachable"),
-        DevicePhase::Proving => Badge::new("busy", "to be proved"),
+        DevicePhase::Trying => Badge::new("busy", "trying"),
+        DevicePhase::Unconfirmed => Badge::new("warn", "unconfirmed"),
+        DevicePhase::Proving => Badge::new("busy", "proving"),
         DevicePhase::Succeeded => Badge::new("good", "succeeded"),
-        DevicePhase::Contradicted => Badge::new("bad", "contradicted"),
+        DevicePhase::Contradicted => Badge::new("bad", "attestation failed"),
         DevicePhase::RolledBack { .. } => Badge::new("bad", "rolled back"),
         DevicePhase::Revoked => Badge::new("bad", "revoked"),
         DevicePhase::Failed { .. } => Badge::new("bad", "failed"),
@@ -173,16 +173,16 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
             format!("{kind}: {evidence}")
         }
         DevicePhase::Failed { code } => format!("{code:?}"),
-        DevicePhase::Held => "it is not trusted as far as its fleet asks for an update: look at what it proves".into(),
-        DevicePhase::Unconfirmed => "it ran it and did not reach the server; it tries again once its old version has reached it".into(),
-        DevicePhase::Proving => "it says that it runs it; its TPM has not proved that yet".into(),
-        DevicePhase::Contradicted => "its TPM says otherwise: look at what it proves".into(),
+        DevicePhase::Held => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
+        DevicePhase::Unconfirmed => "it ran the release but did not reach the server; it tries again once the previous version has reached the server".into(),
+        DevicePhase::Proving => "it reports that it runs the release; its TPM has not proved that yet".into(),
+        DevicePhase::Contradicted => "the evidence of its TPM contradicts its report: see its attestation".into(),
         _ => String::new(),
     };
     (badge, why)
 }
 
-/// A rollout with its bar.
+/// A row of a list of rollouts, with its progress bar.
 pub struct RolloutRow {
     pub id: String,
     pub release: String,
@@ -203,11 +203,11 @@ impl From<&RolloutSummary> for RolloutRow {
     fn from(r: &RolloutSummary) -> Self {
         let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
-        let mut summary = format!("{succeeded} of {total} done");
+        let mut summary = format!("{succeeded} of {total} succeeded");
         for (n, word) in [
-            (moving, "under way"),
-            (unconfirmed, "with the server unreachable"),
-            (failed, "did not take it"),
+            (moving, "in progress"),
+            (unconfirmed, "unconfirmed"),
+            (failed, "failed"),
         ] {
             if n > 0 {
                 summary.push_str(&format!(", {n} {word}"));
@@ -230,7 +230,7 @@ impl From<&RolloutSummary> for RolloutRow {
     }
 }
 
-/// A build in a list.
+/// A row of a list of builds.
 pub struct BuildRow {
     pub id: String,
     pub release: String,
@@ -254,7 +254,7 @@ impl From<&Build> for BuildRow {
         let (phase, detail) = match b.signing {
             None => (phase_words(b.phase, ["queued", "building", "built", "failed"]), &b.detail),
             Some(p) => (
-                phase_words(p, ["waits for its signature", "signing", "published", "not signed"]),
+                phase_words(p, ["waiting for signature", "signing", "published", "signing failed"]),
                 &b.signing_detail,
             ),
         };
@@ -295,7 +295,7 @@ pub struct FileRow {
     pub sha256: String,
 }
 
-/// A revision in a list.
+/// A row of a list of revisions.
 pub struct RevisionRow {
     pub line: String,
     pub number: u32,

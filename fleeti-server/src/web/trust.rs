@@ -1,4 +1,4 @@
-//! Which intermediates count, and how far a rotation is.
+//! The trust page: which intermediate CAs count, and how far a rotation has progressed.
 
 use super::page::{Page, Result, show};
 use super::shown::{self, Badge};
@@ -33,7 +33,7 @@ struct Row {
 impl From<Intermediate> for Row {
     fn from(i: Intermediate) -> Self {
         let state =
-            if i.is_issuing { Badge::new("good", "signs") } else { Badge::new("quiet", "counts") };
+            if i.is_issuing { Badge::new("good", "issues certificates") } else { Badge::new("quiet", "trusted") };
         Self {
             purpose: i.purpose,
             name: i.name,

@@ -22,7 +22,7 @@ struct Shown {
     key: String,
 }
 
-/// The one page that is an answer to a form: it is not to be come back to.
+/// The only page that answers a form directly, without a redirect, so the user cannot return to it.
 pub async fn show_recovery_key(
     app: Data<AppRef>,
     request: HttpRequest,
@@ -39,7 +39,7 @@ pub async fn show_recovery_key(
         .body(body))
 }
 
-/// A secret as it is typed.
+/// The form that sets a secret.
 #[derive(Deserialize)]
 pub struct Typed {
     name: SecretName,
@@ -51,13 +51,13 @@ pub async fn set_secret(
     fleet: Path<FleetId>,
     form: Form<Typed>,
 ) -> Result<HttpResponse> {
-    // Browsers send every line's end as CR and LF.
+    // Browsers send line ends as CR LF.
     let value = form.value.expose().replace("\r\n", "\n");
     vault::set_secret(&app, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }
 
-/// Which one.
+/// The form that removes a secret.
 #[derive(Deserialize)]
 pub struct Named {
     name: SecretName,

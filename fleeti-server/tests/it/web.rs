@@ -324,6 +324,6 @@ async fn devices_of_an_outage_are_counted_beside_the_others() {
     let session = browser.sign_in(&world).await;
     for page in ["/rollouts", &format!("/rollouts/{}", rollout.id)] {
         let text = browser.get(page, &session).await.text().await.unwrap();
-        assert!(text.contains("1 of 2 done, 1 with the server unreachable"), "{page}: {text}");
+        assert!(text.contains("1 of 2 succeeded, 1 unconfirmed"), "{page}: {text}");
     }
 }
