@@ -253,10 +253,8 @@ fn boot_keys(device: &Device) -> String {
 }
 
 fn update(device: &Device) -> Vec<(&'static str, String)> {
-    let desired = device
-        .desired
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |r| escaped(&r.to_string()));
+    let desired =
+        device.desired.as_ref().map_or_else(|| "none".to_owned(), |r| escaped(&r.to_string()));
     let mut rows = vec![
         ("desired version", desired),
         ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),

@@ -73,7 +73,11 @@ impl Proved {
             }
         };
         let tpm = found.tpm.as_ref().map(|t| {
-            format!("{}, {}", t.maker.as_deref().unwrap_or("manufacturer not verified"), t.description)
+            format!(
+                "{}, {}",
+                t.maker.as_deref().unwrap_or("manufacturer not verified"),
+                t.description
+            )
         });
         let has_evidence = found.result.is_some();
         let accepted = |c: &Claim| c.code == "firmware-accepted";

@@ -204,11 +204,8 @@ impl From<&RolloutSummary> for RolloutRow {
         let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
         let mut summary = format!("{succeeded} of {total} succeeded");
-        for (n, word) in [
-            (moving, "in progress"),
-            (unconfirmed, "unconfirmed"),
-            (failed, "failed"),
-        ] {
+        for (n, word) in [(moving, "in progress"), (unconfirmed, "unconfirmed"), (failed, "failed")]
+        {
             if n > 0 {
                 summary.push_str(&format!(", {n} {word}"));
             }

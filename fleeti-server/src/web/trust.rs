@@ -32,8 +32,11 @@ struct Row {
 
 impl From<Intermediate> for Row {
     fn from(i: Intermediate) -> Self {
-        let state =
-            if i.is_issuing { Badge::new("good", "issues certificates") } else { Badge::new("quiet", "trusted") };
+        let state = if i.is_issuing {
+            Badge::new("good", "issues certificates")
+        } else {
+            Badge::new("quiet", "trusted")
+        };
         Self {
             purpose: i.purpose,
             name: i.name,
