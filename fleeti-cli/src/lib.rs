@@ -1,9 +1,9 @@
-//! `fleeti`: define, build, sign, publish and roll out.
+//! `fleeti`: define, build, sign, publish and roll out Linux images.
 //!
 //! Data goes to stdout, everything else to stderr; `-o json` makes the data one JSON document. Exit
 //! codes: 0 done, 1 failed, 2 wrong usage.
 //!
-//! A library, so that a test can walk the subcommands that [`command`] has and run each of them.
+//! A library, so that tests can list and run every subcommand of [`command`].
 
 mod commands;
 mod output;
@@ -12,7 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use output::{Failure, Output};
 use std::process::ExitCode;
 
-/// Define a Linux system, build it with Nix, sign it, and roll it out to devices.
+/// Define a Linux image, build it with Nix, sign it, and roll it out to devices.
 ///
 /// A first tour:
 ///   fleeti pki init pki
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
 struct Arguments {
-    /// How data is written to stdout.
+    /// Format of the data on stdout.
     #[arg(short, long, value_enum, default_value_t = output::Format::Text, global = true)]
     output: output::Format,
     #[command(subcommand)]
@@ -35,41 +35,41 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Login(commands::login::Login),
-    /// Forget the server that `fleeti login` keeps, and its token.
+    /// Remove the server and token that `fleeti login` has stored.
     Logout,
-    /// Profiles: the declared system.
+    /// Profiles: declarative descriptions of images.
     #[command(subcommand)]
     Profile(commands::profile::Command),
-    /// Builds: from a profile to an unsigned image, with Nix.
+    /// Builds: turn a profile into an unsigned image, with Nix.
     #[command(subcommand)]
     Build(commands::build::Command),
-    /// Build workers: who may take builds.
+    /// Build workers: list, add or remove them.
     #[command(subcommand)]
     Worker(commands::worker::Command),
-    /// Keys and certificates.
+    /// Keys, certificates, the root CA and transitions between trust anchors.
     #[command(subcommand)]
     Pki(commands::pki::Command),
-    /// Releases: signed, immutable, served as they are.
+    /// Releases: signed, immutable sets of artifacts.
     #[command(subcommand)]
     Release(commands::release::Command),
     /// Devices: enrollment, state, commands, revocation.
     #[command(subcommand)]
     Device(commands::device::Command),
-    /// Rollouts: a release to a fleet.
+    /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
-    /// What devices prove with their TPMs: levels, claims, and what was measured.
+    /// Attestation: the levels and claims that devices prove with their TPMs.
     #[command(subcommand)]
     Attest(commands::attest::Command),
-    /// Secrets of fleets: given to devices that prove what they run.
+    /// Secrets of fleets, for devices that prove what they run.
     #[command(subcommand)]
     Secret(commands::secret::Command),
-    /// The audit log: who did what, and whether anybody changed that.
+    /// The audit log: list, verify and prove its entries.
     #[command(subcommand)]
     Audit(commands::audit::Command),
 }
 
-/// What the program accepts: every subcommand with its arguments.
+/// The command line: every subcommand with its arguments.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()

@@ -1,4 +1,4 @@
-//! The `fleeti` program; everything is in the library beside it.
+//! The `fleeti` command; its code is in the library of this crate.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! What people and scripts see: data on stdout, errors with `hint:` on stderr.
+//! The output of commands: data on stdout, errors with `hint:` on stderr.
 //!
-//! Much of what a command says was written by somebody else: a server's answer, a device's text, a
-//! build record, a file name. INVARIANT: nothing is printed but by this module, and every line of
-//! text goes through [`Foreign`] on its way, so that no text can move the cursor or begin a line of
-//! its own. `cargo xtask tidy` refuses prints elsewhere.
+//! Much of the output comes from other parties: a server's response, a device's text, a build
+//! record, a file name. INVARIANT: only this module prints, and it escapes every line with
+//! [`Foreign`], so that no text can move the cursor or begin a line of its own. `cargo xtask tidy`
+//! rejects prints elsewhere.
 
 use clap::ValueEnum;
 use fleeti_core::foreign::{self, Foreign};
@@ -13,35 +13,34 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Characters of a line that are shown.
+/// Maximum characters of a line; the rest is cut.
 const LINE_CHARS_MAX: usize = 4096;
 
-/// How data is written.
+/// Output format of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON document.
     Json,
 }
 
-/// Text for people, line by line. A line feed within a line is shown as `\n`: only this type ends
-/// lines.
+/// Lines of text for people. A line feed within a line is shown as `\n`: only this type ends lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lines(Vec<String>);
 
 impl Lines {
-    /// These lines, and then the others.
+    /// Appends more lines.
     #[must_use]
     pub fn and(mut self, more: impl Into<Self>) -> Self {
         self.0.extend(more.into().0);
         self
     }
-    /// A document of several lines, such as a program's log: its line feeds end lines.
+    /// The lines of a document, such as a program's log.
     pub fn of_document(text: &str) -> Self {
         Self(text.lines().map(str::to_owned).collect())
     }
-    /// As it is printed, every line harmless, and after the first one behind `indent`.
+    /// The printed text: each line escaped, and each after the first one indented.
     fn shown(&self, indent: &str) -> String {
         let lines = self.0.iter().map(|line| Foreign::new(line, LINE_CHARS_MAX).to_string());
         lines.collect::<Vec<_>>().join(&format!("\n{indent}"))
@@ -75,22 +74,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// An error with what to do about it.
+    /// An error, with a hint what to do.
     pub fn new(error: impl Display, hint: Option<impl Into<String>>) -> Self {
         Self { error: error.to_string(), details: vec![], hint: hint.map(Into::into) }
     }
-    /// An error that speaks for itself.
+    /// An error without a hint.
     pub fn plain(error: impl Display) -> Self {
         Self::new(error, None::<String>)
     }
-    /// The lines that explain it. They are indented, so that none of them looks like an error or a
-    /// hint of ours.
+    /// Adds lines that explain the error. They are indented, so that none of them looks like an
+    /// error or a hint of this program.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Lines>) -> Self {
         self.details.extend(details.into().0);
         self
     }
-    /// An error whose text ends with lines of another program's log.
+    /// An error whose text continues with the log of another program, from its second line on.
     pub fn with_log(error: impl Display, hint: Option<impl Into<String>>) -> Self {
         let text = error.to_string();
         let (first, log) = text.split_once('\n').unwrap_or((&text, ""));
@@ -106,34 +105,34 @@ impl Failure {
     }
 }
 
-/// Where a command writes.
+/// Writes a command's output.
 pub struct Output {
     format: Format,
 }
 
 impl Output {
-    /// Writes in this format.
+    /// An output of this format.
     pub fn new(format: Format) -> Self {
         Self { format }
     }
-    /// The data of a command: JSON, or what `text` makes of it.
+    /// Prints the data of a command as JSON or, by `text`, for people.
     pub fn data<T: Serialize, L: Into<Lines>>(&self, value: &T, text: impl FnOnce(&T) -> L) {
         match self.format {
             Format::Text => println!("{}", text(value).into().shown("")),
             Format::Json => self.document(value),
         }
     }
-    /// Data whose only form is JSON.
-    #[allow(clippy::unused_self, reason = "whoever prints has an output")]
+    /// Prints data that has no format but JSON.
+    #[allow(clippy::unused_self, reason = "printing requires an output")]
     pub fn document<T: Serialize>(&self, value: &T) {
         println!("{}", foreign::json(&serde_json::to_string_pretty(value).unwrap_or_default()));
     }
-    /// Something for people beside the data, on stderr.
-    #[allow(clippy::unused_self, reason = "whoever prints has an output")]
+    /// Prints a note for people on stderr.
+    #[allow(clippy::unused_self, reason = "printing requires an output")]
     pub fn note(&self, lines: impl Into<Lines>) {
         eprintln!("{}", lines.into().shown(""));
     }
-    /// An error, and the exit code that goes with it.
+    /// Prints an error and returns its exit code.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         match self.format {
             Format::Text => eprintln!("{}", failure.shown()),
@@ -145,16 +144,16 @@ impl Output {
     }
 }
 
-/// A question to whoever sits at the terminal; the answer is typed behind it.
+/// Prints a question on stderr; the answer follows on the same line.
 pub fn ask(question: impl Into<Lines>) {
     eprint!("{}", question.into().shown(""));
 }
 
-/// What is going on, on stderr while a command waits; nothing where that is no terminal.
+/// Progress of a command on stderr; prints nothing if stderr is not a terminal.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Without an end that is known.
+    /// A spinner, for work of unknown length.
     pub fn endless() -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_msg}") {
@@ -163,7 +162,7 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(120));
         Self(bar)
     }
-    /// Of so many `what`.
+    /// A bar of `length` items, named `what`.
     pub fn of(length: usize, what: &str) -> Self {
         let bar = ProgressBar::new(length as u64);
         if let Ok(style) = ProgressStyle::with_template(&format!(
@@ -173,36 +172,36 @@ impl Progress {
         }
         Self(bar)
     }
-    /// Shows a line.
+    /// Shows a message.
     pub fn say(&self, line: &str) {
         self.0.set_message(Foreign::log(line).to_string());
     }
-    /// So many are done.
+    /// Sets the number of finished items.
     pub fn reached(&self, position: usize) {
         self.0.set_position(position as u64);
     }
-    /// One more is done.
+    /// Adds one finished item.
     pub fn one_more(&self) {
         self.0.inc(1);
     }
-    /// Takes it off the screen.
+    /// Removes it from the screen.
     pub fn end(&self) {
         self.0.finish_and_clear();
     }
 }
 
-/// A line for each of them, or what to do where there is none.
+/// One line for each item, or `empty` for an empty list.
 pub fn rows<T>(list: &[T], empty: &str, row: impl Fn(&T) -> String) -> Lines {
     if list.is_empty() { empty.into() } else { list.iter().map(row).collect::<Vec<_>>().into() }
 }
 
-/// A moment for people, in UTC; Unix seconds.
+/// Formats Unix seconds as a UTC time.
 pub fn when(at_s: u64) -> String {
     let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     at.map_or_else(|| at_s.to_string(), |t| t.to_string())
 }
 
-/// Bytes for people.
+/// Formats a number of bytes with its unit.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
     let power = (n.max(1).ilog2() / 10).min(3);

@@ -12,38 +12,39 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::{AskedFleet, Attestation};
 use std::time::Duration;
 
-/// How long an answer is waited for.
+/// How long the command waits for evidence.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What devices prove with their TPMs.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show how far a device can be trusted, on whose word, and what would raise it.
+    /// Show the attestation level of a device, the evidence behind it, and what would raise it.
     ///
-    /// Levels: L0 says so itself, or something contradicts; L1 enrolled with a token; L2 a TPM that
-    /// nobody vouches for; L3 a genuine TPM whose boot is observed; L4 a release that is allowed,
-    /// under the device's own Secure Boot keys; L5 and its firmware was accepted. What a level does
-    /// not show: see "What a TPM proves" in SECURITY.md.
+    /// Levels: L0, the device only claims its state, or attestation failed; L1, it enrolled with a
+    /// token; L2, it has a TPM without a known manufacturer; L3, it has a genuine TPM and its boot
+    /// is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its firmware
+    /// was accepted as well. For what a level does not prove, see "What a TPM proves" in
+    /// SECURITY.md.
     Show {
         /// The device.
         device: DeviceId,
-        /// Also what was measured into each register.
+        /// Also list what was measured into each PCR.
         #[arg(long)]
         registers: bool,
-        /// As an EAT Attestation Result (draft-ietf-rats-ear-04), JSON, instead.
+        /// Print an EAT Attestation Result (draft-ietf-rats-ear-04, JSON) instead.
         #[arg(long, conflicts_with = "registers")]
         ear: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Ask a device's TPM now, and wait for the answer.
+    /// Challenge a device's TPM now, and wait for its evidence.
     Now {
         /// The device.
         device: DeviceId,
         #[command(flatten)]
         server: Server,
     },
-    /// Ask every device of a fleet that is there. What they answer is on their pages within
+    /// Challenge every connected device of a fleet. Results appear on the device pages within
     /// seconds.
     Fleet {
         /// The fleet.
@@ -51,46 +52,45 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Show what a fleet asks of its devices, or change it.
+    /// Show or change the appraisal policy of a fleet.
     ///
-    /// Levels as in `fleeti attest show`; `none` grants it to nobody. What is not said stays as it
-    /// is. A change counts at once, also for rollouts on their way: whoever is below is held until
-    /// it proves more.
+    /// Levels are those of `fleeti attest show`; `none` excludes every device. Options that are not
+    /// given stay unchanged. A change takes effect at once, also for running rollouts: a device
+    /// below the minimum level is blocked until it proves a higher one.
     Policy {
         /// The fleet.
         fleet: FleetId,
-        /// The lowest level at which a device is told of an update, as in `L4`.
+        /// Minimum level to receive updates, as in `L4`.
         #[arg(long, value_parser = level)]
         update: Option<Asked>,
-        /// The lowest level at which a device counts as success in a rollout. From L2 on its TPM
-        /// proves what it runs.
+        /// Minimum level to count as succeeded in a rollout. From L2 on, the TPM must prove which
+        /// release runs.
         #[arg(long, value_parser = level)]
         success: Option<Asked>,
-        /// The lowest level at which a device is given secrets.
+        /// Minimum level to receive secrets.
         #[arg(long, value_parser = level)]
         secrets: Option<Asked>,
-        /// Which firmware is the right one: `pinned` (of each device the one that an operator
-        /// accepted), or registers 0 and 2 as `REGISTER0:REGISTER2`, as often as there are kinds of
-        /// it.
+        /// Allowed firmware: `pinned` (for each device, the firmware that an operator accepted for
+        /// it), or the values of PCR 0 and PCR 2 as `PCR0:PCR2`. Repeat it for each kind of
+        /// firmware.
         #[arg(long)]
         firmware: Vec<String>,
-        /// SHA-256 (Authenticode) of a program that firmware in the list may start of its own
-        /// before it looks for what to boot, as `fleeti attest show` names it; as often as there
-        /// are programs. `none` names none any more.
+        /// SHA-256 (Authenticode) of an EFI binary that allowed firmware may start by itself before
+        /// it selects a boot entry; `fleeti attest show` prints it. Repeat it for each EFI binary.
+        /// `none` removes all.
         #[arg(long = "firmware-program", value_name = "SHA256")]
         firmware_programs: Vec<String>,
-        /// Whether only releases are rolled out to it that are proved to boot (`fleeti release
-        /// prove`).
+        /// Roll out only releases that have a boot proof (`fleeti release prove`).
         #[arg(long)]
         proved_releases: Option<bool>,
         #[command(flatten)]
         server: Server,
     },
-    /// Manufacturers of TPMs that are believed: list, add or remove them.
+    /// TPM manufacturers that the server trusts: list, add or remove them.
     #[command(subcommand)]
     Manufacturers(super::manufacturers::Command),
-    /// Accept the firmware that a device has now: after its first start, or an update that was
-    /// meant.
+    /// Accept the firmware that a device has now: after its first start, or after an intended
+    /// update.
     AcceptFirmware {
         /// The device.
         device: DeviceId,
@@ -110,7 +110,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let asked = block_on(async {
                 server.client()?.challenge_fleet(&fleet).await.map_err(refused)
             })?;
-            output.data(&AskedFleet { asked }, |_| format!("{asked} devices of {fleet} are asked"));
+            output.data(&AskedFleet { asked }, |_| format!("challenged {asked} devices of {fleet}"));
         }
         Command::Policy {
             fleet,
@@ -152,19 +152,19 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     Ok(())
 }
 
-/// What was accepted: registers 0 and 2, and what the firmware claim says of programs, with their
-/// paths and digests.
+/// The accepted firmware: PCR 0 and PCR 2, and the firmware claim with the paths and digests of EFI
+/// binaries.
 fn accepted_words(device: &DeviceId, a: &Attestation) -> Lines {
     let registers = a.registers.iter().filter(|r| [0, 2].contains(&r.register));
     let registers =
-        registers.map(|r| format!("  register {}  {}", r.register, r.value)).collect::<Vec<_>>();
+        registers.map(|r| format!("  PCR {}  {}", r.register, r.value)).collect::<Vec<_>>();
     let claims = a.result.iter().flat_map(|r| &r.claims).filter(|c| c.aspect == Aspect::Firmware);
     Lines::from(format!("the firmware of {device} is accepted; {}", title(a.level)))
         .and(registers)
         .and(claims.flat_map(claim).collect::<Vec<_>>())
 }
 
-/// A level, or nobody: `none`.
+/// A level, or `none` for no device.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked(Option<Level>);
 
@@ -175,7 +175,7 @@ fn level(text: &str) -> Result<Asked, String> {
     text.parse().map(|level| Asked(Some(level))).map_err(|e: NoLevel| format!("{e}, or none"))
 }
 
-/// What is to be different.
+/// The requested changes; `None` leaves a setting unchanged.
 struct Changes {
     update: Option<Asked>,
     success: Option<Asked>,
@@ -192,8 +192,8 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
     let pair = |word: String| {
         let wrong = || {
             Failure::new(
-                format!("--firmware {word:?} is neither pinned nor REGISTER0:REGISTER2"),
-                Some("see --help"),
+                format!("--firmware {word:?} is neither `pinned` nor PCR0:PCR2"),
+                Some("see `fleeti attest policy --help`"),
             )
         };
         word.split_once(':')
@@ -216,7 +216,7 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     ] {
         *part = change.map_or(*part, |Asked(level)| level);
     }
-    // Programs stay named until others are.
+    // Keep the allowed EFI binaries unless the command names others.
     let named_before = match &policy.firmware {
         Firmware::Known { programs, .. } => programs.clone(),
         Firmware::Pinned => Vec::new(),
@@ -229,9 +229,9 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
         }
         Firmware::Pinned if changes.programs.is_empty() => {}
         Firmware::Pinned => {
-            let hint = "name firmware with --firmware REGISTER0:REGISTER2 as well, or accept it by `fleeti attest accept-firmware`";
+            let hint = "name firmware with --firmware PCR0:PCR2 as well, or accept a device's firmware with `fleeti attest accept-firmware`";
             return Err(Failure::new(
-                "the policy names no firmware whose programs these could be".to_owned(),
+                "--firmware-program needs a policy with --firmware PCR0:PCR2".to_owned(),
                 Some(hint),
             ));
         }
@@ -245,22 +245,22 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
 
 fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
     let from = |level: Option<Level>| {
-        level.map_or_else(|| "nobody".to_owned(), |l| format!("from {}", title(l)))
+        level.map_or_else(|| "no device".to_owned(), |l| format!("from {}", title(l)))
     };
     let (firmware, known) = match &policy.firmware {
-        Firmware::Pinned => ("of each device the one that an operator accepted", vec![]),
+        Firmware::Pinned => ("for each device, the one that an operator accepted", vec![]),
         Firmware::Known { registers, .. } if registers.is_empty() => ("none", vec![]),
         Firmware::Known { registers, programs } => {
             let registers = registers.iter().map(|r| format!("    {}:{}", r[0], r[1]));
             (
                 "",
                 registers
-                    .chain(programs.iter().map(|p| format!("    program {p}")))
+                    .chain(programs.iter().map(|p| format!("    EFI binary {p}")))
                     .collect::<Vec<_>>(),
             )
         }
     };
-    let releases = if policy.proved_releases { "those that are proved to boot" } else { "any" };
+    let releases = if policy.proved_releases { "with a boot proof" } else { "any" };
     Lines::from(format!("fleet {fleet}"))
         .and(format!("  update    {}", from(policy.update)))
         .and(format!("  success   {}", from(policy.success)))
@@ -289,8 +289,8 @@ async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failur
     };
     let late = |_| {
         Failure::new(
-            format!("{device} did not answer within {} s", PATIENCE.as_secs()),
-            Some("look at the device's console"),
+            format!("{device} sent no evidence within {} s", PATIENCE.as_secs()),
+            Some("check the device's console"),
         )
     };
     tokio::time::timeout(PATIENCE, answered).await.map_err(late)?
@@ -307,19 +307,19 @@ fn described(a: &Attestation, registers: bool) -> Lines {
             let release = result
                 .release
                 .as_ref()
-                .map_or_else(|| "no release that is known".to_owned(), ToString::to_string);
+                .map_or_else(|| "no known release".to_owned(), ToString::to_string);
             lines.push(format!("measured: {release}, {}", when(result.appraised_s)));
             if !a.is_fresh {
                 lines
-                    .push(format!("it has been silent since; then it was {}", title(result.level)));
+                    .push(format!("no evidence since then; its level was {}", title(result.level)));
             }
             lines.extend(result.claims.iter().flat_map(claim));
         }
-        (None, Some(_)) => lines.push("its TPM has not answered yet".into()),
-        (None, None) => lines.push("it has shown no TPM".into()),
+        (None, Some(_)) => lines.push("its TPM has sent no evidence yet".into()),
+        (None, None) => lines.push("it has not presented a TPM".into()),
     }
     if let Some(tpm) = &a.tpm {
-        let maker = tpm.maker.as_deref().unwrap_or("of no maker that is believed");
+        let maker = tpm.maker.as_deref().unwrap_or("of no trusted manufacturer");
         lines.push(format!(
             "TPM: {maker}, {} (endorsement key {})",
             tpm.description,
@@ -329,7 +329,7 @@ fn described(a: &Attestation, registers: bool) -> Lines {
     if registers {
         for register in &a.registers {
             lines.push(format!(
-                "register {:>2}  {}  {}",
+                "PCR {:>2}  {}  {}",
                 register.register, register.value, register.title
             ));
             lines.extend(register.events.iter().map(|e| format!("             {e}")));

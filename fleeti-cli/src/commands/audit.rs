@@ -23,29 +23,30 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Read the whole log and find out whether anything was deleted, exchanged, cut off or
-    /// rewritten.
+    /// Read the whole log and check that no entry was deleted, replaced or rewritten.
     ///
-    /// Every entry is read and compared with the log's signed statement. With --remember, also with
-    /// the statement of last time, and the new one takes its place: whoever rewrites the log is
-    /// found out by everybody who has looked before.
+    /// The command reads every entry and compares the log with its signed checkpoint. With
+    /// --remember, it also compares the log with the checkpoint of the previous run, and then
+    /// stores the new one: each client that has verified the log before detects that the log was
+    /// rewritten.
     Verify {
         /// The log's public key: audit.pub of the organisation's public folder.
         #[arg(long)]
         key: PathBuf,
-        /// The log's own file, in the signer's folder, instead of the server's answers.
+        /// The log file in the signing service's folder, instead of the entries that the server
+        /// sends.
         #[arg(long, requires = "checkpoint")]
         log: Option<PathBuf>,
-        /// A signed statement to compare --log with, such as the file `checkpoint` beside it.
+        /// The checkpoint to compare --log with, such as the file `checkpoint` beside it.
         #[arg(long, requires = "log")]
         checkpoint: Option<PathBuf>,
-        /// A file with the statement of last time; it is replaced by the new one.
+        /// File with the checkpoint of the previous run; replaced by the new one.
         #[arg(long)]
         remember: Option<PathBuf>,
         #[command(flatten)]
         server: Server,
     },
-    /// Show one entry and verify the proof that it is in the log.
+    /// Show one entry and verify its inclusion proof.
     Prove {
         /// The entry's number.
         number: u64,
@@ -64,7 +65,7 @@ struct Verified {
     entries: u64,
     signed_entries: u64,
     stated_s: u64,
-    /// Entries of the statement of last time.
+    /// Number of entries in the checkpoint of the previous run.
     #[serde(skip_serializing_if = "Option::is_none")]
     remembered_entries: Option<u64>,
 }
@@ -80,7 +81,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(Failure::plain)?;
             output
-                .data(&entries, |list| rows(list, "there are no entries from there on", describe));
+                .data(&entries, |list| rows(list, "no entries from this number on", describe));
             Ok(())
         }
         Command::Verify { key, log, checkpoint, remember, server } => {
@@ -90,7 +91,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 _ => block_on(async { of_server(&key, &server.client()?).await })?,
             };
             let tampered = |e| {
-                let hint = "keep a copy of the log and of the statement before you change anything, and find out who could write there";
+                let hint = "copy the log and the checkpoint before you change anything, then find out who had write access";
                 Failure::new(format!("the audit log was tampered with: {e}"), Some(hint))
             };
             examination.compare(&stated).map_err(tampered)?;
@@ -113,10 +114,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&found, |v| {
                 let last = v
                     .remembered_entries
-                    .map(|n| format!("; it begins with the {n} of last time"))
+                    .map(|n| format!("; the first {n} are those of the previous run"))
                     .unwrap_or_default();
                 format!(
-                    "{} entries of {} are as they were written, {} of them signed{last}",
+                    "{} entries of {} are unchanged, {} of them are covered by the checkpoint{last}",
                     v.entries, v.log, v.signed_entries
                 )
             });
@@ -129,7 +130,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let proved = verify_proof(&proof, &key).map_err(Failure::plain)?;
             output.data(proved.entry(), |entry| {
                 let size = proved.checkpoint().checkpoint().size;
-                Lines::from(describe(entry)).and(format!("it is in the log of {size} entries"))
+                Lines::from(describe(entry)).and(format!("the log of {size} entries contains it"))
             });
             Ok(())
         }
@@ -140,8 +141,8 @@ fn describe(entry: &Entry) -> String {
     let stage = match &entry.stage {
         Stage::Done => String::new(),
         Stage::Intent => " (intent)".to_owned(),
-        Stage::Outcome { intent } => format!(" (as intended in {intent})"),
-        Stage::Failed { intent, reason } => format!(" (intended in {intent}, failed: {reason})"),
+        Stage::Outcome { intent } => format!(" (outcome of intent {intent})"),
+        Stage::Failed { intent, reason } => format!(" (outcome of intent {intent}, failed: {reason})"),
     };
     let at = when(entry.at_s);
     format!(
@@ -175,7 +176,7 @@ fn of_file(key: &LogKey, log: &Path, checkpoint: &Path) -> Result<Examined, Fail
 }
 
 async fn of_server(key: &LogKey, client: &Client) -> Result<Examined, Failure> {
-    // The statement first: what is entered meanwhile is read as well, and not compared.
+    // Fetch the checkpoint first: entries written after it are read as well, and not compared.
     let note = client.audit_checkpoint().await.map_err(refused)?;
     let stated = key.verify(&note).map_err(Failure::plain)?;
     let mut examination = Examination::default();
@@ -202,7 +203,7 @@ fn remembered(key: &LogKey, path: &Path) -> Result<Option<VerifiedCheckpoint>, F
     }
 }
 
-/// The old statement or the new one, whatever happens meanwhile.
+/// Replaces the file atomically: it has the old checkpoint or the new one.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let part = path.with_extension("part");
     let mut file = File::create(&part)?;

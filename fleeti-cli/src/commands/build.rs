@@ -30,46 +30,48 @@ pub enum Command {
         /// The `public` folder of the PKI.
         #[arg(long)]
         trust: PathBuf,
-        /// Where the build goes.
+        /// Output directory of the build.
         #[arg(long)]
         out: PathBuf,
-        /// Number of the profile's revision.
+        /// Revision number of the profile.
         #[arg(long, default_value_t = 1)]
         revision: u32,
-        /// Nothing older may follow this image on a device; the version itself by default.
+        /// Minimum version that a device may install after this image; --version by default.
         #[arg(long)]
         minimum_version: Option<Version>,
-        /// Package lock; one is resolved and kept in the cache when this is not given.
+        /// Package lock. By default, one is resolved and stored in the cache.
         #[arg(long)]
         lock: Option<PathBuf>,
-        /// The agent's program; beside this program by default.
+        /// The agent's executable; by default, the one beside `fleeti`.
         #[arg(long)]
         agent: Option<PathBuf>,
     },
-    /// Have the server build a profile; its worker keeps the log.
+    /// Queue a build of a profile on the server. A build worker runs it and keeps its log.
     Start {
         /// The profile.
         profile: PathBuf,
         /// Version within the image line: numbers joined by dots.
         #[arg(long)]
         version: Version,
-        /// Wait until it is built; fails when it is not.
+        /// Wait until the build has ended, and fail if it failed.
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Have the server sign a build and publish it, where its signer holds release keys.
+    /// Sign a build with the server's release keys and publish it. The server's signing service
+    /// must hold release keys.
     ///
-    /// Where people must agree first, this asks them: with --key, your own key (`fleeti pki
-    /// approver-key`). The build is signed and published with the last approval that is needed.
+    /// If the server's policy requires approvals, this creates a signing request; sign it with your
+    /// approver key and --key (`fleeti pki approver-key`). The server signs and publishes the build
+    /// after the last required approval.
     Sign {
-        /// The id of the build, as in `fleeti build list`.
+        /// Id of the build, as in `fleeti build list`.
         build: String,
-        /// Your own key.
+        /// Your approver key.
         #[arg(long)]
         key: Option<PathBuf>,
-        /// How long others may take to agree, days.
+        /// Days until the signing request expires.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
         days: u64,
         #[command(flatten)]
@@ -77,15 +79,16 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Agree, with your own key, that the server's keys sign a build. What you sign is shown first.
+    /// Approve, with your approver key, that the server signs a build. The command shows first what
+    /// you approve.
     Approve {
-        /// The id of the build, as in `fleeti build list`.
+        /// Id of the build, as in `fleeti build list`.
         build: String,
-        /// Your own key (`fleeti pki approver-key`).
+        /// Your approver key (`fleeti pki approver-key`).
         #[arg(long)]
         key: PathBuf,
-        /// A build of your own (`fleeti build run`): agree only if the same files have come out of
-        /// it.
+        /// Your own build (`fleeti build run`) of the same release: approve only if its files are
+        /// identical.
         #[arg(long = "build")]
         own: Option<PathBuf>,
         #[command(flatten)]
@@ -98,12 +101,12 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Build your own profile with your own lock and agent, and compare every byte of a build with
-    /// what comes out.
+    /// Rebuild an image from your own profile, package lock and agent, and compare every byte with
+    /// a build.
     ///
-    /// Nothing that the build says of itself decides what is built: `--profile` and `--trust` are
-    /// yours, and so should be `--lock` and `--agent`. Steps that this machine had built before are
-    /// built again.
+    /// The inputs come from you and not from the build: pass your own `--profile` and `--trust`,
+    /// and preferably your own `--lock` and `--agent`. Steps that are already in this machine's Nix
+    /// store are built again.
     Verify {
         /// The directory of the build.
         directory: PathBuf,
@@ -114,16 +117,16 @@ pub enum Command {
     Lock {
         /// The profile.
         profile: PathBuf,
-        /// Where the lock is written; into the cache by default.
+        /// Output file of the lock; the cache by default.
         #[arg(long)]
         lock: Option<PathBuf>,
-        /// Resolve again although there is one.
+        /// Resolve again even if there is a lock.
         #[arg(long)]
         refresh: bool,
     },
 }
 
-/// What a build is made from, as whoever runs this command has it.
+/// The caller's own inputs of a build.
 #[derive(clap::Args)]
 pub struct Inputs {
     /// Your own copy of the profile.
@@ -132,26 +135,25 @@ pub struct Inputs {
     /// Your own copy of the `public` folder of the PKI.
     #[arg(long, requires = "profile")]
     trust: Option<PathBuf>,
-    /// Your own package lock; the one in your cache when this is not given, or one that is resolved
-    /// now.
+    /// Your own package lock; by default, the one in your cache, or a newly resolved one.
     #[arg(long, requires = "profile")]
     lock: Option<PathBuf>,
-    /// Your own agent's program; beside this program by default.
+    /// Your own agent executable; by default, the one beside `fleeti`.
     #[arg(long, requires = "profile")]
     agent: Option<PathBuf>,
-    /// The version that it should be; by default the one that is compared.
+    /// Expected version; by default, the version of the build that is compared.
     #[arg(long, requires = "profile")]
     version: Option<Version>,
-    /// Nothing older may follow; the version itself by default.
+    /// Minimum version that a device may install after this image; --version by default.
     #[arg(long, requires = "profile")]
     minimum_version: Option<Version>,
-    /// Number of the profile's revision.
+    /// Revision number of the profile.
     #[arg(long, default_value_t = 1)]
     revision: u32,
 }
 
 impl Inputs {
-    /// The build of these inputs, made now; `None` where no profile is named.
+    /// Builds from these inputs; `None` without a profile.
     pub fn own(&self, of: &ReleaseName, cache: &Cache) -> Result<Option<Own>, Failure> {
         let (Some(profile), Some(trust)) = (&self.profile, &self.trust) else { return Ok(None) };
         let request = Request {
@@ -172,12 +174,12 @@ impl Inputs {
     }
 }
 
-/// What differs, as an error that names it.
+/// The differences as an error.
 pub fn differs(what: &str, differences: &[Difference]) -> Failure {
     let details: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let hint = "is it of the same profile, revision, lock, agent, version and trust folder? Then do not sign it, and find out who changed it";
+    let hint = "check that profile, revision, lock, agent, version and trust folder are the same; if they are, do not sign, and find out who changed the files";
     Failure::new(
-        format!("{what} is not what your own inputs make: {} differences", differences.len()),
+        format!("{what} differs from the build of your own inputs in {} places", differences.len()),
         Some(hint),
     )
     .with_details(details)
@@ -256,7 +258,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&builds, |list| {
                 rows(
                     list,
-                    "no build yet; begin with `fleeti build start PROFILE --version 1`",
+                    "no builds yet; start one with `fleeti build start PROFILE --version 1`",
                     describe,
                 )
             });
@@ -264,10 +266,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Verify { directory, inputs } => {
             let record = BuildRecord::read(&directory).map_err(failure)?;
-            let hint = "as in `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
+            let hint = "run `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
             let own = inputs.own(&record.release, &cache)?;
             let own = own.ok_or_else(|| {
-                Failure::new("there is nothing of your own to compare the build with", Some(hint))
+                Failure::new("no own inputs to compare the build with", Some(hint))
             })?;
             let progress = Progress::endless();
             let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
@@ -315,7 +317,7 @@ fn describe(b: &Build) -> String {
 }
 
 async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Build, Failure> {
-    // The stream first, then the build: nothing that happens in between is missed.
+    // Subscribe before creating the build, so that no event is missed.
     let mut events = client.events().await.map_err(refused)?;
     let mut build = client.create_build(request).await.map_err(refused)?;
     let progress = Progress::endless();
@@ -338,12 +340,12 @@ fn agent_beside_this_program() -> Result<PathBuf, Failure> {
     } else {
         Err(Failure::new(
             format!("{} does not exist", path.display()),
-            Some("name the agent's program with --agent"),
+            Some("name the agent's executable with --agent"),
         ))
     }
 }
 
-/// `building '/nix/store/HASH-NAME.drv'...` is `building NAME` to a person.
+/// Shows `building '/nix/store/HASH-NAME.drv'...` as `building NAME`.
 fn shorten(line: &str) -> String {
     match line.strip_prefix("building '/nix/store/") {
         Some(rest) => format!(

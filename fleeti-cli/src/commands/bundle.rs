@@ -1,4 +1,4 @@
-//! Intermediates in the field: `fleeti pki request`, `fleeti pki bundle`.
+//! Intermediate CAs of a running server: `fleeti pki request`, `fleeti pki bundle`.
 
 use super::keys::{self, Passphrase, read, write};
 use super::root::purpose_of;
@@ -17,34 +17,35 @@ use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// What to do with the bundle of intermediates.
+/// What to do with the trust bundle.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Publish what came out of a ceremony: devices take the bundle and say so.
+    /// Publish the trust bundle of a root ceremony. Devices fetch it and report its version.
     Publish {
         /// The root's folder, or a copy of its `bundle.json`, `transcript` and `transcript.sig`.
         root: PathBuf,
-        /// Although devices have a certificate by an intermediate that is not in it any more: they
-        /// must be enrolled anew.
+        /// Publish even if devices have a certificate of an intermediate CA that is no longer in
+        /// the bundle. Such devices must enroll again.
         #[arg(long)]
         anyway: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Show which intermediates count, which ones sign, and how many devices have taken the bundle.
+    /// Show which intermediate CAs are trusted, which ones issue certificates, and how many devices
+    /// have the current bundle.
     Show {
         #[command(flatten)]
         server: Server,
     },
-    /// Sign by another intermediate of the bundle from now on. It waits for nobody: the server
-    /// refuses while devices have not taken the bundle, unless --anyway.
+    /// Issue certificates with another intermediate CA of the bundle from now on. The server
+    /// refuses while devices do not have the bundle, unless --anyway is given.
     Switch {
-        /// What the intermediate certifies.
+        /// Purpose of the intermediate CA.
         #[arg(value_parser = purpose_of)]
         purpose: Purpose,
-        /// SHA-256 of its certificate; `fleeti pki bundle show` has it.
+        /// SHA-256 of its certificate, as in `fleeti pki bundle show`.
         certificate: String,
-        /// Although less than 99 of 100 devices have taken the bundle.
+        /// Switch even if less than 99 % of the devices have the bundle.
         #[arg(long)]
         anyway: bool,
         #[command(flatten)]
@@ -52,7 +53,8 @@ pub enum Command {
     },
 }
 
-/// Makes the key of a new intermediate beside those that there are, and the request for the root.
+/// Makes the key of a new intermediate CA beside the existing ones, and the certificate request for
+/// the root CA.
 pub fn request(
     pki: &Path,
     of: Purpose,
@@ -64,14 +66,14 @@ pub fn request(
     let online = pki.join("online");
     let free = |n: &u32| !online.join(format!("{}.key", stem(role, *n))).exists();
     let number =
-        (1..1000).find(free).ok_or_else(|| Failure::plain("there are a thousand keys already"))?;
+        (1..1000).find(free).ok_or_else(|| Failure::plain("the folder has 999 keys of this purpose already"))?;
     let name = stem(role, number);
     let (file, key): (Vec<u8>, Box<dyn Signer>) = match uri {
         Some(uri) => {
             let parsed: TokenUri = uri.parse().map_err(Failure::plain)?;
             if !parsed.is_for(role) {
                 return Err(Failure::plain(format!(
-                    "the token's object must be called {role} or {role}-SOMETHING"
+                    "the token's object must be named {role} or {role}-SOMETHING"
                 )));
             }
             let pin = match parsed.pin_source() {
@@ -99,16 +101,16 @@ pub fn request(
             of.as_str()
         );
         Lines::from(format!("made {} and {}", key_path.display(), csr_path.display()))
-            .and(format!("  on the root's machine: {sign}"))
+            .and(format!("  on the root CA's machine, run {sign}"))
             .and(format!(
-                "  then put {name}.pem at {} and start the signer anew",
+                "  then copy {name}.pem to {} and restart the signing service",
                 certificate.display()
             ))
     });
     Ok(())
 }
 
-/// Names of the first, second, ... key of a purpose.
+/// File stem of the first, second, ... key of a purpose.
 fn stem(role: &str, number: u32) -> String {
     if number == 1 { role.to_owned() } else { format!("{role}-{number}") }
 }
@@ -146,13 +148,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 
 fn describe(s: &TrustStatus) -> Lines {
     let line = |i: &fleeti_core::wire::api::Intermediate| {
-        let mark = if i.is_issuing { "signs" } else { "counts" };
-        let key = if i.has_key { "" } else { ", the signer has no key for it" };
+        let mark = if i.is_issuing { "issuing" } else { "trusted" };
+        let key = if i.has_key { "" } else { ", the signing service has no key for it" };
         format!("  {:<9} {mark:<7} {}{key}", i.purpose, i.certificate_sha256)
     };
     let taken = match s.version {
-        0 => "no bundle was published; what `fleeti pki init` made counts".to_owned(),
-        v => format!("bundle {v}, taken by {} of {} devices", s.devices_with_it, s.devices),
+        0 => "no bundle is published; the intermediates of `fleeti pki init` are trusted".to_owned(),
+        v => format!("bundle {v}, on {} of {} devices", s.devices_with_it, s.devices),
     };
     let warnings = s.warnings.iter().map(|warning| format!("warning: {warning}"));
     [taken]

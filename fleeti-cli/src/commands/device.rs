@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// What to do with devices.
 #[derive(Subcommand)]
 pub enum Command {
-    /// List devices: what they run, where their update stands.
+    /// List devices with their version and update state.
     List {
         #[command(flatten)]
         server: Server,
@@ -29,7 +29,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Make an enrollment record with a one-time token for a new device.
+    /// Create an enrollment record with a one-time token for a new device.
     Enrollment {
         /// The fleet that the device joins.
         #[arg(long)]
@@ -37,15 +37,15 @@ pub enum Command {
         /// Hours until the token expires.
         #[arg(long, default_value_t = 24)]
         hours: u32,
-        /// Where the record goes (mode 0600); give it to `fleeti release disk --record`.
+        /// Output file of the record (mode 0600), for `fleeti release disk --record`.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         server: Server,
     },
-    /// Let a device in that shows a code on its screen.
+    /// Enroll the device that shows a pairing code on its screen.
     Pair {
-        /// The code, as in BCDF-GHJK.
+        /// The pairing code, as in BCDF-GHJK.
         code: String,
         /// The fleet that the device joins.
         #[arg(long)]
@@ -53,74 +53,75 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Make an enrollment record without a token: a device that is made with it shows a code
+    /// Create an enrollment record without a token. A device with this record shows a pairing code
     /// (`fleeti device pair`).
     PairingRecord {
-        /// Where the record goes; give it to `fleeti release disk --record`.
+        /// Output file of the record, for `fleeti release disk --record`.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         server: Server,
     },
-    /// Make the records of devices that are about to be made: id, one-time token, Secure Boot keys
-    /// and signatures.
+    /// Provision new devices before their disks are made: id, one-time token, Secure Boot keys and
+    /// signatures.
     ///
-    /// Each becomes a file, DIR/DEVICE.json (mode 0600), for `fleeti release disk --bundle`. With
-    /// --csv there is one device for each line; its columns are `ek_sha256` (may be empty: any TPM)
-    /// and nothing else is needed.
+    /// Writes one file for each device, DIR/DEVICE.json (mode 0600), for `fleeti release disk
+    /// --bundle`. With --csv, each line is one device; the only column that is needed is
+    /// `ek_sha256`, and an empty value allows any TPM.
     Provision {
         /// The fleet that they join.
         #[arg(long)]
         fleet: FleetId,
-        /// The release that will be on their disks; it is signed for each of them.
+        /// The release on their disks. The server signs it for each of them.
         #[arg(long)]
         release: Option<ReleaseName>,
-        /// How many.
+        /// Number of devices.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with_all = ["csv", "ek_sha256"])]
         count: u32,
-        /// One device for each line, with the header `ek_sha256`.
+        /// CSV file with the header `ek_sha256` and one line for each device.
         #[arg(long, conflicts_with = "ek_sha256")]
         csv: Option<PathBuf>,
-        /// SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo): only that TPM may use the
+        /// SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo). Only this TPM may use the
         /// token.
         #[arg(long)]
         ek_sha256: Option<String>,
-        /// No Secure Boot keys of their own: they start what is signed for all devices of the
-        /// organisation.
+        /// Create no Secure Boot keys for the devices. They boot what is signed for all devices of
+        /// the organisation.
         #[arg(long)]
         fleet_keys: bool,
-        /// An HTTP proxy (CONNECT) through which they reach the server, `http://HOST:PORT`; the
-        /// server's default otherwise.
+        /// HTTP proxy (CONNECT) through which the devices reach the server, `http://HOST:PORT`; the
+        /// server's default if not given.
         #[arg(long, value_name = "URL")]
         proxy: Option<String>,
         /// Days until the tokens expire.
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
         days: u32,
-        /// The folder for the files.
+        /// Output folder.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         server: Server,
     },
-    /// Write an enrollment record as an OEM string of SMBIOS (type 11), for a virtual machine that
-    /// is made from one disk for all.
+    /// Write an enrollment record as an SMBIOS OEM string (type 11), for virtual machines that
+    /// share one disk image.
     ///
-    /// For QEMU: `-smbios type=11,path=OUT`. The token is in it: the file is readable by its owner
-    /// alone, and no command line has it. The device looks there before it looks on its ESP.
+    /// Use with QEMU: `-smbios type=11,path=OUT`. The string contains the token, so only the owner
+    /// can read the file, and the token is on no command line. The device reads OEM strings before
+    /// the record on its ESP.
     Smbios {
-        /// A record (`fleeti device enrollment`), or the bundle of a device (`fleeti device
-        /// provision`).
+        /// A record (`fleeti device enrollment`), or the file of a provisioned device (`fleeti
+        /// device provision`).
         record: PathBuf,
-        /// Where the string goes.
+        /// Output file of the string.
         #[arg(long)]
         out: PathBuf,
     },
     /// Change the Secure Boot keys of a device.
     ///
-    /// `begin-epoch` adds a new db key and signs what the device runs with it; `end-epoch` takes
-    /// the old one away, so that whatever was signed before boots no more; `forbid` puts one
-    /// release into dbx. The device makes the change when it hears of it, and refuses one after
-    /// which it would not boot.
+    /// `begin-epoch` adds a new db key and signs the releases of the device with it. `end-epoch`
+    /// removes the old db key: what was signed only with it boots no more. `forbid` adds one
+    /// release to dbx. The device applies the change when it receives it, and refuses a change
+    /// after which it could not boot.
     BootKeys {
         device: DeviceId,
         #[arg(value_enum)]
@@ -128,42 +129,43 @@ pub enum Command {
         /// The release to forbid.
         #[arg(long, required_if_eq("change", "forbid"))]
         release: Option<ReleaseName>,
-        /// The other slot may boot no more afterwards.
+        /// Allow a change after which the release in the other slot no longer boots.
         #[arg(long)]
         may_end_fallback: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Order a device to do something; delivered now, or when it is back.
+    /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
     Order {
         device: DeviceId,
         #[arg(value_enum)]
         order: OrderName,
-        /// Minutes until it is not to be carried out any more.
+        /// Minutes until the command expires.
         #[arg(long, default_value_t = 60)]
         minutes: u32,
         #[command(flatten)]
         server: Server,
     },
-    /// Show what opens a device's data partition without its TPM: after a repair, or when the disk
+    /// Show the recovery key of a device's data partition: for use after a repair, or when the disk
     /// is in another machine.
     ///
-    /// Who asked and why is in the audit log before the key is shown. The device makes a new key at
-    /// the boot after it has heard of that. With the disk at hand: `cryptsetup open
-    /// /dev/disk/by-partlabel/fleeti-data data`, and the key as the passphrase.
+    /// The server writes the caller and the reason to the audit log before it shows the key. After
+    /// the device has learned of this, it makes a new key at its next boot. To open the partition,
+    /// run `cryptsetup open /dev/disk/by-partlabel/fleeti-data data` and enter the key as the
+    /// passphrase.
     RecoveryKey {
         device: DeviceId,
-        /// Why, in words.
+        /// Reason, for the audit log.
         #[arg(long)]
         reason: String,
-        /// The one before: where the newest does not open the partition.
+        /// Show the previous key, for when the newest one does not open the partition.
         #[arg(long)]
         previous: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Let a device try a version again that was rolled back on it.
+    /// Allow a device to install a version again that was rolled back on it.
     Forgive {
         device: DeviceId,
         #[arg(long)]
@@ -171,31 +173,31 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Revoke a device: its sessions end now and it cannot come back.
+    /// Revoke a device: the server ends its sessions now and refuses it from then on.
     Revoke {
         device: DeviceId,
-        /// Why; a hold is the only one that can be taken back.
+        /// Reason of the revocation. Only `hold` can be undone (`fleeti device release-hold`).
         #[arg(long, value_enum, default_value = "unspecified")]
         reason: ReasonName,
         #[command(flatten)]
         server: Server,
     },
-    /// Take back a revocation that was a hold.
+    /// Undo a revocation with the reason `hold`.
     ReleaseHold {
         device: DeviceId,
         #[command(flatten)]
         server: Server,
     },
-    /// Let devices of a fleet in again whose certificates have ended and whose keys are files.
-    /// Those with a TPM come back by themselves.
+    /// Allow devices of a fleet to enroll again whose certificates have expired and whose keys are
+    /// files. Devices with a TPM need no readmission.
     Readmit {
-        /// Whose devices.
+        /// The fleet of the devices.
         #[arg(long)]
         fleet: FleetId,
-        /// Why; it stands in the audit log.
+        /// Reason, for the audit log.
         #[arg(long)]
         reason: String,
-        /// For how long.
+        /// Hours for which readmission is open.
         #[arg(long, default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=720))]
         hours: u32,
         #[command(flatten)]
@@ -203,18 +205,18 @@ pub enum Command {
     },
 }
 
-/// Why a certificate is revoked (RFC 5280, 5.3.1).
+/// Revocation reason of a certificate (RFC 5280, 5.3.1).
 #[derive(Clone, Copy, ValueEnum)]
 pub enum ReasonName {
-    /// Nobody says.
+    /// No reason given.
     Unspecified,
-    /// Somebody else has the key, or may have it.
+    /// The private key is, or may be, known to another party.
     KeyCompromise,
-    /// The device is not used any more.
+    /// The device is no longer used.
     CessationOfOperation,
-    /// The device may not take part any more.
+    /// The device is no longer allowed to take part.
     PrivilegeWithdrawn,
-    /// For the time being.
+    /// Suspended for now; can be undone.
     Hold,
 }
 
@@ -230,27 +232,27 @@ impl From<ReasonName> for RevocationReason {
     }
 }
 
-/// What to change about Secure Boot keys.
+/// The change of Secure Boot keys.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BootChangeName {
-    /// A new db key beside the one that there is.
+    /// Add a new db key to the current one.
     BeginEpoch,
-    /// The newest db key alone.
+    /// Keep the newest db key only.
     EndEpoch,
-    /// A release that must not boot.
+    /// Add a release to dbx.
     Forbid,
 }
 
-/// What a device can be ordered to do.
+/// The command to send.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OrderName {
     /// Send a report.
     Report,
     /// Reboot.
     Reboot,
-    /// You have looked into the alarm that the device raised.
+    /// Acknowledge the alarm of the device.
     ClearAlarm,
-    /// Make a new recovery key at the next boot, and end the one that there is.
+    /// Make a new recovery key at the next boot, and remove the current one.
     NewRecoveryKey,
 }
 
@@ -259,7 +261,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let devices = server.ask(async |c| c.devices().await)?;
             output.data(&devices, |d| {
-                rows(d, "no device yet; make a record with `fleeti device enrollment`", row)
+                rows(d, "no devices yet; create an enrollment record with `fleeti device enrollment`", row)
             });
             Ok(())
         }
@@ -272,7 +274,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let paired = server.ask(async |c| c.pair(&Pair { code, fleet }).await)?;
             output.data(&paired, |p| {
                 format!(
-                    "a device that runs {} joins {}; its key is {}",
+                    "a device that runs {} joins fleet {}; its key is {}",
                     p.running, p.fleet, p.key_sha256
                 )
             });
@@ -292,7 +294,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             keys::write(&out, &text, true)?;
             let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
             output.data(&data, |_| {
-                format!("wrote {}, good for one device and {hours} hours", out.display())
+                format!("wrote {}, valid for one device and {hours} hours", out.display())
             });
             Ok(())
         }
@@ -321,7 +323,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
             let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
             let hint =
-                Some("give what `fleeti device enrollment` or `fleeti device provision` wrote");
+                Some("name a file that `fleeti device enrollment` or `fleeti device provision` wrote");
             let found =
                 found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
             let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
@@ -352,7 +354,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let device = server.ask(async |c| c.change_boot(&device, &request).await)?;
             output.data(&device, |d| {
                 let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
-                format!("{} is told; its newest db key is of epoch {epoch}", d.id)
+                format!("the change is sent to {}; its newest db key is of epoch {epoch}", d.id)
             });
             Ok(())
         }
@@ -360,7 +362,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let key = server.ask(async |c| {
                 c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await
             })?;
-            let until = "it opens the data partition until the device has heard that somebody saw it, and booted then";
+            let until = "it opens the data partition until the device learns that it was shown, and boots after that";
             output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
                 Lines::from(key.expose().to_owned()).and(until)
             });
@@ -380,7 +382,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Forgive { device, version, server } => {
             let device = server.ask(async |c| c.forgive_device(&device, &version).await)?;
-            output.data(&device, |d| format!("{} may try {version} again", d.id));
+            output.data(&device, |d| format!("{} may install {version} again", d.id));
             Ok(())
         }
         Command::Revoke { device, reason, server } => {
@@ -393,7 +395,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let opened = server.ask(async |c| c.readmit(&fleet, &request).await)?;
             output.data(&opened, |o| {
                 format!(
-                    "{} is open for {hours} hours; {} devices may come back",
+                    "readmission to {} is open for {hours} hours; {} devices may enroll again",
                     o.fleet, o.devices
                 )
             });
@@ -401,13 +403,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::ReleaseHold { device, server } => {
             let device = server.ask(async |c| c.release_hold(&device).await)?;
-            output.data(&device, |d| format!("{} may come back", d.id));
+            output.data(&device, |d| format!("{} is no longer on hold", d.id));
             Ok(())
         }
     }
 }
 
-/// Provisions one device after the other; what was made is kept, whatever comes after it.
+/// Provisions the devices one after the other. What is provisioned stays, even if a later one
+/// fails.
 async fn provision(
     client: &fleeti_client::Client,
     fleet: &FleetId,
@@ -434,7 +437,7 @@ async fn provision(
     progress.end();
     output.data(&made, |list| {
         let lines: Vec<_> = list.iter().map(|m| format!("{}  {}", text(m, "device"), text(m, "bundle"))).collect();
-        Lines::from(lines).and("make a disk with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`")
+        Lines::from(lines).and("make disks with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`")
     });
     Ok(())
 }
@@ -443,13 +446,13 @@ fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// The column `ek_sha256` of a file; every line is a device.
+/// Reads the column `ek_sha256` of a CSV file; each line is a device.
 fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
     const LINES_MAX: usize = 10_000;
     let wrong = |e: String| {
         Failure::new(
             format!("{}: {e}", path.display()),
-            Some("the first line is `ek_sha256`, each other one a device"),
+            Some("the first line must be `ek_sha256`, each other line is one device"),
         )
     };
     let mut reader = csv::ReaderBuilder::new()
@@ -470,12 +473,12 @@ fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
         }
     }
     if devices.is_empty() {
-        return Err(wrong("there is no device in it".into()));
+        return Err(wrong("it has no devices".into()));
     }
     Ok(devices)
 }
 
-/// Whether a device is there, in a word.
+/// Connection state in one word.
 fn presence(d: &Device) -> &'static str {
     if d.revoked {
         "revoked"
@@ -492,12 +495,12 @@ fn row(d: &Device) -> String {
     format!("{:<26} {:<12} {:<8} {running:<16} {update}", d.id, d.fleet, presence(d))
 }
 
-/// One device, a line for each thing that is known of it. What the device chose itself is escaped.
+/// One device, with one line for each known value. Text that the device chose is escaped.
 fn described(d: &Device) -> Lines {
     let mut lines = vec![d.id.to_string()];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
     line("fleet", d.fleet.to_string());
-    line("state", format!("{}, last heard {}", presence(d), when(d.last_seen_s)));
+    line("state", format!("{}, last seen {}", presence(d), when(d.last_seen_s)));
     if let Some(reason) = d.revocation_reason {
         line("revoked for", reason.as_str().to_owned());
     }
@@ -513,7 +516,7 @@ fn described(d: &Device) -> Lines {
         );
     }
     if let Some(desired) = &d.desired {
-        line("should run", desired.to_string());
+        line("desired", desired.to_string());
     }
     if let Some(update) = &d.update {
         let progress = d
@@ -524,7 +527,7 @@ fn described(d: &Device) -> Lines {
         line("update", format!("{}{progress}", update.name()));
     }
     if let Some(keys) = &d.secure_boot {
-        let pending = if keys.change_pending { ", a change is on its way" } else { "" };
+        let pending = if keys.change_pending { ", a change is pending" } else { "" };
         line("boot keys", format!("epoch {}{pending}", keys.epoch));
         for (name, text) in [("refused", &keys.refused), ("problem", &keys.problem)] {
             if let Some(text) = text {
@@ -532,7 +535,7 @@ fn described(d: &Device) -> Lines {
             }
         }
     }
-    for (name, text) in [("alarm", &d.alarm), ("contradiction", &d.contradiction)] {
+    for (name, text) in [("alarm", &d.alarm), ("attestation", &d.contradiction)] {
         if let Some(text) = text {
             line(name, text.clone());
         }

@@ -1,4 +1,4 @@
-//! Keys of people, and who may do what with them.
+//! Keys of people and their permissions.
 
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
@@ -18,46 +18,46 @@ use zeroize::Zeroizing;
 /// What to do with keys of people.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a release key of a person: sealed in KEY, its public half beside it as KEY's name with
-    /// `.pem`.
+    /// Make a release key for a person: encrypted in KEY, and its public key beside it with the
+    /// extension `.pem`.
     ReleaseKey {
         /// As in `alice.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Make a key by which a person agrees that a server's keys sign a release; its public half
-    /// beside it with `.pem`.
+    /// Make an approver key, with which a person approves that a server signs a release. The public
+    /// key is beside it with the extension `.pem`.
     ApproverKey {
         /// As in `alice.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Make a key that signs what register 11 holds under a kernel image, so that it opens what
-    /// devices sealed; its public half beside it with `.pem`.
+    /// Make the key that signs PCR policies: the values of PCR 11 under a UKI that may open sealed
+    /// data. The public key is beside it with the extension `.pem`.
     ///
-    /// `fleeti pki init` makes one. Elsewhere: KEY is offline/pcr.key, and its public half goes to
-    /// public/pcr.pem before an image is built.
+    /// `fleeti pki init` makes one. Otherwise store KEY as offline/pcr.key and its public key as
+    /// public/pcr.pem before you build an image.
     PcrKey {
         /// As in `offline/pcr.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Make a key in a token (PKCS#11), from which it cannot be taken. KEY holds its name there,
-    /// and stands wherever a key file is asked for.
+    /// Make a key in a token (PKCS#11) that does not export it. KEY contains the URI of the key, and
+    /// can be passed wherever a command expects a key file.
     ///
-    /// The object is called after its purpose, as in `release-alice` or `device-ca`:
+    /// Name the object after its purpose, as in `release-alice` or `device-ca`:
     ///   fleeti pki token-key alice.key --algorithm p384 \
     ///     --uri 'pkcs11:token=alice;object=release-alice?module-path=/usr/lib/softhsm/libsofthsm2.so'
-    /// The PIN is asked for like a passphrase; `pin-source=file:/PATH` in the URI names a file that
-    /// holds it.
+    /// Enter the PIN as you would a passphrase, or name a file that contains it with
+    /// `pin-source=file:/PATH` in the URI.
     #[command(verbatim_doc_comment)]
     TokenKey {
-        /// Where the name of the key is written; must not exist.
+        /// Output file of the key's URI; must not exist.
         key: PathBuf,
-        /// Which token, and how the object is called (RFC 7512).
+        /// Token and name of the object (RFC 7512).
         #[arg(long)]
         uri: String,
         /// Kind of key.
@@ -66,11 +66,11 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Show or change who may sign releases, and how many of them must.
+    /// Show or change the release keys and their threshold.
     ///
-    /// This is `release.pem` of a `public` folder. It goes into images when they are built, so a
-    /// device trusts a new key from its next update on: add the new key, update every device by the
-    /// old ones, then remove the old key.
+    /// The command edits `release.pem` of a `public` folder. Builds copy it into images, so a
+    /// device trusts a new key only after its next update. Add the new key, update every device
+    /// with releases that the old keys sign, then remove the old key.
     ReleaseKeys {
         /// The `public` folder.
         public: PathBuf,
@@ -80,22 +80,24 @@ pub enum Command {
         /// Ids of keys to remove.
         #[arg(long)]
         remove: Vec<String>,
-        /// How many must sign.
+        /// How many keys must sign a release.
         #[arg(long)]
         threshold: Option<usize>,
     },
-    /// Make a key that signs `SHA256SUMS`; its keyring beside it as KEY's name with `.gpg`.
+    /// Make an OpenPGP key that signs `SHA256SUMS`. Its keyring is beside it with the extension
+    /// `.gpg`.
     OpenpgpKey {
         /// As in `openpgp-2.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Show or change which keys `SHA256SUMS` may be signed by: `openpgp.gpg` of a `public` folder.
+    /// Show or change the OpenPGP keys that may sign `SHA256SUMS`: `openpgp.gpg` of a `public`
+    /// folder.
     ///
-    /// systemd-sysupdate refuses a signature by a key that its image does not have. So add the new
-    /// key, update every device by the old one, then put the new one at offline/openpgp.key, and
-    /// remove the old one with a later image.
+    /// systemd-sysupdate refuses a signature by a key that its image does not have. Add the new
+    /// key, update every device with the old key, then store the new key as offline/openpgp.key,
+    /// and remove the old key with a later image.
     OpenpgpKeys {
         /// The `public` folder.
         public: PathBuf,
@@ -106,34 +108,34 @@ pub enum Command {
         #[arg(long)]
         remove: Vec<String>,
     },
-    /// Show or change who must agree before a server's own keys sign a release: `policy.toml` of
-    /// the signer's `pki/signing`. The signer reads it at its start.
+    /// Show or change the approval policy for releases that a server signs: `policy.toml` in the
+    /// signing service's `pki/signing`. The signing service reads it when it starts.
     ///
-    /// With `--approvals 0` the server signs alone; that must be said, there is no default.
+    /// With `--approvals 0` the server signs without approvals. There is no default.
     Approvers {
-        /// The folder with the release keys of the signer, `pki/signing`.
+        /// The signing service's folder with release keys, `pki/signing`.
         signing: PathBuf,
-        /// How many must agree.
+        /// Number of approvals that a release needs.
         #[arg(long)]
         approvals: Option<usize>,
-        /// Whether who asks for a signature may be one of them.
+        /// Whether the approval of the person who requests a signature counts.
         #[arg(long)]
         requester_counts: Option<bool>,
-        /// People to add, by name and public key: `alice=alice.pem`.
+        /// Approvers to add, as NAME=PUBLIC_KEY: `alice=alice.pem`.
         #[arg(long)]
         add: Vec<String>,
-        /// Names of people to remove.
+        /// Names of approvers to remove.
         #[arg(long)]
         remove: Vec<String>,
     },
 }
 
-/// Kind of key.
+/// Algorithm of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// ECDSA over P-256: OpenPGP.
     P256,
-    /// ECDSA over P-384: authorities, people.
+    /// ECDSA over P-384: CAs, people.
     P384,
     /// RSA-2048: Secure Boot.
     Rsa2048,
@@ -152,30 +154,29 @@ impl From<Kind> for Algorithm {
     }
 }
 
-/// Where the passphrase comes from. Never an argument: arguments are seen by every user of a
-/// machine.
+/// Source of the passphrase. Never an argument: every user of the machine can see arguments.
 #[derive(clap::Args)]
 pub struct Passphrase {
-    /// File with the passphrase (the PIN, for a key in a token); else
-    /// `$CREDENTIALS_DIRECTORY/fleeti-passphrase`, else a prompt or standard input.
+    /// File with the passphrase, or with the PIN of a token. Default:
+    /// `$CREDENTIALS_DIRECTORY/fleeti-passphrase` if it exists, else a prompt or standard input.
     #[arg(long, env = "FLEETI_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
 }
 
 impl Passphrase {
-    /// Reads it.
+    /// Reads a passphrase of at least 8 characters.
     pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let text = self.read_for("passphrase")?;
         if text.len() < 8 {
             return Err(Failure::new(
                 "the passphrase has fewer than 8 characters",
-                Some("use --passphrase-file with a long one"),
+                Some("use --passphrase-file with a longer one"),
             ));
         }
         Ok(text)
     }
 
-    /// Reads it, of any length; a person is told what for.
+    /// Reads a passphrase or PIN of any length; the prompt shows `what`.
     fn read_for(&self, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let credential = || {
             std::env::var_os("CREDENTIALS_DIRECTORY")
@@ -190,7 +191,7 @@ impl Passphrase {
     }
 }
 
-/// Asks a person, who does not see what they type, or reads a line where there is none.
+/// Prompts at a terminal without echo, or reads a line from standard input.
 pub fn prompt(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if std::io::stdin().is_terminal() {
         let typed = rpassword::prompt_password(format!("{what}: ")).map_err(Failure::plain)?;
@@ -201,7 +202,7 @@ pub fn prompt(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))
 }
 
-/// The first line's end and what follows it are not part of a secret.
+/// Reads a secret from a file, without the line ends at its end.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut text = Zeroizing::new(read(path)?);
     while matches!(text.last(), Some(b'\n' | b'\r')) {
@@ -210,12 +211,12 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(text)
 }
 
-/// A file that must be there.
+/// Reads a file that must exist.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
-/// Opens a key file for its purpose: sealed, or the name of a key in a token.
+/// Opens a key file for its purpose: an encrypted key, or the URI of a key in a token.
 pub fn open(
     path: &Path,
     purpose: &str,
@@ -235,7 +236,7 @@ pub fn open(
     keyfile::open(&file, purpose, &secret).map_err(failed)
 }
 
-/// Writes a new file and its folder.
+/// Writes a new file, and creates its folder.
 pub fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), Failure> {
     let written = || {
         if let Some(folder) = path.parent() {
@@ -250,7 +251,7 @@ pub fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), Failure> {
     written().map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
-/// Replaces a file whole.
+/// Replaces a file atomically.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let new = path.with_extension("new");
     let written = || {
@@ -262,7 +263,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written().map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
-/// The public half of a key, PEM.
+/// The public key, PEM.
 pub fn public_pem(key: &dyn Signer) -> Result<String, Failure> {
     let document = der::Document::try_from(key.public_key_der()).map_err(Failure::plain)?;
     document.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).map_err(Failure::plain)
@@ -315,7 +316,7 @@ fn token_key(
     passphrase: &Passphrase,
     output: &Output,
 ) -> CommandResult {
-    // Looked at first: a key in a token that nobody has the name of is lost.
+    // Check before generating: a key in a token is lost if its URI is not written.
     for path in [key, &key.with_extension("pem")] {
         if path.exists() {
             return Err(Failure::plain(format!("{} exists already", path.display())));
@@ -340,7 +341,7 @@ fn written(key: &Path, file: &[u8], made: &dyn Signer, output: &Output) -> Comma
     Ok(())
 }
 
-/// A line for each, below what they are a list of.
+/// One indented line for each item.
 fn indented(list: &[String]) -> Lines {
     list.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().into()
 }
@@ -426,7 +427,7 @@ fn openpgp_keys(
     }
     keys.retain(|(id, _)| !remove.contains(id));
     if keys.is_empty() {
-        return Err(Failure::plain("no key would be left: no device would take any release"));
+        return Err(Failure::plain("no key would be left, and devices would refuse every release"));
     }
     if !add.is_empty() || !remove.is_empty() {
         replace(&path, &keys.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>())?;
@@ -453,7 +454,7 @@ fn approvers(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(Failure::plain(format!("{}: {e}", path.display()))),
     };
-    let said = "say how many must agree with --approvals; 0 lets the server sign alone";
+    let said = "set the number of approvals with --approvals; with 0 the server signs without approvals";
     let needed = approvals.or(before.as_ref().map(Policy::approvals));
     let needed = needed
         .ok_or_else(|| Failure::new(format!("there is no {}", path.display()), Some(said)))?;
@@ -461,7 +462,7 @@ fn approvers(
         requester_counts.or(before.as_ref().map(Policy::requester_counts)).unwrap_or(false);
     let mut people = before.as_ref().map(|p| p.approvers().to_vec()).unwrap_or_default();
     if let Some(unknown) = remove.iter().find(|name| !people.iter().any(|a| a.name == **name)) {
-        return Err(Failure::plain(format!("{unknown} is no approver")));
+        return Err(Failure::plain(format!("{unknown} is not an approver")));
     }
     people.retain(|a| !remove.contains(&a.name));
     for text in add {
@@ -470,7 +471,7 @@ fn approvers(
             .ok_or_else(|| Failure::plain(format!("{text:?} is not NAME=PUBLIC.pem")))?;
         let keys = public_keys(Path::new(file))?;
         let [key] = keys.keys() else {
-            return Err(Failure::plain(format!("{file} has more than one key")));
+            return Err(Failure::plain(format!("{file} has {} keys, expected one", keys.keys().len())));
         };
         people.push(Approver { name: name.to_owned(), key: key.clone() });
     }
@@ -485,10 +486,10 @@ fn approvers(
     output.data(
         &json!({"approvals": needed, "requester_counts": counts, "approvers": names}),
         |_| match needed {
-            0 => Lines::from("the server signs releases alone, without anybody's approval"),
+            0 => Lines::from("the server signs releases without approvals"),
             n => Lines::from(format!(
-                "{n} must agree, {} who asks:",
-                if counts { "also" } else { "beside" }
+                "{n} approvals needed, requester {}:",
+                if counts { "included" } else { "excluded" }
             ))
             .and(indented(&names)),
         },

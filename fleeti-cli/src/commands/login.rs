@@ -1,5 +1,4 @@
-//! `fleeti login` and `fleeti logout`: which server later commands talk to, by which key it is
-//! known, and the token.
+//! `fleeti login` and `fleeti logout`: the server of later commands, its pinned key, and the token.
 
 use super::server::{block_on, refused};
 use crate::CommandResult;
@@ -13,30 +12,29 @@ use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The server of a machine that nobody logged in on.
+/// The server if no login exists.
 const LOCAL: &str = "http://127.0.0.1:8080";
 /// Longest token file, bytes.
 const TOKEN_MAX: u64 = 4096;
 
-/// Log in to a server, so that later commands need neither its address nor the token.
+/// Log in to a server. Later commands then need neither its address nor the token.
 ///
-/// The token comes from --token-file, or from standard input: a terminal is asked for it without
-/// showing it.
+/// The token comes from --token-file or standard input. A terminal prompts for it without echo.
 #[derive(clap::Args)]
 pub struct Login {
-    /// The server's API, https://HOST:PORT.
+    /// Address of the server's API, https://HOST:PORT.
     url: String,
-    /// SHA-256 of the server's public key, `sha256:...`: the server prints it when it starts, and
-    /// has it in DIR/pki/admin/fingerprint. Without it the certificate must be one that this
-    /// machine trusts, or a person compares.
+    /// SHA-256 of the server's public key, `sha256:...`. The server prints it at its start and
+    /// stores it in DIR/pki/admin/fingerprint. Without this option, this machine must trust the
+    /// certificate, or you confirm the fingerprint at a prompt.
     #[arg(long)]
     fingerprint: Option<Pin>,
-    /// File with the API token, such as DIR/admin.token of the server; standard input without it.
+    /// File with the API token, such as the server's DIR/admin.token; standard input by default.
     #[arg(long)]
     token_file: Option<PathBuf>,
 }
 
-/// What is kept of a login.
+/// The stored login.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     server: String,
@@ -45,7 +43,7 @@ struct Kept {
     token: String,
 }
 
-/// What a login says.
+/// Output of `fleeti login`.
 #[derive(Serialize)]
 struct LoggedIn<'a> {
     server: &'a str,
@@ -53,19 +51,19 @@ struct LoggedIn<'a> {
     file: String,
 }
 
-/// Whom a command talks to.
+/// The server that a command talks to.
 pub struct Target {
-    /// The API's address.
+    /// Address of the API.
     pub server: String,
-    /// The key that the server must have.
+    /// The pinned key of the server.
     pub pin: Option<Pin>,
     /// The token.
     pub token: String,
 }
 
 impl Target {
-    /// What flags and variables name; what they leave open comes from the login, but its key and
-    /// token are for its own server only.
+    /// Takes flags and variables first, and the rest from the login. The key and token of a login
+    /// are used for its own server only.
     pub fn choose(
         server: Option<&str>,
         pin: Option<&Pin>,
@@ -81,7 +79,7 @@ impl Target {
         token_file: Option<&Path>,
     ) -> Result<Self, Failure> {
         let server = server.map(|s| s.trim_end_matches('/'));
-        // A login that is not needed is not read: it may be broken.
+        // Skips a login that is not needed: its file may be broken.
         let is_needed = server.is_none() || pin.is_none() || token_file.is_none();
         let kept = if is_needed { file.as_deref().map(read).transpose()?.flatten() } else { None };
         let kept = kept.filter(|kept| server.is_none_or(|s| s == kept.server));
@@ -106,7 +104,7 @@ impl Target {
         Ok(Self { server, pin: pin.cloned().or(kept_pin), token })
     }
 
-    /// A client of it, which sends the token without TLS where that may be.
+    /// A client, which sends the token without TLS only where `plain_http` allows it.
     pub fn client(&self, plain_http: PlainHttp) -> Result<Client, Failure> {
         match &self.pin {
             Some(pin) => Client::pinned(&self.server, &self.token, pin),
@@ -116,11 +114,11 @@ impl Target {
     }
 }
 
-/// Logs in: settles the key, then shows the token, then keeps both.
+/// Logs in: settles the server's key, then sends the token, then stores both.
 pub fn run(login: &Login, output: &Output) -> CommandResult {
     let server = login.url.trim_end_matches('/').to_owned();
     let path = file().ok_or_else(|| {
-        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no place for a login")
+        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: no folder for the login")
     })?;
     let pin = if danger::is_plain_loopback(&server) && login.fingerprint.is_none() {
         None
@@ -145,16 +143,16 @@ pub fn run(login: &Login, output: &Output) -> CommandResult {
     )?;
     let done = LoggedIn { server: &target.server, fingerprint, file: path.display().to_string() };
     output.data(&done, |d| match &d.fingerprint {
-        Some(pin) => format!("logged in to {}, whose key has the fingerprint {pin}", d.server),
+        Some(pin) => format!("logged in to {}; its key has the fingerprint {pin}", d.server),
         None => format!("logged in to {}", d.server),
     });
     Ok(())
 }
 
-/// Forgets server, key and token.
+/// Removes the stored server, key and token.
 pub fn forget(output: &Output) -> CommandResult {
     let path = file().ok_or_else(|| {
-        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: there is no login")
+        Failure::plain("neither XDG_CONFIG_HOME nor HOME is set: no folder for the login")
     })?;
     let was = match fs::remove_file(&path) {
         Ok(()) => true,
@@ -163,24 +161,23 @@ pub fn forget(output: &Output) -> CommandResult {
     };
     output.data(&serde_json::json!({ "logged_out": was }), |_| {
         if was {
-            format!("logged out; {} is removed", path.display())
+            format!("logged out; removed {}", path.display())
         } else {
-            "nobody was logged in".to_owned()
+            "not logged in".to_owned()
         }
     });
     Ok(())
 }
 
-/// The key that the server is to have from now on; `None` where this machine trusts its certificate
-/// anyway.
+/// The key to pin; `None` if this machine trusts the server's certificate.
 async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failure> {
     if let Some(pin) = given {
         return Ok(Some(pin.clone()));
     }
     if !server.starts_with("https://") {
         return Err(Failure::new(
-            format!("{server} is not https://, so the token could be read on the way"),
-            Some("log in over TLS"),
+            format!("{server} is not https://; an attacker on the network could read the token"),
+            Some("use the https:// address of the API"),
         ));
     }
     if is_trusted(server).await.map_err(refused)? {
@@ -188,7 +185,7 @@ async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failur
     }
     let found = fingerprint_of(server).await.map_err(refused)?;
     let hint = format!(
-        "compare it with what the server printed when it started, or with DIR/pki/admin/fingerprint there; then --fingerprint {found}"
+        "compare it with the fingerprint that the server printed at its start, or with DIR/pki/admin/fingerprint on the server; then add --fingerprint {found}"
     );
     let unknown = format!(
         "this machine does not trust the certificate of {server}; its key has the fingerprint {found}"
@@ -196,14 +193,14 @@ async fn settle(server: &str, given: Option<&Pin>) -> Result<Option<Pin>, Failur
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(unknown, Some(hint)));
     }
-    let compare = "The server prints its fingerprint when it starts, and has it in DIR/pki/admin/fingerprint. Is it this one? Type yes: ";
+    let compare = "The server prints its fingerprint at its start and stores it in DIR/pki/admin/fingerprint. Type yes if it is the same: ";
     output::ask(Lines::from(format!("{unknown}.")).and(compare));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Failure::plain)?;
     if answer.trim() == "yes" {
         Ok(Some(found))
     } else {
-        Err(Failure::new("nothing was kept", Some(hint)))
+        Err(Failure::new("the fingerprint was not confirmed; nothing is stored", Some(hint)))
     }
 }
 
@@ -234,7 +231,7 @@ fn token_in(reader: impl Read) -> Result<String, String> {
     }
 }
 
-/// Where a login is kept (XDG Base Directory Specification).
+/// Path of the stored login (XDG Base Directory Specification).
 fn file() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let config = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config")))?;
@@ -255,9 +252,9 @@ fn read(path: &Path) -> Result<Option<Kept>, Failure> {
     let mode = fs::metadata(path).map_err(|e| at(&e))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(Failure::new(
-            format!("others can read {}, which has a token", path.display()),
+            format!("other users can read {}, which contains a token", path.display()),
             Some(format!(
-                "replace the token at the server, and run `chmod 600 {}`",
+                "replace the token on the server, then run `chmod 600 {}`",
                 path.display()
             )),
         ));

@@ -9,32 +9,33 @@ use fleeti_core::wire::attestation::{
 };
 use std::path::PathBuf;
 
-/// Manufacturers of TPMs that are believed.
+/// TPM manufacturers that the server trusts.
 #[derive(Subcommand)]
 pub enum Command {
-    /// List who is believed, with the chain of each, and the files that cannot be read.
+    /// List the trusted TPM manufacturers with their certificate chains, and the files that the
+    /// server cannot read.
     List {
         #[command(flatten)]
         server: Server,
     },
-    /// Believe the manufacturers of a file: certificates of roots, or of authorities that sign
-    /// endorsement certificates.
+    /// Trust the TPM manufacturers of a file: their root certificates, or certificates of CAs that
+    /// sign endorsement certificates.
     ///
-    /// The file is as the manufacturer publishes it: PEM, DER or PKCS#7. See
-    /// docs/tpm-manufacturers.md for where.
+    /// The file may be PEM, DER or PKCS#7, as the manufacturer publishes it. For the addresses, see
+    /// docs/tpm-manufacturers.md.
     Add {
-        /// The file.
+        /// The certificate file.
         file: PathBuf,
-        /// What they make: processor (fTPM, PTT), hardware (a chip) or virtual (software). Nobody
-        /// else says so.
+        /// Kind of their TPMs: processor (fTPM, PTT), hardware (a chip) or virtual (software). The
+        /// certificates do not say.
         #[arg(long)]
         kind: TpmKind,
         #[command(flatten)]
         server: Server,
     },
-    /// Believe a manufacturer no more.
+    /// Stop trusting a TPM manufacturer.
     Remove {
-        /// SHA-256 of its certificate, or the first 8 digits of it or more.
+        /// SHA-256 of its certificate, or at least the first 8 digits.
         id: String,
         #[command(flatten)]
         server: Server,
@@ -53,7 +54,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let length = std::fs::metadata(&file).map_err(failed)?.len();
             if length > MANUFACTURERS_FILE_MAX as u64 {
                 return Err(Failure::plain(format!(
-                    "{}: {length} bytes, {MANUFACTURERS_FILE_MAX} at the most",
+                    "{}: {length} bytes, expected at most {MANUFACTURERS_FILE_MAX}",
                     file.display()
                 )));
             }
@@ -66,7 +67,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             })?;
             output.data(&added, |added| {
                 added.iter().fold(Lines::default(), |lines, m| {
-                    lines.and("believed from now on:").and(described(m))
+                    lines.and("trusted from now on:").and(described(m))
                 })
             });
         }
@@ -75,7 +76,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused)
             })?;
             output
-                .data(&removed, |removed| Lines::from("believed no more:").and(described(removed)));
+                .data(&removed, |removed| Lines::from("no longer trusted:").and(described(removed)));
         }
     }
     Ok(())
@@ -83,11 +84,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 
 fn listed(found: &TpmManufacturers) -> Lines {
     let left_out =
-        found.left_out.iter().map(|l| vec![format!("left out: {}: {}", l.file, l.problem)]);
+        found.left_out.iter().map(|l| vec![format!("skipped: {}: {}", l.file, l.problem)]);
     let lines: Vec<_> =
         found.manufacturers.iter().map(described).chain(left_out).flatten().collect();
     if lines.is_empty() {
-        "nobody is believed: a TPM is known by its keys alone".into()
+        "no trusted TPM manufacturers: the server knows TPMs by their keys only".into()
     } else {
         lines.into()
     }
@@ -96,7 +97,7 @@ fn listed(found: &TpmManufacturers) -> Lines {
 fn described(m: &TpmManufacturer) -> Vec<String> {
     let chain = match (m.chain.is_empty(), m.issuer == m.subject) {
         (true, true) => "a root".to_owned(),
-        (true, false) => format!("issued by {}, which is not believed itself", m.issuer),
+        (true, false) => format!("issued by {}, which is not trusted", m.issuer),
         (false, _) => format!("issued by {}", m.chain.join(" < ")),
     };
     vec![

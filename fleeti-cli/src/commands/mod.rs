@@ -1,4 +1,4 @@
-//! One module for each noun; each turns arguments into calls of the crates.
+//! One module for each noun of the command line.
 
 pub mod attest;
 pub mod audit;

@@ -11,32 +11,33 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What to do with keys.
+/// What to do with keys and certificates.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make the keys and certificates of an organisation, all on this machine.
+    /// Create the keys and certificates of an organisation on this machine.
     ///
-    /// DIR/offline belongs on a machine without a network, DIR/online to the server, DIR/public to
-    /// everybody. Every key is sealed under one passphrase.
+    /// Keep DIR/offline on a machine without a network, copy DIR/online to the server, and publish
+    /// DIR/public. All keys are encrypted with one passphrase.
     Init {
-        /// Where; must not exist.
+        /// Output folder; must not exist.
         dir: PathBuf,
-        /// Certificate of a root that is elsewhere (`fleeti pki root create`): DIR/requests is then
-        /// for its ceremony, and DIR/public gets the certificates that come out of it.
+        /// Certificate of an existing root CA (`fleeti pki root create`). DIR/requests then holds
+        /// the certificate requests for its ceremony; copy the certificates from the ceremony to
+        /// DIR/public.
         #[arg(long)]
         root: Option<PathBuf>,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// The offline root: opened by several people together, on a machine without a network.
+    /// The offline root CA, which several people open together on a machine without a network.
     #[command(subcommand)]
     Root(root::Command),
-    /// Make the key of a new intermediate, and the request that the root is to sign.
+    /// Make the key of a new intermediate CA, and the certificate request for the root CA.
     Request {
-        /// What the intermediate is to certify.
+        /// Purpose of the intermediate CA.
         #[arg(value_parser = root::purpose_of)]
         purpose: Purpose,
-        /// The signer's folder, with `online` and `public`.
+        /// The signing service's folder, with `online` and `public`.
         #[arg(long)]
         pki: PathBuf,
         /// Make the key in a token (PKCS#11, RFC 7512), as in
@@ -46,11 +47,11 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// The intermediates that count: what came out of a ceremony, in the field.
+    /// The trust bundle: the intermediate CAs that the server and devices trust.
     #[command(subcommand)]
     Bundle(bundle::Command),
-    /// What old anchors say of new ones: how devices with old images find to today's server without
-    /// a visit.
+    /// Transitions from an old trust anchor to the next one: they let devices with old images find
+    /// the current server without a visit.
     #[command(subcommand)]
     Transition(transition::Command),
     #[command(flatten)]
@@ -63,7 +64,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             if dir.exists() {
                 return Err(Failure::new(
                     format!("{} exists already", dir.display()),
-                    Some("choose a new folder: keys are never overwritten"),
+                    Some("choose a new folder; keys are never overwritten"),
                 ));
             }
             let passphrase = passphrase.read()?;

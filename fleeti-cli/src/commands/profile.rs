@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 /// What to do with profiles.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Check a profile: every error at once, with path, line and remedy.
+    /// Check a profile and print every error with path, line and remedy.
     Check {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
     },
-    /// Save a profile on the server as the next revision of its line.
+    /// Save a profile on the server as its next revision.
     Save {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
@@ -35,7 +35,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let profile = read(&file)?;
             let revision = Revision::new(1, profile).map_err(Failure::plain)?;
             output.data(&revision, |r| {
-                format!("{} is a good profile; digest {}", r.profile.name, r.digest)
+                format!("{} is valid; digest {}", r.profile.name, r.digest)
             });
             Ok(())
         }
@@ -56,7 +56,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let profiles = block_on(async { server.client()?.profiles().await.map_err(refused) })?;
             output.data(&profiles, |list| {
-                rows(list, "no profile yet; save one with `fleeti profile save FILE`", |r| {
+                rows(list, "no profiles yet; save one with `fleeti profile save FILE`", |r| {
                     format!("{:<16} revision {:<4} {}", r.line, r.number, r.profile.description)
                 })
             });

@@ -31,25 +31,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What to do with releases.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Sign a build into an immutable release directory.
+    /// Sign a build and write an immutable release directory.
     Create {
         /// The directory of the build.
         build: PathBuf,
-        /// The folder of the PKI, with its offline keys.
+        /// The PKI folder with the offline keys.
         #[arg(long)]
         pki: PathBuf,
-        /// Where the release goes; must not exist.
+        /// Output directory of the release; must not exist.
         #[arg(long)]
         out: PathBuf,
-        /// Leave out the signature that every device of the organisation starts: only devices with
-        /// Secure Boot keys of their own (`fleeti device provision`) will start it, each by the
-        /// signature that the server's signer makes.
+        /// Omit the Secure Boot signature with the organisation's db key. Only devices with their
+        /// own Secure Boot keys (`fleeti device provision`) can then boot the release, each with a
+        /// signature that the server's signing service makes.
         #[arg(long)]
         device_keys_only: bool,
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Verify a release directory: its signatures, then every file.
+    /// Verify the signatures and every file of a release directory.
     Verify {
         /// The release directory.
         release: PathBuf,
@@ -57,7 +57,7 @@ pub enum Command {
         #[arg(long)]
         trust: PathBuf,
     },
-    /// Upload a release directory to the server, which verifies and publishes it.
+    /// Upload a release directory to the server. The server verifies and publishes it.
     Publish {
         /// The release directory.
         release: PathBuf,
@@ -69,33 +69,33 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Revoke a release: its rollouts end, and no device gets it any more. What runs it goes on
-    /// until there is something newer; `fleeti device boot-keys DEVICE forbid` keeps it from
-    /// booting again.
+    /// Revoke a release: its rollouts end, and no device can download it any more. Devices that run
+    /// it keep it until there is a newer release. `fleeti device boot-keys DEVICE forbid` stops it
+    /// from booting again.
     Revoke {
         /// As in `kiosk@2`.
         release: ReleaseName,
         #[command(flatten)]
         server: Server,
     },
-    /// Sign a release with one's own release key (`fleeti pki release-key`), on one's own machine.
+    /// Add the signature of your own release key (`fleeti pki release-key`), on your own machine.
     ///
-    /// Everything in the directory is compared with the manifest first. With `--profile` and
-    /// `--trust`, the release is built from your own inputs on this machine, and every byte that
-    /// boots is compared. Who signs without them signs what somebody else says, and has to say so:
-    /// `--not-built-here`. A release is published once as many release keys have signed it as
-    /// `release.pem` asks for.
+    /// The command first compares every file in the directory with the manifest. With `--profile`
+    /// and `--trust`, it builds the release from your own inputs on this machine, and compares
+    /// every byte that boots. Without them you sign another person's build, and must confirm that
+    /// with `--not-built-here`. The server publishes a release when the threshold of `release.pem`
+    /// is reached.
     Sign {
         /// The release directory.
         release: PathBuf,
-        /// One's own key.
+        /// Your release key.
         #[arg(long)]
         key: PathBuf,
-        /// The directory of the build that it should be of: compared with what your inputs make as
+        /// Directory of the build that the release was made from, to compare with your own build as
         /// well.
         #[arg(long, requires = "profile")]
         build: Option<PathBuf>,
-        /// Sign what nobody built here: the files are compared with the manifest alone.
+        /// Sign without building: compare the files with the manifest only.
         #[arg(long, conflicts_with_all = ["profile", "build"])]
         not_built_here: bool,
         #[command(flatten)]
@@ -103,21 +103,22 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Prove that a published release boots as it promises, by a device that runs it: one in QEMU,
-    /// or one in a lab.
+    /// Prove that a published release boots, with the evidence of a device that runs it: in QEMU or
+    /// in a lab.
     ///
-    /// The device's TPM has to have said so, at L4 at least (`fleeti attest show DEVICE`). What it
-    /// said is compared with the manifest, written to DIR/boot-proof.json, signed, and given to the
-    /// server. A fleet may ask for it before a release is rolled out to it: `fleeti attest policy
-    /// FLEET --proved-releases true`. Where several people must sign, each of them does this in the
-    /// same directory. What the device said, the server says: it verified the quote.
+    /// The device must have proved the release at L4 or higher (`fleeti attest show DEVICE`). The
+    /// command compares its PCR values with the manifest, writes them to DIR/boot-proof.json, signs
+    /// that file, and uploads it. A fleet may require a boot proof before rollouts: `fleeti attest
+    /// policy FLEET --proved-releases true`. If the threshold is higher than one, each release
+    /// signer runs this command in the same directory. The PCR values come from the server, which
+    /// has verified the quote.
     Prove {
         /// The release directory.
         release: PathBuf,
         /// The device that runs it.
         #[arg(long)]
         device: DeviceId,
-        /// One's own release key.
+        /// Your release key.
         #[arg(long)]
         key: PathBuf,
         #[command(flatten)]
@@ -132,21 +133,21 @@ pub enum Command {
         /// The release directory.
         #[arg(long)]
         release: PathBuf,
-        /// Where the disk image goes.
+        /// Output file of the disk image.
         #[arg(long)]
         out: PathBuf,
-        /// Size of the disk, GiB; the data partition fills what is left.
+        /// Size of the disk, GiB; the data partition gets the rest.
         #[arg(long, default_value_t = 4)]
         size_gib: u64,
         /// Enrollment record to put on the ESP (`fleeti device enrollment`).
         #[arg(long, conflicts_with = "bundle")]
         record: Option<PathBuf>,
-        /// What makes the disk the one of a certain device (`fleeti device provision`): its record,
-        /// its Secure Boot keys and its signatures.
+        /// File of a provisioned device (`fleeti device provision`), with its record, Secure Boot
+        /// keys and signatures.
         #[arg(long)]
         bundle: Option<PathBuf>,
-        /// Leave the record of the bundle out: the machine gets it as an OEM string (`fleeti device
-        /// smbios`).
+        /// Do not write the record of the --bundle file to the disk: the machine gets it as an OEM
+        /// string (`fleeti device smbios`).
         #[arg(long, requires = "bundle")]
         no_record: bool,
     },
@@ -173,7 +174,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Some((offline(purpose::DB)?, pem))
             };
             let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
-            // Only an image that was built for such a key asks for it.
+            // Only images that were built with pcr.pem need a PCR policy.
             let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
             let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
             let signers = ReleaseSigners {
@@ -203,7 +204,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
             output.data(verified.manifest(), |m| {
                 format!(
-                    "{} is signed by a trusted release key; {} files are as signed",
+                    "{} is signed by a trusted release key; {} files match the manifest",
                     m.release,
                     m.artifacts.len()
                 )
@@ -220,7 +221,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let releases = block_on(async { server.client()?.releases().await.map_err(refused) })?;
             output.data(&releases, |list| {
-                rows(list, "no release yet; publish one with `fleeti release publish DIR`", |r| {
+                rows(list, "no releases yet; publish one with `fleeti release publish DIR`", |r| {
                     format!(
                         "{:<24} {:>10}  {:<8}  manifest {}",
                         r.name.to_string(),
@@ -244,10 +245,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 .map_err(Failure::plain)?;
             let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
             if own.is_none() && !not_built_here {
-                let hint = "name your own inputs with --profile and --trust, and it is built and compared here; --not-built-here signs what \
-                            somebody else says";
+                let hint = "name your own inputs with --profile and --trust to build and compare it here, or sign \
+                            another person's build with --not-built-here";
                 return Err(Failure::new(
-                    format!("nobody built {} here", manifest.release),
+                    format!("{} was not built here", manifest.release),
                     Some(hint),
                 ));
             }
@@ -269,9 +270,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
             output.data(&data, |_| {
                 let looked_at = if own.is_some() {
-                    "every byte is what your own inputs make"
+                    "every byte equals the build of your own inputs"
                 } else {
-                    "nobody built it here, as --not-built-here says"
+                    "it was not built here (--not-built-here)"
                 };
                 Lines::from(format!(
                     "{} is signed by {}; it has {signed} signatures",
@@ -286,7 +287,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let proved = block_on(prove(&release, &device, key.as_ref(), server.client()?))?;
             output.data(&proved, |r| {
                 format!(
-                    "{} is proved to boot by {device}; {}",
+                    "{device} proves that {} boots; proof in {}",
                     r.name,
                     release.join(PROOF).display()
                 )
@@ -309,7 +310,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let device = bundle.map(|b| b.device);
             output.data(&serde_json::json!({"disk": out, "device": device}), |_| match &device {
                 Some(device) => format!(
-                    "wrote {} for {device}; it turns Secure Boot on at its first boot",
+                    "wrote {} for {device}; Secure Boot is turned on at its first boot",
                     out.display()
                 ),
                 None => format!("wrote {}", out.display()),
@@ -327,7 +328,7 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, F
     let path = dir.join("manifest.json");
     let bytes =
         std::fs::read(&path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-    // Only its form: whether it is trusted is the server's to say, and every device's.
+    // Checks the form only: the server and each device decide whether to trust it.
     let manifest = Manifest::parse(&bytes).map_err(Failure::plain)?;
     let signatures = release::read_signatures(dir).map_err(Failure::plain)?;
     let files: Vec<String> = ["manifest.json".to_owned()]
@@ -345,7 +346,7 @@ async fn publish(dir: &Path, client: fleeti_client::Client) -> Result<Release, F
     client.publish(&manifest.release).await.map_err(refused)
 }
 
-/// What a boot proof is called in a release's directory.
+/// File name of a boot proof in a release directory.
 const PROOF: &str = "boot-proof.json";
 
 async fn prove(
@@ -366,17 +367,17 @@ async fn prove(
     )?;
     proof.check(&manifest, &digest).map_err(Failure::plain)?;
     let mut bytes = boot_proof::to_bytes(&proof).map_err(Failure::plain)?;
-    // What somebody has signed already is signed as it is, where the device still says the same.
+    // Signs an existing proof as it is, if the device still has the same PCR values.
     if path.exists() {
         bytes = keys::read(&path)?;
         let signed = BootProof::parse(&bytes).map_err(Failure::plain)?;
         signed.check(&manifest, &digest).map_err(Failure::plain)?;
         if signed.device != proof.device || signed.registers != proof.registers {
             let hint = Some(
-                "name the device that is in it, or remove it and its signatures to begin anew",
+                "name the device in the proof, or remove the proof and its signatures to start again",
             );
             return Err(Failure::new(
-                format!("{} is of {}, or of other registers", path.display(), signed.device),
+                format!("{} is a proof of {}, or of other PCR values", path.display(), signed.device),
                 hint,
             ));
         }
@@ -401,7 +402,7 @@ async fn prove(
         .map_err(refused)
 }
 
-/// What a device has said, as a proof for a release.
+/// Makes a boot proof of a device's attestation result.
 fn proof_of(
     manifest: &Manifest,
     manifest_sha256: String,
@@ -409,7 +410,7 @@ fn proof_of(
     said: Attestation,
 ) -> Result<BootProof, Failure> {
     let hint = Some(format!(
-        "`fleeti attest now {device}` asks its TPM, `fleeti attest show {device}` says what it proves"
+        "challenge its TPM with `fleeti attest now {device}`, and see the result with `fleeti attest show {device}`"
     ));
     let Some(result) =
         said.result.filter(|r| said.is_fresh && r.release.as_ref() == Some(&manifest.release))

@@ -14,12 +14,12 @@ use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
 pub enum Command {
     /// Roll a published release out to a fleet.
     Start {
-        /// As in kiosk@2.
+        /// The release, as in kiosk@2.
         #[arg(long)]
         release: ReleaseName,
         #[arg(long)]
         fleet: FleetId,
-        /// Wait until every device has finished; fails when one did not get there.
+        /// Wait until every device has finished, and fail if one did not succeed.
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
@@ -36,7 +36,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Stop a rollout; devices that have not begun keep what they run.
+    /// Abort a rollout. Devices that have not started the update keep their version.
     Abort {
         rollout: String,
         #[command(flatten)]
@@ -51,7 +51,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&rollouts, |list| {
                 rows(
                     list,
-                    "nothing has been rolled out yet; begin with `fleeti rollout start`",
+                    "no rollouts yet; start one with `fleeti rollout start`",
                     |r| {
                         let phase = format!("{:?}", r.phase).to_lowercase();
                         let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
@@ -79,7 +79,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match rollout.state.phase {
         Phase::Failed => Err(Failure::new(
             "not every device runs the release",
-            Some("the list above says why, device by device"),
+            Some("see the reason for each device in the list above"),
         )),
         Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
     }
@@ -96,9 +96,9 @@ fn describe(r: &Rollout) -> Lines {
     Lines::from(title).and(count_words(r.state.counts())).and(devices.collect::<Vec<_>>())
 }
 
-/// As `3/5 finished, 1 failed, 1 unconfirmed`; what is none is left out.
+/// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.
 fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts) -> String {
-    let more = [(failed, "failed"), (moving, "on their way"), (unconfirmed, "unconfirmed")];
+    let more = [(failed, "failed"), (moving, "in progress"), (unconfirmed, "unconfirmed")];
     let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
     format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
 }
@@ -106,19 +106,19 @@ fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts)
 fn phase_words(phase: &DevicePhase) -> String {
     match phase {
         DevicePhase::Held => {
-            "held: it is not trusted as far as its fleet asks (`fleeti attest show`)".into()
+            "blocked: its attestation level is below the minimum of its fleet (`fleeti attest show`)".into()
         }
-        DevicePhase::Granted => "granted".into(),
+        DevicePhase::Granted => "offered".into(),
         DevicePhase::Staging => "staging".into(),
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
         DevicePhase::Trying => "trying".into(),
         DevicePhase::Unconfirmed => {
-            "unconfirmed: did not reach the server with it; tries it again".into()
+            "unconfirmed: did not reach the server with this version; will try it again".into()
         }
-        DevicePhase::Proving => "runs it by its own word; its TPM's is waited for".into(),
+        DevicePhase::Proving => "runs it, and must prove it with its TPM".into(),
         DevicePhase::Succeeded => "succeeded".into(),
-        DevicePhase::Contradicted => "contradicted by its TPM (`fleeti attest show`)".into(),
+        DevicePhase::Contradicted => "attestation failed (`fleeti attest show`)".into(),
         DevicePhase::Revoked => "revoked".into(),
         DevicePhase::RolledBack { reason } => format!("rolled back: {reason:?}"),
         DevicePhase::Failed { code } => format!("failed: {code:?}"),
@@ -128,7 +128,7 @@ fn phase_words(phase: &DevicePhase) -> String {
 /// Follows the event stream until the rollout is over.
 async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Failure> {
     let progress = Progress::of(rollout.state.devices.len(), "devices");
-    // The stream first, then the state: nothing that happens in between is missed.
+    // Subscribe before reading the state, so that no event is missed.
     let mut events = client.events().await.map_err(refused)?;
     loop {
         rollout = client.rollout(&rollout.id).await.map_err(refused)?;

@@ -1,5 +1,5 @@
-//! `fleeti pki root`: an offline root that several people open together, on a machine without a
-//! network. Files go in, files come out.
+//! `fleeti pki root`: an offline root CA that several people open together, on a machine without a
+//! network. Its inputs and outputs are files.
 
 use super::device::ReasonName;
 use super::keys::{self, Passphrase, read, read_secret, replace, write};
@@ -23,91 +23,92 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-/// Validity of a root, seconds.
+/// Validity of a root certificate, seconds.
 const ROOT_S: u64 = 20 * 365 * 86_400;
 
-/// What to do with the root.
+/// What to do with the root CA.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a root. Its key opens only when enough operators are there, each with a share and a
+    /// Create a root CA. Its key opens only with a threshold of operators, each with a share and a
     /// passphrase of their own.
     ///
-    /// ROOT gets root.key, root.pem, shares/NAME.share, bundle.json and the signed transcript. Give
-    /// each operator the share with their name, take it out of ROOT, and keep a copy of ROOT
-    /// elsewhere.
+    /// Writes root.key, root.pem, shares/NAME.share, bundle.json and the signed transcript to ROOT.
+    /// Give each operator their share and remove it from ROOT. Keep a backup of ROOT elsewhere.
     Create {
-        /// The root's folder; must not exist.
+        /// The root CA's folder; must not exist.
         root: PathBuf,
-        /// Who opens it, by name; once for each.
+        /// Name of an operator; repeat it for each.
         #[arg(long = "operator", required = true)]
         operators: Vec<String>,
-        /// How many of them it takes.
+        /// Number of operators that are needed to open the root CA.
         #[arg(long)]
         threshold: usize,
-        /// Make the key in a token (PKCS#11, RFC 7512) whose PIN is divided among the operators;
-        /// the object is `root`.
+        /// Make the key in a token (PKCS#11, RFC 7512), and split the token's PIN among the
+        /// operators. The object must be named `root`.
         #[arg(long)]
         uri: Option<String>,
-        /// File with the token's PIN, destroyed afterwards; else a prompt.
+        /// File with the token's PIN; destroy it afterwards. Default: a prompt.
         #[arg(long, requires = "uri")]
         pin_file: Option<PathBuf>,
-        /// Take over the root of `fleeti pki init`, with the intermediates that it has signed: its
-        /// folder. Its passphrase is asked for; destroy its offline/root.key afterwards.
+        /// Adopt the root CA of a folder of `fleeti pki init`, with the intermediates that it has
+        /// signed. The command prompts for its passphrase. Destroy its offline/root.key afterwards.
         #[arg(long, conflicts_with = "uri")]
         adopt: Option<PathBuf>,
         #[command(flatten)]
         passphrase: Passphrase,
-        /// Folder with the passphrase of each operator as NAME; else each is asked.
+        /// Folder with one file for each operator, NAME, that contains their passphrase. Default:
+        /// prompts.
         #[arg(long)]
         passphrases: Option<PathBuf>,
     },
-    /// Certify an intermediate: the request of `fleeti pki request`. The new bundle accepts it
-    /// beside the older ones.
+    /// Certify an intermediate CA from a request of `fleeti pki request`. The new bundle contains
+    /// it beside the older ones.
     Sign {
-        /// The root's folder.
+        /// The root CA's folder.
         root: PathBuf,
-        /// The request.
+        /// The certificate request.
         request: PathBuf,
-        /// What the intermediate certifies.
+        /// Purpose of the intermediate CA.
         #[arg(long, value_parser = purpose_of)]
         purpose: Purpose,
-        /// Where the certificate goes.
+        /// Output file of the certificate.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         opened: Opened,
     },
-    /// Make a new revocation list; with --revoke, an intermediate counts no more. Both go out with
-    /// the new bundle.
+    /// Make a new CRL; with --revoke, it revokes an intermediate CA. The new bundle contains the
+    /// CRL.
     Crl {
-        /// The root's folder.
+        /// The root CA's folder.
         root: PathBuf,
-        /// The certificate of the intermediate.
+        /// Certificate of the intermediate CA to revoke.
         #[arg(long)]
         revoke: Option<PathBuf>,
-        /// Why.
+        /// Reason of the revocation.
         #[arg(long, value_enum, default_value_t = ReasonName::CessationOfOperation)]
         reason: ReasonName,
-        /// Days until the next list must be there.
+        /// Days until the next CRL is due.
         #[arg(long, default_value_t = LIST_S / 86_400, value_parser = clap::value_parser!(u64).range(1..=1100))]
         days: u64,
         #[command(flatten)]
         opened: Opened,
     },
-    /// Show and verify what was done with a root. Nothing is opened.
+    /// Verify and show the transcript of a root CA. Needs no shares.
     Transcript {
-        /// The root's folder, or a copy of its `root.pem`, `transcript` and `transcript.sig`.
+        /// The root CA's folder, or a copy of its `root.pem`, `transcript` and `transcript.sig`.
         root: PathBuf,
     },
 }
 
-/// Who opens the root.
+/// The operators who open the root CA.
 #[derive(clap::Args)]
 pub struct Opened {
-    /// A share, once for each operator who is there.
+    /// Share of an operator; repeat it for each operator.
     #[arg(long = "share", required = true)]
     shares: Vec<PathBuf>,
-    /// Folder with the passphrase of each operator as NAME; else each is asked.
+    /// Folder with one file for each operator, NAME, that contains their passphrase. Default:
+    /// prompts.
     #[arg(long)]
     passphrases: Option<PathBuf>,
 }
@@ -116,14 +117,14 @@ pub fn purpose_of(text: &str) -> Result<Purpose, String> {
     Purpose::ALL
         .into_iter()
         .find(|p| p.as_str() == text)
-        .ok_or_else(|| "device, server or operator".into())
+        .ok_or_else(|| "expected device, server or operator".into())
 }
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// What stands in a share's file: how many it takes, whose it is, and the share, sealed.
+/// Content of a share file: the threshold, the operator, and the encrypted share.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShareFile {
@@ -145,7 +146,7 @@ fn passphrase_of(operator: &str, folder: Option<&Path>) -> Result<Zeroizing<Vec<
     }
 }
 
-/// The files of a root's folder that change.
+/// The files of a root CA's folder that change.
 struct Folder {
     path: PathBuf,
     certificate: Certificate,
@@ -169,7 +170,7 @@ impl Folder {
             transcript.map_err(Failure::plain)?,
         );
         if !transcript.ends_with_bundle(&sha256_hex(bundle.bundle.as_bytes())) {
-            let hint = "an older one would bring back what was revoked since; take bundle.json, transcript and transcript.sig from one copy";
+            let hint = "take bundle.json, transcript and transcript.sig from the same copy; an older bundle would undo revocations";
             return Err(Failure::new(
                 "bundle.json is not the last bundle of the transcript",
                 Some(hint),
@@ -178,7 +179,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), certificate, transcript, issued })
     }
 
-    /// Carries something out with the root open, then writes what has changed.
+    /// Runs `act` with the opened root CA, then writes the changed files.
     fn with<T>(
         &mut self,
         opened: &Opened,
@@ -190,7 +191,7 @@ impl Folder {
     ) -> Result<(T, SignedBundle), Failure> {
         let (operators, secret) = opened.secret(&self.certificate)?;
         let file = read(&self.path.join("root.key"))?;
-        let hint = Some("are these the shares of this root, and enough of them?");
+        let hint = Some("check that the shares belong to this root and reach its threshold");
         let key = keyfile::open(&file, purpose::ROOT, &secret)
             .map_err(|e| Failure::new(format!("root.key: {e}"), hint))?;
         let root = OpenRoot {
@@ -207,7 +208,8 @@ impl Folder {
     }
 
     fn keep(&self, bundle: &SignedBundle, signature: &[u8]) -> Result<(), Failure> {
-        // The transcript first: a bundle that nobody can account for must not leave the machine.
+        // Write the transcript first: no bundle may leave the machine that the transcript does not
+        // list.
         replace(&self.path.join("transcript"), self.transcript.text().as_bytes())?;
         replace(&self.path.join("transcript.sig"), signature)?;
         replace(
@@ -218,7 +220,7 @@ impl Folder {
 }
 
 impl Opened {
-    /// Names of the operators, and the secret that their shares make.
+    /// Names of the operators, and the secret that their shares combine to.
     fn secret(&self, root: &Certificate) -> Result<(Vec<String>, Zeroizing<Vec<u8>>), Failure> {
         let root_sha256 = certificate::fingerprint(root).map_err(Failure::plain)?;
         let (mut operators, mut shares, mut needed) = (BTreeSet::new(), Vec::new(), 1);
@@ -239,7 +241,7 @@ impl Opened {
             }
         }
         if shares.len() < needed {
-            return Err(Failure::plain(format!("{} of {needed} operators are here", shares.len())));
+            return Err(Failure::plain(format!("{} of {needed} operators are present", shares.len())));
         }
         Ok((
             operators.into_iter().collect(),
@@ -248,8 +250,7 @@ impl Opened {
     }
 }
 
-/// A share is sealed with its operator's name, the threshold and the root, so that none of them can
-/// be exchanged. Has a root introduce the next one.
+/// Has a root sign the transition to the next one.
 pub fn introduce(
     folder: &Path,
     opened: &Opened,
@@ -259,13 +260,15 @@ pub fn introduce(
     let pem = String::from_utf8(read(&folder.join("root.pem"))?).map_err(Failure::plain)?;
     let certificate = from_pem(&pem).map_err(Failure::plain)?;
     let (_, secret) = opened.secret(&certificate)?;
-    let hint = Some("are these the shares of this root, and enough of them?");
+    let hint = Some("check that the shares belong to this root and reach its threshold");
     let key = keyfile::open(&read(&folder.join("root.key"))?, purpose::ROOT, &secret)
         .map_err(|e| Failure::new(format!("root.key: {e}"), hint))?;
     transition::root((&certificate, key.as_ref()), next, ends_previous, now_s())
         .map_err(Failure::plain)
 }
 
+/// Purpose of a share's encryption. It contains the operator's name, the threshold and the root, so
+/// that none of them can be exchanged.
 fn share_role(operator: &str, threshold: usize, root_sha256: &str) -> String {
     format!("{}/{operator}/{threshold}/{root_sha256}", purpose::ROOT_SHARE)
 }
@@ -318,9 +321,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             };
             folder.with(&opened, act)?;
             let what = if whom.is_some() {
-                "the intermediate is revoked"
+                "revoked the intermediate"
             } else {
-                "a new revocation list"
+                "made a new CRL"
             };
             said(&folder, &json!({"days": days}), what, output);
             Ok(())
@@ -355,12 +358,12 @@ fn said(folder: &Folder, more: &serde_json::Value, what: &str, output: &Output) 
     output.data(&json!({"bundle_version": version, "root": path, "more": more}), |_| {
         let carry =
             "bundle.json, transcript and transcript.sig to the server: `fleeti pki bundle publish`";
-        Lines::from(what).and(format!("  carry {path}/{carry}, version {version}"))
+        Lines::from(what).and(format!("  bring {path}/{carry}, version {version}"))
     });
 }
 
-/// A root's key, what opens it, what stands in its file, its certificate, and the intermediates
-/// that it has signed.
+/// A root CA's key, the secret that opens it, the content of its key file, its certificate, and the
+/// intermediates that it has signed.
 struct Made {
     secret: Zeroizing<Vec<u8>>,
     key: Box<dyn Signer>,
@@ -393,7 +396,7 @@ fn made() -> Result<Made, Failure> {
 fn made_in_token(uri: &str, pin_file: Option<&Path>) -> Result<Made, Failure> {
     let parsed: TokenUri = uri.parse().map_err(Failure::plain)?;
     if !parsed.is_for(purpose::ROOT) {
-        return Err(Failure::plain("the token's object must be called root"));
+        return Err(Failure::plain("the token's object must be named root"));
     }
     let secret = pin_file.map_or_else(|| keys::prompt("PIN of the token"), read_secret)?;
     let key = TokenKey::generate(&parsed, &secret, Algorithm::P384).map_err(Failure::plain)?;
@@ -444,11 +447,11 @@ fn create(
     let distinct: BTreeSet<_> = operators.iter().collect();
     if distinct.len() != operators.len() || !operators.iter().all(is_name) {
         return Err(Failure::plain(
-            "operators have different names out of a-z, 0-9 and -, 24 characters at the most",
+            "operators need different names of a-z, 0-9 and -, at most 24 characters",
         ));
     }
-    // Tried first, for nothing: numbers that make no sense, and whoever gives up at the third
-    // passphrase, have made nothing.
+    // Try the split before anything is made, so that an invalid threshold, or an operator who gives
+    // up at the third passphrase, leaves no files behind.
     ceremony::divide(b"nothing", threshold, operators.len()).map_err(Failure::plain)?;
     let known =
         operators.iter().map(|o| passphrase_of(o, passphrases)).collect::<Result<Vec<_>, _>>()?;
@@ -485,7 +488,7 @@ fn create(
         let list: Vec<_> = operators.iter().map(|o| format!("  {}/shares/{o}.share", root.display())).collect();
         Lines::from(format!("made a root that {threshold} of {} operators open", operators.len()))
             .and(format!("  sha256 {root_sha256}"))
-            .and("give each their share, and take it away from here:")
+            .and("give each operator their share, and remove it from here:")
             .and(list)
     });
     Ok(())

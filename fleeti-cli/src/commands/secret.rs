@@ -13,37 +13,36 @@ use zeroize::Zeroizing;
 /// What to do with secrets of fleets.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Set a secret of a fleet: from a file, or from standard input (a prompt where there is a
-    /// person). Never an argument.
+    /// Set a secret of a fleet from a file, or from standard input. A terminal prompts for it.
     ///
-    /// Devices get it once they prove the level that the fleet asks for secrets (`fleeti attest
-    /// policy FLEET`), at each boot, into memory: /run/fleeti-secrets/NAME. A service takes it with
-    /// `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is started by
+    /// Devices get secrets at each boot, after they have proved the level of `fleeti attest policy
+    /// FLEET --secrets`. The agent writes them to memory, as /run/fleeti-secrets/NAME. A service
+    /// reads one with `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is started by
     /// `WantedBy=fleeti-secrets.target`.
     Set {
         /// The fleet.
         fleet: FleetId,
-        /// Its name, as in `wifi.psk`.
+        /// Name of the secret, as in `wifi.psk`.
         name: SecretName,
-        /// The file that holds it, to the last byte.
+        /// File with the value; every byte counts, also a line end.
         #[arg(long)]
         file: Option<PathBuf>,
         #[command(flatten)]
         server: Server,
     },
-    /// List the secrets of a fleet: their names, never what is secret.
+    /// List the names of a fleet's secrets, without their values.
     List {
         /// The fleet.
         fleet: FleetId,
         #[command(flatten)]
         server: Server,
     },
-    /// Remove a secret of a fleet. A device that is there loses it as soon as it has proved itself
-    /// again; what it read meanwhile it knows.
+    /// Remove a secret of a fleet. Connected devices delete it after their next attestation, but
+    /// may have copied it.
     Remove {
         /// The fleet.
         fleet: FleetId,
-        /// Its name.
+        /// Name of the secret.
         name: SecretName,
         #[command(flatten)]
         server: Server,
@@ -60,7 +59,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             (
                 secrets,
                 Lines::from(format!(
-                    "{name} is set; devices of {fleet} get it once they prove enough (`fleeti attest policy {fleet}`)"
+                    "{name} is set; devices of {fleet} get it when they prove the required level (`fleeti attest policy {fleet}`)"
                 )),
             )
         }
@@ -75,7 +74,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             (
                 secrets,
                 Lines::from(format!(
-                    "{name} is removed; change whatever it opened if a device should not know it any more"
+                    "{name} is removed; devices may have copied it, so change it where it is accepted if they must not use it"
                 )),
             )
         }
@@ -85,7 +84,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
         said.and(rows(
             list,
-            "no secret; set one with `fleeti secret set FLEET NAME --file FILE`",
+            "no secrets; set one with `fleeti secret set FLEET NAME --file FILE`",
             line,
         ))
     });
@@ -107,7 +106,7 @@ fn read(file: Option<&PathBuf>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     };
     if value.is_empty() || value.len() > SECRET_MAX {
         return Err(Failure::plain(format!(
-            "a secret has 1 to {SECRET_MAX} bytes, this one {}",
+            "the secret has {} bytes, expected 1 to {SECRET_MAX}",
             value.len()
         )));
     }

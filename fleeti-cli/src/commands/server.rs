@@ -1,4 +1,4 @@
-//! Which server a command talks to.
+//! The server that a command talks to.
 
 use super::login::Target;
 use crate::output::Failure;
@@ -6,27 +6,28 @@ use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Client, ClientError, Pin};
 use std::path::PathBuf;
 
-/// The server and its token.
+/// Options that select the server and its token.
 #[derive(clap::Args)]
 pub struct Server {
-    /// The server's API; the one of `fleeti login` by default, or http://127.0.0.1:8080.
+    /// Address of the server's API. Default: the server of `fleeti login`, else
+    /// http://127.0.0.1:8080.
     #[arg(long, env = "FLEETI_SERVER")]
     server: Option<String>,
-    /// SHA-256 of the public key that the server must have, `sha256:...`.
+    /// SHA-256 of the server's public key, `sha256:...`; the server must have this key.
     #[arg(long, env = "FLEETI_FINGERPRINT")]
     fingerprint: Option<Pin>,
-    /// File with the API token, such as DIR/admin.token of the server; the token of `fleeti login`
-    /// by default.
+    /// File with the API token, such as the server's DIR/admin.token. Default: the token of `fleeti
+    /// login`.
     #[arg(long, env = "FLEETI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Send the token without TLS to a server that is not on this machine: everybody on the way can
-    /// read it.
+    /// Send the token without TLS to a server on another machine. Anybody on the network can read
+    /// it.
     #[arg(long, env = "FLEETI_INSECURE")]
     insecure: bool,
 }
 
 impl Server {
-    /// Asks the server, and waits for its answer.
+    /// Sends one request and waits for the response.
     pub fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
@@ -35,7 +36,7 @@ impl Server {
         block_on(async { question(&client).await.map_err(refused) })
     }
 
-    /// A client.
+    /// A client of the server.
     pub fn client(&self) -> Result<Client, Failure> {
         let plain_http = if self.insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
         Target::choose(
@@ -53,8 +54,8 @@ pub fn refused(e: ClientError) -> Failure {
     Failure::new(e, hint)
 }
 
-/// Runs a future to its end. A command is not asynchronous itself and calls this where it talks to
-/// a server, never around anything that calls it again: a runtime inside a runtime panics.
+/// Runs a future to its end. Commands are synchronous and call this for requests only; a nested
+/// call panics, because a runtime cannot start within another.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! Asking for a signature by a server's own keys, and agreeing to one.
+//! Signing requests and approvals for releases that a server signs with its own keys.
 
 use super::build::differs;
 use super::keys::{self, Passphrase};
@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY_S: u64 = 86_400;
 
-/// Asks for a signature with one's own key.
+/// Requests a signature with the caller's approver key.
 pub async fn ask(
     client: &Client,
     id: &str,
@@ -45,8 +45,8 @@ pub async fn ask(
     client.request_signature(id, &request).await.map_err(refused)
 }
 
-/// Agrees with one's own key, to what the build's record says and nothing else. With a build of
-/// one's own, the same files must have come out.
+/// Approves the build of the server's build record, and nothing else, with the caller's approver
+/// key. With `build`, the files of the caller's own build must be the same.
 pub async fn approve(
     client: &Client,
     id: &str,
@@ -55,20 +55,20 @@ pub async fn approve(
     output: &Output,
 ) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
-    let hint = Some("`fleeti build sign BUILD --key YOUR.key` asks");
+    let hint = Some("request one with `fleeti build sign BUILD --key YOUR.key`");
     let intent = status
         .intent
-        .ok_or_else(|| Failure::new("nobody has asked for a signature of this build", hint))?;
+        .ok_or_else(|| Failure::new("no signing request for this build", hint))?;
     let intent = Intent::parse(&intent).map_err(Failure::plain)?;
     let bytes = client.build_record(id).await.map_err(refused)?;
-    // Both came from the server; that they belong together is seen here.
+    // Both came from the server: check that they belong together.
     if sha256_hex(&bytes) != intent.build_sha256 {
-        return Err(Failure::plain("what is asked for is not the build that the server shows"));
+        return Err(Failure::plain("the signing request is for another build than the server's build record"));
     }
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
     if record.release != intent.release {
         return Err(Failure::plain(format!(
-            "what is asked for is {}, the build is {}",
+            "the signing request is for {}, the build is {}",
             intent.release, record.release
         )));
     }
@@ -76,10 +76,10 @@ pub async fn approve(
         let mine = compare::Own::at(build, vec![]).map_err(Failure::plain)?;
         let mut found = Comparison::default();
         compare::records(&mine.record, &record, &mut found);
-        // One's own record is believed as far as the files beside it are its own.
+        // Trust the caller's own record only if the files beside it match.
         found.differences.extend(compare::changed_files(&mine).map_err(Failure::plain)?);
         if !found.differences.is_empty() {
-            return Err(differs("what is asked for", &found.differences));
+            return Err(differs("the requested build", &found.differences));
         }
     }
     show(&record, &intent, output);
@@ -88,7 +88,7 @@ pub async fn approve(
     client.approve_signature(id, &by).await.map_err(refused)
 }
 
-/// What a person puts their name to.
+/// Shows what the caller signs.
 fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
     let inputs = &record.inputs;
     let files = record
@@ -99,7 +99,7 @@ fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
     let expires = jiff::Timestamp::from_second(intent.expires_s.cast_signed())
         .map_or_else(|_| String::new(), |t| t.to_string());
     let shown = Lines::from(format!("release        {}", record.release))
-        .and(format!("oldest allowed {}", record.minimum_version))
+        .and(format!("min. version   {}", record.minimum_version))
         .and(format!("build.json     sha256 {}", intent.build_sha256))
         .and(format!(
             "profile        revision {}, sha256 {}",
@@ -110,11 +110,11 @@ fn show(record: &BuildRecord, intent: &Intent, output: &Output) {
         .and(format!("root hash      {}", record.root_hash))
         .and(files.collect::<Vec<_>>())
         .and(format!("release key    {}", intent.release_key))
-        .and(format!("asked for by   {requester}, until {expires}, says the server"));
+        .and(format!("requested by   {requester}, until {expires}, according to the server"));
     output.note(shown);
 }
 
-/// In words.
+/// The state of a signing request in words.
 pub fn describe(status: &SignatureStatus) -> String {
     let who = if status.approved_by.is_empty() {
         String::new()
@@ -123,14 +123,14 @@ pub fn describe(status: &SignatureStatus) -> String {
     };
     let (given, needed) = (status.approved_by.len(), status.approvals_needed);
     let next = if given < needed as usize {
-        "; others agree with `fleeti build approve BUILD --key THEIR.key`"
+        "; other approvers run `fleeti build approve BUILD --key THEIR.key`"
     } else {
         ""
     };
     format!("{given} of {needed} approvals{who}{next}")
 }
 
-/// Has a build signed where nobody must agree, and follows it to its end.
+/// Signs a build that needs no approvals, and follows it to its end.
 pub async fn alone(client: &Client, id: &str) -> Result<Build, Failure> {
     let mut events = client.events().await.map_err(refused)?;
     let mut build = client.sign_build(id).await.map_err(refused)?;

@@ -1,4 +1,4 @@
-//! `fleeti pki transition`: what an old anchor says of the one that follows it.
+//! `fleeti pki transition`: documents in which an old trust anchor signs the next one.
 
 use super::keys::{self, Passphrase, public_keys, read, write};
 use super::root::{self, Opened};
@@ -18,43 +18,43 @@ use fleeti_pki::transparency::note::LogKey;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What follows what.
+/// What to do with transitions.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Have the previous root introduce the next one: devices with old images find to a server of
-    /// the next root.
+    /// Sign the transition to the next root CA with the previous one. Devices with old images can
+    /// then reach a server of the next root CA.
     Root {
-        /// The previous root's folder.
+        /// Folder of the previous root CA.
         root: PathBuf,
-        /// Certificate of the next root.
+        /// Certificate of the next root CA.
         #[arg(long)]
         to: PathBuf,
-        /// The previous root counts no more on devices that have heard of it.
+        /// Devices that get this transition stop trusting the previous root CA.
         #[arg(long)]
         ends_previous: bool,
-        /// Where the transition goes.
+        /// Output file of the transition.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         opened: Opened,
     },
-    /// Have release keys introduce the next release keys.
+    /// Sign the transition to the next release keys with release keys.
     ReleaseKeys {
-        /// `release.pem` as it was.
+        /// Previous `release.pem`.
         #[arg(long)]
         from: PathBuf,
-        /// `release.pem` as it is.
+        /// Next `release.pem`.
         #[arg(long)]
         to: PathBuf,
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys introduce the next key of the audit log.
+    /// Sign the transition to the next key of the audit log with release keys.
     LogKey {
-        /// `audit.pub` as it was.
+        /// Previous `audit.pub`.
         #[arg(long)]
         from: PathBuf,
-        /// `audit.pub` as it is.
+        /// Next `audit.pub`.
         #[arg(long)]
         to: PathBuf,
         /// The `release.pem` that devices have.
@@ -63,13 +63,13 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys say that an audit log goes on from a checkpoint: after it was restored
-    /// from an older backup. Devices forget what they had seen after it, and their alarm.
+    /// Sign, with release keys, that an audit log continues from a checkpoint, after a restore from
+    /// an older backup. Devices drop the later checkpoints that they have, and their alarm.
     LogReset {
         /// `audit.pub` of the log.
         #[arg(long)]
         log: PathBuf,
-        /// A checkpoint of the restored log: `audit/checkpoint` of the signer.
+        /// Checkpoint of the restored log: `audit/checkpoint` in the signing service's folder.
         #[arg(long)]
         checkpoint: PathBuf,
         /// The `release.pem` that devices have.
@@ -78,20 +78,21 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys say that the server has another address. Publish it before the server
-    /// moves; afterwards whoever answers at the previous address (a file server will do) can serve
-    /// `transitions.json` to devices that were away.
+    /// Sign, with release keys, that the server moves to another address. Publish it before the
+    /// move. Afterwards, any server at the previous address (a file server is enough) can serve
+    /// `transitions.json` to devices that were offline.
     Server {
-        /// The address that devices have, as in `https://old.example:8443`.
+        /// Current address, as in `https://old.example:8443`.
         #[arg(long)]
         from: String,
-        /// The next address, as in `https://fleeti.example:8443`.
+        /// Next address, as in `https://fleeti.example:8443`.
         #[arg(long)]
         to: String,
-        /// The next MQTT address, as in `fleeti.example:8883`.
+        /// Next MQTT address, as in `fleeti.example:8883`.
         #[arg(long)]
         mqtt: String,
-        /// The HTTP proxy through which devices reach both, as in `http://proxy.example:3128`.
+        /// HTTP proxy through which devices reach both addresses, as in
+        /// `http://proxy.example:3128`.
         #[arg(long)]
         proxy: Option<String>,
         /// The `release.pem` that devices have.
@@ -100,15 +101,15 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Have release keys introduce other OpenPGP keys, where those that images know can sign no
-    /// more. Devices then take `SHA256SUMS.gpg` by the next ones, until they run an image that
-    /// brings its own.
+    /// Sign the transition to other OpenPGP keys with release keys, if the OpenPGP keys of images
+    /// can no longer sign. Devices then verify `SHA256SUMS.gpg` with the next keys until they run
+    /// an image that contains its own.
     OpenpgpKeys {
-        /// `openpgp.gpg` as images have it. Repeat it where they have several; a part of one counts
-        /// as well.
+        /// `openpgp.gpg` of the images. Repeat it if images have different ones; a subset of its
+        /// keys matches as well.
         #[arg(long, required = true)]
         from: Vec<PathBuf>,
-        /// `openpgp.gpg` as it is from now on: what `pki openpgp-key` wrote.
+        /// Next `openpgp.gpg`, as written by `pki openpgp-key`.
         #[arg(long)]
         to: PathBuf,
         /// The `release.pem` that devices have.
@@ -117,7 +118,7 @@ pub enum Command {
         #[command(flatten)]
         signed: Signed,
     },
-    /// Add another person's signature.
+    /// Add the signature of another release key.
     Sign {
         /// The transition.
         transition: PathBuf,
@@ -127,27 +128,28 @@ pub enum Command {
         #[command(flatten)]
         passphrase: Passphrase,
     },
-    /// Publish a transition: the server keeps it for ever and tells devices of it.
+    /// Publish a transition. The server keeps it permanently and announces it to devices.
     Publish {
         /// The transition.
         transition: PathBuf,
         #[command(flatten)]
         server: Server,
     },
-    /// Show what was published.
+    /// Show the published transitions.
     Show {
         #[command(flatten)]
         server: Server,
     },
 }
 
-/// Who signs, and where it goes.
+/// The signing key and the output file.
 #[derive(clap::Args)]
 pub struct Signed {
-    /// A release key that devices know. Others add theirs with `transition sign`.
+    /// A release key that devices trust. Other release signers add theirs with `fleeti pki
+    /// transition sign`.
     #[arg(long)]
     key: PathBuf,
-    /// Where the transition goes.
+    /// Output file of the transition.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -183,7 +185,7 @@ fn keep(out: &Path, signed: &SignedTransition, missing: usize, output: &Output) 
         0 => Lines::from(format!("made {}", out.display()))
             .and(format!("  publish it: `fleeti pki transition publish {}`", out.display())),
         n => format!(
-            "made {0}; {n} more must sign it: `fleeti pki transition sign {0} --key ...`",
+            "made {0}; it needs {n} more signatures: `fleeti pki transition sign {0} --key ...`",
             out.display()
         )
         .into(),
@@ -273,17 +275,17 @@ fn describe(all: &[SignedTransition]) -> Lines {
         let what = match transition::read(&signed.transition).map(|t| t.change) {
             Ok(Change::Root { from_sha256, ends_previous, .. }) => {
                 format!(
-                    "root after {from_sha256}{}",
-                    if ends_previous { ", which ends" } else { "" }
+                    "next root of {from_sha256}{}",
+                    if ends_previous { " (no longer trusted)" } else { "" }
                 )
             }
             Ok(Change::ReleaseKeys { from_sha256, .. }) => {
-                format!("release keys after {from_sha256}")
+                format!("next release keys of {from_sha256}")
             }
-            Ok(Change::LogKey { to, .. }) => format!("key of the audit log {to}"),
+            Ok(Change::LogKey { to, .. }) => format!("next key of the audit log {to}"),
             Ok(Change::LogReset { log, .. }) => format!("reset of the audit log {log}"),
             Ok(Change::Server(moved)) => {
-                format!("the server {} moves to {}", moved.from, moved.https_url)
+                format!("server {} moves to {}", moved.from, moved.https_url)
             }
             Ok(Change::OpenpgpKeys { to_base64, .. }) => {
                 format!("OpenPGP keys, {} characters", to_base64.len())
@@ -292,5 +294,5 @@ fn describe(all: &[SignedTransition]) -> Lines {
         };
         format!("{what}, {} signatures", signed.signatures.len())
     };
-    rows(all, "there are no transitions", line)
+    rows(all, "no transitions", line)
 }

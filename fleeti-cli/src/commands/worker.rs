@@ -1,4 +1,4 @@
-//! `fleeti worker`: who may take builds.
+//! `fleeti worker`: the build workers of a server.
 
 use super::server::{Server, block_on, refused};
 use crate::CommandResult;
@@ -11,34 +11,33 @@ use std::path::PathBuf;
 /// Build workers.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// List build workers, and when each asked for a build last.
+    /// List build workers and the time at which each last asked for a build.
     List {
         #[command(flatten)]
         server: Server,
     },
-    /// Add a build worker: its token lets it take builds, and nothing else.
+    /// Add a build worker. Its token only allows taking builds.
     ///
-    /// The worker runs `fleeti-server worker --server URL --token-file FILE` on the machine that
-    /// has Nix.
+    /// Run `fleeti-server worker --server URL --token-file FILE` on a machine that has Nix.
     Add {
-        /// Its name, which builds and the audit log show.
+        /// Name of the worker, which builds and the audit log show.
         name: WorkerName,
-        /// Where the token is written, readable by nobody else; to standard output without it.
+        /// Output file of the token (mode 0600); standard output by default.
         #[arg(long)]
         out: Option<PathBuf>,
         #[command(flatten)]
         server: Server,
     },
-    /// Remove a build worker: its token opens nothing any more.
+    /// Remove a build worker and its token.
     Remove {
-        /// Its name.
+        /// Name of the worker.
         name: WorkerName,
         #[command(flatten)]
         server: Server,
     },
 }
 
-/// Runs it.
+/// Runs the command.
 pub fn run(command: Command, output: &Output) -> CommandResult {
     block_on(async {
         match command {

@@ -1,4 +1,4 @@
-//! A server whose answers are not what the API documents: the command says so, and shows nothing of
+//! Responses that the API does not document: the command reports an error and prints nothing of
 //! them.
 
 use fleeti_core::wire::api::{Rollout, RolloutSummary};

@@ -1,4 +1,4 @@
-//! A ceremony as operators carry it out: files in, files out, on a machine without a network.
+//! A root CA ceremony as its operators run it: files in, files out, without a network.
 
 use crate::fleeti;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn two_of_three_operators_make_an_organisation_and_revoke_an_intermediate() {
             && lines[17].ends_with("by bob, carol"),
         "{transcript}"
     );
-    // The key that a signer asks for later has the next number.
+    // The key of a later request has the next number.
     t.good("pki request device --pki @org --passphrase-file @passphrase");
     assert!(
         t.path("org/online/device-ca-2.key").exists() && t.path("org/device-ca-2.csr").exists()
@@ -106,12 +106,12 @@ fn too_few_wrong_or_foreign_shares_open_nothing() {
     let t = Table::new();
     t.good(CREATE);
     let crl = |shares: &str| format!("pki root crl @root --passphrases @passphrases {shares}");
-    t.refused(&crl("--share @root/shares/alice.share"), "1 of 2 operators are here");
+    t.refused(&crl("--share @root/shares/alice.share"), "1 of 2 operators are present");
     t.refused(
         &crl("--share @root/shares/alice.share --share @root/shares/alice.share"),
-        "1 of 2 operators are here",
+        "1 of 2 operators are present",
     );
-    // A threshold that somebody has made smaller.
+    // A threshold that an attacker has lowered.
     let share = std::fs::read_to_string(t.path("root/shares/alice.share")).unwrap();
     std::fs::write(t.path("forged.share"), share.replace("\"threshold\": 2", "\"threshold\": 1"))
         .unwrap();
@@ -134,7 +134,7 @@ fn too_few_wrong_or_foreign_shares_open_nothing() {
         &crl("--share @root/shares/alice.share --share @root/shares/bob.share"),
         "the passphrase is wrong",
     );
-    // Somebody has changed the transcript on the stick.
+    // An attacker has changed the transcript on the USB stick.
     let text = std::fs::read_to_string(t.path("root/transcript")).unwrap();
     std::fs::write(t.path("root/transcript"), text.replace("alice", "mallo")).unwrap();
     t.refused("pki root transcript @root", "not by this key");
@@ -193,14 +193,14 @@ fn the_key_of_sha256sums_is_rotated_by_its_keyring_first() {
     assert_eq!(new, both[1..]);
     t.refused(
         &format!("pki openpgp-keys @org/public --remove {}", new[0]),
-        "no device would take any release",
+        "devices would refuse every release",
     );
 }
 
 #[test]
 fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     let t = Table::new();
-    t.refused("pki approvers @signing", "say how many must agree");
+    t.refused("pki approvers @signing", "set the number of approvals with --approvals");
     for name in ["alice", "bob"] {
         t.good(&format!("pki approver-key @{name}.key --passphrase-file @passphrase"));
     }
@@ -210,9 +210,9 @@ fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     );
     let said =
         t.good("pki approvers @signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
-    assert!(said.contains("1 must agree, beside who asks:"), "{said}");
-    t.refused("pki approvers @signing --remove carol", "carol is no approver");
+    assert!(said.contains("1 approvals needed, requester excluded:"), "{said}");
+    t.refused("pki approvers @signing --remove carol", "carol is not an approver");
     t.refused("pki approvers @signing --add eve=@alice.pem", "same name or key");
     let said = t.good("pki approvers @signing --approvals 0");
-    assert!(said.contains("alone, without anybody's approval"), "{said}");
+    assert!(said.contains("the server signs releases without approvals"), "{said}");
 }

@@ -1,37 +1,38 @@
-//! Every subcommand that clap knows, against a real server: for people and as JSON.
+//! Runs every subcommand that clap knows against a real server, with text and with JSON output.
 //!
-//! A row is a command as it is typed. It runs twice, with `{n}` 1 for people and 2 for `-o json`,
-//! so that what may be made once is made twice. A subcommand without a row fails the test.
+//! A row is a command as typed. It runs twice, with `{n}` as 1 for text and as 2 for `-o json`, so
+//! that what can be made only once is made under two names. A subcommand without a row fails the
+//! test.
 
 use crate::served::{Ran, Served};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a command says.
+/// The expected result of a command.
 #[derive(Clone, Copy)]
 enum Says {
-    /// Exit code 0, and this in what people read.
+    /// Exit code 0, and this text on stdout.
     Done(&'static str),
-    /// Exit code 1, nothing on stdout, and this in the error.
+    /// Exit code 1, nothing on stdout, and this text in the error.
     Refused(&'static str),
 }
 
 use Says::{Done, Refused};
 
-/// Path of the subcommand, its arguments, and what it says. `@` is the folder, `{api}`, `{device}`,
-/// `{fleet}`, `{build}` and `{code}` are of the run, and `{NAME}` what an earlier row gave
-/// (`keeps`).
+/// Path of the subcommand, its arguments, and the expected result. `@` stands for the folder,
+/// `{api}`, `{device}`, `{fleet}`, `{build}` and `{code}` for values of the run, and `{NAME}` for a
+/// value of an earlier row ([`KEPT`]).
 struct Row(&'static str, &'static str, Says);
 
-/// By the path of a row: what of its JSON later rows need, and how they call it.
+/// Values that later rows need: path of the row, JSON pointer into its output, and name.
 const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
 
 const ROWS: &[Row] = &[
-    Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is a good profile")),
+    Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is valid")),
     Row("profile save", "examples/profiles/kiosk.toml", Done("kiosk revision")),
     Row("profile list", "", Done("kiosk")),
     Row("build start", "examples/profiles/kiosk.toml --version 9.{n}", Done("kiosk@9.")),
     Row("build list", "", Done("build-1")),
-    // What Nix builds, and disks of that, are made by the demo and its virtual machines.
+    // The demo and its virtual machines cover real builds with Nix, and disks of them.
     Row(
         "build run",
         "fleeti-cli/tests/it/bad-profile.toml --version 1 --trust @data/pki/public --out @b{n}",
@@ -64,23 +65,23 @@ const ROWS: &[Row] = &[
     Row(
         "device enrollment",
         "--fleet spare --out @record{n}.json",
-        Done("good for one device and 24 hours"),
+        Done("valid for one device and 24 hours"),
     ),
-    Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins spare")),
+    Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins fleet spare")),
     Row("device pairing-record", "--out @pairing{n}.json", Done("wrote")),
     Row(
         "device provision",
         "--fleet spare --proxy http://127.0.0.1:3128 --out @bundles{n}",
-        Done("make a disk with"),
+        Done("make disks with"),
     ),
     Row("device smbios", "@record{n}.json --out @smbios{n}", Done("-smbios type=11")),
     Row("device boot-keys", "{device} begin-epoch", Refused("no Secure Boot keys")),
     Row("device command", "{device} report", Done("pending")),
     Row("device recovery-key", "{device} --reason because", Done("it opens the data partition")),
-    Row("device forgive", "{device} --version 7", Done("may try 7 again")),
+    Row("device forgive", "{device} --version 7", Done("may install 7 again")),
     Row("attest show", "{device}", Done("L1")),
     Row("attest now", "{device}", Refused("has shown no TPM")),
-    Row("attest fleet", "{fleet}", Done("devices of fleet-1 are asked")),
+    Row("attest fleet", "{fleet}", Done("devices of fleet-1")),
     Row("attest policy", "{fleet} --update L5 --secrets none", Done("secrets")),
     Row("attest accept-firmware", "{device}", Refused("evidence of device")),
     Row(
@@ -91,15 +92,15 @@ const ROWS: &[Row] = &[
     Row("secret set", "{fleet} wifi.psk --file @passphrase", Done("wifi.psk is set")),
     Row("secret list", "{fleet}", Done("wifi.psk")),
     Row("secret remove", "{fleet} wifi.psk", Done("wifi.psk is removed")),
-    // No device of the fleet proves what it asks for, so the rollout waits.
+    // No device of the fleet proves the minimum level, so the rollout waits.
     Row("rollout start", "--release gate@{n} --fleet {fleet}", Done("gate@1 in fleet-1")),
     Row("rollout show", "{rollout}", Done("gate@1 in fleet-1")),
     Row("rollout list", "", Done("gate@1")),
     Row("rollout abort", "{rollout}", Done("aborted")),
     Row("release revoke", "gate@{n}", Done("is revoked")),
     Row("device revoke", "{device} --reason hold", Done("is revoked")),
-    Row("device release-hold", "{device}", Done("may come back")),
-    Row("attest manufacturers list", "", Done("nobody is believed")),
+    Row("device release-hold", "{device}", Done("is no longer on hold")),
+    Row("attest manufacturers list", "", Done("no trusted TPM manufacturers")),
     Row("attest manufacturers add", "@nowhere --kind virtual", Refused("nowhere")),
     Row("attest manufacturers remove", "00000000", Refused("there is no TPM manufacturer")),
     Row("worker add", "builder-{n} --out @worker{n}.token", Done("added builder-1")),
@@ -110,15 +111,15 @@ const ROWS: &[Row] = &[
     Row(
         "device readmit",
         "--fleet {fleet} --reason because",
-        Done("fleet-1 is open for 168 hours"),
+        Done("readmission to fleet-1 is open for 168 hours"),
     ),
     Row("audit list", "", Done("device.")),
     Row(
         "audit verify",
         "--key @data/pki/public/audit.pub --remember @remembered",
-        Done("are as they were written"),
+        Done("are unchanged"),
     ),
-    Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("it is in the log of")),
+    Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("entries contains it")),
     Row("pki init", "@pki{n}", Done("made")),
     Row(
         "pki root create",
@@ -139,7 +140,7 @@ const ROWS: &[Row] = &[
     ),
     Row("pki root transcript", "@root{n}", Done("alice, bob")),
     Row("pki bundle publish", "@root1", Done("bundle")),
-    Row("pki bundle show", "", Done("taken by")),
+    Row("pki bundle show", "", Done("devices")),
     Row("pki bundle switch", "device 00", Refused("there is no intermediate")),
     Row(
         "pki transition root",
@@ -187,10 +188,10 @@ const ROWS: &[Row] = &[
     Row("pki release-keys", "@data/pki/public", Done("1 of 1 release keys must sign")),
     Row("pki openpgp-key", "@openpgp{n}.key", Done("made")),
     Row("pki openpgp-keys", "@data/pki/public", Done("SHA256SUMS may be signed by")),
-    Row("pki approvers", "@data/pki/signing", Done("1 must agree, beside who asks")),
+    Row("pki approvers", "@data/pki/signing", Done("1 approvals needed, requester excluded")),
 ];
 
-/// Paths of all subcommands that have none of their own.
+/// Paths of all subcommands that have no subcommands.
 fn leaves(command: &clap::Command, path: &str, found: &mut BTreeSet<String>) {
     let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
     if below.is_empty() {
@@ -221,7 +222,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
             std::fs::create_dir_all(served.path(&format!("request{n}/{folder}"))).unwrap();
         }
     }
-    // An image that asks for no key of register 11.
+    // The images need no PCR policy.
     served.done("pki init @other");
     copy(&served.path("data/pki"), &served.path("org"));
     std::fs::remove_file(served.path("org/offline/pcr.key")).unwrap();
@@ -272,7 +273,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     );
 }
 
-/// What a command for people made, by the newest of the list.
+/// What a command with text output made: the newest item of its list, as JSON.
 fn last_as_json(served: &Served, path: &str) -> String {
     let noun = path.split(' ').next().unwrap_or_default();
     let listed = served.run(&["-o", "json", noun, "list"]).stdout;
@@ -300,23 +301,23 @@ fn for_people(ran: &Ran, says: Says) -> Result<(), String> {
     };
     let needle = needle.replace("{n}", "1");
     check(ran.code == Some(code), "exit code")?;
-    check(text.contains(&needle), &format!("{needle:?} is not said"))?;
-    check(code == 0 || ran.stderr.contains("error: "), "no error is said")?;
-    // For people, and not JSON in disguise.
+    check(text.contains(&needle), &format!("{needle:?} is missing"))?;
+    check(code == 0 || ran.stderr.contains("error: "), "no error is shown")?;
+    // Text must not be JSON.
     check(
         code != 0
             || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&ran.stdout)
                 .is_err(),
-        "that is JSON",
+        "the text is JSON",
     )?;
-    check(!ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"), "that is not for people")
+    check(!ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"), "the text is not for people")
 }
 
 fn as_json(ran: &Ran, says: Says) -> Result<(), String> {
     let code = if matches!(says, Done(_)) { 0 } else { 1 };
     check(ran.code == Some(code), "exit code")?;
     if matches!(says, Refused(_)) {
-        check(ran.stdout.is_empty(), "there is data beside a refusal")?;
+        check(ran.stdout.is_empty(), "there is data beside an error")?;
     } else {
         serde_json::from_str::<serde_json::Value>(&ran.stdout)
             .map_err(|e| format!("stdout is not one JSON document: {e}"))?;
@@ -324,7 +325,7 @@ fn as_json(ran: &Ran, says: Says) -> Result<(), String> {
     if code != 0 {
         let last = ran.stderr.lines().last().unwrap_or_default();
         let error: serde_json::Value =
-            serde_json::from_str(last).map_err(|e| format!("the error is no JSON: {e}"))?;
+            serde_json::from_str(last).map_err(|e| format!("the error is not JSON: {e}"))?;
         check(error["error"].is_string(), "the error has no text")?;
     }
     Ok(())

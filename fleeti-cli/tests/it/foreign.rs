@@ -1,10 +1,9 @@
-//! Text that somebody else wrote, in files that the command reads: it cannot move the cursor or
-//! begin a line.
+//! Files with text of an attacker: it cannot move the cursor or begin a line.
 
 use crate::fleeti;
 use std::fs;
 
-/// An escape sequence, one of a single C1 character, a line of our own looks, and a reversed name.
+/// An escape sequence, a C1 character, a line that looks like this program's, and a reversed name.
 const EVIL: &str = r"x\u001b[2J\u009b1A\nerror: all is well\u202e";
 const SHOWN: [char; 3] = ['\u{1b}', '\u{9b}', '\u{202e}'];
 

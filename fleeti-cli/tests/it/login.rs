@@ -1,5 +1,5 @@
-//! `fleeti login` to a real server whose certificate no authority has issued, and what later
-//! commands make of its key.
+//! `fleeti login` to a real server with a self-issued certificate, and how later commands use its
+//! pinned key.
 
 use crate::served::{Ran, Served};
 use fleeti_testkit::server::admin_tls::{AdminTls, ApiTls};
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A person's machine: nothing of the server is on it, but what that person was told.
+/// The machine of an operator, without any file of the server.
 struct Machine<'a> {
     served: &'a Served,
     home: PathBuf,
@@ -20,7 +20,7 @@ impl<'a> Machine<'a> {
         Self { served, home: served.dir.path().join(name) }
     }
 
-    /// Runs the program as a person would who types this.
+    /// Runs the command with `typed` on standard input.
     fn types(&self, arguments: &[&str], typed: &str) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti"));
         command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
@@ -34,14 +34,14 @@ impl<'a> Machine<'a> {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A command that asks for nothing may have ended before.
+        // A command that reads no input may have ended already.
         child.stdin.take().unwrap().write_all(typed.as_bytes()).ok();
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Logs in with the token of the server's file.
+    /// Logs in with the token of the server's token file.
     fn logs_in(&self, fingerprint: Option<&str>) -> Ran {
         let mut arguments = vec!["login", &self.served.api];
         arguments.extend(fingerprint.iter().flat_map(|f| ["--fingerprint", f]));
@@ -57,7 +57,7 @@ fn token(served: &Served) -> String {
     fs::read_to_string(served.path("data/admin.token")).unwrap()
 }
 
-/// What the server says of its key, as its administrator reads it.
+/// The fingerprint that the server has written for its operator.
 fn fingerprint(served: &Served) -> String {
     fs::read_to_string(served.path("data/pki/admin/fingerprint")).unwrap().trim().to_owned()
 }
@@ -73,8 +73,8 @@ fn refused(ran: &Ran, why: &[&str]) {
     }
 }
 
-/// Gives the server the certificate and key of another folder, as an administrator or an attacker
-/// would.
+/// Replaces the server's certificate, and with `key_too` its key, as an operator or an attacker
+/// could.
 fn replaces_certificate(served: &Served, key_too: bool) -> String {
     let other = tempfile::tempdir().unwrap();
     let admin = |of: &Path| of.join("pki/admin");
@@ -112,7 +112,7 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
         "this machine does not trust the certificate of {}; its key has the fingerprint {right}",
         served.api
     );
-    refused(&machine.logs_in(None), &[&unknown, &format!("then --fingerprint {right}")]);
+    refused(&machine.logs_in(None), &[&unknown, &format!("then add --fingerprint {right}")]);
     assert_eq!(
         machine.logs_in(Some("sha256:00")).code,
         Some(2),
@@ -144,7 +144,7 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
 
     let listed = machine.types(&["-o", "json", "device", "list"], "");
     assert_eq!((listed.code, listed.stdout.trim()), (Some(0), "[]"), "{listed:?}");
-    // The key is the login's: without it the same certificate is one of nobody.
+    // The pin belongs to the login: without it, the certificate is not trusted.
     let stranger = Machine::new(&served, "bob");
     let token_file = served.path("data/admin.token");
     refused(

@@ -1,4 +1,4 @@
-//! The command as people and scripts meet it: exit code, stdout, stderr.
+//! The command as people and scripts use it: exit code, stdout, stderr.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod answers;
@@ -36,7 +36,7 @@ fn the_example_profiles_are_good() {
     for name in ["kiosk", "gateway"] {
         let said = fleeti(&["profile", "check", &format!("examples/profiles/{name}.toml")]);
         assert!(
-            said.starts_with(&format!("exit 0\n--- stdout\n{name} is a good profile")),
+            said.starts_with(&format!("exit 0\n--- stdout\n{name} is valid")),
             "{said}"
         );
     }

@@ -1,5 +1,4 @@
-//! A real server with an organisation's keys, two devices, two builds and a release, for commands
-//! to talk to.
+//! A real server with an organisation's keys, two devices, two builds and a release.
 
 use fleeti_testkit::host::{Host, Setup};
 use fleeti_testkit::server::admin_tls::ApiTls;
@@ -13,10 +12,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// How long a device may take to enroll and come, on a busy machine.
+/// Time limit for a device to enroll and connect on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -38,7 +37,7 @@ impl Served {
         Self::with(ApiTls::Loopback)
     }
 
-    /// As [`Served::start`], with its API behind this.
+    /// As [`Served::start`], with this TLS mode of the API.
     pub fn with(api_tls: ApiTls) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let dir = tempfile::tempdir().unwrap();
@@ -54,7 +53,7 @@ impl Served {
         served.runtime.block_on(make_builds(served.dir.path()));
         let (addresses, started) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        // No agent: a build that somebody starts fails at once, without Nix.
+        // No agent: builds fail at once, without Nix.
         let scheme = api_tls.scheme();
         let config = Config {
             agent: Some("/nonexistent/agent".into()),
@@ -80,7 +79,7 @@ impl Served {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// `fleeti ARGUMENTS`, which have to be good.
+    /// Runs `fleeti ARGUMENTS`, which must succeed, and returns stdout.
     pub fn done(&self, arguments: &str) -> String {
         let ran = self
             .run(&arguments.replace('@', &self.path("")).split_whitespace().collect::<Vec<_>>());
@@ -88,7 +87,7 @@ impl Served {
         ran.stdout
     }
 
-    /// Runs the program as a person would.
+    /// Runs the command.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_fleeti"))
             .args(arguments)
@@ -133,8 +132,8 @@ impl Served {
         self.done("pki approvers @data/pki/signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
     }
 
-    /// Starts a device in memory that enrolls into a fleet and stays; gives its id once it is there
-    /// and its recovery key is kept.
+    /// Starts a device in memory that enrolls into a fleet and stays connected. Returns its id once
+    /// it is online and the server has its recovery key.
     pub fn device(&self, name: &str, fleet: &str) -> String {
         let record = self.path(&format!("{name}.json"));
         self.done(&format!("device enrollment --fleet {fleet} --out {record}"));
@@ -168,7 +167,7 @@ impl Served {
         })
     }
 
-    /// What a device shows that has no token.
+    /// The pairing code of a device without a token.
     pub fn code(&self) -> String {
         let key =
             fleeti_pki::signer::SoftKey::generate(fleeti_pki::signer::Algorithm::P256).unwrap();
@@ -186,7 +185,7 @@ impl Served {
     }
 }
 
-/// Builds as a worker leaves them, `build-1` and `build-2` of `kiosk@2` and `kiosk@3`.
+/// Builds as a worker leaves them: `build-1` and `build-2` of `kiosk@2` and `kiosk@3`.
 async fn make_builds(dir: &Path) {
     let db = Db::open(&dir.join("data/fleeti.db")).await.unwrap();
     for (id, version) in [("build-1", "2"), ("build-2", "3")] {
