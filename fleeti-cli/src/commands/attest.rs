@@ -110,7 +110,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let asked = block_on(async {
                 server.client()?.challenge_fleet(&fleet).await.map_err(refused)
             })?;
-            output.data(&AskedFleet { asked }, |_| format!("challenged {asked} devices of {fleet}"));
+            output
+                .data(&AskedFleet { asked }, |_| format!("challenged {asked} devices of {fleet}"));
         }
         Command::Policy {
             fleet,

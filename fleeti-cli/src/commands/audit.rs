@@ -80,8 +80,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 .map(|l| Entry::parse(l.as_bytes()))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(Failure::plain)?;
-            output
-                .data(&entries, |list| rows(list, "no entries from this number on", describe));
+            output.data(&entries, |list| rows(list, "no entries from this number on", describe));
             Ok(())
         }
         Command::Verify { key, log, checkpoint, remember, server } => {
@@ -142,7 +141,9 @@ fn describe(entry: &Entry) -> String {
         Stage::Done => String::new(),
         Stage::Intent => " (intent)".to_owned(),
         Stage::Outcome { intent } => format!(" (outcome of intent {intent})"),
-        Stage::Failed { intent, reason } => format!(" (outcome of intent {intent}, failed: {reason})"),
+        Stage::Failed { intent, reason } => {
+            format!(" (outcome of intent {intent}, failed: {reason})")
+        }
     };
     let at = when(entry.at_s);
     format!(

@@ -65,8 +65,9 @@ pub fn request(
     let role = purpose::of_intermediate(of);
     let online = pki.join("online");
     let free = |n: &u32| !online.join(format!("{}.key", stem(role, *n))).exists();
-    let number =
-        (1..1000).find(free).ok_or_else(|| Failure::plain("the folder has 999 keys of this purpose already"))?;
+    let number = (1..1000)
+        .find(free)
+        .ok_or_else(|| Failure::plain("the folder has 999 keys of this purpose already"))?;
     let name = stem(role, number);
     let (file, key): (Vec<u8>, Box<dyn Signer>) = match uri {
         Some(uri) => {
@@ -153,7 +154,9 @@ fn describe(s: &TrustStatus) -> Lines {
         format!("  {:<9} {mark:<7} {}{key}", i.purpose, i.certificate_sha256)
     };
     let taken = match s.version {
-        0 => "no bundle is published; the intermediates of `fleeti pki init` are trusted".to_owned(),
+        0 => {
+            "no bundle is published; the intermediates of `fleeti pki init` are trusted".to_owned()
+        }
         v => format!("bundle {v}, on {} of {} devices", s.devices_with_it, s.devices),
     };
     let warnings = s.warnings.iter().map(|warning| format!("warning: {warning}"));

@@ -261,7 +261,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let devices = server.ask(async |c| c.devices().await)?;
             output.data(&devices, |d| {
-                rows(d, "no devices yet; create an enrollment record with `fleeti device enrollment`", row)
+                rows(
+                    d,
+                    "no devices yet; create an enrollment record with `fleeti device enrollment`",
+                    row,
+                )
             });
             Ok(())
         }
@@ -322,8 +326,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let bytes = keys::read(&record)?;
             let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
             let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
-            let hint =
-                Some("name a file that `fleeti device enrollment` or `fleeti device provision` wrote");
+            let hint = Some(
+                "name a file that `fleeti device enrollment` or `fleeti device provision` wrote",
+            );
             let found =
                 found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
             let json = serde_json::to_vec(&found).map_err(Failure::plain)?;

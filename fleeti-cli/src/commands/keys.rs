@@ -454,7 +454,8 @@ fn approvers(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(Failure::plain(format!("{}: {e}", path.display()))),
     };
-    let said = "set the number of approvals with --approvals; with 0 the server signs without approvals";
+    let said =
+        "set the number of approvals with --approvals; with 0 the server signs without approvals";
     let needed = approvals.or(before.as_ref().map(Policy::approvals));
     let needed = needed
         .ok_or_else(|| Failure::new(format!("there is no {}", path.display()), Some(said)))?;
@@ -471,7 +472,10 @@ fn approvers(
             .ok_or_else(|| Failure::plain(format!("{text:?} is not NAME=PUBLIC.pem")))?;
         let keys = public_keys(Path::new(file))?;
         let [key] = keys.keys() else {
-            return Err(Failure::plain(format!("{file} has {} keys, expected one", keys.keys().len())));
+            return Err(Failure::plain(format!(
+                "{file} has {} keys, expected one",
+                keys.keys().len()
+            )));
         };
         people.push(Approver { name: name.to_owned(), key: key.clone() });
     }

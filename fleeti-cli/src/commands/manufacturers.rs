@@ -75,8 +75,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let removed = block_on(async {
                 server.client()?.remove_tpm_manufacturer(&id).await.map_err(refused)
             })?;
-            output
-                .data(&removed, |removed| Lines::from("no longer trusted:").and(described(removed)));
+            output.data(&removed, |removed| {
+                Lines::from("no longer trusted:").and(described(removed))
+            });
         }
     }
     Ok(())

@@ -34,9 +34,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Check { file } => {
             let profile = read(&file)?;
             let revision = Revision::new(1, profile).map_err(Failure::plain)?;
-            output.data(&revision, |r| {
-                format!("{} is valid; digest {}", r.profile.name, r.digest)
-            });
+            output.data(&revision, |r| format!("{} is valid; digest {}", r.profile.name, r.digest));
             Ok(())
         }
         Command::Save { file, server } => {

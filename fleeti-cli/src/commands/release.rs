@@ -377,7 +377,11 @@ async fn prove(
                 "name the device in the proof, or remove the proof and its signatures to start again",
             );
             return Err(Failure::new(
-                format!("{} is a proof of {}, or of other PCR values", path.display(), signed.device),
+                format!(
+                    "{} is a proof of {}, or of other PCR values",
+                    path.display(),
+                    signed.device
+                ),
                 hint,
             ));
         }

@@ -49,19 +49,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::List { server } => {
             let rollouts = server.ask(async |c| c.rollouts().await)?;
             output.data(&rollouts, |list| {
-                rows(
-                    list,
-                    "no rollouts yet; start one with `fleeti rollout start`",
-                    |r| {
-                        let phase = format!("{:?}", r.phase).to_lowercase();
-                        let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
-                        format!(
-                            "{:<30} {release:<20} {fleet:<16} {phase:<10} {}",
-                            r.id,
-                            count_words(r.counts)
-                        )
-                    },
-                )
+                rows(list, "no rollouts yet; start one with `fleeti rollout start`", |r| {
+                    let phase = format!("{:?}", r.phase).to_lowercase();
+                    let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
+                    format!(
+                        "{:<30} {release:<20} {fleet:<16} {phase:<10} {}",
+                        r.id,
+                        count_words(r.counts)
+                    )
+                })
             });
             return Ok(());
         }

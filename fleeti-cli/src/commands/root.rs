@@ -241,7 +241,10 @@ impl Opened {
             }
         }
         if shares.len() < needed {
-            return Err(Failure::plain(format!("{} of {needed} operators are present", shares.len())));
+            return Err(Failure::plain(format!(
+                "{} of {needed} operators are present",
+                shares.len()
+            )));
         }
         Ok((
             operators.into_iter().collect(),
@@ -320,11 +323,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                     .map(|bundle| ((), bundle))
             };
             folder.with(&opened, act)?;
-            let what = if whom.is_some() {
-                "revoked the intermediate"
-            } else {
-                "made a new CRL"
-            };
+            let what = if whom.is_some() { "revoked the intermediate" } else { "made a new CRL" };
             said(&folder, &json!({"days": days}), what, output);
             Ok(())
         }

@@ -56,14 +56,15 @@ pub async fn approve(
 ) -> Result<SignatureStatus, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("request one with `fleeti build sign BUILD --key YOUR.key`");
-    let intent = status
-        .intent
-        .ok_or_else(|| Failure::new("no signing request for this build", hint))?;
+    let intent =
+        status.intent.ok_or_else(|| Failure::new("no signing request for this build", hint))?;
     let intent = Intent::parse(&intent).map_err(Failure::plain)?;
     let bytes = client.build_record(id).await.map_err(refused)?;
     // Both came from the server: check that they belong together.
     if sha256_hex(&bytes) != intent.build_sha256 {
-        return Err(Failure::plain("the signing request is for another build than the server's build record"));
+        return Err(Failure::plain(
+            "the signing request is for another build than the server's build record",
+        ));
     }
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
     if record.release != intent.release {

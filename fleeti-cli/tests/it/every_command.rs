@@ -67,7 +67,11 @@ const ROWS: &[Row] = &[
         "--fleet spare --out @record{n}.json",
         Done("valid for one device and 24 hours"),
     ),
-    Row("device pair", "{code} --fleet spare", Done("a device that runs kiosk@1 joins fleet spare")),
+    Row(
+        "device pair",
+        "{code} --fleet spare",
+        Done("a device that runs kiosk@1 joins fleet spare"),
+    ),
     Row("device pairing-record", "--out @pairing{n}.json", Done("wrote")),
     Row(
         "device provision",
@@ -310,7 +314,10 @@ fn for_people(ran: &Ran, says: Says) -> Result<(), String> {
                 .is_err(),
         "the text is JSON",
     )?;
-    check(!ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"), "the text is not for people")
+    check(
+        !ran.stdout.contains("{\n") && !ran.stderr.contains("panicked"),
+        "the text is not for people",
+    )
 }
 
 fn as_json(ran: &Ran, says: Says) -> Result<(), String> {

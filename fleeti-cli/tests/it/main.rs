@@ -35,10 +35,7 @@ fn fleeti(arguments: &[&str]) -> String {
 fn the_example_profiles_are_good() {
     for name in ["kiosk", "gateway"] {
         let said = fleeti(&["profile", "check", &format!("examples/profiles/{name}.toml")]);
-        assert!(
-            said.starts_with(&format!("exit 0\n--- stdout\n{name} is valid")),
-            "{said}"
-        );
+        assert!(said.starts_with(&format!("exit 0\n--- stdout\n{name} is valid")), "{said}");
     }
 }
 
