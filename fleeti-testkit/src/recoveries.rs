@@ -1,4 +1,4 @@
-//! What SECURITY.md promises under *Recovery*, on devices with the state of before: nobody visits
+//! What docs/guides promise under *recover*, on devices with the state of before: nobody visits
 //! one.
 
 use crate::forwarder::Forwarder;

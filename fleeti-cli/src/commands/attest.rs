@@ -23,8 +23,8 @@ pub enum Command {
     /// Levels: L0, the device only claims its state, or attestation failed; L1, it enrolled with a
     /// token; L2, it has a TPM without a known manufacturer; L3, it has a genuine TPM and its boot
     /// is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its firmware
-    /// was accepted as well. For what a level does not prove, see "What a TPM proves" in
-    /// SECURITY.md.
+    /// was accepted as well. For what a level does not prove, see
+    /// docs/reference/attestation-levels.md.
     Show {
         /// The device.
         device: DeviceId,

@@ -22,7 +22,7 @@ pub enum Command {
     /// sign endorsement certificates.
     ///
     /// The file may be PEM, DER or PKCS#7, as the manufacturer publishes it. For the addresses, see
-    /// docs/tpm-manufacturers.md.
+    /// docs/guides/tpm-manufacturers.md.
     Add {
         /// The certificate file.
         file: PathBuf,

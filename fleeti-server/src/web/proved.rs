@@ -30,7 +30,8 @@ pub struct Proved {
     pub may_accept: bool,
 }
 
-/// What each source of evidence proves on x86, and what it does not. SECURITY.md has more.
+/// What each source of evidence proves on x86, and what it does not.
+/// More in docs/reference/attestation-levels.md.
 pub const LIMITS: &[(&str, &str)] = &[
     (
         "TPM quote",
