@@ -1,8 +1,8 @@
-//! The proof that a release boots as it promises: a machine, virtual or real, has started it and
-//! its TPM said so. It is signed by release keys, so that a fleet may take no release without one.
+//! Boot proof: a device, virtual or real, booted a release, and its TPM measured what the manifest
+//! predicts. Release keys sign the proof, so that a fleet can require one before a rollout.
 //!
-//! The signed bytes are canonical JSON (see [`crate::canonical`]); the field `type` tells them from
-//! a manifest.
+//! The signed bytes are canonical JSON (see [`crate::canonical`]). The field `type` distinguishes a
+//! boot proof from a manifest.
 
 use crate::attestation::Level;
 use crate::id::{DeviceId, ReleaseName};
@@ -13,70 +13,70 @@ use std::collections::BTreeMap;
 
 /// The value of [`BootProof::kind`].
 pub const KIND: &str = "fleeti-boot-proof";
-/// Largest document that anybody reads.
+/// Size limit of a boot proof that a reader accepts, bytes.
 pub const BYTES_MAX: usize = 8 * 1024;
-/// The lowest level of a device whose word counts: firmware verified what it started.
+/// Minimum attestation level of the device: its firmware verified what it started.
 pub const LEVEL_MIN: Level = Level::VerifiedBoot;
-/// Registers that are quoted in a proof: firmware, programs, Secure Boot policy, command line and
-/// initrd, kernel image, what was passed beside it.
+/// PCRs that a boot proof contains: firmware, EFI binaries, Secure Boot policy, command line and
+/// initrd, UKI, and what was passed to the kernel beside the UKI.
 pub const REGISTERS: [u8; 7] = [0, 2, 4, 7, 9, 11, 12];
 
-/// That a release boots as it promises.
+/// Proof that a device booted a release and measured what its manifest predicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BootProof {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Which.
+    /// The release.
     pub release: ReleaseName,
-    /// SHA-256 of its `manifest.json`, hexadecimal.
+    /// SHA-256 of the release's `manifest.json`, hexadecimal.
     pub manifest_sha256: String,
-    /// What started it.
+    /// The device that booted the release.
     pub device: DeviceId,
-    /// How far that device was trusted.
+    /// Attestation level of the device.
     pub level: Level,
-    /// What its TPM quoted, SHA-256, hexadecimal, by the register's number.
+    /// PCR values of the device's quote, SHA-256, hexadecimal, by the number of the PCR.
     pub registers: BTreeMap<String, String>,
     /// SHA-256 of the quote, hexadecimal.
     pub evidence: String,
-    /// When, Unix seconds.
+    /// When the evidence was appraised, Unix seconds.
     pub proved_s: u64,
 }
 
-/// Why a document proves nothing.
+/// Why a boot proof is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoProof {
     /// Larger than [`BYTES_MAX`].
-    #[error("a boot proof has {BYTES_MAX} bytes at the most, this one {0}")]
+    #[error("boot proof has {0} bytes, expected at most {BYTES_MAX}")]
     TooLarge(usize),
     /// Not JSON, or a field is missing or wrong.
-    #[error("the boot proof is malformed: {0}")]
+    #[error("boot proof is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Another kind of document.
-    #[error("the document is a {0:?}, not a {KIND}")]
+    #[error("document is a {0:?}, not a {KIND}")]
     Kind(String),
-    /// Of another release.
-    #[error("the boot proof is of {0}, manifest {1}")]
+    /// The proof is of another release.
+    #[error("boot proof is of {0} with the manifest {1}")]
     Release(ReleaseName, String),
-    /// Of a device that is not trusted enough.
-    #[error("the device was at {}, at least {} is needed", .0.code(), LEVEL_MIN.code())]
+    /// The level of the device is too low.
+    #[error("the device had level {}, expected at least {}", .0.code(), LEVEL_MIN.code())]
     Level(Level),
-    /// A register is another one than the manifest says.
-    #[error("register {register} held {found}, the manifest says {expected}")]
+    /// A PCR value differs from the manifest.
+    #[error("PCR {register} has the value {found}, the manifest expects {expected}")]
     Register {
-        /// Which.
+        /// Number of the PCR.
         register: u8,
-        /// In the proof.
+        /// Value in the proof.
         found: String,
-        /// In the manifest.
+        /// Value in the manifest.
         expected: String,
     },
 }
 
 impl BootProof {
-    /// Reads a proof; says nothing about trust.
+    /// Parses a boot proof. Checks no signature.
     ///
     /// # Errors
     /// [`NoProof::TooLarge`], [`NoProof::Malformed`], [`NoProof::Kind`].
@@ -91,10 +91,10 @@ impl BootProof {
         Ok(proof)
     }
 
-    /// That it proves this release: register by register what the manifest says will be measured.
+    /// Checks that the proof is of this release, and that its PCR values are those of the manifest.
     ///
     /// # Errors
-    /// [`NoProof`]; a manifest that says nothing of a register is proved by nothing.
+    /// [`NoProof`]; also if the manifest has no value for one of the PCRs.
     pub fn check(&self, manifest: &Manifest, manifest_sha256: &str) -> Result<(), NoProof> {
         if self.release != manifest.release || self.manifest_sha256 != manifest_sha256 {
             return Err(NoProof::Release(self.release.clone(), self.manifest_sha256.clone()));

@@ -1,7 +1,8 @@
-//! Canonical JSON: the one byte string of a value, so that it can be hashed and signed.
+//! Canonical JSON: exactly one byte string for a value, so that it can be hashed and signed.
 //!
-//! The subset of RFC 8785 (JCS) that Fleeti uses: objects with keys sorted by code unit, no white
-//! space, integers only. Numbers with a fraction are refused, because their text is not unique.
+//! This is the subset of RFC 8785 (JCS) that Fleeti uses: objects with keys sorted by code unit, no
+//! white space, integers only. Numbers with a fraction are refused, because their text is not
+//! unique.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -36,7 +37,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     const_hex::encode(Sha256::digest(bytes))
 }
 
-/// Whether a text is what [`sha256_hex`] gives.
+/// Whether a text has the form that [`sha256_hex`] returns.
 #[must_use]
 pub fn is_sha256_hex(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

@@ -1,22 +1,23 @@
-//! The command line of a kernel image: what Fleeti sets, and what a profile may add.
+//! The kernel command line of a UKI: what Fleeti sets, and what a profile may add.
 //!
-//! A kernel argument can replace the init, the root, the verification, or open a shell, and new
-//! ones appear with every kernel and every systemd. So nothing is allowed that is not listed here:
-//! [`check_argument`] looks at one argument of a profile, [`check`] at a finished command line
-//! where it is signed. The kernel takes `-` and `_` in a name for the same
-//! (Documentation/admin-guide/kernel-parameters.rst); so does this module.
+//! A kernel argument can replace the init, the root file system or the verification, or open a
+//! shell, and every version of the kernel and of systemd adds new ones. Therefore only arguments
+//! listed here are allowed. [`check_argument`] checks one argument of a profile, [`check`] the
+//! finished command line before it is signed. The kernel treats `-` and `_` in a name as equal
+//! (Documentation/admin-guide/kernel-parameters.rst), and so does this module.
 
-/// What Fleeti sets, in this order, behind `roothash=`.
+/// Arguments that Fleeti sets, in this order, after `roothash=`.
 pub const OWN: [&str; 13] = [
     "root=/dev/mapper/root",
     "rootfstype=erofs",
     "ro",
-    // A panic, not a restart: only a panic leaves its last words in the firmware's store
-    // (efi_pstore).
+    // Panic instead of restart: only a panic leaves the last kernel messages in the firmware's
+    // store (efi_pstore).
     "systemd.verity_root_options=panic-on-corruption",
     "panic=5",
     "efi_pstore.pstore_disable=0",
-    // No credentials from outside: they carry units and root keys past every PCR that is checked.
+    // No credentials from outside: they would bring units and root keys past every PCR that is
+    // checked.
     "systemd.import_credentials=no",
     "systemd.condition_needs_update=0",
     "systemd.firstboot=0",
@@ -26,28 +27,28 @@ pub const OWN: [&str; 13] = [
     "systemd.show_status=auto",
 ];
 
-/// Longest argument of a profile.
+/// Longest argument of a profile, bytes.
 const ARGUMENT_MAX: usize = 256;
-/// Longest command line: x86 cuts at 2,048 bytes (COMMAND_LINE_SIZE) without a word.
+/// Longest command line, bytes: x86 silently cuts it at 2,048 bytes (COMMAND_LINE_SIZE).
 pub const LENGTH_MAX: usize = 2000;
 
-/// What a value may be.
+/// Which values an argument may have.
 #[derive(Debug, Clone, Copy)]
 enum Value {
-    /// There is none.
+    /// No value.
     None,
-    /// One of these.
+    /// One of the listed values.
     OneOf(&'static [&'static str]),
-    /// Digits, at most ten.
+    /// At most ten digits.
     Number,
-    /// A console of the kernel, with or without its speed.
+    /// A console of the kernel, with or without a speed.
     Console,
-    /// Any text of allowed characters, or none.
+    /// Any text of allowed characters, also none.
     Any,
 }
 
-/// Arguments that a profile may set. None of them names a program, a file system, a device to boot
-/// from, a unit, or turns off a protection of the kernel.
+/// Arguments that a profile may set. None of them names an executable, a file system, a boot device
+/// or a unit, or disables a protection of the kernel.
 const LISTED: &[(&str, Value)] = &[
     ("quiet", Value::None),
     ("splash", Value::None),
@@ -124,7 +125,7 @@ const LISTED: &[(&str, Value)] = &[
     ("nolapic_timer", Value::None),
 ];
 
-/// Drivers whose parameters a profile may set: none of them checks, decrypts or starts anything.
+/// Drivers whose parameters a profile may set: none of them verifies, decrypts or starts anything.
 const DRIVERS: &[&str] = &[
     "ahci",
     "amdgpu",
@@ -173,8 +174,8 @@ const DRIVERS: &[&str] = &[
     "xhci_hcd",
 ];
 
-/// Beginnings of names that are refused with a reason of their own: what they stand for is
-/// Fleeti's.
+/// Prefixes of argument names that are refused with [`ArgumentError::Reserved`]: Fleeti sets what
+/// they control.
 const RESERVED: &[&str] = &[
     "root",
     "usr",
@@ -223,72 +224,71 @@ const RESERVED: &[&str] = &[
     "resume",
 ];
 
-/// Why an argument is refused.
+/// Why an argument of a profile is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgumentError {
-    /// More than one word, or a character that means something to a shell or to the kernel's
-    /// parser.
+    /// More than one word, or a character with a meaning for a shell or for the kernel's parser.
     #[error("is not one kernel argument")]
     Form,
-    /// Fleeti's own.
+    /// Reserved for Fleeti.
     #[error("is reserved: it decides what is booted or verified")]
     Reserved,
-    /// Not on the list.
+    /// Not in the list of allowed arguments.
     #[error("is not on the list of kernel arguments that a profile may set")]
     Unlisted,
-    /// On the list, with another value.
+    /// In the list, but not with this value.
     #[error("has a value that a profile may not set")]
     Value,
 }
 
 impl ArgumentError {
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Form => "write one argument for each entry, of letters, digits and _.,:;=+/@%*-",
-            Self::Reserved => "remove it; Fleeti sets what the boot needs",
-            Self::Unlisted => "remove it: what is not known to be harmless is refused",
-            Self::Value => "remove it, or choose a value that takes no protection away",
+            Self::Form => "write one argument per entry, with letters, digits and _.,:;=+/@%*-",
+            Self::Reserved => "remove it: Fleeti sets what the boot needs",
+            Self::Unlisted => "remove it: only arguments known to be harmless are accepted",
+            Self::Value => "remove it, or choose a value that disables no protection",
         }
     }
 }
 
-/// Why a finished command line is not signed.
+/// Why a finished command line is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandLineError {
-    /// Too long: the kernel would cut it.
-    #[error("the command line has {0} bytes, more than {LENGTH_MAX}")]
+    /// The command line is too long: the kernel would cut it.
+    #[error("the command line has {0} bytes, expected at most {LENGTH_MAX}")]
     Length(usize),
-    /// It does not begin with the root hash that it should.
+    /// The command line does not begin with the expected root hash.
     #[error("the command line does not name the root hash {wanted}, once and first: {found:?}")]
     RootHash {
-        /// What it should begin with, after `roothash=`.
+        /// The expected root hash.
         wanted: String,
-        /// Its first word.
+        /// The first word of the command line.
         found: String,
     },
-    /// A word that Fleeti sets is not in its place.
+    /// An argument of Fleeti is missing or misplaced.
     #[error("the command line has {found:?} where it needs {wanted:?}")]
     Own {
-        /// The word of [`OWN`].
+        /// The expected word of [`OWN`].
         wanted: &'static str,
-        /// What is there; empty for its end.
+        /// The word found; empty at the end of the command line.
         found: String,
     },
-    /// An argument that no profile may set.
+    /// An argument that a profile may not set.
     #[error("the command line's {argument:?} {reason}")]
     Argument {
-        /// Which.
+        /// The argument.
         argument: String,
-        /// Why.
+        /// Why it is refused.
         reason: ArgumentError,
     },
 }
 
-/// Looks at one argument of a profile.
+/// Checks one argument of a profile.
 ///
 /// # Errors
 /// [`ArgumentError`].
@@ -346,7 +346,7 @@ impl Value {
     }
 }
 
-/// As in `tty0` or `ttyS1,115200n8`.
+/// A value such as `tty0` or `ttyS1,115200n8`.
 fn is_console(value: &str) -> bool {
     let (name, options) = value.split_once(',').unwrap_or((value, ""));
     let number =
@@ -358,18 +358,19 @@ fn is_console(value: &str) -> bool {
         && options.bytes().all(|b| b.is_ascii_digit() || b"noer".contains(&b))
 }
 
-/// The whole command line of an image.
+/// Builds the whole command line of an image.
 #[must_use]
 pub fn of<'a>(root_hash: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let words = OWN.into_iter().chain(arguments).collect::<Vec<_>>();
     format!("roothash={root_hash} {}", words.join(" "))
 }
 
-/// Looks at a finished command line: it is the one that [`of`] makes of this root hash and of
-/// arguments that a profile may set. Every word counts, also that none of Fleeti's own is missing.
+/// Checks a finished command line: it must be exactly what [`of`] makes of this root hash and of
+/// arguments that a profile may set. No argument of Fleeti may be missing, and no word may be
+/// added.
 ///
 /// # Errors
-/// [`CommandLineError`] naming the first word that should be another one.
+/// [`CommandLineError`] with the first wrong word.
 pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
     if text.len() > LENGTH_MAX {
         return Err(CommandLineError::Length(text.len()));

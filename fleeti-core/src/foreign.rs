@@ -1,18 +1,18 @@
-//! Text that somebody else wrote, on its way to a terminal or into a log.
+//! Shows untrusted text in a terminal or a log.
 //!
-//! A device, a server and a build record choose text freely: a line feed forges a log line, an
-//! escape sequence repaints a terminal, and a bidirectional override shows a name in another order.
-//! This module is the one place that makes such text harmless, so `cargo xtask tidy` can hold other
-//! code to it.
+//! Devices, servers and build records contain text that their author chose. A line feed can forge a
+//! log line, an escape sequence can repaint a terminal, and a bidirectional override can show a
+//! name in another order. Only this module makes such text harmless, and `cargo xtask tidy` checks
+//! that other code uses it.
 
 use std::fmt::{self, Debug, Display, Write};
 
-/// Characters of foreign text that a log line shows unless the caller says otherwise.
+/// Default number of characters of untrusted text in a log line.
 pub const LOG_CHARS_MAX: usize = 200;
 
-/// Foreign text as it may be shown: control characters, line separators and invisible or
-/// direction-changing characters are written as `\u{..}`, a backslash as `\\`, and text beyond
-/// `chars_max` characters is cut with `…`.
+/// Displays untrusted text safely. Control characters, line separators, and invisible or
+/// direction-changing characters are written as `\u{..}`, a backslash as `\\`. A text of more than
+/// `chars_max` characters is cut and ends with `…`.
 ///
 /// ```
 /// use fleeti_core::foreign::Foreign;
@@ -26,13 +26,13 @@ pub struct Foreign<'a> {
 }
 
 impl<'a> Foreign<'a> {
-    /// At most `chars_max` characters of `text`, before escaping.
+    /// Shows at most `chars_max` characters of `text`, counted before escaping.
     #[must_use]
     pub const fn new(text: &'a str, chars_max: usize) -> Self {
         Self { text, chars_max }
     }
 
-    /// For a log line: at most [`LOG_CHARS_MAX`] characters.
+    /// Shows at most [`LOG_CHARS_MAX`] characters, for a log line.
     #[must_use]
     pub const fn log(text: &'a str) -> Self {
         Self::new(text, LOG_CHARS_MAX)
@@ -56,13 +56,12 @@ impl Display for Foreign<'_> {
     }
 }
 
-/// Characters of one field of a log line.
+/// Largest number of characters in one field of a log line.
 const FIELD_CHARS_MAX: usize = 600;
 
-/// Writes one field of an event as a line of a log has it, for `debug_fn` of tracing-subscriber:
-/// nobody's text can begin a line or move the cursor, whatever was formatted into it, and none is
-/// longer than 600 characters. The server, the signer and the agent write their logs by it and by
-/// nothing else.
+/// Formats one field of a log event, for `debug_fn` of tracing-subscriber. No value can begin a new
+/// line, move the cursor, or be longer than 600 characters. Server, signing service and agent write
+/// all log fields with this function.
 ///
 /// ```
 /// let mut line = String::new();
@@ -71,21 +70,21 @@ const FIELD_CHARS_MAX: usize = 600;
 /// ```
 ///
 /// # Errors
-/// When `out` cannot be written.
+/// If writing to `out` fails.
 pub fn log_field(out: &mut dyn Write, name: &str, value: &dyn Debug) -> fmt::Result {
     let mut text = Cut { text: String::new(), left: FIELD_CHARS_MAX + 1 };
-    // An error is what the limit on the length looks like.
+    // The writer returns an error when the length limit is reached.
     write!(text, "{value:?}").ok();
     let text = Foreign::new(&text.text, FIELD_CHARS_MAX);
     match name {
         "message" => write!(out, "{text}"),
-        // What the `log` crate adds about itself.
+        // Fields that the `log` crate adds about itself.
         name if name.starts_with("log.") => Ok(()),
         name => write!(out, " {name}={text}"),
     }
 }
 
-/// Takes a number of characters, and no more.
+/// A writer that stops after a number of characters.
 struct Cut {
     text: String,
     left: usize,
@@ -101,9 +100,9 @@ impl Write for Cut {
     }
 }
 
-/// A JSON document as a terminal may show it: hidden characters, which JSON allows in its strings,
-/// are written as `\\uXXXX`. It means the same as before. Line feeds stay: in a document they stand
-/// between values only.
+/// Makes a JSON document safe for a terminal: hidden characters, which JSON allows in strings, are
+/// written as `\\uXXXX`. The document keeps its meaning. Line feeds stay, because a document has
+/// them only between values.
 ///
 /// ```
 /// use fleeti_core::foreign::json;
@@ -123,9 +122,9 @@ pub fn json(document: &str) -> String {
     shown
 }
 
-/// Characters that a reader does not see, or that change how other characters are shown: controls
-/// (Unicode category Cc), line and paragraph separators, format characters (the zero-width and
-/// bidirectional ones of UAX #9), tags, and variation selectors.
+/// Whether a reader cannot see a character, or it changes how others are shown: controls (Unicode
+/// category Cc), line and paragraph separators, format characters (the zero-width and bidirectional
+/// ones of UAX #9), tags, and variation selectors.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -1,7 +1,7 @@
-//! Names that the whole system agrees on: device ids, image lines, versions, architectures.
+//! Names with a fixed form: device ids, image lines, versions, architectures.
 //!
-//! Ids are text, `[a-z0-9-]`, 1 to 64 characters; the server mints them. An image line and a
-//! version are short enough that `<line>_<version>_verity` fits a GPT label of 36 characters.
+//! Ids are text of 1 to 64 characters of `[a-z0-9-]`, chosen by the server. An image line and a
+//! version are short enough that `<line>_<version>_verity` fits into a GPT label of 36 characters.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -17,7 +17,7 @@ pub const VERSION_MAX: usize = GPT_LABEL_MAX - LINE_MAX - 1 - "_verity".len();
 /// Longest id.
 pub const ID_MAX: usize = 64;
 
-/// Why a text is not the name it should be.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -33,19 +33,19 @@ pub enum NameError {
     Line(String),
     /// Not a version.
     #[error(
-        "{0:?} is not a version: numbers without leading zeros joined by '.', {VERSION_MAX} characters at the most"
+        "{0:?} is not a version: numbers without leading zeros joined by '.', at most {VERSION_MAX} characters"
     )]
     Version(String),
     /// Not the name of a secret.
     #[error(
-        "{0:?} is no name of a secret: 1 to {ID_MAX} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+        "{0:?} is not the name of a secret: 1 to {ID_MAX} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
     )]
     Secret(String),
     /// Not a release name.
     #[error("{0:?} is not a release: write LINE@VERSION, as in kiosk@2")]
     Release(String),
-    /// An architecture that does not exist here.
-    #[error("{0:?} is not an architecture: x86_64 or aarch64")]
+    /// Not a known architecture.
+    #[error("{0:?} is not an architecture: expected x86_64 or aarch64")]
     Architecture(String),
 }
 
@@ -56,7 +56,7 @@ fn is_word(s: &str, max: usize) -> bool {
         && !s.starts_with('-')
 }
 
-/// Text with a form, as JSON Schema words it.
+/// Implements the JSON Schema of a text with a pattern.
 macro_rules! text_schema {
     ($name:ident, $description:expr, $pattern:expr, $max:expr) => {
         impl utoipa::PartialSchema for $name {
@@ -78,25 +78,25 @@ text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(
     SecretName,
-    "The name of a secret: of a file in /run/fleeti-secrets.",
+    "The name of a secret, and of its file in /run/fleeti-secrets.",
     "^[a-z0-9][a-z0-9._-]*$",
     ID_MAX
 );
 text_schema!(
     Line,
-    "One image's sequence of versions: the name of its profile.",
+    "The name of a profile and of the versions that are built from it.",
     "^[a-z][a-z0-9-]*$",
     LINE_MAX
 );
 text_schema!(
     Version,
-    "Numbers without leading zeros, joined by dots.",
+    "A version: numbers without leading zeros, joined by dots.",
     "^(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$",
     VERSION_MAX
 );
 text_schema!(
     ReleaseName,
-    "A line and a version, as in kiosk@2.",
+    "The name of a release: image line and version, for example kiosk@2.",
     "^[a-z][a-z0-9-]{0,15}@(?=[0-9.]{1,12}$)(0|[1-9][0-9]*)(\\.(0|[1-9][0-9]*))*$",
     LINE_MAX + 1 + VERSION_MAX
 );
@@ -133,8 +133,8 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// The id of a device: the CN of its certificate, the last part of its SAN URI
-    /// `urn:fleeti:device:<id>` and its MQTT client id.
+    /// The id of a device. It is the CN of the device certificate, the last part of its SAN URI
+    /// `urn:fleeti:device:<id>`, and the MQTT client id.
     DeviceId, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
@@ -146,27 +146,27 @@ text_type!(
     WorkerName, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
-    /// The name of a secret of a fleet: of a file in `/run/fleeti-secrets`.
+    /// The name of a secret of a fleet, and of its file in `/run/fleeti-secrets`.
     SecretName, Secret, |s| {
         let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
         s.len() <= ID_MAX && s.bytes().all(is_good) && s.starts_with(|c: char| c.is_ascii_alphanumeric())
     }
 );
 text_type!(
-    /// One image's sequence of versions: the name of its profile.
+    /// An image line: the name of a profile and of the versions that are built from it.
     Line, Line, |s| is_word(s, LINE_MAX) && s.starts_with(|c: char| c.is_ascii_lowercase())
 );
 
 impl DeviceId {
-    /// The SAN URI that names this device in its certificate.
+    /// The SAN URI of this device in its certificate.
     #[must_use]
     pub fn urn(&self) -> String {
         format!("{DEVICE_URN_PREFIX}{}", self.0)
     }
-    /// Reads the id back from a SAN URI.
+    /// Parses the id from a SAN URI.
     ///
     /// # Errors
-    /// [`NameError::Id`] when the prefix or the id is not as [`DeviceId::urn`] writes it.
+    /// [`NameError::Id`] if the URI does not have the form that [`DeviceId::urn`] writes.
     pub fn from_urn(urn: &str) -> Result<Self, NameError> {
         urn.strip_prefix(DEVICE_URN_PREFIX).ok_or_else(|| NameError::Id(urn.to_owned()))?.parse()
     }
@@ -205,7 +205,8 @@ impl FromStr for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        // No leading zeros, so a longer component is a larger number: no integer can overflow here.
+        // Without leading zeros, a longer component is a larger number: no integer can overflow
+        // here.
         let number = |a: &str, b: &str| a.len().cmp(&b.len()).then_with(|| a.cmp(b));
         let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
         loop {
@@ -284,7 +285,7 @@ pub enum Architecture {
     /// 64-bit x86.
     #[serde(rename = "x86_64")]
     X86_64,
-    /// 64-bit Arm: a value that exists, but that no base builds yet.
+    /// 64-bit Arm. No base supports it yet.
     Aarch64,
 }
 

@@ -1,12 +1,12 @@
-//! The release manifest: what a release promises, as the bytes that release keys sign.
+//! The release manifest: the signed description of a release.
 //!
-//! The signed bytes are the file `manifest.json` itself: canonical JSON (see [`crate::canonical`]),
-//! one line, no trailing newline. Every signature is a file of its own beside it, `manifest.<key
-//! id>.sig`: ECDSA over P-384 with SHA-384, DER (so `openssl dgst -sha384 -verify` reads it); the
-//! key id is the first 16 hexadecimal digits of the SHA-256 of the key's SubjectPublicKeyInfo.
-//! Domain separation is the `type` field, and release keys sign nothing else.
+//! The signed bytes are the file `manifest.json`: canonical JSON (see [`crate::canonical`]), one
+//! line, no trailing newline. Each signature is a separate file beside it, `manifest.<key id>.sig`:
+//! ECDSA over P-384 with SHA-384, DER, so `openssl dgst -sha384 -verify` verifies it. The key id is
+//! the first 16 hexadecimal digits of the SHA-256 of the key's SubjectPublicKeyInfo. The field
+//! `type` separates the domains: every document that release keys sign has one.
 //!
-//! Reading a manifest does not make it trusted: only `fleeti_pki::manifest::verify` does.
+//! Parsing a manifest does not verify it: only `fleeti_pki::manifest::verify` does.
 
 use crate::id::{Architecture, ReleaseName, Version};
 use crate::strict;
@@ -15,53 +15,54 @@ use std::collections::BTreeMap;
 
 /// The value of [`Manifest::kind`].
 pub const KIND: &str = "fleeti-release-manifest";
-/// Largest manifest that anybody reads.
+/// Size limit of a manifest that a reader accepts, bytes.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// Most artifacts of a release.
+/// Largest number of artifacts in a release.
 pub const ARTIFACTS_MAX: usize = 64;
-/// Critical fields that this version understands.
+/// Critical fields that this version of the code knows.
 pub const CRITICAL_KNOWN: &[&str] =
     &["release", "architecture", "artifacts", "root_hash", "minimum_version"];
 
-/// What a release promises.
+/// The signed description of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Which release this is.
+    /// The release.
     pub release: ReleaseName,
-    /// What it runs on.
+    /// Architecture of the devices.
     pub architecture: Architecture,
-    /// SHA-256 of the profile revision's canonical JSON.
+    /// SHA-256 of the canonical JSON of the profile revision.
     pub revision_digest: String,
     /// SHA-256 of the package lock.
     pub lock_digest: String,
-    /// Every file of the release, by its path in the release directory.
+    /// The artifacts of the release.
     pub artifacts: Vec<Artifact>,
     /// dm-verity root hash, hexadecimal.
     pub root_hash: String,
-    /// What a device that runs this release must prove.
+    /// Reference values for the evidence of a device that runs this release.
     pub reference_values: ReferenceValues,
-    /// A device refuses to run anything older once it has seen this release.
+    /// A device that has seen this release refuses to run an older version than this one.
     pub minimum_version: Version,
-    /// Unix seconds; part of the device's time floor.
+    /// When the release was made, Unix seconds. The device includes it in its time floor.
     pub created_s: u64,
-    /// Fields that a reader must know; it refuses the manifest if it does not.
+    /// Fields that a reader must know. A reader that does not know one of them refuses the
+    /// manifest.
     pub critical: Vec<String>,
 }
 
-/// One file of a release.
+/// A file of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Artifact {
-    /// Path in the release directory, as in `raw/kiosk_2.efi`.
+    /// Path in the release directory, for example `raw/kiosk_2.efi`.
     pub path: String,
-    /// Bytes.
+    /// Size, bytes.
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
-    /// Of a program that firmware starts: its Authenticode digest (SHA-256, hexadecimal), which is
-    /// what each device's signature is over and what firmware measures into PCR 4.
+    /// Authenticode digest of an EFI binary (SHA-256, hexadecimal); absent for other files. The
+    /// signature of each device is over this digest, and the firmware measures it into PCR 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticode: Option<String>,
 }
@@ -69,21 +70,22 @@ pub struct Artifact {
 /// Reference values (RFC 9334) of the measured boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReferenceValues {
-    /// The boot stub's systemd version, which decides what is measured.
+    /// systemd version of the boot stub, which determines what is measured.
     pub systemd_version: String,
-    /// PCR 11, SHA-256 bank, by boot phase path, as in `enter-initrd:leave-initrd:sysinit:ready`.
+    /// Values of PCR 11 in the SHA-256 bank, by boot phase path, for example
+    /// `enter-initrd:leave-initrd:sysinit:ready`.
     pub pcr11: BTreeMap<String, String>,
-    /// PCR 9 of the SHA-256 bank: the command line and the initrd; `None` where it is not known for
-    /// this systemd version.
+    /// Value of PCR 9 in the SHA-256 bank, of the command line and the initrd; absent if it cannot
+    /// be predicted for this systemd version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcr9: Option<String>,
-    /// PCR 12: what was passed to the kernel beside its image, which is nothing.
+    /// Value of PCR 12: nothing is passed to the kernel beside the UKI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcr12: Option<String>,
 }
 
 impl ReferenceValues {
-    /// The number of the systemd version, as in 257.
+    /// The number of the systemd version, for example 257.
     #[must_use]
     pub fn systemd(&self) -> Option<u16> {
         self.systemd_version
@@ -94,15 +96,15 @@ impl ReferenceValues {
     }
 }
 
-/// The phase path of a device that is up.
+/// The boot phase path of a device that has finished booting.
 pub const PHASE_READY: &str = "enter-initrd:leave-initrd:sysinit:ready";
 
-/// Why bytes are not a manifest.
+/// Why a manifest is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
     /// Larger than [`BYTES_MAX`].
-    #[error("manifest has {0} bytes, more than {BYTES_MAX}")]
+    #[error("manifest has {0} bytes, expected at most {BYTES_MAX}")]
     TooLarge(usize),
     /// Not JSON, or a field is missing or wrong.
     #[error("manifest is malformed: {0}")]
@@ -110,22 +112,22 @@ pub enum ManifestError {
     /// Another kind of document.
     #[error("document is a {0:?}, not a {KIND}")]
     Kind(String),
-    /// Names a critical field that this reader does not know.
-    #[error("manifest needs a reader that knows {0:?}; update the agent first")]
+    /// The manifest has a critical field that this reader does not know.
+    #[error("manifest has the unknown critical field {0:?}; update the agent first")]
     UnknownCritical(String),
-    /// A path that would leave the release directory.
+    /// A path that leads out of the release directory.
     #[error("artifact path {0:?} is not a plain path below raw/ or xz/")]
     Path(String),
-    /// Too many artifacts, or a path twice.
-    #[error("manifest lists {0} artifacts, or one of them twice")]
+    /// Too many artifacts, or two with the same path.
+    #[error("manifest has {0} artifacts, expected at most {ARTIFACTS_MAX} with different paths")]
     Artifacts(usize),
 }
 
 impl Manifest {
-    /// Reads and checks the form of a manifest; says nothing about trust.
+    /// Parses a manifest and checks its form. Checks no signature.
     ///
     /// # Errors
-    /// [`ManifestError`], see its variants.
+    /// [`ManifestError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > BYTES_MAX {
             return Err(ManifestError::TooLarge(bytes.len()));
@@ -160,14 +162,15 @@ impl Manifest {
         self.artifacts.iter().find(|a| a.path == path)
     }
 
-    /// The unified kernel image in the `raw/` view.
+    /// The UKI below `raw/`.
     #[must_use]
     pub fn uki(&self) -> Option<&Artifact> {
         self.artifact(&format!("raw/{}_{}.efi", self.release.line, self.release.version))
     }
 }
 
-/// `raw/<file>` or `xz/<file>`, where a file name has no separator and does not start with a dot.
+/// Whether a path is `raw/<file>` or `xz/<file>`, where the file name has no separator and does not
+/// start with a dot.
 #[must_use]
 pub fn is_artifact_path(path: &str) -> bool {
     let Some((view, file)) = path.split_once('/') else { return false };

@@ -1,36 +1,36 @@
-//! A rollout: one release, one fleet, and what each device made of it.
+//! A rollout: one release to one fleet, with a state for each device.
 //!
-//! One wave so far: every device of the fleet is granted the release when the rollout starts, and
-//! the rollout ends when each of them has finished. [`step`] is pure; the server stores the state
-//! and carries out the effects after the commit.
+//! A rollout has one wave: the server offers the release to every device of the fleet when the
+//! rollout starts, and the rollout ends when every device has finished. [`step`] is pure. The
+//! server stores the state and applies the effects after the commit.
 
 use crate::id::{DeviceId, ReleaseName};
 use crate::update;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most devices of one rollout.
+/// Largest number of devices in one rollout.
 pub const DEVICES_MAX: usize = 100_000;
 
-/// Where a rollout stands.
+/// Phase of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RolloutPhase)]
 pub enum Phase {
     /// Not started.
     Ready,
-    /// Devices are on their way.
+    /// Devices are updating.
     Running,
     /// Every device runs the release.
     Succeeded,
-    /// Every device has finished and at least one does not run the release.
+    /// Every device has finished, and at least one does not run the release.
     Failed,
     /// An operator stopped it.
     Aborted,
 }
 
 impl Phase {
-    /// Whether nothing can change any more.
+    /// Whether the phase is final.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -40,46 +40,47 @@ impl Phase {
     }
 }
 
-/// What one device made of it.
+/// State of a device in a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DevicePhase {
-    /// Not told: it is not trusted as far as its fleet asks for an update.
+    /// Blocked: the attestation level is below the fleet's minimum for updates, so the server does
+    /// not offer the release.
     Held,
-    /// Told, nothing heard yet.
+    /// Offered; no report received yet.
     Granted,
-    /// Writes the other slot.
+    /// Writes the release to the other slot.
     Staging,
-    /// Written, waits for its window.
+    /// Written to the other slot; waits for its maintenance window.
     Staged,
-    /// Reboots into it.
+    /// Reboots into the release.
     Rebooting,
-    /// Runs it, health not yet known.
+    /// Runs the release; the result of the health checks is pending.
     Trying,
-    /// Ran it and did not reach the server; its old version tries it again.
+    /// Ran the release and did not reach the server. The previous version tries it again.
     Unconfirmed,
-    /// Runs it and is healthy by its own word; what its TPM says is waited for.
+    /// Reports that it runs the release and is healthy; the server waits for evidence of its TPM.
     Proving,
-    /// Runs it and is healthy.
+    /// Runs the release and is healthy.
     Succeeded,
-    /// What its TPM says contradicts that it runs it.
+    /// Attestation failed: the evidence contradicts that it runs the release.
     Contradicted,
-    /// Went back to its old version.
+    /// Rolled back to its previous version.
     RolledBack {
-        /// Why.
+        /// Why it rolled back.
         reason: update::RollbackReason,
     },
-    /// Its certificate was revoked on the way.
+    /// Its certificate was revoked during the rollout.
     Revoked,
-    /// Could not install it.
+    /// Failed to install the release.
     Failed {
-        /// Why.
+        /// Why it failed.
         code: update::FailureCode,
     },
 }
 
 impl DevicePhase {
-    /// Whether this device has finished.
+    /// Whether the device has finished.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self {
@@ -104,32 +105,32 @@ impl DevicePhase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = RolloutState)]
 pub struct State {
-    /// What is rolled out.
+    /// The release that is rolled out.
     pub release: ReleaseName,
-    /// Where it stands.
+    /// Phase of the rollout.
     pub phase: Phase,
-    /// Every device of it.
+    /// State of each device.
     pub devices: BTreeMap<DeviceId, DevicePhase>,
 }
 
-/// How many devices of a rollout stand where.
+/// Number of devices in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Counts {
-    /// All.
+    /// All devices.
     pub total: usize,
-    /// Run the release.
+    /// Devices that run the release.
     pub succeeded: usize,
-    /// Have finished, and do not.
+    /// Devices that have finished and do not run the release.
     pub failed: usize,
-    /// Are on their way.
+    /// Devices that have not finished.
     pub moving: usize,
-    /// Ran the release and did not reach the server with it: neither a success nor a failure.
+    /// Devices that ran the release but did not reach the server: neither a success nor a failure.
     #[serde(default)]
     pub unconfirmed: usize,
 }
 
 impl State {
-    /// How many devices stand where.
+    /// Counts the devices in each state.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { total: self.devices.len(), ..Counts::default() };
@@ -146,73 +147,73 @@ impl State {
     }
 }
 
-/// How far a device is trusted, by what its fleet asks.
+/// What the appraisal policy of its fleet permits a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether it may be told of an update.
+    /// Whether the release may be offered to it.
     pub may_update: bool,
-    /// What is proved of what it runs.
+    /// What is proved about the release that it runs.
     pub proof: Proof,
 }
 
-/// What is proved of what a device runs.
+/// What is proved about the release that a device runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    /// Its fleet asks for none: its own word counts.
+    /// The fleet requires no proof: the device's report is sufficient.
     NotAsked,
-    /// It runs this release, at the level that counts.
+    /// The device runs this release, at a sufficient level.
     Of(ReleaseName),
-    /// None that counts.
+    /// No sufficient proof.
     Missing,
-    /// Something contradicts what was promised.
+    /// Attestation failed.
     Contradicted,
 }
 
-/// What happened.
+/// What happened to a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An operator starts it for these devices.
+    /// An operator starts the rollout for these devices.
     Start(Vec<(DeviceId, Standing)>),
-    /// It was found out anew how far devices are trusted, or their fleet asks for something else.
+    /// The levels of these devices, or the policy of their fleet, changed.
     Appraised(Vec<(DeviceId, Standing)>),
-    /// A device told what it runs and where its update stands.
+    /// A device sent a report.
     Reported {
-        /// Which device.
+        /// The device.
         device: DeviceId,
-        /// What it runs.
+        /// The release that it runs.
         running: ReleaseName,
-        /// Where its update stands.
+        /// State of its update.
         update: update::State,
-        /// Whether the device had heard of its grant when it said so. What it said before is about
-        /// something else.
+        /// Whether the device had received the offer when it sent the report. An earlier report is
+        /// about another release.
         heard: bool,
-        /// How far it is trusted.
+        /// What the policy permits the device.
         standing: Standing,
     },
-    /// A device was revoked.
+    /// The certificate of a device was revoked.
     Revoked(DeviceId),
-    /// An operator stops it.
+    /// An operator aborts the rollout.
     Abort,
 }
 
-/// What to do.
+/// What the server must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make the release the desired state of the device, and push it.
+    /// Set the release as the desired version of the device and send it.
     Grant(DeviceId, ReleaseName),
-    /// Take the grant back.
+    /// Withdraw the offer.
     Withdraw(DeviceId),
-    /// Ask the device's TPM what it runs: before an update and after it.
+    /// Challenge the device's TPM to prove what it runs: before an update and after it.
     Challenge(DeviceId),
-    /// Tell watchers.
+    /// Publish a change event.
     Publish,
 }
 
-/// An event that has no place in a state: nothing changes.
+/// An event that does not apply in a state. The state does not change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// Wrong phase.
+    /// The phase does not permit the event.
     #[error("{event} does not apply to a rollout that is {phase:?}")]
     Phase {
         /// The event's name.
@@ -220,21 +221,21 @@ pub enum Rejected {
         /// The rollout's phase.
         phase: Phase,
     },
-    /// The device is not part of it.
+    /// The device is not part of the rollout.
     #[error("device {0} is not part of this rollout")]
     NotAMember(DeviceId),
-    /// A rollout needs devices.
-    #[error("the fleet has no device; enroll one first")]
+    /// The rollout has no devices.
+    #[error("the fleet has no devices; enroll one first")]
     NoDevices,
-    /// Too many devices.
-    #[error("{0} devices are too many, {DEVICES_MAX} at the most")]
+    /// The rollout has too many devices.
+    #[error("{0} devices, expected at most {DEVICES_MAX}")]
     TooMany(usize),
 }
 
-/// One step of a rollout.
+/// Applies an event to a rollout.
 ///
 /// # Errors
-/// [`Rejected`] when the event has no place in the state; the caller keeps the state it has.
+/// [`Rejected`] if the event does not apply in the state. The caller keeps its state.
 pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejected> {
     match (state.phase, event) {
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
@@ -242,7 +243,8 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
             let Some(before) = state.devices.get(&device) else {
                 return Err(Rejected::NotAMember(device));
             };
-            // Levels grow old without an event: it is held from the next thing that it says.
+            // Levels expire without an event, so the report of a device can be the first sign that
+            // it is now blocked.
             let is_held = !standing.may_update
                 && matches!(
                     before,
@@ -318,8 +320,9 @@ fn start(
     Ok((State { phase: Phase::Running, devices, release: state.release.clone() }, effects))
 }
 
-/// What is newly known of devices moves those that are held or wait for it, and holds those that
-/// have not written anything that counts.
+/// Applies new levels: offers the release to blocked devices that may have it now, finishes devices
+/// that wait for proof, and blocks devices that have not yet installed anything and may no longer
+/// update.
 fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec<Effect>) {
     use DevicePhase as P;
     let after = |(device, standing): (DeviceId, Standing)| {
@@ -339,12 +342,12 @@ fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec
     moved(state, standings.into_iter().filter_map(after).collect())
 }
 
-/// Devices in their new phases, which may be the last ones that the rollout waited for.
+/// Sets the new states of devices, and ends the rollout if all devices have finished.
 fn moved(state: &State, moves: Vec<(DeviceId, DevicePhase)>) -> (State, Vec<Effect>) {
     let mut next = state.clone();
     let mut effects = Vec::new();
     for (device, after) in moves {
-        // Reports may arrive twice or late; a device that has finished stays finished.
+        // Reports may arrive twice or late. A device that has finished stays finished.
         let Some(before) = next
             .devices
             .get_mut(&device)
@@ -356,7 +359,8 @@ fn moved(state: &State, moves: Vec<(DeviceId, DevicePhase)>) -> (State, Vec<Effe
             DevicePhase::Granted => effects.push(Effect::Grant(device, state.release.clone())),
             DevicePhase::Held => effects.push(Effect::Withdraw(device)),
             DevicePhase::Proving => effects.push(Effect::Challenge(device)),
-            // A device that did not get there is not to try again behind the operator's back.
+            // Withdraw the offer, so that a device that failed does not try again without the
+            // operator.
             finished if finished.is_finished() && *finished != DevicePhase::Succeeded => {
                 effects.push(Effect::Withdraw(device))
             }
@@ -385,8 +389,9 @@ fn reported(
     let ours = update.target().is_some_and(|t| *t == state.release.version)
         && running.line == state.release.line;
     match update {
-        // What it runs counts, also when an older try of something else ended badly. A proof from
-        // before its word is none, and neither is a contradiction: the TPM is asked anew.
+        // The running release counts, even if an older attempt at something else failed. A proof
+        // from before this report does not count, and neither does a failed attestation: the TPM is
+        // challenged again.
         U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => {
             match proof {
                 Proof::NotAsked => DevicePhase::Succeeded,
@@ -394,8 +399,8 @@ fn reported(
             }
         }
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
-        // It goes on until it hears that it is held, and what it cannot fetch then is no failure of
-        // its own.
+        // The device continues until it learns that it is blocked. A download that fails for this
+        // reason is not a failure of the device.
         U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. }
             if *before == DevicePhase::Held =>
         {
@@ -404,12 +409,12 @@ fn reported(
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,
         U::Armed { .. } if ours => DevicePhase::Rebooting,
-        // Neither a success nor an error: an outage is not the release's fault.
+        // Neither a success nor a failure: an outage is not the fault of the release.
         U::Unconfirmed { .. } if ours => DevicePhase::Unconfirmed,
         U::RolledBack { reason, .. } if ours && heard => {
             DevicePhase::RolledBack { reason: reason.clone() }
         }
-        // Another image line shows as a refusal of the version that was asked for.
+        // A device of another image line refuses the version that it was offered.
         U::Failed { code, target } if heard && *target == state.release.version => {
             DevicePhase::Failed { code: *code }
         }

@@ -1,10 +1,10 @@
-//! Whether the firmware of a device holds what was enrolled, by what the device says of it.
+//! Compares the firmware of a device, as the device reports it, with what was enrolled.
 
 use crate::wire::api::SecureBoot;
 use crate::wire::device::{BootSummary, FirmwareKeys};
 
-/// How Secure Boot of a device stands: `expected` is what its variables hold once the change with
-/// the number `expected.change` is made.
+/// The Secure Boot state of a device. `expected` is the content of its variables after the change
+/// with the number `expected.change`.
 #[must_use]
 pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
     let firmware = boot.and_then(|b| b.firmware.as_ref());
@@ -18,28 +18,30 @@ pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>)
     }
 }
 
-/// What is wrong; nothing when the variables are what was enrolled.
+/// How the variables differ from what was enrolled; `None` if they do not.
 fn problem(expected: &FirmwareKeys, boot: &BootSummary) -> Option<&'static str> {
-    let Some(found) = &boot.firmware else { return Some("it has no Secure Boot variables") };
+    let Some(found) = &boot.firmware else {
+        return Some("the firmware has no Secure Boot variables");
+    };
     if found.setup_mode {
         return Some(
-            "the firmware is in setup mode: enrollment stopped halfway, and anything may boot",
+            "the firmware is in setup mode: key enrollment did not finish, and any EFI binary may boot",
         );
     }
     if !boot.secure_boot {
         return Some("Secure Boot is off");
     }
     if found.pk != expected.pk || found.kek != expected.kek {
-        return Some("PK or KEK are not those that were made for it");
+        return Some("PK or KEK is not the one made for this device");
     }
     let is_made = found.change >= expected.change;
     if is_made && (found.db != expected.db || !expected.dbx.iter().all(|d| found.dbx.contains(d))) {
-        return Some("db or dbx are not what was written");
+        return Some("db or dbx differ from what was written");
     }
-    // While a change is on its way, db is what it was or what it will be, and shares a key with
-    // both.
+    // While a change is pending, db has its old or its new content. Both have a key in common with
+    // the expected content.
     let shares = found.db.iter().any(|d| expected.db.contains(d));
-    (!is_made && !shares).then_some("db has no key that was made for it")
+    (!is_made && !shares).then_some("db has no key that was made for this device")
 }
 
 #[cfg(test)]

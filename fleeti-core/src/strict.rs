@@ -1,10 +1,10 @@
-//! JSON and TOML of somebody else, read as they are documented and in no other way.
+//! Reads JSON and TOML of other parties strictly: only what is documented is accepted.
 //!
-//! serde reads a struct also from a list of its fields in their order, and an enum that is tagged
-//! inside likewise: `[null, null]` is then a policy that asks for nothing. A map takes the last of
-//! two entries with one key. Both read something that no document describes, and that another
-//! reader of the same bytes sees differently. So the value that was read is written again, and what
-//! was given must have its shape: an object where it has an object, a list where it has a list.
+//! serde also reads a struct from a list of its fields in their order, and likewise an internally
+//! tagged enum: `[null, null]` would be a policy without requirements. A map takes the last of two
+//! entries with the same key. No document describes these forms, and another reader may see the
+//! same bytes differently. Therefore this module serializes the value again and compares shapes:
+//! where the value has an object, the input must have an object, and where it has a list, a list.
 
 use crate::foreign::Foreign;
 use serde::de::value::MapAccessDeserializer;
@@ -28,17 +28,17 @@ use std::marker::PhantomData;
 /// ```
 ///
 /// # Errors
-/// What serde says; a list where an object is meant; a key that is there twice.
+/// Errors of serde; a list in place of an object; a duplicate key.
 pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
-    // The shape first: what is no JSON at all is said to be none.
+    // The shape first, so that input that is not JSON is reported as such.
     let given = serde_json::from_slice(bytes)?;
     let value = serde_json::from_slice(bytes)?;
     check(&value, &given)?;
     Ok(value)
 }
 
-/// Reads JSON of a type that has no maps, from somebody who sends much of it: without a list in it,
-/// there is nothing to compare, and serde refuses the second of two fields with one name by itself.
+/// Reads JSON of a type without maps, for senders of many messages. If the input contains no list,
+/// there is nothing to compare, and serde itself refuses a duplicate field.
 ///
 /// # Errors
 /// As [`from_slice`].
@@ -56,12 +56,12 @@ pub fn from_toml<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, toml:
     Ok(value)
 }
 
-/// For a field that is left out where it says nothing, so that [`from_slice`] has nothing to
-/// compare it with: `#[serde(deserialize_with = "strict::object")]` reads a struct from an object
-/// alone.
+/// Use `#[serde(deserialize_with = "strict::object")]` for a field that is not serialized if it has
+/// its default, so that [`from_slice`] has nothing to compare it with. Reads a struct only from an
+/// object.
 ///
 /// # Errors
-/// What serde says; anything but an object.
+/// Errors of serde; anything other than an object.
 pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -80,11 +80,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// For a map in something that is read by [`from_message`]: `#[serde(deserialize_with =
-/// "strict::unique")]` refuses a key that is there twice.
+/// Use `#[serde(deserialize_with = "strict::unique")]` for a map in a type that is read by
+/// [`from_message`]. It refuses a duplicate key.
 ///
 /// # Errors
-/// What serde says; a key that is there twice.
+/// Errors of serde; a duplicate key.
 pub fn unique<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,
@@ -116,7 +116,7 @@ fn check(value: &impl Serialize, given: &Shape) -> Result<(), Error> {
     compare(given, &serde_json::to_value(value)?, &mut String::new()).map_err(Error::custom)
 }
 
-/// What was given, without its values.
+/// The shape of the input, without its values.
 enum Shape {
     /// Neither a list nor an object.
     Plain,
@@ -133,15 +133,17 @@ fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String
             .zip(meant)
             .enumerate()
             .try_for_each(|(i, (given, meant))| below(path, &format!("[{i}]"), given, meant)),
-        // What is not written again was left out because it says nothing, or is a field that this
-        // reader does not know.
+        // A field that is not serialized again had its default value, or this reader does not know
+        // it.
         (Shape::Object(given), Value::Object(meant)) => given
             .iter()
             .filter_map(|(name, given)| Some((name, given, meant.get(name)?)))
             .try_for_each(|(name, given, meant)| below(path, &format!(".{name}"), given, meant)),
-        (Shape::List(_), Value::Object(_)) => Err(format!("a list where an object is meant{here}")),
-        (Shape::List(_), _) => Err(format!("a list where a plain value is meant{here}")),
-        (Shape::Object(_), _) => Err(format!("an object where none is meant{here}")),
+        (Shape::List(_), Value::Object(_)) => {
+            Err(format!("a list where an object is expected{here}"))
+        }
+        (Shape::List(_), _) => Err(format!("a list where a plain value is expected{here}")),
+        (Shape::Object(_), _) => Err(format!("an object where none is expected{here}")),
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn a_list_is_no_struct_wherever_it_is() {
         for (bad, at) in [
-            ("[null, {}]", "a list where an object is meant"),
+            ("[null, {}]", "a list where an object is expected"),
             (r#"{"state": ["idle"]}"#, "at .state"),
             (r#"{"state": {"type": "moving", "to": [1, []], "by": []}}"#, "at .state.to"),
             (r#"{"state": null, "map": {"k": [1]}}"#, "at .map.k"),
@@ -305,6 +307,6 @@ mod tests {
     fn toml_is_read_as_strictly() {
         assert!(from_toml::<Outer>("[state]\ntype = \"idle\"\n[map.k]\na = 1\n").is_ok());
         let said = from_toml::<Outer>("state = [\"idle\"]\n").unwrap_err().to_string();
-        assert!(said.contains("a list where an object is meant at .state"), "{said}");
+        assert!(said.contains("a list where an object is expected at .state"), "{said}");
     }
 }

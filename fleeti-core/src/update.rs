@@ -1,78 +1,79 @@
 //! The update of one device: `stage -> arm -> reboot -> boot -> health -> commit | rolled back`.
 //!
-//! [`step`] is pure. The agent turns the world into [`Event`]s, persists the state that comes back
-//! and carries out the [`Effect`]s. A state that was persisted and whose effect was lost to a power
-//! cut is resumed by [`Event::Booted`] or [`Event::Resumed`].
+//! [`step`] is pure. The agent turns what happens into [`Event`]s, persists the returned state, and
+//! then applies the [`Effect`]s. If a power cut loses the effect of a persisted state,
+//! [`Event::Booted`] or [`Event::Resumed`] repeats it.
 //!
-//! INVARIANT: a version that was rolled back on this device is never staged again, until an
-//! operator forgives it; the running version is never a target; nothing below the floor is a
+//! INVARIANT: a version that was rolled back on this device is never staged again until an operator
+//! allows it; the running version is never a target; no version below the minimum version is a
 //! target.
 
 use crate::id::Version;
 use serde::{Deserialize, Serialize};
 
-/// Most tries to stage one version before the device gives up on it.
+/// How often the device tries to stage one version.
 pub const STAGE_ATTEMPTS_MAX: u8 = 5;
-/// Most tries to arm one version.
+/// How often the device tries to arm one version.
 pub const ARM_ATTEMPTS_MAX: u8 = 3;
-/// So many times the old version reaches the server where the target had not; then the target is to
-/// blame. Once may be the end of an outage.
+/// How often the previous version must reach the server, where the target did not, before the
+/// target counts as faulty. Once could be the end of an outage.
 pub const UNREACHED_MAX: u8 = 3;
 
-/// Where the update of a device stands.
+/// State of the update of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = UpdateState)]
 pub enum State {
-    /// Runs what it should run.
+    /// The device runs its desired version.
     #[default]
     Idle,
-    /// systemd-sysupdate writes the other slot.
+    /// systemd-sysupdate writes the target to the other slot.
     Staging {
-        /// What is staged.
+        /// The version that is staged.
         target: Version,
-        /// 1 for the first try.
+        /// Number of this attempt; 1 for the first.
         attempt: u8,
     },
-    /// The other slot holds the target; the boot loader does not know it yet.
+    /// The other slot contains the target. The boot loader does not know it yet.
     Staged {
-        /// What is staged.
+        /// The version that is staged.
         target: Version,
-        /// Tries to arm it so far.
+        /// Failed attempts to arm it.
         arm_attempts: u8,
     },
-    /// The boot loader will choose the target.
+    /// The boot loader will start the target at the next boot.
     Armed {
-        /// What will boot.
+        /// The version that will boot.
         target: Version,
     },
-    /// Runs the target, health is not yet known.
+    /// The device runs the target; the result of the health checks is pending.
     Trying {
-        /// What runs.
+        /// The version that runs on trial.
         target: Version,
     },
-    /// The target ran and did not reach the server in time; the device runs its old version again.
-    /// An outage is nobody's fault: the target is tried again once the server was reached.
+    /// The target ran and did not reach the server in time. The device runs its previous version
+    /// again. An outage is not the fault of the target, so the device tries it again after the
+    /// server was reached.
     Unconfirmed {
-        /// What was not kept.
+        /// The version that was not kept.
         target: Version,
-        /// How often the old version reached the server at once where the target had not.
+        /// How often the previous version reached the server at once, where the target did not.
         trials: u8,
-        /// Whether the old version reaches it.
+        /// Whether the previous version reaches the server.
         contact: Contact,
     },
-    /// The target did not become healthy and the device runs its old version again.
+    /// The target failed, and the device runs its previous version again.
     RolledBack {
-        /// What failed.
+        /// The version that failed.
         target: Version,
-        /// Why.
+        /// Why it failed.
         reason: RollbackReason,
     },
     /// The target could not be installed.
     Failed {
-        /// What failed.
+        /// The version that could not be installed.
         target: Version,
-        /// Why.
+        /// Why it could not be installed.
         code: FailureCode,
     },
 }
@@ -83,68 +84,70 @@ pub enum State {
 pub enum Contact {
     /// Not known yet.
     Waiting,
-    /// Not in the time that the target had either: an outage.
+    /// It did not reach the server in the time that the target had: an outage.
     Silent,
-    /// It does.
+    /// It reached the server.
     Reached,
 }
 
-/// Why a boot of the target did not last, from what it left behind.
+/// Why a boot of the target failed, as found afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RollbackReason {
-    /// dm-verity found a block that the root hash does not cover.
+    /// dm-verity found a block that does not match the root hash.
     Verity {
-        /// The kernel's line.
+        /// The kernel's message.
         evidence: String,
     },
     /// A health check failed.
     Health {
-        /// The check and its output.
+        /// The health check and its output.
         evidence: String,
     },
-    /// It did not reach the server in time.
+    /// The target did not reach the server in time.
     ServerUnreachable {
         /// How long it tried.
         evidence: String,
     },
-    /// The boot loader ran out of tries and the target never reached user space.
+    /// The boot entry ran out of attempts before the target reached user space.
     BootRefused {
-        /// The boot entry that was left behind.
+        /// The boot entry that remained.
         evidence: String,
     },
 }
 
-/// Why a target could not be installed. The text is the stable code.
+/// Why a target could not be installed. The name is a stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
-    /// The manifest's signature is missing or not by a release key of this image.
+    /// The manifest has no valid signatures of this image's release keys.
     ManifestUntrusted,
-    /// Older than the running version or the floor.
+    /// The version is older than the running one or below the minimum version.
     TooOld,
-    /// Built for another architecture or image line.
+    /// The release is for another architecture or image line.
     WrongImage,
-    /// systemd-sysupdate refused or could not write it.
+    /// systemd-sysupdate refused the version or could not write it.
     StageFailed,
-    /// The staged files are not those of the manifest, or could not be armed.
+    /// The staged files differ from the manifest, or could not be armed.
     ArmFailed,
-    /// The server could not be reached, or stopped in the middle.
+    /// The server could not be reached, or the download stopped.
     Unreachable,
-    /// It was rolled back on this device before, and no operator has forgiven it.
+    /// The version was rolled back on this device before, and no operator has allowed it since.
     RolledBackBefore,
-    /// The audit log does not say that this release was published.
+    /// The audit log does not contain the publication of this release.
     NotInLog,
-    /// The audit log's last statement is older than this device accepts: it may hide newer ones.
+    /// The newest checkpoint of the audit log is older than this device accepts: it may hide newer
+    /// releases.
     LogStale,
-    /// The audit log is not the one of last time: somebody shows this device another history.
+    /// The audit log is not consistent with the checkpoint that the device knows: the server shows
+    /// this device a forked log.
     LogSplit,
-    /// The device has heard that this release was revoked.
+    /// The device learned that this release was revoked.
     Revoked,
 }
 
 impl FailureCode {
-    /// Whether the same try may succeed later.
+    /// Whether another attempt may succeed later.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
@@ -160,38 +163,38 @@ impl FailureCode {
     }
 }
 
-/// What happened.
+/// What happened on the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The desired state names this version.
     Desired(Version),
-    /// The desired state names something that this device cannot run.
+    /// The desired state names a release that this device cannot run.
     Refused(Version, FailureCode),
-    /// The agent started within the same boot: effects may have been lost.
+    /// The agent restarted within the same boot: effects may be lost.
     Resumed,
     /// systemd-sysupdate finished.
     StageSucceeded,
     /// Staging failed.
     StageFailed(FailureCode),
-    /// The update may be activated now: the window is open and no lock is held.
+    /// The update may be activated now: the maintenance window is open and no lock is held.
     MayActivate,
-    /// The target is what the boot loader chooses next.
+    /// The boot loader will start the target next.
     ArmSucceeded,
     /// Arming failed.
     ArmFailed,
-    /// The device booted; with the reason, when the boot loader gave up on the armed target.
+    /// The device booted. The reason is set if the armed target failed.
     Booted(Option<RollbackReason>),
-    /// `boot-complete.target` was reached and the boot entry was blessed.
+    /// `boot-complete.target` was reached, and the boot entry was marked as good.
     HealthConfirmed,
-    /// A session with the server began.
+    /// An MQTT session with the server began.
     ServerReached,
     /// No session with the server began in the time that the target had.
     ServerSilent,
-    /// An operator allows a version that was rolled back.
+    /// An operator allowed a rolled-back version again.
     Forgiven(Version),
 }
 
-/// What to do.
+/// What the agent must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Verify the manifest and run systemd-sysupdate for this version.
@@ -200,24 +203,24 @@ pub enum Effect {
     Arm(Version),
     /// Reboot.
     Reboot,
-    /// Tell the server where the update stands.
+    /// Report the state of the update to the server.
     Report,
 }
 
-/// What the step may look at.
+/// Facts that a step may use.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
-    /// The version that runs.
+    /// The running version.
     pub running: &'a Version,
-    /// Nothing older is accepted.
+    /// The minimum version: the device installs nothing older.
     pub floor: &'a Version,
     /// Versions that were rolled back on this device.
     pub rolled_back: &'a [Version],
-    /// How often the old version has reached the server where the target had not, so far.
+    /// How often the previous version reached the server so far, where the target did not.
     pub trials: u8,
 }
 
-/// An event that has no place in a state: nothing changes.
+/// An event that does not apply in a state. The state does not change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{event} does not apply while {state}")]
 pub struct Rejected {
@@ -228,7 +231,7 @@ pub struct Rejected {
 }
 
 impl State {
-    /// The state's name.
+    /// The name of the state.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -242,7 +245,7 @@ impl State {
             Self::Failed { .. } => "failed",
         }
     }
-    /// The version that the device is on its way to, or failed to reach.
+    /// The version that the device updates to, or failed to install.
     #[must_use]
     pub fn target(&self) -> Option<&Version> {
         match self {
@@ -280,10 +283,10 @@ impl Event {
 
 type Step = Result<(State, Vec<Effect>), Rejected>;
 
-/// One step of the update.
+/// Applies an event to the update.
 ///
 /// # Errors
-/// [`Rejected`] when the event has no place in the state; the caller keeps the state it has.
+/// [`Rejected`] if the event does not apply in the state. The caller keeps its state.
 pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
     use State as S;
     let rejected = Rejected { event: event.name(), state: state.name() };
@@ -293,7 +296,7 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
                 Ok((S::Failed { target, code }, vec![Effect::Report]))
             }
-            // What the device is on its way to has turned out to be nothing for it.
+            // The version that the device is updating to turned out to be unsuitable.
             S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. }
                 if *on_its_way == target =>
             {
@@ -312,7 +315,7 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
             | S::Unconfirmed { .. }
             | S::RolledBack { .. }
             | S::Failed { .. } => Ok((state.clone(), vec![Effect::Report])),
-            // The entry is armed and the reboot was lost.
+            // The entry is armed, but the reboot was lost.
             S::Armed { .. } => Ok((state.clone(), vec![Effect::Report, Effect::Reboot])),
         },
         Event::StageSucceeded => match state {
@@ -414,7 +417,7 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
     }
 }
 
-/// What the old version makes of the server says whom to blame: an outage, or the target.
+/// Decides by whether the previous version reaches the server: an outage, or a faulty target.
 fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
     let State::Unconfirmed { target, trials, contact } = state else {
         return (state.clone(), vec![]);
@@ -428,7 +431,7 @@ fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
     };
     if trials >= UNREACHED_MAX {
         let evidence = format!(
-            "it did not reach the server in {trials} trials, and the version before it reached it each time"
+            "it did not reach the server in {trials} trials, and the previous version reached it each time"
         );
         let reason = RollbackReason::ServerUnreachable { evidence };
         return (State::RolledBack { target: target.clone(), reason }, vec![Effect::Report]);
@@ -438,16 +441,16 @@ fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
 
 fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
     use State as S;
-    // Nothing changes, but whoever wishes is told where the device stands.
+    // Changes nothing and reports the state.
     let told = Ok((state.clone(), vec![Effect::Report]));
     match state {
-        // What is being written, armed or tried is finished first; the agent keeps the wish and
-        // asks again then.
+        // The device finishes staging, arming or a trial first. The agent keeps the desired version
+        // and repeats the event then.
         S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => Ok((state.clone(), vec![])),
         S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
         S::RolledBack { target, .. } if *target == v => told,
         S::Failed { target, code } if *target == v && !code.is_retryable() => told,
-        // Before the server was reached nobody knows whom to blame.
+        // Before the server is reached, it is not known whether the target is faulty.
         S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
             if *target == v =>
         {
@@ -485,7 +488,8 @@ fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
 fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> Step {
     use State as S;
     match (state, reason) {
-        // Staged as well: a power cut between arming and keeping that it was armed.
+        // Also from `Staged`: a power cut can happen after arming and before the state is
+        // persisted.
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _)
             if target == ctx.running =>
         {

@@ -1,6 +1,6 @@
-//! A result as others read it: EAT Attestation Results (draft-ietf-rats-ear-04) with the
-//! trustworthiness vector of AR4SI (draft-ietf-rats-ar4si-09). Unsigned: whoever asks this server's
-//! API has its word.
+//! Attestation results in a standard form for other programs: EAT Attestation Results
+//! (draft-ietf-rats-ear-04) with the trustworthiness vector of AR4SI (draft-ietf-rats-ar4si-09).
+//! The result is not signed: the caller trusts the server's API.
 
 use super::{Aspect, Tier};
 use crate::wire::attestation::AttestationResult;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
 
-/// The result as EAR, JSON; `software` names the verifier, as in `fleeti-server 0.1.0`.
+/// The result as an EAR in JSON. `software` names the verifier, for example `fleeti-server 0.1.0`.
 #[must_use]
 pub fn of(result: &AttestationResult, software: &str) -> Value {
     let mut vector = Map::new();
@@ -30,7 +30,7 @@ pub fn of(result: &AttestationResult, software: &str) -> Value {
     })
 }
 
-/// The worst of its claims, as AR4SI has it.
+/// The worst tier of the claims, in the words of AR4SI.
 fn status(result: &AttestationResult) -> &'static str {
     match result.claims.iter().map(|c| c.tier).max() {
         None | Some(Tier::None) => "none",
@@ -40,8 +40,8 @@ fn status(result: &AttestationResult) -> &'static str {
     }
 }
 
-/// AR4SI has no claim for the firmware's code alone: it is among the executables, and not said
-/// twice.
+/// The AR4SI claim for an aspect. AR4SI has no claim for the firmware's code alone. `executables`
+/// covers it, so [`Aspect::Firmware`] is not reported a second time.
 const fn name(aspect: Aspect) -> Option<&'static str> {
     match aspect {
         Aspect::InstanceIdentity => Some("instance-identity"),
@@ -53,15 +53,15 @@ const fn name(aspect: Aspect) -> Option<&'static str> {
     }
 }
 
-/// AR4SI, 2.3.4: of each tier the value that says what was found.
+/// The AR4SI value for a tier (AR4SI, 2.3.4).
 const fn value(aspect: Aspect, tier: Tier) -> i8 {
     match (aspect, tier) {
         (_, Tier::None) => 0,
-        // Approved at boot; what runs later is not measured.
+        // "Approved at boot": what runs later is not measured.
         (Aspect::Executables, Tier::Affirming) => 3,
         (_, Tier::Affirming) => 2,
         (_, Tier::Warning) => 32,
-        // Not recognised.
+        // "Not recognized".
         (Aspect::InstanceIdentity, Tier::Contraindicated) => 97,
         (_, Tier::Contraindicated) => 96,
     }

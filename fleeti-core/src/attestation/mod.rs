@@ -1,12 +1,13 @@
-//! What an appraisal of evidence says of a device (RFC 9334: Attestation Results): a level, and the
-//! claims that it stands on (draft-ietf-rats-ar4si). A level is never what a device says of itself.
+//! Attestation results (RFC 9334): a level, and the claims that it is based on
+//! (draft-ietf-rats-ar4si). A device's own report never raises its level.
 
 pub mod ear;
 pub mod policy;
 
 use serde::{Deserialize, Serialize};
 
-/// How far what is known of a device can be trusted. Each needs all that the ones before it need.
+/// Attestation level: how much is proved about a device. Each level requires everything that the
+/// levels below it require.
 #[derive(
     Debug,
     Clone,
@@ -22,24 +23,24 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// L0: something contradicts what was promised, or nothing is known but what the device says.
+    /// L0: attestation failed, or nothing is known except what the device reports.
     SelfReported,
     /// L1: a key in a file, enrolled with a one-time token.
     Token,
-    /// L2: a key in a TPM whose maker is not known, or which is software.
+    /// L2: a key in a TPM that is software or whose manufacturer is not known.
     UnverifiedTpm,
-    /// L3: a TPM of a maker that is believed says what was measured; it is not that of a release
-    /// that is known.
+    /// L3: a TPM of a trusted manufacturer reports what was measured, but the measurements do not
+    /// match a known release.
     ObservedBoot,
-    /// L4: what was measured is a release that is allowed, under the Secure Boot keys that were
+    /// L4: the measurements match a permitted release, booted under the Secure Boot keys that were
     /// made for this device.
     VerifiedBoot,
-    /// L5: and the firmware is one that an operator has accepted.
+    /// L5: as L4, and an operator has accepted the firmware.
     VerifiedFirmware,
 }
 
 impl Level {
-    /// Every level, lowest first.
+    /// All levels, lowest first.
     pub const ALL: [Self; 6] = [
         Self::SelfReported,
         Self::Token,
@@ -49,7 +50,7 @@ impl Level {
         Self::VerifiedFirmware,
     ];
 
-    /// As in `L4`.
+    /// Short code, for example `L4`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -62,13 +63,13 @@ impl Level {
         }
     }
 
-    /// For people.
+    /// Title for operators.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
-            Self::SelfReported => "says so itself",
-            Self::Token => "enrolled with a token, key in a file",
-            Self::UnverifiedTpm => "key in a TPM that nobody vouches for",
+            Self::SelfReported => "self-reported",
+            Self::Token => "enrolled with a token",
+            Self::UnverifiedTpm => "TPM without a known manufacturer",
             Self::ObservedBoot => "genuine TPM, boot observed",
             Self::VerifiedBoot => "boot verified",
             Self::VerifiedFirmware => "boot and firmware verified",
@@ -76,9 +77,9 @@ impl Level {
     }
 }
 
-/// A text that is no level.
+/// A text that is not a level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no level: L0, L1, L2, L3, L4 or L5")]
+#[error("{0:?} is not a level: expected L0, L1, L2, L3, L4 or L5")]
 pub struct NoLevel(String);
 
 impl std::str::FromStr for Level {
@@ -97,11 +98,11 @@ impl std::str::FromStr for Level {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
-    /// That it is this device.
+    /// The identity of the device.
     InstanceIdentity,
     /// The Secure Boot policy.
     Configuration,
-    /// What was started.
+    /// The EFI binaries that were started.
     Executables,
     /// The root file system.
     FileSystem,
@@ -111,7 +112,7 @@ pub enum Aspect {
     Firmware,
 }
 
-/// What is to be thought of it (AR4SI, 2.3.2: trustworthiness tiers).
+/// The tier of a claim (AR4SI, 2.3.2: trustworthiness tiers).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
@@ -119,34 +120,34 @@ pub enum Aspect {
 pub enum Tier {
     /// Nothing is known.
     None,
-    /// As it should be.
+    /// As expected.
     Affirming,
-    /// Not wrong, and not what was expected.
+    /// Not as expected, but not wrong.
     Warning,
-    /// Wrong.
+    /// Contradicts what is expected.
     Contraindicated,
 }
 
-/// One thing that was found.
+/// A claim: one conclusion of the verifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Claim {
-    /// About what.
+    /// The aspect that the claim is about.
     pub aspect: Aspect,
-    /// How it stands.
+    /// The tier of the claim.
     pub tier: Tier,
-    /// A stable name of what was found, as in `registers-digest`.
+    /// A stable code of the conclusion, for example `registers-digest`.
     pub code: String,
-    /// For people.
+    /// The conclusion in words.
     pub finding: String,
-    /// Whose word it is, as in `TPM quote, registers 4 and 11`.
+    /// The evidence that the claim is based on, for example `TPM quote, registers 4 and 11`.
     pub source: String,
-    /// What would raise it; `None` where nothing higher is asked.
+    /// What would raise the tier; `null` if nothing can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raise: Option<String>,
 }
 
-/// The level that claims allow. Whatever contradicts what was promised is [`Level::SelfReported`]:
-/// then a device counts for nothing more than its word.
+/// The level that claims permit. One contraindicated claim lowers it to [`Level::SelfReported`]:
+/// then only the device's own report remains.
 #[must_use]
 pub fn level(claims: &[Claim]) -> Level {
     let tier = |aspect| {
@@ -164,20 +165,20 @@ pub fn level(claims: &[Claim]) -> Level {
         ),
         (good(Aspect::Firmware), Level::VerifiedBoot),
     ];
-    // What stops at a step has the level before it.
+    // The first requirement that is not met determines the level.
     steps.iter().find(|(holds, _)| !holds).map_or(Level::VerifiedFirmware, |(_, stops)| *stops)
 }
 
-/// The code of the claim that what was started is a release that is revoked.
+/// Code of the claim that the device booted a revoked release.
 pub const RELEASE_REVOKED: &str = "release-revoked";
 
-/// The code of the claim that what was started is a release that the device did not come with and
-/// nobody rolled out to it.
+/// Code of the claim that the device booted a release that was neither on it at provisioning nor
+/// rolled out to it.
 pub const RELEASE_NOT_GIVEN: &str = "release-not-given";
 
-/// The level that claims allow as far as an update is concerned: that the release which was
-/// verified is revoked, or was never meant for the device, is why it is to go, and no reason to
-/// keep it.
+/// The level that claims permit for an update. A device that booted a revoked release, or one that
+/// was never meant for it, must be able to leave that release: those two claims do not block the
+/// update.
 #[must_use]
 pub fn level_for_update(claims: &[Claim]) -> Level {
     let forgiven = |claim: &Claim| match claim.code.as_str() {

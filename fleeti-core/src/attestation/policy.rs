@@ -1,48 +1,48 @@
-//! What a fleet asks of its devices.
+//! The appraisal policy of a fleet.
 
 use super::Level;
 use serde::{Deserialize, Serialize};
 
-/// Most kinds of firmware that a policy names.
+/// Largest number of firmware versions, and of their EFI binaries, in a policy.
 pub const FIRMWARE_MAX: usize = 256;
 
-/// What a fleet asks of its devices. What is not said is granted to nobody: an empty policy accepts
-/// nothing.
+/// The appraisal policy of a fleet: what the fleet requires of its devices. A setting that is
+/// absent permits nothing, so an empty policy accepts no device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AttestationPolicy)]
 pub struct Policy {
-    /// The lowest level at which a device is told of an update.
+    /// Minimum level to receive updates. A device below it is blocked.
     #[serde(default)]
     pub update: Option<Level>,
-    /// The lowest level at which a device counts as success in a rollout. From L2 on, the device
-    /// proves that it runs the release.
+    /// Minimum level to count as a success in a rollout. From L2 on, the device must prove that it
+    /// runs the release.
     #[serde(default)]
     pub success: Option<Level>,
-    /// The lowest level at which a device is given secrets.
+    /// Minimum level to receive secrets.
     #[serde(default)]
     pub secrets: Option<Level>,
-    /// Which firmware is the right one.
+    /// Accepted firmware.
     #[serde(default)]
     pub firmware: Firmware,
-    /// Whether only releases are rolled out to it that have a boot proof.
+    /// Roll out only releases that have a boot proof.
     #[serde(default)]
     pub proved_releases: bool,
 }
 
-/// Which firmware is the right one.
+/// Which firmware a fleet accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Firmware {
-    /// Of each device the one that was seen first, once an operator has accepted it; another one
-    /// later is a warning.
+    /// For each device, the firmware that the server saw first, after an operator has accepted it.
+    /// Other firmware later is a warning.
     Pinned,
-    /// These, and no other.
+    /// Only the listed firmware.
     Known {
-        /// Registers 0 and 2 of each, SHA-256, hexadecimal.
+        /// PCR 0 and PCR 2 of each accepted firmware, SHA-256, hexadecimal.
         registers: Vec<[String; 2]>,
-        /// Programs that such firmware may start of its own before it looks for what to boot:
-        /// SHA-256 of each (Authenticode), hexadecimal.
+        /// EFI binaries that the firmware may start before it boots: Authenticode SHA-256 of each,
+        /// hexadecimal.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         programs: Vec<String>,
     },
@@ -54,24 +54,26 @@ impl Default for Firmware {
     }
 }
 
-/// Why a policy is none.
+/// Why a policy is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// Too much firmware.
-    #[error("{0} kinds of firmware or programs of it, {FIRMWARE_MAX} at the most")]
+    /// The policy lists too much firmware.
+    #[error("firmware: {0} entries, expected at most {FIRMWARE_MAX}")]
     TooMany(usize),
-    /// The digest of a program that is none.
-    #[error("firmware: {0:?} is no digest of a program: 64 lower-case hexadecimal digits")]
+    /// The digest of an EFI binary has a wrong form.
+    #[error(
+        "firmware: {0:?} is not the digest of an EFI binary: expected 64 lower-case hexadecimal digits"
+    )]
     Program(String),
-    /// A register that is none.
-    #[error("firmware: {0:?} is no register: 64 lower-case hexadecimal digits")]
+    /// A PCR value has a wrong form.
+    #[error("firmware: {0:?} is not a PCR value: expected 64 lower-case hexadecimal digits")]
     Register(String),
 }
 
 impl Policy {
-    /// Of a fleet that has none of its own: whoever may connect is updated and counts, unless
-    /// something contradicts what was promised; secrets are for a boot that is verified.
+    /// The policy of a fleet that has none of its own: every connected device receives updates and
+    /// counts as a success unless its attestation failed. Secrets require a verified boot.
     #[must_use]
     pub const fn usual() -> Self {
         Self {
@@ -83,31 +85,31 @@ impl Policy {
         }
     }
 
-    /// Whether a device at this level is told of an update.
+    /// Whether a device at this level receives updates.
     #[must_use]
     pub fn may_update(&self, level: Level) -> bool {
         self.update.is_some_and(|lowest| level >= lowest)
     }
 
-    /// Whether a device at this level counts as success.
+    /// Whether a device at this level counts as a success.
     #[must_use]
     pub fn may_succeed(&self, level: Level) -> bool {
         self.success.is_some_and(|lowest| level >= lowest)
     }
 
-    /// Whether a device at this level is given secrets.
+    /// Whether a device at this level receives secrets.
     #[must_use]
     pub fn may_have_secrets(&self, level: Level) -> bool {
         self.secrets.is_some_and(|lowest| level >= lowest)
     }
 
-    /// Whether a device has to prove which release it runs before it counts as success.
+    /// Whether a device must prove which release it runs before it counts as a success.
     #[must_use]
     pub fn asks_for_proof(&self) -> bool {
         self.success.is_none_or(|lowest| lowest > Level::Token)
     }
 
-    /// That its parts are what they should be.
+    /// Checks the number and the form of the firmware digests.
     ///
     /// # Errors
     /// [`Invalid`].

@@ -1,4 +1,4 @@
-//! TOML text to a [`Profile`], or to all its findings at once.
+//! Parses TOML text into a [`Profile`], or returns all findings.
 
 use super::{Profile, TEXT_MAX, rules, shape};
 use crate::id::{Architecture, Line};
@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::fmt;
 use toml::de::DeTable;
 
-/// One thing that is wrong in a profile: where, what, and what to do.
+/// An error in a profile: where it is, what is wrong, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// As in `users[1].ssh_keys[0]`; empty for the document.
+    /// Path of the field, for example `users[1].ssh_keys[0]`; empty for the whole document.
     pub path: String,
-    /// Line in the text, 1 for the first.
+    /// Line in the text; 1 for the first.
     pub line: usize,
     /// What is wrong.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where each path stands in the text.
+/// The position of each path in the text.
 pub(super) struct Lines<'a> {
     text: &'a str,
     offsets: HashMap<String, usize>,
@@ -37,7 +37,7 @@ impl Lines<'_> {
     pub(super) fn remember(&mut self, path: &str, offset: usize) {
         self.offsets.insert(path.to_owned(), offset);
     }
-    /// A path that is not in the text (a default) stands where its parent stands.
+    /// Makes a finding. A path that is not in the text (a default) gets the line of its parent.
     pub(super) fn finding(&self, path: &str, message: String, remedy: String) -> Finding {
         let mut at = path;
         let offset = loop {
@@ -57,16 +57,16 @@ impl Lines<'_> {
     }
 }
 
-/// Reads a profile.
+/// Parses and checks a profile.
 ///
 /// # Errors
-/// Every finding, ordered by line; never an empty list.
+/// All findings, ordered by line; never empty.
 pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
     let mut lines = Lines { text, offsets: HashMap::new() };
     if text.len() > TEXT_MAX {
         return Err(vec![lines.finding(
             "",
-            format!("{} bytes are too many", text.len()),
+            format!("{} bytes, expected at most {TEXT_MAX}", text.len()),
             format!("keep a profile below {TEXT_MAX} bytes"),
         )]);
     }
@@ -90,7 +90,7 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
         &mut lines,
         &mut findings,
     );
-    // Names are types in the model, so they are checked before it can exist.
+    // Names are types of their own in the model, so they are checked before a profile exists.
     let text_of = |name: &str| {
         document.get_ref().get(name).and_then(|v| v.get_ref().as_str().map(str::to_owned))
     };
@@ -106,7 +106,7 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
     }
     match repaired_profile(text, &findings) {
         Ok(profile) => {
-            // What is wrong already is not found wrong a second time.
+            // Do not report a field again that already has a finding.
             let known: Vec<String> = findings.iter().map(|f| f.path.clone()).collect();
             let new = |path: &str| {
                 !known.iter().any(|k| {
@@ -119,7 +119,7 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
                 broken.map(|(path, message, remedy)| lines.finding(&path, message, remedy)),
             );
         }
-        // A value that fits the shape and not the model, such as an integer out of range.
+        // A value that fits the shape but not the type, for example an integer out of range.
         Err(e) => {
             lines.remember("", e.span().map_or(0, |s| s.start));
             findings.push(lines.finding(
@@ -133,8 +133,8 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
     if findings.is_empty() { toml::from_str(text).map_err(|_| findings) } else { Err(findings) }
 }
 
-/// The profile, or where its structure is broken something near it, so that the rules can look at
-/// the rest.
+/// The profile, or, if its structure is broken, a repaired one, so that the rules can check the
+/// rest.
 fn repaired_profile(text: &str, findings: &[Finding]) -> Result<Profile, toml::de::Error> {
     if findings.is_empty() {
         return toml::from_str(text);

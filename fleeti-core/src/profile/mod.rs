@@ -1,7 +1,8 @@
-//! A profile: the whole state of a system, as its author writes it.
+//! A profile: the declarative description of an image, as its author writes it.
 //!
-//! [`Profile`] is the typed model; [`check`] turns TOML text into it or into *all* its findings,
-//! each with path, line and remedy; [`Revision`] is an immutable, numbered, hashed profile.
+//! [`Profile`] is the typed model. [`check`] turns TOML text into a profile, or returns *all*
+//! findings, each with path, line and remedy. [`Revision`] is an immutable profile with a number
+//! and a digest.
 
 mod check;
 mod paths;
@@ -14,33 +15,33 @@ use crate::canonical::{self, CanonicalError};
 use crate::id::{Architecture, Line};
 use serde::{Deserialize, Serialize};
 
-/// The only schema version so far.
+/// The only schema version.
 pub const SCHEMA: i64 = 1;
-/// Most characters of a profile's text.
+/// Longest text of a profile, bytes.
 pub const TEXT_MAX: usize = 1 << 20;
-/// Most entries of any list in a profile.
+/// Largest number of entries in any list of a profile.
 pub const LIST_MAX: usize = 512;
 
-/// A whole system, declared.
+/// The declarative description of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Schema version, [`SCHEMA`].
+    /// Schema version of this document: [`SCHEMA`].
     pub schema: i64,
-    /// The image line that this profile's builds belong to.
+    /// Name of the profile, and image line of its builds.
     pub name: Line,
-    /// For people.
+    /// Free text.
     #[serde(default)]
     pub description: String,
-    /// Architecture of the device.
+    /// Processor architecture of the devices.
     pub architecture: Architecture,
-    /// Host name; `{id}` stands for the device id. RFC 1123 label otherwise.
+    /// Host name; `{id}` is replaced by the device id. An RFC 1123 label otherwise.
     #[serde(default = "default_hostname")]
     pub hostname: String,
-    /// Packages of the base, by their names there.
+    /// Packages to install, by their names in the base.
     #[serde(default)]
     pub packages: Vec<String>,
-    /// Kernel arguments, appended to the ones that Fleeti sets.
+    /// Kernel arguments, appended to those that Fleeti sets.
     #[serde(default)]
     pub kernel_arguments: Vec<String>,
     /// Local users.
@@ -49,34 +50,34 @@ pub struct Profile {
     /// systemd units to enable, mask or add.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// Files with their content.
+    /// Files to write, with their content.
     #[serde(default)]
     pub files: Vec<File>,
-    /// What must hold before a boot is called good.
+    /// Commands that must succeed before a new image is kept.
     #[serde(default)]
     pub health_checks: Vec<HealthCheck>,
-    /// How the device looks at the audit log before it installs a release.
+    /// How a device uses the audit log before it installs a release.
     #[serde(
         default,
         skip_serializing_if = "ReleaseLog::is_default",
         deserialize_with = "crate::strict::object"
     )]
     pub release_log: ReleaseLog,
-    /// Whether a new image is kept only once the server was reached with it.
+    /// Whether a new image must reach the server before the device keeps it.
     #[serde(default, skip_serializing_if = "ServerContact::is_default")]
     pub server_contact: ServerContact,
 }
 
-/// Whether a new image is kept only once the server was reached with it. Where it is not in time,
-/// the device goes back to the image before, and tries the new one again once that one has reached
-/// the server.
+/// Whether a new image must reach the server before the device keeps it. If it does not reach the
+/// server in time, the device rolls back to the previous image. It tries the new image again after
+/// the previous one has reached the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerContact {
-    /// Whether an image is kept as well that has not reached the server.
+    /// Keep a new image even if it has not reached the server.
     #[serde(default)]
     pub optional: bool,
-    /// Seconds from the health checks' start until it must be reached.
+    /// Seconds from the start of the health checks within which the image must reach the server.
     #[serde(default = "default_deadline_s")]
     pub deadline_s: u32,
 }
@@ -97,15 +98,15 @@ impl ServerContact {
     }
 }
 
-/// How a device looks at the audit log before it installs a release.
+/// How a device uses the audit log before it installs a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseLog {
-    /// Whether a release is installed as well that is not in the log, or comes with an old
-    /// statement.
+    /// Install a release even if it is not in the audit log, or if the newest checkpoint is too
+    /// old.
     #[serde(default)]
     pub optional: bool,
-    /// Days that the log's statement may be old; an older one may hide newer releases.
+    /// Maximum age of the checkpoint, days. An older one may hide newer releases.
     #[serde(default = "default_age_days_max")]
     pub age_days_max: u32,
 }
@@ -145,7 +146,8 @@ pub struct User {
     /// OpenSSH public keys.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// A crypt(5) hash (yescrypt, SHA-512); without one the password is locked.
+    /// Password hash in the form of crypt(5) (yescrypt, SHA-512). Without one the password is
+    /// locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
     /// Login shell.
@@ -157,17 +159,17 @@ fn default_shell() -> String {
     "/bin/bash".to_owned()
 }
 
-/// What to do with a systemd unit.
+/// A systemd unit to enable, mask or add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Unit name, as in `kiosk.service`.
+    /// Unit name, for example `kiosk.service`.
     pub name: String,
-    /// Whether it starts at boot.
+    /// Start the unit at boot.
     #[schema(default = true)]
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The unit file's text, for a unit that no package brings.
+    /// Text of the unit file, for a unit that no package contains.
     #[schema(format = "multiline")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
@@ -183,10 +185,10 @@ fn yes() -> bool {
 pub struct File {
     /// Absolute path below `/etc`, `/usr` or `/opt`.
     pub path: String,
-    /// UTF-8 content.
+    /// Content, UTF-8.
     #[schema(format = "multiline")]
     pub content: String,
-    /// Octal mode, as in `0644`.
+    /// File mode, octal, for example `0644`.
     #[serde(default = "default_mode")]
     pub mode: String,
 }
@@ -196,22 +198,22 @@ fn default_mode() -> String {
 }
 
 impl File {
-    /// The mode as a number; `None` when the text is not octal or sets more than permission bits.
+    /// The mode as a number; `None` if the text is not octal or sets other than permission bits.
     #[must_use]
     pub fn mode_bits(&self) -> Option<u32> {
         u32::from_str_radix(&self.mode, 8).ok().filter(|m| *m <= 0o777)
     }
 }
 
-/// A condition of a healthy boot.
+/// A health check: a command that must succeed before a new image is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// Shown when it fails.
+    /// Name, shown when the check fails.
     pub name: String,
-    /// Program and arguments; exit status 0 is healthy.
+    /// Executable and its arguments. Exit status 0 means healthy.
     pub command: Vec<String>,
-    /// Seconds until the check counts as failed.
+    /// Seconds after which the check counts as failed.
     #[serde(default = "default_timeout")]
     pub timeout_s: u32,
 }
@@ -220,14 +222,14 @@ fn default_timeout() -> u32 {
     30
 }
 
-/// An immutable, numbered profile.
+/// A revision of a profile: immutable, with a number and a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Revision {
-    /// 1 for the first.
+    /// Number of the revision; 1 for the first.
     pub number: u32,
     /// SHA-256 of the canonical JSON of `profile`, hexadecimal.
     pub digest: String,
-    /// The document.
+    /// The profile.
     pub profile: Profile,
 }
 
@@ -242,7 +244,8 @@ impl Revision {
     }
 }
 
-/// Path, message and remedy of every rule that a profile breaks, for one that did not come as text.
+/// Path, message and remedy of every rule that a profile breaks. For a profile that was not parsed
+/// from text, and so has no lines.
 #[must_use]
 pub fn broken_rules(profile: &Profile) -> Vec<(String, String, String)> {
     rules::broken(profile)

@@ -1,26 +1,26 @@
-//! Paths and units of an image that are not a profile's to write: what they hold decides what is
-//! booted, verified, updated, or who gets in.
+//! Paths and units that a profile must not write, because they decide what is booted, verified or
+//! updated, or who may log in.
 //!
-//! Below `/etc` a profile may write what is not listed here; below `/usr` only where nothing of a
-//! package or of Fleeti lies. Paths are compared without their case. A profile's files are no
-//! links, and the base refuses to write through one.
+//! Below `/etc` a profile may write every path that is not listed here. Below `/usr` it may write
+//! only where no package and no part of Fleeti has files. Paths are compared without regard to
+//! case. The files of a profile are never links, and the base refuses to write through a link.
 
-/// What owns a path, for a message.
+/// The owner of a path, as a message names it.
 type Owner = &'static str;
 
 const TRUST: Owner = "the chain of trust";
-const ACCOUNTS: Owner = "accounts: use users";
-const LOGIN: Owner = "how people log in";
-const UNITS: Owner = "Fleeti's units: use services";
-const MANAGER: Owner = "what systemd starts";
+const ACCOUNTS: Owner = "accounts: use the section users";
+const LOGIN: Owner = "logins";
+const UNITS: Owner = "Fleeti's units: use the section services";
+const MANAGER: Owner = "systemd and the boot";
 const UPDATES: Owner = "updates";
-const MOUNTS: Owner = "what is mounted";
+const MOUNTS: Owner = "mounts";
 const LINKER: Owner = "the dynamic linker";
-const WRITTEN: Owner = "Fleeti, which writes it";
+const WRITTEN: Owner = "Fleeti, which writes this path";
 const PACKAGES: Owner = "packages";
 
-/// A path belongs to the owner of the first entry that it is, or is below. With `*` at its end an
-/// entry is the beginning of a name as well.
+/// Paths and their owners. The first entry that is equal to a path or is a parent of it applies. A
+/// `*` at the end of an entry also matches the rest of a name.
 const OWNED: &[(&str, Owner)] = &[
     ("/etc/fleeti*", TRUST),
     ("/etc/systemd/import-pubring*", TRUST),
@@ -103,7 +103,7 @@ const OWNED: &[(&str, Owner)] = &[
     ("/usr/local/etc", PACKAGES),
 ];
 
-/// Where below `/usr` a profile may write, unless [`OWNED`] names it.
+/// Directories below `/usr` that a profile may write to, unless [`OWNED`] has the path.
 const OPEN_BELOW_USR: &[&str] = &[
     "/usr/share/",
     "/usr/local/",
@@ -115,10 +115,10 @@ const OPEN_BELOW_USR: &[&str] = &[
     "/usr/lib/systemd/user/",
 ];
 
-/// Folders of the system's units, which [`unit_owner`] judges one by one.
+/// Directories of system units. [`unit_owner`] decides for each unit.
 const UNIT_FOLDERS: [&str; 2] = ["/etc/systemd/system/", "/usr/lib/systemd/system/"];
 
-/// What owns a path, if that is not the profile.
+/// The owner of a path; `None` if a profile may write it.
 pub(super) fn owner(path: &str) -> Option<Owner> {
     let path = path.to_ascii_lowercase();
     if let Some(rest) = UNIT_FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)) {
@@ -136,8 +136,8 @@ pub(super) fn owner(path: &str) -> Option<Owner> {
     owned.or((!is_open).then_some(PACKAGES))
 }
 
-/// Of `NAME` or `NAME.d/FILE.conf` in a folder of units. A folder such as `NAME.wants` is made by
-/// presets only, and one such as `service.d` or `fleeti-.service.d` is of many units.
+/// The owner of `NAME` or `NAME.d/FILE.conf` in a directory of units. Only presets make directories
+/// such as `NAME.wants`, and one such as `service.d` or `fleeti-.service.d` applies to many units.
 fn unit_file_owner(rest: &str) -> Option<Owner> {
     let mut parts = rest.split('/');
     let (first, second, more) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -157,7 +157,7 @@ fn unit_file_owner(rest: &str) -> Option<Owner> {
     unit_owner(unit)
 }
 
-/// Units of systemd that a profile may turn off, and may not write itself.
+/// Units of systemd that a profile may disable but not write.
 const MAY_BE_OFF: &[&str] = &[
     "systemd-timesyncd",
     "systemd-resolved",
@@ -182,7 +182,7 @@ const MAY_BE_OFF: &[&str] = &[
     "systemd-mountfsd",
 ];
 
-/// Beginnings of names of units that are Fleeti's or the boot's.
+/// Prefixes of the names of units that belong to Fleeti or to the boot.
 const OWNED_UNITS: &[(&str, Owner)] = &[
     ("fleeti", UNITS),
     ("var.mount", MOUNTS),
@@ -221,7 +221,7 @@ const OWNED_UNITS: &[(&str, Owner)] = &[
     ("systemd-", MANAGER),
 ];
 
-/// Targets of the boot itself (systemd.special(7)): other targets are a profile's to add.
+/// Targets of the boot (systemd.special(7)). A profile may add other targets.
 const TARGETS: &[&str] = &[
     "basic",
     "blockdev@",
@@ -296,7 +296,7 @@ const TARGETS: &[&str] = &[
     "veritysetup-pre",
 ];
 
-/// What owns a unit, if a profile may not give its text.
+/// The owner of a unit whose text a profile must not write; `None` for other units.
 pub(super) fn unit_owner(unit: &str) -> Option<Owner> {
     let unit = unit.to_ascii_lowercase();
     if unit.strip_suffix(".target").is_some_and(|name| TARGETS.contains(&name)) {
@@ -305,7 +305,7 @@ pub(super) fn unit_owner(unit: &str) -> Option<Owner> {
     OWNED_UNITS.iter().find(|(beginning, _)| unit.starts_with(beginning)).map(|(_, owner)| *owner)
 }
 
-/// What owns a unit, if a profile may not turn it off.
+/// The owner of a unit that a profile must not disable; `None` for other units.
 pub(super) fn unit_is_needed_by(unit: &str) -> Option<Owner> {
     let name = unit.rsplit_once('.').map_or(unit, |(name, _)| name);
     let may_be_off =

@@ -1,4 +1,4 @@
-//! What a well-formed profile may not say, and why.
+//! Rules for a structurally correct profile: what it may not contain, and why.
 
 use super::paths;
 use super::{File, HealthCheck, Profile, SCHEMA, Service, User};
@@ -9,14 +9,14 @@ use std::collections::HashSet;
 /// Path, message, remedy.
 type Broken = (String, String, String);
 
-/// Longest time that a device may go without a fresh statement of the audit log, days.
+/// Longest time that a device may go without a new checkpoint of the audit log, days.
 const AGE_DAYS_MAX: u32 = 365;
-/// Seconds that a boot on trial may have until the server is reached; the health checks' unit has a
-/// little more.
+/// Time in which a boot on trial must reach the server, seconds. The timeout of the health checks'
+/// unit is slightly longer.
 const DEADLINE_S: std::ops::RangeInclusive<u32> = 60..=800;
 
-/// Longest kernel arguments of a profile together: with what Fleeti sets, the kernel does not cut
-/// them.
+/// Longest kernel arguments of a profile in total, bytes. Together with those that Fleeti sets,
+/// they stay below the kernel's limit.
 const ARGUMENTS_MAX: usize = 1024;
 const MODES: &str = "write permission bits only, such as 0644 or 0755";
 
@@ -28,7 +28,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     if profile.schema != SCHEMA {
         say(
             "schema".into(),
-            &format!("schema {} is not known here", profile.schema),
+            &format!("schema {} is not supported", profile.schema),
             "write schema = 1",
         );
     }
@@ -55,7 +55,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
             say(
                 format!("packages[{i}]"),
                 "is not a package name",
-                "use a name as the base knows it, such as jq",
+                "use the name of a package of the base, such as jq",
             );
         }
     }
@@ -71,8 +71,8 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     if arguments > ARGUMENTS_MAX {
         say(
             "kernel_arguments".into(),
-            &format!("{arguments} characters are too many"),
-            &format!("keep them below {ARGUMENTS_MAX}"),
+            &format!("{arguments} bytes, expected at most {ARGUMENTS_MAX}"),
+            "shorten or remove arguments",
         );
     }
     for (i, u) in profile.users.iter().enumerate() {
@@ -91,10 +91,10 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
         file(&format!("files[{i}]"), f, &mut say);
     }
     for i in duplicates(profile.files.iter().map(|f| &f.path)) {
-        say(format!("files[{i}].path"), "is written twice", "keep one content for a path");
+        say(format!("files[{i}].path"), "is listed twice", "keep one entry");
     }
     if !DEADLINE_S.contains(&profile.server_contact.deadline_s) {
-        let message = format!("{} seconds cannot be", profile.server_contact.deadline_s);
+        let message = format!("{} seconds is out of range", profile.server_contact.deadline_s);
         say(
             "server_contact.deadline_s".to_owned(),
             &message,
@@ -109,12 +109,12 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
             say(
                 format!("files[{i}].path"),
                 "is below another file",
-                "a path is a file or a folder",
+                "choose another path: a path is either a file or a directory",
             );
         }
     }
     if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
-        let message = format!("{} days cannot be", profile.release_log.age_days_max);
+        let message = format!("{} days is out of range", profile.release_log.age_days_max);
         say("release_log.age_days_max".to_owned(), &message, &format!("use 1 to {AGE_DAYS_MAX}"));
     }
     for (i, h) in profile.health_checks.iter().enumerate() {
@@ -133,13 +133,13 @@ fn is_package(name: &str) -> bool {
     name.len() >= 2
         && name.len() <= 128
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        // apt takes a `-` at the end for an order to remove the package.
+        // apt reads a `-` at the end as a request to remove the package.
         && !name.ends_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
 }
 
-/// A name that systemd takes for a user or a group (systemd.exec(5), "User/Group Identity"): for
-/// another one, versions of it have ignored `User=` and run the service as root.
+/// Whether systemd accepts a name as a user or a group (systemd.exec(5), "User/Group Identity").
+/// For other names, some versions of systemd ignore `User=` and run the service as root.
 fn is_account(name: &str) -> bool {
     (1..=31).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -164,7 +164,7 @@ fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &s
     if let Some(hash) = &u.password_hash {
         let known = ["$y$", "$gy$", "$7$", "$6$", "$2b$"].iter().any(|p| hash.starts_with(p));
         if !known || hash.len() > 256 || !hash.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
-            // INVARIANT: the value is not repeated: it may be a password in the clear.
+            // INVARIANT: the message does not repeat the value, which may be a plaintext password.
             say(
                 format!("{path}.password_hash"),
                 "is not a crypt(5) hash",
@@ -184,7 +184,7 @@ fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &s
     if !u.ssh_keys.is_empty() && !profile.packages.iter().any(|p| p == "openssh-server") {
         say(
             format!("{path}.ssh_keys"),
-            "have no server to use them",
+            "are of no use without an SSH server",
             "add openssh-server to packages",
         );
     }
@@ -226,7 +226,7 @@ fn is_ssh_key(key: &str) -> bool {
         "sk-ecdsa-sha2-nistp256@openssh.com",
     ];
     let decoded = base64::engine::general_purpose::STANDARD.decode(blob).unwrap_or_default();
-    // RFC 4253 6.6: the blob begins with the length and the name of its kind.
+    // RFC 4253 6.6: the blob begins with the length and the name of its type.
     known.contains(&kind)
         && decoded.get(4..4 + kind.len()) == Some(kind.as_bytes())
         && !key.chars().any(char::is_control)
@@ -248,17 +248,17 @@ fn service(path: &str, s: &Service, say: &mut impl FnMut(String, &str, &str)) {
     } else if let Some(owner) = paths::unit_owner(&s.name).filter(|_| s.unit.is_some()) {
         say(
             format!("{path}.name"),
-            &format!("belongs to {owner}"),
-            "choose another name for a unit of your own",
+            &format!("is reserved for {owner}"),
+            "choose another name for the new unit",
         );
     } else if s.name.to_ascii_lowercase().starts_with("fleeti") {
         say(
             format!("{path}.name"),
-            "belongs to Fleeti",
+            "is reserved for Fleeti",
             "choose a name that does not start with fleeti-",
         );
     } else if let Some(owner) = paths::unit_is_needed_by(&s.name).filter(|_| !s.enabled) {
-        say(format!("{path}.name"), &format!("belongs to {owner}, which needs it"), "leave it on");
+        say(format!("{path}.name"), &format!("is needed by {owner}"), "leave it enabled");
     }
     let Some(unit) = &s.unit else { return };
     if !unit
@@ -274,15 +274,15 @@ fn service(path: &str, s: &Service, say: &mut impl FnMut(String, &str, &str)) {
     if let Some(line) = wrong_identity(unit) {
         say(
             format!("{path}.unit"),
-            &format!("{line}= names no user or group that systemd takes"),
+            &format!("{line}= names no user or group that systemd accepts"),
             ACCOUNT_REMEDY,
         );
     }
 }
 
-const ACCOUNT_REMEDY: &str = "use a-z, 0-9, '_' and '-', starting with a letter: systemd may run a service as root otherwise";
+const ACCOUNT_REMEDY: &str = "use a-z, 0-9, '_' and '-', starting with a letter: for other names systemd may run the service as root";
 
-/// The setting of a unit that says as whom it runs, where systemd would not take what it says.
+/// The first setting of a unit that names an identity which systemd would not accept.
 fn wrong_identity(unit: &str) -> Option<&'static str> {
     // A backslash at the end of a line continues it (systemd.syntax(7)).
     let text = unit.replace("\\\n", " ");
@@ -327,14 +327,14 @@ fn file(path: &str, f: &File, say: &mut impl FnMut(String, &str, &str)) {
     } else if let Some(owner) = paths::owner(&f.path) {
         say(
             format!("{path}.path"),
-            &format!("belongs to {owner}"),
-            "leave it as it is, or write another file",
+            &format!("is reserved for {owner}"),
+            "remove the entry or choose another path",
         );
     }
     if let Some(setting) = wrong_identity(&f.content).filter(|_| f.path.contains("/systemd/")) {
         say(
             format!("{path}.content"),
-            &format!("{setting}= names no user or group that systemd takes"),
+            &format!("{setting}= names no user or group that systemd accepts"),
             ACCOUNT_REMEDY,
         );
     }
@@ -345,7 +345,7 @@ fn file(path: &str, f: &File, say: &mut impl FnMut(String, &str, &str)) {
 
 fn health_check(path: &str, h: &HealthCheck, say: &mut impl FnMut(String, &str, &str)) {
     if h.name.is_empty() || h.name.len() > 64 || h.name.chars().any(char::is_control) {
-        say(format!("{path}.name"), "is not a name", "use 1 to 64 printable characters");
+        say(format!("{path}.name"), "is not a valid name", "use 1 to 64 printable characters");
     }
     if h.command.first().is_none_or(|c| !is_clean_path(c)) {
         say(

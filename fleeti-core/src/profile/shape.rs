@@ -1,7 +1,8 @@
-//! The shape of a profile document, so that every structural error is found in one pass.
+//! The structure of a profile document, checked so that all structural errors are found in one
+//! pass.
 //!
-//! serde stops at the first error; an author wants all of them. The walk uses the spans that the
-//! TOML parser keeps, and once it finds nothing, deserialising cannot fail on structure.
+//! serde stops at the first error, but an author wants all of them. This walk uses the positions
+//! that the TOML parser keeps. If it finds no error, deserialisation cannot fail on the structure.
 
 use super::check::{Finding, Lines};
 use toml::Spanned;
@@ -103,7 +104,7 @@ pub(super) fn walk(
             if items.len() > super::LIST_MAX {
                 findings.push(lines.finding(
                     path,
-                    format!("{} entries are too many", items.len()),
+                    format!("{} entries, expected at most {}", items.len(), super::LIST_MAX),
                     format!("keep at most {}", super::LIST_MAX),
                 ));
             }
@@ -141,7 +142,7 @@ pub(super) fn walk_table(
                 let known: Vec<_> = fields.iter().map(|f| f.name).collect();
                 findings.push(lines.finding(
                     &below(name),
-                    "there is no such field".to_owned(),
+                    "unknown field".to_owned(),
                     format!("use one of {}", known.join(", ")),
                 ));
             }
@@ -164,9 +165,9 @@ pub(super) fn profile_fields() -> &'static [Field] {
     }
 }
 
-/// A value of this shape, whatever `value` was: what does not fit becomes something harmless, so
-/// that the rules can look at the rest of a document whose structure is broken. Positions in lists
-/// stay as they are.
+/// A value of this shape: a part of `value` that does not fit is replaced by a harmless default, so
+/// that the rules can check the rest of a document with a broken structure. Positions in lists do
+/// not change.
 pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value {
     use toml::Value;
     match (shape, value) {

@@ -1,42 +1,42 @@
-//! What device and server say to each other about the device's TPM, and what people are shown of
-//! it. Bytes are base64 (RFC 4648, 4), digests and registers hexadecimal.
+//! The messages between device and server about the device's TPM, and the attestation results that
+//! the API returns. Bytes are base64 (RFC 4648, 4), digests and PCR values hexadecimal.
 
 use crate::attestation::{Claim, Level};
 use crate::id::ReleaseName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most certificates that a device shows of its endorsement key.
+/// Largest number of certificates that a device sends for its endorsement key.
 pub const CERTIFICATES_MAX: usize = 9;
-/// How long a device has for an answer, seconds.
+/// Time in which a device must answer a challenge, seconds.
 pub const CHALLENGE_S: u64 = 60;
-/// How often a device that is there is asked, seconds; each time up to a fifth sooner, so that not
-/// all come at once.
+/// Interval at which the server challenges a connected device, seconds. Each interval is shortened
+/// at random by up to a fifth, so that devices do not answer together.
 pub const INTERVAL_S: u64 = 900;
-/// How long a result counts: a device that is silent for longer is what it was before it proved
-/// anything.
+/// How long an attestation result counts, seconds. A device that is silent for longer falls back to
+/// the level that it had before it proved anything.
 pub const FRESH_S: u64 = 4 * INTERVAL_S;
 
-/// Bytes of the largest file of certificates that is added at once.
+/// Size limit of an uploaded file of certificates, bytes.
 pub const MANUFACTURERS_FILE_MAX: usize = 512 * 1024;
 
-/// What kind of TPM a manufacturer makes, which is an operator's word.
+/// What kind of TPM a manufacturer makes, as stated by an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TpmKind {
-    /// In a processor (fTPM, PTT).
+    /// A TPM in the processor (fTPM, PTT).
     Processor,
-    /// A chip beside it.
+    /// A chip beside the processor.
     Hardware,
-    /// Software: whoever runs its host has its keys.
+    /// A TPM in software: the operator of its host has its keys.
     Virtual,
 }
 
 impl TpmKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Processor, Self::Hardware, Self::Virtual];
 
-    /// As in `hardware`.
+    /// The name on the wire, for example `hardware`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,9 +47,9 @@ impl TpmKind {
     }
 }
 
-/// Text that is no [`TpmKind`].
+/// A text that is not a [`TpmKind`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of TPM: processor, hardware or virtual")]
+#[error("{0:?} is not a kind of TPM: expected processor, hardware or virtual")]
 pub struct NoTpmKind(String);
 
 impl std::str::FromStr for TpmKind {
@@ -62,68 +62,69 @@ impl std::str::FromStr for TpmKind {
     }
 }
 
-/// `POST /tpm-manufacturers`: certificates of manufacturers that are to be believed.
+/// `POST /tpm-manufacturers`: adds trusted certificates of TPM manufacturers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddTpmManufacturers {
-    /// What they make.
+    /// What kind of TPM the manufacturers make.
     pub kind: TpmKind,
-    /// A file as the manufacturer publishes it: PEM, DER or PKCS#7, base64;
-    /// [`MANUFACTURERS_FILE_MAX`] bytes at the most.
+    /// A file as the manufacturer publishes it (PEM, DER or PKCS#7), base64; at most
+    /// [`MANUFACTURERS_FILE_MAX`] bytes.
     pub file: String,
 }
 
-/// A certificate of a manufacturer of TPMs that is believed.
+/// A trusted certificate of a TPM manufacturer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TpmManufacturer {
     /// SHA-256 of the certificate (DER), hexadecimal.
     pub id: String,
-    /// What kind of TPM it makes.
+    /// What kind of TPM the manufacturer makes.
     pub kind: TpmKind,
-    /// As in `CN=Root CA 1, O=Somebody`.
+    /// Subject, for example `CN=Root CA 1, O=Example`.
     pub subject: String,
-    /// The same as the subject for a root.
+    /// Issuer; equal to the subject for a root.
     pub issuer: String,
-    /// Subjects of those above it that are believed as well, up to a root.
+    /// Subjects of the trusted certificates above this one, up to a root.
     pub chain: Vec<String>,
-    /// Unix seconds.
+    /// Start of validity, Unix seconds.
     pub not_before_s: u64,
-    /// Unix seconds. What is believed does not end by itself.
+    /// End of validity, Unix seconds. The server trusts the certificate until its file is removed,
+    /// also after this time.
     pub not_after_s: u64,
-    /// Where it is, below `DATA/pki/tpm-makers`.
+    /// Path of the file below `DATA/pki/tpm-makers`.
     pub file: String,
 }
 
-/// A file that does not count.
+/// A file that the server ignores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LeftOut {
-    /// Where it is, below `DATA/pki/tpm-makers`.
+    /// Path of the file below `DATA/pki/tpm-makers`.
     pub file: String,
-    /// Why.
+    /// Why the server ignores it.
     pub problem: String,
 }
 
 /// `GET /tpm-manufacturers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TpmManufacturers {
-    /// Who is believed.
+    /// Trusted certificates.
     pub manufacturers: Vec<TpmManufacturer>,
-    /// Files that cannot be read.
+    /// Files that the server cannot read.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A text that nobody is to see in a log.
+/// A text that must not appear in a log: its debug output hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// From its text.
+    /// Wraps a text.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
-    /// Its text.
+    /// The secret text.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -136,22 +137,24 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// `POST /tpm`: a device shows its TPM.
+/// `POST /tpm`: a device identifies its TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmIdentity {
     /// TPMT_PUBLIC of the endorsement key.
     pub endorsement_key: String,
-    /// Its certificate, then those up to the maker's, DER; at most [`CERTIFICATES_MAX`].
+    /// The endorsement certificate, then its chain up to the TPM manufacturer's certificate, DER;
+    /// at most [`CERTIFICATES_MAX`].
     pub certificates: Vec<String>,
     /// TPMT_PUBLIC of the attestation key.
     pub attestation_key: String,
 }
 
-/// The answer: a secret that only that TPM gives away, and only for that attestation key.
+/// The response: an encrypted secret that only this TPM decrypts, and only if it also has this
+/// attestation key (TPM2_ActivateCredential).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmSecret {
-    /// Which.
+    /// Id of the secret.
     pub id: String,
     /// TPM2B_ID_OBJECT.
     pub blob: String,
@@ -159,7 +162,7 @@ pub struct TpmSecret {
     pub secret: String,
 }
 
-/// `POST /tpm/proved`: what the TPM gave away.
+/// `POST /tpm/proved`: the decrypted secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmProof {
@@ -169,55 +172,55 @@ pub struct TpmProof {
     pub secret: Secret,
 }
 
-/// `POST /enroll/tpm`: whoever has a token shows the TPM that it wants to be known by, before it
-/// enrolls. Anonymous. The answer is a [`TpmSecret`].
+/// `POST /enroll/tpm`: a device with a token identifies its TPM before it enrolls. Anonymous. The
+/// response is a [`TpmSecret`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmEnrollRequest {
     /// The one-time token.
     pub token: String,
-    /// Its TPM.
+    /// The TPM of the device.
     pub tpm: TpmIdentity,
 }
 
-/// That a key is in the TPM that is known: the attestation key certified it (TPM2_Certify) for one
-/// purpose, over one connection.
+/// Proof that a key is in the known TPM: the attestation key certified it (TPM2_Certify) for one
+/// purpose and one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyProof {
     /// TPMT_PUBLIC.
     pub key: String,
-    /// TPMS_ATTEST; what it answers is said at `fleeti_pki::attestation::key`.
+    /// TPMS_ATTEST. `fleeti_pki::attestation::key` defines its qualifying data.
     pub certification: String,
-    /// TPMT_SIGNATURE over it.
+    /// TPMT_SIGNATURE over the certification.
     pub signature: String,
 }
 
-/// The part of an enrollment that only the TPM which was shown can give.
+/// The part of an enrollment that only the identified TPM can produce.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmEnrollment {
-    /// What it gave away.
+    /// The decrypted secret.
     pub proof: TpmProof,
-    /// That the key which is to be certified is in it.
+    /// Proof that the key to certify is in this TPM.
     pub key: KeyProof,
 }
 
-/// `down/challenge`: a question that is asked once.
+/// `down/challenge`: random bytes that the next evidence must contain; valid once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// Which.
+    /// Id of the challenge.
     pub id: String,
     /// 32 random bytes, hexadecimal.
     pub nonce: String,
-    /// SHA-256 of the log of firmware that the server has from this device; another one is to be
-    /// sent first.
+    /// SHA-256 of the firmware's event log that the server has from this device. A device with
+    /// another log uploads it first.
     #[serde(default)]
     pub firmware_log: Option<String>,
 }
 
-/// `up/evidence`: the answer. The log of firmware was sent before (`PUT /logs/{sha256}`), once in a
-/// boot.
+/// `up/evidence`: the response to a [`Challenge`]. The device uploads the firmware's event log
+/// before (`PUT /logs/{sha256}`), once per boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// [`Challenge::id`].
@@ -226,50 +229,52 @@ pub struct Evidence {
     pub quote: String,
     /// TPMT_SIGNATURE.
     pub signature: String,
-    /// What the registers held, by number.
+    /// PCR values, by number.
     #[serde(deserialize_with = "crate::strict::unique")]
     pub registers: BTreeMap<u8, String>,
-    /// SHA-256 of firmware's log.
+    /// SHA-256 of the firmware's event log.
     pub firmware_log: String,
-    /// The log of user space.
+    /// The event log of user space.
     pub phases_log: String,
 }
 
-/// What the last evidence of a device means (RFC 9334: Attestation Result).
+/// What the verifier concluded from the last evidence of a device (RFC 9334: Attestation Result).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttestationResult {
     /// The level that the evidence reached.
     pub level: Level,
-    /// What it stands on.
+    /// The claims that the level is based on.
     pub claims: Vec<Claim>,
-    /// The release that was measured; `None` when it is none that is known.
+    /// The release that was measured; `null` if it is not a known one.
     pub release: Option<ReleaseName>,
-    /// Unix seconds.
+    /// When the evidence was appraised, Unix seconds.
     pub appraised_s: u64,
     /// SHA-256 of the quote.
     pub evidence: String,
 }
 
-/// Whether a result of then (Unix seconds) still counts.
+/// Whether a result from `appraised_s` (Unix seconds) still counts.
 #[must_use]
 pub const fn is_fresh(appraised_s: u64, now_s: u64) -> bool {
     now_s < appraised_s.saturating_add(FRESH_S)
 }
 
-/// A level of then: a device that has been silent for [`FRESH_S`] is no more than its token.
+/// The level that counts now: at most [`Level::Token`] for a device that has been silent for
+/// [`FRESH_S`].
 #[must_use]
 pub fn aged(level: Level, appraised_s: u64, now_s: u64) -> Level {
     if is_fresh(appraised_s, now_s) { level } else { level.min(Level::Token) }
 }
 
 impl AttestationResult {
-    /// The level now: a device that has been silent for [`FRESH_S`] is no more than its token.
+    /// The level that counts now: at most [`Level::Token`] for a device that has been silent for
+    /// [`FRESH_S`].
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {
         aged(self.level, self.appraised_s, now_s)
     }
 
-    /// Whether it still counts.
+    /// Whether the result still counts.
     #[must_use]
     pub const fn is_fresh(&self, now_s: u64) -> bool {
         is_fresh(self.appraised_s, now_s)
@@ -281,48 +286,50 @@ impl AttestationResult {
 pub struct Attestation {
     /// The level that counts now.
     pub level: Level,
-    /// As in `L4`.
+    /// Code of the level, for example `L4`.
     pub level_code: String,
     /// Whether the last result still counts.
     pub is_fresh: bool,
-    /// The last result; `None` for a device that never answered.
+    /// The last result; `null` for a device that never sent evidence.
     pub result: Option<AttestationResult>,
-    /// Its TPM; `None` for a device that has shown none.
+    /// The TPM; `null` for a device that has not identified one.
     pub tpm: Option<Tpm>,
-    /// What was measured, register by register.
+    /// Measurements by PCR.
     pub registers: Vec<MeasuredRegister>,
 }
 
-/// The answer to `POST /fleets/{fleet}/attestation/challenge`.
+/// The response to `POST /fleets/{fleet}/attestation/challenge`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AskedFleet {
-    /// How many devices are there and were asked.
+    /// Number of connected devices that were challenged.
     pub asked: u64,
 }
 
-/// A device's TPM.
+/// The TPM of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tpm {
-    /// SHA-256 of the SubjectPublicKeyInfo of its endorsement key.
+    /// SHA-256 of its endorsement key (SubjectPublicKeyInfo), hexadecimal.
     pub ek_sha256: String,
-    /// As in `hardware` or `virtual`; `None` where nobody that is believed vouches for it.
+    /// Kind of TPM by its manufacturer, for example `hardware` or `virtual`; `null` if no trusted
+    /// manufacturer certified it.
     pub maker: Option<String>,
-    /// What its certificate says: manufacturer, model, version; or why it has none that counts.
+    /// Manufacturer, model and version from the endorsement certificate, or why there is no valid
+    /// one.
     pub description: String,
-    /// Unix seconds.
+    /// When the TPM was bound to the device, Unix seconds.
     pub bound_s: u64,
 }
 
-/// A register, and what was measured into it.
+/// A PCR and the events that were measured into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MeasuredRegister {
-    /// Its number.
+    /// Number of the PCR.
     pub register: u8,
-    /// What belongs there.
+    /// What is measured into this PCR.
     pub title: String,
-    /// What it held.
+    /// Value of the PCR, hexadecimal.
     pub value: String,
-    /// What was measured into it, in its order, in words.
+    /// The measured events in order, described in words.
     pub events: Vec<String>,
 }
 

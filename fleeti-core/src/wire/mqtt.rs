@@ -1,4 +1,4 @@
-//! The one table of MQTT topics: subscriptions, dispatch and access rules all come from here.
+//! The table of MQTT topics. Subscriptions, dispatch and access rules all use it.
 //!
 //! `fleeti/v1/{device}/{up|down}/{leaf}`: a device publishes only `up`, subscribes only `down`.
 
@@ -37,9 +37,8 @@ pub const PAYLOAD_MAX: usize = 64 * 1024;
 /// Largest MQTT packet in either direction, bytes.
 pub const PACKET_MAX: usize = PAYLOAD_MAX + 1024;
 
-/// MQTT's name in TLS ALPN (RFC 7301; the IANA registry of ALPN protocol ids). A client that offers
-/// it on the HTTPS device port speaks MQTT there, so that a network has to let one port through
-/// only.
+/// Name of MQTT in TLS ALPN (RFC 7301; IANA registry of ALPN protocol ids). A client that offers it
+/// on the HTTPS device port speaks MQTT there, so a firewall needs to allow only one port.
 pub const ALPN_MQTT: &[u8] = b"mqtt";
 
 const PREFIX: &str = "fleeti/v1/";
@@ -61,7 +60,7 @@ impl Up {
     pub fn topic(self, device: &DeviceId) -> String {
         format!("{PREFIX}{device}/up/{}", self.leaf())
     }
-    /// Which of this device's topics `topic` is; `None` for everything else, whosever it is.
+    /// Parses a topic of this device; `None` for any other topic, also one of another device.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
         let leaf = own(topic, device)?.strip_prefix("up/")?;
@@ -69,7 +68,7 @@ impl Up {
     }
 }
 
-/// What follows `fleeti/v1/{device}/`, without a copy: every message comes by here.
+/// The part after `fleeti/v1/{device}/`. Copies nothing, because it runs for every message.
 fn own<'a>(topic: &'a str, device: &DeviceId) -> Option<&'a str> {
     topic.strip_prefix(PREFIX)?.strip_prefix(device.as_str())?.strip_prefix('/')
 }
@@ -87,7 +86,7 @@ impl Down {
             Self::Secrets => "secrets",
         }
     }
-    /// What the topics of this device begin with.
+    /// Prefix of the topics that this device may subscribe to.
     #[must_use]
     pub fn prefix(device: &DeviceId) -> String {
         format!("{PREFIX}{device}/down/")
@@ -97,7 +96,7 @@ impl Down {
     pub fn topic(self, device: &DeviceId) -> String {
         format!("{}{}", Self::prefix(device), self.leaf())
     }
-    /// Which of this device's topics `topic` is; `None` for everything else, wildcards included.
+    /// Parses a topic of this device; `None` for any other topic, also one with wildcards.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
         let leaf = own(topic, device)?.strip_prefix("down/")?;

@@ -5,49 +5,49 @@ use serde::{Deserialize, Serialize};
 /// Prefix of every problem's `type` URI; the code follows.
 pub const TYPE_PREFIX: &str = "urn:fleeti:problem:";
 
-/// What went wrong, for programs.
+/// Machine-readable code of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Code {
-    /// The body is not the JSON that it says it is.
+    /// The body is not valid JSON.
     Malformed,
-    /// The request has a value that is not allowed, or lacks one.
+    /// A value in the request is missing or not allowed.
     Invalid,
     /// No credential, or a wrong one.
     Unauthenticated,
-    /// The credential does not allow this.
+    /// The credential does not permit the request.
     Forbidden,
-    /// There is no such thing.
+    /// The resource does not exist.
     NotFound,
-    /// There is such a thing, and this method is none of those that it has; `Allow` lists them.
+    /// The resource does not support this method; `Allow` lists the ones that it does.
     MethodNotAllowed,
-    /// It exists already, or its state does not allow this.
+    /// The resource already exists, or its state does not permit the request.
     Conflict,
-    /// What the request makes its condition does not hold.
+    /// A precondition of the request does not hold.
     PreconditionFailed,
-    /// Larger than allowed.
+    /// The request is larger than allowed.
     TooLarge,
-    /// The body is of another media type than the one that is read here.
+    /// The body has a media type that this endpoint does not read.
     UnsupportedMediaType,
-    /// No byte of the file is in the range that is asked for; `Content-Range` has its size.
+    /// The requested range has no byte of the file; `Content-Range` has the file's size.
     RangeNotSatisfiable,
-    /// A signature or digest is wrong.
+    /// A signature or digest does not verify.
     Untrusted,
     /// The request did not arrive in time.
     Timeout,
-    /// This client asks for too much at once. Come back later.
+    /// Too many requests from this client. Retry later.
     TooMany,
-    /// The server's disk has no room for it.
+    /// The server's disk is full.
     Full,
-    /// Not now: too much is asked at once, or a part of the server is away. Come back later.
+    /// The server is overloaded, or a part of it is unavailable. Retry later.
     Unavailable,
-    /// A fault of the server; the log has more.
+    /// A fault in the server; its log has the details.
     Internal,
 }
 
 impl Code {
-    /// The stable text.
+    /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,28 +75,28 @@ impl Code {
 /// The body of every error of the HTTP API, `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// [`TYPE_PREFIX`] and the code.
+    /// [`TYPE_PREFIX`] followed by the code.
     #[serde(rename = "type")]
     pub kind: String,
     /// HTTP status.
     pub status: u16,
-    /// What was wrong, and where.
+    /// What is wrong, and where.
     pub detail: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Each thing that is wrong in the body, where there is more to say than `detail` does.
+    /// All errors in the body, if there is more to report than `detail` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
 
-/// One thing that is wrong in a request's body.
+/// One error in the body of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// As in `users[1].ssh_keys[0]`.
+    /// Path of the field, for example `users[1].ssh_keys[0]`.
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub remedy: String,
 }

@@ -1,5 +1,5 @@
-//! How devices come back that were away too long: what old anchors say of new ones, and
-//! certificates that have ended.
+//! Devices that were offline for too long: transitions from old trust anchors to new ones, and
+//! devices with expired certificates.
 
 use crate::id::{DeviceId, FleetId};
 use serde::{Deserialize, Serialize};
@@ -8,45 +8,46 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateReadmission {
-    /// Why; it stands in the audit log.
+    /// Why devices are readmitted. Kept in the audit log.
     pub reason: String,
-    /// For how long, seconds: 60 to 2,592,000.
+    /// How long the readmission lasts, seconds: 60 to 2,592,000.
     pub valid_s: u32,
 }
 
-/// While it lasts, a device whose certificate has ended and whose key is a file renews by that key.
+/// A readmission. While it lasts, a device with an expired certificate and a key in a file may
+/// renew with that key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Readmission {
-    /// Whose devices.
+    /// The fleet whose devices are readmitted.
     pub fleet: FleetId,
     /// When it ends, Unix seconds.
     pub until_s: u64,
-    /// How many devices it is about: not revoked, their key in a file, their certificate ended.
+    /// Number of devices that it applies to: not revoked, key in a file, certificate expired.
     pub devices: u64,
 }
 
-/// `GET /transitions.json`, anonymous: a list of what old anchors say of new ones, see
-/// `fleeti_pki::transition`.
+/// `GET /transitions.json`, anonymous: one of the documents that lead from an old trust anchor to
+/// the next. See `fleeti_pki::transition`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignedTransition {
-    /// Canonical JSON, as it was signed.
+    /// Canonical JSON: the signed bytes.
     pub transition: String,
     /// Key id and signature (ECDSA, DER, base64) of each signer.
     pub signatures: Vec<(String, String)>,
 }
 
-/// `POST /renew/readmitted`: a new certificate for a device whose old one has ended and whose key
-/// is a file, while an operator lets devices of its fleet in again. Anonymous: the old key stands
-/// for it.
+/// `POST /renew/readmitted`: requests a new certificate for a device whose old one expired and
+/// whose key is in a file, while a readmission of its fleet lasts. Anonymous: the old key
+/// authorises the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadmitRequest {
-    /// Who.
+    /// Device id.
     pub device: DeviceId,
-    /// PKCS#10 request, PEM, by the key that is to be certified.
+    /// PKCS#10 request, PEM, signed by the key to certify.
     pub csr_pem: String,
-    /// The key of the ended certificate: SubjectPublicKeyInfo, DER, base64.
+    /// Key of the expired certificate: SubjectPublicKeyInfo, DER, base64.
     pub public_key: String,
-    /// By that key, over device, request and connection: ECDSA, DER, base64.
+    /// Signature by that key over device, request and connection: ECDSA, DER, base64.
     pub signature: String,
 }

@@ -1,26 +1,25 @@
-//! Bodies of the HTTP API about what counts and who agrees: the bundle of intermediates, and
-//! signatures of people.
+//! Bodies of the HTTP API about the trust bundle and about approvals of signing requests.
 
 use crate::wire::device::SignedBundle;
 use serde::{Deserialize, Serialize};
 
-/// `POST /trust-bundle`: what came out of a ceremony of the root.
+/// `POST /trust-bundle`: imports the result of a root ceremony.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportBundle {
-    /// The bundle.
+    /// The signed trust bundle.
     pub bundle: SignedBundle,
-    /// What was done with the root, as it was signed.
+    /// The transcript of the ceremony: what was done with the root key. These are the signed bytes.
     pub transcript: String,
-    /// By the root's key: ECDSA, DER, base64.
+    /// Signature of the root CA's key over the transcript: ECDSA, DER, base64.
     pub transcript_signature: String,
-    /// Although devices have a certificate by an intermediate that is not in it: they cannot come
-    /// any more.
+    /// Import the bundle even if devices have certificates of an intermediate CA that it does not
+    /// contain. Those devices can no longer connect.
     #[serde(default)]
     pub anyway: bool,
 }
 
-/// `POST /trust-bundle/issuer`: which intermediate signs from now on.
+/// `POST /trust-bundle/issuer`: switches to another intermediate CA for new certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchIssuer {
@@ -28,65 +27,65 @@ pub struct SwitchIssuer {
     pub purpose: String,
     /// SHA-256 of its certificate (DER), hexadecimal.
     pub certificate_sha256: String,
-    /// Although less than 99 of 100 devices have taken the bundle.
+    /// Switch even if fewer than 99 % of the devices have installed the bundle.
     #[serde(default)]
     pub anyway: bool,
 }
 
-/// `GET /trust-bundle`: which intermediates count, and who knows.
+/// `GET /trust-bundle`: the trusted intermediate CAs, and how many devices know them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TrustStatus {
-    /// Version of the bundle; 0 before the first.
+    /// Version of the trust bundle; 0 before the first.
     pub version: u64,
-    /// What counts.
+    /// The trusted intermediate CAs.
     pub intermediates: Vec<Intermediate>,
-    /// Devices that are not revoked.
+    /// Number of devices that are not revoked.
     pub devices: u64,
-    /// Those of them that have taken this bundle.
+    /// How many of these devices have installed this bundle.
     pub devices_with_it: u64,
-    /// When the revocation list of the root in it ends, Unix seconds; there is none before the
-    /// first bundle.
+    /// When the root CA's CRL in the bundle expires, Unix seconds; absent before the first bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_list_ends_s: Option<u64>,
-    /// What ends within a month, and what to do, in words.
+    /// What expires within a month, and what to do about it.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// An intermediate that counts.
+/// A trusted intermediate CA.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Intermediate {
     /// `device`, `server` or `operator`.
     pub purpose: String,
     /// SHA-256 of its certificate (DER), hexadecimal.
     pub certificate_sha256: String,
-    /// Its name.
+    /// Name of the intermediate CA.
     pub name: String,
-    /// End of its validity, Unix seconds.
+    /// When its certificate expires, Unix seconds.
     pub not_after_s: u64,
-    /// Whether it signs what is signed now.
+    /// Whether it issues the new certificates of its purpose.
     pub is_issuing: bool,
-    /// Whether the signer has its key.
+    /// Whether the signing service has its key.
     pub has_key: bool,
 }
 
-/// A signature and whose it is.
+/// A signature and the id of the key that made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignedBy {
-    /// Id of the key.
+    /// Id of the key that signed.
     pub key_id: String,
-    /// ECDSA, DER, base64.
+    /// The signature: ECDSA, DER, base64.
     pub signature: String,
 }
 
-/// `POST /builds/{build}/sign`: the request of a person, where the signer's policy wants approvals.
+/// `POST /builds/{build}/sign`: a signing request, signed by the requester; needed if the signing
+/// service requires approvals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestSignature {
-    /// What is to be signed: canonical JSON, as it was signed.
+    /// What to sign: canonical JSON. These are the signed bytes.
     pub intent: String,
-    /// By who asks.
+    /// Signature of the requester.
     pub by: SignedBy,
 }
 
@@ -94,37 +93,37 @@ fn one_key() -> u32 {
     1
 }
 
-/// `GET /builds/{build}/signature`: whose word is needed before this server's keys sign a build,
-/// and whose is there.
+/// `GET /builds/{build}/signature`: the approvals that this server's keys require to sign a build,
+/// and the ones given so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignatureStatus {
-    /// Whether this server has keys that sign releases.
+    /// Whether this server has release keys.
     pub available: bool,
-    /// Release keys that devices ask for. Where it is one and the server holds it, that key alone
-    /// is enough for them.
+    /// Number of release keys that must sign before devices accept a release. If it is 1 and the
+    /// server has that key, the server's signature alone is sufficient.
     #[serde(default = "one_key")]
     pub keys_needed: u32,
-    /// How many must agree; none is a choice of who set the server up.
+    /// Number of approvals required; 0 if the server was set up to sign without.
     pub approvals_needed: u32,
-    /// Whether who asks may be one of them.
+    /// Whether the requester's signature counts as an approval.
     pub requester_counts: bool,
-    /// Who may.
+    /// The approvers.
     pub approvers: Vec<Approver>,
-    /// Id of the release key that signs.
+    /// Id of the release key that will sign.
     #[serde(default)]
     pub release_key: String,
-    /// What was asked for: canonical JSON.
+    /// The signing request: canonical JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<String>,
-    /// Who has agreed, by name.
+    /// Names of the approvers who have approved.
     pub approved_by: Vec<String>,
 }
 
 /// A person who may approve releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Approver {
-    /// As in `alice`.
+    /// Name, for example `alice`.
     pub name: String,
-    /// Id of their key.
+    /// Id of the approver key.
     pub key_id: String,
 }

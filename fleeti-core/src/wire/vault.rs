@@ -1,5 +1,5 @@
-//! What the server keeps for devices and gives away by rule: secrets of fleets, and the keys that
-//! open a device's data partition without its TPM.
+//! Secrets of fleets, and recovery keys that open a device's data partition without its TPM. The
+//! server keeps both, and releases them only as the policy permits.
 
 use super::attestation::Secret;
 use crate::id::SecretName;
@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 
 /// Longest secret, bytes.
 pub const SECRET_MAX: usize = 16 * 1024;
-/// Most secrets of a fleet.
+/// Largest number of secrets of a fleet.
 pub const SECRETS_MAX: usize = 24;
 /// Longest recovery key, bytes.
 pub const RECOVERY_KEY_MAX: usize = 256;
-/// Shortest and longest reason for looking at a recovery key, bytes of UTF-8.
+/// Shortest and longest reason for revealing a recovery key, bytes of UTF-8.
 pub const REASON: std::ops::RangeInclusive<usize> = 3..=160;
-/// How long a [`SecretsTicket`] is good for, seconds.
+/// How long a [`SecretsTicket`] is valid, seconds.
 pub const TICKET_S: u64 = 60;
 
-/// Whether a text is a recovery key as systemd-cryptenroll(1) makes one: lower-case letters with
+/// Whether a text has the form of a recovery key of systemd-cryptenroll(1): lower-case letters with
 /// dashes between them.
 #[must_use]
 pub fn is_recovery_key(text: &str) -> bool {
@@ -25,53 +25,54 @@ pub fn is_recovery_key(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// Whether a text may be the reason for looking at a recovery key: one line of [`REASON`].
+/// Whether a text is a valid reason for revealing a recovery key: one line of [`REASON`] bytes.
 #[must_use]
 pub fn is_reason(text: &str) -> bool {
     REASON.contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// `PUT /recovery-key` of a device: what opens its data partition without its TPM.
+/// `PUT /recovery-key`: the device stores the key that opens its data partition without its TPM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryKey {
-    /// As systemd-cryptenroll made it.
+    /// The recovery key as systemd-cryptenroll made it.
     pub key: Secret,
 }
 
-/// `down/secrets`: the device has just proved enough for the secrets of its fleet. Good once, for
-/// [`TICKET_S`].
+/// `down/secrets`: sent when the device has proved the level that the secrets of its fleet require.
+/// Valid once, for [`TICKET_S`] seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretsTicket {
     /// 32 bytes, hexadecimal.
     pub ticket: Secret,
-    /// Number of the last change; a device that has these already does not fetch them.
+    /// Number of the last change of the secrets. A device that already has this version does not
+    /// fetch them.
     pub version: u64,
 }
 
-/// `POST /secrets` of a device.
+/// `POST /secrets`: the device fetches the secrets of its fleet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchSecrets {
-    /// Of the last [`SecretsTicket`].
+    /// Ticket of the last [`SecretsTicket`].
     pub ticket: Secret,
 }
 
-/// The secrets of a fleet, as its devices get them.
+/// The secrets of a fleet, as its devices receive them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
-    /// Number of the last change.
+    /// Number of the last change of the secrets.
     pub version: u64,
-    /// Base64, by their names.
+    /// Values by name, base64.
     pub secrets: BTreeMap<SecretName, Secret>,
 }
 
-/// A secret of a fleet, without what is secret.
+/// A secret of a fleet, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetSecret {
-    /// Its name: a file of that name in `/run/fleeti-secrets` of the fleet's devices.
+    /// Name of the secret, and of its file in `/run/fleeti-secrets` on the devices of the fleet.
     pub name: SecretName,
-    /// When it was set last, Unix seconds.
+    /// When the secret was last set, Unix seconds.
     pub changed_s: u64,
 }
 
@@ -79,29 +80,30 @@ pub struct FleetSecret {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetSecret {
-    /// Base64 of at most 16 KiB.
+    /// The value, base64; at most 16 KiB before encoding.
     #[schema(value_type = String)]
     pub value: Secret,
 }
 
-/// Whether the server keeps a recovery key of a device.
+/// Whether the server has a recovery key of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecoveryKeyStatus {
-    /// Since when, Unix seconds.
+    /// When the device stored the key, Unix seconds.
     pub kept_s: u64,
-    /// When somebody saw it last; the device replaces it at the boot after it has heard of that.
+    /// When the key was last revealed, Unix seconds. The device replaces it at the first boot after
+    /// it learned of this.
     pub shown_s: Option<u64>,
-    /// Whether the one before is kept as well.
+    /// Whether the server also has the previous key.
     pub has_previous: bool,
 }
 
-/// Asks for the recovery key of a device.
+/// Reveals the recovery key of a device.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShowRecoveryKey {
-    /// Why, in words: it is in the audit log for ever.
+    /// Why the key is needed. Kept in the audit log.
     pub reason: String,
-    /// The one before: where the newest does not open the partition.
+    /// Reveal the previous key, for the case that the newest one does not open the partition.
     #[serde(default)]
     pub previous: bool,
 }
@@ -109,7 +111,8 @@ pub struct ShowRecoveryKey {
 /// The recovery key of a device.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShownRecoveryKey {
-    /// For `cryptsetup open`, or the prompt of any Linux that is started beside the disk.
+    /// The key, for `cryptsetup open` or for the prompt of any Linux that boots with this disk
+    /// attached.
     #[schema(value_type = String)]
     pub key: Secret,
 }

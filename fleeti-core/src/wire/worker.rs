@@ -1,7 +1,7 @@
-//! Build workers: what an administrator does with them, and what they say to the server.
+//! Build workers: how administrators manage them, and the protocol between worker and server.
 //!
-//! A worker holds a token with one right: it takes builds under `/worker/v1`, and gets no other
-//! answer. A build is taken by lease; a worker that is killed loses it, and another one takes it.
+//! A worker has a token with a single right: it may take builds under `/worker/v1`. A worker takes
+//! a build by lease. If a worker is killed, its lease ends and another worker takes the build.
 
 use super::api::CreateBuild;
 use super::attestation::Secret;
@@ -9,83 +9,83 @@ use crate::id::WorkerName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Files that a worker may upload, beside the record that it finishes with.
+/// Files that a worker may upload, besides the record that it finishes with.
 pub const ARTIFACTS: [&str; 6] =
     ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw", "lock.json"];
-/// Largest file of a build, bytes.
+/// Size limit of a file of a build, bytes.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
-/// Most bytes of one upload; a file comes in as many as it needs. The server holds a whole one in
-/// memory, and the allocator keeps what the largest took.
+/// Size limit of one upload, bytes; a larger file is uploaded in several. The server holds a whole
+/// upload in memory, and the allocator keeps the memory of the largest one.
 pub const CHUNK_MAX: usize = 1 << 20;
-/// Longest log of a build, bytes; what comes after it is left out.
+/// Size limit of the log of a build, bytes; the server drops what exceeds it.
 pub const LOG_MAX: u64 = 16 << 20;
-/// Longest word of a worker about what it does, or why it failed, characters.
+/// Longest description of what a worker does, or why it failed, characters.
 pub const DETAIL_CHARS_MAX: usize = 2000;
-/// A worker that does not renew for so many seconds has lost its build.
+/// Lifetime of a lease after its last renewal, seconds.
 pub const LEASE_S: u64 = 60;
-/// A worker that asks for a build is answered after so many seconds at the latest.
+/// Longest time that the server holds a worker's request for a build, seconds.
 pub const CLAIM_WAIT_S: u64 = 25;
-/// Most workers.
+/// Largest number of workers.
 pub const WORKERS_MAX: usize = 64;
 
 /// `POST /api/v1/workers`.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateWorker {
-    /// Its name, which the audit log and the builds show.
+    /// Name of the worker, shown in the audit log and with its builds.
     pub name: WorkerName,
 }
 
-/// A worker that was added; the only time that its token is shown.
+/// The response to [`CreateWorker`]. The server shows the token only here.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CreatedWorker {
-    /// Its name.
+    /// Name of the worker.
     pub name: WorkerName,
-    /// What it shows to the server.
+    /// The token with which the worker authenticates.
     #[schema(value_type = String)]
     pub token: Secret,
 }
 
-/// A worker.
+/// A build worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Worker {
-    /// Its name.
+    /// Name of the worker.
     pub name: WorkerName,
     /// When it was added, Unix seconds.
     pub created_s: u64,
-    /// When it asked for a build last, Unix seconds.
+    /// When it last asked for a build, Unix seconds.
     pub seen_s: Option<u64>,
 }
 
-/// `POST /worker/v1/claim`: asks for a build. Asked again with the same lease, it gives the same
-/// build.
+/// `POST /worker/v1/claim`: takes a build. Repeating the request with the same lease returns the
+/// same build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// What the worker calls its next lease: 32 hexadecimal digits of its own choice.
+    /// Id of the lease, chosen by the worker: 32 hexadecimal digits.
     pub lease: String,
 }
 
 /// A build that a worker has taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The build's id.
+    /// Build id.
     pub build: String,
-    /// Number of the profile's revision.
+    /// Number of the profile revision.
     pub revision: u32,
-    /// What to build.
+    /// Profile and version to build.
     pub request: CreateBuild,
-    /// Public halves of the organisation's keys, file by file, base64.
+    /// Public keys of the organisation, by file name, base64.
     pub trust: BTreeMap<String, String>,
-    /// Bytes of the build's log that are there already.
+    /// Size of the build's log on the server, bytes.
     pub log_size: u64,
 }
 
-/// `POST /worker/v1/builds/{build}/renew`: keeps the lease.
+/// `POST /worker/v1/builds/{build}/renew`: renews the lease.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renew {
-    /// The lease.
+    /// Id of the lease.
     pub lease: String,
     /// What the worker does now.
     pub detail: String,
@@ -95,29 +95,29 @@ pub struct Renew {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finish {
-    /// The lease.
+    /// Id of the lease.
     pub lease: String,
-    /// How it ended.
+    /// Outcome of the build.
     pub outcome: Outcome,
 }
 
-/// How a build ended.
+/// Outcome of a build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
-    /// Every file is uploaded; the server compares them with the record.
+    /// The worker uploaded every file; the server compares them with the record.
     Succeeded {
         /// The bytes of `build.json`.
         record: String,
     },
-    /// It failed.
+    /// The build failed.
     Failed {
         /// Why.
         detail: String,
     },
 }
 
-/// Whether a text is a lease: 32 hexadecimal digits.
+/// Whether a text is the id of a lease: 32 hexadecimal digits.
 #[must_use]
 pub fn is_lease(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
