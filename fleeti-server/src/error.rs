@@ -1,11 +1,11 @@
-//! What a service refuses. The one place that knows HTTP status codes.
+//! The error type of the services. Only this module knows HTTP status codes.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use fleeti_core::wire::problem::{Code, FieldError, Problem, TYPE_PREFIX};
 
-/// A refusal or a fault.
+/// A refused request or an internal error.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct AppError {
@@ -18,11 +18,11 @@ pub struct AppError {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// When a client that met a limit may come again, unless the limit says otherwise; seconds.
+/// Default of `Retry-After` for a client that hit a limit, in seconds.
 pub const RETRY_AFTER_S: u64 = 5;
 
 impl AppError {
-    /// A refusal with a stable code.
+    /// An error with a stable code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -34,31 +34,31 @@ impl AppError {
             headers: vec![],
         }
     }
-    /// What to do about it.
+    /// Adds a hint: what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
     }
-    /// Each thing that is wrong in the request's body.
+    /// Adds the errors of the request's fields.
     #[must_use]
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
-    /// When to come again, for a limit; seconds.
+    /// Sets `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = seconds;
         self
     }
-    /// Nothing that comes over this connection will be answered otherwise: it is closed.
+    /// Closes the connection after the response, because no other request over it can succeed.
     #[must_use]
     pub fn and_close(mut self) -> Self {
         self.ends_connection = true;
         self
     }
-    /// As it is told.
+    /// The problem document of this error.
     #[must_use]
     pub fn problem(&self) -> Problem {
         Problem {
@@ -69,13 +69,13 @@ impl AppError {
             errors: self.errors.clone(),
         }
     }
-    /// A header that the answer has beside its body, such as `Allow`.
+    /// Adds a response header, such as `Allow`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
-    /// What to do about it.
+    /// The hint: what the user can do.
     #[must_use]
     pub fn what_to_do(&self) -> Option<&'static str> {
         self.hint
@@ -85,12 +85,12 @@ impl AppError {
     pub fn code(&self) -> Code {
         self.code
     }
-    /// A fault: logged here, once, and told to nobody in detail.
+    /// An internal error. Logs `e` here, once; the response contains no detail.
     pub fn internal(e: impl std::fmt::Display) -> Self {
         tracing::error!("{e}");
-        Self::new(Code::Internal, "a fault of the server; its log has more")
+        Self::new(Code::Internal, "internal error; see the log of the server")
     }
-    /// There is no such thing.
+    /// The error for an object that does not exist.
     #[must_use]
     pub fn not_found(what: &str, id: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no {what} {id:?}"))
@@ -116,7 +116,7 @@ impl From<std::io::Error> for AppError {
     fn from(e: std::io::Error) -> Self {
         if e.kind() == std::io::ErrorKind::StorageFull {
             return Self::new(Code::Full, "the server's disk is full")
-                .hint("make room, and try again");
+                .hint("free some space, then try again");
         }
         Self::internal(e)
     }

@@ -1,5 +1,5 @@
-//! The API under `/api/v1`, for the holder of the administrator's token. Its OpenAPI document is
-//! made of these very handlers and their types, and served at `/api/v1/openapi.json`.
+//! The API under `/api/v1`, for the holder of the administrator's token. The OpenAPI document is
+//! generated from these handlers and their types, and served at `/api/v1/openapi.json`.
 
 use super::extract::Json;
 use super::extract::{self, BodyMax};
@@ -36,10 +36,10 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-/// Largest JSON body.
+/// Maximum size of a JSON body in bytes.
 const JSON_MAX: usize = 2 << 20;
 const LIST_MAX: u32 = 200;
-/// A stream of events is never silent for longer.
+/// Interval of keep-alive comments on an idle stream of events.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -142,67 +142,67 @@ async fn authenticate(
         if let (Some(app), Some(_)) = (app, given) {
             sessions::api_refused(app, request.peer_addr().map(|a| a.ip())).await?;
         }
-        let e = AppError::new(Code::Unauthenticated, "a bearer token is needed")
-            .hint("send the token of DIR/admin.token");
+        let e = AppError::new(Code::Unauthenticated, "missing or invalid bearer token")
+            .hint("send the token in DIR/admin.token");
         return Err(e.into());
     }
     next.call(request).await
 }
 
-/// Which intermediates count, which ones sign, and how many devices know.
+/// Get the trust bundle: which intermediate CAs count, which of them issue, and how many devices
+/// have the bundle.
 #[utoipa::path(tag = "trust", responses((status = 200, description = "The trust bundle", body = TrustStatus)))]
 #[get("/trust-bundle")]
 async fn get_trust(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(trust::status(&app).await?))
 }
 
-/// Takes what came out of a ceremony of the root: a bundle of intermediates, and the transcript
-/// that says how it was made.
-#[utoipa::path(tag = "trust", responses((status = 201, description = "It counts from now on", body = TrustStatus)))]
+/// Import the result of a root ceremony: a trust bundle, and the transcript of how it was made.
+#[utoipa::path(tag = "trust", responses((status = 201, description = "The trust bundle, now in force", body = TrustStatus)))]
 #[post("/trust-bundle")]
 async fn import_bundle(app: Data<AppRef>, body: Json<ImportBundle>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(trust::import(&app, &body).await?))
 }
 
-/// Has another intermediate of the bundle sign from now on.
-#[utoipa::path(tag = "trust", responses((status = 200, description = "It signs from now on", body = TrustStatus)))]
+/// Make another intermediate CA of the trust bundle the issuer.
+#[utoipa::path(tag = "trust", responses((status = 200, description = "The trust bundle, with the new issuer", body = TrustStatus)))]
 #[post("/trust-bundle/issuer")]
 async fn switch_issuer(app: Data<AppRef>, body: Json<SwitchIssuer>) -> Result<impl Responder> {
     Ok(Json(trust::switch(&app, &body).await?))
 }
 
-/// Where a page of devices begins, and what is in it.
+/// Selects a page of devices.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Page {
-    /// The last id of the page before; empty for the first page.
+    /// The last id of the previous page; empty for the first page.
     #[serde(default)]
     #[param(max_length = 64, pattern = "^([a-z0-9][a-z0-9-]*)?$")]
     after: String,
-    /// Most devices of the page, 1 to 500; 100 by default.
+    /// Maximum number of devices in the page, 1 to 500; default 100.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// Only devices of this fleet.
+    /// Return only devices of this fleet.
     fleet: Option<FleetId>,
 }
 
-/// A page of devices, ordered by id.
-#[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "A page", body = Vec<Device>)))]
+/// List devices, ordered by id, one page at a time.
+#[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
 #[get("/devices")]
 async fn list_devices(app: Data<AppRef>, page: Query<Page>) -> Result<impl Responder> {
     let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
     Ok(Json(devices::page(&app, filter, &page.after, page.limit.unwrap_or(100)).await?))
 }
 
-/// One device.
+/// Get a device.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[get("/devices/{device}")]
 async fn get_device(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
-/// A device's certificate, PEM.
+/// Get the certificate of a device, PEM.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "PEM", body = String, content_type = "application/pem-certificate-chain")))]
 #[get("/devices/{device}/certificate")]
 async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
@@ -210,7 +210,7 @@ async fn get_certificate(app: Data<AppRef>, device: Path<DeviceId>) -> Result<im
     Ok(HttpResponse::Ok().content_type("application/pem-certificate-chain").body(pem))
 }
 
-/// Revokes a device's certificate and cuts the device off at once.
+/// Revoke the certificate of a device and disconnect the device at once.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/revoke")]
 async fn revoke_device(
@@ -222,7 +222,7 @@ async fn revoke_device(
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
-/// Takes back a revocation that was a hold.
+/// Release a hold, the only revocation that can be undone.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/release-hold")]
 async fn release_hold(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
@@ -230,7 +230,7 @@ async fn release_hold(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl 
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
-/// Changes the Secure Boot keys of a device; it makes the change when it hears of it.
+/// Change the Secure Boot keys of a device. The device applies the change once it learns of it.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/boot-keys")]
 async fn change_boot(
@@ -242,7 +242,7 @@ async fn change_boot(
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
-/// Lets a device try a version again that was rolled back on it.
+/// Allow a device to try a version again after a rollback.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/forgive")]
 async fn forgive_device(
@@ -254,8 +254,8 @@ async fn forgive_device(
     Ok(Json(devices::get(&app, device.as_str()).await?))
 }
 
-/// Puts a command into a device's mailbox.
-#[utoipa::path(tag = "commands", responses((status = 201, description = "The command waits", body = CommandStatus)))]
+/// Queue a command for a device.
+#[utoipa::path(tag = "commands", responses((status = 201, description = "The queued command", body = CommandStatus)))]
 #[post("/devices/{device}/commands")]
 async fn create_command(
     app: Data<AppRef>,
@@ -265,21 +265,21 @@ async fn create_command(
     Ok(HttpResponse::Created().json(commands::create(&app, &device, &body).await?))
 }
 
-/// What became of a command.
+/// Get the status of a command.
 #[utoipa::path(tag = "commands", responses((status = 200, description = "The command", body = CommandStatus)))]
 #[get("/commands/{command}")]
 async fn get_command(app: Data<AppRef>, command: Path<String>) -> Result<impl Responder> {
     Ok(Json(commands::get(&app, &command).await?))
 }
 
-/// Every fleet that a device has enrolled in.
+/// List fleets that have, or had, a device.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
 #[get("/fleets")]
 async fn list_fleets(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(devices::fleets(&app).await?))
 }
 
-/// Makes a one-time enrollment token; the answer is the only place where it can be seen.
+/// Create a one-time enrollment token. Only this response contains it.
 #[utoipa::path(tag = "devices", responses((status = 201, description = "The enrollment record", body = Enrollment)))]
 #[post("/fleets/{fleet}/enrollments")]
 async fn create_enrollment(
@@ -291,9 +291,9 @@ async fn create_enrollment(
     Ok(HttpResponse::Created().json(enrollment::create(&app, &fleet, &body, &addresses).await?))
 }
 
-/// Makes the record of a device that is about to be made: its id, its token, its Secure Boot keys.
-/// The answer is the only place where the token can be seen.
-#[utoipa::path(tag = "devices", responses((status = 201, description = "What its disk is made with", body = Provisioned)))]
+/// Provision a new device: create its id, its enrollment token and its Secure Boot keys. Only this
+/// response contains the token.
+#[utoipa::path(tag = "devices", responses((status = 201, description = "The enrollment record and boot keys for the disk of the device", body = Provisioned)))]
 #[post("/fleets/{fleet}/devices")]
 async fn provision_device(
     app: Data<AppRef>,
@@ -304,78 +304,79 @@ async fn provision_device(
     Ok(HttpResponse::Created().json(boot::provision(&app, &fleet, &body, &addresses).await?))
 }
 
-/// What a device must be told that has no token: it shows a code, and somebody enters it.
+/// Get the enrollment record without a token: the device shows a pairing code, which an operator
+/// enters.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The enrollment record", body = EnrollmentRecord)))]
 #[get("/enrollment-record")]
 async fn get_record_without_token(app: Data<AppRef>, addresses: Data<Addresses>) -> impl Responder {
     Json(pairing::record(&app, &addresses))
 }
 
-/// Enters the code that a device shows: it enrolls into the fleet.
+/// Enter the pairing code that a device shows, so that it may enroll into the fleet.
 #[utoipa::path(tag = "devices", responses((status = 201, description = "The device may enroll", body = Paired)))]
 #[post("/pairings")]
 async fn enter_code(app: Data<AppRef>, body: Json<Pair>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(pairing::enter(&app, &body).await?))
 }
 
-/// The newest revision of each profile.
+/// List the newest revision of each profile.
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
 #[get("/profiles")]
 async fn list_profiles(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(revisions::newest(&app, LIST_MAX).await?))
 }
 
-/// Saves a profile as the next revision of its line; the same document is the same revision.
+/// Save a profile as the next revision of its line. An unchanged profile keeps its revision.
 #[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
 #[post("/profiles")]
 async fn save_profile(app: Data<AppRef>, body: Json<Profile>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(revisions::save(&app, &body).await?))
 }
 
-/// The newest revisions of a profile.
+/// List the newest revisions of a profile.
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
 #[get("/profiles/{line}/revisions")]
 async fn list_revisions(app: Data<AppRef>, line: Path<Line>) -> Result<impl Responder> {
     Ok(Json(revisions::of_line(&app, &line, LIST_MAX).await?))
 }
 
-/// One revision of a profile.
+/// Get a revision of a profile.
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "The revision", body = ProfileRevision)))]
 #[get("/profiles/{line}/revisions/{number}")]
 async fn get_revision(app: Data<AppRef>, path: Path<(Line, u32)>) -> Result<impl Responder> {
     Ok(Json(revisions::get(&app, &path.0, path.1).await?))
 }
 
-/// The newest builds.
+/// List the newest builds.
 #[utoipa::path(tag = "builds", responses((status = 200, description = "Builds", body = Vec<Build>)))]
 #[get("/builds")]
 async fn list_builds(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(builds::newest(&app, LIST_MAX).await?))
 }
 
-/// Queues a build.
-#[utoipa::path(tag = "builds", responses((status = 201, description = "The build waits for a worker", body = Build)))]
+/// Queue a build.
+#[utoipa::path(tag = "builds", responses((status = 201, description = "The build, queued for a worker", body = Build)))]
 #[post("/builds")]
 async fn create_build(app: Data<AppRef>, body: Json<CreateBuild>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(builds::create(&app, &body).await?))
 }
 
-/// One build.
+/// Get a build.
 #[utoipa::path(tag = "builds", responses((status = 200, description = "The build", body = Build)))]
 #[get("/builds/{build}")]
 async fn get_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(builds::get(&app, &id).await?))
 }
 
-/// Has the server sign a build and publish it, where the release key is on the server.
-#[utoipa::path(tag = "builds", responses((status = 202, description = "The build waits for its signature", body = Build)))]
+/// Sign a build and publish it as a release, if the signing service holds the release key and needs
+/// no approvals.
+#[utoipa::path(tag = "builds", responses((status = 202, description = "The build, queued for signing", body = Build)))]
 #[post("/builds/{build}/sign")]
 async fn sign_build(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(HttpResponse::Accepted().json(approvals::sign_alone(&app, &id).await?))
 }
 
-/// The record of a build, as it lies on the server: what people approve is the digest of these
-/// bytes.
+/// Get the record of a build. Approvers sign the digest of exactly these bytes.
 #[utoipa::path(tag = "builds", responses((status = 200, description = "build.json", body = String, content_type = "application/json")))]
 #[get("/builds/{build}/record")]
 async fn get_record(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
@@ -384,15 +385,16 @@ async fn get_record(app: Data<AppRef>, id: Path<String>) -> Result<impl Responde
         .body(approvals::record(&app, &id).await?))
 }
 
-/// Whose word is needed before this server's keys sign a build, and whose is there.
+/// Get the approvals of a build: how many the signing service needs, who may give them, and who
+/// did.
 #[utoipa::path(tag = "builds", responses((status = 200, description = "The request and its approvals", body = SignatureStatus)))]
 #[get("/builds/{build}/signature")]
 async fn get_signature(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(approvals::status(&app, &id).await?))
 }
 
-/// A person asks for a signature, with a signature of their own.
-#[utoipa::path(tag = "builds", responses((status = 201, description = "It waits for approvals", body = SignatureStatus)))]
+/// Request the signature of a build, with the requester's own signature.
+#[utoipa::path(tag = "builds", responses((status = 201, description = "The request, which waits for approvals", body = SignatureStatus)))]
 #[post("/builds/{build}/signature")]
 async fn request_signature(
     app: Data<AppRef>,
@@ -402,8 +404,8 @@ async fn request_signature(
     Ok(HttpResponse::Created().json(approvals::request(&app, &id, &body).await?))
 }
 
-/// A person agrees, with a signature of their own; with the last one that is needed the build is
-/// signed and published.
+/// Approve a signing request, with the approver's own signature. The last approval that is needed
+/// starts signing and publication.
 #[utoipa::path(tag = "builds", responses((status = 201, description = "The request and its approvals", body = SignatureStatus)))]
 #[post("/builds/{build}/approvals")]
 async fn approve_signature(
@@ -414,29 +416,29 @@ async fn approve_signature(
     Ok(HttpResponse::Created().json(approvals::approve(&app, &id, &body).await?))
 }
 
-/// The newest releases.
+/// List the newest releases.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "Releases", body = Vec<Release>)))]
 #[get("/releases")]
 async fn list_releases(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(releases::newest(&app, LIST_MAX).await?))
 }
 
-/// One release.
+/// Get a release.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[get("/releases/{release}")]
 async fn get_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
     Ok(Json(releases::get(&app, &name).await?))
 }
 
-/// Verifies what was uploaded and publishes it; from then on it never changes.
+/// Verify an uploaded release and publish it. A published release never changes.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[post("/releases/{release}/publish")]
 async fn publish_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
     Ok(Json(releases::publish(&app, &name).await?))
 }
 
-/// Takes the proof that a release boots as it promises: a device has started it, and release keys
-/// say so.
+/// Add the boot proof of a release: a statement, signed by release keys, that a device booted it
+/// and measured what its manifest predicts.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[put("/releases/{release}/boot-proof")]
 async fn prove_release(
@@ -447,7 +449,7 @@ async fn prove_release(
     Ok(Json(boot_proof::add(&app, &name, &body).await?))
 }
 
-/// Revokes a release: its rollouts end, and no device gets it any more.
+/// Revoke a release. Its rollouts end, and no device gets it any more.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[post("/releases/{release}/revoke")]
 async fn revoke_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<impl Responder> {
@@ -455,11 +457,11 @@ async fn revoke_release(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<im
     Ok(Json(releases::get(&app, &name).await?))
 }
 
-/// Takes one file of a release that is not published yet.
+/// Upload a file of a release that is not published yet.
 #[utoipa::path(
     tag = "releases",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 204, description = "The file is kept"))
+    responses((status = 204, description = "The file is stored"))
 )]
 #[put("/releases/{release}/files/{path:.*}")]
 async fn upload_file(
@@ -474,37 +476,37 @@ async fn upload_file(
     kept.map(|()| HttpResponse::NoContent())
 }
 
-/// The newest rollouts.
+/// List the newest rollouts.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts, without their devices", body = Vec<RolloutSummary>)))]
 #[get("/rollouts")]
 async fn list_rollouts(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(rollouts::summaries(&app, LIST_MAX).await?))
 }
 
-/// Starts a rollout.
-#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout runs", body = Rollout)))]
+/// Start a rollout.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The running rollout", body = Rollout)))]
 #[post("/rollouts")]
 async fn start_rollout(app: Data<AppRef>, body: Json<CreateRollout>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(rollouts::start(&app, &body).await?))
 }
 
-/// One rollout.
+/// Get a rollout.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
 #[get("/rollouts/{rollout}")]
 async fn get_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(rollouts::get(&app, &id).await?))
 }
 
-/// Stops a rollout; devices that have not begun keep what they run.
+/// Abort a rollout. Devices that have not started the update keep what they run.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
 #[post("/rollouts/{rollout}/abort")]
 async fn abort_rollout(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(rollouts::abort(&app, &id).await?))
 }
 
-/// Server-sent events: one for each thing that changed. A watcher that lags is told so and reads
-/// anew.
-#[utoipa::path(tag = "events", responses((status = 200, description = "Each event's data", body = Event, content_type = "text/event-stream")))]
+/// Watch changes as server-sent events, one for each change. A client that lags gets the event
+/// `lagged` and must read the resources again.
+#[utoipa::path(tag = "events", responses((status = 200, description = "The data of each event", body = Event, content_type = "text/event-stream")))]
 #[get("/events")]
 async fn events(app: Data<AppRef>) -> impl Responder {
     let first = futures::stream::once(async { ": welcome\n\n".to_owned() });
@@ -523,7 +525,7 @@ async fn next_event(watcher: &mut Receiver<Event>) -> Option<String> {
         Ok(Ok(event)) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
         Ok(Err(RecvError::Lagged(_))) => "event: lagged\ndata: {}\n\n".to_owned(),
         Ok(Err(RecvError::Closed)) => return None,
-        // Who is gone is noticed when something is written, and no proxy thinks that we are.
+        // Only a write detects a closed connection, and proxies close idle ones.
         Err(_) => ": still here\n\n".to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! What devices prove, and what fleets ask them to prove.
+//! Attestation of devices, appraisal policies of fleets, and TPM manufacturers.
 
 use super::extract::Json;
 use crate::app::AppRef;
@@ -14,29 +14,29 @@ use fleeti_core::wire::attestation::{
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// How far a device can be trusted, what for, and what it measured.
-#[utoipa::path(tag = "attestation", responses((status = 200, description = "Level, claims and registers", body = Attestation)))]
+/// Get the attestation of a device: its level, the claims behind it, and its measurements.
+#[utoipa::path(tag = "attestation", responses((status = 200, description = "Level, claims and PCRs", body = Attestation)))]
 #[get("/devices/{device}/attestation")]
 pub async fn get_attestation(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(attestation::get(&app, &device).await?))
 }
 
-/// The same as an EAT Attestation Result (draft-ietf-rats-ear-04), unsigned; 404 for a device that
-/// never answered.
+/// Get the attestation as an unsigned EAT Attestation Result (draft-ietf-rats-ear-04). 404 if the
+/// device has never sent evidence.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "EAR claims")))]
 #[get("/devices/{device}/attestation/ear")]
 pub async fn get_ear(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(attestation::ear(&app, &device).await?))
 }
 
-/// What a fleet asks of its devices.
+/// Get the appraisal policy of a fleet.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "The policy", body = Policy)))]
 #[get("/fleets/{fleet}/attestation-policy")]
 pub async fn get_policy(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
     Ok(Json(app.policies.of(&fleet)))
 }
 
-/// Changes what a fleet asks of its devices. What is not said is granted to nobody.
+/// Set the appraisal policy of a fleet. What the policy leaves out, no device gets.
 #[utoipa::path(tag = "attestation", request_body = Policy, responses((status = 200, description = "The policy", body = Policy)))]
 #[put("/fleets/{fleet}/attestation-policy")]
 pub async fn set_policy(
@@ -48,22 +48,22 @@ pub async fn set_policy(
     Ok(body)
 }
 
-/// Asks a device's TPM now. The answer comes within seconds, or never.
-#[utoipa::path(tag = "attestation", responses((status = 202, description = "It is asked")))]
+/// Request evidence from a connected device now. The device answers within seconds, or not at all.
+#[utoipa::path(tag = "attestation", responses((status = 202, description = "The challenge was sent")))]
 #[post("/devices/{device}/attestation/challenge")]
 pub async fn challenge(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     attestation::ask_now(&app, &device).await?;
     Ok(HttpResponse::Accepted().json(()))
 }
 
-/// Asks the TPM of every device of a fleet that is there.
-#[utoipa::path(tag = "attestation", responses((status = 202, description = "They are asked", body = AskedFleet)))]
+/// Request evidence from every connected device of a fleet.
+#[utoipa::path(tag = "attestation", responses((status = 202, description = "The challenges were sent", body = AskedFleet)))]
 #[post("/fleets/{fleet}/attestation/challenge")]
 pub async fn challenge_fleet(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
     Ok(HttpResponse::Accepted().json(attestation::ask_fleet(&app, &fleet).await?))
 }
 
-/// Accepts the firmware that a device has now.
+/// Accept the current firmware of a device.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Level and claims", body = Attestation)))]
 #[post("/devices/{device}/attestation/accept-firmware")]
 pub async fn accept_firmware(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
@@ -71,15 +71,15 @@ pub async fn accept_firmware(app: Data<AppRef>, device: Path<DeviceId>) -> Resul
     Ok(Json(attestation::get(&app, &device).await?))
 }
 
-/// Which manufacturers of TPMs are believed, and which files of them cannot be read.
+/// List the trusted TPM manufacturers, and the files that the server cannot read.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Certificates", body = TpmManufacturers)))]
 #[get("/tpm-manufacturers")]
 pub async fn list_manufacturers(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(manufacturers::list(&app)))
 }
 
-/// Believes the manufacturers of a file. The TPMs of devices are judged again.
-#[utoipa::path(tag = "attestation", request_body = AddTpmManufacturers, responses((status = 201, description = "Those that are new", body = Vec<TpmManufacturer>)))]
+/// Trust the TPM manufacturers in a file. The server then appraises all TPMs of devices again.
+#[utoipa::path(tag = "attestation", request_body = AddTpmManufacturers, responses((status = 201, description = "The newly trusted ones", body = Vec<TpmManufacturer>)))]
 #[post("/tpm-manufacturers")]
 pub async fn add_manufacturers(
     app: Data<AppRef>,
@@ -88,11 +88,11 @@ pub async fn add_manufacturers(
     Ok(HttpResponse::Created().json(manufacturers::add(&app, &body).await?))
 }
 
-/// Believes a manufacturer no more. The TPMs of devices are judged again.
+/// Stop trusting a TPM manufacturer. The server then appraises all TPMs of devices again.
 #[utoipa::path(
     tag = "attestation",
-    params(("id" = String, Path, description = "SHA-256 of its certificate, or the first 8 digits of it or more")),
-    responses((status = 200, description = "The one that was believed", body = TpmManufacturer))
+    params(("id" = String, Path, description = "SHA-256 of its certificate, or at least the first 8 digits")),
+    responses((status = 200, description = "The removed TPM manufacturer", body = TpmManufacturer))
 )]
 #[delete("/tpm-manufacturers/{id}")]
 pub async fn remove_manufacturer(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {

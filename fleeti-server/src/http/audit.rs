@@ -1,5 +1,4 @@
-//! The audit log under `/api/v1/audit`: entries, statements and proofs, as whoever checks them
-//! needs them.
+//! The audit log under `/api/v1/audit`: entries, checkpoints, inclusion and consistency proofs.
 
 use super::extract::Json;
 use crate::app::AppRef;
@@ -13,34 +12,34 @@ use utoipa::IntoParams;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// Which entries.
+/// Selects entries.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Range {
-    /// Number of the first one.
+    /// Number of the first entry.
     #[serde(default)]
     from: u64,
-    /// Most entries, 1000 at the most and by default.
+    /// Maximum number of entries, 1 to 1000; default 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
 }
 
-/// Entries of the audit log, oldest first.
+/// List entries of the audit log, oldest first.
 #[utoipa::path(tag = "audit", params(Range), responses((status = 200, description = "Entries", body = AuditEntries)))]
 #[get("/audit/entries")]
 pub async fn list_entries(app: Data<AppRef>, range: Query<Range>) -> Result<impl Responder> {
     Ok(Json(audit::page(&app, range.from, range.limit).await?))
 }
 
-/// The proof that an entry is in the audit log.
+/// Get the inclusion proof of an entry.
 #[utoipa::path(tag = "audit", responses((status = 200, description = "Entry, hashes and checkpoint", body = AuditProof)))]
 #[get("/audit/entries/{number}/proof")]
 pub async fn get_proof(app: Data<AppRef>, number: Path<u64>) -> Result<impl Responder> {
     Ok(Json(audit::proof(&app, *number).await?))
 }
 
-/// A signed statement of the audit log's size and root, C2SP checkpoint.
+/// Get the current checkpoint (C2SP): the signed size and root hash of the audit log.
 #[utoipa::path(tag = "audit", responses((status = 200, description = "A signed note", body = String, content_type = "text/plain")))]
 #[get("/audit/checkpoint")]
 pub async fn get_checkpoint(app: Data<AppRef>) -> Result<impl Responder> {
@@ -49,18 +48,18 @@ pub async fn get_checkpoint(app: Data<AppRef>) -> Result<impl Responder> {
         .body(audit::checkpoint(&app).await?))
 }
 
-/// Two sizes of the log.
+/// The sizes of two checkpoints.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Sizes {
-    /// Entries of the older statement.
+    /// Size of the older checkpoint, in entries.
     old: u64,
-    /// Entries of the newer one.
+    /// Size of the newer checkpoint, in entries.
     new: u64,
 }
 
-/// The proof that the audit log only grew.
+/// Get the consistency proof between two checkpoints.
 #[utoipa::path(tag = "audit", params(Sizes), responses((status = 200, description = "Hashes", body = AuditConsistency)))]
 #[get("/audit/consistency")]
 pub async fn get_consistency(app: Data<AppRef>, sizes: Query<Sizes>) -> Result<impl Responder> {

@@ -1,6 +1,6 @@
-//! The device port: TLS with an optional certificate. Only `/enroll`, `/pair` and a renewal for
-//! which a TPM stands may be anonymous, and everybody gets the revocation lists; a device gets only
-//! the release that it was granted.
+//! The device API: TLS with an optional client certificate. Enrollment (`/enroll`, `/pair`), the
+//! renewals by proof or readmission, transitions and CRLs need no certificate. A device can fetch
+//! only the release that it was offered.
 
 use super::extract::{self, BodyMax, Json, Octets};
 use super::methods::{Methods, head_as_get};
@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// Largest body of JSON.
+/// Maximum size of a JSON body in bytes.
 const JSON_MAX: usize = 64 * 1024;
 
 /// The one list of routes. HEAD is answered wherever GET is.
@@ -67,7 +67,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/transitions.json", &get, web::to(transition_list)))
                 .service(at("/log/growth.json", &get, web::to(log_growth)))
                 .service(at("/boot/change.json", &get, web::to(boot_change)))
-                // Patterns are tried one after the other: what is asked for most comes first.
+                // actix-web tries patterns in order: the most frequent requests come first.
                 .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
                 .service(at(
                     "/releases/{line}/{version}/signatures.json",
@@ -84,7 +84,7 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// A path with its one method.
+/// A path with a single method.
 fn at(path: &str, method: &Method, route: Route) -> Resource {
     let methods = Arc::new(Methods::new([(path.to_owned(), vec![method.clone()])]));
     let refuse = move |request: HttpRequest| {
@@ -95,18 +95,18 @@ fn at(path: &str, method: &Method, route: Route) -> Resource {
 }
 
 async fn nothing_here() -> Result<HttpResponse> {
-    Err(AppError::new(Code::NotFound, "there is nothing here"))
+    Err(AppError::new(Code::NotFound, "path not found"))
 }
 
-/// A certificate that TLS has verified, by connection, and what was found out about its device.
+/// The certificate that TLS verified for a connection, and the cached state of its device.
 struct PeerCertificate {
     device: DeviceId,
     key_sha256: String,
     known: Mutex<Option<Known>>,
 }
 
-/// What the database said of a device, and when: it holds until any grant changes, and for a while:
-/// what was proved grows old.
+/// Cached state of a device. It is valid until any offer changes, and for a limited time, because
+/// evidence expires.
 #[derive(Clone)]
 struct Known {
     epoch: u64,
@@ -114,15 +114,14 @@ struct Known {
     granted: Option<ReleaseName>,
 }
 
-/// What both ends derive of a connection.
+/// The channel binding of a connection (RFC 9266).
 struct Bound([u8; CHANNEL_BYTES]);
 
-/// Keeps the verified certificate, and derives what certifications are bound to, once for each
-/// connection.
+/// Stores the verified certificate and the channel binding, once for each connection.
 pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
     extensions.insert(Rc::clone(&connection.activity));
     let Some(tls) = connection.tls() else { return };
-    // Before TLS 1.3 two connections may derive the same (RFC 9266, 3).
+    // Before TLS 1.3 two connections can have the same exporter value (RFC 9266, 3).
     if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
         && let Ok(channel) = tls.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)
     {
@@ -137,8 +136,8 @@ pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
     }
 }
 
-/// A device that is known, not revoked, and speaks with the key that it enrolled with. The only
-/// place that makes one.
+/// A device that the database knows, that is not revoked, and that uses its current key. Only the
+/// extractor below makes one.
 pub struct AuthenticatedDevice {
     id: DeviceId,
     key_sha256: String,
@@ -153,14 +152,14 @@ impl FromRequest for AuthenticatedDevice {
         let app = request.app_data::<Data<AppRef>>().cloned();
         Box::pin(async move {
             let (Some(peer), Some(app)) = (peer, app) else {
-                return Err(AppError::new(Code::Unauthenticated, "a device certificate is needed"));
+                return Err(AppError::new(Code::Unauthenticated, "a device certificate is required"));
             };
             let id = peer.device.clone();
             if app.tls.is_revoked(&id) {
                 return Err(AppError::new(Code::Forbidden, "this device is revoked").and_close());
             }
             let key_sha256 = peer.key_sha256.clone();
-            // The epoch first: what changes while the database is asked makes the answer stale.
+            // Read the epoch first: a change during the query then makes the cached result stale.
             let epoch = app.grants.epoch();
             let known = peer.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(known) = known.filter(|k| k.epoch == epoch && Instant::now() < k.until) {
@@ -177,12 +176,12 @@ impl FromRequest for AuthenticatedDevice {
     }
 }
 
-/// What certifications over the request's connection are bound to.
+/// The channel binding of the request's connection.
 fn channel(request: &HttpRequest) -> Channel {
     request.conn_data::<Bound>().map(|b| b.0)
 }
 
-/// Where the request's connection comes from.
+/// The address of the request's connection.
 fn origin(request: &HttpRequest) -> Result<Origin> {
     request
         .peer_addr()
@@ -198,7 +197,7 @@ async fn enroll(
     Ok(Json(intake::enroll(&app, &body, channel(&request)).await?))
 }
 
-/// Whoever has a token shows the TPM that it wants to be known by.
+/// A device with an enrollment token presents its TPM.
 async fn enroll_tpm(app: Data<AppRef>, body: Json<TpmEnrollRequest>) -> Result<impl Responder> {
     Ok(Json(tpm::begin_enrollment(&app, &body).await?))
 }
@@ -212,7 +211,7 @@ async fn renew(
     Ok(Json(enrollment::renew(&app, &device.id, &body, channel(&request)).await?))
 }
 
-/// Without a certificate: the old one has ended, so the TPM stands for it.
+/// Needs no client certificate: the old one has expired, and the TPM proves the device's identity.
 async fn renew_by_proof(
     request: HttpRequest,
     app: Data<AppRef>,
@@ -221,8 +220,8 @@ async fn renew_by_proof(
     Ok(Json(enrollment::renew_by_proof(&app, &body, channel(&request)).await?))
 }
 
-/// Without a certificate: the old one has ended, and its key stands for the device while an
-/// operator lets its fleet in again.
+/// Needs no client certificate: the old one has expired, and its key identifies the device while an
+/// operator has opened readmission for its fleet.
 async fn renew_readmitted(
     request: HttpRequest,
     app: Data<AppRef>,
@@ -231,7 +230,7 @@ async fn renew_readmitted(
     Ok(Json(readmission::renew(&app, &body, channel(&request)).await?))
 }
 
-/// A device shows its TPM.
+/// An enrolled device presents its TPM.
 async fn show_tpm(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -240,7 +239,7 @@ async fn show_tpm(
     Ok(Json(tpm::begin(&app, &device.id, &body).await?))
 }
 
-/// What the TPM gave away.
+/// The secret that only this TPM can decrypt (credential activation).
 async fn tpm_proved(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -250,7 +249,7 @@ async fn tpm_proved(
     Ok(HttpResponse::NoContent())
 }
 
-/// One of firmware's logs, before evidence names it.
+/// A firmware event log, which the device uploads before the evidence that names it.
 async fn log(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -277,7 +276,7 @@ async fn pair_wait(
     Ok(Json(pairing::wait(&app, origin(&request)?, &body).await?))
 }
 
-/// What opens the device's data partition without its TPM.
+/// The recovery key of the device's data partition.
 async fn recovery_key(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -287,7 +286,7 @@ async fn recovery_key(
     Ok(HttpResponse::NoContent())
 }
 
-/// The secrets of the device's fleet, for a ticket that its TPM has earned.
+/// The secrets of the device's fleet, in exchange for a ticket from an attested session.
 async fn secrets(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -300,18 +299,18 @@ async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl 
     Ok(Json(devices::desired(&app, &device.id).await?))
 }
 
-/// The intermediates that count.
+/// The trust bundle.
 async fn trust_bundle(app: Data<AppRef>, _: AuthenticatedDevice) -> Result<impl Responder> {
     Ok(Json(trust::newest(&app).await?))
 }
 
-/// What old anchors say of new ones. Anonymous: a device that was away for years has no
-/// certificate, and does not believe the server's.
+/// All transitions. Needs no certificate: a device that was away for years has no valid one, and
+/// does not trust the server's.
 async fn transition_list(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(transitions::all(&app).await?))
 }
 
-/// The proof that the audit log only grew between two statements.
+/// The consistency proof between two checkpoints of the audit log.
 async fn log_growth(
     app: Data<AppRef>,
     _: AuthenticatedDevice,
@@ -320,7 +319,7 @@ async fn log_growth(
     Ok(Json(LogGrowth { hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes }))
 }
 
-/// Entries of two statements.
+/// The sizes of two checkpoints, in entries.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sizes {
@@ -334,7 +333,7 @@ fn granted(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Resu
     let asked = ReleaseName { line: line.clone(), version: version.clone() };
     match &device.granted {
         Some(release) if *release == asked => Ok(asked),
-        _ => Err(AppError::new(Code::Forbidden, format!("{asked} was not granted to this device"))),
+        _ => Err(AppError::new(Code::Forbidden, format!("{asked} was not offered to this device"))),
     }
 }
 
@@ -366,8 +365,8 @@ async fn signatures(
         .body(documents(&app, &device, &path).await?.signatures.clone()))
 }
 
-/// The proof that the release is in the audit log, and that the log only grew since the device
-/// looked last.
+/// The inclusion proof of the release in the audit log, and the consistency proof since the last
+/// checkpoint that the device knows.
 async fn proof(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -377,7 +376,7 @@ async fn proof(
     Ok(Json(releases::proof(&app, &granted(&device, &path.0, &path.1)?, seen.size).await?))
 }
 
-/// This device's own signatures over the programs of the release.
+/// The signatures over the EFI binaries of the release, by this device's own keys.
 async fn boot_signatures(
     app: Data<AppRef>,
     device: AuthenticatedDevice,
@@ -386,21 +385,21 @@ async fn boot_signatures(
     Ok(Json(boot::signatures(&app, &device.id, &granted(&device, &path.0, &path.1)?).await?))
 }
 
-/// The last change of this device's Secure Boot variables.
+/// The newest change of this device's Secure Boot variables.
 async fn boot_change(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {
     Ok(Json(boot::last_change(&app, &device.id).await?))
 }
 
-/// What a device knows of the audit log.
+/// The last checkpoint that a device knows.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Seen {
-    /// Entries of the last statement that it has seen.
+    /// Size of that checkpoint, in entries.
     #[serde(default)]
     size: u64,
 }
 
-/// Streams a file, with Range and ETag.
+/// Streams a file; supports `Range` and `ETag`.
 async fn artifact(
     request: HttpRequest,
     app: Data<AppRef>,

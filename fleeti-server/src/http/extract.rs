@@ -1,8 +1,7 @@
-//! What handlers are given out of a request, and what is said when it cannot be read: always a
-//! problem (RFC 9457).
+//! Extractors for handlers. A request that does not parse is answered with a problem (RFC 9457).
 //!
-//! The one place that reads bodies. A body has the media type that is read here (415), at most the
-//! bytes that are allowed (413), is JSON (400), and says what is documented and nothing else (422,
+//! Only this module reads bodies. It rejects a body of another media type (415), of more bytes than
+//! allowed (413), that is not JSON (400), or that differs from the documented type (422,
 //! [`fleeti_core::strict`]).
 
 use crate::error::AppError;
@@ -25,16 +24,16 @@ use std::pin::Pin;
 
 type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, AppError>>>>;
 
-/// Most bytes of a body, as `app_data` of an application, scope or resource.
+/// Maximum size of a body in bytes, as `app_data` of an application, scope or resource.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyMax(pub usize);
 
-/// Most bytes where nobody says.
+/// The limit where no [`BodyMax`] is set.
 const BODY_MAX: usize = 64 * 1024;
 
-/// A body of JSON, or an answer of JSON.
+/// A JSON request or response body.
 ///
-/// The name is the one by which utoipa knows a body in a handler's arguments.
+/// utoipa recognises a body among the arguments of a handler by this name.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -52,7 +51,7 @@ impl<T: DeserializeOwned + Serialize + 'static> FromRequest for Json<T> {
         let (is_json, body) = (media_type(request, "application/json"), body(request, payload));
         Box::pin(async move {
             if let Err(refused) = is_json {
-                // Read, so that the refusal is heard.
+                // Read the body, so that the client can read the error.
                 body.await.ok();
                 return Err(refused);
             }
@@ -86,7 +85,7 @@ fn unreadable(e: serde_json::Error) -> AppError {
     AppError::new(code, format!("the body: {}", Foreign::new(&e.to_string(), 400)))
 }
 
-/// Reads a body as far as is allowed.
+/// Reads a body up to its limit.
 fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> {
     let limit = request.app_data::<BodyMax>().map_or(BODY_MAX, |max| max.0);
     let announced =
@@ -94,7 +93,7 @@ fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> 
     let mut payload = payload.take();
     Box::pin(async move {
         let too_large =
-            || AppError::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
+            || AppError::new(Code::TooLarge, format!("the body is larger than {limit} bytes"));
         if announced.is_some_and(|size| size > limit) {
             drain(payload).await;
             return Err(too_large());
@@ -112,11 +111,11 @@ fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> 
     })
 }
 
-/// Bytes that are thrown away of a body that is refused.
+/// Maximum number of bytes that are discarded of a refused body.
 const DRAINED_MAX: usize = 4 << 20;
 
-/// Throws the rest of a body away, as far as that is cheap: whoever still sends when the connection
-/// is closed hears nothing of the refusal.
+/// Discards the rest of a body, up to [`DRAINED_MAX`]: a client that is still sending when the
+/// connection closes never reads the error.
 pub async fn drain(mut payload: impl Stream<Item = Result<web::Bytes, PayloadError>> + Unpin) {
     let mut size = 0;
     while let Some(Ok(chunk)) = payload.next().await {
@@ -128,32 +127,32 @@ pub async fn drain(mut payload: impl Stream<Item = Result<web::Bytes, PayloadErr
 }
 
 fn broken_off(e: PayloadError) -> AppError {
-    AppError::new(Code::Malformed, format!("the body broke off: {e}"))
+    AppError::new(Code::Malformed, format!("the body is incomplete: {e}"))
 }
 
-/// Refuses a body of another media type, and one that is packed: nothing here unpacks.
+/// Refuses a body of another media type, or with a content encoding: the server decodes none.
 fn media_type(request: &HttpRequest, wanted: &'static str) -> Result<(), AppError> {
     let packed = request
         .headers()
         .get(CONTENT_ENCODING)
         .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
-    // RFC 9110, 15.5.16: what would be read.
+    // RFC 9110, 15.5.16: the media type that the server accepts.
     let refused = |detail: &str| {
         AppError::new(Code::UnsupportedMediaType, detail)
             .header(ACCEPT, HeaderValue::from_static(wanted))
     };
     if packed {
-        return Err(refused("the body is packed (Content-Encoding), and is read as it is alone"));
+        return Err(refused("Content-Encoding is not supported: send the body unencoded"));
     }
     if request.headers().contains_key(CONTENT_TYPE)
         && request.content_type().trim().eq_ignore_ascii_case(wanted)
     {
         return Ok(());
     }
-    Err(refused(&format!("the body has to be {wanted}")))
+    Err(refused(&format!("the media type of the body must be {wanted}")))
 }
 
-/// What is said of a part of a path that cannot be read.
+/// The error for a path parameter that does not parse.
 #[must_use]
 pub fn paths() -> PathConfig {
     PathConfig::default().error_handler(|e: PathError, _| said("the path", &e).into())

@@ -1,5 +1,4 @@
-//! A file on its way to a device: read in small pieces, and broken off when its device is revoked
-//! or its key replaced.
+//! Sends a file to a device in small chunks. Aborts when the device is revoked or its key replaced.
 
 use super::range::{self, Range};
 use crate::app::AppRef;
@@ -21,8 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
-/// The answer to a request for a file: the whole, or the part that is asked for (RFC 9110, 13 and
-/// 14).
+/// Answers a request for a file, with the whole file or the requested range (RFC 9110, 13 and 14).
 ///
 /// # Errors
 /// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
@@ -37,7 +35,7 @@ pub fn respond(
         && request.headers().contains_key(header::IF_MATCH)
         && !wanted.iter().any(|tag| tag.strong_eq(&etag))
     {
-        return Err(AppError::new(Code::PreconditionFailed, "the file is another one by now"));
+        return Err(AppError::new(Code::PreconditionFailed, "the file has changed: its ETag does not match If-Match"));
     }
     let unchanged = match IfNoneMatch::parse(request) {
         _ if !request.headers().contains_key(header::IF_NONE_MATCH) => false,
@@ -78,8 +76,8 @@ pub fn respond(
     }))
 }
 
-/// What `Range` asks for, where it counts: a condition (`If-Range`) holds for this very file, and
-/// never for a date, for none is given (RFC 9110, 13.1.5).
+/// The `Range` header, if it applies. `If-Range` matches the ETag of this file only; a date never
+/// matches, because the server sends no `Last-Modified` (RFC 9110, 13.1.5).
 fn asked<'a>(request: &'a HttpRequest, etag: &EntityTag) -> Option<&'a str> {
     let text =
         |name| request.headers().get(name).map(|v: &HeaderValue| v.to_str().unwrap_or_default());
@@ -93,23 +91,23 @@ fn unsatisfiable(size: u64) -> AppError {
         .unwrap_or(HeaderValue::from_static("bytes */*"));
     AppError::new(
         Code::RangeNotSatisfiable,
-        format!("the file has {size} bytes, and none of them is in the range"),
+        format!("the range is beyond the end of the file, which has {size} bytes"),
     )
     .header(header::CONTENT_RANGE, content_range)
 }
 
-/// Another one for every file and every change of it.
+/// An ETag that differs for each file and each change of it.
 fn etag(metadata: &Metadata) -> EntityTag {
     let (inode, size, s, ns) =
         (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     EntityTag::new_strong(format!("{inode:x}:{size:x}:{s:x}:{ns:x}"))
 }
 
-/// Bytes that are read and encrypted at once: in four TLS records they fit a segment of the
-/// loopback interface, and stay in the processor's cache on their way.
+/// Bytes that are read and encrypted at once: four TLS records, which fit one segment of the
+/// loopback interface and stay in the processor's cache.
 const PIECE: u64 = 63 * 1024 + 512;
 
-/// A part of a file that is read while it is sent, and breaks off when its device is revoked.
+/// A range of a file that is read while it is sent. Aborts when its device is revoked.
 struct FileBody {
     app: AppRef,
     device: DeviceId,
@@ -125,8 +123,7 @@ impl FileBody {
         vec![0; usize::try_from(PIECE.min(self.end - self.at)).unwrap_or(0)]
     }
 
-    /// What the kernel has in memory, up to a piece; `None` where the disk would have to be waited
-    /// for.
+    /// Up to one chunk from the page cache; `None` if the read would wait for the disk.
     fn cached(&self) -> Option<Vec<u8>> {
         let mut bytes = self.piece();
         let read = preadv2(
@@ -151,7 +148,7 @@ impl MessageBody for FileBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
         if self.app.tls.is_revoked(&self.device) || self.app.tls.is_replaced(&self.key_sha256) {
-            return Poll::Ready(Some(Err("revoked, or its key was replaced".into())));
+            return Poll::Ready(Some(Err("the device is revoked, or its key was replaced".into())));
         }
         if self.at == self.end {
             return Poll::Ready(None);

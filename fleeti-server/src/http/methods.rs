@@ -1,4 +1,4 @@
-//! Which methods a path has: HEAD wherever there is GET, and 405 with `Allow` for the others (RFC
+//! The methods of each path: HEAD wherever there is GET, and 405 with `Allow` for all others (RFC
 //! 9110, 9.3.2 and 15.5.6).
 
 use crate::error::AppError;
@@ -16,7 +16,7 @@ use fleeti_core::wire::problem::Code;
 pub struct Methods(Vec<(ResourceDef, Vec<Method>)>);
 
 impl Methods {
-    /// Of patterns as routes have them, with the methods of each.
+    /// Takes route patterns with the methods of each.
     pub fn new(routes: impl IntoIterator<Item = (String, Vec<Method>)>) -> Self {
         Self(
             routes
@@ -26,14 +26,14 @@ impl Methods {
         )
     }
 
-    /// What is said of a request that no route takes.
+    /// The error for a request that no route matches: 404, or 405 with `Allow`.
     #[must_use]
     pub fn refuse(&self, request: &HttpRequest) -> AppError {
         let matching = self.0.iter().filter(|(pattern, _)| pattern.is_match(request.path()));
         let mut allowed: Vec<&str> =
             matching.flat_map(|(_, methods)| methods.iter().map(Method::as_str)).collect();
         if allowed.is_empty() {
-            return AppError::new(Code::NotFound, "there is nothing here");
+            return AppError::new(Code::NotFound, "path not found");
         }
         if allowed.contains(&"GET") {
             allowed.push("HEAD");
@@ -42,7 +42,7 @@ impl Methods {
         allowed.dedup();
         let list = allowed.join(", ");
         let detail = format!(
-            "{} is none of the methods of this path: {list}",
+            "method {} is not allowed on this path: allowed are {list}",
             Foreign::new(request.method().as_str(), 20)
         );
         let allow = HeaderValue::from_str(&list).unwrap_or(HeaderValue::from_static(""));
@@ -50,11 +50,11 @@ impl Methods {
     }
 }
 
-/// Answers HEAD as GET would be answered, without the body: nobody reads it, and one that never
-/// ends would keep the connection.
+/// Answers HEAD like GET, without the body. Discarding it here matters: an endless body would block
+/// the connection.
 ///
 /// # Errors
-/// What the request is refused with.
+/// Passes on the error of the inner service.
 pub async fn head_as_get(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -63,7 +63,7 @@ pub async fn head_as_get(
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     request.head_mut().method = Method::GET;
-    // It is defined for GET alone (RFC 9110, 14.2).
+    // `Range` is defined for GET only (RFC 9110, 14.2).
     request.headers_mut().remove(RANGE);
     Ok(next.call(request).await?.map_body(|_, body| without_content(body.size())))
 }

@@ -1,6 +1,6 @@
-//! HTTP: [`api`] for people and automation, [`device`] for devices, [`worker`] for build workers.
-//! Handlers extract ([`extract`]), call one service, map. [`crate::port`] is how a connection comes
-//! to them.
+//! HTTP: [`api`] for operators and automation, [`device`] for devices, [`worker`] for build
+//! workers. A handler extracts its arguments ([`extract`]), calls one service and maps the result.
+//! [`crate::port`] serves the connections.
 
 pub mod api;
 pub mod attestation;

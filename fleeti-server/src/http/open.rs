@@ -1,4 +1,4 @@
-//! What everybody may read on the port of the API, without a token.
+//! The public paths on the API port, which need no token.
 
 use super::methods::head_as_get;
 use super::openapi;
@@ -12,12 +12,12 @@ use utoipa::OpenApi;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// These routes, for the document of the API.
+/// These routes, for the OpenAPI document.
 #[derive(OpenApi)]
 #[openapi(paths(livez, healthz, readyz, revocation_list, document))]
 pub struct Documented;
 
-/// The one list of these routes; before those of the API, whose scope has one of them.
+/// The one list of these routes. Register it before the API, whose scope contains one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
         config.service(
@@ -38,45 +38,45 @@ async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
     Err(openapi::METHODS.refuse(&request))
 }
 
-/// Whether the server runs.
-#[utoipa::path(get, path = "/livez", tag = "server", security(()), responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+/// Check that the server process runs.
+#[utoipa::path(get, path = "/livez", tag = "server", security(()), responses((status = 200, description = "The server runs", body = String, content_type = "text/plain")))]
 async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether devices are served.
-#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, description = "They are", body = String, content_type = "text/plain")))]
+/// Check that the server can serve devices.
+#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, description = "The server can serve devices", body = String, content_type = "text/plain")))]
 async fn healthz(app: Data<AppRef>) -> Result<&'static str> {
     overview::healthy(&app).await?;
     Ok("ok\n")
 }
 
-/// Whether nothing is missing; else what, in words.
-#[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+/// Check that the server is ready; the error names everything that is missing.
+#[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses((status = 200, description = "The server is ready", body = String, content_type = "text/plain")))]
 async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     overview::ready(&app).await?;
     Ok("ok\n")
 }
 
-/// The revocation list of an intermediate that certifies devices, DER (RFC 5280), by the id of its
-/// key: what every certificate names.
+/// Get the CRL of an intermediate CA for devices, DER (RFC 5280). The path contains the id of its
+/// key, as in the distribution point of each certificate.
 #[utoipa::path(
     get,
     path = "/pki/{issuer}.crl",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The list", body = Vec<u8>, content_type = "application/pkix-crl"))
+    responses((status = 200, description = "The CRL", body = Vec<u8>, content_type = "application/pkix-crl"))
 )]
 pub(super) async fn revocation_list(
     app: Data<AppRef>,
     issuer: Path<String>,
 ) -> Result<impl Responder> {
     let list = trust::revocation_list(&app, &issuer)
-        .ok_or_else(|| AppError::not_found("revocation list of", &issuer))?;
+        .ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 
-/// This document: what the API is, is no secret.
+/// Get this document. It contains no secrets.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")))]
 async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(openapi::text())

@@ -1,5 +1,5 @@
-//! The OpenAPI document, made of the handlers of [`super::api`] and [`super::open`]; and what they
-//! do not say themselves: parts of paths, and how each is refused.
+//! The OpenAPI document, generated from the handlers of [`super::api`] and [`super::open`]. This
+//! module adds what they do not declare: path parameters, and the errors of each operation.
 
 use super::methods::Methods;
 use actix_web::http::{Method, StatusCode};
@@ -16,7 +16,7 @@ use utoipa::openapi::{
 use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 use utoipa_actix_web::AppExt;
 
-/// The methods of each path of the API, and of what everybody may read.
+/// The methods of each path of the API, and of the public paths of [`super::open`].
 pub static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     Methods::new(document().paths.paths.into_iter().map(|(path, mut item)| {
         let methods = operations(&mut item).into_iter().map(|(method, _)| method).collect();
@@ -28,14 +28,13 @@ pub static METHODS: LazyLock<Methods> = LazyLock::new(|| {
 static DOCUMENT: LazyLock<String> =
     LazyLock::new(|| document().to_pretty_json().unwrap_or_default());
 
-/// The document as it is served.
+/// The document as JSON text.
 #[must_use]
 pub fn text() -> &'static str {
     &DOCUMENT
 }
 
-/// How operations are refused, beside what every one has in common with those of its form (see
-/// `refusals`).
+/// Error statuses by operation, beside those that `refusals` derives from the form of an operation.
 const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
@@ -87,7 +86,7 @@ pub fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Fleeti")
         .version("1")
-        .description(Some("Profiles, builds, releases, rollouts and devices. Every error is a problem (RFC 9457)."))
+        .description(Some("Profiles, builds, releases, rollouts and devices. Every error is a problem document (RFC 9457)."))
         .build();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let mut referenced = Vec::new();
@@ -136,7 +135,7 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }
 
-/// A part of a path, by its name and, of a number, by what it counts.
+/// The path parameter of this name. The meaning of `number` depends on the path.
 fn part(name: &str, path: &str) -> Parameter {
     let text = |max: usize, pattern: &str| -> RefOr<Schema> {
         ObjectBuilder::new()
@@ -157,19 +156,19 @@ fn part(name: &str, path: &str) -> Parameter {
         "device" => ("The id of a device", DeviceId::schema()),
         "fleet" => ("The name of a fleet", FleetId::schema()),
         "line" => ("The name of a profile", Line::schema()),
-        "release" => ("The name of a release, as in `kiosk@2`", ReleaseName::schema()),
+        "release" => ("The name of a release, such as `kiosk@2`", ReleaseName::schema()),
         "worker" => ("The name of a build worker", WorkerName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
         "number" if path.contains("/revisions/") => {
             ("The number of a revision", number(i64::from(u32::MAX)))
         }
-        "number" => ("The number of an entry", number(i64::MAX)),
+        "number" => ("The number of an audit entry", number(i64::MAX)),
         "path" => (
-            "The path of a file within the release, slashes included",
+            "The path of a file within the release; may contain slashes",
             text(256, "^[A-Za-z0-9._/-]+$"),
         ),
-        "issuer" => ("The id of an intermediate's key, hexadecimal", text(64, "^[0-9a-f]+$")),
-        // What the server has made itself.
+        "issuer" => ("The id of an intermediate CA's key, hexadecimal", text(64, "^[0-9a-f]+$")),
+        // Ids that the server generated.
         _ => ("An id", text(64, "^[a-z0-9-]+$")),
     };
     ParameterBuilder::new()
@@ -181,7 +180,7 @@ fn part(name: &str, path: &str) -> Parameter {
         .build()
 }
 
-/// The problems that an operation answers with.
+/// The error responses of an operation.
 fn refusals(
     operation: &Operation,
     parameters: &[RefOr<Parameter>],
@@ -189,7 +188,7 @@ fn refusals(
     let id = operation.operation_id.as_deref().unwrap_or_default();
     let mut statuses: Vec<u16> =
         REFUSED.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, statuses)| statuses).to_vec();
-    // Where nothing is asked for, nothing is read that could fail.
+    // Public operations need no authentication and no database.
     let is_open = operation
         .security
         .as_ref()
@@ -204,7 +203,7 @@ fn refusals(
     {
         statuses.extend([400, 413, 415, 422]);
     }
-    // What the server has made itself has no form that could be wrong: there is no such thing.
+    // Ids that the server generated have no format to violate: an unknown one is 404, never 422.
     let is_free = |name: &str| ["build", "command", "rollout", "issuer", "id"].contains(&name);
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
         statuses.push(422);

@@ -1,15 +1,14 @@
-//! Which bytes of a file a `Range` header asks for (RFC 9110, 14.1.2 and 14.2).
+//! Parses `Range` headers (RFC 9110, 14.1.2 and 14.2).
 
 use std::ops;
 
-/// Most ranges that are looked at; who asks for more gets the whole.
+/// Maximum number of ranges; a header with more gets the whole file.
 const RANGES_MAX: usize = 16;
 
-/// What is to be sent.
+/// What to send.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Range {
-    /// All of it: the header asks for several parts at once, in another unit, or for something that
-    /// is no range.
+    /// The whole file: the header has several satisfiable ranges, another unit, or is invalid.
     Whole,
     /// One part, never empty.
     Part(ops::Range<u64>),
@@ -17,7 +16,7 @@ pub enum Range {
     Unsatisfiable,
 }
 
-/// What a `Range` header asks for of a file of `size` bytes.
+/// Parses a `Range` header for a file of `size` bytes.
 #[must_use]
 pub fn of(header: &str, size: u64) -> Range {
     let Some((unit, ranges)) = header.split_once('=') else { return Range::Whole };
@@ -36,10 +35,10 @@ pub fn of(header: &str, size: u64) -> Range {
     }
 }
 
-/// `first-last`, `first-` or `-last bytes`; empty where the file has none of them, `None` for what
-/// is no range.
+/// Parses `first-last`, `first-` or `-suffix length`. Returns an empty range if the file has none
+/// of these bytes, and `None` for an invalid range.
 fn one(text: &str, size: u64) -> Option<ops::Range<u64>> {
-    // A number that is too large for us is larger than every file.
+    // A number beyond `u64` is larger than every file.
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         is_number.then(|| text.parse().unwrap_or(u64::MAX))

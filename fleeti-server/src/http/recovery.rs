@@ -1,5 +1,5 @@
-//! What brings devices back that were away too long: transitions between anchors, and certificates
-//! that have ended.
+//! Recovery of devices that were away too long: transitions between trust anchors, and readmission
+//! with an expired certificate.
 
 use super::extract::Json;
 use crate::app::AppRef;
@@ -13,16 +13,17 @@ use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// What old roots, release keys and keys of the audit log say of the ones that follow them.
-#[utoipa::path(tag = "trust", responses((status = 200, description = "The oldest first", body = Vec<SignedTransition>)))]
+/// List transitions: signed documents by which old trust anchors (root CA, release keys, audit log
+/// key) introduce new ones.
+#[utoipa::path(tag = "trust", responses((status = 200, description = "All transitions, oldest first", body = Vec<SignedTransition>)))]
 #[get("/transitions")]
 pub async fn list_transitions(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(transitions::all(&app).await?))
 }
 
-/// Takes a transition, and tells devices of it. It is kept for ever; the same again with other
-/// signatures adds those.
-#[utoipa::path(tag = "trust", responses((status = 201, description = "The oldest first", body = Vec<SignedTransition>)))]
+/// Import a transition, and announce it to devices. The server keeps it forever. Importing it again
+/// with other signatures adds these signatures.
+#[utoipa::path(tag = "trust", responses((status = 201, description = "All transitions, oldest first", body = Vec<SignedTransition>)))]
 #[post("/transitions")]
 pub async fn import_transition(
     app: Data<AppRef>,
@@ -31,10 +32,10 @@ pub async fn import_transition(
     Ok(HttpResponse::Created().json(transitions::import(&app, &body).await?))
 }
 
-/// Lets devices of a fleet in again whose certificates have ended and whose keys are files. Whoever
-/// has copied such a device's disk comes back with it.
-#[utoipa::path(tag = "devices", params(("fleet" = FleetId, Path, description = "Whose devices")),
-    responses((status = 201, description = "Until when, and how many devices it is about", body = Readmission)))]
+/// Readmit devices of a fleet whose certificates have expired and whose keys are files. An attacker
+/// with a copy of such a device's disk can then connect as that device.
+#[utoipa::path(tag = "devices", params(("fleet" = FleetId, Path, description = "The fleet of the devices")),
+    responses((status = 201, description = "When readmission ends, and how many devices it concerns", body = Readmission)))]
 #[post("/fleets/{fleet}/readmission")]
 pub async fn readmit_fleet(
     app: Data<AppRef>,

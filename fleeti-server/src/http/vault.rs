@@ -13,15 +13,15 @@ use fleeti_core::wire::vault::{
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// Whether a key is kept that opens a device's data partition without its TPM.
-#[utoipa::path(tag = "devices", responses((status = 200, description = "Since when", body = RecoveryKeyStatus)))]
+/// Check whether the server keeps a recovery key for the data partition of a device.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "When the server got the key, and when it was last shown", body = RecoveryKeyStatus)))]
 #[get("/devices/{device}/recovery-key")]
 pub async fn get_recovery_key(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(vault::recovery_key_status(&app, &device).await?))
 }
 
-/// Shows that key. Who asked and why is in the audit log first; the device makes a new one at the
-/// boot after it has heard of that.
+/// Show the recovery key of a device. The server first records operator and reason in the audit
+/// log. Once the device learns of that, it makes a new key at its next boot.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The key", body = ShownRecoveryKey)))]
 #[post("/devices/{device}/recovery-key")]
 pub async fn show_recovery_key(
@@ -35,15 +35,14 @@ pub async fn show_recovery_key(
         .json(ShownRecoveryKey { key }))
 }
 
-/// The secrets of a fleet by their names; what is secret about them nobody is shown.
+/// List the names of the secrets of a fleet. The API never returns a secret's value.
 #[utoipa::path(tag = "secrets", responses((status = 200, description = "Names", body = Vec<FleetSecret>)))]
 #[get("/fleets/{fleet}/secrets")]
 pub async fn list_secrets(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
     Ok(Json(vault::secrets(&app, &fleet).await?))
 }
 
-/// Sets a secret of a fleet: its devices get it once they prove what the fleet's policy asks for
-/// secrets.
+/// Set a secret of a fleet. Devices get it once they reach the policy's minimum level for secrets.
 #[utoipa::path(tag = "secrets", responses((status = 200, description = "Names", body = Vec<FleetSecret>)))]
 #[put("/fleets/{fleet}/secrets/{name}")]
 pub async fn set_secret(
@@ -55,7 +54,7 @@ pub async fn set_secret(
     Ok(Json(vault::secrets(&app, &path.0).await?))
 }
 
-/// Removes a secret of a fleet.
+/// Remove a secret of a fleet.
 #[utoipa::path(tag = "secrets", responses((status = 200, description = "Names", body = Vec<FleetSecret>)))]
 #[delete("/fleets/{fleet}/secrets/{name}")]
 pub async fn remove_secret(

@@ -1,4 +1,4 @@
-//! Build workers: what an administrator does with them under `/api/v1`, and what they say under
+//! Build workers: their administration under `/api/v1`, and the API that they use under
 //! `/worker/v1`.
 
 use super::extract::{self, BodyMax, Json, Octets};
@@ -20,33 +20,34 @@ use serde::Deserialize;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// Largest JSON body: a record, and what JSON makes of its quotes.
+/// Maximum size of a JSON body in bytes: a build record, with its quotes escaped.
 const JSON_MAX: usize = 4 << 20;
 
-/// Every build worker.
-#[utoipa::path(tag = "workers", responses((status = 200, description = "Workers, by name", body = Vec<Worker>)))]
+/// List build workers.
+#[utoipa::path(tag = "workers", responses((status = 200, description = "Workers, ordered by name", body = Vec<Worker>)))]
 #[get("/workers")]
 pub async fn list_workers(app: Data<AppRef>) -> Result<impl Responder> {
     Ok(Json(workers::list(&app).await?))
 }
 
-/// Adds a build worker. Its token is in this answer only.
-#[utoipa::path(tag = "workers", responses((status = 201, description = "Its token", body = CreatedWorker)))]
+/// Add a build worker. Only this response contains its token.
+#[utoipa::path(tag = "workers", responses((status = 201, description = "The token of the worker", body = CreatedWorker)))]
 #[post("/workers")]
 pub async fn add_worker(app: Data<AppRef>, body: Json<CreateWorker>) -> Result<impl Responder> {
     let created = workers::add(&app, &body).await?;
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(created))
 }
 
-/// Removes a build worker: its token opens nothing any more.
-#[utoipa::path(tag = "workers", responses((status = 200, description = "The others", body = Vec<Worker>)))]
+/// Remove a build worker. Its token is no longer valid.
+#[utoipa::path(tag = "workers", responses((status = 200, description = "The remaining workers", body = Vec<Worker>)))]
 #[delete("/workers/{worker}")]
 pub async fn remove_worker(app: Data<AppRef>, worker: Path<WorkerName>) -> Result<impl Responder> {
     workers::remove(&app, &worker).await?;
     Ok(Json(workers::list(&app).await?))
 }
 
-/// The routes of workers. A worker's token opens these, and only these; no other token does.
+/// The routes of workers. The token of a worker gives access to these only, and no other token
+/// does.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(
         web::scope("/worker/v1")
@@ -67,7 +68,7 @@ pub fn routes(config: &mut ServiceConfig) {
             )
             .service(finish)
             .default_service(web::to(|| async {
-                Err::<HttpResponse, _>(AppError::new(Code::NotFound, "there is nothing here"))
+                Err::<HttpResponse, _>(AppError::new(Code::NotFound, "path not found"))
             }))
             .wrap(from_fn(authenticate)),
     );
@@ -111,7 +112,7 @@ async fn renew(
     Ok(HttpResponse::NoContent())
 }
 
-/// Where a piece belongs.
+/// The lease, and the offset at which a chunk belongs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct At {
