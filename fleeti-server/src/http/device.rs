@@ -152,7 +152,10 @@ impl FromRequest for AuthenticatedDevice {
         let app = request.app_data::<Data<AppRef>>().cloned();
         Box::pin(async move {
             let (Some(peer), Some(app)) = (peer, app) else {
-                return Err(AppError::new(Code::Unauthenticated, "a device certificate is required"));
+                return Err(AppError::new(
+                    Code::Unauthenticated,
+                    "a device certificate is required",
+                ));
             };
             let id = peer.device.clone();
             if app.tls.is_revoked(&id) {

@@ -35,7 +35,10 @@ pub fn respond(
         && request.headers().contains_key(header::IF_MATCH)
         && !wanted.iter().any(|tag| tag.strong_eq(&etag))
     {
-        return Err(AppError::new(Code::PreconditionFailed, "the file has changed: its ETag does not match If-Match"));
+        return Err(AppError::new(
+            Code::PreconditionFailed,
+            "the file has changed: its ETag does not match If-Match",
+        ));
     }
     let unchanged = match IfNoneMatch::parse(request) {
         _ if !request.headers().contains_key(header::IF_NONE_MATCH) => false,
