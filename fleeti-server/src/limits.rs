@@ -241,8 +241,8 @@ mod tests {
         let path = dir.path().join("limits.toml");
         std::fs::write(&path, "hello_ms = 3000\n").unwrap();
         assert_eq!(Limits::read(&path).unwrap(), Limits { hello_ms: 3000, ..Limits::default() });
-        std::fs::write(&path, "helo_ms = 3000\n").unwrap();
+        std::fs::write(&path, "hello_min = 3000\n").unwrap();
         let refused = format!("{:#}", Limits::read(&path).unwrap_err());
-        assert!(refused.contains("limits.toml") && refused.contains("helo_ms"), "{refused}");
+        assert!(refused.contains("limits.toml") && refused.contains("hello_min"), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask ci` and `cargo xtask test`: what has to pass.
 
 use crate::fuzz::{self, Effort};
-use crate::{aside, build_all, cargo, checks, python, root, run, setup, target, tools};
+use crate::{aside, build_all, cargo, checks, licences, python, root, run, setup, target, tools};
 use anyhow::Result;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -88,7 +88,9 @@ fn rules() -> Result<()> {
     run("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
     println!("==> deps and tidy");
     checks::deps(&root())?;
-    checks::tidy(&root())
+    checks::tidy(&root())?;
+    licences::check(&root())?;
+    run("spelling", Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()))
 }
 
 fn lints() -> Result<()> {

@@ -7,6 +7,7 @@ mod checks;
 mod foreign;
 mod fuzz;
 mod gate;
+mod licences;
 mod mutation;
 mod python;
 mod setup;
@@ -40,6 +41,7 @@ cargo xtask COMMAND
                    figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
                    pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
   tools            what tests judge by that Debian does not have
+  licences         licences and sources of every crate, and `cargo deny` where it is installed
   deps             which crate may use which
   tidy             rules of the repository
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let result = match words.split_first() {
         Some((&"setup", [])) => setup::run(),
         Some((&"demo", rest)) => demo(rest),
+        Some((&"licences", [])) => licences::deny(),
         Some((&"ci", [])) => setup::run().and_then(|()| gate::ci()),
         Some((&"test", [])) => gate::test(Length::Gate),
         Some((&"test", ["--long"])) => gate::test(Length::Long),

@@ -12,6 +12,8 @@ const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
 /// Who says whether a document is OpenAPI, and who tries everything that it describes.
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
+/// What checks the spelling.
+const TYPOS: &[&str] = &["typos==1.52.0"];
 /// What generates and compiles a client in TypeScript; its lock file names every package with its
 /// digest.
 const TYPESCRIPT: &[&str] =
@@ -34,6 +36,12 @@ pub fn install() -> Result<()> {
     of_python("virt-firmware", VIRT_FIRMWARE)?;
     of_python("openapi", OPENAPI)?;
     typescript()
+}
+
+/// The spell checker, installed where it is not there yet.
+pub fn typos() -> Result<PathBuf> {
+    of_python("typos", TYPOS)?;
+    Ok(target().join("tools/typos/bin/typos"))
 }
 
 /// A virtual environment that has exactly these. The list is written last: what was interrupted is

@@ -169,9 +169,9 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
             let own = known
                 .get(&a.token_sha256)
                 .and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
-            let is_anothers = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
+            let is_of_another = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
             // Of two with one key the second one is too late.
-            is_anothers | !seen_keys.insert(a.key_sha256.as_str())
+            is_of_another | !seen_keys.insert(a.key_sha256.as_str())
         })
         .collect();
     // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.

@@ -427,7 +427,7 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
 async fn a_limits_file_is_read_and_one_that_is_wrong_is_named() {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    std::fs::write(dir.path().join("limits.toml"), "anonymus = 1\n").unwrap();
+    std::fs::write(dir.path().join("limits.toml"), "nameless = 1\n").unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_fleeti-server"))
         .args(["--api", "127.0.0.1:0", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data"])
         .arg(dir.path())
@@ -437,7 +437,7 @@ async fn a_limits_file_is_read_and_one_that_is_wrong_is_named() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("limits.toml") && said.contains("anonymus"),
+        !output.status.success() && said.contains("limits.toml") && said.contains("nameless"),
         "{said}"
     );
 }
