@@ -1,4 +1,4 @@
-//! Secure Boot of devices: what is asked for, checked and then signed.
+//! Secure Boot of devices: checks requests, then signs.
 
 use crate::wire::{BootOrder, BootState, Response};
 use base64::Engine;
@@ -13,52 +13,52 @@ use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError, verify};
 use fleeti_pki::wrap::WrapKey;
 
-/// What was checked and is about to be signed.
+/// Checked work that is about to be signed.
 pub enum BootWork {
-    /// Keys for a device that has none.
+    /// Make keys for a device that has none.
     Make(DeviceId),
-    /// The programs of a release, by their paths and digests.
+    /// Sign the EFI binaries of a release, given by path and digest.
     Sign(Box<BootKeys>, Vec<Program>),
-    /// A change of its variables.
+    /// Change the device's Secure Boot variables.
     Change(Box<BootKeys>, BootOrder),
 }
 
-/// A program's path in its release, and its Authenticode digest.
+/// Path of an EFI binary in its release, and its Authenticode digest.
 type Program = (String, [u8; 32]);
 
-/// The programs of a release that release keys have signed.
+/// The EFI binaries of a release that release keys have signed.
 #[derive(Clone)]
 struct Programs {
     list: Vec<Program>,
     manifest_sha256: String,
 }
 
-/// The last release that was verified, by the digest of what was asked: it is signed for one device
-/// after the other.
+/// The last verified release, by the digest of its request: the server has one release signed for
+/// many devices in a row.
 #[derive(Default)]
 pub struct LastRelease(Option<(String, Programs)>);
 
 fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
     let bytes = STANDARD
         .decode(wrapped)
-        .map_err(|_| Error::Refused("the wrapped boot keys are no base64"))?;
+        .map_err(|_| Error::Refused("the wrapped boot keys are not base64"))?;
     BootKeys::unwrap(&bytes, device, wrap).map(Box::new)
 }
 
 fn digest(hex_text: &str) -> Result<[u8; 32], Error> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(hex_text, &mut bytes)
-        .map_err(|_| Error::Refused("a digest has 64 hexadecimal digits"))?;
+        .map_err(|_| Error::Refused("a digest is not 64 hexadecimal digits"))?;
     Ok(bytes)
 }
 
-/// Keys for a device.
+/// Plans new keys for a device.
 pub fn plan_make(device: DeviceId) -> (BootWork, Act) {
     let act = Act::new("server", "boot.keys", device.as_str());
     (BootWork::Make(device), act)
 }
 
-/// A change of a device's variables.
+/// Plans a change of a device's variables.
 pub fn plan_change(
     device: &DeviceId,
     wrapped: &str,
@@ -78,7 +78,7 @@ pub fn plan_change(
     Ok((BootWork::Change(keys, change), act))
 }
 
-/// A device's signatures over the programs of a release that release keys have signed.
+/// Plans a device's signatures over the EFI binaries of a release that release keys have signed.
 pub fn plan_sign(
     last: &mut LastRelease,
     trusted: &ReleaseKeys,
@@ -100,7 +100,7 @@ impl LastRelease {
         signatures: &[(String, String)],
     ) -> Result<Programs, Error> {
         let whole = fleeti_core::canonical::to_vec(&(manifest, signatures))
-            .map_err(|_| Error::Refused("the manifest is unreadable"))?;
+            .map_err(|_| Error::Refused("the manifest cannot be encoded"))?;
         let asked = sha256_hex(&whole);
         if let Some((known, programs)) = &self.0
             && *known == asked
@@ -125,13 +125,13 @@ fn programs(verified: &Verified) -> Result<Programs, Error> {
         named.map(|(path, text)| Ok((path, digest(text)?))).collect::<Result<Vec<_>, Error>>()?;
     if list.is_empty() {
         return Err(Error::Refused(
-            "the manifest names no Authenticode digest: sign the release anew",
+            "the manifest has no Authenticode digest: create and sign the release again",
         ));
     }
     Ok(Programs { list, manifest_sha256: verified.sha256().to_owned() })
 }
 
-/// Carries out what was planned; gives what the log is to say was signed, and the answer.
+/// Signs the planned work. Returns the digest of what was signed, for the log, and the response.
 pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Response), Error> {
     match work {
         BootWork::Make(device) => {

@@ -1,5 +1,5 @@
-//! What the server keeps for others and cannot read: secrets of fleets, recovery keys of devices.
-//! Who gets them is the server's to decide; that somebody got them is in the log before they do.
+//! Data that the server stores and cannot read: secrets of fleets, recovery keys of devices. The
+//! server decides who gets them; the log records each access before it happens.
 
 use crate::wire::{Kept, Response};
 use base64::Engine;
@@ -14,18 +14,18 @@ use fleeti_pki::{Error, base64_text};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-/// What was checked and is about to be done.
+/// Checked work that is about to be done.
 pub enum EscrowWork {
-    /// Something is to be kept.
+    /// Wrap a secret or recovery key.
     Keep(Kept, Zeroizing<Vec<u8>>),
-    /// A person sees a recovery key.
+    /// Show a recovery key to an operator.
     Show(DeviceId, Vec<u8>),
-    /// A device gets the secrets of its fleet.
+    /// Give a device the secrets of its fleet.
     Give(FleetId, BTreeMap<SecretName, Vec<u8>>),
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, Error> {
-    STANDARD.decode(text).map_err(|_| Error::Refused("what is to be kept is no base64"))
+    STANDARD.decode(text).map_err(|_| Error::Refused("the secret or recovery key is not base64"))
 }
 
 fn wrapped(kept: &Kept) -> Wrapped<'_> {
@@ -35,7 +35,7 @@ fn wrapped(kept: &Kept) -> Wrapped<'_> {
     }
 }
 
-/// Something is to be kept.
+/// Plans to wrap a secret or recovery key.
 pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error> {
     let plain = Zeroizing::new(decoded(secret.expose())?);
     let (act, most) = match &kept {
@@ -47,12 +47,12 @@ pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error
         }
     };
     if plain.is_empty() || plain.len() > most {
-        return Err(Error::Refused("what is to be kept is empty or too long"));
+        return Err(Error::Refused("the secret or recovery key is empty or too long"));
     }
     Ok((EscrowWork::Keep(kept, plain), act))
 }
 
-/// A person wants to see the recovery key of a device.
+/// Plans to show the recovery key of a device to an operator.
 pub fn plan_show(
     device: DeviceId,
     wrapped: &str,
@@ -61,21 +61,21 @@ pub fn plan_show(
 ) -> Result<(EscrowWork, Act), Error> {
     if !is_reason(reason) {
         return Err(Error::Refused(
-            "why a recovery key is looked at has 3 to 160 bytes, on one line",
+            "the reason to show a recovery key must have 3 to 160 bytes, on one line",
         ));
     }
     let act = Act::new(actor, "recovery-key.show", format!("{device}: {reason}"));
     Ok((EscrowWork::Show(device, decoded(wrapped)?), act))
 }
 
-/// A device is given the secrets of its fleet.
+/// Plans to give a device the secrets of its fleet.
 pub fn plan_give(
     device: &DeviceId,
     fleet: FleetId,
     secrets: BTreeMap<SecretName, String>,
 ) -> Result<(EscrowWork, Act), Error> {
     if secrets.len() > SECRETS_MAX {
-        return Err(Error::Refused("a fleet has not so many secrets"));
+        return Err(Error::Refused("too many secrets for a fleet"));
     }
     let act = Act::new("server", "secret.give", format!("{device} {} of {fleet}", secrets.len()));
     let secrets = secrets
@@ -85,7 +85,7 @@ pub fn plan_give(
     Ok((EscrowWork::Give(fleet, secrets), act))
 }
 
-/// Does it; gives the digest of what is wrapped, for the log, and the answer.
+/// Does the planned work. Returns the digest of the wrapped bytes, for the log, and the response.
 pub fn carry_out(work: EscrowWork, key: &WrapKey) -> Result<(String, Response), Error> {
     let secret = |plain: &[u8]| Secret::new(base64_text(plain));
     Ok(match work {

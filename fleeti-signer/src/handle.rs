@@ -1,5 +1,5 @@
-//! A signer as its callers see it. Requests that come while another batch is on its way are the
-//! next batch.
+//! The interface of the signing service for its callers. Requests that arrive while a batch is
+//! processed form the next batch.
 
 use crate::keeper::Keeper;
 use crate::release::ReleaseOrder;
@@ -9,50 +9,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
-/// Most requests of one batch.
+/// Maximum number of requests in one batch.
 const BATCH_MAX: usize = 256;
-/// Most requests that wait.
+/// Maximum number of queued requests.
 const QUEUE_MAX: usize = 4096;
 
-/// Why there is no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignerError {
-    /// It refused.
-    #[error("the signer refuses: {0}")]
+    /// The request was refused.
+    #[error("the signing service refused: {0}")]
     Refused(String),
-    /// It may be done later.
-    #[error("the signer has signed enough for now: {0}")]
+    /// A limit is reached; the caller may try again later.
+    #[error("the signing service's limit is reached: {0}")]
     Limited(String),
-    /// It does not answer.
-    #[error("the signer does not answer: {0}")]
+    /// The signing service does not respond.
+    #[error("the signing service does not respond: {0}")]
     Unavailable(String),
 }
 
-/// Where an answer goes, or why there is none.
+/// The channel for the response or the error.
 pub type Asker = oneshot::Sender<Result<Response, SignerError>>;
-/// What waits for its answer.
+/// A queued request with the channel for its response.
 pub type Waiting = (Request, Asker);
 
-/// A signer, in this process or behind a socket.
+/// A signing service, in this process or behind a socket.
 #[derive(Clone)]
 pub struct SignerHandle {
     queue: mpsc::Sender<Waiting>,
 }
 
 impl SignerHandle {
-    /// A signer in this process: for development, and for what stands alone on a machine.
+    /// Runs a signing service in this process: for development, and for servers with all processes
+    /// on one machine.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// If the thread cannot be started.
     pub fn embedded(keeper: Keeper) -> std::io::Result<Self> {
         Self::embedded_at(keeper, now_s)
     }
 
-    /// As [`Self::embedded`], by a clock that tells Unix seconds.
+    /// As [`Self::embedded`], with a clock that returns Unix seconds.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// If the thread cannot be started.
     pub fn embedded_at(
         mut keeper: Keeper,
         now_s: impl Fn() -> u64 + Send + Sync + 'static,
@@ -66,19 +67,19 @@ impl SignerHandle {
         Ok(Self { queue })
     }
 
-    /// A signer whose requests go elsewhere.
+    /// A handle whose requests the caller of this function forwards to another process.
     #[must_use]
     pub fn remote() -> (Self, mpsc::Receiver<Waiting>) {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         (Self { queue }, receiver)
     }
 
-    /// Returns when the signer answers no more.
+    /// Returns when the signing service has stopped.
     pub async fn stopped(&self) {
         self.queue.closed().await;
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
     /// [`SignerError`].
@@ -98,19 +99,18 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Tells Unix seconds.
+/// Returns Unix seconds.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
-    // Shared with the one thread that signs a release, which takes longer than anybody else should
-    // wait.
+    // Shared with the thread that signs a release: that takes too long for other callers to wait.
     let keeper = Arc::new(Mutex::new(keeper));
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
     let mut said = 0;
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let (mut requests, mut waiting) = (Vec::new(), Vec::new());
-        // Nothing is signed for somebody who has gone away.
+        // Drop requests whose callers no longer wait.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
             match ReleaseOrder::of(request) {
                 Ok(order) => begin_release((&keeper, &is_busy), now_s, order, answer),
@@ -126,12 +126,12 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
             Ok(answers) => {
                 waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer))))
             }
-            // Nothing was given out. Whoever waits may come again: the log goes on by itself once
-            // it can be written.
+            // Nothing was returned to a caller. Callers may try again: the log continues when it
+            // can be written again.
             Err(e) => {
                 let minute = now_s() / 60;
                 if said != minute {
-                    tracing::error!("nothing is signed: {e}");
+                    tracing::error!("signing stopped: {e}");
                     said = minute;
                 }
                 let reason = format!("the audit log cannot be written: {e}");
@@ -143,7 +143,7 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
     }
 }
 
-/// Makes room for the next release, however this one ends.
+/// Allows the next release when dropped, also after a panic.
 struct Idle<'a>(&'a AtomicBool);
 
 impl Drop for Idle<'_> {
@@ -152,7 +152,7 @@ impl Drop for Idle<'_> {
     }
 }
 
-/// Signs a release beside everything else, one at a time.
+/// Signs a release in its own thread, one at a time.
 fn begin_release(
     (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
     now_s: &Clock,
@@ -172,19 +172,19 @@ fn begin_release(
         let begun = locked().begin_release(now_s(), &order);
         let ended = match begun {
             Ok(Ok(job)) => {
-                // A defect in what reads somebody else's files must not end what the next release
-                // needs.
+                // A panic while reading the build, which an attacker may have made, must not block
+                // the next release.
                 let result =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(now_s())));
                 let result = result.unwrap_or_else(|_| {
-                    Err("the signer could not read the build; its log has more".into())
+                    Err("the signing service could not read the build; see its log".into())
                 });
                 locked().end_release(now_s(), job, result)
             }
             Ok(Err(refused)) => Ok(refused),
             Err(e) => Err(e),
         };
-        // Whoever has the answer may ask for the next one.
+        // Set idle first: after the response, the caller may request the next release.
         drop(idle);
         match ended {
             Ok(response) => drop(answer.send(Ok(response))),

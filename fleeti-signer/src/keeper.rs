@@ -1,5 +1,5 @@
-//! Keys with their purposes. A batch of requests is carried out in this order: checks, intents, one
-//! flush, signatures, outcomes, one flush, answers. So nothing is signed that is not in the log,
+//! Keys with their purposes. A batch of requests is processed in this order: checks, intents, one
+//! flush, signatures, outcomes, one flush, responses. So nothing is signed that is not in the log,
 //! and a thousand requests cost two flushes.
 
 use crate::boot::{self, BootWork, LastRelease};
@@ -26,20 +26,20 @@ use std::path::Path;
 use std::sync::Arc;
 use x509_cert::Certificate;
 
-/// Longest validity of a device's certificate.
+/// Longest validity of a device certificate, seconds.
 pub const DEVICE_S_MAX: u64 = 30 * 86_400;
-/// Shortest.
+/// Shortest validity of a device certificate, seconds.
 pub const DEVICE_S_MIN: u64 = 7 * 86_400;
-/// Validity of a server's certificate. Nobody looks for it in a list, so a stolen one is good for
-/// so long. It is made again every six hours, and has to outlast a signer that is dead for two
-/// weeks and the people who mend it.
+/// Validity of a server certificate, seconds. Devices check no CRL for it, so a stolen key can be
+/// used for this long. The server renews it every six hours; it must outlast two weeks without the
+/// signing service, and the time for its repair.
 pub const SERVER_S: u64 = 21 * 86_400;
-/// Validity of a revocation list; it is made again well before.
+/// Validity of a CRL, seconds; it is renewed well before.
 pub const LIST_S: u64 = 24 * 3600;
-/// A statement that is not older is given again while nothing is added.
+/// Seconds for which a checkpoint is returned again if no entry was added.
 const STATEMENT_S: u64 = 60;
 
-/// What the signer writes into the log by itself, and nobody else may.
+/// Prefixes of actions that only the signing service itself writes to the log.
 const OWN_ACTIONS: [&str; 7] = [
     "certificate.",
     "revocation-list.",
@@ -60,19 +60,19 @@ pub struct Issuer {
     key_id: String,
 }
 
-/// The issuer whose certificate has this digest, or the first.
+/// The issuer whose certificate has this digest; the first one for `None`.
 fn find<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer, fleeti_pki::Error> {
     issuers
         .iter()
         .find(|i| wanted.is_none_or(|sha256| i.sha256 == sha256))
-        .ok_or(fleeti_pki::Error::Refused("the signer has no key for this intermediate"))
+        .ok_or(fleeti_pki::Error::Refused("the signing service has no key for this intermediate"))
 }
 
 impl Issuer {
-    /// A key with its certificate.
+    /// Combines a key with its certificate.
     ///
     /// # Errors
-    /// [`fleeti_pki::Error::Refused`] when they do not belong together.
+    /// [`fleeti_pki::Error::Refused`] if the certificate is of another key.
     pub fn new(certificate: Certificate, key: Box<dyn Signer>) -> Result<Self, fleeti_pki::Error> {
         if certificate::public_key_der(&certificate)? != key.public_key_der() {
             return Err(fleeti_pki::Error::Refused("the certificate is of another key"));
@@ -80,7 +80,7 @@ impl Issuer {
         let (sha256, key_id) = bundle::names(&certificate)?;
         Ok(Self { certificate, key, sha256, key_id })
     }
-    /// As certificates and lists are made with it.
+    /// The issuer, as an authority for certificates and CRLs.
     #[must_use]
     pub fn authority(&self) -> Authority<'_> {
         Authority { certificate: &self.certificate, signer: self.key.as_ref() }
@@ -89,30 +89,30 @@ impl Issuer {
 
 /// Every key of a server.
 pub struct Keys {
-    /// Sign devices and their revocation lists; the first one where nobody says which.
+    /// Issuers of device certificates and their CRLs; the first one is the default.
     pub device: Vec<Issuer>,
-    /// Sign servers; the first one where nobody says which.
+    /// Issuers of server certificates; the first one is the default.
     pub server: Vec<Issuer>,
     /// Signs checkpoints; an Ed25519 key.
     pub audit: Box<dyn Signer>,
-    /// The audit log's name, and the key's public half.
+    /// Name and public key of the audit log.
     pub log: LogKey,
-    /// Keys that sign releases: no program is signed for a device that they did not sign for all.
+    /// Release keys. Only EFI binaries of releases that they have signed are signed for a device.
     pub release: ReleaseKeys,
-    /// Wraps the Secure Boot keys of devices, their recovery keys and the secrets of fleets;
-    /// without it there are none.
+    /// Wraps the Secure Boot keys and recovery keys of devices and the secrets of fleets; `None`
+    /// disables these.
     pub boot_wrap: Option<WrapKey>,
-    /// Signs releases, where somebody chose that a server's keys may.
+    /// Signs releases; `None` if this server has no release keys.
     pub releases: Option<Arc<ServerRelease>>,
-    /// Where devices' revocation list can be had, for certificates.
+    /// Address of the CRL of devices, for certificates.
     pub crl_url: Option<String>,
 }
 
-/// Why nothing is signed.
+/// Why a request is not processed.
 enum Refusal {
-    /// The request is wrong.
+    /// The request is invalid.
     Wrong(String),
-    /// There were too many of them.
+    /// A limit is reached.
     Limited(String),
 }
 
@@ -137,7 +137,7 @@ impl<E: std::error::Error> From<E> for Refusal {
     }
 }
 
-/// What was checked and is about to be signed.
+/// Checked work that is about to be signed.
 enum Work {
     Device {
         id: DeviceId,
@@ -162,13 +162,13 @@ enum Work {
 }
 
 enum Step {
-    /// To be signed, under the number of its intent.
+    /// To be signed; with the number of its intent.
     Work(Work, Act, u64),
-    /// An entry's number.
+    /// A written entry, by number.
     Recorded(u64),
-    /// Nothing is signed for it, and nothing written.
+    /// Responds without signing or writing.
     Answered(Response),
-    /// To be read once everything is on the disk.
+    /// To be read after the flush.
     Read(Request),
     Refused(Refusal),
 }
@@ -180,12 +180,12 @@ pub struct Keeper {
     left: Buckets,
     lists: Lists,
     release: LastRelease,
-    /// The last statement: entries, when, note.
+    /// The last checkpoint: number of entries, time, note.
     stated: Option<(u64, u64, String)>,
 }
 
 impl Keeper {
-    /// Opens the log beside the keys.
+    /// Opens the log.
     ///
     /// # Errors
     /// [`LogError`], also when the log was tampered with.
@@ -202,8 +202,8 @@ impl Keeper {
         })
     }
 
-    /// Enters who must agree to a release from now on: the policy is a file of the signer's, and
-    /// whoever has changed it has started the signer anew.
+    /// Writes the approval policy to the log at each start: the policy is a file of the signing
+    /// service, read at its start.
     ///
     /// # Errors
     /// When the log cannot be written.
@@ -215,18 +215,18 @@ impl Keeper {
         self.log.commit()
     }
 
-    /// The public half of the log's key.
+    /// Name and public key of the audit log.
     #[must_use]
     pub fn log_key(&self) -> &LogKey {
         &self.keys.log
     }
 
-    /// Carries out requests, all of them with the same two flushes. One answer for each, in their
+    /// Processes a batch of requests with two flushes. Returns one response for each, in their
     /// order.
     ///
     /// # Errors
-    /// When the log cannot be written; then nothing was given out. It may be asked again once there
-    /// is room.
+    /// If the log cannot be written. Then no response was returned, and the caller may try again
+    /// later.
     pub fn perform(
         &mut self,
         now_s: u64,
@@ -258,7 +258,7 @@ impl Keeper {
         Ok(answers)
     }
 
-    /// Checks a request, and writes down what is about to happen.
+    /// Checks a request, and writes its intent.
     fn begin(&mut self, now_s: u64, request: Request) -> Result<Step, LogError> {
         let planned = match request {
             Request::Record { act } => return self.record(now_s, act),
@@ -311,7 +311,7 @@ impl Keeper {
     fn record(&mut self, now_s: u64, act: Act) -> Result<Step, LogError> {
         if OWN_ACTIONS.iter().any(|own| act.action.starts_with(own)) {
             return Ok(Step::Refused(Refusal::Wrong(format!(
-                "{} is written by the signer alone",
+                "only the signing service writes {}",
                 act.action
             ))));
         }
@@ -334,7 +334,7 @@ impl Keeper {
     ) -> Result<(Work, Act), Refusal> {
         if !(DEVICE_S_MIN..=DEVICE_S_MAX).contains(&valid_s) {
             return Err(Refusal::Wrong(format!(
-                "a device's certificate is valid for {DEVICE_S_MIN} to {DEVICE_S_MAX} seconds, not {valid_s}"
+                "validity of a device certificate is {valid_s} s, expected {DEVICE_S_MIN} to {DEVICE_S_MAX} s"
             )));
         }
         find(&self.keys.device, issuer.as_deref())?;
@@ -354,13 +354,13 @@ impl Keeper {
     ) -> Result<(Work, Act), Refusal> {
         if names.is_empty() || names.len() > NAMES_MAX {
             return Err(Refusal::Wrong(format!(
-                "a server has 1 to {NAMES_MAX} names, not {}",
+                "the server certificate has {} names, expected 1 to {NAMES_MAX}",
                 names.len()
             )));
         }
         find(&self.keys.server, issuer.as_deref())?;
         let key = csr::check_with(csr_pem, fast::verify)?;
-        // A bucket of its own: whatever devices ask for, the server has a certificate.
+        // A limit of its own, so that requests of devices cannot exhaust it.
         self.left.servers.take(now_s)?;
         let subject: String = names.join(" ").chars().take(256).collect();
         let act =
@@ -389,7 +389,7 @@ impl Keeper {
 
     fn plan_boot(&mut self, now_s: u64, request: Request) -> Result<(Work, Act), Refusal> {
         let missing = || {
-            Refusal::Wrong("there is no online/boot-wrap.key: these keys were made before Secure Boot per device".into())
+            Refusal::Wrong("online/boot-wrap.key is missing: these keys were made before Secure Boot per device".into())
         };
         let wrap = self.keys.boot_wrap.as_ref().ok_or_else(missing)?;
         let (work, act) = match request {
@@ -404,7 +404,7 @@ impl Keeper {
                 &manifest,
                 &signatures,
             )?,
-            _ => return Err(Refusal::Wrong("this is not about Secure Boot".into())),
+            _ => return Err(Refusal::Wrong("not a Secure Boot request".into())),
         };
         self.left.boots.take(now_s)?;
         Ok((Work::Boot(work), act))
@@ -424,7 +424,7 @@ impl Keeper {
             Request::GiveSecrets { device, fleet, secrets } => {
                 escrow::plan_give(&device, fleet, secrets)?
             }
-            _ => return Err(Refusal::Wrong("this is not about what is kept".into())),
+            _ => return Err(Refusal::Wrong("not a request for secrets or recovery keys".into())),
         };
         if is_by_people { self.left.by_people.take(now_s) } else { self.left.secrets.take(now_s) }?;
         Ok((Work::Escrow(work), act))
@@ -434,7 +434,7 @@ impl Keeper {
         self.keys
             .boot_wrap
             .as_ref()
-            .ok_or(fleeti_pki::Error::Refused("there is no online/boot-wrap.key"))
+            .ok_or(fleeti_pki::Error::Refused("online/boot-wrap.key is missing"))
     }
 
     fn carry_out(
@@ -461,7 +461,7 @@ impl Keeper {
         }
     }
 
-    /// The digest of what was signed, for the log, and the answer.
+    /// Signs. Returns the digest of what was signed, for the log, and the response.
     fn sign(
         &mut self,
         now_s: u64,
@@ -475,7 +475,7 @@ impl Keeper {
                 let period = Period::starting(now_s, valid_s);
                 let issuer = find(&self.keys.device, issuer.as_deref())?;
                 let authority = issuer.authority();
-                // Each intermediate has a list of its own.
+                // Each intermediate CA has its own CRL.
                 let crl_url =
                     self.keys.crl_url.as_ref().map(|url| url.replace("{issuer}", &issuer.key_id));
                 let extras = Extras { protection: Some(protection), crl_url };
@@ -501,7 +501,7 @@ impl Keeper {
                 )?;
                 certificate(certificate::to_der(&issued)?)
             }
-            // The entry's number grows with every list, and is never given twice.
+            // The entry number serves as CRL number: it grows and is never used twice.
             Work::List { mut staged, revoked, issuer, name } => {
                 staged.extend(&revoked)?;
                 let der = crl::create_of(
@@ -518,12 +518,11 @@ impl Keeper {
         })
     }
 
-    /// Checks what a release is to be signed of, and by whose word, and writes down that it is
-    /// about to be. It is then signed elsewhere, for that takes long: [`ReleaseJob::run`],
-    /// [`Self::end_release`].
+    /// Checks the signing request of a release and its approvals, and writes the intent. Signing
+    /// takes long and happens in [`ReleaseJob::run`], followed by [`Self::end_release`].
     ///
     /// # Errors
-    /// When the log cannot be written.
+    /// If the log cannot be written.
     pub fn begin_release(
         &mut self,
         now_s: u64,
@@ -532,7 +531,7 @@ impl Keeper {
         let planned = match &self.keys.releases {
             Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
             None => Err(Refusal::Wrong(
-                "there are no keys that sign releases here (pki/signing)".into(),
+                "this signing service has no release keys (pki/signing)".into(),
             )),
         };
         let planned = planned
@@ -550,10 +549,10 @@ impl Keeper {
         Ok(Ok(job))
     }
 
-    /// Writes down what came of it; only then may it be told.
+    /// Writes the outcome; the caller may get the response only afterwards.
     ///
     /// # Errors
-    /// When the log cannot be written.
+    /// If the log cannot be written.
     pub fn end_release(
         &mut self,
         now_s: u64,
@@ -623,13 +622,13 @@ impl Keeper {
             | Request::ShowRecoveryKey { .. }
             | Request::GiveSecrets { .. }
             | Request::Record { .. } => {
-                return Ok(Response::Refused { reason: "this is not read".into() });
+                return Ok(Response::Refused { reason: "not a read request".into() });
             }
         };
         match found {
-            // Of a key that does not answer, say; the log is as it was.
+            // For example a key in a token that does not respond. The log is unchanged.
             Err(LogError::Pki(e)) => Ok(Response::Refused { reason: e.to_string() }),
-            // The log is as it was, and whoever asks may come again.
+            // The log is unchanged, and the caller may try again.
             Err(e @ LogError::Io { .. }) => Ok(Response::Limited { reason: e.to_string() }),
             Err(LogError::NoEntry { number, size }) => {
                 Ok(Response::Refused { reason: LogError::NoEntry { number, size }.to_string() })
@@ -638,7 +637,7 @@ impl Keeper {
         }
     }
 
-    /// A statement of what is on the disk.
+    /// The checkpoint of the entries on disk.
     fn checkpoint(&mut self, now_s: u64) -> Result<String, LogError> {
         let size = self.log.size();
         if let Some((stated, at_s, note)) = &self.stated
@@ -653,8 +652,8 @@ impl Keeper {
             root: self.log.root(size)?,
         };
         let note = self.keys.log.sign(&checkpoint, now_s, self.keys.audit.as_ref())?;
-        // INVARIANT: what was stated once is on the disk before anybody hears it, so the log never
-        // goes back behind it.
+        // INVARIANT: a checkpoint is on disk before it is returned, so the log never goes back
+        // behind it.
         self.log.keep_checkpoint(&note)?;
         self.stated = Some((size, now_s, note.clone()));
         Ok(note)

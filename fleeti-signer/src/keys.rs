@@ -1,4 +1,4 @@
-//! Keys out of a folder: sealed files, each for its purpose.
+//! Opens the keys of a folder: encrypted files, each for one purpose.
 
 use crate::keeper::{Issuer, Keys};
 use crate::release::ServerRelease;
@@ -17,10 +17,10 @@ use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Most keys of one purpose.
+/// Maximum number of keys of one purpose.
 const ISSUERS_MAX: u32 = 99;
 
-/// Opens `online/{device-ca,server-ca,audit}.key`, `online/boot-wrap.key` if there is one, and
+/// Opens `online/{device-ca,server-ca,audit}.key`, `online/boot-wrap.key` if it exists, and
 /// `public/{device-ca,server-ca,release}.pem`, `public/audit.pub`.
 ///
 /// # Errors
@@ -30,8 +30,8 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
         let path = pki.join("public").join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
-    // The first, the second and so on, as `fleeti pki request` makes them; one without a
-    // certificate waits for its root.
+    // The first, second, ... key, as `fleeti pki request` makes them. Skip a key without a
+    // certificate: the root CA has not signed its request yet.
     let issuers = |purpose: &str| -> Result<Vec<Issuer>> {
         let mut found = Vec::new();
         for number in 1..=ISSUERS_MAX {
@@ -54,7 +54,7 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
     let audit = key(&pki.join("online"), purpose::AUDIT, purpose::AUDIT, passphrase)?;
     let log = LogKey::from_text(&text("audit.pub")?).context("audit.pub")?;
     if LogKey::of(log.name(), audit.as_ref())? != log {
-        bail!("audit.pub is not the public half of audit.key");
+        bail!("audit.pub is not the public key of audit.key");
     }
     let release = ReleaseKeys::from_pem(&text("release.pem")?).context("release.pem")?;
     let wrap = pki.join("online").join(format!("{}.key", purpose::BOOT_WRAP));
@@ -70,7 +70,7 @@ pub fn open(pki: &Path, passphrase: &[u8], crl_url: Option<String>) -> Result<Ke
     Ok(Keys { device, server, audit, log, release, boot_wrap, releases: None, crl_url })
 }
 
-/// A key of a folder, sealed or in a token.
+/// Opens a key of a folder: encrypted, or in a token.
 fn key(folder: &Path, name: &str, purpose: &str, passphrase: &[u8]) -> Result<Box<dyn Signer>> {
     let path = folder.join(format!("{name}.key"));
     let named = || path.display().to_string();
@@ -82,17 +82,17 @@ fn key(folder: &Path, name: &str, purpose: &str, passphrase: &[u8]) -> Result<Bo
     keyfile::open(&file, purpose, pin.as_deref().unwrap_or(passphrase)).with_context(named)
 }
 
-/// Where a signer finds builds and leaves releases.
+/// Folders that a signing service with release keys uses.
 pub struct Folders {
-    /// Builds, which are the server's.
+    /// The server's builds.
     pub builds: PathBuf,
-    /// Where releases are left, which is the server's.
+    /// The server's folder for signed releases.
     pub outbox: PathBuf,
-    /// Where they are made; nobody else's. It is emptied.
+    /// Private work folder, emptied at the start.
     pub work: PathBuf,
 }
 
-/// The keys in `signing/` that sign releases, and `signing/policy.toml`; `None` where there is no
+/// The release keys in `signing/` with `signing/policy.toml`; `None` if there is no
 /// `signing/release.key`.
 ///
 /// # Errors
@@ -108,7 +108,7 @@ pub fn open_signing(
     }
     let policy = folder.join("policy.toml");
     let text = fs::read_to_string(&policy).with_context(|| {
-        format!("{}: it says who must agree before this server signs a release; write it with `fleeti pki approvers`", policy.display())
+        format!("{}: this is the approval policy for releases; write it with `fleeti pki approvers`", policy.display())
     })?;
     let public = |name: &str| {
         let path = pki.join("public").join(name);
@@ -129,11 +129,11 @@ pub fn open_signing(
     let known = ReleaseKeys::from_pem(&public("release.pem")?)?;
     if !known.keys().iter().any(|k| k.der() == release.public_key_der()) {
         bail!(
-            "signing/release.key is none of the keys of release.pem: no device would take what it signs"
+            "signing/release.key is not in release.pem: devices would refuse its releases"
         );
     }
     let Folders { builds, outbox, work } = folders;
-    // What a signer that was ended has left.
+    // Remove what a stopped signing service has left behind.
     fs::remove_dir_all(&work)
         .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     fs::DirBuilder::new()
@@ -155,11 +155,11 @@ pub fn open_signing(
     }))
 }
 
-/// Where the passphrase comes from, in this order: a systemd credential, the file that the
-/// environment names, the file `passphrase` in `folder`, and, where a person sits there, a prompt.
+/// Reads the passphrase from the first of these: the systemd credential, the file that the
+/// environment names, the file `passphrase` in `folder`, a prompt at a terminal.
 ///
 /// # Errors
-/// Says where it was looked for.
+/// Names the sources if none has a passphrase.
 pub fn passphrase(folder: &Path) -> Result<Vec<u8>> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|d| PathBuf::from(d).join("fleeti-passphrase"));

@@ -1,26 +1,27 @@
-//! How much the signer does in a minute, whoever asks.
+//! Limits of the signing service per minute, whoever the caller is.
 
-/// How much is done in a minute.
+/// Limits per minute.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Certificates of devices in a minute.
+    /// Device certificates.
     pub certificates_per_minute: u32,
-    /// Secure Boot keys made, variables changed and programs signed in a minute.
+    /// Secure Boot keys made, variables changed and releases signed for a device.
     pub boot_per_minute: u32,
-    /// Releases signed in a minute.
+    /// Releases signed.
     pub releases_per_minute: u32,
-    /// Recovery keys kept and secrets given away in a minute: what devices bring about.
+    /// Recovery keys wrapped and secrets given to devices: requests that devices cause.
     pub secrets_per_minute: u32,
-    /// Revocation lists signed in a minute.
+    /// CRLs signed.
     pub lists_per_minute: u32,
-    /// Acts of the server entered into the audit log in a minute.
+    /// Acts of the server written to the audit log.
     pub records_per_minute: u32,
 }
 
-/// Secrets set and recovery keys shown in a minute: what people bring about, whatever devices do.
+/// Secrets set and recovery keys shown in a minute: requests that operators cause, independent of
+/// devices.
 const BY_PEOPLE_PER_MINUTE: u32 = 120;
-/// Certificates of servers in a minute: one every six hours is what a server asks for, and nothing
-/// that a device does draws on it.
+/// Server certificates in a minute. A server requests one every six hours, and devices cannot use
+/// up this limit.
 const SERVERS_PER_MINUTE: u32 = 60;
 
 impl Default for Limits {
@@ -36,10 +37,10 @@ impl Default for Limits {
     }
 }
 
-/// There was too much of it: which limit, in words.
+/// An exceeded limit, described in words.
 pub(crate) struct Exhausted(pub(crate) String);
 
-/// Tokens that come back with time.
+/// A number of tokens that is refilled each minute.
 pub(crate) struct Bucket {
     option: &'static str,
     per_minute: u32,
@@ -57,7 +58,7 @@ impl Bucket {
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| {
             Exhausted(format!(
-                "more than {} in a minute; the signer's limit is {}",
+                "limit of {} in a minute reached ({})",
                 self.per_minute, self.option
             ))
         })?;
@@ -65,7 +66,7 @@ impl Bucket {
     }
 }
 
-/// What is left of each limit.
+/// The remaining tokens of each limit.
 pub(crate) struct Buckets {
     pub(crate) issued: Bucket,
     pub(crate) servers: Bucket,

@@ -1,5 +1,5 @@
-//! Revocation lists that are larger than a message: what is to be on them comes in parts, and what
-//! was signed goes in parts. A few of each are held, and the oldest make room.
+//! CRLs that are larger than a message: their entries arrive in parts, and the signed CRL is sent
+//! in parts. A few of each are kept; the newest replace the oldest.
 
 use crate::wire::{Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
@@ -7,15 +7,15 @@ use fleeti_pki::base64_text;
 use fleeti_pki::crl::{Entries, Revoked};
 use std::collections::VecDeque;
 
-/// Lists of each kind that are held; every one has [`fleeti_pki::crl::ENTRIES_MAX`] entries at the
-/// most.
+/// Maximum number of CRLs of each kind in memory, each with at most
+/// [`fleeti_pki::crl::ENTRIES_MAX`] entries.
 const HELD_MAX: usize = 2;
-/// Bytes of a list in one message.
+/// Bytes of a CRL in one message.
 pub const PART_MAX: usize = 2 << 20;
-/// Longest name of a list.
+/// Longest name of a staged CRL, bytes.
 const NAME_MAX: usize = 64;
 
-/// Lists on their way.
+/// CRLs that are being received or sent.
 #[derive(Default)]
 pub(crate) struct Lists {
     staged: VecDeque<(String, Entries)>,
@@ -30,7 +30,7 @@ fn hold<T>(all: &mut VecDeque<(String, T)>, name: String, one: T) {
     all.push_back((name, one));
 }
 
-/// Certificates as they are put on a list.
+/// Entries for a CRL.
 pub(crate) fn entries(revoked: Vec<RevokedSerial>) -> Vec<Revoked> {
     revoked
         .into_iter()
@@ -39,17 +39,17 @@ pub(crate) fn entries(revoked: Vec<RevokedSerial>) -> Vec<Revoked> {
 }
 
 impl Lists {
-    /// Adds certificates to a list that is to be signed.
+    /// Adds revoked certificates to a staged CRL.
     pub(crate) fn stage(&mut self, name: String, revoked: Vec<RevokedSerial>) -> Response {
         if name.len() > NAME_MAX {
             return Response::Refused {
-                reason: format!("the name of a list has {NAME_MAX} bytes at the most"),
+                reason: format!("the name of a CRL is longer than {NAME_MAX} bytes"),
             };
         }
         let at = self.staged.iter().position(|(held, _)| *held == name);
         let mut list =
             at.and_then(|at| self.staged.remove(at)).map(|(_, list)| list).unwrap_or_default();
-        // What was begun is gone when a part of it is refused: half a list must never be signed.
+        // A refused part drops the whole CRL: a part of it must never be signed.
         match list.extend(&entries(revoked)) {
             Ok(()) => {
                 let count = list.count() as u64;
@@ -60,19 +60,19 @@ impl Lists {
         }
     }
 
-    /// What came in parts under a name; nothing where there is none.
+    /// Takes the staged entries of a name; empty for `None`.
     pub(crate) fn take(&mut self, staged: Option<&str>) -> Result<Entries, fleeti_pki::Error> {
         let Some(name) = staged else { return Ok(Entries::default()) };
         let at = self.staged.iter().position(|(held, _)| held == name);
         let found = at.and_then(|at| self.staged.remove(at));
         Ok(found
             .ok_or(fleeti_pki::Error::Refused(
-                "the parts of this list are not here; send them again",
+                "the staged parts of this CRL are gone; send them again",
             ))?
             .1)
     }
 
-    /// What was signed: whole, or to be fetched in parts.
+    /// Returns a signed CRL: whole, or for fetching in parts.
     pub(crate) fn hand_out(&mut self, staged: Option<String>, der: Vec<u8>) -> Response {
         if der.len() <= PART_MAX {
             return Response::RevocationList { der: base64_text(&der) };
@@ -82,13 +82,13 @@ impl Lists {
         Response::LargeList { list, bytes }
     }
 
-    /// A part of a list that was signed. The last part is the end of it here.
+    /// Returns a part of a signed CRL. The last part removes it here.
     pub(crate) fn part(&mut self, request: &Request) -> Response {
         let Request::ListPart { list, from } = request else {
-            return Response::Refused { reason: "this is no part of a list".into() };
+            return Response::Refused { reason: "not a request for a part of a CRL".into() };
         };
         let missing = || Response::Refused {
-            reason: "this list is not here any more; have it signed again".into(),
+            reason: "this CRL is gone; request its signature again".into(),
         };
         let Some(at) = self.signed.iter().position(|(held, _)| held == list) else {
             return missing();

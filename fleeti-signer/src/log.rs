@@ -1,16 +1,16 @@
 //! The audit log on a disk.
 //!
 //! ```text
-//! DIR/log            one entry a line; the only file that counts
-//! DIR/checkpoint     the last statement that was signed
-//! DIR/offsets        where each line begins, 8 bytes little-endian
+//! DIR/log            one entry per line; the authoritative file
+//! DIR/checkpoint     the last signed checkpoint
+//! DIR/offsets        offset of each line, 8 bytes little-endian
 //! DIR/level-NN       hashes of complete subtrees, 32 bytes each
-//! DIR/reserve        room for some ten thousand entries, given free when the disk is full
+//! DIR/reserve        space for about ten thousand entries, freed when the disk is full
 //! ```
 //!
-//! The last two are made of the first, and are made again when they do not lead to the checkpoint.
-//! What [`AuditLog::append`] was given is on the disk when [`AuditLog::commit`] returns: one write
-//! to each file, one flush, however many entries.
+//! `offsets` and `level-NN` are derived from the log, and rebuilt if they do not lead to the
+//! checkpoint. Entries of [`AuditLog::append`] are on disk when [`AuditLog::commit`] returns: one
+//! write to each file and one flush for any number of entries.
 
 use crate::reserve::Reserve;
 use fleeti_pki::audit::{Act, Defect, End, Stage};
@@ -23,38 +23,38 @@ use std::path::{Path, PathBuf};
 
 /// Levels of a tree that fits on a disk.
 const LEVELS: u32 = 48;
-/// Records of a file that wait to be written.
+/// Maximum number of buffered records of a file.
 const PENDING_MAX: usize = 1 << 14;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// A file.
+    /// I/O error of a file.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// Somebody changed it.
+    /// The log was changed by another party.
     #[error("the audit log in {path} was tampered with: {source}")]
     Defect {
-        /// Where.
+        /// Folder of the log.
         path: PathBuf,
-        /// How.
+        /// The defect.
         source: Defect,
     },
-    /// An entry or a checkpoint that cannot be.
+    /// An invalid entry or checkpoint.
     #[error(transparent)]
     Pki(#[from] fleeti_pki::Error),
-    /// There is no such entry.
-    #[error("the audit log has {size} entries, none of them is {number}")]
+    /// The entry does not exist.
+    #[error("the audit log has {size} entries, and no entry {number}")]
     NoEntry {
-        /// What was asked for.
+        /// The requested number.
         number: u64,
-        /// Entries there are.
+        /// Number of entries.
         size: u64,
     },
 }
@@ -64,8 +64,8 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
     |source| LogError::Io { path, source }
 }
 
-/// A file of records of `N` bytes that grows at its end. What was pushed is read as if it were in
-/// the file already.
+/// A file of records of `N` bytes that grows at its end. Reads include records that are pushed and
+/// not yet written.
 struct Records<const N: usize> {
     file: File,
     in_file: u64,
@@ -91,7 +91,7 @@ impl<const N: usize> Records<N> {
         self.pending.push(record);
         if self.pending.len() < PENDING_MAX { Ok(()) } else { self.write() }
     }
-    /// Hands to the kernel what was pushed.
+    /// Writes the pushed records to the file, without a flush.
     fn write(&mut self) -> std::io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -139,7 +139,7 @@ impl NodeFiles {
     }
 }
 
-/// The audit log of one signer.
+/// The audit log of a signing service.
 pub struct AuditLog {
     folder: PathBuf,
     log: File,
@@ -147,11 +147,11 @@ pub struct AuditLog {
     nodes: NodeFiles,
     end: End,
     bytes: u64,
-    /// What was appended and is not on the disk yet.
+    /// Appended bytes that are not on disk yet.
     pending: Vec<u8>,
-    /// Where the log ends on the disk: what [`AuditLog::commit`] has returned for.
+    /// End of the log on disk, after the last [`AuditLog::commit`].
     kept: End,
-    /// A write failed: what follows `kept` is cut off before anything is added.
+    /// A write has failed: truncate to `kept` before the next append.
     is_torn: bool,
     reserve: Reserve,
 }
@@ -168,11 +168,11 @@ fn open(path: &Path) -> Result<File, LogError> {
 }
 
 impl AuditLog {
-    /// Opens a log, or begins one. What follows the checkpoint is read and checked; a line without
-    /// an end was never acknowledged, and is cut off.
+    /// Opens a log, or creates one. Reads and checks what follows the checkpoint. An unfinished
+    /// last line was never acknowledged and is removed.
     ///
     /// # Errors
-    /// [`LogError::Defect`] when it does not lead to its checkpoint; nothing may be signed then.
+    /// [`LogError::Defect`] if the log does not lead to its checkpoint; then nothing may be signed.
     pub fn open(folder: &Path, key: &LogKey) -> Result<Self, LogError> {
         std::fs::create_dir_all(folder).map_err(io(folder))?;
         let levels = (0..LEVELS)
@@ -200,7 +200,7 @@ impl AuditLog {
             log.compare(signed)
                 .map_err(|source| LogError::Defect { path: folder.to_owned(), source })?;
         }
-        // Only now: a log that was tampered with stays as it is.
+        // Truncate only after the check: a log that was tampered with stays as it is.
         log.log.set_len(log.bytes).map_err(io(&folder.join("log")))?;
         File::open(folder).and_then(|f| f.sync_all()).map_err(io(folder))?;
         log.kept = log.end.clone();
@@ -217,7 +217,7 @@ impl AuditLog {
         }
     }
 
-    /// Goes on from the checkpoint, when offsets and hashes lead to it.
+    /// Continues from the checkpoint, if offsets and hashes lead to it.
     fn resume(&mut self, checkpoint: Option<&VerifiedCheckpoint>) -> std::io::Result<bool> {
         let Some(signed) = checkpoint.map(VerifiedCheckpoint::checkpoint).filter(|c| c.size > 0)
         else {
@@ -258,14 +258,14 @@ impl AuditLog {
                 .read_until(b'\n', &mut line)
                 .map_err(io(&path))?;
             let length = line.len() as u64;
-            // A page that a power cut kept from the disk reads as zeros, which no entry has: from
-            // there on nothing was acknowledged, or the flush had returned.
+            // A page that a power cut kept from the disk reads as zeros, and no entry contains
+            // zeros. Nothing from there on was acknowledged, because its flush did not return.
             if line.contains(&0) {
                 break;
             }
             match line.pop() {
                 Some(b'\n') => {}
-                // Longer than an entry can be: not ours to cut off.
+                // Longer than an entry can be: not an unfinished write of this code.
                 Some(_) if length > fleeti_pki::audit::ENTRY_MAX as u64 => {
                     let source = self.end.read(&line).err().unwrap_or(Defect::Order {
                         expected: self.end.size(),
@@ -299,11 +299,11 @@ impl AuditLog {
         }
     }
 
-    /// Adds an entry; gives its number. It is nothing before [`Self::commit`].
+    /// Adds an entry and returns its number. The entry counts only after [`Self::commit`].
     ///
     /// # Errors
-    /// [`LogError::Pki`] for a text that is too long; nothing was added then. I/O: nothing of what
-    /// was not committed is left then.
+    /// [`LogError::Pki`] for a text that is too long; then no entry was added. On I/O errors, all
+    /// uncommitted entries are dropped.
     pub fn append(&mut self, now_s: u64, act: Act, stage: Stage) -> Result<u64, LogError> {
         self.mend()?;
         let number = self.end.size();
@@ -321,7 +321,7 @@ impl AuditLog {
         pushed.map(|()| number)
     }
 
-    /// Cuts off what a failed write has left behind what is kept. Nobody has heard of it.
+    /// Removes what a failed write has left behind `kept`; none of it was acknowledged.
     fn mend(&mut self) -> Result<(), LogError> {
         if !self.is_torn {
             return Ok(());
@@ -337,22 +337,21 @@ impl AuditLog {
             .and_then(|()| self.nodes.truncate(size))
             .map_err(io(&self.folder))?;
         self.is_torn = false;
-        tracing::info!("the audit log is written again, from entry {size} on");
+        tracing::info!("writing the audit log again, from entry {size} on");
         Ok(())
     }
 
-    /// Nothing was added since the last commit.
+    /// Drops the entries since the last commit.
     fn forget(&mut self) {
         self.end = self.kept.clone();
         self.pending.clear();
     }
 
-    /// Makes everything that was added last. Where the disk is full, room that was reserved for
-    /// this is given free first.
+    /// Makes all added entries durable. If the disk is full, it frees the reserved space first.
     ///
     /// # Errors
-    /// I/O; then nothing of what was added since the last commit is in the log, and nobody may hear
-    /// of it. The log goes on by itself as soon as it can be written.
+    /// On I/O errors, all entries since the last commit are dropped and must not be acknowledged.
+    /// The log continues when it can be written again.
     pub fn commit(&mut self) -> Result<(), LogError> {
         self.mend()?;
         if self.pending.is_empty() {
@@ -365,7 +364,7 @@ impl AuditLog {
         if let Err(e) = written {
             self.is_torn = true;
             self.forget();
-            // As soon as possible: half a line is nothing that anybody should find.
+            // Truncate as soon as possible: no reader should find half a line.
             self.mend().ok();
             return Err(e);
         }
@@ -383,13 +382,13 @@ impl AuditLog {
         self.write_derived()
     }
 
-    /// Hands to the kernel what is made of the log.
+    /// Writes the files that are derived from the log, without a flush.
     fn write_derived(&mut self) -> Result<(), LogError> {
         self.offsets.write().and_then(|()| self.nodes.write()).map_err(io(&self.folder))
     }
 
-    /// Keeps a signed statement. Offsets and hashes up to it are on the disk first: they are
-    /// believed as far as it goes.
+    /// Stores a signed checkpoint. First flushes offsets and hashes up to it, because the next
+    /// start trusts them up to the checkpoint.
     ///
     /// # Errors
     /// I/O.
@@ -408,7 +407,7 @@ impl AuditLog {
         write().map_err(io(&path))
     }
 
-    /// Entries so far, also those that are not on the disk yet.
+    /// Number of entries, including those that are not on disk yet.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.end.size()
@@ -418,7 +417,7 @@ impl AuditLog {
         Ok(u64::from_le_bytes(self.offsets.get(number)?))
     }
 
-    /// Lines of entries, `limit` at the most.
+    /// Lines of entries, at most `limit`.
     ///
     /// # Errors
     /// I/O.
@@ -439,7 +438,7 @@ impl AuditLog {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// The root over the first `size` entries.
+    /// The root hash over the first `size` entries.
     ///
     /// # Errors
     /// I/O.
@@ -447,7 +446,7 @@ impl AuditLog {
         tree::root(size, &self.nodes).map_err(io(&self.folder))
     }
 
-    /// The proof that an entry is among the first `size` ones.
+    /// Inclusion proof of an entry in the first `size` entries.
     ///
     /// # Errors
     /// [`LogError::NoEntry`], I/O.
@@ -458,7 +457,7 @@ impl AuditLog {
         tree::inclusion(number, size, &self.nodes).map_err(io(&self.folder))
     }
 
-    /// The proof that the first `new` entries begin with the first `old` ones.
+    /// Consistency proof between the first `old` and the first `new` entries.
     ///
     /// # Errors
     /// [`LogError::NoEntry`], I/O.

@@ -15,60 +15,60 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::fmt::format::debug_fn;
 
-/// The process that holds the keys of a Fleeti server, and writes the audit log.
+/// The signing service: holds the keys of a Fleeti server, and writes the audit log.
 ///
-/// It runs as a user of its own, without a network, and speaks with one other user on a Unix
-/// socket. The passphrase of its keys comes from the systemd credential fleeti-passphrase, from the
-/// file that FLEETI_PASSPHRASE_FILE names, from `passphrase` beside the keys' folder, or from a
-/// prompt. A key file may name a key in a token instead (PKCS#11).
+/// It runs as its own user, without a network, and accepts one other user on a Unix socket. It
+/// reads the passphrase of its keys from the systemd credential fleeti-passphrase, the file named
+/// by FLEETI_PASSPHRASE_FILE, the file `passphrase` beside the folder of the keys, or a prompt, in
+/// this order. A key file may contain the URI of a key in a token (PKCS#11).
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The folder with `online/` and `public/` (`fleeti pki init`).
+    /// Folder with `online/` and `public/` (`fleeti pki init`).
     #[arg(long)]
     pki: PathBuf,
-    /// The folder of the audit log.
+    /// Folder of the audit log.
     #[arg(long)]
     log: PathBuf,
-    /// Where to listen.
+    /// Path of the Unix socket to listen on.
     #[arg(long)]
     socket: PathBuf,
-    /// User id of the server; root and the signer's own user may speak as well.
+    /// User id of the server. Root and the signing service's own user may connect as well.
     #[arg(long)]
     server_uid: Option<u32>,
-    /// Where devices' revocation list can be had; it goes into every certificate.
+    /// Address of the CRL of devices, which is put into every certificate.
     #[arg(long)]
     crl_url: Option<String>,
-    /// The server's builds; needed, with --outbox, where this signer holds release keys
-    /// (`pki/signing`).
+    /// Folder of the server's builds. Needed, with --outbox, to use release keys (`pki/signing`).
     #[arg(long, requires = "outbox")]
     builds: Option<PathBuf>,
-    /// Where signed releases are left for the server: its `releases/.staging`, writable by both.
+    /// Folder in which the server expects signed releases: its `releases/.staging`, writable by
+    /// both users.
     #[arg(long, requires = "builds")]
     outbox: Option<PathBuf>,
-    /// Most certificates in a minute.
+    /// Maximum number of certificates in a minute.
     #[arg(long, default_value_t = Limits::default().certificates_per_minute)]
     certificates_per_minute: u32,
-    /// Most acts of Secure Boot (keys made, variables changed, releases signed for a device) in a
-    /// minute.
+    /// Maximum number of Secure Boot operations in a minute: keys made, variables changed, releases
+    /// signed for a device.
     #[arg(long, default_value_t = Limits::default().boot_per_minute)]
     boot_per_minute: u32,
-    /// Most releases signed in a minute.
+    /// Maximum number of releases signed in a minute.
     #[arg(long, default_value_t = Limits::default().releases_per_minute)]
     releases_per_minute: u32,
-    /// Most secrets and recovery keys kept or given away in a minute.
+    /// Maximum number of secrets and recovery keys wrapped or given to devices in a minute.
     #[arg(long, default_value_t = Limits::default().secrets_per_minute)]
     secrets_per_minute: u32,
-    /// Revocation lists signed in a minute, at the most.
+    /// Maximum number of CRLs signed in a minute.
     #[arg(long, default_value_t = Limits::default().lists_per_minute)]
     lists_per_minute: u32,
-    /// Acts of the server entered into the audit log in a minute, at the most; more wait with the
-    /// server.
+    /// Maximum number of acts of the server written to the audit log in a minute. Further ones wait
+    /// on the server.
     #[arg(long, default_value_t = Limits::default().records_per_minute)]
     records_per_minute: u32,
 }
 
-/// Characters of the error that ends the program.
+/// Maximum characters of the error that ends the process.
 const ERROR_CHARS_MAX: usize = 2000;
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,11 +100,11 @@ async fn run(a: Arguments) -> Result<()> {
         keys.releases = keys::open_signing(&a.pki, &passphrase, folders)?.map(Arc::new);
     } else if a.pki.join("signing/release.key").exists() {
         tracing::warn!(
-            "pki/signing has release keys; they are used with --builds and --outbox only"
+            "ignoring the release keys of pki/signing: set --builds and --outbox to use them"
         );
     }
     if let Some(releases) = &keys.releases {
-        tracing::info!("this signer signs releases {}", releases.policy_in_words());
+        tracing::info!("signing releases {}", releases.policy_in_words());
     }
     let limits = Limits {
         certificates_per_minute: a.certificates_per_minute,

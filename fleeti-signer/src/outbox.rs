@@ -1,6 +1,6 @@
-//! Putting a release where another user takes it from. The folder is that user's, who may exchange
-//! anything in it at any moment: every name is resolved below an open folder, no link is followed,
-//! and nothing is opened that was there before.
+//! Copies a release to a folder of another user, who may replace anything in it at any time. So
+//! every name is resolved below an open folder, no link is followed, and no existing file is
+//! opened.
 
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use std::fs::{File, read_dir};
@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// For the owner and the group that both are in.
+/// Mode for the owner and the group of both users.
 const FOLDER: u32 = 0o770;
 const FILE: u32 = 0o660;
 
@@ -17,10 +17,10 @@ fn open_folder(at: impl AsFd, name: &Path) -> io::Result<OwnedFd> {
     Ok(openat(at, name, flags, Mode::empty())?)
 }
 
-/// Copies a folder of files and folders to a new name in `outbox`.
+/// Copies a folder with its files and folders to a new name in `outbox`.
 ///
 /// # Errors
-/// When the name is taken; I/O.
+/// If the name exists, or on I/O errors.
 pub fn put(from: &Path, outbox: &Path, name: &str) -> io::Result<()> {
     let folder = open_folder(rustix::fs::CWD, outbox)?;
     copy(from, &folder, Path::new(name))
@@ -29,7 +29,7 @@ pub fn put(from: &Path, outbox: &Path, name: &str) -> io::Result<()> {
 fn copy(from: &Path, into: &OwnedFd, name: &Path) -> io::Result<()> {
     mkdirat(into, name, Mode::from_raw_mode(FOLDER))?;
     let folder = open_folder(into, name)?;
-    // The mode of the process's mask, too, may be narrower.
+    // The umask of the process may have narrowed the mode.
     fchmod(&folder, Mode::from_raw_mode(FOLDER))?;
     for entry in read_dir(from)? {
         let entry = entry?;
@@ -73,7 +73,7 @@ mod tests {
         assert!(put(&from, &outbox, "signing-a").is_err(), "nothing is written over");
     }
 
-    /// Whoever owns the outbox puts links there that lead to the signer's own files.
+    /// The owner of the outbox puts links there that lead to the signing service's own files.
     #[test]
     fn no_link_in_the_outbox_leads_anywhere() {
         let dir = tempfile::tempdir().unwrap();

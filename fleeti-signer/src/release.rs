@@ -1,6 +1,5 @@
-//! Releases by keys that a server holds. The signer reads the build itself and signs what its
-//! record says, and the record is the one that people agreed to; there is nothing that a caller
-//! could slip in.
+//! Releases signed with a server's own keys. The signing service reads the build itself, and signs
+//! what the approved build record says; a caller cannot add anything to it.
 
 use crate::outbox;
 use crate::wire::Request;
@@ -16,35 +15,35 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Keys that sign releases, and who must agree first.
+/// Release keys of a server, with their approval policy.
 pub struct ServerRelease {
     /// Signs the manifest.
     pub release: Box<dyn Signer>,
     /// Signs `SHA256SUMS`.
     pub openpgp: OpenPgpKey,
-    /// Signs programs that firmware starts.
+    /// Signs EFI binaries.
     pub db: Box<dyn Signer>,
     /// Its certificate.
     pub db_certificate_pem: String,
-    /// Signs what register 11 holds under a kernel image, where there is such a key.
+    /// Signs PCR policies (PCR 11), if there is such a key.
     pub pcr: Option<Box<dyn Signer>>,
-    /// Who must agree.
+    /// The approval policy.
     pub policy: Policy,
-    /// Where builds lie.
+    /// Folder of builds.
     pub builds: PathBuf,
-    /// Where releases are left; it is the server's.
+    /// The server's folder for signed releases.
     pub outbox: PathBuf,
-    /// Where they are made; nobody else's.
+    /// Private work folder.
     pub work: PathBuf,
 }
 
 impl ServerRelease {
-    /// For whoever starts the signer: that it signs alone is a choice that is to be seen.
+    /// The approval policy, for the log: signing without approvals must be visible.
     #[must_use]
     pub fn policy_in_words(&self) -> String {
         match self.policy.approvals() {
-            0 => "alone, without anybody's approval: that is what signing/policy.toml says".into(),
-            n => format!("when {n} of {} people agree", self.policy.approvers().len()),
+            0 => "without approvals, as set in signing/policy.toml".into(),
+            n => format!("with {n} approvals of {} approvers", self.policy.approvers().len()),
         }
     }
 }
@@ -59,10 +58,10 @@ pub struct ReleaseOrder {
 }
 
 impl ReleaseOrder {
-    /// The order in a request, or the request.
+    /// The arguments of a request to sign a release.
     ///
     /// # Errors
-    /// Any other request.
+    /// Any other request, unchanged.
     pub fn of(request: Request) -> Result<Self, Box<Request>> {
         match request {
             Request::SignRelease { build, out, intent, request, approvals } => {
@@ -73,39 +72,39 @@ impl ReleaseOrder {
     }
 }
 
-/// What was checked and is about to be signed.
+/// Checked work that is about to be signed.
 pub struct ReleaseJob {
     set: Arc<ServerRelease>,
     build: PathBuf,
     record: BuildRecord,
     out: String,
-    /// For the log.
+    /// The act, for the log.
     pub(crate) act: Act,
-    /// Number of the intent's entry.
+    /// Number of the intent entry.
     pub(crate) number: u64,
 }
 
-/// A single name, so that it leads nowhere else.
+/// Whether this is a single file name, so that it cannot lead to another folder.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl ReleaseJob {
-    /// Everything that can be said before anything is signed.
+    /// Makes all checks that are possible before signing.
     pub(crate) fn plan(
         set: &Arc<ServerRelease>,
         order: &ReleaseOrder,
         now_s: u64,
     ) -> Result<Self, String> {
         if !is_name(&order.build) || !is_name(&order.out) {
-            return Err("a build's directory is named by a-z, 0-9 and -".into());
+            return Err("a directory name must have 1 to 64 characters of a-z, 0-9 and -".into());
         }
         let intent = Intent::parse(&order.intent).map_err(|e| e.to_string())?;
         let key = key_id(set.release.public_key_der());
         if intent.release_key != key {
             return Err(format!(
-                "the request is for the release key {}, this is {key}",
+                "the signing request is for the release key {}, this signing service has {key}",
                 intent.release_key
             ));
         }
@@ -118,14 +117,14 @@ impl ReleaseJob {
         let found = sha256_hex(&bytes);
         if found != approved.intent().build_sha256 {
             return Err(format!(
-                "build.json has the digest {found}, what was approved has {}",
+                "build.json has the digest {found}, approved is {}",
                 approved.intent().build_sha256
             ));
         }
         let record = BuildRecord::parse(&build, &bytes).map_err(|e| e.to_string())?;
         if record.release != approved.intent().release {
             return Err(format!(
-                "the build is {}, what was approved is {}",
+                "the build is {}, approved is {}",
                 record.release,
                 approved.intent().release
             ));
@@ -134,14 +133,15 @@ impl ReleaseJob {
         Ok(Self { set: Arc::clone(set), build, record, out, act: act(&approved), number: 0 })
     }
 
-    /// Signs; gives the digest of the manifest. Takes seconds: everything is read, and compressed.
+    /// Signs the release and returns the digest of its manifest. Takes seconds, because it reads
+    /// and compresses every file.
     ///
-    /// It is made where nobody else can reach, and only then put into the outbox, which is the
-    /// server's: whoever has the server can exchange what lies there, and finds that no signature
-    /// is over it.
+    /// The release is made in a private folder and then copied to the outbox, which belongs to the
+    /// server. An attacker who controls the server can replace files there, but then the signatures
+    /// do not match.
     ///
     /// # Errors
-    /// What is not as the record says.
+    /// If the build does not match its record, or on I/O errors.
     pub fn run(&self, now_s: u64) -> Result<String, String> {
         let ServerRelease { release, openpgp, db, db_certificate_pem, pcr, work, .. } =
             self.set.as_ref();
@@ -166,7 +166,7 @@ impl ReleaseJob {
 
 fn act(approved: &Approved) -> Act {
     let by = if approved.by().is_empty() {
-        "nobody had to agree".to_owned()
+        "without approvals".to_owned()
     } else {
         format!("by {}", approved.by().join(", "))
     };
@@ -175,7 +175,7 @@ fn act(approved: &Approved) -> Act {
             .chars()
             .take(256)
             .collect();
-    // Where nobody has to agree, nobody's name was checked.
+    // Without approvals, the requester's name is not verified.
     let actor = if approved.by().is_empty() { "server" } else { &approved.intent().requester };
     Act::new(actor, "release.sign", subject)
 }

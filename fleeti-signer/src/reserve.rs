@@ -1,5 +1,4 @@
-//! Room on the disk that is held for the day it is full: an audit log that cannot be written signs
-//! nothing.
+//! Reserved disk space for the audit log: nothing can be signed if the log cannot be written.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -7,17 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes that are held, and bytes that must be free beside them before they are.
+/// Bytes to reserve, and bytes that must stay free beside them.
 const HELD: u64 = 8 << 20;
 
-/// A file that is there to be deleted.
+/// A file that is deleted when the disk is full.
 pub(crate) struct Reserve {
     path: PathBuf,
     is_held: bool,
     tried: Option<Instant>,
 }
 
-/// Between two tries.
+/// Time between two attempts.
 const AGAIN: Duration = Duration::from_secs(60);
 
 impl Reserve {
@@ -25,7 +24,7 @@ impl Reserve {
         Self { path: folder.join("reserve"), is_held: false, tried: None }
     }
 
-    /// Holds room, where there is enough.
+    /// Reserves the space, if enough is free.
     pub(crate) fn hold(&mut self) {
         if self.is_held || self.tried.is_some_and(|at| at.elapsed() < AGAIN) {
             return;
@@ -49,7 +48,7 @@ impl Reserve {
                 Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD)?)
             };
             if let Err(e) = allocate() {
-                tracing::debug!("{}: no room is held: {e}", self.path.display());
+                tracing::debug!("{}: cannot reserve disk space: {e}", self.path.display());
                 fs::remove_file(&self.path).ok();
                 return;
             }
@@ -57,13 +56,13 @@ impl Reserve {
         self.is_held = true;
     }
 
-    /// Gives the room free; `false` when there was none.
+    /// Frees the reserved space; `false` if there was none.
     pub(crate) fn give_free(&mut self) -> bool {
         self.is_held = false;
         match fs::remove_file(&self.path) {
             Ok(()) => {
                 tracing::error!(
-                    "the disk is full: the audit log takes the room that was held for it; make room soon"
+                    "the disk is full: the audit log uses its reserved space; free disk space soon"
                 );
                 true
             }

@@ -1,5 +1,5 @@
-//! The signer as a process: a Unix socket that only one user may speak on. A message is four bytes
-//! of length (big-endian), then JSON; answers come in any order and carry the id of their call.
+//! The signing service as a process: a Unix socket for one user. A message has a length of four
+//! bytes (big-endian), then JSON. Responses arrive in any order and carry the id of their call.
 
 use crate::handle::{Asker, SignerError, SignerHandle, Waiting};
 use crate::wire::{Answer, Call, MESSAGE_MAX, Request, Response};
@@ -15,19 +15,19 @@ use tokio::sync::mpsc;
 use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-/// Calls of one connection that wait for their answers.
+/// Maximum number of calls of one connection that wait for responses.
 const WAITING_MAX: usize = 4096;
-/// That the signer is away is said again after this time.
+/// Time between log messages that the signing service is unreachable.
 const SAID_AGAIN: Duration = Duration::from_secs(600);
-/// Between two tries to reach the signer.
+/// Time between two connection attempts.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Answers that are written at once, where so many wait.
+/// Maximum number of responses written at once.
 const ANSWERED_AT_ONCE: usize = 256;
-/// And bytes.
+/// Maximum bytes of responses written at once.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
 
-/// How calls and answers are told apart: a length before each.
+/// Frames each message with its length.
 pub fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
     let mut framed =
         LengthDelimitedCodec::builder().max_frame_length(MESSAGE_MAX).new_framed(stream);
@@ -35,10 +35,10 @@ pub fn framed(stream: UnixStream) -> Framed<UnixStream, LengthDelimitedCodec> {
     framed
 }
 
-/// Listens at a path, for the processes of one user (and root).
+/// Listens at a path that only the owner and group may open.
 ///
 /// # Errors
-/// When the path cannot be had.
+/// If the socket cannot be created.
 pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -49,8 +49,8 @@ pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until the task is ended. `peer` is the user id that may speak, beside root and the
-/// signer's own user.
+/// Serves until the task ends. `peer` is the user id that may connect, beside root and the signing
+/// service's own user.
 pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer: Option<u32>) {
     loop {
         let stream = match listener.accept().await {
@@ -63,7 +63,7 @@ pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer:
         };
         let uid = stream.peer_cred().map(|c| c.uid());
         if !matches!(uid, Ok(uid) if uid == 0 || uid == own || Some(uid) == peer) {
-            tracing::warn!("refused a process of user {uid:?}");
+            tracing::warn!("refused a connection of user {uid:?}");
             continue;
         }
         tokio::spawn(converse(stream, signer.clone()));
@@ -73,7 +73,7 @@ pub async fn serve(listener: UnixListener, signer: SignerHandle, own: u32, peer:
 async fn converse(stream: UnixStream, signer: SignerHandle) {
     let (mut sink, mut calls) = framed(stream).split::<Bytes>();
     let (answers, mut finished) = mpsc::channel::<Answer>(WAITING_MAX);
-    // What comes of one batch is written at once.
+    // Writes the responses of one batch at once.
     let writer = tokio::spawn(async move {
         let mut ready = Vec::new();
         while finished.recv_many(&mut ready, ANSWERED_AT_ONCE).await > 0 {
@@ -94,13 +94,14 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
             .and_then(|f| strict::from_slice(&f).map_err(|e| e.to_string()))
         {
             Ok(call) => call,
-            // Whoever speaks another language is not answered in ours.
+            // Close the connection: a reply to an invalid call could be misread.
             Err(e) => {
-                tracing::warn!("a call that cannot be read: {e}");
+                tracing::warn!("unreadable call: {e}");
                 break;
             }
         };
-        // A place for the answer first: a caller that does not read is not read either.
+        // Reserve a place for the response first, so that a caller that does not read responses
+        // cannot queue more calls.
         let Ok(place) = answers.clone().reserve_owned().await else { break };
         let signer = signer.clone();
         tokio::spawn(async move {
@@ -108,7 +109,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
                 Ok(response) => response,
                 Err(SignerError::Refused(reason)) => Response::Refused { reason },
                 Err(SignerError::Limited(reason)) => Response::Limited { reason },
-                // No answer at all: the caller must not take it for a refusal.
+                // Send nothing: the caller must not take this for a refusal.
                 Err(SignerError::Unavailable(_)) => return,
             };
             place.send(Answer { id: call.id, response });
@@ -118,8 +119,8 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
     writer.await.ok();
 }
 
-/// A signer behind a socket. It is reached anew when it was away; what waits for an answer then is
-/// told so, because nobody knows whether it was done.
+/// A signing service behind a socket. Reconnects after a failure. Calls that wait then fail,
+/// because it is unknown whether they were processed.
 #[must_use]
 pub fn connect(path: PathBuf) -> SignerHandle {
     let (handle, queue) = SignerHandle::remote();
@@ -133,13 +134,13 @@ async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => {
                 if said.take().is_some() {
-                    tracing::info!("the signer at {} is there", path.display());
+                    tracing::info!("connected to the signing service at {}", path.display());
                 }
                 stream
             }
             Err(e) => {
                 if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
-                    tracing::warn!("the signer at {}: {e}", path.display());
+                    tracing::warn!("signing service at {}: {e}", path.display());
                     said = Some(Instant::now());
                 }
                 tokio::time::sleep(RETRY).await;
@@ -151,7 +152,7 @@ async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
         };
         let mut waiting = HashMap::new();
         let Err(lost) = exchange(stream, &mut queue, &mut waiting).await else { return };
-        tracing::warn!("the signer at {}: {lost}", path.display());
+        tracing::warn!("signing service at {}: {lost}", path.display());
         for asker in waiting.into_values() {
             let asker: Asker = asker;
             asker.send(Err(SignerError::Unavailable(lost.clone()))).ok();
@@ -159,10 +160,10 @@ async fn carry(path: PathBuf, mut queue: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Carries requests and answers until nobody asks any more.
+/// Sends requests and receives responses until no handle is left.
 ///
 /// # Errors
-/// Why the connection is of no use any more. What waits then stays in `waiting`.
+/// Why the connection ended. Unanswered calls stay in `waiting`.
 async fn exchange(
     stream: UnixStream,
     queue: &mut mpsc::Receiver<Waiting>,
@@ -170,7 +171,7 @@ async fn exchange(
 ) -> Result<(), String> {
     let mut next = 0u64;
     let mut frames = framed(stream);
-    let broken = |e: std::io::Error| format!("the connection broke: {e}");
+    let broken = |e: std::io::Error| format!("connection lost: {e}");
     loop {
         tokio::select! {
             frame = frames.next() => {
@@ -183,10 +184,10 @@ async fn exchange(
                 if asked.is_none() {
                     return Ok(());
                 }
-                // What waits with it is written at once.
+                // Write all queued calls at once.
                 let mut asked = asked;
                 while let Some((request, asker)) = asked {
-                    // One that is closed has waited too long for us to be connected.
+                    // A closed one has timed out before the connection was made.
                     if !asker.is_closed() {
                         next += 1;
                         match encoded(next, request) {
@@ -205,12 +206,11 @@ async fn exchange(
     }
 }
 
-/// An answer in its one form. What follows one that cannot be read would be guesswork: whose answer
-/// it was, nobody knows.
+/// Reads a response. An unreadable one ends the connection, because its call is unknown.
 fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, String> {
-    let unreadable = |e: String| format!("an answer that cannot be read: {}", Foreign::log(&e));
+    let unreadable = |e: String| format!("unreadable response: {}", Foreign::log(&e));
     let frame =
-        frame.ok_or("it has closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
+        frame.ok_or("the signing service closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
     strict::from_slice(&frame).map_err(|e| unreadable(e.to_string()))
 }
 

@@ -1,4 +1,4 @@
-//! What can be asked of the signer.
+//! Requests to the signing service, and its responses.
 
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
@@ -11,22 +11,22 @@ use std::collections::BTreeMap;
 
 /// Largest message, bytes.
 pub const MESSAGE_MAX: usize = 4 << 20;
-/// Certificates of a revocation list in one message; more come in parts.
+/// Maximum number of certificates of a CRL in one message; more are staged in parts.
 pub const REVOKED_AT_ONCE: usize = 10_000;
-/// Most entries of one answer.
+/// Maximum number of entries in one response.
 pub const ENTRIES_MAX: u64 = 1000;
-/// Most names of a server.
+/// Maximum number of names of a server.
 pub const NAMES_MAX: usize = 32;
 
-/// A certificate on a revocation list.
+/// A revoked certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedSerial {
-    /// Its serial, hexadecimal.
+    /// Serial number, hexadecimal.
     pub serial: String,
-    /// When, Unix seconds.
+    /// Time of the revocation, Unix seconds.
     pub revoked_s: u64,
-    /// Why.
+    /// Reason of the revocation.
     pub reason: RevocationReason,
 }
 
@@ -34,214 +34,214 @@ pub struct RevokedSerial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
-    /// It is new.
+    /// Enrollment of a new device.
     Enrollment,
-    /// The one that it has comes to its end.
+    /// Renewal of the device's certificate.
     Renewal,
 }
 
-/// What is to change about a device's Secure Boot.
+/// A change of a device's Secure Boot variables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BootOrder {
-    /// A new db key beside the one that there is.
+    /// Add a new db key to the current one.
     BeginEpoch,
-    /// The newest db key alone.
+    /// Keep the newest db key only.
     EndEpoch,
-    /// Programs that must not start, by their Authenticode digests, hexadecimal.
+    /// Forbid EFI binaries, given by their Authenticode digests, hexadecimal.
     Forbid {
-        /// SHA-256.
+        /// SHA-256 digests.
         digests: Vec<String>,
     },
 }
 
-/// A device's Secure Boot keys as the server keeps them.
+/// A device's Secure Boot keys, as stored by the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootState {
-    /// For the signer alone, base64.
+    /// The keys, wrapped for the signing service, base64.
     pub wrapped: String,
     /// Epoch of the newest db key.
     pub epoch: u32,
-    /// What the variables hold once everything is written.
+    /// Content of the variables after all writes.
     pub expected: FirmwareKeys,
 }
 
-/// What the server keeps wrapped.
+/// Data that the server stores wrapped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kept", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kept {
-    /// What opens the data partition of a device without its TPM.
+    /// Recovery key of a device's data partition.
     RecoveryKey {
-        /// Whose.
+        /// The device.
         device: DeviceId,
     },
     /// A secret of a fleet.
     Secret {
-        /// Whose.
+        /// The fleet.
         fleet: FleetId,
-        /// Its name.
+        /// Name of the secret.
         name: SecretName,
     },
 }
 
-/// One thing that is asked for.
+/// A request to the signing service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// A device's certificate over the key of a request, by the device intermediate.
+    /// Issues a device certificate for the key of a CSR, with a device intermediate CA.
     CertifyDevice {
-        /// Whose.
+        /// Id of the device.
         device: DeviceId,
-        /// PKCS#10, PEM; only its key counts.
+        /// PKCS#10, PEM; only its key is used.
         csr_pem: String,
-        /// Seconds that it is to be valid.
+        /// Validity, seconds.
         valid_s: u64,
-        /// How the key is kept.
+        /// How the device protects its key.
         protection: Protection,
-        /// Why.
+        /// Enrollment or renewal.
         occasion: Occasion,
-        /// SHA-256 of the intermediate that signs; the first one otherwise.
+        /// SHA-256 of the issuing intermediate certificate; the first one by default.
         #[serde(default)]
         issuer: Option<String>,
     },
-    /// A server's certificate over the key of a request, by the server intermediate.
+    /// Issues a server certificate for the key of a CSR, with a server intermediate CA.
     CertifyServer {
-        /// DNS names and addresses.
+        /// DNS names and IP addresses.
         names: Vec<String>,
-        /// PKCS#10, PEM; only its key counts.
+        /// PKCS#10, PEM; only its key is used.
         csr_pem: String,
-        /// SHA-256 of the intermediate that signs; the first one otherwise.
+        /// SHA-256 of the issuing intermediate certificate; the first one by default.
         #[serde(default)]
         issuer: Option<String>,
     },
-    /// Certificates that are to be on a list that is asked for later: a message holds
-    /// [`REVOKED_AT_ONCE`] or so of them.
+    /// Stages revoked certificates for a later CRL: a message holds about [`REVOKED_AT_ONCE`] of
+    /// them.
     StageRevoked {
-        /// The list's name, minted by who asks.
+        /// Name of the CRL, chosen by the caller.
         list: String,
-        /// Some of the certificates on it.
+        /// Some of its certificates.
         revoked: Vec<RevokedSerial>,
     },
-    /// A revocation list of a device intermediate.
+    /// Signs a CRL of a device intermediate CA.
     RevocationList {
-        /// Every certificate on it that was not staged.
+        /// All revoked certificates that were not staged.
         revoked: Vec<RevokedSerial>,
-        /// SHA-256 of the intermediate; the first one otherwise.
+        /// SHA-256 of the intermediate certificate; the first one by default.
         #[serde(default)]
         issuer: Option<String>,
-        /// The name under which others were staged.
+        /// Name under which the other certificates were staged.
         #[serde(default)]
         staged: Option<String>,
     },
-    /// A part of a list that was too large for one message.
+    /// Fetches a part of a CRL that is too large for one message.
     ListPart {
-        /// Its name.
+        /// Name of the CRL.
         list: String,
-        /// Bytes of it that are known.
+        /// Number of bytes that the caller has.
         from: u64,
     },
-    /// Which intermediates the signer has keys for.
+    /// Lists the intermediates for which the signing service has keys.
     Issuers,
-    /// Secure Boot keys for a device, and what enrolls them.
+    /// Makes Secure Boot keys for a device, and the writes that enroll them.
     MakeBootKeys {
-        /// Whose.
+        /// Id of the device.
         device: DeviceId,
     },
-    /// A device's signatures over the programs of a release. What they are, the manifest says, and
-    /// only one that is signed by release keys is believed.
+    /// Signs the EFI binaries of a release for a device. The manifest lists them, and must be
+    /// signed by release keys.
     SignBoot {
-        /// Whose.
+        /// Id of the device.
         device: DeviceId,
-        /// Its keys, as the signer gave them, base64.
+        /// Its wrapped keys, as returned by the signing service, base64.
         wrapped: String,
-        /// `manifest.json`, as it was signed.
+        /// `manifest.json`, as signed.
         manifest: String,
-        /// Key id and signature (DER, base64) of each signer.
+        /// Key id and signature (DER, base64) of each release key.
         signatures: Vec<(String, String)>,
     },
-    /// A change of a device's Secure Boot variables.
+    /// Changes the Secure Boot variables of a device.
     ChangeBoot {
-        /// Whose.
+        /// Id of the device.
         device: DeviceId,
-        /// Its keys, as the signer gave them, base64.
+        /// Its wrapped keys, as returned by the signing service, base64.
         wrapped: String,
-        /// What is to change.
+        /// The change.
         change: BootOrder,
     },
-    /// A release out of a build, by the keys that this server holds for that; it is left in the
-    /// outbox. Enough people must agree, by signatures of their own.
+    /// Makes a release from a build with the server's release keys, and writes it to the outbox.
+    /// The approval policy must be fulfilled.
     SignRelease {
-        /// Name of the build's directory.
+        /// Directory name of the build.
         build: String,
-        /// Name of the directory that is made in the outbox.
+        /// Directory name of the release in the outbox.
         out: String,
-        /// What is to be signed: canonical JSON of [`fleeti_pki::approval::Intent`].
+        /// The signing request: canonical JSON of [`fleeti_pki::approval::Intent`].
         intent: String,
-        /// By who asks.
+        /// Signature of the requester.
         #[serde(default)]
         request: Option<SignedBy>,
-        /// By who agrees.
+        /// Signatures of the approvers.
         #[serde(default)]
         approvals: Vec<SignedBy>,
     },
-    /// Who must agree before a release is signed.
+    /// Returns the approval policy for releases.
     ApprovalPolicy,
-    /// Something that the server is to keep and cannot read.
+    /// Wraps data that the server stores and cannot read.
     Keep {
-        /// What it is.
+        /// Kind of data.
         kept: Kept,
-        /// Base64.
+        /// The data, base64.
         secret: Secret,
     },
-    /// The recovery key of a device, for a person.
+    /// Unwraps the recovery key of a device for an operator.
     ShowRecoveryKey {
-        /// Whose.
+        /// Id of the device.
         device: DeviceId,
-        /// As the signer gave it, base64.
+        /// The wrapped key, as returned by the signing service, base64.
         wrapped: String,
-        /// Who wants to see it.
+        /// The operator, for the log.
         actor: String,
-        /// Why.
+        /// The reason, for the log.
         reason: String,
     },
-    /// The secrets of a fleet, for a device.
+    /// Unwraps the secrets of a fleet for a device.
     GiveSecrets {
-        /// Who gets them.
+        /// Id of the device.
         device: DeviceId,
-        /// Whose they are.
+        /// Fleet of the secrets.
         fleet: FleetId,
-        /// As the signer gave them, base64, by their names.
+        /// The wrapped secrets, as returned by the signing service, base64, by name.
         secrets: BTreeMap<SecretName, String>,
     },
-    /// An entry for something that the server did.
+    /// Writes an act of the server to the log.
     Record {
-        /// What.
+        /// The act.
         act: Act,
     },
-    /// A signed statement of the log's size.
+    /// Returns a checkpoint of the log.
     Checkpoint,
-    /// An entry, with the proof that it is in the log.
+    /// Returns an entry with its inclusion proof.
     Prove {
-        /// Its number.
+        /// Number of the entry.
         number: u64,
     },
-    /// The proof that the log only grew.
+    /// Returns a consistency proof.
     Consistency {
-        /// Entries of the older statement.
+        /// Size of the older checkpoint.
         old: u64,
-        /// Entries of the newer one.
+        /// Size of the newer checkpoint.
         new: u64,
     },
-    /// Entries.
+    /// Returns entries.
     Entries {
         /// Number of the first one.
         from: u64,
-        /// Most of them.
+        /// Maximum number of entries.
         limit: u64,
     },
 }
 
-/// What came of it.
+/// A response of the signing service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Response {
@@ -250,43 +250,43 @@ pub enum Response {
         /// DER, base64.
         der: String,
     },
-    /// A revocation list.
+    /// A CRL.
     RevocationList {
         /// DER, base64.
         der: String,
     },
-    /// A revocation list that is fetched in parts.
+    /// A CRL to be fetched in parts.
     LargeList {
-        /// Its name.
+        /// Name of the CRL.
         list: String,
-        /// Its length.
+        /// Length, bytes.
         bytes: u64,
     },
-    /// A part of a revocation list.
+    /// A part of a CRL.
     ListPart {
         /// DER, base64.
         der: String,
     },
-    /// They were taken.
+    /// The staged certificates were accepted.
     Staged {
-        /// Certificates of the list so far.
+        /// Number of staged certificates so far.
         entries: u64,
     },
-    /// A device's Secure Boot keys, and the writes that bring its variables there, in their order.
+    /// A device's Secure Boot keys, and the writes to its variables in their order.
     Boot {
-        /// As the server keeps them.
+        /// The keys, for the server to store.
         state: BootState,
-        /// For the device.
+        /// The writes, for the device.
         writes: Vec<VariableWrite>,
     },
-    /// A device's signatures over the programs of a release.
+    /// A device's signatures over the EFI binaries of a release.
     BootSignatures {
-        /// For the device.
+        /// The signatures, for the device.
         signatures: BootSignatures,
     },
-    /// For the server to keep.
+    /// Wrapped data for the server to store.
     Kept {
-        /// For the signer alone, base64.
+        /// Readable by the signing service only, base64.
         wrapped: String,
     },
     /// A recovery key.
@@ -296,48 +296,47 @@ pub enum Response {
     },
     /// Secrets of a fleet.
     Secrets {
-        /// Base64, by their names.
+        /// Base64, by name.
         secrets: BTreeMap<SecretName, Secret>,
     },
-    /// A release was signed and is in the outbox.
+    /// The release is signed and in the outbox.
     Release {
         /// SHA-256 of its manifest, hexadecimal.
         manifest_sha256: String,
     },
-    /// Which intermediates the signer has keys for: SHA-256 of their certificates.
+    /// The intermediates for which the signing service has keys: SHA-256 of their certificates.
     Issuers {
-        /// For devices.
+        /// Device intermediates.
         device: Vec<String>,
-        /// For servers.
+        /// Server intermediates.
         server: Vec<String>,
     },
-    /// Who must agree before a release is signed.
+    /// The approval policy for releases.
     ApprovalPolicy {
-        /// TOML of [`fleeti_pki::approval::Policy`]; `None` where there are no keys that sign
-        /// releases.
+        /// TOML of [`fleeti_pki::approval::Policy`]; `None` without release keys.
         policy: Option<String>,
         /// Id of the key that signs manifests.
         #[serde(default)]
         release_key: String,
     },
-    /// The entry's number.
+    /// Number of a written entry.
     Recorded {
-        /// 0 for the first one.
+        /// Starts at 0.
         number: u64,
     },
-    /// A signed note.
+    /// A checkpoint.
     Checkpoint {
-        /// C2SP checkpoint.
+        /// Signed note (C2SP tlog-checkpoint).
         note: String,
     },
-    /// An entry and its proof.
+    /// An entry with its inclusion proof.
     Proof {
-        /// What a device verifies.
+        /// The proof, as devices verify it.
         proof: AuditProof,
     },
-    /// Hashes, base64.
+    /// A consistency proof: hashes, base64.
     Consistency {
-        /// From the bottom upwards.
+        /// From the leaves to the root.
         hashes: Vec<String>,
     },
     /// Lines of the log.
@@ -345,14 +344,14 @@ pub enum Response {
         /// Oldest first.
         lines: Vec<String>,
     },
-    /// More than the signer's limits allow; later it may be done.
+    /// A limit is reached; the caller may try again later.
     Limited {
-        /// Which limit.
+        /// The limit.
         reason: String,
     },
-    /// It was refused, or failed; nothing was signed.
+    /// The request was refused or has failed; nothing was signed.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -361,17 +360,17 @@ pub enum Response {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Minted by the caller, returned with the answer.
+    /// Chosen by the caller, returned with the response.
     pub id: u64,
-    /// What is asked.
+    /// The request.
     pub request: Request,
 }
 
-/// An answer on the socket.
+/// A response on the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
-    /// Of the call.
+    /// Id of the call.
     pub id: u64,
-    /// What came of it.
+    /// The response.
     pub response: Response,
 }

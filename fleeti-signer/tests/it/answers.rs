@@ -1,5 +1,4 @@
-//! The server's side of the socket: a signer whose answers are not what it is asked in is not
-//! believed.
+//! The server's side of the socket: it rejects responses that do not match the protocol.
 
 use fleeti_signer::handle::SignerError;
 use fleeti_signer::socket;
@@ -10,13 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-/// The bytes of a message: its length, then what it says.
+/// The bytes of a message: its length, then its content.
 fn message(text: &str) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Answers each call with the next bytes. After bytes that are no good message the other side ends
-/// the connection.
+/// Responds to each call with the next bytes. After an invalid message, the peer closes the
+/// connection.
 async fn signer(listener: UnixListener, mut answers: mpsc::Receiver<(Vec<u8>, bool)>) {
     let mut stream = None;
     while let Some((bytes, is_good)) = answers.recv().await {
@@ -34,7 +33,7 @@ async fn signer(listener: UnixListener, mut answers: mpsc::Receiver<(Vec<u8>, bo
             assert_eq!(
                 connected.read(&mut [0]).await.unwrap_or(0),
                 0,
-                "the server goes on with {:?}",
+                "the server continues with {:?}",
                 String::from_utf8_lossy(&bytes)
             );
         }
@@ -84,9 +83,9 @@ async fn an_answer_in_another_form_is_an_error_that_says_so_and_the_next_call_is
         answers.send((bytes, false)).await.unwrap();
         let asked = handle.ask(Request::Checkpoint).await;
         let Err(SignerError::Unavailable(why)) = asked else { panic!("{what}: {asked:?}") };
-        assert!(why.starts_with("an answer that cannot be read: "), "{what}: {why}");
+        assert!(why.starts_with("unreadable response: "), "{what}: {why}");
     }
-    // A new connection each time: its first call has the number 1.
+    // A new connection each time, so its first call has the number 1.
     answers.send((message(&good_answers(1)[0]), true)).await.unwrap();
     assert_eq!(
         handle.ask(Request::Checkpoint).await.unwrap(),

@@ -1,5 +1,5 @@
-//! Secure Boot keys of devices: what the signer makes of them, and what it refuses to whoever has
-//! the server's power.
+//! Secure Boot keys of devices: what the signing service makes of them, and what it refuses to an
+//! attacker who controls the server.
 
 use crate::{World, one, refusal};
 use base64::Engine;
@@ -85,7 +85,7 @@ fn a_release_that_people_signed_is_signed_for_each_device_by_its_own_key() {
     assert_eq!(signed[1].stage, Stage::Outcome { intent: signed[0].number });
 }
 
-/// Whoever can write every row of the server, and speak with the signer as the server does.
+/// An attacker who can write every row of the server, and use the socket as the server does.
 #[test]
 fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
     let world = World::new();
@@ -98,7 +98,7 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
         assert!(reason.contains("0 of 1"), "{reason}");
     };
     untrusted(&mut keeper, sign("dev-a", &a, &manifest, &thief));
-    // First the good one, so that what the signer remembers cannot be taken for another one.
+    // Sign the valid release first, so that the cache of the last release is filled.
     assert!(matches!(
         one(&mut keeper, sign("dev-a", &a, &manifest, &key)),
         Response::BootSignatures { .. }
@@ -124,7 +124,7 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
             signatures: vec![],
         },
     );
-    // The keys of one device sign for no other one.
+    // The keys of one device sign for no other device.
     let wrapped = a.wrapped.clone();
     let stolen = Request::SignBoot {
         device: "dev-b".parse().unwrap(),
@@ -144,7 +144,7 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
         refusal(&mut keeper, sign("dev-a", &a, &silent, &key)).contains("no Authenticode digest")
     );
     let record = Request::Record { act: Act::new("server", "boot.sign", "dev-a") };
-    assert!(refusal(&mut keeper, record).contains("signer alone"));
+    assert!(refusal(&mut keeper, record).contains("only the signing service writes"));
 }
 
 #[test]

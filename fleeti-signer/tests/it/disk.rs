@@ -1,5 +1,5 @@
-//! A disk that is full: nothing is signed, nothing acknowledged is lost, and it goes on by itself
-//! once there is room.
+//! A full disk: nothing is signed, no acknowledged entry is lost, and the log continues when there
+//! is space again.
 
 use crate::{World, device};
 use fleeti_pki::audit::Entry;
@@ -28,7 +28,7 @@ impl SmallDisk {
         );
         None
     }
-    /// To the last byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut file = std::fs::OpenOptions::new()
             .create(true)
@@ -63,8 +63,8 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
     let signer = SignerHandle::embedded(open()).unwrap();
     let certify = |id: &str| signer.ask(device(id, DEVICE_S_MIN));
     assert!(certify("dev-1").await.is_ok());
-    assert!(audit.join("reserve").exists(), "room is held");
-    // The room that was held is taken first.
+    assert!(audit.join("reserve").exists(), "disk space is reserved");
+    // The reserved space is used first.
     disk.fill();
     assert!(certify("dev-2").await.is_ok());
     assert!(!audit.join("reserve").exists());
@@ -83,12 +83,12 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
         }
     }
     assert!(refused > 0, "the disk was not full");
-    // What only reads is answered.
+    // Requests that only read still work.
     assert!(signer.ask(Request::Issuers).await.is_ok());
     disk.make_room();
     for n in 40..45 {
         let id = format!("dev-{n}");
-        assert!(certify(&id).await.is_ok(), "no hand is needed");
+        assert!(certify(&id).await.is_ok(), "it continues by itself");
         acknowledged.push(id);
     }
     assert!(signer.ask(Request::Checkpoint).await.is_ok());
@@ -98,7 +98,7 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
     for id in acknowledged {
         assert!(entries.iter().any(|e| e.act.subject == id && e.act.sha256.is_some()), "{id}");
     }
-    // Every line leads to the one before it, and to the checkpoint.
+    // Every line follows the one before it, and the log leads to the checkpoint.
     let mut keeper = open();
     assert!(matches!(crate::one(&mut keeper, Request::Checkpoint), Response::Checkpoint { .. }));
 }

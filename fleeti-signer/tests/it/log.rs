@@ -1,4 +1,4 @@
-//! The audit log on a disk: nothing acknowledged is lost, nothing is taken back unseen.
+//! The audit log on disk: no acknowledged entry is lost, and no removal goes unnoticed.
 
 use crate::NOW_S;
 use fleeti_pki::audit::{Act, Defect, Entry, Stage};
@@ -23,7 +23,7 @@ impl Log {
     fn open(&self) -> Result<AuditLog, LogError> {
         AuditLog::open(self.dir.path(), &self.key)
     }
-    /// With entries on the disk, and a checkpoint over the first ones.
+    /// A log with entries on disk, and a checkpoint over the first ones.
     fn with(entries: u64, stated: u64) -> Self {
         let this = Self::new();
         let mut log = this.open().unwrap();
@@ -96,7 +96,7 @@ fn what_was_committed_is_there_after_a_kill_and_nothing_else() {
 
 #[test]
 fn hashes_that_came_to_the_disk_before_their_entries_are_forgotten() {
-    /// More than wait to be written.
+    /// More entries than the write buffer holds.
     const MANY: u64 = 20_000;
     let world = Log::with(5, 5);
     let root_of_lines = || {
@@ -139,8 +139,7 @@ fn half_a_line_was_never_acknowledged_and_is_cut_off() {
 fn pages_that_never_reached_the_disk_are_cut_off_and_changed_ones_are_not() {
     let world = Log::with(5, 3);
     let whole = std::fs::read(world.file()).unwrap();
-    // A large batch of which the first page is missing, and one of which nothing but the size
-    // arrived.
+    // A large batch whose first page is missing, and one of which only the file size arrived.
     for torn in [[vec![0; 4096], whole.clone()].concat(), vec![0; 10_000]] {
         std::fs::write(world.file(), [&whole[..], &torn].concat()).unwrap();
         assert_eq!(world.open().unwrap().size(), 5);
@@ -151,7 +150,8 @@ fn pages_that_never_reached_the_disk_are_cut_off_and_changed_ones_are_not() {
         matches!(defect(&world), Defect::Malformed { number: 5, .. }),
         "no power cut writes letters"
     );
-    // What a statement covers was on the disk: nothing of it is cut off, whatever is missing.
+    // Entries that a checkpoint covers were on disk: nothing of them is cut off, whatever is
+    // missing.
     let mut holed = whole.clone();
     holed[10..20].fill(0);
     std::fs::write(world.file(), &holed).unwrap();
@@ -186,7 +186,7 @@ fn a_log_that_was_changed_is_not_opened() {
     let world = Log::with(10, 5);
     change(&world.file(), |l| l.swap(6, 7));
     assert!(matches!(defect(&world), Defect::Order { expected: 6, found: 7 }));
-    // Written anew from the beginning, with everything that is made of it: another history.
+    // An attacker rewrites the log and all derived files from the beginning: another history.
     let (world, other) = (Log::with(10, 10), Log::new());
     let mut log = other.open().unwrap();
     for i in 0..12 {

@@ -1,4 +1,4 @@
-//! The signer as its callers and its attackers meet it.
+//! Integration tests of the signing service, with its callers and with attackers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! What the signer does, and what it refuses to whoever asks.
+//! What the signing service does, and what it refuses to any caller.
 
 use crate::{NOW_S, World, csr, device, one, refusal};
 use base64::Engine;
@@ -66,7 +66,7 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
     let world = World::new();
     let mut keeper = world.keeper();
     for valid_s in [0, DEVICE_S_MIN - 1, DEVICE_S_MAX + 1, u64::MAX] {
-        assert!(refusal(&mut keeper, device("dev-a", valid_s)).contains("valid for"));
+        assert!(refusal(&mut keeper, device("dev-a", valid_s)).contains("validity of a device certificate"));
     }
     let not_mine = csr().replacen("MI", "MJ", 1);
     let bad = Request::CertifyDevice {
@@ -94,7 +94,7 @@ fn nobody_writes_the_signers_own_entries() {
     let mut keeper = world.keeper();
     for action in ["certificate.device", "revocation-list.sign", "signer.start"] {
         let reason = refusal(&mut keeper, Request::Record { act: Act::new("admin", action, "x") });
-        assert!(reason.contains("the signer alone"), "{reason}");
+        assert!(reason.contains("only the signing service writes"), "{reason}");
     }
     let long = Request::Record { act: Act::new("admin", "session.begin", "x".repeat(10_000)) };
     assert!(refusal(&mut keeper, long).contains("10000 bytes"));
@@ -186,7 +186,7 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     };
     let proved = verify_proof(&proof, &world.log_key()).unwrap();
     assert_eq!((&proved.entry().act, proved.checkpoint().stated_s()), (&act, NOW_S));
-    // Everybody can read the file, and find out whether it leads to the statement.
+    // Any reader of the file can check whether it leads to the checkpoint.
     let mut examination = Examination::default();
     for line in std::fs::read_to_string(world.path("audit/log")).unwrap().lines() {
         examination.line(line.as_bytes()).unwrap();
@@ -198,8 +198,8 @@ fn a_proof_is_verified_with_the_public_key_alone_and_a_statement_never_goes_back
     assert!(Keeper::open(keys, &world.path("audit"), Limits::default()).is_err());
 }
 
-/// Whatever a request asks for beside its key, the certificate is what the signer makes; openssl is
-/// the judge.
+/// A CSR contributes its key only: the signing service sets everything else. openssl verifies the
+/// result.
 #[test]
 fn a_request_that_asks_for_more_gets_what_every_device_gets() {
     let world = World::new();
@@ -269,7 +269,7 @@ fn a_request_that_asks_for_more_gets_what_every_device_gets() {
     }
 }
 
-/// A list that no message holds: it comes in parts and goes in parts, and half of one is never
+/// A CRL that is larger than a message arrives and leaves in parts, and a part of one is never
 /// signed.
 #[test]
 fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
@@ -296,7 +296,7 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     };
     refusal(&mut keeper, sign("list-2"));
     let Response::LargeList { list, bytes } = one(&mut keeper, sign("list-1")) else {
-        panic!("it is a large one")
+        panic!("expected a large CRL")
     };
     refusal(&mut keeper, sign("list-1"));
     let mut whole = Vec::new();
@@ -316,7 +316,7 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     )
     .unwrap();
     VerifiedList::read(&whole, &ca).unwrap();
-    // A part that is refused takes the others along.
+    // A refused part drops the other parts.
     let bad = RevokedSerial { serial: "no serial".into(), ..all[0].clone() };
     one(&mut keeper, Request::StageRevoked { list: "list-3".into(), revoked: all[..10].to_vec() });
     refusal(&mut keeper, Request::StageRevoked { list: "list-3".into(), revoked: vec![bad] });

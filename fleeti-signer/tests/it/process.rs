@@ -34,7 +34,7 @@ pub async fn start_with(world: &World, arguments: &[&str]) -> Process {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the signer does not listen");
+    panic!("the signing service does not listen");
 }
 
 fn record(i: u64) -> Request {
@@ -52,7 +52,7 @@ async fn everything_that_was_acknowledged_survives_a_kill() {
             tokio::spawn(async move { signer.ask(record(i)).await.ok().map(|r| (i, r)) })
         })
         .collect();
-    // In the middle of it.
+    // While calls wait.
     let Response::Recorded { number } = signer.ask(record(9999)).await.unwrap() else {
         panic!("no number")
     };
@@ -73,7 +73,7 @@ async fn everything_that_was_acknowledged_survives_a_kill() {
     for (i, number) in acknowledged {
         assert_eq!(entries[usize::try_from(number).unwrap()].act.subject, format!("subject-{i}"));
     }
-    // The handle finds the new process by itself.
+    // The handle connects to the new process by itself.
     assert!(matches!(signer.ask(Request::Checkpoint).await.unwrap(), Response::Checkpoint { .. }));
 }
 
@@ -96,16 +96,16 @@ async fn another_user_is_not_answered() {
     assert_eq!(
         std::fs::metadata(world.path("socket")).unwrap().mode() & 0o777,
         0o660,
-        "the file's mode is the first door"
+        "the file's mode is the first check"
     );
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return; // only root can become somebody else
+        return; // only root can become another user
     }
-    // The second door, for a folder whose modes somebody got wrong.
+    // The second check, for a folder with wrong permissions.
     for (path, mode) in [(world.path("socket"), 0o666), (world.dir.path().to_owned(), 0o755)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    // Perl is on every Debian.
+    // Every Debian has Perl.
     let script = "use IO::Socket::UNIX; $SIG{PIPE} = 'IGNORE'; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!;\n\
                   my $m = '{\"id\":1,\"request\":{\"type\":\"checkpoint\"}}'; print $s pack('N', length $m), $m; $s->flush;\n\
                   my $n = read($s, my $length, 4); print $n // 0;";
@@ -116,11 +116,11 @@ async fn another_user_is_not_answered() {
             .arg(world.path("socket"));
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
-    assert_eq!(asked("0").trim(), "4", "root is answered");
+    assert_eq!(asked("0").trim(), "4", "root gets a response");
     assert_eq!(asked("65534").trim(), "0");
 }
 
-/// Whoever speaks another language is not answered in ours, and nothing is signed or entered for
+/// A call that does not match the protocol gets no response, and nothing is signed or logged for
 /// it.
 #[tokio::test]
 async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
@@ -143,7 +143,7 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
         serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"order": "forget"}}}),
         serde_json::json!({"id": 1, "request": {"type": "keep", "kept": {"kept": "key", "device": "dev-a"}, "secret": "AA=="}}),
         serde_json::json!(["certify_device"]),
-        // A list where an object is meant, at every depth.
+        // A list where an object is expected, at every depth.
         serde_json::json!([1, certify]),
         changed(&|c| {
             let fields: Vec<_> = c["request"].as_object().unwrap().values().cloned().collect();

@@ -1,5 +1,5 @@
-//! Releases by a server's own keys, asked for by somebody who has the whole server: its database,
-//! its files, its socket.
+//! Releases with a server's own keys, requested by an attacker who controls the server: its
+//! database, its files, its socket.
 
 use crate::World;
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
@@ -25,14 +25,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
 const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
-/// A signer that signs when two of three people agree beside who asks, and a build.
+/// A signing service that needs approvals of two of three approvers, not counting the requester,
+/// and a build.
 struct Office {
     world: World,
     people: Vec<SoftKey>,
     signer: SignerHandle,
 }
 
-/// What a signer is asked for.
+/// The arguments of a request to sign a release.
 #[derive(Clone)]
 struct Order {
     build: String,
@@ -86,7 +87,7 @@ impl Office {
         office
     }
 
-    /// Writes a build; gives the digest of its record.
+    /// Writes a build and returns the digest of its record.
     fn build(&self, id: &str, uki: &[u8], release: &str) -> String {
         let folder = self.folder(id);
         fs::create_dir_all(&folder).unwrap();
@@ -136,7 +137,7 @@ impl Office {
     fn agrees(&self, who: usize, intent: &Intent) -> SignedBy {
         Word::Approve.sign(intent, &self.people[who]).unwrap()
     }
-    /// What everybody has agreed to.
+    /// The arguments with all approvals.
     fn good(&self, out: &str) -> Order {
         let intent = Intent {
             kind: KIND.into(),
@@ -202,7 +203,7 @@ async fn a_release_is_signed_when_enough_people_agree_and_verifies_by_what_devic
     let log = office.log();
     assert_eq!(
         (log[0].act.action.as_str(), log[0].act.subject.as_str()),
-        ("signer.release-policy", "when 2 of 3 people agree")
+        ("signer.release-policy", "with 2 approvals of 3 approvers")
     );
     let log = &log[1..];
     assert_eq!((log[0].act.action.as_str(), &log[0].stage), ("release.sign", &Stage::Intent));
@@ -253,8 +254,8 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
                 ..good.clone()
             },
         ),
-        // What was agreed to for one build, for another one.
-        ("what was approved has", Order { build: "build-b".into(), ..good.clone() }),
+        // Approvals of one build, for another build.
+        (", approved is", Order { build: "build-b".into(), ..good.clone() }),
         (
             "not signed by an approver",
             Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() },
@@ -282,16 +283,16 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
                 ..good.clone()
             },
         ),
-        ("named by a-z", Order { build: "../pki/offline".into(), ..good.clone() }),
-        ("named by a-z", Order { out: "../../etc".into(), ..good.clone() }),
+        ("a directory name must have", Order { build: "../pki/offline".into(), ..good.clone() }),
+        ("a directory name must have", Order { out: "../../etc".into(), ..good.clone() }),
         ("build.json", Order { build: "build-z".into(), ..good.clone() }),
     ];
     for (why, order) in attempts {
         let reason = office.refused(order).await;
         assert!(reason.contains(why), "{why}: {reason}");
     }
-    assert_eq!((office.left(), office.log().len()), (0, 1), "nothing was even begun");
-    // The record stays, the files are exchanged: the image that people looked at for another one.
+    assert_eq!((office.left(), office.log().len()), (0, 1), "nothing was started");
+    // The record stays, but its files are replaced by an image that the approvers did not see.
     let folder = office.folder("build-a");
     let exchanged = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
     exchanged("root.erofs", b"evil");
@@ -301,7 +302,7 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     uki[0x201] ^= 1;
     exchanged("uki.efi", &uki);
     assert!(office.refused(good.clone()).await.contains("uki.efi is not the file"));
-    // A file that leads to a secret, or to nowhere.
+    // A link to a secret, or to nothing.
     fs::remove_file(folder.join("uki.efi")).unwrap();
     std::os::unix::fs::symlink(office.world.path("passphrase"), folder.join("uki.efi")).unwrap();
     assert!(office.refused(good.clone()).await.contains("uki.efi"));
@@ -349,7 +350,7 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
     let error =
         keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
     assert!(error.contains("policy.toml") && error.contains("fleeti pki approvers"), "{error}");
-    // Without any such key the signer says so.
+    // Without release keys, the request is refused.
     let signer = SignerHandle::embedded(world.keeper()).unwrap();
     assert_eq!(
         signer.ask(Request::ApprovalPolicy).await.unwrap(),
@@ -363,7 +364,7 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
         approvals: vec![],
     };
     assert!(
-        matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no keys that sign releases"))
+        matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no release keys"))
     );
 }
 

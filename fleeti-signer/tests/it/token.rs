@@ -1,5 +1,5 @@
-//! The signer with its keys in a token: the process holds the name and the PIN, and nothing that
-//! could be copied.
+//! The signing service with its keys in a token: the process holds their URIs and the PIN, and
+//! nothing that could be copied.
 
 use crate::process::start_with;
 use crate::{World, device};
@@ -16,7 +16,7 @@ use fleeti_testkit::token::{MODULE, PIN, with_token};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Makes a key in the token; what stands in its key file is its name and the file with the PIN.
+/// Makes a key in the token. Its key file contains the URI and the path of the file with the PIN.
 fn in_token(world: &World, object: &str, algorithm: Algorithm) -> TokenKey {
     let pin = world.path("pin");
     fs::write(&pin, PIN).unwrap();
