@@ -530,9 +530,9 @@ impl Keeper {
     ) -> Result<Result<ReleaseJob, Response>, LogError> {
         let planned = match &self.keys.releases {
             Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
-            None => Err(Refusal::Wrong(
-                "this signing service has no release keys (pki/signing)".into(),
-            )),
+            None => {
+                Err(Refusal::Wrong("this signing service has no release keys (pki/signing)".into()))
+            }
         };
         let planned = planned
             .and_then(|job| self.left.releases.take(now_s).map(|()| job).map_err(Refusal::from));

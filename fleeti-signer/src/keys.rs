@@ -108,7 +108,10 @@ pub fn open_signing(
     }
     let policy = folder.join("policy.toml");
     let text = fs::read_to_string(&policy).with_context(|| {
-        format!("{}: this is the approval policy for releases; write it with `fleeti pki approvers`", policy.display())
+        format!(
+            "{}: this is the approval policy for releases; write it with `fleeti pki approvers`",
+            policy.display()
+        )
     })?;
     let public = |name: &str| {
         let path = pki.join("public").join(name);
@@ -128,9 +131,7 @@ pub fn open_signing(
     }
     let known = ReleaseKeys::from_pem(&public("release.pem")?)?;
     if !known.keys().iter().any(|k| k.der() == release.public_key_der()) {
-        bail!(
-            "signing/release.key is not in release.pem: devices would refuse its releases"
-        );
+        bail!("signing/release.key is not in release.pem: devices would refuse its releases");
     }
     let Folders { builds, outbox, work } = folders;
     // Remove what a stopped signing service has left behind.

@@ -57,10 +57,7 @@ impl Bucket {
             (self.minute, self.left) = (now_s / 60, self.per_minute);
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Exhausted(format!(
-                "limit of {} in a minute reached ({})",
-                self.per_minute, self.option
-            ))
+            Exhausted(format!("limit of {} in a minute reached ({})", self.per_minute, self.option))
         })?;
         Ok(())
     }

@@ -87,9 +87,8 @@ impl Lists {
         let Request::ListPart { list, from } = request else {
             return Response::Refused { reason: "not a request for a part of a CRL".into() };
         };
-        let missing = || Response::Refused {
-            reason: "this CRL is gone; request its signature again".into(),
-        };
+        let missing =
+            || Response::Refused { reason: "this CRL is gone; request its signature again".into() };
         let Some(at) = self.signed.iter().position(|(held, _)| held == list) else {
             return missing();
         };

@@ -209,8 +209,9 @@ async fn exchange(
 /// Reads a response. An unreadable one ends the connection, because its call is unknown.
 fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, String> {
     let unreadable = |e: String| format!("unreadable response: {}", Foreign::log(&e));
-    let frame =
-        frame.ok_or("the signing service closed the connection")?.map_err(|e| unreadable(e.to_string()))?;
+    let frame = frame
+        .ok_or("the signing service closed the connection")?
+        .map_err(|e| unreadable(e.to_string()))?;
     strict::from_slice(&frame).map_err(|e| unreadable(e.to_string()))
 }
 

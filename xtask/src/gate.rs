@@ -90,7 +90,10 @@ fn rules() -> Result<()> {
     checks::deps(&root())?;
     checks::tidy(&root())?;
     licences::check(&root())?;
-    run("spelling", Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()))
+    run(
+        "spelling",
+        Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()),
+    )
 }
 
 fn lints() -> Result<()> {

@@ -88,7 +88,8 @@ mod tests {
     fn a_crate_is_refused_for_its_licence_and_for_its_source() {
         let accepted = accepted("[licenses]\nallow = [\"MIT\", \"Apache-2.0\"]").unwrap();
         let package = |license: serde_json::Value, source: &str| {
-            let package = json!({"name": "a", "version": "1", "license": license, "source": source});
+            let package =
+                json!({"name": "a", "version": "1", "license": license, "source": source});
             refused(&package, &accepted)
         };
         for license in ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "MIT AND Apache-2.0"] {

@@ -66,7 +66,10 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_signed() {
     let world = World::new();
     let mut keeper = world.keeper();
     for valid_s in [0, DEVICE_S_MIN - 1, DEVICE_S_MAX + 1, u64::MAX] {
-        assert!(refusal(&mut keeper, device("dev-a", valid_s)).contains("validity of a device certificate"));
+        assert!(
+            refusal(&mut keeper, device("dev-a", valid_s))
+                .contains("validity of a device certificate")
+        );
     }
     let not_mine = csr().replacen("MI", "MJ", 1);
     let bad = Request::CertifyDevice {
