@@ -1,7 +1,7 @@
-//! What the examples share: an organisation's keys and a server in this very process.
+//! Shared by the examples: the keys of an organisation, and a server in this process.
 //!
-//! Code map: [`Organisation`] (keys in a folder, and a server on them). The examples are the
-//! programs: `verify_release`, `embed_server`, `fake_fleet`.
+//! Code map: [`Organisation`] (keys in a directory, and a server that uses them). The examples are
+//! the programs `verify_release`, `embed_server` and `fake_fleet`.
 //!
 //! ```no_run
 //! # #[actix_web::main] async fn main() -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const PASSPHRASE: &[u8] = b"examples keep no secrets";
 
-/// Keys and a server in a folder.
+/// Keys in a directory, and a server that uses them.
 pub struct Organisation {
     dir: PathBuf,
     /// The running server.
@@ -37,10 +37,10 @@ pub struct Organisation {
 }
 
 impl Organisation {
-    /// Makes keys in a folder and starts a server on them, on loopback.
+    /// Creates keys in a directory and starts a server with them on loopback.
     ///
     /// # Errors
-    /// I/O, or a port that cannot be had.
+    /// I/O errors, or a port that is not available.
     pub async fn found(dir: &Path) -> Result<Self> {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -49,7 +49,7 @@ impl Organisation {
         let sealed = files.iter().find(|f| f.path == wanted).context("the release key")?;
         let release_key =
             SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
-        // What is offline never comes near the server.
+        // The server never gets the offline keys.
         for file in files.iter().filter(|f| !f.path.starts_with("offline")) {
             let path = dir.join("pki").join(&file.path);
             fs::create_dir_all(path.parent().context("a folder")?)?;
@@ -62,22 +62,22 @@ impl Organisation {
         Ok(Self { dir: dir.to_owned(), server, client, release_key })
     }
 
-    /// Where API and pages are.
+    /// The address of API and pages.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.server.addresses.api)
     }
 
-    /// The public halves of the keys.
+    /// The directory with the public keys.
     #[must_use]
     pub fn public(&self) -> PathBuf {
         self.dir.join("pki/public")
     }
 
-    /// Signs a release without meaning and publishes it; gives its directory.
+    /// Signs and publishes a release with placeholder content, and returns its directory.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// Errors of the server.
     pub async fn publish(&self, name: &ReleaseName, size: usize) -> Result<PathBuf> {
         let dir = self.dir.join("example-releases").join(name.to_string());
         let manifest = synthetic::release(&dir, name, &self.release_key, size)?;

@@ -1,4 +1,4 @@
-//! Answers of the server: no more of them than a limit, and in no form but the documented one.
+//! Reads responses of the server: up to a size limit, and only in their documented form.
 
 use crate::{Client, ClientError, Result};
 use bytes::{Bytes, BytesMut};
@@ -8,10 +8,10 @@ use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest answer, bytes. A rollout of 100,000 devices is the largest document of the API: each
-/// device has room for 2.6 kB.
+/// Size limit of a response, bytes. The largest document of the API is a rollout of 100,000
+/// devices, with 2.6 kB for each.
 pub const ANSWER_MAX: usize = 256 << 20;
-/// Largest answer that says why a request was refused, bytes.
+/// Size limit of an error response, bytes.
 pub const PROBLEM_MAX: usize = 1 << 20;
 
 impl Client {
@@ -34,21 +34,21 @@ impl Client {
             errors: vec![],
         })))
     }
-    /// A document, as it is documented and in no other form.
+    /// Reads a document strictly.
     pub(crate) async fn read<T: DeserializeOwned + Serialize>(response: Response) -> Result<T> {
         strict::from_slice(&Self::bytes(response).await?).map_err(ClientError::Answer)
     }
-    /// Bytes that this client does not read.
+    /// Reads a response as bytes.
     pub(crate) async fn bytes(response: Response) -> Result<Bytes> {
         limited(response, ANSWER_MAX).await
     }
-    /// Text that this client does not read.
+    /// Reads a response as text.
     pub(crate) async fn text(response: Response) -> Result<String> {
         Ok(String::from_utf8_lossy(&Self::bytes(response).await?).into_owned())
     }
 }
 
-/// A body of at most `max` bytes, never more of it in memory.
+/// Reads at most `max` bytes of a body into memory.
 async fn limited(mut response: Response, max: usize) -> Result<Bytes> {
     let mut bytes = BytesMut::new();
     if response.content_length().is_some_and(|length| length > max as u64) {

@@ -1,4 +1,4 @@
-//! What devices prove, and what fleets ask of them.
+//! Attestation of devices, appraisal policies of fleets, and TPM manufacturers.
 
 use crate::{Client, Result};
 use fleeti_core::attestation::policy::Policy;
@@ -9,28 +9,28 @@ use fleeti_core::wire::attestation::{
 use reqwest::Method;
 
 impl Client {
-    /// How far a device can be trusted, and why.
+    /// The attestation level of a device, with its claims.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn attestation(&self, id: &DeviceId) -> Result<Attestation> {
         self.get(&format!("devices/{id}/attestation")).await
     }
-    /// What a device proves, as an EAT Attestation Result (draft-ietf-rats-ear-04).
+    /// The attestation result of a device as an EAT Attestation Result (draft-ietf-rats-ear-04).
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn ear(&self, id: &DeviceId) -> Result<serde_json::Value> {
         self.get(&format!("devices/{id}/attestation/ear")).await
     }
-    /// Asks a device's TPM now.
+    /// Challenges the TPM of a device now.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn challenge_device(&self, id: &DeviceId) -> Result<()> {
         self.post(&format!("devices/{id}/attestation/challenge"), &()).await
     }
-    /// Asks the TPM of every device of a fleet that is there; how many that are.
+    /// Challenges the TPM of every connected device of a fleet. Returns the number of devices.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -40,21 +40,21 @@ impl Client {
             .await?
             .asked)
     }
-    /// Accepts the firmware that a device has now.
+    /// Accepts the current firmware of a device.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn accept_firmware(&self, id: &DeviceId) -> Result<Attestation> {
         self.post(&format!("devices/{id}/attestation/accept-firmware"), &()).await
     }
-    /// What a fleet asks of its devices.
+    /// The appraisal policy of a fleet.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn attestation_policy(&self, fleet: &FleetId) -> Result<Policy> {
         self.get(&format!("fleets/{fleet}/attestation-policy")).await
     }
-    /// Changes what a fleet asks of its devices.
+    /// Sets the appraisal policy of a fleet.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -63,14 +63,14 @@ impl Client {
             self.request(Method::PUT, &format!("fleets/{fleet}/attestation-policy")).json(policy);
         Self::read(Self::send(request).await?).await
     }
-    /// Which manufacturers of TPMs are believed.
+    /// The trusted TPM manufacturers.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn tpm_manufacturers(&self) -> Result<TpmManufacturers> {
         self.get("tpm-manufacturers").await
     }
-    /// Believes the manufacturers of a file; those that are new.
+    /// Trusts the TPM manufacturers in a file. Returns those that are new.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -80,13 +80,13 @@ impl Client {
     ) -> Result<Vec<TpmManufacturer>> {
         self.post("tpm-manufacturers", request).await
     }
-    /// Believes a manufacturer no more.
+    /// Removes a trusted TPM manufacturer.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn remove_tpm_manufacturer(&self, id: &str) -> Result<TpmManufacturer> {
         let mut path = String::from("tpm-manufacturers/");
-        // As fingerprints are written elsewhere: in capitals, with colons.
+        // Other tools write fingerprints in upper case and with colons.
         path.extend(id.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()));
         Self::read(Self::send(self.request(Method::DELETE, &path)).await?).await
     }

@@ -1,20 +1,20 @@
-//! What weakens a client. Nothing here is a default.
+//! Options that weaken a client. None of them is a default.
 
 use crate::{ClientError, Result};
 use reqwest::Url;
 
-/// Where a token may go without TLS.
+/// Where a token may be sent without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PlainHttp {
     /// Only to this machine: `localhost`, 127.0.0.0/8, `::1`.
     #[default]
     LoopbackOnly,
-    /// Anywhere. Everybody on the way reads the token and what comes back, and may change both.
+    /// Anywhere. Anyone on the network path can read and change the token and the responses.
     Anywhere,
 }
 
-/// Whether an address is on this machine and has no TLS; refuses one that would take a token over a
-/// network in clear text.
+/// Whether an address is on this machine and has no TLS. Refuses an address to which the token
+/// would cross a network in clear text.
 pub(crate) fn check_address(url: &str, plain_http: PlainHttp) -> Result<bool> {
     let parsed = Url::parse(url).map_err(|_| ClientError::Address(url.to_owned()))?;
     match (parsed.scheme(), plain_http) {
@@ -26,15 +26,15 @@ pub(crate) fn check_address(url: &str, plain_http: PlainHttp) -> Result<bool> {
     }
 }
 
-/// Whether an address is on this machine and has no TLS: then nobody is on the way, and there is no
-/// key to pin.
+/// Whether an address is on this machine and has no TLS. Then there is no network path to protect
+/// and no key to pin.
 #[must_use]
 pub fn is_plain_loopback(url: &str) -> bool {
     matches!(check_address(url, PlainHttp::LoopbackOnly), Ok(true))
 }
 
-/// `localhost` and the names below it are this machine by RFC 6761, 6.3; other names are whatever a
-/// resolver says.
+/// By RFC 6761, 6.3, `localhost` and names below it are this machine. Other names depend on the
+/// resolver.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();

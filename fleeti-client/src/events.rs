@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::Response;
 
-/// Longest line of the stream, bytes: an event has a name in it.
+/// Longest line of the stream, bytes. An event contains only a name.
 pub const LINE_MAX: usize = 64 << 10;
 
 /// The event stream (server-sent events).
@@ -22,8 +22,8 @@ impl Events {
         Self { stream: Box::pin(response.bytes_stream()), buffer: BytesMut::new() }
     }
 
-    /// The next event; `None` when everything must be read again: some were missed, or one came
-    /// that this client does not know.
+    /// The next event. `None` if the caller must read everything again: events were missed, or this
+    /// client does not know the event.
     ///
     /// # Errors
     /// [`ClientError::StreamEnded`], [`ClientError::Transport`], [`ClientError::TooLarge`].
@@ -46,8 +46,8 @@ impl Events {
         }
     }
 
-    /// Waits for an event of this kind, or until some were missed: then it may have been among
-    /// them.
+    /// Waits for a matching event, or until events were missed, because the match may be among
+    /// those.
     ///
     /// # Errors
     /// As [`Events::next`].

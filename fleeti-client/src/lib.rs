@@ -5,15 +5,15 @@
 //! let client = fleeti_client::Client::new("http://127.0.0.1:1", "TOKEN")?;
 //! match client.devices().await {
 //!     Ok(devices) => devices.into_iter().for_each(|d| println!("{} runs {:?}", d.id, d.boot.map(|b| b.running))),
-//!     // Nobody listens there.
+//! Nothing listens on this port.
 //!     Err(e) => assert!(e.hint().unwrap().contains("is the server running")),
 //! }
 //! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
 //! ```
 //!
-//! Code map: [`Client`] has one method for each route; [`Events`] is the event stream; [`Pin`]
-//! knows a server by its key; [`WorkerClient`] is a build worker's side; [`danger`] is what weakens
-//! a client.
+//! Code map: [`Client`] has a method for each route of the API · [`Events`] is the event stream ·
+//! [`Pin`] identifies a server by its key · [`WorkerClient`] is the client of a build worker ·
+//! [`danger`] has the options that weaken a client.
 
 #![warn(missing_docs)]
 
@@ -51,30 +51,30 @@ use std::path::Path;
 use std::sync::Once;
 use tokio_util::io::ReaderStream;
 
-/// Devices that one request asks for.
+/// Page size of the list of devices.
 const PAGE: usize = 500;
 
-/// Why a call gave no result.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The server refused.
+    /// The server refused the request.
     #[error("{}", .0.detail)]
     Refused(Problem),
-    /// The server could not be reached, or its answer could not be read.
+    /// The server could not be reached, or its response could not be read.
     #[error("{0}")]
     Transport(#[source] reqwest::Error),
-    /// The server's answer is not what the API documents.
-    #[error("the server's answer is none that is documented: {}", Foreign::log(&.0.to_string()))]
+    /// The server's response does not have the documented form.
+    #[error("the server's response does not have the documented form: {}", Foreign::log(&.0.to_string()))]
     Answer(#[source] serde_json::Error),
-    /// The server's answer is larger than any that the API documents.
-    #[error("the server's answer has more than {0} bytes, which none that is documented has")]
+    /// The server's response is larger than any documented one.
+    #[error("the server's response is larger than {0} bytes")]
     TooLarge(usize),
-    /// The server has another key than the one that is pinned.
+    /// The server's key differs from the pinned one.
     #[error(transparent)]
     OtherKey(OtherKey),
-    /// A fingerprint says something about TLS only.
-    #[error("{0} is no https:// address, and a fingerprint is one of a TLS key")]
+    /// A fingerprint was given for an address without TLS.
+    #[error("{0} is not an https:// address: a fingerprint identifies a TLS key")]
     NotHttps(String),
     /// TLS could not be set up.
     #[error("TLS: {0}")]
@@ -82,17 +82,17 @@ pub enum ClientError {
     /// A file could not be read.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The address is no `http:` or `https:` URL.
-    #[error("{0:?} is no http or https address of a server")]
+    /// The address is not an `http:` or `https:` URL.
+    #[error("{0:?} is not an http:// or https:// address")]
     Address(String),
-    /// The token would go over the network in clear text.
+    /// The token would cross the network in clear text.
     #[error(
-        "{0} is not on this machine and has no TLS: everybody on the way would read the API token"
+        "{0} is not on this machine and has no TLS: others on the network could read the API token"
     )]
     PlainHttp(String),
     /// The event stream ended.
@@ -101,7 +101,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What to do about it.
+    /// What to do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -114,10 +114,10 @@ impl ClientError {
             ),
             Self::NotHttps(_) => Some("write the address as https://HOST:PORT".to_owned()),
             Self::PlainHttp(_) => Some(
-                "use an https address; where the network itself is trusted, say so with --insecure (in Python: insecure=True)".to_owned(),
+                "use an https address; if you trust the network, pass --insecure (in Python: insecure=True)".to_owned(),
             ),
-            Self::Address(_) => Some("an address is like https://fleeti.example:8080".to_owned()),
-            Self::Answer(_) | Self::TooLarge(_) => Some("is the server's version the one of this program?".to_owned()),
+            Self::Address(_) => Some("write an address such as https://fleeti.example:8080".to_owned()),
+            Self::Answer(_) | Self::TooLarge(_) => Some("check that server and client have the same version".to_owned()),
             Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
         }
     }
@@ -131,14 +131,14 @@ impl From<reqwest::Error> for ClientError {
 
 type Result<T> = std::result::Result<T, ClientError>;
 
-/// What every HTTP client here has in common.
+/// Settings of every HTTP client in this crate.
 fn http_client() -> reqwest::ClientBuilder {
     static PROVIDER: Once = Once::new();
-    // Another part of the program may have chosen a provider already: that one stays.
+    // Another part of the program may have installed a provider already, which then stays.
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     });
-    // The API never redirects; whoever does would take the token elsewhere.
+    // The API never redirects. A redirect would send the token elsewhere.
     reqwest::Client::builder()
         .pool_idle_timeout(fleeti_core::wire::HTTP_IDLE)
         .redirect(Policy::none())
@@ -153,8 +153,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the API at `url`, with a bearer token. Without TLS only for an address of this
-    /// machine.
+    /// A client of the API at `url`, with a bearer token. An address without TLS must be one of
+    /// this machine.
     ///
     /// # Errors
     /// [`ClientError::PlainHttp`], [`ClientError::Address`]; [`ClientError::Transport`] when TLS
@@ -163,13 +163,14 @@ impl Client {
         Self::with_plain_http(url, token, PlainHttp::LoopbackOnly)
     }
 
-    /// As [`Client::new`], for a caller who decides about addresses without TLS.
+    /// Like [`Client::new`], but the caller decides whether other machines may be reached without
+    /// TLS.
     ///
     /// # Errors
     /// As [`Client::new`].
     pub fn with_plain_http(url: &str, token: &str, plain_http: PlainHttp) -> Result<Self> {
         let is_plain_loopback = danger::check_address(url, plain_http)?;
-        // A proxy is another machine.
+        // A proxy would be another machine.
         let http = if is_plain_loopback { http_client().no_proxy() } else { http_client() };
         Ok(Self::with(http.build()?, url, token))
     }
@@ -197,7 +198,7 @@ impl Client {
         Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
     }
 
-    /// Entries of the audit log from a number on, oldest first; a page of them.
+    /// One page of entries of the audit log, oldest first, starting at the entry `from`.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -205,21 +206,21 @@ impl Client {
         let page: AuditEntries = self.get(&format!("audit/entries?from={from}")).await?;
         Ok(page.lines)
     }
-    /// An entry of the audit log, with the proof that it is in the log.
+    /// An entry of the audit log with its inclusion proof.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn audit_proof(&self, number: u64) -> Result<AuditProof> {
         self.get(&format!("audit/entries/{number}/proof")).await
     }
-    /// A signed statement of the audit log's size, C2SP checkpoint.
+    /// The newest checkpoint of the audit log (C2SP tlog-checkpoint).
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn audit_checkpoint(&self) -> Result<String> {
         Self::text(Self::send(self.request(Method::GET, "audit/checkpoint")).await?).await
     }
-    /// The proof that the audit log only grew between two sizes.
+    /// The consistency proof between two sizes of the audit log.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -268,14 +269,14 @@ impl Client {
     pub async fn revoke_device(&self, id: &DeviceId, reason: RevocationReason) -> Result<Device> {
         self.post(&format!("devices/{id}/revoke"), &Revoke { reason }).await
     }
-    /// Takes back a revocation that was a hold.
+    /// Withdraws a suspension ([`RevocationReason::CertificateHold`]).
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn release_hold(&self, id: &DeviceId) -> Result<Device> {
         self.post(&format!("devices/{id}/release-hold"), &()).await
     }
-    /// Lets a device try a version again that was rolled back on it.
+    /// Lets a device install a version again that it rolled back.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -293,21 +294,21 @@ impl Client {
     ) -> Result<CommandStatus> {
         self.post(&format!("devices/{id}/commands"), command).await
     }
-    /// What became of a command.
+    /// The status of a command.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn command(&self, id: &str) -> Result<CommandStatus> {
         self.get(&format!("commands/{id}")).await
     }
-    /// Makes a one-time enrollment token.
+    /// Creates a one-time enrollment token.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn create_enrollment(&self, fleet: &FleetId, valid_s: u32) -> Result<Enrollment> {
         self.post(&format!("fleets/{fleet}/enrollments"), &CreateEnrollment { valid_s }).await
     }
-    /// Makes the record of a device that is about to be made.
+    /// Provisions a device before its disk is made.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -328,7 +329,7 @@ impl Client {
     pub async fn releases(&self) -> Result<Vec<Release>> {
         self.get("releases").await
     }
-    /// Gives the server the proof that a release boots as it promises.
+    /// Uploads a boot proof of a release.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -341,7 +342,7 @@ impl Client {
             self.request(Method::PUT, &format!("releases/{release}/boot-proof")).json(proof);
         Self::read(Self::send(request).await?).await
     }
-    /// Revokes a release: no device gets it any more.
+    /// Revokes a release: the server offers it to no device.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -363,7 +364,7 @@ impl Client {
             .body(body);
         Self::send(request).await.map(|_| ())
     }
-    /// Publishes what was uploaded, after the server has verified it.
+    /// Publishes an uploaded release. The server verifies it first.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -391,7 +392,7 @@ impl Client {
     pub async fn rollouts(&self) -> Result<Vec<RolloutSummary>> {
         self.get("rollouts").await
     }
-    /// Stops a rollout.
+    /// Aborts a rollout.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -419,14 +420,14 @@ impl Client {
     pub async fn build(&self, id: &str) -> Result<Build> {
         self.get(&format!("builds/{id}")).await
     }
-    /// Has the server sign a build and publish it, where the release key is on the server.
+    /// Signs a build with the server's release key and publishes it.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn sign_build(&self, id: &str) -> Result<Build> {
         self.post(&format!("builds/{id}/sign"), &()).await
     }
-    /// The bytes of a build's record, whose digest people approve.
+    /// The bytes of a build's record. Approvers sign their digest.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -437,49 +438,49 @@ impl Client {
         .await?
         .to_vec())
     }
-    /// Where the server is, for a device that shows a code.
+    /// The enrollment record for a device that shows a pairing code.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn enrollment_record(&self) -> Result<EnrollmentRecord> {
         self.get("enrollment-record").await
     }
-    /// Enters the code that a device shows.
+    /// Accepts the pending enrollment that shows this code.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn pair(&self, pair: &Pair) -> Result<Paired> {
         self.post("pairings", pair).await
     }
-    /// Which intermediates count.
+    /// The trusted intermediate CAs.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn trust(&self) -> Result<TrustStatus> {
         self.get("trust-bundle").await
     }
-    /// Publishes what came out of a ceremony.
+    /// Imports the trust bundle of a root ceremony.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn import_bundle(&self, import: &ImportBundle) -> Result<TrustStatus> {
         self.post("trust-bundle", import).await
     }
-    /// Has another intermediate sign from now on.
+    /// Switches to another intermediate CA for new certificates.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn switch_issuer(&self, switch: &SwitchIssuer) -> Result<TrustStatus> {
         self.post("trust-bundle/issuer", switch).await
     }
-    /// What old anchors say of new ones.
+    /// All transitions between trust anchors.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn transitions(&self) -> Result<Vec<SignedTransition>> {
         self.get("transitions").await
     }
-    /// Publishes what an old anchor says of a new one.
+    /// Publishes a transition between trust anchors.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -489,7 +490,8 @@ impl Client {
     ) -> Result<Vec<SignedTransition>> {
         self.post("transitions", transition).await
     }
-    /// Lets devices of a fleet in again whose certificates have ended and whose keys are files.
+    /// Starts a readmission: devices of a fleet with expired certificates and keys in files may
+    /// renew.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -500,14 +502,14 @@ impl Client {
     ) -> Result<Readmission> {
         self.post(&format!("fleets/{fleet}/readmission"), request).await
     }
-    /// Whose word is needed before the server's keys sign a build, and whose is there.
+    /// The approvals that a build needs before the server signs it, and those given so far.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn signature(&self, build: &str) -> Result<SignatureStatus> {
         self.get(&format!("builds/{build}/signature")).await
     }
-    /// Asks for a signature.
+    /// Requests a signature.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -518,7 +520,7 @@ impl Client {
     ) -> Result<SignatureStatus> {
         self.post(&format!("builds/{build}/signature"), request).await
     }
-    /// Agrees to a signature.
+    /// Approves a signing request.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -535,18 +537,18 @@ impl Client {
     /// Saves a profile as the next revision of its line.
     ///
     /// # Errors
-    /// [`ClientError`]; a refusal names everything that is wrong.
+    /// [`ClientError`]; a refused profile lists all findings.
     pub async fn save_profile(&self, profile: &Profile) -> Result<ProfileRevision> {
         self.post("profiles", profile).await
     }
-    /// Every fleet that a device has enrolled in.
+    /// Every fleet with at least one device.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn fleets(&self) -> Result<Vec<Fleet>> {
         self.get("fleets").await
     }
-    /// What changes from now on.
+    /// The stream of change events, from now on.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -1,4 +1,4 @@
-//! A server that is known by its key: for a certificate that no public authority has issued.
+//! Identifies a server by its key, for a certificate that no public CA issued.
 
 use crate::{Client, ClientError, Result, http_client};
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pin(String);
 
-/// A text that is no [`Pin`].
+/// A text that is not a [`Pin`].
 #[derive(Debug, thiserror::Error)]
 #[error("a fingerprint is \"sha256:\" and 64 hexadecimal digits")]
 pub struct NotAPin;
@@ -43,20 +43,20 @@ impl Display for Pin {
     }
 }
 
-/// The server has another key than the one that was pinned.
+/// The server's key differs from the pinned one.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "the server's key has the fingerprint {found}, and {expected} is pinned: it was replaced, or somebody is between"
+    "the server's key has the fingerprint {found}, expected {expected}: the key was replaced, or the connection is intercepted"
 )]
 pub struct OtherKey {
-    /// The pin.
+    /// The pinned fingerprint.
     pub expected: Pin,
-    /// What the server showed.
+    /// The fingerprint of the server's key.
     pub found: Pin,
 }
 
 impl OtherKey {
-    /// What is behind an error of the HTTP client.
+    /// Extracts the error from one of the HTTP client.
     pub(crate) fn of(e: &reqwest::Error) -> Option<Self> {
         match tls_error(e)? {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
@@ -74,18 +74,18 @@ fn tls_error(e: &reqwest::Error) -> Option<&rustls::Error> {
         if let Some(tls) = e.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        // An I/O error gives the source of what it holds, and not what it holds.
+        // `source()` of an I/O error skips the error that it contains.
         let held = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = held.map_or_else(|| e.source(), |held| Some(held as &(dyn Error + 'static)));
     }
     None
 }
 
-/// Believes one key, whatever name and validity its certificate has; the handshake proves that the
-/// server has the private half.
+/// Trusts exactly one key, whatever name and validity the certificate has. The handshake proves
+/// that the server has the private key.
 #[derive(Debug)]
 struct PinVerifier {
-    /// Without one every key is believed, which is for asking for the fingerprint only.
+    /// `None` trusts every key. Used only to read the fingerprint.
     expected: Option<Pin>,
     found: Arc<Mutex<Option<Pin>>>,
     provider: Arc<CryptoProvider>,
@@ -158,7 +158,7 @@ fn require_tls(url: &str) -> Result<()> {
     if url.starts_with("https://") { Ok(()) } else { Err(ClientError::NotHttps(url.to_owned())) }
 }
 
-/// An HTTP client that talks to the server with this key, and to no other one.
+/// An HTTP client that accepts only this key.
 pub(crate) fn pinned(url: &str, pin: &Pin) -> Result<reqwest::Client> {
     require_tls(url)?;
     // A redirect could lead to plain HTTP; the API has none.
@@ -167,8 +167,8 @@ pub(crate) fn pinned(url: &str, pin: &Pin) -> Result<reqwest::Client> {
 }
 
 impl Client {
-    /// A client of the API at an `https://` address whose key has this fingerprint. The
-    /// certificate's name, issuer and validity are not looked at: the key is what is known.
+    /// A client of the API at an `https://` address whose key has this fingerprint. The name,
+    /// issuer and validity of the certificate are not checked, because the key is known.
     ///
     /// # Errors
     /// [`ClientError::NotHttps`] for another address; [`ClientError::Transport`] when TLS cannot be
@@ -178,8 +178,8 @@ impl Client {
     }
 }
 
-/// The fingerprint of whoever answers at an `https://` address. Nothing but an anonymous request is
-/// sent, and nothing says that the answer came from the right server: a person has to compare it.
+/// The fingerprint of the key of an `https://` server. Sends only an anonymous request. Nothing
+/// proves that the right server responded: a person must compare the fingerprint.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -195,11 +195,11 @@ pub async fn fingerprint_of(url: &str) -> Result<Pin> {
     found.ok_or_else(|| ClientError::NotHttps(url.to_owned()))
 }
 
-/// Whether this machine trusts the server's certificate by itself: a public authority, or one that
-/// its administrator added.
+/// Whether this machine trusts the server's certificate: it was issued by a public CA, or by one
+/// that the administrator of the machine added.
 ///
 /// # Errors
-/// [`ClientError`] when the server cannot be reached.
+/// [`ClientError`] if the server cannot be reached.
 pub async fn is_trusted(url: &str) -> Result<bool> {
     require_tls(url)?;
     let http = http_client().redirect(reqwest::redirect::Policy::none()).build()?;

@@ -11,14 +11,14 @@ use fleeti_core::wire::vault::{
 use reqwest::Method;
 
 impl Client {
-    /// Whether a key is kept that opens a device's data partition without its TPM.
+    /// Whether the server has a recovery key of the device's data partition.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn recovery_key(&self, id: &DeviceId) -> Result<RecoveryKeyStatus> {
         self.get(&format!("devices/{id}/recovery-key")).await
     }
-    /// Shows that key; the reason is in the audit log for ever.
+    /// Reveals the recovery key. The reason is kept in the audit log.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -32,7 +32,7 @@ impl Client {
             .await?
             .key)
     }
-    /// The secrets of a fleet by their names.
+    /// The names of the secrets of a fleet.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).

@@ -1,4 +1,4 @@
-//! Build workers: an administrator's routes, and a worker's own.
+//! Build workers: the routes for administrators, and those for the workers.
 
 use crate::danger::{self, PlainHttp};
 use crate::pin::{Pin, pinned};
@@ -11,11 +11,11 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use std::time::Duration;
 
-/// An answer that needs no work of the server.
+/// Timeout of a request that the server answers at once.
 const SOON: Duration = Duration::from_secs(60);
-/// A claim is answered late on purpose.
+/// Timeout of a claim, which the server holds on purpose.
 const CLAIM: Duration = Duration::from_secs(CLAIM_WAIT_S + 30);
-/// The server reads every file of a build before it answers.
+/// Timeout of the last request of a build: the server reads every file of the build first.
 const FINISH: Duration = Duration::from_secs(1800);
 
 impl Client {
@@ -26,7 +26,7 @@ impl Client {
     pub async fn workers(&self) -> Result<Vec<Worker>> {
         self.get("workers").await
     }
-    /// Adds a build worker; its token is in the answer only.
+    /// Adds a build worker. Only this response contains its token.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -43,21 +43,22 @@ impl Client {
     }
 }
 
-/// A build worker's side of its server.
+/// The client of a build worker.
 #[derive(Debug, Clone)]
 pub struct WorkerClient(Client);
 
 impl WorkerClient {
-    /// A worker of the server at `url`, with its token, and the key that the server must have.
-    ///
+    /// A client of the server at `url` with a worker's token, and optionally the key that the
+    /// server must have.
     /// # Errors
-    /// [`ClientError::NotHttps`](crate::ClientError::NotHttps) for a pin of plain HTTP,
+    /// [`ClientError::NotHttps`](crate::ClientError::NotHttps) for a pin without TLS,
     /// [`ClientError::PlainHttp`](crate::ClientError::PlainHttp) for an address that needs TLS.
     pub fn new(url: &str, token: &str, pin: Option<&Pin>) -> Result<Self> {
         Self::with_plain_http(url, token, pin, PlainHttp::LoopbackOnly)
     }
 
-    /// As [`WorkerClient::new`], with a choice of where the token may go without TLS.
+    /// Like [`WorkerClient::new`], but the caller decides whether other machines may be reached
+    /// without TLS.
     ///
     /// # Errors
     /// As [`WorkerClient::new`].
@@ -69,7 +70,8 @@ impl WorkerClient {
     ) -> Result<Self> {
         let http = match pin {
             Some(pin) => pinned(url, pin)?,
-            // Its token is as good as the API's: without TLS it stays on this machine.
+            // A worker's token needs the same protection as one of the API: without TLS it stays on
+            // this machine.
             None if danger::check_address(url, plain_http)? => http_client().no_proxy().build()?,
             None => http_client().build()?,
         };
@@ -81,7 +83,7 @@ impl WorkerClient {
         self.0.request(Method::POST, path).timeout(patience).json(body)
     }
 
-    /// Asks for a build; `None` when there is none for a while.
+    /// Takes a build; `None` if there was none within the wait time.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -94,14 +96,14 @@ impl WorkerClient {
             Client::read(answer).await.map(Some)
         }
     }
-    /// Keeps a lease.
+    /// Renews a lease.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn renew(&self, build: &str, renew: &Renew) -> Result<()> {
         Client::send(self.post(&format!("builds/{build}/renew"), renew, SOON)).await.map(drop)
     }
-    /// Appends to the log, from byte `offset` on.
+    /// Appends to the log at byte `offset`.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -114,7 +116,7 @@ impl WorkerClient {
     ) -> Result<()> {
         self.put(&format!("builds/{build}/log"), lease, offset, bytes).await
     }
-    /// Uploads a part of a file, from byte `offset` on.
+    /// Uploads a part of a file at byte `offset`.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
@@ -131,7 +133,7 @@ impl WorkerClient {
     /// Ends a build.
     ///
     /// # Errors
-    /// [`ClientError`](crate::ClientError); refused when a file is not what the record says.
+    /// [`ClientError`](crate::ClientError); refused if a file differs from the record.
     pub async fn finish(&self, build: &str, finish: &Finish) -> Result<()> {
         Client::send(self.post(&format!("builds/{build}/finish"), finish, FINISH)).await.map(drop)
     }

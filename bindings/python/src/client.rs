@@ -1,4 +1,4 @@
-//! Talking to a server.
+//! The client of a server.
 
 use crate::errors;
 use fleeti_client::danger::PlainHttp;
@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
-/// A client of one server. May be shared between threads.
+/// A client of one server. Threads may share it.
 #[pyclass(frozen, module = "fleeti")]
 pub struct Client {
     client: fleeti_client::Client,
@@ -17,10 +17,10 @@ pub struct Client {
 
 #[pymethods]
 impl Client {
-    /// A client of the API at `url`, as in `http://127.0.0.1:8080`, with a bearer token. An address
-    /// without TLS that is not on this machine needs `insecure`: everybody on the way can read the
-    /// token. With `fingerprint`, as `fleeti login` shows it (`sha256:` and 64 hexadecimal digits),
-    /// the server is known by its key alone and no other one is spoken to.
+    /// Creates a client of the API at `url`, for example `http://127.0.0.1:8080`, with a bearer
+    /// token. An address without TLS on another machine needs `insecure`: anyone on the network
+    /// path can read the token. With `fingerprint`, as `fleeti login` prints it (`sha256:` and 64
+    /// hexadecimal digits), the client accepts only a server with this key.
     #[new]
     #[pyo3(signature = (url, token, *, insecure = false, fingerprint = None))]
     fn new(
@@ -51,58 +51,59 @@ impl Client {
     }
 
     fn __repr__(&self) -> &'static str {
-        // Neither the token nor an address that may hold one.
+        // Shows neither the token nor the address, which may contain one.
         "Client()"
     }
 }
 
-/// A device as the server knows it.
+/// A device.
 #[pyclass(frozen, module = "fleeti")]
 pub struct Device(api::Device);
 
 #[pymethods]
 impl Device {
-    /// Its id.
+    /// The device id.
     #[getter]
     fn id(&self) -> &str {
         self.0.id.as_str()
     }
-    /// Its fleet.
+    /// The fleet of the device.
     #[getter]
     fn fleet(&self) -> &str {
         self.0.fleet.as_str()
     }
-    /// Whether it is connected now.
+    /// Whether the device is connected now.
     #[getter]
     fn online(&self) -> bool {
         self.0.online
     }
-    /// Whether its certificate was revoked.
+    /// Whether the device certificate is revoked.
     #[getter]
     fn revoked(&self) -> bool {
         self.0.revoked
     }
-    /// Unix seconds of the last time anything was heard.
+    /// When the server last received anything from the device, Unix seconds.
     #[getter]
     fn last_seen_s(&self) -> u64 {
         self.0.last_seen_s
     }
-    /// What it says it runs, as in `kiosk@2`; None before its first report.
+    /// The release that the device reports to run, for example `kiosk@2`; None before its first
+    /// report.
     #[getter]
     fn running(&self) -> Option<String> {
         self.0.boot.as_ref().map(|b| b.running.to_string())
     }
-    /// What it should run; None leaves it as it is.
+    /// The desired version; None leaves the device as it is.
     #[getter]
     fn desired(&self) -> Option<String> {
         self.0.desired.as_ref().map(ToString::to_string)
     }
-    /// SHA-256 of its certificate (DER), hexadecimal.
+    /// SHA-256 of the device certificate (DER), hexadecimal.
     #[getter]
     fn certificate_sha256(&self) -> &str {
         &self.0.certificate_sha256
     }
-    /// Unix seconds of the end of its certificate's validity.
+    /// When the device certificate expires, Unix seconds.
     #[getter]
     fn certificate_not_after_s(&self) -> u64 {
         self.0.certificate_not_after_s

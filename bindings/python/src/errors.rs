@@ -1,4 +1,4 @@
-//! One tree of exceptions under `FleetiError`. Each has `hint`: what to do, or `None`.
+//! The exceptions, all below `FleetiError`. Each has `hint`: what to do, or `None`.
 
 use fleeti_client::ClientError;
 use fleeti_core::wire::problem::{Code, TYPE_PREFIX};
@@ -10,27 +10,27 @@ create_exception!(
     fleeti,
     FleetiError,
     PyException,
-    "Whatever goes wrong in fleeti. `hint` says what to do, or is None."
+    "Base class of all errors of fleeti. `hint` says what to do, or is None."
 );
 create_exception!(
     fleeti,
     UntrustedError,
     FleetiError,
-    "A signature or a digest is wrong: nothing of it may be used."
+    "A signature or digest does not verify. Do not use the release."
 );
 create_exception!(
     fleeti,
     RefusedError,
     FleetiError,
-    "The server refused. `code` is stable, `status` is HTTP's."
+    "The server refused the request. `code` is the stable problem code, `status` the HTTP status."
 );
 create_exception!(fleeti, AuthenticationError, RefusedError, "The token is missing or wrong.");
-create_exception!(fleeti, NotFoundError, RefusedError, "There is no such thing.");
+create_exception!(fleeti, NotFoundError, RefusedError, "The resource does not exist.");
 create_exception!(
     fleeti,
     ConnectionError,
     FleetiError,
-    "The server could not be reached, or its answer not be read."
+    "The server could not be reached, or its response could not be read."
 );
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -50,12 +50,12 @@ fn hinted(python: Python<'_>, error: PyErr, hint: Option<&str>) -> PyErr {
     }
 }
 
-/// A release, a key or a file that cannot be trusted or read.
+/// A release, key or file that does not verify or cannot be read.
 pub fn untrusted(python: Python<'_>, error: impl std::fmt::Display) -> PyErr {
     hinted(python, UntrustedError::new_err(error.to_string()), None)
 }
 
-/// What the client says.
+/// An error of the client.
 pub fn of_client(python: Python<'_>, error: &ClientError) -> PyErr {
     let (text, hint) = (error.to_string(), error.hint());
     let raised = match error {

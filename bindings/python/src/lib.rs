@@ -1,10 +1,9 @@
-//! The crates as Python types: each class holds a value of `fleeti_core`, and each call is one call
-//! of a crate. The interpreter's lock is released while files are read or the network is waited
-//! for.
+//! The crates as Python types. Each class wraps a value of `fleeti_core`, and each call is one call
+//! of a crate. The interpreter's lock is released during file and network I/O.
 //!
-//! Code map: `errors` (the one place that knows exceptions) · `release` (`verify_release`) ·
-//! `client` (`Client`, `Device`). What Python sees is written down in `python/fleeti/_fleeti.pyi`,
-//! and compared in a test.
+//! Code map: `errors` (the only module that knows exceptions) · `release` (`verify_release`) ·
+//! `client` (`Client`, `Device`). `python/fleeti/_fleeti.pyi` declares the Python API; a test
+//! compares it with the module.
 //!
 //! ```python
 //! import fleeti

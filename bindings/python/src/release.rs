@@ -1,4 +1,4 @@
-//! Verifying releases.
+//! Verification of releases.
 
 use crate::errors;
 use fleeti_build::release;
@@ -7,13 +7,13 @@ use fleeti_pki::manifest::{ReleaseKeys, Verified};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 
-/// A release whose signatures and files were verified. There is no other way to come by one.
+/// A verified release: its signatures and files were checked. Only `verify_release` creates one.
 #[pyclass(frozen, module = "fleeti")]
 pub struct VerifiedRelease(Verified);
 
 #[pymethods]
 impl VerifiedRelease {
-    /// As in `kiosk@2`.
+    /// The name of the release, for example `kiosk@2`.
     #[getter]
     fn release(&self) -> String {
         self.0.manifest().release.to_string()
@@ -28,7 +28,7 @@ impl VerifiedRelease {
     fn version(&self) -> &str {
         self.0.manifest().release.version.as_str()
     }
-    /// As in `x86_64`.
+    /// The architecture, for example `x86_64`.
     #[getter]
     fn architecture(&self) -> &'static str {
         self.0.manifest().architecture.as_str()
@@ -38,7 +38,7 @@ impl VerifiedRelease {
     fn root_hash(&self) -> &str {
         &self.0.manifest().root_hash
     }
-    /// A device refuses anything older once it has seen this release.
+    /// A device that has seen this release refuses to run an older version than this one.
     #[getter]
     fn minimum_version(&self) -> &str {
         self.0.manifest().minimum_version.as_str()
@@ -48,7 +48,7 @@ impl VerifiedRelease {
     fn manifest_sha256(&self) -> &str {
         self.0.sha256()
     }
-    /// Every file of the release.
+    /// The artifacts of the release.
     #[getter]
     fn artifacts(&self) -> Vec<Artifact> {
         self.0.manifest().artifacts.iter().cloned().map(Artifact).collect()
@@ -58,7 +58,7 @@ impl VerifiedRelease {
     }
 }
 
-/// One file of a release.
+/// A file of a release.
 #[pyclass(frozen, module = "fleeti")]
 pub struct Artifact(manifest::Artifact);
 
@@ -69,7 +69,7 @@ impl Artifact {
     fn path(&self) -> &str {
         &self.0.path
     }
-    /// Bytes.
+    /// Size, bytes.
     #[getter]
     fn size(&self) -> u64 {
         self.0.size
@@ -86,8 +86,8 @@ impl Artifact {
 
 /// Verifies a release directory: the signatures of its manifest, then every file.
 ///
-/// `trust` is the `public` folder of `fleeti pki init`. Raises `UntrustedError` with the first
-/// thing that is wrong.
+/// `trust` is the directory `public` that `fleeti pki init` makes. Raises `UntrustedError` with the
+/// first error.
 #[pyfunction]
 #[pyo3(signature = (dir, trust))]
 pub fn verify_release(

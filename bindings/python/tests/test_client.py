@@ -62,7 +62,7 @@ def test_a_server_is_known_by_its_fingerprint_alone(tmp_path: Path) -> None:
                         tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n[]")
                         return
                 except OSError:
-                    continue  # a client that did not believe the certificate
+                    continue  # a client that did not trust the certificate
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -81,7 +81,7 @@ def openssl(*arguments: str) -> bytes:
 
 
 def test_the_interpreter_runs_on_while_the_network_is_waited_for(server: Server) -> None:
-    # A listener in this very interpreter answers: that would deadlock if the lock were held.
+    # A listener in this interpreter responds, which deadlocks if the lock is held.
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:

@@ -1,5 +1,4 @@
-//! Embeds the whole control plane in a program: keys, server, a client, and a watcher of its
-//! events.
+//! Embeds the whole control plane in a program: keys, server, client, and a watcher of its events.
 //!
 //!     cargo xtask example embed_server            # until Ctrl-C
 //!     cargo xtask example embed_server --exit     # ends by itself

@@ -1,11 +1,11 @@
-//! Simulated devices: the real agent, many times, on hosts in memory. They enroll, take a rollout
-//! and run it.
+//! Simulates devices: many instances of the real agent, on hosts in memory. They enroll, receive a
+//! rollout and run it.
 //!
 //!     cargo xtask example fake_fleet --devices 100
 //!     cargo xtask example fake_fleet --devices 5 --stay   # then open the page that it names
 //!     fake_fleet --devices 5 --server http://127.0.0.1:8080 --token-file DIR/admin.token --public DIR/pki/public
 //!
-//! With --server the devices join a server that runs already, and stay until Ctrl-C.
+//! With --server, the devices join a running server and stay until Ctrl-C.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -20,28 +20,28 @@ use std::time::Instant;
 
 #[derive(Parser)]
 struct Arguments {
-    /// How many.
+    /// Number of devices.
     #[arg(long, default_value_t = 10)]
     devices: usize,
-    /// The fleet that they join.
+    /// Fleet that the devices join.
     #[arg(long, default_value = "demo")]
     fleet: FleetId,
-    /// What they run at first.
+    /// Release that the devices run at first.
     #[arg(long, default_value = "kiosk@1")]
     running: ReleaseName,
-    /// How many of them fail their health checks after an update.
+    /// Number of devices that fail their health checks after an update.
     #[arg(long, default_value_t = 0)]
     unhealthy: usize,
-    /// Stay after the rollout, until Ctrl-C.
+    /// Keep running after the rollout, until Ctrl-C.
     #[arg(long)]
     stay: bool,
-    /// A server that runs already.
+    /// Address of a running server.
     #[arg(long, requires_all = ["token_file", "public"])]
     server: Option<String>,
-    /// Its administrator's token.
+    /// File with the API token of its administrator.
     #[arg(long)]
     token_file: Option<PathBuf>,
-    /// The public halves of its keys.
+    /// Directory with its public keys.
     #[arg(long)]
     public: Option<PathBuf>,
 }
@@ -56,7 +56,7 @@ async fn main() -> Result<()> {
     {
         let client = Client::new(server, std::fs::read_to_string(token)?.trim())?;
         power_on(&arguments, &client, public, dir.path()).await?;
-        println!("{} devices are on their way to {server}; Ctrl-C ends them", arguments.devices);
+        println!("{} devices connect to {server}; press Ctrl-C to stop", arguments.devices);
         return Ok(tokio::signal::ctrl_c().await?);
     }
     let organisation = Organisation::found(&dir.path().join("server")).await?;
@@ -135,10 +135,10 @@ async fn roll_out(arguments: &Arguments, client: &Client) -> Result<()> {
     ensure!(rollout.state.phase == wanted, "the rollout is {:?}", rollout.state.phase);
     ensure!(
         succeeded + arguments.unhealthy == arguments.devices,
-        "not every healthy device took it"
+        "not every healthy device runs the release"
     );
     let one =
-        client.devices().await?.into_iter().find(|d| d.online).context("no device is left")?;
-    println!("{} runs {}", one.id, one.boot.context("it has not reported")?.running);
+        client.devices().await?.into_iter().find(|d| d.online).context("no device is online")?;
+    println!("{} runs {}", one.id, one.boot.context("the device has not reported")?.running);
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! Verifies a release directory as a device does: the manifest's signature first, then every file.
+//! Verifies a release directory as a device does: the signatures of the manifest first, then every
+//! file.
 //!
 //!     cargo xtask example verify_release RELEASE TRUST
 //!
-//! RELEASE is a directory of `fleeti release create`, TRUST the `public` folder of `fleeti pki
-//! init`. Without them it makes a release of its own, verifies it, then changes one byte and shows
-//! the refusal; `--make DIR` makes one to be looked at.
+//! RELEASE is a directory of `fleeti release create`, TRUST the directory `public` of `fleeti pki
+//! init`. Without arguments the example makes a release, verifies it, changes one byte and shows
+//! the refusal. `--make DIR` only makes a release.
 
 use anyhow::{Context, Result, bail};
 use fleeti_build::release;
@@ -32,7 +33,7 @@ fn show(dir: &Path, keys: &ReleaseKeys) -> Result<()> {
     let verified = release::verify(dir, keys)?;
     let manifest = verified.manifest();
     println!(
-        "{} is signed by a trusted key; {} files are as signed",
+        "{} is signed by a trusted key; {} files match the manifest",
         manifest.release,
         manifest.artifacts.len()
     );
@@ -40,7 +41,7 @@ fn show(dir: &Path, keys: &ReleaseKeys) -> Result<()> {
     Ok(())
 }
 
-/// A release and the keys to trust, in `DIR/release` and `DIR/trust`.
+/// Makes a release and the keys to trust, in `DIR/release` and `DIR/trust`.
 fn make(dir: &Path) -> Result<Manifest> {
     let key = SoftKey::generate(Algorithm::P384)?;
     std::fs::create_dir_all(dir.join("trust"))?;
@@ -61,7 +62,7 @@ fn with_a_release_of_its_own() -> Result<()> {
     std::fs::write(&file, bytes)?;
     match release::verify(&directory, &keys) {
         Err(e) => println!("after one changed byte: {e}"),
-        Ok(_) => bail!("a changed file was not noticed"),
+        Ok(_) => bail!("a changed file was accepted"),
     }
     Ok(())
 }

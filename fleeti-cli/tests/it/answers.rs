@@ -48,12 +48,12 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
                 form.what
             );
             assert!(
-                stderr.contains("the server's answer is none that is documented: "),
+                stderr.contains("the server's response does not have the documented form: "),
                 "{}: {stderr}",
                 form.what
             );
             assert!(
-                stderr.contains("hint: is the server's version the one of this program?"),
+                stderr.contains("hint: check that server and client have the same version"),
                 "{stderr}"
             );
         }

@@ -103,7 +103,7 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
     let (right, wrong) = (fingerprint(&served), format!("sha256:{}", "0".repeat(64)));
     let machine = Machine::new(&served, "alice");
 
-    let pinned = format!("the server's key has the fingerprint {right}, and {wrong} is pinned");
+    let pinned = format!("the server's key has the fingerprint {right}, expected {wrong}");
     refused(
         &machine.logs_in(Some(&wrong)),
         &[&pinned, "hint: compare with what the server prints when it starts"],
@@ -174,7 +174,7 @@ fn a_server_with_another_key_is_refused_until_somebody_logs_in_to_it_again() {
 
     let now = replaces_certificate(&served, true);
     let other = format!(
-        "the server's key has the fingerprint {now}, and {before} is pinned: it was replaced, or somebody is between"
+        "the server's key has the fingerprint {now}, expected {before}: the key was replaced, or the connection is intercepted"
     );
     let what_to_do =
         "if its key was replaced, log in again with `fleeti login URL --fingerprint sha256:...`";

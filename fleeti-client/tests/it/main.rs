@@ -1,8 +1,8 @@
-//! Answers of a server that are not what the API documents: each is an error that says so, and
-//! nothing of it is used.
+//! Responses that do not have the documented form: the client reports each as an error and uses
+//! nothing of it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-/// Of the testkit alone: the whole of it needs this crate, and the server.
+/// The testkit as a whole depends on this crate and on the server, so only this file is included.
 #[path = "../../../fleeti-testkit/src/malformed.rs"]
 mod malformed;
 
@@ -16,10 +16,10 @@ use futures::future::BoxFuture;
 use malformed::HttpPeer;
 use serde_json::json;
 
-/// Larger than any answer may be.
+/// Larger than any response may be.
 const TOO_LONG: u64 = (256 << 20) + 1;
 
-/// A call, and an answer to it as it is documented.
+/// A call, and its documented response.
 struct Row {
     route: &'static str,
     good: String,
@@ -84,7 +84,9 @@ async fn an_answer_in_no_documented_form_is_an_error_and_is_not_used() {
                 form.what
             );
             assert!(
-                refused.to_string().starts_with("the server's answer is none that is documented: "),
+                refused
+                    .to_string()
+                    .starts_with("the server's response does not have the documented form: "),
                 "{refused}"
             );
             assert!(refused.hint().unwrap().contains("version"));
@@ -98,7 +100,7 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
     let too_large = |e: ClientError| {
         assert!(matches!(e, ClientError::TooLarge(_)) && e.to_string().contains("bytes"), "{e:?}")
     };
-    // What it says of its length is enough: nothing of it comes.
+    // The declared length is sufficient for the error: no body follows.
     peer.answers_bytes(
         format!("HTTP/1.1 200 OK\r\ncontent-length: {TOO_LONG}\r\n\r\n").into_bytes(),
     );
@@ -108,7 +110,7 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
     let client = Client::new(&peer.url, "TOKEN").unwrap();
     too_large(client.audit_checkpoint().await.unwrap_err());
     too_large(client.build_record("b").await.unwrap_err());
-    // A refusal that goes on and on is a refusal, by its status alone.
+    // A refusal with an endless body is reported by its status alone.
     let body = vec![b' '; (1 << 20) + 1];
     peer.answers_bytes([&b"HTTP/1.1 403 Forbidden\r\n\r\n"[..], &body].concat());
     let refused = client.fleets().await.unwrap_err();
@@ -143,8 +145,8 @@ async fn a_refusal_in_no_documented_form_is_told_by_its_status_alone() {
     }
 }
 
-/// An event says no more than that something changed: what cannot be read means that anything may
-/// have.
+/// An event only says that something changed. An unreadable one means that anything may have
+/// changed.
 #[tokio::test]
 async fn an_event_in_no_documented_form_is_none_and_a_line_without_end_is_an_error() {
     let peer = HttpPeer::start().unwrap();

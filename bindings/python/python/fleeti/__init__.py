@@ -1,4 +1,4 @@
-"""Verify signed system releases, and talk to a Fleeti server.
+"""Verify signed releases, and use the API of a Fleeti server.
 
     import fleeti
     verified = fleeti.verify_release("releases/2", "public")

@@ -1,9 +1,9 @@
-# What the compiled half gives. `tests/test_stubs.py` compares this with the module itself.
+# The API of the compiled module. `tests/test_stubs.py` compares this file with the module.
 from os import PathLike
 from typing import final
 
 class FleetiError(Exception):
-    """Whatever goes wrong in fleeti. `hint` says what to do, or is None."""
+    """Base class of all errors of fleeti. `hint` says what to do, or is None."""
 
     hint: str | None
 
