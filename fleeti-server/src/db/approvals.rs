@@ -7,9 +7,6 @@ use fleeti_core::wire::api::{RequestSignature, SignedBy};
 use sqlx::sqlite::SqliteConnection;
 
 /// Keeps a request; the approvals of an earlier one are gone.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ask(
     tx: &mut Tx<'_>,
     build: &str,
@@ -28,9 +25,6 @@ pub async fn ask(
 }
 
 /// Keeps an approval; a later one by the same key replaces it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), AppError> {
     let sql = "INSERT INTO signature_approvals (build, key_id, signature) VALUES ($1, $2, $3) \
                ON CONFLICT (build, key_id) DO UPDATE SET signature = $3";
@@ -39,9 +33,6 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
 }
 
 /// The request for a build, and who has agreed to it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(
     connection: &mut SqliteConnection,
     build: &str,

@@ -18,9 +18,6 @@ use std::ops::Deref;
 const LOGS_MAX: i64 = 4;
 
 /// Keeps one of firmware's logs; of each device the newest few.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep_log(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -44,9 +41,6 @@ pub async fn keep_log(
 }
 
 /// Those of firmware's logs that devices name.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn logs(
     connection: &mut SqliteConnection,
     named: &[(&DeviceId, &str)],
@@ -138,9 +132,6 @@ impl TryFrom<SubjectRow> for Subject {
 }
 
 /// Devices whose TPMs are known, by id.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn subjects(
     connection: &mut SqliteConnection,
     ids: &[&DeviceId],
@@ -252,9 +243,6 @@ impl TryFrom<Row> for AttestationRow {
 }
 
 /// What is kept of a device's evidence.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<AttestationRow>, AppError> {
     let sql = "SELECT nonce, evidence, accepted, firmware_code, result FROM attestations WHERE device = $1";
     sqlx::query_as::<_, Row>(sql)
@@ -266,9 +254,6 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Attestat
 }
 
 /// Whether a result is the last one of a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_last(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -286,9 +271,6 @@ pub async fn is_last(
 
 /// Keeps what is known of devices' evidence. The firmware's code is kept once: it is an operator's
 /// to change.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Result<(), AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
@@ -399,9 +381,6 @@ const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_
      LEFT JOIN attestations a ON a.device = d.id";
 
 /// The fleet of a device, and what was found out of it last.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn found(
     connection: &mut SqliteConnection,
     device: &DeviceId,
@@ -413,9 +392,6 @@ pub async fn found(
 }
 
 /// What was found out of devices last.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn found_of(
     connection: &mut SqliteConnection,
     devices: &[&DeviceId],
@@ -432,9 +408,6 @@ pub async fn found_of(
 }
 
 /// What was found out last of every device of a fleet that is not revoked.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn found_in_fleet(
     connection: &mut SqliteConnection,
     fleet: &FleetId,
@@ -450,9 +423,6 @@ pub async fn found_in_fleet(
 }
 
 /// Devices of a fleet that have sent evidence, after an id.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn with_evidence(
     pool: &SqlitePool,
     fleet: &FleetId,
@@ -470,9 +440,6 @@ pub async fn with_evidence(
 }
 
 /// Devices whose last evidence was of a release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn on_release(
     pool: &SqlitePool,
     release: &ReleaseName,
@@ -486,9 +453,6 @@ pub async fn on_release(
 }
 
 /// What every fleet asks that asks something of its own.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, AppError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
@@ -500,9 +464,6 @@ pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, App
 }
 
 /// Keeps what a fleet asks.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
     sqlx::query(sql)
@@ -514,9 +475,6 @@ pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Re
 }
 
 /// Keeps what contradicts what was promised of a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_contradiction(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -531,9 +489,6 @@ pub async fn set_contradiction(
 }
 
 /// Accepts the firmware's code, unless the device has answered since `seen`; whether it did.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn accept_firmware(
     tx: &mut Tx<'_>,
     device: &DeviceId,

@@ -13,9 +13,6 @@ pub const AT_ONCE: u32 = 256;
 pub const WAITING_MAX: u64 = 100_000;
 
 /// Whether no more acts may wait. Their numbers say it without counting them.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
     let sql = "SELECT COALESCE((SELECT MAX(sequence) FROM audit_outbox) - (SELECT MIN(sequence) FROM audit_outbox) + 1, 0)";
     let span: i64 = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
@@ -23,9 +20,6 @@ pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
 }
 
 /// How many acts wait.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
     let found: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
@@ -33,9 +27,6 @@ pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
 }
 
 /// Adds an act, in the transaction of what it is about.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     id: &str,
@@ -58,9 +49,6 @@ pub async fn insert(
 }
 
 /// The oldest acts that wait, in their order.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
     let rows: Vec<(String, String, String, String)> =
@@ -75,9 +63,6 @@ pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
 }
 
 /// Takes acts out that are in the log.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), sqlx::Error> {
     for some in ids.chunks(AT_ONCE as usize) {
         let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM audit_outbox WHERE id IN (");

@@ -85,9 +85,6 @@ impl TryFrom<Row> for BootKeysRow {
 }
 
 /// The keys of a device, if it has its own.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, AppError> {
     let sql = "SELECT wrapped, epoch, expected, loader_release, change_number, change_writes, may_end_fallback \
                FROM boot_keys WHERE device = $1";
@@ -100,9 +97,6 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeys
 }
 
 /// Adds the keys of a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -125,9 +119,6 @@ pub async fn insert(
 
 /// Keeps a change, unless another one was made since `before`; gives the device's desired state, if
 /// it has enrolled.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn change(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -154,9 +145,6 @@ pub async fn change(
 }
 
 /// A device's signatures over a release, if they were made in this epoch.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn signatures(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -173,9 +161,6 @@ pub async fn signatures(
 }
 
 /// Keeps signatures of devices over a release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep_signatures(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
@@ -240,9 +225,6 @@ impl TryFrom<UnsignedRow> for Unsigned {
 
 /// Devices of a fleet with keys of their own that have no signatures over a release in their epoch,
 /// after a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn unsigned(
     pool: &SqlitePool,
     fleet: &FleetId,

@@ -56,9 +56,6 @@ impl TryFrom<Row> for Build {
 }
 
 /// Adds a build.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     id: &str,
@@ -85,9 +82,6 @@ pub async fn insert(
 pub const ATTEMPTS_MAX: i64 = 3;
 
 /// Ends what was taken too often; gives the ids.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
     let text =
         "its worker was ended in the middle of it, again and again; the server's log has more";
@@ -146,9 +140,6 @@ impl Claimed {
 }
 
 /// What is held by a lease: asked again, a worker whose answer was lost gets the same build.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn held(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -168,9 +159,6 @@ pub async fn held(
 }
 
 /// Takes the oldest build that waits, or whose worker has lost its lease.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn claim(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -193,9 +181,6 @@ pub async fn claim(
 
 /// Keeps the lease and, where `detail` is given, says what the worker does; `false` when the lease
 /// is another's by now.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn renew(
     pool: &SqlitePool,
     id: &str,
@@ -227,9 +212,6 @@ pub struct Ended<'a> {
 }
 
 /// Ends a build; `false` when the lease is another's by now.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn finish(
     pool: &SqlitePool,
     id: &str,
@@ -247,9 +229,6 @@ pub async fn finish(
 
 /// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked
 /// for already.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
     let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
          WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
@@ -257,9 +236,6 @@ pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
 }
 
 /// Takes the oldest build that waits for its signature, or whose signer has lost its lease.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn claim_signing(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -280,9 +256,6 @@ pub async fn claim_signing(
 }
 
 /// Keeps the lease of a signature and says how far it is; or ends it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn signing(
     pool: &SqlitePool,
     id: &str,
@@ -301,9 +274,6 @@ pub async fn signing(
 }
 
 /// What a build makes: the number of the profile's revision, and the profile.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateBuild)>, AppError> {
     let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
     let row = sqlx::query_as(sql).bind(id).fetch_optional(pool).await?;
@@ -311,9 +281,6 @@ pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateB
 }
 
 /// One build.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql)
@@ -325,9 +292,6 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError>
 }
 
 /// The newest builds.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} ORDER BY created_s DESC, id LIMIT $1"));
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -336,9 +300,6 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppErro
 
 /// Builds that have ended and whose files are there, beyond the newest ones. Not those that a
 /// release is of, whose signature is on its way, or was asked for.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppError> {
     let sql = "SELECT id FROM builds b WHERE phase IN ('succeeded', 'failed') AND has_files = 1 \
                AND COALESCE(signing, '') NOT IN ('queued', 'running') \
@@ -349,9 +310,6 @@ pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppEr
 }
 
 /// The files of a build are gone.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), AppError> {
     let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
     sqlx::query(sql).bind(id).execute(pool).await?;

@@ -10,18 +10,12 @@ use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
 /// A device's certificate, PEM.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
     let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
     Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// Whether a key of the device was in its TPM once.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
     let found: Option<i64> = sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
         .bind(id.as_str())
@@ -56,9 +50,6 @@ impl From<Row> for Certified {
 }
 
 /// The newest certificate of a device over a key, if it has not ended.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn of_key(
     connection: &mut SqliteConnection,
     device: &DeviceId,
@@ -92,9 +83,6 @@ pub struct Standing {
 }
 
 /// Where a device stands with its certificates.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Standing>, AppError> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -125,9 +113,6 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
 }
 
 /// Sets how many new certificates were given out lately, and when the last one was.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_successors(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -146,9 +131,6 @@ pub async fn set_successors(
 
 /// Takes back a certificate that nobody has used, because another one replaces it: its key is
 /// nobody's any more.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn supersede(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -166,9 +148,6 @@ pub async fn supersede(
 }
 
 /// The devices that keys belong to, by the key's SHA-256.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn owners(
     connection: &mut SqliteConnection,
     keys: &[&str],
@@ -189,9 +168,6 @@ pub async fn owners(
 pub type RevokedCertificate = (String, u64, RevocationReason);
 
 /// Every certificate of a revoked device that has not ended and is by this intermediate.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn revoked(
     pool: &SqlitePool,
     issuer: &str,
@@ -210,9 +186,6 @@ pub async fn revoked(
 
 /// Deletes some of what has ended: certificates, but the newest of each device, and the keys of
 /// those that are gone, but of revoked devices. Gives how many rows went.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, AppError> {
     let mut gone = 0;
     for sql in [

@@ -20,9 +20,6 @@ struct Row {
 }
 
 /// Adds a command.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -42,9 +39,6 @@ pub async fn insert(
 
 /// Commands that the device has not acknowledged and that are still to be carried out, oldest
 /// first.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn pending(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -68,9 +62,6 @@ pub async fn pending(
 
 /// How many commands wait for a device. Those whose deadline has passed wait no longer: they are
 /// expired from now on.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn pending_count(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -83,18 +74,12 @@ pub async fn pending_count(
 }
 
 /// Commands whose deadline has passed are expired; how many there were.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE status = 'pending' AND deadline_s < $1";
     Ok(sqlx::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
 }
 
 /// Whether a device was ordered to do something since then, and it waits or was done.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_ordered(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -111,9 +96,6 @@ pub async fn is_ordered(
 }
 
 /// Keeps a device's answer. Only to its own commands.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn acknowledge(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -136,9 +118,6 @@ pub async fn acknowledge(
 }
 
 /// One command.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(
     pool: &SqlitePool,
     id: &str,

@@ -97,9 +97,6 @@ pub struct Certified {
 }
 
 /// Adds devices, or gives known ones their new certificates.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn upsert(
     tx: &mut Tx<'_>,
     devices: &[(&DeviceId, &FleetId, &Certified)],
@@ -154,9 +151,6 @@ pub async fn upsert(
 }
 
 /// The keys of devices that are known, and whether they are revoked, by id.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn standing(
     tx: &mut Tx<'_>,
     ids: &[&DeviceId],
@@ -177,9 +171,6 @@ pub async fn standing(
 }
 
 /// One device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql)
@@ -191,9 +182,6 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn page(
     pool: &SqlitePool,
     fleet: Option<&FleetId>,
@@ -215,9 +203,6 @@ pub async fn page(
 
 /// Devices whose last update did not hold, that have raised an alarm, or whose TPM contradicts what
 /// was promised.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn in_trouble(
     pool: &SqlitePool,
     after: &str,
@@ -236,9 +221,6 @@ pub async fn in_trouble(
 }
 
 /// Every fleet that a device has enrolled in, with its devices.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
     let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
@@ -252,9 +234,6 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
 
 /// How many devices there are by the word for where their update stands; those that raise an alarm,
 /// or whose TPM contradicts what was promised, are `alarm`.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
     let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
@@ -262,9 +241,6 @@ pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError
 }
 
 /// Ids of a fleet's devices that are not revoked.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL ORDER BY id";
     let ids: Vec<String> =
@@ -273,9 +249,6 @@ pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Device
 }
 
 /// Marks a device revoked, or a held one for another reason; `false` when nothing changes.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn revoke(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -294,9 +267,6 @@ pub async fn revoke(
 }
 
 /// Takes back a revocation that was a hold; `false` when it was none.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET revoked_s = NULL, revocation_reason = NULL WHERE id = $1 AND revocation_reason = $2";
     let query = sqlx::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
@@ -305,9 +275,6 @@ pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppErr
 
 /// The next key of a device was used: it is the device's key from now on, and nobody else takes
 /// turns with it. `false` when it was that already.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn promote_key(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -325,9 +292,6 @@ pub async fn promote_key(
 }
 
 /// Remembers that clients take turns with a device's certificate.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), AppError> {
     sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
         .bind(id.as_str())
@@ -338,9 +302,6 @@ pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Resu
 }
 
 /// The fleet of a device that is revoked.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<FleetId>, AppError> {
     let sql = "SELECT fleet FROM devices WHERE id = $1 AND revoked_s IS NOT NULL";
     let fleet: Option<String> =
@@ -349,9 +310,6 @@ pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<F
 }
 
 /// Ids of revoked devices.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL")
         .fetch_all(pool)
@@ -434,9 +392,6 @@ fn alarm_of(report: &Report) -> Option<String> {
 }
 
 /// Notes why a report was refused; `false` when that is noted already.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
     Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
@@ -444,9 +399,6 @@ pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Resu
 }
 
 /// Keeps the last telemetry.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn telemetry(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -496,9 +448,6 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
 
 /// Sets what devices should run; gives each one's new desired state. Their ids are one parameter
 /// and each row is one value: every value on its own is copied several times on its way.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_desired(
     tx: &mut Tx<'_>,
     ids: &[DeviceId],
@@ -531,9 +480,6 @@ pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running I
 
 /// What a device says that it runs, if it is what the device came with or what was rolled out to
 /// it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn running_as_given(
     pool: &SqlitePool,
     id: &DeviceId,
@@ -547,9 +493,6 @@ pub async fn running_as_given(
 }
 
 /// Devices that should run a release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn with_desired(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
@@ -563,9 +506,6 @@ pub async fn with_desired(
 
 /// Lets a device try a version again that was rolled back on it; nothing when there is no such
 /// device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn forgive(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -584,9 +524,6 @@ pub async fn forgive(
 }
 
 /// Tells a device to make a change of its Secure Boot variables; nothing when it has not enrolled.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_boot_change(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -604,9 +541,6 @@ pub async fn set_boot_change(
 }
 
 /// What a device should run.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
     let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
@@ -650,9 +584,6 @@ impl Admission {
 }
 
 /// What decides whether a device's MQTT session begins, and how.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions, {DESIRED} FROM devices WHERE id = $1"

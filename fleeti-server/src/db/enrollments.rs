@@ -29,9 +29,6 @@ pub struct EnrollmentRow {
 }
 
 /// Adds a token.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     token_sha256: &str,
@@ -51,9 +48,6 @@ pub async fn insert(
 }
 
 /// Finds tokens.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn find(
     connection: &mut SqliteConnection,
     token_sha256s: &[&str],
@@ -62,9 +56,6 @@ pub async fn find(
 }
 
 /// Those of these tokens that somebody has used.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn used(
     tx: &mut Tx<'_>,
     token_sha256s: &[&str],
@@ -93,9 +84,6 @@ async fn look(
 pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
 
 /// Binds tokens to the devices and keys that used them.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), AppError> {
     let mut query = QueryBuilder::<Sqlite>::new("WITH used (token, device, key) AS (");
     query.push_values(uses, |mut row, (token, device, key)| {

@@ -1,4 +1,7 @@
 //! All SQL, one file for each aggregate. The same text runs on SQLite and PostgreSQL.
+//!
+//! Every function returns an error when the database does not answer. The `# Errors` sections name
+//! only the other errors.
 
 pub mod approvals;
 pub mod attestations;
@@ -90,9 +93,6 @@ impl Db {
     }
     /// A transaction that will write: it takes the lock at once, so that two of them cannot read
     /// the same state and both write.
-    ///
-    /// # Errors
-    /// When the database does not answer.
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
         match self.writer.begin_with("BEGIN IMMEDIATE").await {
             // SQLite rolls back by itself when the disk is full, and the driver takes that for a

@@ -62,9 +62,6 @@ pub struct Stored {
 const AT_ONCE: usize = 256;
 
 /// Keeps them.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
     let all: Vec<_> = sessions.iter().collect();
     for some in all.chunks(AT_ONCE) {

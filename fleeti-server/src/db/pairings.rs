@@ -17,9 +17,6 @@ pub struct PairingRow {
 }
 
 /// Adds a device, and clears those away whose time is over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     row: &PairingRow,
@@ -47,9 +44,6 @@ pub async fn insert(
 }
 
 /// Takes a device's place away.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
     sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1")
         .bind(token_sha256)
@@ -59,9 +53,6 @@ pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError>
 }
 
 /// Takes out the device that shows this code.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn take(
     tx: &mut Tx<'_>,
     code_sha256: &str,
@@ -72,9 +63,6 @@ pub async fn take(
 }
 
 /// Whether a device still waits with this token, and whether the token is good already.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn state(
     pool: &SqlitePool,
     token_sha256: &str,
@@ -88,9 +76,6 @@ pub async fn state(
 }
 
 /// Makes the token of a device good, for its key alone.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn admit(
     tx: &mut Tx<'_>,
     row: &PairingRow,

@@ -7,9 +7,6 @@ use sqlx::sqlite::SqlitePool;
 
 /// Lets devices of a fleet in again until a time; gives how many it is about: those whose
 /// certificates have ended.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn open(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -37,9 +34,6 @@ pub async fn open(
 /// Whether a device with this key is let in again: not revoked, its key was never in a TPM, and its
 /// fleet is open. Not whether its certificate has ended: its intermediate may, and while it has not
 /// the same key renews without this.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_open_for(
     pool: &SqlitePool,
     id: &DeviceId,

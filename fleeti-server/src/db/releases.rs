@@ -34,9 +34,6 @@ impl TryFrom<Row> for Release {
 }
 
 /// Adds a release whose files are in place; `false` when it is there already.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -60,9 +57,6 @@ pub async fn insert(
 }
 
 /// One release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases WHERE name = $1";
     sqlx::query_as::<_, Row>(sql)
@@ -74,9 +68,6 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
 }
 
 /// Marks a release revoked; `false` when it was, or is none.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, AppError> {
     let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
     Ok(sqlx::query(sql)
@@ -90,9 +81,6 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
 
 /// Whether a release may be rolled out, in the transaction that does it: it is published and not
 /// revoked.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
@@ -100,9 +88,6 @@ pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppErr
 }
 
 /// Keeps a boot proof of a release; a newer one takes its place.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_boot_proof(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -118,9 +103,6 @@ pub async fn set_boot_proof(
 }
 
 /// Whether a release has a boot proof.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
@@ -129,9 +111,6 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
 
 /// Manifests of the newest releases, and of those that a device may have been given, whenever they
 /// were published.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn known_to(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -154,9 +133,6 @@ pub async fn known_to(
 }
 
 /// The newest releases.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -164,9 +140,6 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppEr
 }
 
 /// The manifest's bytes and its signatures, as a device asks for them.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn documents(
     pool: &SqlitePool,
     name: &ReleaseName,
@@ -176,9 +149,6 @@ pub async fn documents(
 }
 
 /// Remembers the entry of the audit log that published a release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_audit_number(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -190,9 +160,6 @@ pub async fn set_audit_number(
 }
 
 /// The entry of the audit log that published a release.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<u64>, AppError> {
     let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
     let number: Option<i64> =
@@ -201,9 +168,6 @@ pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Optio
 }
 
 /// Names and manifest digests of releases that are not in the audit log.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn without_audit_number(
     pool: &SqlitePool,
 ) -> Result<Vec<(ReleaseName, String)>, AppError> {
@@ -215,9 +179,6 @@ pub async fn without_audit_number(
 }
 
 /// Names of the releases that were revoked last.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, AppError> {
     let sql = "SELECT name FROM releases WHERE revoked_s IS NOT NULL ORDER BY revoked_s DESC, name LIMIT $1";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -51,9 +51,6 @@ fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head,
 }
 
 /// The newest revisions of a line, without their documents.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn heads_of_line(
     pool: &SqlitePool,
     line: &Line,
@@ -66,9 +63,6 @@ pub async fn heads_of_line(
 }
 
 /// The newest revision of each line, without their documents.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, AppError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.description FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
@@ -78,9 +72,6 @@ pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, AppError>
 }
 
 /// One revision.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(
     pool: &SqlitePool,
     line: &Line,
@@ -96,9 +87,6 @@ pub async fn get(
 }
 
 /// The newest revisions of a line.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn of_line(
     pool: &SqlitePool,
     line: &Line,
@@ -114,9 +102,6 @@ pub async fn of_line(
 }
 
 /// The newest revision of each line.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
@@ -126,9 +111,6 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision
 }
 
 /// The number of a profile's revision: the one that this very document has, or the next one.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, AppError> {
     let digest = Revision::new(0, profile.clone()).map_err(AppError::internal)?.digest;
     let known: Option<i64> =

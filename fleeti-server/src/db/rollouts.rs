@@ -78,9 +78,6 @@ impl TryFrom<SummaryRow> for RolloutSummary {
 }
 
 /// The newest rollouts, without their devices.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
     let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving, unconfirmed FROM rollouts \
          ORDER BY created_s DESC, id LIMIT $1";
@@ -89,9 +86,6 @@ pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSumma
 }
 
 /// Adds a rollout, or keeps its new state.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn store(
     tx: &mut Tx<'_>,
     id: &str,
@@ -125,9 +119,6 @@ pub async fn store(
 }
 
 /// Rollouts of a fleet that are not over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE fleet = $1 AND active = 1 ORDER BY created_s";
     let rows = sqlx::query_as::<_, Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
@@ -135,9 +126,6 @@ pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, Ap
 }
 
 /// Whether a fleet has a rollout that is not over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
     let found: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
@@ -145,9 +133,6 @@ pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, App
 }
 
 /// Every rollout that is not over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
     let sql =
         "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
@@ -156,9 +141,6 @@ pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
 }
 
 /// One rollout, to be changed.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql)
@@ -170,9 +152,6 @@ pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppErr
 }
 
 /// One rollout.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql)

@@ -5,9 +5,6 @@ use crate::error::AppError;
 use sqlx::sqlite::SqlitePool;
 
 /// Adds a session, and forgets those that are over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     token_sha256: &str,
@@ -30,9 +27,6 @@ pub async fn insert(
 }
 
 /// Whether there is such a session, begun with this credential, and it is not over.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_live(
     pool: &SqlitePool,
     token_sha256: &str,
@@ -50,9 +44,6 @@ pub async fn is_live(
 }
 
 /// Ends a session.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
     sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1")
         .bind(token_sha256)

@@ -63,18 +63,12 @@ impl TpmRow {
 }
 
 /// A device's TPM, if it has shown one.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, AppError> {
     let sql = "SELECT * FROM device_tpms WHERE device = $1";
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
 /// TPMs of before it was kept who judged them were judged by these.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
     sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
         .bind(by)
@@ -84,9 +78,6 @@ pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
 }
 
 /// Devices whose TPMs were judged by other makers and lists than these.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn judged_by_others(
     pool: &SqlitePool,
     than: &str,
@@ -107,9 +98,6 @@ pub async fn judged_by_others(
 }
 
 /// Who made the TPM of a device, judged anew; `false` when it was judged meanwhile.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_maker(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -138,9 +126,6 @@ pub enum Bound {
 
 /// Whether a TPM is that of another device which is not revoked for good, or the device is known by
 /// another TPM.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_taken(
     connection: &mut SqliteConnection,
     device: &DeviceId,
@@ -159,9 +144,6 @@ pub async fn is_taken(
 
 /// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives
 /// its TPM free: the machine may be enrolled anew.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
@@ -208,9 +190,6 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
 
 /// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that
 /// it has sent.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn to_be_asked(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -221,9 +200,6 @@ pub async fn to_be_asked(
 }
 
 /// Devices of a fleet that have shown a TPM and are not revoked.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;

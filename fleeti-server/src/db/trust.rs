@@ -7,9 +7,6 @@ use sqlx::sqlite::SqlitePool;
 use std::collections::HashMap;
 
 /// The newest bundle of a root, by the SHA-256 of its certificate.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(
     pool: &SqlitePool,
     root_sha256: &str,
@@ -21,9 +18,6 @@ pub async fn newest(
 }
 
 /// Keeps a bundle of a root.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     (root_sha256, version): (&str, u64),
@@ -43,9 +37,6 @@ pub async fn insert(
 }
 
 /// The transcript that came with the newest bundle of a root.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<String>, AppError> {
     let sql =
         "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
@@ -53,9 +44,6 @@ pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<S
 }
 
 /// Every transition, the oldest first, as it was signed.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, AppError> {
     let rows: Vec<String> =
         sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256")
@@ -65,9 +53,6 @@ pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, App
 }
 
 /// Keeps a transition, or the signatures that have come since.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep_transition(
     tx: &mut Tx<'_>,
     sha256: &str,
@@ -83,9 +68,6 @@ pub async fn keep_transition(
 
 /// How many devices that are not revoked have a certificate by this intermediate; certificates of
 /// before there was another one are by `first`.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<u64, AppError> {
     let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.revoked_s IS NULL \
                AND COALESCE(NULLIF(i.issuer, ''), $2) = $1";
@@ -94,9 +76,6 @@ pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<
 }
 
 /// Which intermediate signs, by purpose.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
@@ -104,9 +83,6 @@ pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppEr
 }
 
 /// Chooses which intermediate signs.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn switch(
     tx: &mut Tx<'_>,
     purpose: &str,
@@ -118,9 +94,6 @@ pub async fn switch(
 }
 
 /// How many devices there are that are not revoked, and how many of them have taken this bundle.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn taken(pool: &SqlitePool, version: u64) -> Result<(u64, u64), AppError> {
     let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
     let (all, taken): (i64, i64) =

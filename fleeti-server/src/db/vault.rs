@@ -29,9 +29,6 @@ pub struct RecoveryRow {
 }
 
 /// The recovery keys of a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn recovery_key(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -51,9 +48,6 @@ pub async fn recovery_key(
 }
 
 /// Keeps a recovery key of a device, and the one before; nobody has seen it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep_recovery_key(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -71,9 +65,6 @@ pub async fn keep_recovery_key(
 }
 
 /// Somebody has seen the newest recovery key of a device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_shown(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -91,9 +82,6 @@ pub async fn set_shown(
 }
 
 /// Devices whose recovery key somebody has seen, and that have not made a new one since.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     let ids: Vec<String> =
         sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
@@ -103,9 +91,6 @@ pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
 }
 
 /// How often the secrets of each fleet that has some have changed.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppError> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
@@ -117,9 +102,6 @@ pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppErr
 }
 
 /// The secrets of a fleet, by name, without what is secret.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
     let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
     let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
@@ -133,9 +115,6 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
 }
 
 /// The secrets of a fleet, wrapped, and how often they have changed.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn wrapped_secrets(
     pool: &SqlitePool,
     fleet: &FleetId,
@@ -153,9 +132,6 @@ pub async fn wrapped_secrets(
 }
 
 /// How many secrets a fleet has besides one.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn count_besides(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -171,9 +147,6 @@ pub async fn count_besides(
 }
 
 /// Keeps a secret of a fleet.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn set_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -194,9 +167,6 @@ pub async fn set_secret(
 }
 
 /// Removes a secret of a fleet; whether there was one.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn remove_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -213,9 +183,6 @@ pub async fn remove_secret(
 }
 
 /// The secrets of a fleet have changed; gives how often they have.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, AppError> {
     let sql = "INSERT INTO fleet_secret_versions (fleet, version) VALUES ($1, 1) \
                ON CONFLICT (fleet) DO UPDATE SET version = fleet_secret_versions.version + 1 RETURNING version";

@@ -7,9 +7,6 @@ use fleeti_core::wire::worker::Worker;
 use sqlx::sqlite::SqlitePool;
 
 /// Adds a worker; `false` when there is one of this name.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn insert(
     tx: &mut Tx<'_>,
     name: &WorkerName,
@@ -27,9 +24,6 @@ pub async fn insert(
 }
 
 /// Removes a worker; `false` when there is none of this name.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError> {
     Ok(sqlx::query("DELETE FROM workers WHERE name = $1")
         .bind(name.as_str())
@@ -40,9 +34,6 @@ pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError
 }
 
 /// Every worker, by name.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
     let sql = "SELECT name, created_s, seen_s FROM workers ORDER BY name";
     let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
@@ -54,9 +45,6 @@ pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
 }
 
 /// Whose token this is.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn by_token(
     pool: &SqlitePool,
     token_sha256: &str,
@@ -68,9 +56,6 @@ pub async fn by_token(
 }
 
 /// Notes that a worker asked for a build.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), AppError> {
     sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
         .bind(name.as_str())

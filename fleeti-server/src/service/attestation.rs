@@ -35,9 +35,6 @@ pub struct Asked {
 
 /// A question for a device, if it has shown a TPM. `heard_log`: the log of firmware that it has
 /// named in this session.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ask(
     app: &App,
     device: &DeviceId,
@@ -277,9 +274,6 @@ pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
 }
 
 /// Asks every device of a fleet that is there; how many that are.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ask_fleet(app: &App, fleet: &FleetId) -> Result<AskedFleet, AppError> {
     let devices = tpms::of_fleet(app.db.pool(), fleet).await?;
     let there: Vec<_> = devices.into_iter().filter(|device| app.hub.is_online(device)).collect();

@@ -39,9 +39,6 @@ pub async fn get(app: &App, id: &str) -> Result<Build, AppError> {
 }
 
 /// The newest builds.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
     db::builds::newest(app.db.pool(), limit).await
 }

@@ -1,4 +1,4 @@
-//! One-shot commands.
+//! Commands to devices.
 
 use crate::app::{App, new_id};
 use crate::db::commands::PENDING_MAX;
@@ -13,15 +13,12 @@ use fleeti_core::wire::problem::Code;
 const VALID_S_MAX: u32 = 30 * 86_400;
 
 /// Commands that a device has not acknowledged, oldest first.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
     vault::order_new_recovery_key(app, device).await?;
     db::commands::pending(app.db.pool(), device, app.now_s()).await
 }
 
-/// What became of a command.
+/// The status of a command.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -31,11 +28,11 @@ pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
         .ok_or_else(|| AppError::not_found("command", id))
 }
 
-/// Puts a command into a device's mailbox; it is delivered now or when the device is back.
+/// Queues a command for a device. The server delivers it now, or on reconnect.
 ///
 /// # Errors
-/// [`Code::NotFound`], [`Code::Invalid`], [`Code::Conflict`] for a full mailbox, or a device that
-/// is revoked.
+/// [`Code::NotFound`]; [`Code::Invalid`]; [`Code::Conflict`] if [`PENDING_MAX`] commands wait for
+/// the device, or the device is revoked.
 pub async fn create(
     app: &App,
     device: &DeviceId,
@@ -49,7 +46,8 @@ pub async fn create(
     Ok(status)
 }
 
-/// The same in a transaction of somebody else, who tells the device's session afterwards.
+/// Like [`create`], in the caller's transaction. The caller notifies the device's session
+/// afterwards.
 pub(super) async fn put(
     app: &App,
     tx: &mut Tx<'_>,
@@ -59,7 +57,7 @@ pub(super) async fn put(
     if !(1..=VALID_S_MAX).contains(&request.valid_s) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("valid_s is {}, 1 to {VALID_S_MAX} are allowed", request.valid_s),
+            format!("valid_s is {}, must be 1 to {VALID_S_MAX}", request.valid_s),
         ));
     }
     let now = app.now_s();
@@ -71,7 +69,7 @@ pub(super) async fn put(
     if db::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
         return Err(AppError::new(
             Code::Conflict,
-            format!("{PENDING_MAX} commands wait for {device} already"),
+            format!("{PENDING_MAX} commands are already pending for {device}"),
         ));
     }
     db::commands::insert(tx, device, &command, now).await?;

@@ -80,9 +80,6 @@ pub async fn page(
 }
 
 /// Every fleet that a device has enrolled in.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn fleets(app: &App) -> Result<Vec<Fleet>, AppError> {
     db::devices::fleets(app.db.pool()).await
 }
@@ -99,9 +96,6 @@ pub struct Counts {
 }
 
 /// How the devices are, in numbers.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn counts(app: &App) -> Result<Counts, AppError> {
     let mut counts = Counts { online: app.hub.online(), moving: 0, in_trouble: 0 };
     for (kind, n) in db::devices::by_update(app.db.pool()).await? {
@@ -214,9 +208,6 @@ pub struct Admitted {
 /// Whether a device may come with this key: known, not revoked, and the key is the one that it
 /// enrolled or renewed with. Gives what is kept of its MQTT session; `None` when it may not. The
 /// one place that decides, on both ports.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn admit(
     app: &App,
     device: &DeviceId,
@@ -270,9 +261,6 @@ pub async fn granted(
 }
 
 /// Keeps what outlasts the MQTT connections of devices.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn keep_sessions(
     app: &App,
     sessions: &HashMap<DeviceId, Stored>,
@@ -317,9 +305,6 @@ const CLONED: &str = "device.taken-over";
 
 /// A session of a device was ended by another one of it, so often lately: from [`TURNS_MAX`] on two
 /// clients take turns with its certificate, and one of them is not the device.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), AppError> {
     if turns < TURNS_MAX || !app.alarms.is_new(CLONED, device.as_str()) {
         return Ok(());

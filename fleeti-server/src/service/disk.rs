@@ -1,6 +1,5 @@
-//! Room on the disk. It is looked at every few seconds, so that somebody hears of it before there
-//! is none; what takes much of it is refused below a floor, and what is left is for devices, whose
-//! reports need little.
+//! Free disk space. The server checks it every few seconds, so that it can warn early. Below a
+//! floor it refuses uploads and builds, and keeps the rest for devices, whose reports need little.
 
 use crate::config::Config;
 use crate::error::AppError;
@@ -8,19 +7,19 @@ use fleeti_core::wire::problem::Code;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The floor where nobody says otherwise: this, or [`FLOOR_OF_100`] of a smaller disk.
+/// The default floor: this many bytes, or [`FLOOR_OF_100`] percent of a smaller disk.
 const FLOOR_MAX: u64 = 512 << 20;
-/// So many of a hundred bytes.
+/// Percent of the disk.
 const FLOOR_OF_100: u64 = 5;
 
-/// What was found last.
+/// The result of the last check.
 #[derive(Default)]
 pub struct Watched {
     free: AtomicU64,
     floor: AtomicU64,
 }
 
-/// Bytes that are free for this user, and bytes in all, where a path lies.
+/// Free bytes for this user and total bytes of the file system of a path.
 fn room(path: &Path) -> std::io::Result<(u64, u64)> {
     let found = rustix::fs::statvfs(path)?;
     Ok((
@@ -30,7 +29,7 @@ fn room(path: &Path) -> std::io::Result<(u64, u64)> {
 }
 
 impl Watched {
-    /// Looks at the disk of the data folder.
+    /// Checks the disk of the data folder.
     pub fn look(&self, config: &Config) {
         match room(&config.data) {
             Ok((free, all)) => {
@@ -46,7 +45,7 @@ impl Watched {
         (self.free.load(Ordering::SeqCst), self.floor.load(Ordering::SeqCst))
     }
 
-    /// What is to be said, from twice the floor on.
+    /// A warning, below twice the floor.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let (free, floor) = self.found();
@@ -56,21 +55,21 @@ impl Watched {
         }
         Some(if free < floor {
             format!(
-                "the disk is nearly full: {} MiB are free, so no build and no upload is taken below {} MiB; devices are served; make room, \
-                 and it goes on by itself",
+                "the disk is nearly full: {} MiB are free; below {} MiB the server refuses builds and uploads, but still serves devices; \
+                 free some space, and it accepts them again",
                 mib(free),
                 mib(floor)
             )
         } else {
             format!(
-                "the disk fills: {} MiB are free, and below {} MiB no build and no upload is taken",
+                "the disk is getting full: {} MiB are free; below {} MiB the server refuses builds and uploads",
                 mib(free),
                 mib(floor)
             )
         })
     }
 
-    /// That something large may be taken, by how the disk is now.
+    /// Checks that there is room for something large, such as an upload.
     ///
     /// # Errors
     /// [`Code::Full`] below the floor.
@@ -79,12 +78,12 @@ impl Watched {
         let (free, floor) = self.found();
         if free < floor {
             let text = format!(
-                "no {what} is taken: {} MiB are free on the server's disk, {} MiB are kept for devices",
+                "no room for this {what}: {} MiB are free on the server's disk, {} MiB are reserved for devices",
                 free >> 20,
                 floor >> 20
             );
             return Err(AppError::new(Code::Full, text)
-                .hint("make room: remove old builds, or give the data folder a larger disk"));
+                .hint("free some space: remove old builds, or move the data folder to a larger disk"));
         }
         Ok(())
     }

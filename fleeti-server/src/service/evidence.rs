@@ -235,9 +235,6 @@ fn contradiction(result: &AttestationResult) -> Option<String> {
 
 /// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When
 /// it said so stays the same, and evidence that did not hold then does not now.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
     let mut connection = app.db.pool().acquire().await?;

@@ -1,5 +1,6 @@
-//! What the server lacks: a signer that answers, lists that are not old, room on its disk. It goes
-//! on without, and says so in time: in its log, at `/readyz`, and on its pages.
+//! Health of the server: does the signing service answer, are the CRLs current, is there room on
+//! the disk? The server keeps running without, and warns early: in its log, at `/readyz`, on its
+//! pages.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -9,37 +10,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-/// Between two looks.
+/// Interval of the checks.
 const LOOK: Duration = Duration::from_secs(15);
-/// How long the signer may take to say that it is there.
+/// How long the signing service may take to answer a check.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What goes on is said in the log again after this time.
+/// Persistent warnings are logged again after this time.
 const SAID_AGAIN_S: u64 = 3600;
-/// A list that ends within this time was not made again as it should have been.
+/// Warn about a CRL that expires within this time: it should have been renewed before.
 const LIST_S_MIN: u64 = 12 * 3600;
-/// A certificate of the server that ends within this time was not made again for two weeks.
+/// Warn about a server certificate that expires within this time: it was not renewed for two weeks.
 const IDENTITY_S_MIN: u64 = 7 * 86_400;
-/// Acts that wait for the audit log, from which on it is said.
+/// Warn from this many acts on that wait for the audit log.
 const ACTS_MANY: u64 = 1000;
 
-/// What is known of the server's parts.
+/// The state of the server's parts.
 #[derive(Default)]
 pub struct Health {
-    /// When the signer was found not to answer, Unix seconds; 0 while it does.
+    /// Since when the signing service does not answer, Unix seconds; 0 while it does.
     signer_away_s: AtomicU64,
-    /// Acts that wait for the audit log.
+    /// Number of acts that wait for the audit log.
     acts: AtomicU64,
-    /// Bytes that are free, and of how many, beside the limits.
+    /// Free and total bytes of the disk, and the floor.
     pub disk: disk::Watched,
 }
 
 impl Health {
-    /// Whether the signer did not answer when it was asked last.
+    /// Whether the signing service did not answer the last request.
     #[must_use]
     pub fn is_signer_away(&self) -> bool {
         self.signer_away_s.load(Ordering::SeqCst) > 0
     }
-    /// Remembers whether the signer has answered.
+    /// Records whether the signing service answered.
     pub fn signer(&self, answers: bool, now_s: u64) {
         if answers {
             self.signer_away_s.store(0, Ordering::SeqCst);
@@ -59,7 +60,7 @@ fn spoken(s: u64) -> String {
     }
 }
 
-/// What is wrong, in words; nothing of it keeps a device away.
+/// Warnings in words. None of these conditions disconnects a device.
 #[must_use]
 pub fn warnings(app: &App) -> Vec<String> {
     let now_s = app.now_s();
@@ -68,32 +69,32 @@ pub fn warnings(app: &App) -> Vec<String> {
     if away_s > 0 {
         let since = spoken(now_s.saturating_sub(away_s));
         said.push(format!(
-            "the signer has not answered for {since}: devices are served, but none enrolls or renews, and no release is signed; start \
-             fleeti-signer, or look into its log"
+            "the signing service has not answered for {since}: the server still serves devices, but cannot enroll them, renew \
+             certificates or sign releases; start fleeti-signer, or read its log"
         ));
     }
     let list_ends_s = app.tls.list_ends_s();
     match list_ends_s.checked_sub(now_s) {
         None => said.push(format!(
-            "the devices' revocation list has ended {} ago and was not made again: the database alone says who is revoked",
+            "the CRL for devices expired {} ago and was not renewed: only the database decides which devices are revoked",
             spoken(now_s - list_ends_s)
         )),
         Some(left_s) if left_s < LIST_S_MIN => {
-            said.push(format!("the devices' revocation list ends in {} and was not made again", spoken(left_s)));
+            said.push(format!("the CRL for devices expires in {} and was not renewed", spoken(left_s)));
         }
         Some(_) => {}
     }
     match app.tls.identity_ends_s().checked_sub(now_s) {
-        None => said.push("the server's own certificate has ended: no device can connect until the signer answers".into()),
+        None => said.push("the server's own certificate has expired: no device can connect until the signing service answers".into()),
         Some(left_s) if left_s < IDENTITY_S_MIN => {
-            said.push(format!("the server's own certificate ends in {}, and no device can connect then", spoken(left_s)));
+            said.push(format!("the server's own certificate expires in {}; after that no device can connect", spoken(left_s)));
         }
         Some(_) => {}
     }
     let acts = app.health.acts.load(Ordering::SeqCst);
     if acts >= ACTS_MANY {
         said.push(format!(
-            "{acts} acts wait for the audit log; at {} nobody can change anything here",
+            "{acts} acts wait for the audit log; at {} the server refuses all changes",
             db::audit::WAITING_MAX
         ));
     }
@@ -101,7 +102,7 @@ pub fn warnings(app: &App) -> Vec<String> {
     said
 }
 
-/// Looks whether the signer answers and how full the disk is, now.
+/// Checks the signing service and the disk now.
 pub async fn look(app: &App) {
     let answers = signing::ask_for(&app.signer, Request::Issuers, PATIENCE).await.is_ok();
     app.health.signer(answers, app.now_s());
@@ -109,14 +110,14 @@ pub async fn look(app: &App) {
         app.health.acts.store(acts, Ordering::SeqCst);
     }
     app.health.disk.look(&app.config);
-    // A connection that a full disk has broken is opened again, also where nobody else writes.
+    // Reopens a writer connection that a full disk has broken, even if nothing else writes.
     if let Err(e) = app.db.write().await {
-        tracing::warn!("the database takes no changes: {e}");
+        tracing::warn!("the database accepts no writes: {e}");
     }
 }
 
-/// Looks again and again until the task is ended, and says what it finds: at once what is new, and
-/// the rest every hour.
+/// Repeats the checks until the task is aborted. Logs new warnings at once, and the others every
+/// hour.
 pub async fn watch(app: AppRef) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +131,7 @@ pub async fn watch(app: AppRef) {
         {
             found.iter().for_each(|warning| tracing::warn!("{warning}"));
             if found.is_empty() {
-                tracing::info!("nothing is missing any more");
+                tracing::info!("the server is healthy again: no warnings");
             }
             (known, said_s) = (found.len(), now_s);
         }

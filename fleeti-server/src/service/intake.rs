@@ -1,5 +1,5 @@
-//! Devices that come with a token. Those that come while others are served are served together: one
-//! look at the database, one batch for the signer, one commit.
+//! Enrollment with a token. Requests that arrive while a batch is processed form the next batch:
+//! one database read, one batch for the signing service, one commit.
 
 use crate::app::{App, AppRef, new_id};
 use crate::db::devices::Certified;
@@ -23,16 +23,16 @@ use futures::future::join_all;
 use std::collections::{HashMap, HashSet};
 use tokio::sync::{mpsc, oneshot};
 
-/// Most devices that are served together.
+/// Maximum number of requests in a batch.
 const BATCH_MAX: usize = 128;
-/// Characters of a token.
+/// Length of a token in characters.
 const TOKEN_DIGITS: usize = 64;
-/// Most devices that wait.
+/// Maximum number of waiting requests.
 pub const QUEUE_MAX: usize = 1024;
 
 type Answer = Result<EnrollResponse, AppError>;
 
-/// A device that wants a certificate for a token.
+/// The enrollment request of a device with a token.
 pub struct Applicant {
     token_sha256: String,
     key_sha256: String,
@@ -41,17 +41,17 @@ pub struct Applicant {
     answer: oneshot::Sender<Answer>,
 }
 
-/// One answer for every reason: a guesser learns nothing.
+/// The same error for every reason, so that an attacker learns nothing.
 fn refused() -> AppError {
     AppError::new(Code::Forbidden, "the token is unknown, expired or used")
-        .hint("make a new one with `fleeti device enrollment`")
+        .hint("create a new one with `fleeti device enrollment`")
 }
 
-/// A certificate for a token. The same key may ask again with the same token, because an answer can
-/// be lost; any other key may not.
+/// Issues a certificate for a token. The same key may repeat the request with the same token,
+/// because a response can be lost; another key may not.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that is unknown, expired or used, or is for another TPM;
+/// [`Code::Forbidden`] for a token that is unknown, expired, used, or reserved for another TPM;
 /// [`Code::Invalid`] for a bad request.
 pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Answer {
     if request.token.len() != TOKEN_DIGITS {
@@ -68,14 +68,14 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
         answer,
     };
     let full = |_| {
-        AppError::new(Code::Unavailable, "too many devices enroll at once")
-            .hint("come back in a minute")
+        AppError::new(Code::Unavailable, "too many devices are enrolling")
+            .hint("try again in a minute")
     };
     app.intake.try_send(applicant).map_err(full)?;
-    waiting.await.map_err(|_| AppError::internal("the intake has stopped"))?
+    waiting.await.map_err(|_| AppError::internal("the enrollment task has stopped"))?
 }
 
-/// The digest of a token that has not ended, whoever used it.
+/// The digest of a token that has not expired, used or not.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for any other.
@@ -91,7 +91,7 @@ pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppErro
     Ok(sha256)
 }
 
-/// Serves devices until the task is ended.
+/// Processes enrollment requests until the task is aborted.
 pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Applicant>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
@@ -116,13 +116,13 @@ pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Applicant>) {
     }
 }
 
-/// What a token is good for.
+/// What a token entitles a key to.
 struct Admission {
     device: DeviceId,
     fleet: FleetId,
 }
 
-/// What a token is good for to a key. `minted` is who the device becomes, when the token is new.
+/// What a token entitles a key to. `minted` is the device's new id if the token is unused.
 fn admission(
     row: Option<&EnrollmentRow>,
     applicant: &Applicant,
@@ -136,9 +136,9 @@ fn admission(
     }
     let ek_sha256 = applicant.tpm.as_ref().map(|t| &t.row.ek_sha256);
     if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
-        let text = "this token is for a device with another TPM, or one that does not show it";
+        let text = "this token is reserved for another TPM, or the device did not show its TPM";
         return Err(AppError::new(Code::Forbidden, text)
-            .hint("compare --ek-sha256 with what the device has"));
+            .hint("compare --ek-sha256 with the endorsement key of the device"));
     }
     let device = match (&row.device, &row.key_sha256) {
         (None, _) => row
@@ -154,11 +154,12 @@ fn admission(
     Ok(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? })
 }
 
-/// One result for each applicant.
+/// Processes a batch. Returns one result for each request.
 async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
     let now = app.now_s();
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
-    // On the connection that keeps them afterwards, which need not read them twice.
+    // On the writer connection, which stores the results afterwards, so that they are read only
+    // once.
     let known = db::enrollments::find(&mut *app.db.writer().acquire().await?, &tokens).await?;
     let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
     let owners = db::certificates::owners(&mut *app.db.pool().acquire().await?, &keys).await?;
@@ -170,24 +171,25 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
                 .get(&a.token_sha256)
                 .and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
             let is_of_another = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
-            // Of two with one key the second one is too late.
+            // Of two requests with the same key in a batch, the second one is refused.
             is_of_another | !seen_keys.insert(a.key_sha256.as_str())
         })
         .collect();
-    // Nobody else waits for the signer, and what it costs is not paid for a token that is no good.
+    // Only valid tokens reach the signing service: invalid ones cost it nothing and do not wait.
     let mut seen = HashSet::new();
     let signed = join_all(applicants.iter().zip(&has_foreign_key).map(|(a, has_foreign_key)| {
         let is_first = seen.insert(a.token_sha256.as_str());
         let (row, is_known) = (known.get(&a.token_sha256), owners.contains_key(&a.key_sha256));
         async move {
             let minted = new_id("dev").parse().map_err(AppError::internal)?;
-            // Twice in one batch: the second one comes again and finds what became of the first.
+            // Twice in one batch: the device repeats the second request and then gets the result of
+            // the first.
             let admitted =
                 if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
             if *has_foreign_key {
                 return Err(renewal::foreign_key());
             }
-            // Its answer was lost: nothing is signed, and nothing grows, however often it asks.
+            // The response was lost. Repeating it signs and stores nothing.
             if is_known && let Some(certified) = again(app, &admitted.device, a, now).await? {
                 return Ok(Signed { device: admitted.device, certified, is_new: false });
             }
@@ -202,15 +204,15 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
     keep(app, applicants, known, (signed, &has_foreign_key), now).await
 }
 
-/// A certificate for an applicant.
+/// The certificate for a request.
 struct Signed {
     device: DeviceId,
     certified: Certified,
-    /// It was not kept yet.
+    /// Whether the certificate is not in the database yet.
     is_new: bool,
 }
 
-/// The certificate that an applicant has already.
+/// The certificate that the device already has.
 async fn again(
     app: &App,
     device: &DeviceId,
@@ -229,7 +231,7 @@ async fn again(
     .await
 }
 
-/// Keeps what was signed, unless its token was used or its device revoked meanwhile.
+/// Stores the certificates, unless the token was used or the device revoked meanwhile.
 async fn keep(
     app: &App,
     applicants: &[Applicant],
@@ -238,7 +240,7 @@ async fn keep(
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
-    // Nothing else of a token changes.
+    // Only these columns of a token can have changed.
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(db::enrollments::used(&mut tx, &tokens).await?);
     let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();
@@ -252,7 +254,7 @@ async fn keep(
         .map(|(a, signed)| {
             let Signed { device, certified, is_new } = signed?;
             let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
-            // A device that has renewed its key since does not come back with the old one and its
+            // A device that has renewed its key since cannot enroll again with the old key and its
             // token.
             let may_repeat = standing
                 .get(device.as_str())
@@ -266,13 +268,14 @@ async fn keep(
             Ok((admitted, certified, is_new))
         })
         .collect();
-    // The transaction holds the write lock, so nobody else binds one of these TPMs meanwhile.
+    // The transaction holds the write lock, so no other request can bind one of these TPMs
+    // meanwhile.
     let mut taken = Vec::new();
     for ((applicant, result), has_foreign_key) in
         applicants.iter().zip(&mut good).zip(has_foreign_key)
     {
         let Some(tpm) = &applicant.tpm else { continue };
-        // A key that another device has, in a TPM that another device has, is one alarm more.
+        // A key of another device in a TPM of another device raises one more alarm.
         let device = match &result {
             Ok((admitted, ..)) => admitted.device.clone(),
             Err(_) if *has_foreign_key => new_id("dev").parse().map_err(AppError::internal)?,
@@ -317,7 +320,7 @@ async fn keep(
                 }
                 Bound::Same => {}
                 Bound::Refused => {
-                    return Err(AppError::internal("a TPM that nobody had was refused"));
+                    return Err(AppError::internal("a TPM that is bound to no device was refused"));
                 }
             }
         }

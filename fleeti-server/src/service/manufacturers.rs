@@ -1,5 +1,5 @@
-//! Manufacturers of TPMs that are believed: files of the data folder, which an operator may also
-//! change over the API.
+//! Trusted TPM manufacturers: files in the data folder, which an operator can also change over the
+//! API.
 
 use crate::app::{App, AppRef, now_s};
 use crate::config::{maker_files, makers_folder};
@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// Fewest hexadecimal digits that name a certificate.
+/// Minimum number of hexadecimal digits that identify a certificate.
 const ID_MIN: usize = 8;
-/// Two changes of the files would undo each other.
+/// Serialises changes of the files: concurrent ones would overwrite each other.
 static CHANGING: Mutex<()> = Mutex::const_new(());
 
-/// Who is believed now, and which files do not count.
+/// The trusted TPM manufacturers, and the files that the server ignores.
 #[must_use]
 pub fn list(app: &App) -> TpmManufacturers {
     let makers = app.pki.makers.load();
@@ -55,11 +55,11 @@ fn shown(of: Believed) -> TpmManufacturer {
     }
 }
 
-/// Believes the manufacturers of a file; those that were not believed before.
+/// Trusts the TPM manufacturers in a file. Returns those that were not trusted before.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a file that has no certificates of authorities; [`Code::TooLarge`];
-/// [`Code::Conflict`] where all of them are believed already, or too many would be.
+/// [`Code::Invalid`] for a file without CA certificates; [`Code::TooLarge`]; [`Code::Conflict`] if
+/// all of them are trusted already, or there would be more than [`MANUFACTURERS_MAX`].
 pub async fn add(
     app: &AppRef,
     request: &AddTpmManufacturers,
@@ -68,7 +68,7 @@ pub async fn add(
     if bytes.len() > MANUFACTURERS_FILE_MAX {
         return Err(AppError::new(
             Code::TooLarge,
-            format!("file: {} bytes, {MANUFACTURERS_FILE_MAX} at the most", bytes.len()),
+            format!("file: {} bytes, at most {MANUFACTURERS_FILE_MAX} are allowed", bytes.len()),
         ));
     }
     let certificates = files::certificates(&bytes).map_err(|e| invalid("file", e))?;
@@ -86,13 +86,13 @@ pub async fn add(
     if new.is_empty() {
         return Err(AppError::new(
             Code::Conflict,
-            "every manufacturer in this file is believed already",
+            "all TPM manufacturers in this file are trusted already",
         ));
     }
     if before.len() + new.len() > MANUFACTURERS_MAX {
         return Err(AppError::new(
             Code::Conflict,
-            format!("more than {MANUFACTURERS_MAX} manufacturers would be believed"),
+            format!("too many TPM manufacturers: at most {MANUFACTURERS_MAX} can be trusted"),
         ));
     }
     let folder = makers_folder(&app.config.data).join(request.kind.as_str());
@@ -132,10 +132,10 @@ const fn kind(kind: TpmKind) -> Kind {
     }
 }
 
-/// Believes a manufacturer no more, by its certificate's SHA-256 or the beginning of it.
+/// Stops trusting a TPM manufacturer, named by the SHA-256 of its certificate or a prefix of it.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] for a beginning that several have.
+/// [`Code::NotFound`]; [`Code::Conflict`] for a prefix that is not unique.
 pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError> {
     let _changing = CHANGING.lock().await;
     let mut found: Vec<_> = list(app)
@@ -147,13 +147,13 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
     let removed = match found.as_slice() {
         [] => {
             return Err(AppError::not_found("TPM manufacturer", id)
-                .hint("its id, or the first 8 digits of it: fleeti attest manufacturers list"));
+                .hint("give its id, or at least the first 8 digits: see `fleeti attest manufacturers list`"));
         }
         [one] => one.clone(),
         [..] => {
             return Err(AppError::new(
                 Code::Conflict,
-                format!("{} manufacturers have an id that begins with {id}", found.len()),
+                format!("the ids of {} TPM manufacturers begin with {id}", found.len()),
             ));
         }
     };
@@ -175,19 +175,19 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
     Ok(removed)
 }
 
-/// The new set counts at once; the TPMs of devices are judged by it in a task of its own.
+/// Applies the new set at once. A task of its own then appraises the TPMs of devices again.
 async fn changed(app: &AppRef) -> Result<(), AppError> {
     app.pki.makers.store(Arc::new(tpm::read_makers(app).await?));
     let app = Arc::clone(app);
     tokio::spawn(async move {
         if let Err(e) = tpm::judge_all(&app).await {
-            tracing::error!("the TPMs of devices were not judged again: {e:#}");
+            tracing::error!("the TPMs of devices were not appraised again: {e:#}");
         }
     });
     Ok(())
 }
 
-/// Writes certificates into a file as a whole, or removes one that would have none.
+/// Replaces a file with these certificates, or removes it if there are none.
 async fn write(path: PathBuf, certificates: Vec<Vec<u8>>) -> Result<(), AppError> {
     let written = tokio::task::spawn_blocking(move || written(&path, &certificates));
     written.await.map_err(AppError::internal)?.map_err(AppError::internal)

@@ -1,5 +1,8 @@
-//! What can be done. HTTP, MQTT and jobs call the same functions. A service opens one transaction,
-//! loads, calls `step`, stores, and hands effects out after the commit.
+//! The operations of the server. HTTP, MQTT and jobs call the same functions. A service opens one
+//! transaction, loads, calls `step`, stores, and dispatches the effects after the commit.
+//!
+//! Every function that uses the database returns an error when the database does not answer. The
+//! `# Errors` sections name only the other errors.
 
 pub mod approvals;
 pub mod attestation;

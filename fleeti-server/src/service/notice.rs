@@ -1,5 +1,5 @@
-//! What every device is to know: the same for all, made once, pushed to every session and to each
-//! that begins.
+//! The notice with the newest announcements. It is the same for all devices: the server makes it
+//! once, and sends it to every open session and to each new one.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -9,15 +9,15 @@ use bytes::Bytes;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
 use std::time::Duration;
 
-/// A new statement of the audit log goes out this often; a device that was away gets one when it
-/// comes.
+/// Interval at which devices get a new checkpoint of the audit log. A device that was away gets the
+/// current one on reconnect.
 const INTERVAL: Duration = Duration::from_secs(3600);
-/// After a failure, and without a statement of the audit log.
+/// Interval after a failure, or after a notice without checkpoint.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The notice, and whether it has a statement of the audit log.
+/// Makes the notice. Also returns whether it contains a checkpoint.
 async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
-    // What was revoked is told without the signer as well.
+    // Revocations are announced even if the signing service is away.
     let checkpoint = if app.health.is_signer_away() {
         None
     } else {
@@ -39,12 +39,12 @@ fn said(e: AppError) -> AppError {
     e
 }
 
-/// Makes the notice anew and pushes it; says whether it has a statement of the audit log.
+/// Makes a new notice and pushes it. Returns whether it contains a checkpoint.
 ///
 /// # Errors
-/// When the database or the signer does not answer; the old one stays.
+/// When the database or the signing service does not answer. The old notice stays.
 pub async fn renew(app: &App) -> Result<bool, AppError> {
-    // One at a time, or an older one could replace a newer one.
+    // One at a time, or an older notice could replace a newer one.
     let _alone = app.notices.lock().await;
     let (notice, has_statement) = make(app).await?;
     if **app.notice.load() != notice {
@@ -54,22 +54,22 @@ pub async fn renew(app: &App) -> Result<bool, AppError> {
     Ok(has_statement)
 }
 
-/// Tells devices at once; when that fails they hear of it within the hour.
+/// Sends a new notice now. If that fails, devices get one within the hour.
 pub async fn tell(app: &App) {
     if let Err(e) = renew(app).await {
-        tracing::error!("devices were not told: {e}");
+        tracing::error!("the notice to devices was not sent: {e}");
     }
 }
 
-/// Renews the notice until the task is ended.
+/// Renews the notice until the task is aborted.
 pub async fn run(app: AppRef) {
     loop {
         match renew(&app).await {
             Ok(true) => tokio::time::sleep(INTERVAL).await,
-            // The signer was away, if only for a moment.
+            // The signing service was away.
             Ok(false) => tokio::time::sleep(RETRY).await,
             Err(e) => {
-                tracing::error!("devices get no new statement of the audit log: {e}");
+                tracing::error!("devices get no new notice: {e}");
                 tokio::time::sleep(RETRY).await;
             }
         }

@@ -32,9 +32,6 @@ pub struct Overview {
 }
 
 /// What the devices run, and what is on its way to them.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn get(app: &App) -> Result<Overview, AppError> {
     Ok(Overview {
         counts: devices::counts(app).await?,
@@ -62,9 +59,6 @@ pub async fn ready(app: &App) -> Result<(), AppError> {
 }
 
 /// That the server lives.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn healthy(app: &App) -> Result<(), AppError> {
     db::releases::newest(app.db.pool(), 1).await.map(drop)
 }

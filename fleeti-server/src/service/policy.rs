@@ -29,9 +29,6 @@ pub struct Policies {
 
 impl Policies {
     /// As they are kept.
-    ///
-    /// # Errors
-    /// When the database does not answer.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
         Ok(Self {
             own: ArcSwap::from_pointee(attestations::policies(db.pool()).await?),
@@ -179,9 +176,6 @@ fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
 }
 
 /// How far the devices of a fleet are trusted.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn standings(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -207,9 +201,6 @@ pub async fn standing_of(
 }
 
 /// Whether a device may be told of an update now.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> {
     let mut connection = app.db.pool().acquire().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
@@ -220,9 +211,6 @@ pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> 
 
 /// A device comes back: what it had proved may have become old, and what was granted for it is
 /// taken back until it proves itself again.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
     // Silence takes no device below what is usually asked.
     if app.policies.are_usual() || may_update(app, device).await? {
@@ -243,9 +231,6 @@ pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
 }
 
 /// What follows for a fleet of what is kept of some of its devices, in this transaction.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn appraised(
     tx: &mut Tx<'_>,
     app: &App,

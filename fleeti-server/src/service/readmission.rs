@@ -1,5 +1,5 @@
-//! Devices whose certificates have ended and whose keys are files: an operator lets a fleet's in
-//! again, for a while.
+//! Readmission: for a limited time, an operator lets devices of a fleet renew with an expired
+//! certificate whose key is a file.
 
 use crate::app::App;
 use crate::db;
@@ -13,10 +13,10 @@ use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::readmission;
 
-/// For how long a fleet may be open, seconds.
+/// Allowed duration of a readmission, in seconds.
 const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
 
-/// Lets devices of a fleet in again.
+/// Opens readmission for a fleet.
 ///
 /// # Errors
 /// [`Code::Invalid`] without a reason, or for a time out of range.
@@ -29,12 +29,12 @@ pub async fn open(
     if reason.is_empty() || reason.len() > TEXT_MAX / 4 {
         return Err(AppError::new(
             Code::Invalid,
-            format!("reason has {} bytes, 1 to {} are allowed", reason.len(), TEXT_MAX / 4),
+            format!("reason has {} bytes, must have 1 to {}", reason.len(), TEXT_MAX / 4),
         ));
     }
     if !VALID_S.contains(&request.valid_s) {
         let text = format!(
-            "valid_s is {}, {} to {} are allowed",
+            "valid_s is {}, must be {} to {}",
             request.valid_s,
             VALID_S.start(),
             VALID_S.end()
@@ -56,11 +56,11 @@ pub async fn open(
     Ok(Readmission { fleet: fleet.clone(), until_s, devices })
 }
 
-/// What the audit log says of it.
+/// The action in the audit log.
 const READMITTED: &str = "device.readmitted";
 
-/// The next certificate of a device that is let in again. The key of its ended one has signed over
-/// this connection.
+/// Issues the next certificate of a device during readmission. The key of the expired certificate
+/// has signed over this connection.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for any other device.
@@ -69,10 +69,10 @@ pub async fn renew(
     request: &ReadmitRequest,
     channel: Channel,
 ) -> Result<RenewResponse, AppError> {
-    // One answer for every reason: a guesser learns no ids.
+    // The same error for every reason, so that an attacker learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device is not let in again").hint(
-            "`fleeti device readmit` opens its fleet for devices whose certificates have ended",
+        AppError::new(Code::Forbidden, "this device is not readmitted").hint(
+            "run `fleeti device readmit` to let devices of its fleet renew with expired certificates",
         )
     };
     let channel = channel.ok_or_else(refused)?;
@@ -88,8 +88,8 @@ pub async fn renew(
     let answer =
         issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust))
             .await?;
-    // A device that asks again and again gets the same certificate, and one entry; the signer
-    // enters each that it makes.
+    // A device that repeats the request gets the same certificate and one audit entry. The signing
+    // service enters each certificate that it issues.
     if app.alarms.is_new(READMITTED, request.device.as_str()) {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, app.now_s(), request.device.as_str(), READMITTED, &key_sha256).await?;

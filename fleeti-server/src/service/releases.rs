@@ -216,9 +216,6 @@ pub async fn get(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
 }
 
 /// The newest releases.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<Release>, AppError> {
     db::releases::newest(app.db.pool(), limit).await
 }
@@ -261,9 +258,6 @@ pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile
 }
 
 /// Whether a published release was made from this very build.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
     let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else {
         return Ok(false);

@@ -63,9 +63,6 @@ pub enum End {
 }
 
 /// When the newest certificate of a device ends: already where nobody who counts has signed it.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
     let newest = certificates::newest(app.db.pool(), device)
         .await?

@@ -9,10 +9,10 @@ use fleeti_core::profile::{self, Profile};
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 
-/// That a profile breaks no rule, whatever way it came: the same rules as for a file.
+/// Checks a profile by the rules for profile files, wherever it came from.
 ///
 /// # Errors
-/// [`Code::Invalid`] with every rule that it breaks.
+/// [`Code::Invalid`] with all findings.
 pub fn check(profile: &Profile) -> Result<(), AppError> {
     let errors: Vec<_> = profile::broken_rules(profile)
         .into_iter()
@@ -27,10 +27,10 @@ pub fn check(profile: &Profile) -> Result<(), AppError> {
     }
 }
 
-/// Saves a profile as the next revision of its line; the same document is the same revision.
+/// Saves a profile as the next revision of its line. An unchanged profile keeps its revision.
 ///
 /// # Errors
-/// [`Code::Invalid`] with every rule that it breaks.
+/// [`Code::Invalid`] with all findings.
 pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppError> {
     check(profile)?;
     let mut tx = app.db.write().await?;
@@ -43,40 +43,31 @@ pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppEr
 }
 
 /// The newest revision of each profile.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
     db::revisions::newest(app.db.pool(), limit).await
 }
 
 /// The newest revision of each profile, without its document.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn heads(app: &App, limit: u32) -> Result<Vec<Head>, AppError> {
     db::revisions::heads(app.db.pool(), limit).await
 }
 
 /// The newest revisions of a profile.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn of_line(app: &App, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
     db::revisions::of_line(app.db.pool(), line, limit).await
 }
 
-/// A revision with its neighbours.
+/// A revision, with other revisions of its line.
 pub struct Details {
     /// The revision.
     pub revision: ProfileRevision,
     /// The newest revisions of its line.
     pub line: Vec<Head>,
-    /// One more than the highest first number that was built of late; a suggestion.
+    /// Suggested next version: one more than the highest first number of recent builds.
     pub next_version: u64,
 }
 
-/// A revision with its neighbours, `limit` at the most.
+/// A revision, with up to `limit` revisions of its line.
 ///
 /// # Errors
 /// [`Code::NotFound`].

@@ -111,9 +111,6 @@ pub async fn publish_list(app: &App) -> Result<(), AppError> {
 
 /// Takes from the database who is revoked: from then on no handshake of theirs succeeds, whatever
 /// the list says.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn load_revoked(app: &App) -> Result<(), AppError> {
     let count = app.tls.revocations();
     app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
@@ -161,9 +158,6 @@ pub async fn prune(app: AppRef) {
 }
 
 /// Deletes some of what has ended; how many rows went.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn prune_some(app: &App) -> Result<u64, AppError> {
     let mut tx = app.db.write().await?;
     let gone = db::certificates::prune(&mut tx, app.now_s(), PRUNED_TOGETHER).await?;

@@ -1,4 +1,4 @@
-//! Rollouts: `core::rollout::step` with a database around it.
+//! Rollouts: loads a rollout, calls `core::rollout::step`, and stores the result.
 
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::db::{self, Tx};
@@ -12,7 +12,7 @@ use fleeti_core::wire::problem::Code;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What is to be done once the transaction is committed.
+/// Effects to dispatch after the transaction is committed.
 #[derive(Default)]
 #[must_use]
 pub struct Outcome {
@@ -22,7 +22,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Pushes and publishes.
+    /// Pushes desired states to devices and publishes events.
     pub fn hand_out(self, app: &App) {
         if !self.desired.is_empty() {
             app.grants.changed();
@@ -65,7 +65,7 @@ fn rejected(e: Rejected) -> AppError {
 ///
 /// # Errors
 /// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
-/// devices, or with another rollout on its way.
+/// devices, or with another running rollout.
 pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, AppError> {
     releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
@@ -79,19 +79,19 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         let refused = AppError::new(
             Code::Conflict,
             format!(
-                "nobody has proved that {} boots, which fleet {} asks for",
+                "{} has no boot proof, which fleet {} requires",
                 request.release, request.fleet
             ),
         );
-        return Err(refused.hint("roll it out to a fleet that does not, and then `fleeti release prove DIR --device DEVICE`"));
+        return Err(refused.hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
     }
     if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
         let text = format!(
-            "rollout {} of {} is on its way in fleet {}",
+            "rollout {} of {} is running in fleet {}",
             other.id, other.state.release, request.fleet
         );
         return Err(AppError::new(Code::Conflict, text)
-            .hint("wait for it, or stop it with `fleeti rollout abort`"));
+            .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
     }
     let devices = policy::standings(&mut tx, &request.fleet, &policy).await?;
     let ready =
@@ -115,10 +115,10 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
 }
 
-/// Stops a rollout; devices that have not begun keep what they run.
+/// Aborts a rollout. Devices that have not started the update keep what they run.
 ///
 /// # Errors
-/// [`Code::NotFound`], [`Code::Conflict`] when it is over.
+/// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
 pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     let mut tx = app.db.write().await?;
     let before = db::rollouts::get_in(&mut tx, id)
@@ -134,8 +134,8 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     Ok(Rollout { state, ..before })
 }
 
-/// Revokes a release: its rollouts end, and no device is to run it or gets it any more. What runs
-/// it goes on until there is something newer. Safe to repeat.
+/// Revokes a release: its rollouts end, and it is no longer the desired version of any device.
+/// Devices that run it keep it until a newer release is rolled out to them. Idempotent.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -162,11 +162,11 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     outcome.desired.extend(db::devices::set_desired(&mut tx, &left, None).await?);
     app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
     tx.commit().await?;
-    // Before anything that waits: whoever asked may be gone by then.
+    // Before the first await: the caller may be dropped while this function waits.
     app.policies.touch();
     outcome.hand_out(app);
     app.publish(Event::Release { name: name.clone() });
-    // Whoever has heard of it installs it from nobody any more.
+    // A device that learns of the revocation installs the release from no server any more.
     notice::tell(app).await;
     let (app, devices) =
         (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
@@ -174,11 +174,8 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     Ok(())
 }
 
-/// Tells the rollouts of a fleet what a device reported, and whether it had `heard` of its last
-/// grant then.
-///
-/// # Errors
-/// When the database does not answer.
+/// Passes the report of a device to the rollouts of its fleet. `heard`: the device had received its
+/// last offer when it reported.
 pub async fn device_reported(
     app: &App,
     tx: &mut Tx<'_>,
@@ -200,10 +197,7 @@ pub async fn device_reported(
     step_all(tx, active, &event).await
 }
 
-/// Tells the rollouts of a fleet how far devices are trusted by now.
-///
-/// # Errors
-/// When the database does not answer.
+/// Passes the current attestation of devices to the rollouts of their fleet.
 pub async fn devices_appraised(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -212,10 +206,7 @@ pub async fn devices_appraised(
     step_active(tx, fleet, &rollout::Event::Appraised(standings)).await
 }
 
-/// Tells the rollouts of a fleet that a device is not part of it any more.
-///
-/// # Errors
-/// When the database does not answer.
+/// Passes to the rollouts of a fleet that a device was revoked.
 pub async fn device_revoked(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -254,9 +245,6 @@ async fn step_all(
 }
 
 /// The newest rollouts, without their devices.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn summaries(app: &App, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
     db::rollouts::summaries(app.db.pool(), limit).await
 }

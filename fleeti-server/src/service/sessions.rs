@@ -1,4 +1,4 @@
-//! Sessions of people in the browser.
+//! Login sessions of browsers, and the administrator's token.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -9,28 +9,25 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::net::IpAddr;
 
-/// Longest session.
+/// Lifetime of a session, in seconds.
 pub const SESSION_S: u64 = 12 * 3600;
 
-/// Somebody tried to sign in with another token.
+/// Audit action: a sign-in with a wrong token.
 const REFUSED: &str = "session.refused";
 
 /// Whether this is the administrator's token.
 #[must_use]
 pub fn is_admin_token(app: &App, given: &str) -> bool {
-    // Digests are compared, so the time says nothing about the token.
+    // Compares digests, so that the time reveals nothing about the token.
     sha256_hex(given.as_bytes()) == sha256_hex(app.admin_token.as_bytes())
 }
 
-/// Somebody asked the API with another token.
+/// Audit action: an API request with a wrong token.
 const API_REFUSED: &str = "api.refused";
-/// Most of these entries until alarms are new again, from however many addresses.
+/// Maximum number of these entries per alarm interval, over all addresses.
 const API_REFUSED_MAX: usize = 16;
 
-/// Enters that somebody came with a wrong token, once for an address and a while.
-///
-/// # Errors
-/// When the database does not answer.
+/// Records an API request with a wrong token in the audit log, once per address and alarm interval.
 pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppError> {
     let from =
         address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_canonical().to_string());
@@ -44,8 +41,8 @@ pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppEr
     Ok(())
 }
 
-/// What a session is begun with, for its digest alone: it ends when the administrator's token is
-/// replaced, and whoever writes the database without knowing that token begins none.
+/// A MAC that ties a session to the administrator's token: the session ends when that token is
+/// replaced, and an attacker who can only write the database cannot create one.
 fn credential(app: &App, session_sha256: &str) -> Result<String, AppError> {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(app.admin_token.as_bytes()).map_err(AppError::internal)?;
@@ -53,20 +50,20 @@ fn credential(app: &App, session_sha256: &str) -> Result<String, AppError> {
     Ok(hex::encode(mac.finalize().into_bytes()))
 }
 
-/// Begins a session; the answer is the only place where its token can be seen.
+/// Begins a session. Only the return value contains its token.
 ///
 /// # Errors
 /// [`Code::Unauthenticated`] for a wrong token.
 pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
     if !is_admin_token(app, token.trim()) {
-        // Once in a while, however many there are: who guesses fills no log.
+        // Once per alarm interval, so that guessing does not fill the log.
         if app.alarms.is_new(REFUSED, "web") {
             let mut tx = app.db.write().await?;
             app.audit(&mut tx, now_s(), "somebody", REFUSED, "web").await?;
             tx.commit().await?;
         }
         return Err(AppError::new(Code::Unauthenticated, "that is not the administrator's token")
-            .hint("it is in DIR/admin.token"));
+            .hint("read the token from DIR/admin.token"));
     }
     let session = hex::encode(rand::random::<[u8; 32]>());
     let session_sha256 = sha256_hex(session.as_bytes());
@@ -80,9 +77,6 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
 }
 
 /// Whether a session is live.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
     let session_sha256 = sha256_hex(session.as_bytes());
     db::sessions::is_live(
@@ -95,9 +89,6 @@ pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
 }
 
 /// Ends a session.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn end(app: &App, session: &str) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     db::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;

@@ -246,9 +246,6 @@ pub(super) async fn read_makers(app: &AppRef) -> Result<Makers, AppError> {
 }
 
 /// Judges every TPM that others judged than are believed now.
-///
-/// # Errors
-/// When the database does not answer.
 pub(super) async fn judge_all(app: &AppRef) -> Result<(), AppError> {
     while judge_some(app).await? {}
     Ok(())

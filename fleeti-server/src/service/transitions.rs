@@ -1,5 +1,5 @@
-//! What old anchors say of new ones. The server only keeps and serves it: devices believe what
-//! their own anchors signed.
+//! Transitions from old trust anchors to new ones. The server only stores and serves them: a device
+//! verifies them with its own anchors.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -11,29 +11,23 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
 use std::collections::BTreeMap;
 
-/// Every transition, the oldest first.
-///
-/// # Errors
-/// When the database does not answer.
+/// All transitions, oldest first.
 pub async fn all(app: &App) -> Result<Vec<SignedTransition>, AppError> {
     db::trust::transitions(app.db.pool()).await
 }
 
-/// The digest of the list, by which devices see whether they have it; none while it is empty.
-///
-/// # Errors
-/// When the database does not answer.
+/// The digest of the list, by which devices detect a change; `None` while the list is empty.
 pub async fn sha256(app: &App) -> Result<Option<String>, AppError> {
     let all = all(app).await?;
     Ok(if all.is_empty() { None } else { Some(sha256_hex(&serde_json::to_vec(&all)?)) })
 }
 
-/// Keeps a transition for ever and tells devices of it. The same again with other signatures adds
-/// those.
+/// Stores a transition forever and announces it to devices. Importing it again with other
+/// signatures adds these signatures.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no transition, or has no signature; [`Code::Conflict`] where there
-/// are too many.
+/// [`Code::Invalid`] for an invalid transition, or one without signatures; [`Code::Conflict`] if
+/// there are [`TRANSITIONS_MAX`] already.
 pub async fn import(
     app: &App,
     signed: &SignedTransition,
@@ -49,14 +43,14 @@ pub async fn import(
     if same.is_none() && known.len() >= TRANSITIONS_MAX {
         return Err(AppError::new(
             Code::Conflict,
-            format!("there are {TRANSITIONS_MAX} transitions already"),
+            format!("limit of {TRANSITIONS_MAX} transitions reached"),
         ));
     }
     let signatures: BTreeMap<_, _> =
         same.iter().flat_map(|s| &s.signatures).chain(&signed.signatures).cloned().collect();
     if signatures.len() > SIGNATURES_MAX {
         return Err(invalid(format!(
-            "{} signatures, {SIGNATURES_MAX} at the most",
+            "{} signatures, at most {SIGNATURES_MAX} are allowed",
             signatures.len()
         )));
     }

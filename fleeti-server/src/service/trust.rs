@@ -361,9 +361,6 @@ async fn keys_or_none(app: &App) -> Vec<String> {
 }
 
 /// Which intermediates count, and who knows.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
     let trust = app.trust.load_full();
     // What is known is shown without the signer as well; that it is away is among the warnings.

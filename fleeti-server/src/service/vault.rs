@@ -55,9 +55,6 @@ type Ticket = (String, Instant);
 
 impl Vault {
     /// As it is kept.
-    ///
-    /// # Errors
-    /// When the database does not answer.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
         Ok(Self {
             versions: ArcSwap::from_pointee(db::vault::versions(db.pool()).await?),
@@ -270,9 +267,6 @@ pub async fn show_recovery_key(
 
 /// Orders a device to make another recovery key, where somebody has seen the one that it has, until
 /// it has made one.
-///
-/// # Errors
-/// When the database does not answer.
 pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Result<(), AppError> {
     if !app.vault.shown().contains(device) {
         return Ok(());
@@ -297,9 +291,6 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
 }
 
 /// The secrets of a fleet, without what is secret.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn secrets(app: &App, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
     db::vault::secrets(app.db.pool(), fleet).await
 }
@@ -414,9 +405,6 @@ pub fn has_lost_its_seal(device: &Device, has_recovery_key: bool) -> bool {
 
 /// A ticket for the secrets of its fleet, for a device whose TPM has just answered in this session;
 /// nothing where there are none, or for a device that has not proved enough.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket>, AppError> {
     let versions = app.vault.versions.load();
     if versions.is_empty() {

@@ -1,4 +1,4 @@
-//! Build workers: who may take builds, and by which token.
+//! Build workers and their tokens.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -9,45 +9,41 @@ use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{CreateWorker, CreatedWorker, WORKERS_MAX, Worker};
 
-/// Somebody asked for builds with a token that no worker has.
+/// Audit action: a request with an unknown worker token.
 const REFUSED: &str = "worker.refused";
 
-/// Adds a worker. The answer is the only place where its token can be seen.
+/// Adds a worker. Only the return value contains its token.
 ///
 /// # Errors
-/// [`Code::Conflict`] for a name that is taken, and when there are [`WORKERS_MAX`].
+/// [`Code::Conflict`] for a name that is taken, or if there are [`WORKERS_MAX`] workers.
 pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, AppError> {
     if list(app).await?.len() >= WORKERS_MAX {
         return Err(AppError::new(
             Code::Conflict,
-            format!("there are {WORKERS_MAX} workers already"),
+            format!("limit of {WORKERS_MAX} workers reached"),
         )
-        .hint("remove one"));
+        .hint("remove a worker first"));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = app.db.write().await?;
     if !db::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s()).await? {
         let e = AppError::new(
             Code::Conflict,
-            format!("there is a worker {:?} already", request.name.as_str()),
+            format!("worker {:?} already exists", request.name.as_str()),
         );
-        return Err(e.hint("choose another name, or remove that one"));
+        return Err(e.hint("choose another name, or remove that worker"));
     }
     app.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
     tx.commit().await?;
     Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
 }
 
-/// Every worker.
-///
-/// # Errors
-/// When the database does not answer.
+/// All workers.
 pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
     db::workers::all(app.db.pool()).await
 }
 
-/// Removes a worker: its token opens nothing any more, and a build that it holds goes to another
-/// one.
+/// Removes a worker. Its token is no longer valid, and its build goes to another worker.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -60,12 +56,12 @@ pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
     Ok(tx.commit().await?)
 }
 
-/// Whose token this is.
+/// Returns the worker with this token.
 ///
 /// # Errors
 /// [`Code::Unauthenticated`].
 pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, AppError> {
-    // The digest is looked up, so the time says nothing about the token.
+    // Looks up the digest, so that the time reveals nothing about the token.
     let found = match token {
         Some(token) => db::workers::by_token(app.db.pool(), &sha256_hex(token.as_bytes())).await?,
         None => None,
@@ -78,6 +74,6 @@ pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, 
         app.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
         tx.commit().await?;
     }
-    Err(AppError::new(Code::Unauthenticated, "a worker's token is needed")
-        .hint("`fleeti worker add NAME` makes one"))
+    Err(AppError::new(Code::Unauthenticated, "missing or invalid worker token")
+        .hint("create one with `fleeti worker add NAME`"))
 }

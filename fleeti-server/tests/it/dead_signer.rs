@@ -97,7 +97,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     server.stop().await;
     let world = World::start(dir, set).await;
     let (code, text) = readyz(&world).await;
-    assert!(code == 503 && text.contains("the signer has not answered"), "{text}");
+    assert!(code == 503 && text.contains("the signing service has not answered"), "{text}");
     assert_eq!(
         reqwest::get(format!("http://{}/healthz", world.server.addresses.api))
             .await

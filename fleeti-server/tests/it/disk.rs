@@ -79,7 +79,7 @@ async fn a_disk_that_fills_is_announced_and_devices_are_served_all_the_same() {
     assert_eq!((readyz(&world).await.0, upload(&world, "kiosk@7").await), (200, 204));
     disk.fill_but(24);
     let (code, text) = readyz(&world).await;
-    assert!(code == 503 && text.contains("the disk fills"), "{text}");
+    assert!(code == 503 && text.contains("the disk is getting full"), "{text}");
     assert_eq!(upload(&world, "kiosk@7").await, 204, "there is room still");
     std::fs::write(dir_of(&world).join("more"), vec![7; 12 << 20]).unwrap();
     let (code, text) = readyz(&world).await;

@@ -284,7 +284,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
                 Err(e) if e.to_string().contains(word) => Ok(e.to_string()),
                 Err(e) => Err(e),
             };
-            e.push(refused(&name, "nobody has proved")?);
+            e.push(refused(&name, "has no boot proof")?);
             let key = world.path("pki/offline/release.key").display().to_string();
             e.push(world.fleeti(&[
                 "release",
@@ -297,7 +297,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             ])?);
             // It has no devices: that is all that is wrong now.
             refused(&name, "no device")?;
-            refused(&format!("{line}@1"), "nobody has proved").map(drop)
+            refused(&format!("{line}@1"), "has no boot proof").map(drop)
         },
     )?;
     story.step("a command reaches the device once", |e| {
