@@ -82,8 +82,9 @@ impl Watched {
                 free >> 20,
                 floor >> 20
             );
-            return Err(AppError::new(Code::Full, text)
-                .hint("free some space: remove old builds, or move the data folder to a larger disk"));
+            return Err(AppError::new(Code::Full, text).hint(
+                "free some space: remove old builds, or move the data folder to a larger disk",
+            ));
         }
         Ok(())
     }
