@@ -122,7 +122,7 @@ fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
         effects.contains(&Effect::Challenge(device(1))),
         "it is asked, so that it may prove itself"
     );
-    // A device that goes on by itself is still not one that was told.
+    // A device that continues by itself still has no offer.
     let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
     assert_eq!(s.devices[&device(1)], DevicePhase::Held);
     assert_eq!(step(&s, appraised(1, false, Proof::Missing)).unwrap(), (s.clone(), vec![]));
@@ -142,11 +142,11 @@ fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
             (s.devices[&device(1)].clone(), effects),
             (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish])
         );
-        // What it was downloading is refused to it now.
+        // The server no longer serves the download, so it fails.
         let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
         assert_eq!(step(&s, report(1, "kiosk@1", failed)).unwrap(), (s, vec![]));
     }
-    // Once it restarts into it, nothing can be taken back.
+    // After the device reboots into the release, the offer cannot be withdrawn.
     let (s, _) = step(&s, report(1, "kiosk@1", U::Armed { target: two() })).unwrap();
     assert_eq!(step(&s, appraised(1, false, Proof::Contradicted)).unwrap().1, vec![]);
 }

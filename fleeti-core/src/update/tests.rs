@@ -50,7 +50,7 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// The diagram in ARCHITECTURE.md is this table, so it cannot drift.
+/// ARCHITECTURE.md shows this table as its diagram, so the diagram cannot drift.
 #[test]
 fn the_transition_table_is_the_diagram() {
     let (one, rolled_back) = (v("1"), vec![]);
@@ -130,15 +130,15 @@ proptest! {
         }
     }
 
-    /// Whatever happens to a wave: while the old version does not reach the server either, nothing
-    /// is blamed.
+    /// For any sequence of events: while the previous version does not reach the server either, no
+    /// version is rolled back.
     #[test]
     fn an_outage_never_rolls_back(events in prop::collection::vec(any_event(), 0..120)) {
         let (running, floor) = (v("1"), v("1"));
         let mut state = State::Idle;
         let mut trials: u8 = 0;
         for event in events {
-            // Each trial ends without the server, and so does the old version's time.
+            // Each trial ends without the server, and so does the time of the previous version.
             let event = match event {
                 Event::Booted(_) => Event::Booted(Some(RollbackReason::ServerUnreachable { evidence: "e".into() })),
                 Event::ServerReached if matches!(state, State::Unconfirmed { contact: Contact::Waiting, .. }) => Event::ServerSilent,
@@ -207,8 +207,8 @@ fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
     assert_eq!(step(&staged, Event::Booted(None), &on(&one)).unwrap().0, staged);
 }
 
-/// Runs a trial that does not reach the server, as the driver counts it; then the old version does,
-/// or does not in time.
+/// Runs a trial that does not reach the server, as the driver counts it. Then the previous version
+/// reaches it, or does not in time.
 fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
     let one = v("1");
     let on = |trials| Context { running: &one, floor: &one, rolled_back: &[], trials };
@@ -217,7 +217,7 @@ fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
     for event in [Event::StageSucceeded, Event::ArmSucceeded, Event::Booted(Some(reason))] {
         state = step(&state, event, &on(*trials)).unwrap().0;
     }
-    // Until the server is reached, its wish changes nothing.
+    // Until the server is reached, its desired version changes nothing.
     assert_eq!(step(&state, Event::Desired(v("2")), &on(*trials)).unwrap().0, state);
     let events = if is_outage {
         vec![Event::ServerSilent, Event::ServerReached]
@@ -250,7 +250,7 @@ fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and
             state,
             State::Unconfirmed { target: v("2"), trials: n, contact: Contact::Reached }
         );
-        // The server comes and goes: it was counted.
+        // The server comes and goes: the trial was counted already.
         let one = v("1");
         let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials };
         assert_eq!(step(&state, Event::ServerReached, &ctx).unwrap().0, state);

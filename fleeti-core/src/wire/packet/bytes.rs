@@ -1,8 +1,8 @@
-//! The data types of MQTT 5, 1.5, out of the bytes of one packet.
+//! Reads the data types of MQTT 5 (1.5) from the bytes of one packet.
 
 use super::reason::{Refusal, malformed};
 
-/// What is left of a packet.
+/// The unread rest of a packet.
 pub(super) struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -34,7 +34,7 @@ impl<'a> Bytes<'a> {
         Ok(u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
     }
 
-    /// 1.5.5.
+    /// Variable byte integer (1.5.5).
     pub fn varint(&mut self) -> Result<u32, Refusal> {
         match varint(self.0)? {
             Some((value, length)) => {
@@ -45,13 +45,13 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// 1.5.6.
+    /// Binary data (1.5.6).
     pub fn binary(&mut self) -> Result<&'a [u8], Refusal> {
         let length = self.u16()?;
         self.take(usize::from(length))
     }
 
-    /// 1.5.4: UTF-8 without U+0000. Code points of surrogates are no UTF-8 (MQTT-1.5.4-1).
+    /// UTF-8 string without U+0000 (1.5.4). Encoded surrogates are not UTF-8 (MQTT-1.5.4-1).
     pub fn text(&mut self) -> Result<&'a str, Refusal> {
         let bytes = self.binary()?;
         match std::str::from_utf8(bytes) {
@@ -62,7 +62,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// A number of one to four bytes, and how many they are; `None` when more have to come.
+/// A variable byte integer of one to four bytes, and its length; `None` if bytes are missing.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(4).enumerate() {

@@ -4,41 +4,41 @@ use super::bytes::Bytes;
 use super::properties::{self, Place};
 use super::reason::{Reason, Refusal, malformed};
 
-/// 3.1.
+/// CONNECT (3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect<'a> {
-    /// May be empty.
+    /// Client identifier; may be empty.
     pub client_id: &'a str,
-    /// Whether a session that there is ends.
+    /// Whether the server discards an existing session.
     pub clean_start: bool,
-    /// Seconds; 0 turns it off.
+    /// Keep alive, seconds; 0 turns it off.
     pub keep_alive_s: u16,
-    /// How long the session outlasts the connection, seconds; `u32::MAX` for ever.
+    /// Session expiry interval, seconds; `u32::MAX` means that the session does not expire.
     pub session_expiry_s: u32,
-    /// QoS 1 messages that the client takes without having acknowledged them.
+    /// Receive maximum: unacknowledged QoS 1 messages that the client accepts.
     pub receive_max: u16,
-    /// Largest packet that the client takes, bytes; `None` for no limit.
+    /// Maximum packet size that the client accepts, bytes; `None` for no limit.
     pub packet_max: Option<u32>,
-    /// Its authentication method (4.12), beside the certificate.
+    /// Authentication method (4.12), in addition to the certificate.
     pub authentication_method: Option<&'a str>,
-    /// Its will.
+    /// The will.
     pub will: Option<Will<'a>>,
 }
 
-/// What is to be published for a client that is gone.
+/// The will: a message to publish when the client's connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Where.
+    /// Topic of the will.
     pub topic: &'a str,
-    /// 0, 1 or 2.
+    /// QoS: 0, 1 or 2.
     pub qos: u8,
-    /// RETAIN.
+    /// RETAIN flag.
     pub retain: bool,
 }
 
 pub(super) fn read<'a>(bytes: &mut Bytes<'a>) -> Result<Connect<'a>, Refusal> {
     let unsupported = |detail| Err(Refusal { reason: Reason::UnsupportedProtocolVersion, detail });
-    // 3.1 of the protocol has another name, and the level behind it.
+    // MQTT 3.1 has another protocol name, followed by the level.
     if bytes.binary()? != b"MQTT" {
         return unsupported("another protocol (MQTT-3.1.2-1)");
     }
@@ -83,12 +83,12 @@ fn will<'a>(bytes: &mut Bytes<'a>, qos: u8, retain: bool) -> Result<Will<'a>, Re
     let topic = bytes.text()?;
     let payload = bytes.binary()?;
     if topic.is_empty() || topic.contains(['+', '#']) {
-        return malformed("a will for no topic, or for a wildcard");
+        return malformed("a will without a topic, or for a wildcard");
     }
     if properties.is_text && std::str::from_utf8(payload).is_err() {
         return Err(Refusal {
             reason: Reason::PayloadFormatInvalid,
-            detail: "the will is not the UTF-8 that it is said to be (3.1.3.2.3)",
+            detail: "the will is marked as UTF-8 but is not (3.1.3.2.3)",
         });
     }
     Ok(Will { topic, qos, retain })

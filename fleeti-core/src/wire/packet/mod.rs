@@ -1,10 +1,10 @@
-//! MQTT 5 packets as a server reads them: strictly, without copies, one pass; and as it writes
-//! them.
+//! Reads and writes MQTT 5 packets as a server does. The reader is strict, copies nothing, and
+//! needs one pass.
 //!
-//! [`frame`] finds where the first packet ends and refuses what can be refused by its header alone;
-//! [`read`] reads that packet. Neither believes anything: what is not allowed by MQTT 5 is a
-//! [`Refusal`] with the reason code that the sender is to be told. What a server does not *offer*
-//! (QoS 2, retained messages, wills) is well formed here, and the server's business.
+//! [`frame`] finds the end of the first packet and refuses what its header alone disqualifies.
+//! [`read`] reads that packet. Both check everything: for what MQTT 5 forbids they return a
+//! [`Refusal`] with the reason code to send to the client. Features that a server may *not offer*
+//! (QoS 2, retained messages, wills) are well formed here; the server decides about them.
 //!
 //! ```
 //! use fleeti_core::wire::packet::{self, Packet, Reason};
@@ -30,56 +30,56 @@ use bytes::Bytes;
 use properties::Place;
 use reason::{forbidden, malformed};
 
-/// A packet of a client.
+/// A packet from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// 3.1.
+    /// CONNECT (3.1).
     Connect(Connect<'a>),
-    /// 3.3.
+    /// PUBLISH (3.3).
     Publish(Publish<'a>),
-    /// 3.4.
+    /// PUBACK (3.4).
     PubAck {
-        /// Of the PUBLISH.
+        /// Packet identifier of the PUBLISH.
         id: u16,
-        /// Of 3.4.2.1; an error as well ends the delivery.
+        /// Reason code (3.4.2.1). An error also ends the delivery.
         reason: u8,
     },
-    /// 3.8.
+    /// SUBSCRIBE (3.8).
     Subscribe(Subscribe<'a>),
-    /// 3.10.
+    /// UNSUBSCRIBE (3.10).
     Unsubscribe(Unsubscribe<'a>),
-    /// 3.12.
+    /// PINGREQ (3.12).
     PingReq,
-    /// 3.14.
+    /// DISCONNECT (3.14).
     Disconnect {
-        /// Of 3.14.2.1.
+        /// Reason code (3.14.2.1).
         reason: u8,
-        /// Replaces what CONNECT said.
+        /// Session expiry interval, seconds; replaces the one of CONNECT.
         session_expiry_s: Option<u32>,
     },
 }
 
-/// 3.3.
+/// PUBLISH (3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Neither empty nor with wildcards.
+    /// Topic name; not empty and without wildcards.
     pub topic: &'a str,
-    /// 0, 1 or 2.
+    /// QoS: 0, 1 or 2.
     pub qos: u8,
-    /// Packet identifier; 0 for QoS 0, and only there.
+    /// Packet identifier; 0 exactly if the QoS is 0.
     pub id: u16,
-    /// Sent before.
+    /// DUP flag: the client sent the message before.
     pub is_duplicate: bool,
-    /// RETAIN.
+    /// RETAIN flag.
     pub retain: bool,
-    /// What the topic is for.
+    /// Application message.
     pub payload: &'a [u8],
 }
 
-/// The length of the first packet, header included; `None` when more bytes have to come.
+/// The length of the first packet, header included; `None` if bytes are missing.
 ///
 /// # Errors
-/// For a header that no client may send, or a packet of more than `packet_max` bytes.
+/// A header that a client must not send, or a packet of more than `packet_max` bytes.
 pub fn frame(input: &[u8], packet_max: usize) -> Result<Option<usize>, Refusal> {
     let Some((first, rest)) = input.split_first() else { return Ok(None) };
     match (first >> 4, first & 0x0f) {
@@ -89,10 +89,10 @@ pub fn frame(input: &[u8], packet_max: usize) -> Result<Option<usize>, Refusal> 
             return malformed("DUP with QoS 0 (MQTT-3.3.1-2)");
         }
         (3, _) | (1 | 4 | 12 | 14, 0) | (8 | 10, 2) => {}
-        // Without an authentication method in CONNECT, and none is taken (4.12.0-6).
+        // CONNECT had no authentication method, because the server accepts none (4.12.0-6).
         (15, 0) => return forbidden("AUTH without an authentication method (4.12)"),
         (6, 2) | (2 | 5 | 7 | 9 | 11 | 13, 0) => {
-            return forbidden("a packet that no client has to send here");
+            return forbidden("a packet that a client must not send here");
         }
         _ => return malformed("reserved flags are set (MQTT-2.1.3-1)"),
     }
@@ -104,15 +104,15 @@ pub fn frame(input: &[u8], packet_max: usize) -> Result<Option<usize>, Refusal> 
     Ok((input.len() >= whole).then_some(whole))
 }
 
-/// Reads the packet that [`frame`] found, all of it and nothing else.
+/// Reads the packet that [`frame`] found, exactly to its end.
 ///
 /// # Errors
-/// With the reason that the sender is to be told.
+/// With the reason code to send to the client.
 pub fn read(packet: &[u8]) -> Result<Packet<'_>, Refusal> {
     let mut bytes = Bytes(packet);
     let first = bytes.u8()?;
     if usize::try_from(bytes.varint()?).ok() != Some(bytes.0.len()) {
-        return malformed("the length is another one");
+        return malformed("the length differs from the header");
     }
     let read = match first >> 4 {
         1 => Packet::Connect(connect::read(&mut bytes)?),
@@ -122,7 +122,7 @@ pub fn read(packet: &[u8]) -> Result<Packet<'_>, Refusal> {
         10 => Packet::Unsubscribe(subscribe::read_unsubscribe(&mut bytes)?),
         12 => Packet::PingReq,
         14 => disconnect(&mut bytes)?,
-        _ => return forbidden("a packet that no client has to send here"),
+        _ => return forbidden("a packet that a client must not send here"),
     };
     if bytes.is_empty() { Ok(read) } else { malformed("bytes behind the packet") }
 }
@@ -133,7 +133,7 @@ fn publish(first: u8, mut bytes: Bytes<'_>) -> Result<Publish<'_>, Refusal> {
     let id = if qos > 0 { packet_id(&mut bytes)? } else { 0 };
     let properties = properties::read(&mut bytes, Place::Publish)?;
     if properties.topic_alias.is_some() {
-        // The server grants none (3.2.2.3.8), so one that is above the maximum.
+        // The server permits no aliases (3.2.2.3.8), so every alias is above the maximum.
         return Err(Refusal {
             reason: Reason::TopicAliasInvalid,
             detail: "topic alias (MQTT-3.3.2-9)",
@@ -148,7 +148,7 @@ fn publish(first: u8, mut bytes: Bytes<'_>) -> Result<Publish<'_>, Refusal> {
     if properties.is_text && std::str::from_utf8(bytes.0).is_err() {
         return Err(Refusal {
             reason: Reason::PayloadFormatInvalid,
-            detail: "the payload is not the UTF-8 that it is said to be (3.3.2.3.2)",
+            detail: "the payload is marked as UTF-8 but is not (3.3.2.3.2)",
         });
     }
     Ok(Publish {
@@ -165,7 +165,7 @@ fn puback<'a>(bytes: &mut Bytes<'a>) -> Result<Packet<'a>, Refusal> {
     let id = packet_id(bytes)?;
     let reason = if bytes.is_empty() { 0 } else { bytes.u8()? };
     if !matches!(reason, 0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99) {
-        return forbidden("a reason that PUBACK does not have (MQTT-3.4.2-1)");
+        return forbidden("a reason code that PUBACK does not have (MQTT-3.4.2-1)");
     }
     if !bytes.is_empty() {
         properties::read(bytes, Place::PubAck)?;
@@ -173,11 +173,12 @@ fn puback<'a>(bytes: &mut Bytes<'a>) -> Result<Packet<'a>, Refusal> {
     Ok(Packet::PubAck { id, reason })
 }
 
-/// Of one byte as well: the length of the properties may be left out (3.14.2.1, 3.14.2.2.1).
+/// A DISCONNECT. It may have one byte only: the length of the properties may be left out (3.14.2.1,
+/// 3.14.2.2.1).
 fn disconnect<'a>(bytes: &mut Bytes<'a>) -> Result<Packet<'a>, Refusal> {
     let reason = if bytes.is_empty() { 0 } else { bytes.u8()? };
     if !matches!(reason, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x97 | 0x99) {
-        return forbidden("a reason that a client's DISCONNECT does not have (MQTT-3.14.2-1)");
+        return forbidden("a reason code that a client's DISCONNECT does not have (MQTT-3.14.2-1)");
     }
     let session_expiry_s = if bytes.is_empty() {
         None

@@ -1,9 +1,9 @@
-//! Properties (MQTT 5, 2.2.2): what may stand where, how often, and with which values.
+//! Properties (MQTT 5, 2.2.2): which ones a packet may have, how often, and with which values.
 
 use super::bytes::Bytes;
 use super::reason::{Reason, Refusal, forbidden, malformed};
 
-/// Where properties stand.
+/// The packet that the properties are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Connect,
@@ -15,7 +15,7 @@ pub(super) enum Place {
     Disconnect,
 }
 
-/// Those that a server reads of a client.
+/// The properties that a server uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Properties<'a> {
     pub session_expiry_s: Option<u32>,
@@ -30,19 +30,19 @@ pub(super) struct Properties<'a> {
 
 const USER_PROPERTY: u8 = 0x26;
 
-/// Reads a length and that many bytes of properties.
+/// Reads the length of the properties, then the properties.
 pub(super) fn read<'a>(bytes: &mut Bytes<'a>, place: Place) -> Result<Properties<'a>, Refusal> {
     let length = bytes.varint()?;
     let mut bytes = Bytes(bytes.take(usize::try_from(length).unwrap_or(usize::MAX))?);
     let (mut properties, mut seen) = (Properties::default(), 0_u64);
     while !bytes.is_empty() {
-        // A variable byte integer (2.2.2.2), and every one that is defined takes one byte.
+        // A variable byte integer (2.2.2.2). All defined identifiers have one byte.
         let id = bytes.varint()?;
         let Some(id) = u8::try_from(id).ok().filter(|id| *id < 64) else {
             return malformed("an unknown property (2.2.2.2)");
         };
         if id != USER_PROPERTY && seen & (1 << id) != 0 {
-            return forbidden("a property comes twice (2.2.2.2)");
+            return forbidden("a duplicate property (2.2.2.2)");
         }
         seen |= 1 << id;
         one(&mut properties, &mut bytes, place, id)?;
@@ -119,7 +119,7 @@ fn one<'a>(
             0 => return forbidden("Maximum Packet Size 0 (3.1.2.11.4)"),
             max => properties.packet_max = Some(max),
         },
-        _ => return malformed("a property that has no place in this packet (2.2.2.2)"),
+        _ => return malformed("a property that this packet must not have (2.2.2.2)"),
     }
     Ok(())
 }
@@ -128,6 +128,6 @@ fn flag(bytes: &mut Bytes<'_>) -> Result<bool, Refusal> {
     match bytes.u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => forbidden("a property that is 0 or 1 is neither"),
+        _ => forbidden("a property that must be 0 or 1 has another value"),
     }
 }

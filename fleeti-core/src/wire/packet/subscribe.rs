@@ -1,49 +1,49 @@
-//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 and 3.10), and what a topic filter is (4.7, 4.8.2).
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 and 3.10), and topic filters (4.7, 4.8.2).
 
 use super::bytes::Bytes;
 use super::packet_id;
 use super::properties::{self, Place};
 use super::reason::{Refusal, forbidden, malformed};
 
-/// 3.8.
+/// SUBSCRIBE (3.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// Packet identifier.
     pub id: u16,
-    /// At least one.
+    /// The subscriptions; at least one.
     pub subscriptions: Vec<Subscription<'a>>,
-    /// Whether messages are to come with an identifier of their subscription.
+    /// Whether the client set a subscription identifier.
     pub has_subscription_id: bool,
 }
 
-/// One of them.
+/// One subscription of a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription<'a> {
-    /// Well formed.
+    /// Topic filter; well formed.
     pub filter: &'a str,
-    /// What it is.
+    /// Kind of the filter.
     pub kind: Kind,
-    /// 0, 1 or 2: the highest that is wanted.
+    /// Highest QoS that the client requests: 0, 1 or 2.
     pub qos: u8,
 }
 
-/// 3.10.
+/// UNSUBSCRIBE (3.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
     /// Packet identifier.
     pub id: u16,
-    /// At least one.
+    /// Topic filters; at least one.
     pub filters: Vec<&'a str>,
 }
 
-/// What a topic filter is.
+/// Kind of a topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One topic.
+    /// The filter is a topic name.
     Topic,
-    /// `+` or `#`.
+    /// The filter has `+` or `#`.
     Wildcard,
-    /// `$share/NAME/FILTER`.
+    /// The filter is `$share/NAME/FILTER`.
     Shared,
 }
 
@@ -108,10 +108,10 @@ fn kind(filter: &str) -> Result<Kind, Refusal> {
     while let Some(level) = levels.next() {
         let is_last = levels.peek().is_none();
         if level.contains('#') && (level != "#" || !is_last) {
-            return malformed("`#` is a level of its own, and the last one (MQTT-4.7.1-1)");
+            return malformed("`#` must be a whole level, and the last one (MQTT-4.7.1-1)");
         }
         if level.contains('+') && level != "+" {
-            return malformed("`+` is a level of its own (MQTT-4.7.1-2)");
+            return malformed("`+` must be a whole level (MQTT-4.7.1-2)");
         }
     }
     Ok(if is_shared { Kind::Shared } else { Kind::Wildcard })

@@ -1,4 +1,4 @@
-//! Each row: bytes, and what becomes of them.
+//! Each row has the bytes of a packet and the expected result.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn reason(bytes: &[u8]) -> Result<(), Reason> {
     read(bytes).map(drop).map_err(|r| r.reason)
 }
 
-/// A packet with its right length.
+/// A packet with its correct length.
 fn packet(first: u8, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
     let mut out = vec![first];

@@ -1,10 +1,10 @@
-//! MQTT 5 packets as a server writes them. No reason string, and no user property: a client may
-//! refuse them (MQTT-3.1.2-29), and everything here is small enough for any Maximum Packet Size
-//! that can hold a message.
+//! Writes MQTT 5 packets as a server does. They have no reason string and no user property, because
+//! a client may refuse those (MQTT-3.1.2-29). Everything written here fits into any Maximum Packet
+//! Size that can hold a message.
 
 use super::Reason;
 
-/// The header and `length` bytes to come.
+/// Writes the header of a packet; the caller appends `length` bytes.
 fn packet(first: u8, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(5 + length);
     out.push(first);
@@ -24,19 +24,19 @@ fn push_u16(out: &mut Vec<u8>, number: usize) {
     out.extend(u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-/// What a session may do, as CONNACK announces it (3.2.2.3): QoS 1 at the most, nothing retained,
-/// no topic aliases, no wildcards, no identifiers of subscriptions, nothing shared.
+/// What a session may do, as CONNACK announces it (3.2.2.3): QoS 1 at most, no retained messages,
+/// topic aliases, wildcards, subscription identifiers or shared subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
-    /// Whether a session goes on.
+    /// Whether an earlier session continues.
     pub session_present: bool,
-    /// QoS 1 messages that the server takes without having acknowledged them.
+    /// Receive maximum: unacknowledged QoS 1 messages that the server accepts.
     pub receive_max: u16,
-    /// Largest packet that the server takes, bytes.
+    /// Maximum packet size that the server accepts, bytes.
     pub packet_max: u32,
-    /// Where it is another one than the client asked for, seconds.
+    /// Keep alive, seconds; only if it differs from the one that the client requested.
     pub keep_alive_s: Option<u16>,
-    /// Where it is another one than the client asked for, seconds.
+    /// Session expiry interval, seconds; only if it differs from the one that the client requested.
     pub session_expiry_s: Option<u32>,
 }
 
@@ -67,13 +67,13 @@ pub fn connack(announced: &Announced) -> Vec<u8> {
     out
 }
 
-/// CONNACK with an error: there is no session (MQTT-3.2.2-6).
+/// CONNACK with an error: no session exists (MQTT-3.2.2-6).
 #[must_use]
 pub fn refused(reason: Reason) -> Vec<u8> {
     vec![0x20, 3, 0, reason.code(), 0]
 }
 
-/// PUBLISH with QoS 1 where there is a packet identifier, else with QoS 0.
+/// PUBLISH with QoS 1 if there is a packet identifier, otherwise with QoS 0.
 #[must_use]
 pub fn publish(topic: &str, id: Option<u16>, is_duplicate: bool, payload: &[u8]) -> Vec<u8> {
     let flags = id.map_or(0, |_| 2 | u8::from(is_duplicate) << 3);
@@ -98,13 +98,13 @@ pub fn puback(id: u16, reason: Reason) -> Vec<u8> {
     }
 }
 
-/// SUBACK, a reason for each filter in its order (MQTT-3.9.3-1, MQTT-3.9.3-2).
+/// SUBACK with a reason code for each filter, in order (MQTT-3.9.3-1, MQTT-3.9.3-2).
 #[must_use]
 pub fn suback(id: u16, reasons: &[Reason]) -> Vec<u8> {
     acknowledged(0x90, id, reasons)
 }
 
-/// UNSUBACK, likewise.
+/// UNSUBACK with a reason code for each filter, in order.
 #[must_use]
 pub fn unsuback(id: u16, reasons: &[Reason]) -> Vec<u8> {
     acknowledged(0xb0, id, reasons)
@@ -124,7 +124,7 @@ pub fn pingresp() -> Vec<u8> {
     vec![0xd0, 0]
 }
 
-/// DISCONNECT. With the length of no properties, which some clients want to read.
+/// DISCONNECT. Contains an empty list of properties, because some clients expect its length.
 #[must_use]
 pub fn disconnect(reason: Reason) -> Vec<u8> {
     vec![0xe0, 2, reason.code(), 0]
