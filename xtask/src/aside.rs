@@ -1,4 +1,4 @@
-//! Commands that run beside others: their output goes to a file and is shown once they have ended.
+//! Commands that run in the background: their output goes to a file and is printed when they end.
 
 use crate::{for_once, root, target};
 use anyhow::{Context, Result, bail};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-/// A command that runs beside others. It is ended when this is dropped.
+/// A background command. It is killed when this is dropped.
 pub struct Aside {
     title: String,
     child: Child,
@@ -32,7 +32,7 @@ pub fn start(name: &str, title: &str, command: &mut Command) -> Result<Aside> {
 }
 
 impl Aside {
-    /// Waits until the command has ended, and gives its output.
+    /// Waits for the command to end, and returns its output.
     pub fn finish(mut self) -> Result<String> {
         let status = self.child.wait()?;
         let output = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();

@@ -1,11 +1,11 @@
-//! `cargo xtask bench`: programs in the release profile, peers from Debian and from the crate
+//! `cargo xtask bench`: executables of the release profile, and peers from Debian and the crate
 //! registry.
 
 use crate::{cargo, run, setup, target};
 use anyhow::Result;
 use std::process::Command;
 
-/// The peer that has no package.
+/// The peer that is not packaged in Debian.
 const RUMQTTD: (&str, &str) = ("rumqttd", "0.20.0");
 
 /// Builds everything and runs one scenario.
@@ -25,7 +25,7 @@ pub fn measure(arguments: &[&str]) -> Result<()> {
         "fleeti-testkit",
     ];
     run_cargo(
-        "build the programs for figures",
+        "build the executables for benchmarks",
         &[&["build", "--release", "--bins"][..], &packages].concat(),
     )?;
     let mut command = Command::new(target().join("release/fleeti-bench"));
@@ -35,7 +35,7 @@ pub fn measure(arguments: &[&str]) -> Result<()> {
         if !tools.join("bin/rumqttd").exists() {
             let root = tools.display().to_string();
             let (name, version) = RUMQTTD;
-            // Not with its own lock: that one names a crate which today's compiler refuses.
+            // Not with its own lock file, which names a crate that current compilers reject.
             let wanted = [
                 "install",
                 name,

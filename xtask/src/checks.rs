@@ -1,4 +1,4 @@
-//! Rules of the repository, as checks.
+//! Checks of the repository's rules.
 
 use crate::foreign;
 use anyhow::{Context, Result, bail};
@@ -6,15 +6,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Which of our crates each crate may use. Tests may use the testkit, the client and the build as
-/// well.
+/// The crates of the workspace that each crate may use. Tests may also use the testkit, the client
+/// and the build crate.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-core", &[]),
     ("fleeti-pki", &["fleeti-core"]),
     ("fleeti-build", &["fleeti-core", "fleeti-pki"]),
     ("fleeti-agent", &["fleeti-core", "fleeti-pki"]),
     ("fleeti-signer", &["fleeti-core", "fleeti-pki", "fleeti-build"]),
-    // The client: a server that builds for another one is a client of it.
+    // The client: a build worker is a client of its server.
     (
         "fleeti-server",
         &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build", "fleeti-signer"],
@@ -49,7 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Direction: nothing else is allowed.
+/// Checks the dependencies between crates.
 pub fn deps(root: &Path) -> Result<()> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -63,7 +63,7 @@ pub fn deps(root: &Path) -> Result<()> {
         let name = package["name"].as_str().unwrap_or_default();
         let Some((_, allowed)) = ALLOWED.iter().find(|(n, _)| *n == name) else {
             wrong.push(format!(
-                "{name} has no place in the direction; add it to xtask/src/checks.rs"
+                "{name} is not in the list of allowed dependencies; add it to xtask/src/checks.rs"
             ));
             continue;
         };
@@ -88,7 +88,7 @@ const HANDLER_MAX: usize = 15;
 const LINES_MAX: usize = 600;
 const NAMELESS: &[&str] = &["util", "utils", "common", "helpers", "types", "misc"];
 
-/// Rules of style that a machine can check.
+/// Checks the style rules that a machine can check.
 pub fn tidy(root: &Path) -> Result<()> {
     let output = Command::new("git")
         .args(["ls-files", "*.rs", "*.py", "*.nix"])
@@ -102,16 +102,16 @@ pub fn tidy(root: &Path) -> Result<()> {
         let lines = text.lines().count();
         if lines > LINES_MAX {
             wrong.push(format!(
-                "{name} has {lines} lines, {LINES_MAX} at the most: two things live in one room"
+                "{name} has {lines} lines, at most {LINES_MAX} are allowed: split the module"
             ));
         }
         if path.file_stem().is_some_and(|s| NAMELESS.contains(&s.to_string_lossy().as_ref())) {
-            wrong.push(format!("{name}: a room needs a name of its own"));
+            wrong.push(format!("{name}: choose a module name that says what is in it"));
         }
         if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d))
         {
             wrong.extend(long_handlers(&text).map(|(at, lines)| {
-                format!("{name}:{at}: a handler of {lines} lines, {HANDLER_MAX} at the most")
+                format!("{name}:{at}: a handler of {lines} lines, at most {HANDLER_MAX} are allowed")
             }));
         }
         wrong.extend(
@@ -136,9 +136,9 @@ pub fn tidy(root: &Path) -> Result<()> {
             let past_services = ["web/", "http/", "gateway/"]
                 .iter()
                 .any(|d| name.starts_with(&format!("fleeti-server/src/{d}")));
-            // A row that a service gave may be shown.
+            // Pages may use row types that a service returned.
             if past_services && line.contains("db::") && !line.starts_with("use crate::db::") {
-                wrong.push(format!("{name}:{}: the database behind the services' back", i + 1));
+                wrong.push(format!("{name}:{}: a database call outside the services", i + 1));
             }
             let topic = line.contains("fleeti/v1/")
                 && !name.starts_with("fleeti-core/src/wire/mqtt")
@@ -151,8 +151,8 @@ pub fn tidy(root: &Path) -> Result<()> {
     report("tidy", wrong)
 }
 
-/// Async functions at the left margin (what routes call) whose body is longer than [`HANDLER_MAX`]:
-/// where they begin, and how long their bodies are.
+/// Async functions without indentation (the handlers of routes) whose body is longer than
+/// [`HANDLER_MAX`]: first line and length.
 fn long_handlers(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -183,7 +183,7 @@ fn report(what: &str, wrong: Vec<String>) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A repository with this file in it.
+    /// A repository with this file.
     fn planted(name: &str, text: &str) -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
@@ -207,7 +207,7 @@ mod tests {
         const PRINT: &str = "fn show(detail: &str) {\n    eprintln!(\"{detail}\");\n}\n";
         let error = planted("fleeti-cli/src/commands/x.rs", PRINT).unwrap_err().to_string();
         assert!(
-            error.contains("fleeti-cli/src/commands/x.rs:2: a print past output.rs"),
+            error.contains("fleeti-cli/src/commands/x.rs:2: a print outside output.rs"),
             "{error}"
         );
         assert!(planted("fleeti-cli/src/output.rs", PRINT).is_ok());
@@ -217,7 +217,7 @@ mod tests {
         )
         .unwrap_err();
         assert!(
-            error.to_string().contains("fleeti-server/src/x.rs:2: an escape of its own"),
+            error.to_string().contains("fleeti-server/src/x.rs:2: an escape outside"),
             "{error}"
         );
         let error = planted(
@@ -225,6 +225,6 @@ mod tests {
             "fn f(b: &[u8]) {\n    serde_json::from_slice::<X>(b);\n}\n",
         )
         .unwrap_err();
-        assert!(error.to_string().contains("fleeti-signer/src/x.rs:2: a plain reader"), "{error}");
+        assert!(error.to_string().contains("fleeti-signer/src/x.rs:2: serde's reader"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! Rules about text and documents of others: what escapes them, and what reads them.
+//! Rules for text and documents of other parties: one place escapes them, and one place reads them.
 
-/// Where serde's own readers may stand, and why.
+/// Files that may use serde's own readers, with the reason.
 const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-core/src/strict.rs", "the strict reader itself"),
     ("fleeti-agent/src/luks.rs", "a value of any shape: the header of LUKS2"),
@@ -11,7 +11,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-server/src/db/", "columns that the server itself wrote"),
     (
         "fleeti-server/src/limits.rs",
-        "the operator's own file, numbers alone; a table is the only root of TOML",
+        "the operator's own file, with numbers only; the root of TOML is always a table",
     ),
     ("fleeti-server/src/web/form.rs", "a value of any shape, which the profile's check reads"),
     (
@@ -29,22 +29,21 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-pki/src/audit.rs", "canonical bytes: what was read is written again and compared"),
     (
         "fleeti-pki/src/boot_keys.rs",
-        "what was sealed here; written again, secrets would lie in memory twice",
+        "what was encrypted here; writing it again would copy secrets in memory",
     ),
     ("fleeti-pki/src/pcr_policy.rs", "a value of any shape, compared whole"),
 ];
-/// Programs of which others choose text that reaches the log.
+/// Executables whose logs contain text of other parties.
 const LOGGING: [&str; 3] = ["fleeti-server/src/", "fleeti-signer/src/", "fleeti-agent/src/"];
-/// Where each of them starts its log.
+/// File in which each of them starts its log.
 const LOGS: [&str; 3] =
     ["fleeti-server/src/log.rs", "fleeti-signer/src/main.rs", "fleeti-agent/src/program.rs"];
 
-/// What lines of a file do with text or documents of others that only one place may do: where, and
-/// why not.
+/// Lines of a file that escape or read text of other parties elsewhere: line number and rule.
 pub fn past_the_one_place(file: &str, text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     if LOGS.contains(&file) && !text.contains("foreign::log_field(") {
-        found.push((1, "a log whose fields are not written by fleeti_core::foreign::log_field"));
+        found.push((1, "a log that does not write its fields with fleeti_core::foreign::log_field"));
     }
     let tests_from =
         text.lines().position(|line| line.trim() == "mod tests {").unwrap_or(usize::MAX);
@@ -63,12 +62,11 @@ fn has(line: &str, marks: &[&str]) -> bool {
     marks.iter().any(|mark| line.contains(mark))
 }
 
-/// Escaping is `fleeti_core::foreign`'s, and printing in the command line is `output.rs`'s, which
-/// goes through it.
+/// Only `fleeti_core::foreign` escapes, and in the command line only `output.rs` prints.
 fn text_of_others(file: &str, line: &str) -> Option<&'static str> {
     let escapes = ["escape_debug(", "escape_default(", "escape_unicode("];
     if has(line, &escapes) && file != "fleeti-core/src/foreign.rs" && !file.starts_with("xtask/") {
-        return Some("an escape of its own: text of others is shown by fleeti_core::foreign");
+        return Some("an escape outside fleeti_core::foreign: show text of other parties with it");
     }
     let prints = [
         "print!(",
@@ -85,13 +83,12 @@ fn text_of_others(file: &str, line: &str) -> Option<&'static str> {
         && file != "fleeti-cli/src/output.rs"
         && has(line, &prints)
     {
-        return Some("a print past output.rs: text of others would reach the terminal as it is");
+        return Some("a print outside output.rs: text of other parties would reach the terminal unescaped");
     }
     None
 }
 
-/// A log's fields are escaped where it is started: nobody starts another one, and nobody prints
-/// past it.
+/// Fields of a log are escaped where the log is started: no other code starts a log or prints.
 fn log_of_its_own(file: &str, line: &str) -> Option<&'static str> {
     if !LOGGING.iter().any(|program| file.starts_with(program))
         || line.trim_start().starts_with("//")
@@ -99,21 +96,21 @@ fn log_of_its_own(file: &str, line: &str) -> Option<&'static str> {
         return None;
     }
     if has(line, &["print!(", "println!("]) && !line.contains("Foreign::") {
-        return Some("a print past the log: text of others would reach it as it is");
+        return Some("a print outside the log: text of other parties would be printed unescaped");
     }
     let starts = ["tracing_subscriber", "set_global_default(", "env_logger", "set_logger("];
     (has(line, &starts) && !LOGS.contains(&file))
-        .then_some("a log of its own: fields are escaped where the program starts its log")
+        .then_some("another log: fields are escaped only in the log that the executable starts")
 }
 
-/// serde reads a struct from a list as well.
+/// serde's own readers also read a struct from a list.
 fn plain_reader(file: &str, line: &str) -> Option<&'static str> {
     let is_product = file.starts_with("fleeti-") || file.starts_with("bindings/");
     let is_exempt = has(file, &["/tests/", "/fuzz/", "fleeti-testkit/"])
         || PLAIN_READERS.iter().any(|(place, _)| file.starts_with(place));
     let reads = ["serde_json::from_", "toml::from_", ".json::<", ".json().await"];
     (is_product && !is_exempt && !line.trim_start().starts_with("//") && has(line, &reads))
-        .then_some("a plain reader of serde takes a list for a struct: read by fleeti_core::strict, or say why not in xtask/src/foreign.rs")
+        .then_some("serde's reader accepts a list for a struct: use fleeti_core::strict, or add the reason to xtask/src/foreign.rs")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every reader of foreign bytes before libFuzzer, on the stable toolchain.
+//! `cargo xtask fuzz`: every parser of untrusted bytes with libFuzzer, on the stable toolchain.
 
 use crate::{aside, cargo, root, run, target};
 use anyhow::{Context, Result, bail};
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-/// Reader, and the folders of its seeds.
+/// Name of a parser, and the folders of its seeds.
 const READERS: &[(&str, &[&str])] = &[
     ("list", &["defects/uefi", "secure-boot"]),
     ("auth", &["defects/uefi", "secure-boot"]),
@@ -21,7 +21,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("body", &["body", "text"]),
 ];
 
-/// What libFuzzer wants to be told of: the edges that were taken, and what was compared.
+/// Instrumentation for libFuzzer: edges and comparisons.
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -32,39 +32,38 @@ const COVERAGE: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
-/// How long each reader is tried.
+/// How long each parser is fuzzed.
 #[derive(Debug, Clone, Copy)]
 pub enum Effort {
-    /// So many inputs, the same each time: what a gate finds must not depend on chance. Its output
-    /// goes to files, and it gives way to whatever else runs.
+    /// This number of inputs, the same in each run: the result of a gate must not depend on chance.
+    /// Runs at low priority and writes its output to files.
     Aside(u32),
-    /// So many seconds, with inputs that nobody tried before; what is found is kept for the next
-    /// time.
+    /// This number of seconds, with random inputs; new inputs are kept for the next run.
     Search(u64),
-    /// So many inputs, likewise.
+    /// This number of random inputs; new inputs are kept for the next run.
     Inputs(u64),
 }
 
-/// The readers that are named, or every one.
+/// Fuzzes the named parsers, or all.
 pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
     if let Some(unknown) =
         named.iter().find(|name| READERS.iter().all(|(reader, _)| reader != *name))
     {
         let known: Vec<_> = READERS.iter().map(|(reader, _)| *reader).collect();
-        bail!("there is no reader {unknown}; there are {}", known.join(", "));
+        bail!("there is no parser {unknown}; choose from {}", known.join(", "));
     }
     let folder = target().join("fuzz");
     fs::create_dir_all(&folder)?;
     let host = host()?;
     let mut build = program(effort, cargo(&[]).get_program());
     build.args(["build", "--manifest-path", "fleeti-pki/fuzz/Cargo.toml", "--target-dir"]);
-    // Named, though it is the host's: build scripts are then compiled without the counters, whose
-    // runtime they do not have.
+    // Name the host's target: build scripts are then compiled without the counters, whose runtime
+    // they do not link.
     build
         .arg(&folder)
         .args(["--target", &host])
         .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
-    run_with(effort, "build", "build the readers with coverage counters", &mut build)?;
+    run_with(effort, "build", "build the parsers with coverage counters", &mut build)?;
     let fuzzer = folder.join(&host).join("debug/fleeti-pki-fuzz");
     for (reader, seeds) in
         READERS.iter().filter(|(reader, _)| named.is_empty() || named.contains(reader))
@@ -91,7 +90,7 @@ pub fn fuzz(effort: Effort, named: &[&str]) -> Result<()> {
         for seeds in *seeds {
             let path = root().join("fleeti-pki/tests/fixtures").join(seeds);
             if !path.exists() {
-                bail!("{} is gone", path.display());
+                bail!("{} does not exist", path.display());
             }
             command.arg(path);
         }
@@ -126,7 +125,7 @@ fn run_with(effort: Effort, name: &str, title: &str, command: &mut Command) -> R
     Ok(())
 }
 
-/// The triple that this toolchain compiles for.
+/// The target triple of this toolchain.
 fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,4 +1,4 @@
-//! `cargo xtask ci` and `cargo xtask test`: what has to pass.
+//! `cargo xtask ci` and `cargo xtask test`: the gates.
 
 use crate::fuzz::{self, Effort};
 use crate::{aside, build_all, cargo, checks, licences, python, root, run, setup, target, tools};
@@ -7,37 +7,37 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// How much of the tests runs.
+/// How many tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// What a change has to pass.
+    /// The gate of each change.
     Gate,
-    /// That, and everything that takes too long for each change.
+    /// The gate, and everything that takes too long for each change.
     Long,
 }
 
-/// GiB that a whole test writes at most: what is compiled, where that is not there yet; and the
-/// images of its devices, with their disks and Nix's store.
+/// Most GiB that a full test writes: compiled code, if it does not exist yet; images of devices
+/// with their disks and the Nix store.
 const COMPILED: u64 = 6;
 const IMAGES: u64 = 8;
 
-/// Inputs for each reader of foreign bytes.
+/// Inputs for each parser of untrusted bytes.
 const FUZZ_GATE: u32 = 100_000;
 const FUZZ_LONG: u32 = 1_000_000;
 
-/// The one chain of updates in a virtual machine that every change passes.
+/// The chain of updates in a virtual machine that every change must pass.
 const CHAIN: (&str, &[&str]) =
     ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
 
-/// The other stories in virtual machines.
+/// The other scenarios in virtual machines.
 const STORIES: &[(&str, &[&str])] = &[
-    ("Secure Boot keys that change in a virtual machine", &["--firmware"]),
-    ("a machine that lies about what it runs", &["--liar"]),
-    ("keys, backups, clocks and addresses that are lost", &["--recoveries"]),
-    ("server, signer and build worker that systemd starts from their units", &["--units"]),
+    ("changes of Secure Boot keys in a virtual machine", &["--firmware"]),
+    ("a device with forged evidence", &["--liar"]),
+    ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
+    ("server, signing service and build worker as systemd units", &["--units"]),
 ];
 
-/// Scenarios of benchmarks, each of which has to work.
+/// Benchmark scenarios; each must work.
 const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation", "abuse"];
 
 /// The fast gate.
@@ -48,7 +48,7 @@ pub fn ci() -> Result<()> {
     tests()
 }
 
-/// What `.ci/run` runs.
+/// The gate of `.ci/run`.
 pub fn test(length: Length) -> Result<()> {
     let started = Instant::now();
     setup::room(&std::env::temp_dir(), IMAGES)?;
@@ -60,7 +60,7 @@ pub fn test(length: Length) -> Result<()> {
     setup::install(setup::PEERS)?;
     rules()?;
     build_all()?;
-    // A virtual machine without KVM uses one core, so its chain runs beside everything else.
+    // A virtual machine without KVM uses one core, so its chain runs in the background.
     let (title, arguments) = CHAIN;
     let chain = aside::start("chain", title, &mut story(arguments))?;
     lints()?;
@@ -141,7 +141,7 @@ fn tests() -> Result<()> {
     python::test()
 }
 
-/// Every example, as its first lines say.
+/// Runs every example, as its first lines say.
 fn examples() -> Result<()> {
     for (name, arguments) in [
         ("verify_release", &[][..]),
@@ -156,13 +156,13 @@ fn examples() -> Result<()> {
     Ok(())
 }
 
-/// Every scenario, for a few seconds: a benchmark that nobody runs stops working unseen.
+/// Runs every scenario for a few seconds, so that a broken benchmark is noticed.
 fn benchmarks() -> Result<()> {
     for scenario in SCENARIOS {
         let json = target().join(format!("bench-{scenario}.json"));
         let mut command = Command::new(target().join("ci/fleeti-bench"));
         run(
-            &format!("benchmark {scenario} in its tiny form"),
+            &format!("tiny benchmark {scenario}"),
             command.args([scenario, "--tiny", "--json"]).arg(json),
         )?;
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask licences`: every crate that is compiled in has a licence that `deny.toml` accepts
-//! and comes from the registry. `cargo deny` checks the same and more, but has to be installed.
+//! `cargo xtask licences`: checks that every compiled crate has a licence that `deny.toml` accepts
+//! and comes from the registry. `cargo deny` checks the same and more, but must be installed.
 
 use crate::root;
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// How Cargo writes that a crate comes from a registry, and not from Git or a folder.
+/// Cargo's prefix of a source that is a registry, and not Git or a folder.
 const REGISTRY: &str = "registry+";
 
 /// Checks every crate of the workspace's lock file.
@@ -37,7 +37,7 @@ pub fn check(root: &Path) -> Result<()> {
 /// Checks licences and sources, and runs `cargo deny` where it is installed.
 ///
 /// # Errors
-/// As [`check`]; when `cargo deny` finds something.
+/// As [`check`], or if `cargo deny` finds something.
 pub fn deny() -> Result<()> {
     check(&root())?;
     let is_installed =
@@ -57,7 +57,7 @@ fn accepted(deny: &str) -> Result<BTreeSet<String>> {
     Ok(list.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
 }
 
-/// Why a crate is refused.
+/// Why a crate is rejected.
 fn refused(package: &serde_json::Value, accepted: &BTreeSet<String>) -> Option<String> {
     let name = format!("{} {}", package["name"].as_str()?, package["version"].as_str()?);
     match package["source"].as_str() {
@@ -69,10 +69,10 @@ fn refused(package: &serde_json::Value, accepted: &BTreeSet<String>) -> Option<S
     let Some(text) = package["license"].as_str() else {
         return Some(format!("{name}: names no licence"));
     };
-    // "MIT/Apache-2.0", as older crates write it.
+    // Older crates write "MIT/Apache-2.0".
     let licence = match spdx::Expression::parse_mode(text, spdx::ParseMode::LAX) {
         Ok(licence) => licence,
-        Err(e) => return Some(format!("{name}: {text:?} is no SPDX expression: {e}")),
+        Err(e) => return Some(format!("{name}: {text:?} is not an SPDX expression: {e}")),
     };
     let is_accepted = licence.evaluate(|wanted| accepted.contains(&wanted.to_string()));
     (!is_accepted).then(|| format!("{name}: {text}"))
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(package(license.into(), REGISTRY), Some(format!("a 1: {license}")));
         }
         assert_eq!(package(json!(null), REGISTRY).unwrap(), "a 1: names no licence");
-        assert!(package("whatever".into(), REGISTRY).unwrap().contains("no SPDX expression"));
+        assert!(package("whatever".into(), REGISTRY).unwrap().contains("not an SPDX expression"));
         let git = "git+https://git.example/a";
         assert_eq!(package("MIT".into(), git), Some(format!("a 1: comes from {git}")));
     }

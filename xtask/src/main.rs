@@ -1,5 +1,5 @@
-//! `cargo xtask`: what people and CI run. Depends on none of the crates, so that `setup` can run
-//! first.
+//! `cargo xtask`: the commands that developers and CI run. Uses no crate of the workspace, so that
+//! `setup` can run first.
 
 mod aside;
 mod bench;
@@ -23,27 +23,28 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup            install what is missing from Debian, saying what and why
+  setup            install missing Debian packages, and print why each is needed
   demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --liar]
-                   the whole of Fleeti on this machine: build, sign, boot, enroll, update, prove; or a machine that lies
+                   run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --liar, a device
+                   with forged evidence
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
-  test [--long]    what .ci/run runs: setup, ci, every benchmark in a tiny form, the pages in a browser, one chain of updates
-                   in a virtual machine, and a short fuzz; with --long also every other story in virtual machines, and a
-                   million inputs for each reader of foreign bytes
+  test [--long]    the gate of .ci/run: setup, ci, a tiny run of every benchmark, the pages in a browser, one chain of
+                   updates in a virtual machine, and a short fuzz; with --long also the other scenarios in virtual
+                   machines, and a million inputs for each parser of untrusted bytes
   example NAME [ARGUMENT]...
-                   build and run an example of examples/, in the profile of the programs
-  python           build the wheel and test it, installed in a fresh virtual environment
+                   build and run an example of examples/, in the profile of the executables
+  python           build the wheel and test it in a new virtual environment
   fuzz [SECONDS | --inputs N] [READER]...
-                   readers of foreign bytes before libFuzzer: all of them for 60 seconds each, unless told
+                   fuzz parsers of untrusted bytes with libFuzzer; by default all of them, for 60 seconds each
   mutate [--list] [PATH]...
-                   whether a test fails without each check, of those that decide about evidence of a TPM unless told
+                   check that a test fails without each check; by default the checks of TPM evidence
   bench SCENARIO [--json FILE] [--tiny]
-                   figures beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
+                   measure beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
                    pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
-  tools            what tests judge by that Debian does not have
-  licences         licences and sources of every crate, and `cargo deny` where it is installed
-  deps             which crate may use which
-  tidy             rules of the repository
+  tools            install test tools that Debian does not package
+  licences         check licences and sources of every crate, and run `cargo deny` if it is installed
+  deps             check which crate may use which
+  tidy             check the rules of the repository
 ";
 
 fn main() -> ExitCode {
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The repository.
+/// The root of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -102,7 +103,7 @@ fn run(title: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Where everything is built once, nothing is written that only helps to build again.
+/// In CI, turns off incremental compilation, which only helps later builds.
 fn for_once(command: &mut Command) -> &mut Command {
     if std::env::var_os("CI").is_some() { command.env("CARGO_INCREMENTAL", "0") } else { command }
 }
@@ -130,13 +131,13 @@ fn build_programs() -> Result<()> {
     ];
     let mut arguments = vec!["build", "--profile", "ci", "--bins"];
     arguments.extend(packages);
-    run("build the programs", &mut cargo(&arguments))
+    run("build the executables", &mut cargo(&arguments))
 }
 
-/// Builds as the demo does, so that nothing is compiled a second time.
+/// Builds like the demo, so that nothing is compiled twice.
 fn example(name: &str, arguments: &[&str]) -> Result<()> {
     if !root().join("examples/src/bin").join(format!("{name}.rs")).exists() {
-        bail!("there is no example {name}; examples/src/bin has them");
+        bail!("there is no example {name}; see examples/src/bin");
     }
     setup::run()?;
     build_programs()?;
@@ -144,7 +145,7 @@ fn example(name: &str, arguments: &[&str]) -> Result<()> {
     run(&format!("example {name}"), Command::new(program).args(arguments))
 }
 
-/// Programs, tests and examples, all at once: programs that are built alone have fewer features of
+/// Builds executables, tests and examples together: built alone, executables have fewer features of
 /// their dependencies, and everything is compiled twice.
 fn build_all() -> Result<()> {
     run(
@@ -164,7 +165,7 @@ fn demo(arguments: &[&str]) -> Result<()> {
 }
 
 fn fuzz_as_told(words: &[&str]) -> Result<()> {
-    let number = |text: &str| text.parse().with_context(|| format!("{text:?} is no number"));
+    let number = |text: &str| text.parse().with_context(|| format!("{text:?} is not a number"));
     let (effort, readers) = match words {
         ["--inputs", inputs, readers @ ..] => (Effort::Inputs(number(inputs)?), readers),
         [seconds, readers @ ..] if seconds.starts_with(|c: char| c.is_ascii_digit()) => {

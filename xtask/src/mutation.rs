@@ -1,11 +1,11 @@
-//! `cargo xtask mutate`: whether a test fails when a check is deleted. Every check in a file gets a
-//! switch, all of them are built at once into a copy of the repository, and the tests run once for
-//! each switch.
+//! `cargo xtask mutate`: checks that a test fails when a check is deleted. Every check in a file
+//! gets a switch, a copy of the repository is built once with all of them, and the tests run once
+//! for each switch.
 //!
-//! A check is a condition that leads to a refusal (`if a || b { return Err(…) }`: each of `a` and
-//! `b`), the guard of a match arm, a call of which only the error counts (`check(x)?;`), the
-//! closure of a `filter` or `find`, and each part of an `&&` that is an answer. Without it nothing
-//! is refused there.
+//! A check is a condition that leads to an error (`if a || b { return Err(…) }`: each of `a` and
+//! `b`), the guard of a match arm, a call whose value is only an error (`check(x)?;`), the closure
+//! of a `filter` or `find`, and each part of an `&&` that is a return value. A deleted check
+//! accepts everything.
 
 use crate::{cargo, root, setup, target, tools};
 use anyhow::{Context, Result, bail, ensure};
@@ -17,8 +17,7 @@ use std::process::{Command, Stdio};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Stmt, Type};
 
-/// What decides about evidence of a TPM and about who gets what by it, unless other files are
-/// named.
+/// Default files: those that decide about TPM evidence and what a device gets for it.
 const ATTESTATION: &[&str] = &[
     "fleeti-pki/src/attestation",
     "fleeti-pki/src/tpm",
@@ -31,9 +30,9 @@ const ATTESTATION: &[&str] = &[
     "fleeti-server/src/service/vault",
     "fleeti-server/src/http/device",
 ];
-/// Tells the programs which check is deleted.
+/// Environment variable with the number of the deleted check.
 const SWITCH: &str = "FLEETI_DELETED_CHECK";
-/// What every crate gets that has checks; `SWITCH` is the name above.
+/// Module that is added to every crate with checks; `SWITCH` is replaced by the name above.
 const MODULE: &str = r#"
 #[doc(hidden)]
 pub(crate) mod deleted_check {
@@ -42,10 +41,10 @@ pub(crate) mod deleted_check {
     pub(crate) fn is(number: u32) -> bool { *NUMBER == Some(number) }
 }
 "#;
-/// A check that keeps a loop from going on for ever may be one of those that are deleted.
+/// Time limit of a test: a deleted check may have ended a loop.
 const NEXTEST: &str =
     "[profile.default]\nslow-timeout = { period = \"60s\", terminate-after = 2 }\n";
-/// Tests that are asked first, by the crate of the check: most deletions are noticed there.
+/// Tests that run first, by the crate of the check: they notice most deletions.
 const FIRST: &[(&str, &str)] = &[
     (
         "fleeti-pki",
@@ -56,12 +55,11 @@ const FIRST: &[(&str, &str)] = &[
         "binary_id(fleeti-server::it) & test(/^(attestation|boot|policy|tpm|vault)::/)",
     ),
 ];
-/// Tests of other crates that are asked as well.
+/// Tests of other crates that also run.
 const ALSO: &[(&str, &str)] =
     &[("fleeti-pki", "binary_id(fleeti-server::it) & test(/^(attestation|policy|tpm)::/)")];
 
-/// Deletes each check of the files whose path begins with one of `paths`, or only says which they
-/// are.
+/// Deletes each check of the files whose path begins with one of `paths`; `--list` only lists them.
 pub fn mutate(words: &[&str]) -> Result<()> {
     let (only_lists, paths) = match words {
         ["--list", paths @ ..] => (true, paths),
@@ -84,7 +82,7 @@ pub fn mutate(words: &[&str]) -> Result<()> {
     let tests = Tests::build(&folder, &packages)?;
     for package in &packages {
         if let Some(said) = tests.failures(package, None)? {
-            bail!("tests of {package} fail though no check is deleted:\n{said}");
+            bail!("tests of {package} fail without a deleted check:\n{said}");
         }
     }
     let mut unnoticed = Vec::new();
@@ -101,7 +99,7 @@ pub fn mutate(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What git knows, by its names, with a switch for each check; the checks in the order of their
+/// The files that git knows, with a switch for each check, and the checks in the order of their
 /// numbers.
 fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<String, Vec<u8>>> {
     let listed = Command::new("git")
@@ -118,7 +116,7 @@ fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<St
                 syn::parse_file(std::str::from_utf8(&content)?).with_context(|| name.to_owned())?;
             Switches { file: name, function: String::new(), checks }.visit_file_mut(&mut file);
             content = file.into_token_stream().to_string().into_bytes();
-            let package = package(name).with_context(|| format!("{name} is in no crate"))?;
+            let package = package(name).with_context(|| format!("{name} is not in a crate"))?;
             crates.insert(format!("{package}/src/lib.rs"));
         }
         files.insert(name.to_owned(), content);
@@ -132,12 +130,12 @@ fn with_switches(paths: &[&str], checks: &mut Vec<String>) -> Result<BTreeMap<St
     Ok(files)
 }
 
-/// The crate that a file is part of.
+/// The crate of a file.
 fn package(file: &str) -> Option<&str> {
     file.split_once("/src/").map(|(package, _)| package)
 }
 
-/// Only what has changed: nothing else is compiled anew.
+/// Writes changed files only, so that cargo compiles nothing else again.
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|there| there == content) {
         return Ok(());
@@ -148,7 +146,7 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
 
 struct Tests {
     tree: PathBuf,
-    /// What cargo would otherwise look up each time.
+    /// Values that cargo would otherwise look up each time.
     metadata: PathBuf,
     binaries: PathBuf,
     config: PathBuf,
@@ -163,7 +161,7 @@ impl Tests {
             config: folder.join("nextest.toml"),
         };
         write(&tests.config, NEXTEST.as_bytes())?;
-        // What is generated has parentheses that nobody would write.
+        // Generated code has redundant parentheses.
         let lax = |arguments: &[&str]| {
             let mut command = cargo(arguments);
             command
@@ -190,19 +188,19 @@ impl Tests {
             "--cargo-profile",
             "ci",
         ];
-        // Those of the server are asked about what is in other crates too, and start the signer.
+        // Tests of the server also cover other crates, and start the signing service.
         packages
             .iter()
             .chain(&["fleeti-server", "fleeti-signer"])
             .for_each(|package| wanted.extend(["-p", package]));
         let binaries = lax(&wanted).stderr(Stdio::inherit()).output()?;
-        ensure!(binaries.status.success(), "the tests are not built: {}", binaries.status);
+        ensure!(binaries.status.success(), "building the tests failed: {}", binaries.status);
         write(&tests.binaries, &binaries.stdout)?;
         Ok(tests)
     }
 
-    /// What the tests that fail without a check of a crate said, unless all of them pass: the first
-    /// ones alone, where one of those does.
+    /// The output of the tests that fail without a check of a crate; `None` if all pass. Runs the
+    /// first tests alone, if one of them fails.
     fn failures(&self, package: &str, deleted: Option<usize>) -> Result<Option<String>> {
         let of = |named: &[(&str, &'static str)]| {
             named.iter().find(|(name, _)| *name == package).map(|(_, tests)| *tests)
@@ -241,7 +239,7 @@ impl Tests {
         let said = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             Some(0) => Ok(None),
-            // NEXTEST_EXIT_CODE of tests that failed.
+            // NEXTEST_EXIT_CODE of failed tests.
             Some(100) => Ok(Some(said.into_owned())),
             _ => bail!("cargo nextest: {}\n{said}", output.status),
         }
@@ -267,11 +265,11 @@ impl Switches<'_> {
         syn::parse_quote!(crate::deleted_check::is(#number))
     }
 
-    /// Each part of an `||`: it never holds when it is deleted.
+    /// Each part of an `||`: false when it is deleted.
     fn refuse(&mut self, condition: &mut Expr) {
         each_part(condition, |op| matches!(op, BinOp::Or(_)), &mut |part| {
             let is_deleted = self.add(part);
-            // A `let` may stand in no parentheses.
+            // A `let` cannot be in parentheses.
             *part = if has_let(part) {
                 syn::parse_quote!(!#is_deleted && #part)
             } else {
@@ -280,7 +278,7 @@ impl Switches<'_> {
         });
     }
 
-    /// Each part of an `&&`: it always holds when it is deleted.
+    /// Each part of an `&&`: true when it is deleted.
     fn require(&mut self, condition: &mut Expr) {
         each_part(condition, |op| matches!(op, BinOp::And(_)), &mut |part| {
             if !has_let(part) {
@@ -364,7 +362,7 @@ impl VisitMut for Switches<'_> {
     }
 }
 
-/// What stands between operators of a kind, whatever parentheses are around it.
+/// The operands of an operator, without parentheses.
 fn each_part(condition: &mut Expr, splits: fn(&BinOp) -> bool, found: &mut impl FnMut(&mut Expr)) {
     match condition {
         Expr::Binary(both) if splits(&both.op) => {
@@ -394,8 +392,8 @@ fn has_let(condition: &Expr) -> bool {
     }
 }
 
-/// Whether a block ends in something else than success: an error, nothing, no, or a claim about
-/// evidence.
+/// Whether a block ends with something other than success: an error, `None`, `false`, or a claim
+/// about evidence.
 fn refuses(block: &Block) -> bool {
     match block.stmts.last() {
         Some(Stmt::Expr(Expr::Return(returned), _)) => {

@@ -31,11 +31,11 @@ pub fn test() -> Result<()> {
     fs::remove_dir_all(&fresh).ok();
     environment(&fresh)?;
     let wheel = only_file(&wheels)?;
-    // With what pyproject.toml names for its tests.
+    // With the test dependencies of pyproject.toml.
     let wanted = format!("{}[test]", wheel.display());
     install("the wheel, pytest and mypy", &fresh, &[&wanted])?;
     let python = fresh.join("bin/python");
-    // Not in the source folder: what is tested is what was installed.
+    // Not in the source folder, so that the installed wheel is tested.
     let inside = |command: &mut Command| {
         command.arg(bindings.join("tests")).env("FLEETI_PROGRAMS", target().join("ci"));
     };

@@ -1,20 +1,20 @@
-//! `cargo xtask setup`: what the other commands need from Debian. Idempotent.
+//! `cargo xtask setup`: installs the Debian packages that the other commands need. Idempotent.
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Package, a file that shows it is there, and what it is for.
+/// Package, a file that exists if it is installed, and its use.
 type Package = (&'static str, &'static str, &'static str);
 
 const NEEDED: &[Package] = &[
     ("nix-bin", "/usr/bin/nix-build", "builds the images"),
     ("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
     ("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
-    ("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known maker, in tests"),
-    ("tpm2-tools", "/usr/bin/tpm2_quote", "speaks to a TPM, and checks what it says, in tests"),
+    ("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known manufacturer, in tests"),
+    ("tpm2-tools", "/usr/bin/tpm2_quote", "uses a TPM and checks its quotes, in tests"),
     ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
-    ("systemd", "/usr/bin/systemd-analyze", "judges the units of server and signer, in tests"),
+    ("systemd", "/usr/bin/systemd-analyze", "checks the units of server and signing service, in tests"),
     ("xz-utils", "/usr/bin/xz", "unpacks packages"),
     ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
@@ -25,17 +25,17 @@ const NEEDED: &[Package] = &[
     (
         "fonts-dejavu-core",
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
-        "what the pages are drawn with",
+        "font of the pages in the browser",
     ),
     (
         "mosquitto",
         "/usr/sbin/mosquitto",
-        "a broker that rows of MQTT 5 are compared with, in tests and benchmarks",
+        "a broker to compare with, in tests and benchmarks",
     ),
     (
         "mosquitto-clients",
         "/usr/bin/mosquitto_sub",
-        "MQTT clients that nobody here wrote, in tests",
+        "independent MQTT clients, in tests",
     ),
     (
         "libfaketime",
@@ -43,7 +43,7 @@ const NEEDED: &[Package] = &[
         "moves the server's clock ahead, in tests",
     ),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
-    ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "how the agent speaks to a TPM"),
+    ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "TPM library of the agent"),
     ("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
     ("npm", "/usr/bin/npm", "installs its generator and compiler"),
     ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
@@ -51,18 +51,18 @@ const NEEDED: &[Package] = &[
     ("g++", "/usr/bin/g++", "compiles libFuzzer"),
 ];
 
-/// What benchmarks are run beside; nothing else needs them.
+/// Peers of benchmarks; nothing else needs them.
 pub const PEERS: &[Package] = &[
-    ("nginx-light", "/usr/sbin/nginx", "serves files beside us"),
-    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates beside us"),
+    ("nginx-light", "/usr/sbin/nginx", "serves files, in benchmarks"),
+    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates, in benchmarks"),
 ];
 
-/// Installs what is missing.
+/// Installs missing packages.
 pub fn run() -> Result<()> {
     install(NEEDED)
 }
 
-/// Installs what is missing of these.
+/// Installs those of these packages that are missing.
 pub fn install(packages: &[Package]) -> Result<()> {
     let missing: Vec<_> =
         packages.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
@@ -86,8 +86,7 @@ pub fn install(packages: &[Package]) -> Result<()> {
     apt(&arguments)
 }
 
-/// Refuses when there is not this much room, in GiB, where this folder is or will be: at the
-/// beginning, and not after half an hour.
+/// Fails early if the disk of a folder, which may not exist yet, has less than `wanted` GiB free.
 pub fn room(folder: &Path, wanted: u64) -> Result<()> {
     let folder = folder.ancestors().find(|f| f.exists()).unwrap_or_else(|| Path::new("/"));
     let output = Command::new("df")
@@ -102,11 +101,10 @@ pub fn room(folder: &Path, wanted: u64) -> Result<()> {
         .unwrap_or_default()
         .trim()
         .parse()
-        .with_context(|| format!("df said {text:?}"))?;
+        .with_context(|| format!("unexpected output of df: {text:?}"))?;
     if free < wanted {
         bail!(
-            "{} has {free} GiB free, and {wanted} are needed\nhint: `cargo clean` and `nix-store --gc` remove what is made anew \
-             when it is needed",
+            "{} has {free} GiB free, expected at least {wanted}\nhint: `cargo clean` and `nix-store --gc` free space",
             folder.display()
         );
     }

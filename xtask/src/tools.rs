@@ -1,4 +1,4 @@
-//! Tools of others that tests judge by, out of the registries of Python and npm.
+//! Test tools from the registries of Python and npm.
 
 use crate::{python, root, run, target};
 use anyhow::{Context, Result};
@@ -6,20 +6,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What firmware people read variables with.
+/// Reads UEFI variables.
 const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
-/// MQTT clients of others.
+/// Independent MQTT clients.
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
-/// Who says whether a document is OpenAPI, and who tries everything that it describes.
+/// Validates the OpenAPI document, and tests every operation that it describes.
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
-/// What checks the spelling.
+/// Spell checker.
 const TYPOS: &[&str] = &["typos==1.52.0"];
-/// What generates and compiles a client in TypeScript; its lock file names every package with its
-/// digest.
+/// Generates and compiles a TypeScript client; its lock file has the digest of every package.
 const TYPESCRIPT: &[&str] =
     &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
-/// What tells tests where all of these are.
+/// Environment variables that tell tests the paths of the tools.
 pub fn judges() -> [(&'static str, PathBuf); 4] {
     let tools = target().join("tools");
     [
@@ -30,7 +29,7 @@ pub fn judges() -> [(&'static str, PathBuf); 4] {
     ]
 }
 
-/// Installs them into `target/tools`.
+/// Installs the tools into `target/tools`.
 pub fn install() -> Result<()> {
     of_python("mqtt", MQTT_CLIENTS)?;
     of_python("virt-firmware", VIRT_FIRMWARE)?;
@@ -38,14 +37,14 @@ pub fn install() -> Result<()> {
     typescript()
 }
 
-/// The spell checker, installed where it is not there yet.
+/// Installs the spell checker if it is missing, and returns its path.
 pub fn typos() -> Result<PathBuf> {
     of_python("typos", TYPOS)?;
     Ok(target().join("tools/typos/bin/typos"))
 }
 
-/// A virtual environment that has exactly these. The list is written last: what was interrupted is
-/// done again.
+/// A virtual environment with exactly these packages. The list is written last, so that an
+/// interrupted installation is repeated.
 fn of_python(name: &str, wanted: &[&str]) -> Result<()> {
     let folder = target().join("tools").join(name);
     let (installed, wanted_text) = (folder.join("installed"), wanted.join("\n"));
