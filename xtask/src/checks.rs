@@ -111,7 +111,9 @@ pub fn tidy(root: &Path) -> Result<()> {
         if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d))
         {
             wrong.extend(long_handlers(&text).map(|(at, lines)| {
-                format!("{name}:{at}: a handler of {lines} lines, at most {HANDLER_MAX} are allowed")
+                format!(
+                    "{name}:{at}: a handler of {lines} lines, at most {HANDLER_MAX} are allowed"
+                )
             }));
         }
         wrong.extend(

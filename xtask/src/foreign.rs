@@ -43,7 +43,8 @@ const LOGS: [&str; 3] =
 pub fn past_the_one_place(file: &str, text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     if LOGS.contains(&file) && !text.contains("foreign::log_field(") {
-        found.push((1, "a log that does not write its fields with fleeti_core::foreign::log_field"));
+        found
+            .push((1, "a log that does not write its fields with fleeti_core::foreign::log_field"));
     }
     let tests_from =
         text.lines().position(|line| line.trim() == "mod tests {").unwrap_or(usize::MAX);
@@ -83,7 +84,9 @@ fn text_of_others(file: &str, line: &str) -> Option<&'static str> {
         && file != "fleeti-cli/src/output.rs"
         && has(line, &prints)
     {
-        return Some("a print outside output.rs: text of other parties would reach the terminal unescaped");
+        return Some(
+            "a print outside output.rs: text of other parties would reach the terminal unescaped",
+        );
     }
     None
 }

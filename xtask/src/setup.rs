@@ -14,7 +14,11 @@ const NEEDED: &[Package] = &[
     ("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known manufacturer, in tests"),
     ("tpm2-tools", "/usr/bin/tpm2_quote", "uses a TPM and checks its quotes, in tests"),
     ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
-    ("systemd", "/usr/bin/systemd-analyze", "checks the units of server and signing service, in tests"),
+    (
+        "systemd",
+        "/usr/bin/systemd-analyze",
+        "checks the units of server and signing service, in tests",
+    ),
     ("xz-utils", "/usr/bin/xz", "unpacks packages"),
     ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
@@ -27,16 +31,8 @@ const NEEDED: &[Package] = &[
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
         "font of the pages in the browser",
     ),
-    (
-        "mosquitto",
-        "/usr/sbin/mosquitto",
-        "a broker to compare with, in tests and benchmarks",
-    ),
-    (
-        "mosquitto-clients",
-        "/usr/bin/mosquitto_sub",
-        "independent MQTT clients, in tests",
-    ),
+    ("mosquitto", "/usr/sbin/mosquitto", "a broker to compare with, in tests and benchmarks"),
+    ("mosquitto-clients", "/usr/bin/mosquitto_sub", "independent MQTT clients, in tests"),
     (
         "libfaketime",
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
