@@ -1,7 +1,8 @@
-//! Trust: keys, certificates, revocation lists, release manifests, OpenPGP and Authenticode
-//! signatures.
+//! Trust: keys, certificates, CRLs, release manifests, OpenPGP and Authenticode signatures, and
+//! attestation.
 //!
-//! No I/O: bytes in, bytes out; the time is an argument. Keys come behind [`signer::Signer`].
+//! No I/O: functions take bytes and return bytes, and take the time as an argument. Keys are behind
+//! [`signer::Signer`].
 //!
 //! ```
 //! use fleeti_pki::{manifest, signer::{Algorithm, SoftKey}};
@@ -13,13 +14,14 @@
 //!
 //! Code map: [`signer`] (keys) · [`sealed`] (keys at rest) · [`certificate`], [`csr`], [`crl`]
 //! (X.509) · [`hierarchy`] (what `fleeti pki init` makes) · [`ceremony`] (an offline root that
-//! several people open) · [`bundle`] (the intermediates that count) · [`transition`] (which anchor
-//! follows which) · [`readmission`] (a device whose certificate has ended) · [`manifest`],
-//! [`boot_proof`] (what release keys sign) · [`approval`] (who must agree) · [`openpgp`]
-//! (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (variables of the
-//! firmware) · [`pcr_policy`], [`pe`] (what is sealed to register 11) · [`boot_keys`] (Secure Boot
-//! of one device), [`wrap`] (what the signer gives away to be kept) · [`audit`] (who did what) ·
-//! [`transparency`] (a log that cannot be rewritten unseen).
+//! several people open) · [`bundle`] (the intermediate CAs that count) · [`transition`] (from one
+//! trust anchor to the next) · [`readmission`] (devices whose certificate has expired) ·
+//! [`manifest`], [`boot_proof`] (signed by release keys) · [`approval`] (signatures of approvers) ·
+//! [`openpgp`] (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (firmware
+//! variables) · [`pcr_policy`], [`pe`] (sealing to PCR 11) · [`boot_keys`] (Secure Boot keys of one
+//! device), [`wrap`] (wrapped keys and secrets) · [`attestation`], [`tpm`], [`measured`]
+//! (attestation) · [`audit`] (the audit log) · [`transparency`] (a log that cannot be rewritten
+//! unnoticed).
 
 #![warn(missing_docs)]
 
@@ -58,16 +60,16 @@ pub fn base64_text(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Why a cryptographic operation did not give a result.
+/// Why a cryptographic operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are not what they should be.
+    /// The input is malformed.
     #[error("{what} is malformed: {detail}")]
     Malformed {
-        /// What should have been there.
+        /// What was expected.
         what: &'static str,
-        /// Why it is not.
+        /// Why the input is not that.
         detail: String,
     },
     /// A signature, proof of possession or passphrase is wrong.
@@ -76,9 +78,9 @@ pub enum Error {
     /// A backend failed.
     #[error("{what} failed: {detail}")]
     Backend {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// What the backend said.
+        /// The backend's message.
         detail: String,
     },
 }

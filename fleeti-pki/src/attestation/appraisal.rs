@@ -1,5 +1,5 @@
-//! What verified evidence means: claims, each with whose word it is and what would raise it, and
-//! the level that they allow.
+//! Appraises verified evidence (RFC 9334): claims, each with its source and what would raise it,
+//! and the level that they allow.
 
 use super::evidence::VerifiedEvidence;
 use crate::measured::boot::{Finding, FirmwareProgram, MeasuredBoot};
@@ -14,66 +14,66 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::device::FirmwareKeys;
 
-/// What a release measures when it starts (RFC 9334: Reference Values).
+/// What a release measures when it boots (RFC 9334: Reference Values).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Which.
+    /// The release.
     pub release: ReleaseName,
-    /// Authenticode digest of its kernel image.
+    /// Authenticode digest of its UKI.
     pub kernel_image: [u8; 32],
-    /// Register 9, the command line and the initrd; `None` where it is not known.
+    /// PCR 9 (command line and initrd); `None` if not known.
     pub register_9: Option<[u8; 32]>,
-    /// Register 11 once it is up.
+    /// PCR 11 after the last boot phase.
     pub register_11: [u8; 32],
-    /// It should run nowhere any more.
+    /// Whether the release is revoked.
     pub is_revoked: bool,
 }
 
-/// What is known of a device, by others than itself.
+/// What the verifier knows about a device from sources other than the device.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// Who made its TPM; `None` where nobody says so.
+    /// What kind of TPM its manufacturer makes; `None` if no trusted manufacturer endorses it.
     pub maker: Option<Kind>,
-    /// Whether a TPM in software counts as one of hardware: whoever runs the host is then believed.
+    /// Whether a TPM in software counts as much as one in hardware, which means to trust its host.
     pub trusts_hypervisor: bool,
-    /// What its Secure Boot variables hold; `None` where no keys were made for it.
+    /// Expected contents of its Secure Boot variables; `None` if no keys were made for it.
     pub firmware_keys: Option<FirmwareKeys>,
-    /// Releases that it may run.
+    /// Reference values of the releases that it may run.
     pub references: Vec<Reference>,
-    /// What it says that it runs, where that is none of them, and the boot loader that came with
-    /// it.
+    /// The release that the device reports and that is none of these, with the boot loader of that
+    /// release.
     pub not_given: Option<(Reference, Option<[u8; 32]>)>,
-    /// The one that it should run; `None` leaves it as it is.
+    /// The release that it should run; `None` if no change is requested.
     pub wanted: Option<ReleaseName>,
-    /// Authenticode digests of boot loaders that it may have.
+    /// Authenticode digests of the boot loaders that it may have.
     pub boot_loaders: Vec<[u8; 32]>,
-    /// Registers of the firmware's code (0 and 2) as an operator has accepted them, or as they were
-    /// at first.
+    /// The firmware as an operator accepted it, or as first seen.
     pub firmware_code: Option<FirmwareCode>,
-    /// Which firmware is the right one.
+    /// Which firmware the appraisal policy allows.
     pub firmware: Firmware,
 }
 
-/// The firmware's own code.
+/// Measurements of the firmware's own code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareCode {
-    /// Registers 0 and 2.
+    /// PCR 0 and PCR 2.
     pub registers: [[u8; 32]; 2],
-    /// What it started or measured into register 4 before it looked for what to boot, in its order.
+    /// Digests of what firmware started or measured into PCR 4 before it selected a boot option, in
+    /// order.
     pub programs: Vec<[u8; 32]>,
-    /// Whether an operator has accepted it; else it is only what was seen at first.
+    /// Whether an operator accepted it; otherwise it is only what was seen first.
     pub is_accepted: bool,
 }
 
 impl FirmwareCode {
-    /// Of firmware without programs of its own: what was quoted, not yet accepted.
+    /// The quoted PCRs of firmware that starts no EFI binaries of its own; not accepted.
     #[must_use]
     pub fn seen(registers: &Registers) -> Self {
         let registers = [0, 2].map(|r| registers.get(&r).copied().unwrap_or_default());
         Self { registers, programs: Vec::new(), is_accepted: false }
     }
 
-    /// The same, of what a device proved.
+    /// The firmware that evidence proves; not accepted.
     #[must_use]
     pub fn of(evidence: &VerifiedEvidence) -> Self {
         let (boot, _) = MeasuredBoot::read(evidence.firmware_log());
@@ -81,23 +81,23 @@ impl FirmwareCode {
     }
 }
 
-/// What evidence means.
+/// An attestation result: what evidence proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraisal {
-    /// The level.
+    /// The level that the claims allow.
     pub level: Level,
-    /// What it stands on.
+    /// The claims.
     pub claims: Vec<Claim>,
-    /// The release that was measured; `None` when it is none that is known.
+    /// The release that was measured; `None` if it is no known one.
     pub release: Option<ReleaseName>,
 }
 
 /// The code of the claim that Secure Boot was off.
 const SECURE_BOOT_OFF: &str = "secure-boot-off";
-/// Most programs of a firmware that a claim names.
+/// Maximum number of EFI binaries of the firmware in one claim.
 const PROGRAMS_SHOWN_MAX: usize = 16;
 
-/// A claim before its texts are owned: aspect, tier, code, finding, source, what would raise it.
+/// A claim; the arguments are in the order of its fields.
 fn claim(
     aspect: Aspect,
     tier: Tier,
@@ -116,7 +116,7 @@ fn claim(
     }
 }
 
-/// Says what evidence means. Where nothing is expected of a device, nothing is affirmed.
+/// Appraises evidence. Without expectations for a device, no claim is affirmed.
 #[must_use]
 pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
     let (boot, findings) = MeasuredBoot::read(evidence.firmware_log());
@@ -130,18 +130,19 @@ pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
     claims.push(lowered(configuration(&boot, known), &of_policy));
     let (found, started) = executables(evidence, &boot, known);
     let started = lowered(started, &of_programs);
-    // One that is not the device's is named in words alone: nobody is to take it for what the
-    // device may run.
+    // A release that is not the device's appears in the claim's text only, so that no caller takes
+    // it for one that the device may run.
     let release = found.filter(|_| started.code != RELEASE_NOT_GIVEN).map(|r| r.release.clone());
     claims.push(started);
     claims.push(file_system(found));
     Appraisal { level: level(&claims), claims, release }
 }
 
-/// A claim, or what is odd about the log that it was read from, where that lets less be claimed.
+/// Replaces a claim by a finding about the log that it was read from, where the finding allows
+/// less.
 fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
-    // What would be compared with the keys of this device is not there: that is no sign of other
-    // keys.
+    // Without these variables there is nothing to compare with the device's keys, which does not
+    // mean that the keys are wrong.
     let is_blind = |f: &&&Finding| matches!(f, Finding::NotMeasured(names) if names.iter().any(|n| ["SecureBoot", "PK", "KEK"].contains(n)));
     match (findings.iter().find(is_blind), findings.first()) {
         (Some(finding), _)
@@ -151,8 +152,7 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
             odd(claim.aspect, finding)
         }
         (_, Some(first)) if claim.tier < Tier::Warning => {
-            // What firmware says of its own weakness is not hidden behind an event that is only
-            // unknown.
+            // A weakness that firmware reports takes precedence over an unknown event.
             let worst =
                 findings.iter().find(|f| matches!(f, Finding::Weakened(_))).unwrap_or(first);
             odd(claim.aspect, worst)
@@ -161,15 +161,15 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
     }
 }
 
-/// What is odd about a log, as a claim.
+/// A finding about the log, as a claim.
 fn odd(aspect: Aspect, finding: &Finding) -> Claim {
-    const SOURCE: &str = "firmware's log, replayed to the quote";
+    const SOURCE: &str = "firmware log, replayed to the quoted PCRs";
     match finding.is_contradiction() {
         true if finding.shows_other_bytes() => claim(
             aspect,
             Tier::Contraindicated,
             finding.code(),
-            format!("firmware's log contradicts itself: {finding}"),
+            format!("the firmware log contradicts itself: {finding}"),
             SOURCE,
             None,
         ),
@@ -191,7 +191,7 @@ fn digests(programs: &[FirmwareProgram]) -> Vec<[u8; 32]> {
     programs.iter().map(|p| p.digest).collect()
 }
 
-/// Programs of the firmware's own, for people: where each lay and its digest.
+/// EFI binaries of the firmware as text: path and digest of each.
 fn programs_in_words(programs: &[FirmwareProgram]) -> String {
     let shown = programs
         .iter()
@@ -206,14 +206,14 @@ fn identity() -> Claim {
         Aspect::InstanceIdentity,
         Tier::Affirming,
         "identity",
-        "the attestation key that was enrolled answered a challenge that was asked once",
+        "the enrolled attestation key signed a fresh challenge",
         "TPM quote",
         None,
     )
 }
 
 fn hardware(known: &Known) -> Claim {
-    const SOURCE: &str = "endorsement certificate, checked at enrollment";
+    const SOURCE: &str = "endorsement certificate, verified at enrollment";
     let of = |tier, code, finding: &str, raise| {
         claim(Aspect::Hardware, tier, code, finding, SOURCE, raise)
     };
@@ -221,42 +221,42 @@ fn hardware(known: &Known) -> Claim {
         Some(Kind::Processor) => of(
             Tier::Affirming,
             "maker-processor",
-            "the TPM is in a processor whose maker is believed",
+            "the TPM is part of the processor, and its manufacturer is trusted",
             None,
         ),
         Some(Kind::Hardware) => {
-            of(Tier::Affirming, "maker-known", "the TPM is of a maker that is believed", None)
+            of(Tier::Affirming, "maker-known", "the TPM manufacturer is trusted", None)
         }
         Some(Kind::Virtual) if known.trusts_hypervisor => of(
             Tier::Affirming,
             "maker-virtual-trusted",
-            "the TPM is software, and whoever runs its host is believed by policy",
+            "the TPM is software, and this server trusts its host",
             None,
         ),
         Some(Kind::Virtual) => of(
             Tier::Warning,
             "maker-virtual",
-            "the TPM is software: whoever runs its host has its keys",
-            Some("a policy that believes whoever runs the host"),
+            "the TPM is software: an attacker who controls its host has its keys",
+            Some("a server that trusts the host of software TPMs"),
         ),
         None => of(
             Tier::None,
             "maker-unknown",
-            "nobody that is believed vouches for the TPM; its keys are pinned to this device",
+            "no trusted manufacturer endorses the TPM; its keys are pinned to this device",
             Some(
-                "the certificate of its maker, in the list of makers that are believed, and enrolling it anew",
+                "an endorsement certificate of a trusted TPM manufacturer, and a new enrollment of the device",
             ),
         ),
     }
 }
 
-/// A chip can be reset without its processor, and told then whatever it should hold: what it says
-/// of what came before the boot loader is no proof against somebody who opens the machine.
+/// A discrete TPM can be reset without its processor and then extended with any values, so its PCRs
+/// of the firmware prove nothing against an attacker who opens the machine.
 fn firmware_code(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
     let mut claim = firmware_registers(evidence, boot, known);
     if !boot.firmware_programs.is_empty() {
         claim.finding = format!(
-            "{}; programs of its own that it starts first: {}",
+            "{}; firmware itself started or measured: {}",
             claim.finding,
             programs_in_words(&boot.firmware_programs)
         );
@@ -265,7 +265,7 @@ fn firmware_code(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known
         return claim;
     }
     let finding = format!(
-        "{}; the TPM is a chip on a bus, which somebody with the machine can reset and tell that",
+        "{}; the TPM is a discrete chip, which an attacker with physical access can reset and extend with these values",
         claim.finding
     );
     Claim {
@@ -278,8 +278,8 @@ fn firmware_code(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known
 }
 
 fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
-    const SOURCE: &str = "TPM quote, registers 0, 2 and the beginning of 4";
-    const ACCEPT: Option<&str> = Some("an operator's word that this firmware is the right one");
+    const SOURCE: &str = "TPM quote, PCR 0, PCR 2 and the start of PCR 4";
+    const ACCEPT: Option<&str> = Some("acceptance of this firmware by an operator");
     let of =
         |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, SOURCE, raise);
     let found = FirmwareCode {
@@ -296,23 +296,23 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
                 of(
                     Tier::Warning,
                     "firmware-programs",
-                    "the firmware's code is one that the fleet's policy names, and it starts programs of its own that nobody accepted",
+                    "the fleet's appraisal policy lists PCR 0 and 2, but not the EFI binaries that the firmware itself starts, and no operator accepted them",
                     Some(
-                        "their digests in the policy, or an operator's word that this firmware is the right one",
+                        "their digests in the appraisal policy, or acceptance of this firmware by an operator",
                     ),
                 )
             }
             true => of(
                 Tier::Affirming,
                 "firmware-known",
-                "the firmware's code is one that the fleet's policy names",
+                "the fleet's appraisal policy lists the firmware (PCR 0 and 2)",
                 None,
             ),
             false => of(
                 Tier::Warning,
                 "firmware-unknown",
-                "the firmware's code is none that the fleet's policy names",
-                Some("its registers 0 and 2 in the policy, if it is the right one"),
+                "the fleet's appraisal policy does not list the firmware (PCR 0 and 2)",
+                Some("these values of PCR 0 and 2 in the appraisal policy, if the firmware is genuine"),
             ),
         };
     }
@@ -320,28 +320,28 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
         Some(code) if code.registers != found.registers || code.programs != found.programs => of(
             Tier::Warning,
             "firmware-changed",
-            "the firmware's code is another one than was seen before: it was updated, or replaced",
+            "the firmware differs from the one seen before: it was updated or replaced",
             ACCEPT,
         ),
         Some(code) if code.is_accepted => of(
             Tier::Affirming,
             "firmware-accepted",
-            "the firmware's code is one that an operator accepted",
+            "an operator accepted this firmware",
             None,
         ),
         Some(_) => of(
             Tier::None,
             "firmware-pinned",
-            "the firmware's code is the one that was seen first",
+            "the firmware is the one seen first; no operator accepted it",
             ACCEPT,
         ),
         None => {
-            of(Tier::None, "firmware-new", "the firmware's code is seen for the first time", ACCEPT)
+            of(Tier::None, "firmware-new", "the firmware is seen for the first time", ACCEPT)
         }
     }
 }
 
-/// Whether the fleet's policy names each of these programs of a firmware.
+/// Whether the fleet's appraisal policy lists each of these EFI binaries of the firmware.
 fn are_named(programs: &[[u8; 32]], known: &Known) -> bool {
     match &known.firmware {
         Firmware::Known { programs: named, .. } => {
@@ -352,19 +352,19 @@ fn are_named(programs: &[[u8; 32]], known: &Known) -> bool {
 }
 
 fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
-    const SOURCE: &str = "TPM quote, register 7, and the variables in firmware's log";
+    const SOURCE: &str = "TPM quote, PCR 7, and the variables in the firmware log";
     let of = |tier, code, finding: &str, raise| {
         claim(Aspect::Configuration, tier, code, finding, SOURCE, raise)
     };
     let Some(expected) = &known.firmware_keys else {
-        let raise = Some("Secure Boot keys of its own: fleeti device provision");
+        let raise = Some("Secure Boot keys of its own (fleeti device provision)");
         return of(Tier::None, "keys-none", "no Secure Boot keys were made for this device", raise);
     };
     if !boot.secure_boot {
         return of(
             Tier::Contraindicated,
             SECURE_BOOT_OFF,
-            "Secure Boot was off when it started",
+            "Secure Boot was off at boot",
             None,
         );
     }
@@ -374,7 +374,7 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(
             Tier::Contraindicated,
             "keys-unusual",
-            "PK, KEK or db hold something else than certificates",
+            "PK, KEK or db contain something other than certificates",
             None,
         );
     };
@@ -382,18 +382,18 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(
             Tier::Contraindicated,
             "keys-foreign",
-            "PK or KEK are not those that were made for this device",
+            "PK or KEK are not the keys made for this device",
             None,
         );
     }
-    // The log tells of db as it was at the start: a change of keys since is seen at the next one.
+    // The log shows db as it was at boot: a later change of keys shows after the next boot.
     if db != expected.db {
-        let finding = "db held other keys at the start than it should hold by now";
+        let finding = "db at boot is not the expected one";
         return of(
             Tier::Warning,
             "db-other",
             finding,
-            Some("a restart after the change of its keys"),
+            Some("a reboot after the pending change of keys"),
         );
     }
     let digests: Vec<String> =
@@ -402,8 +402,8 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(
             Tier::Warning,
             "dbx-old",
-            "dbx does not forbid all that it should by now",
-            Some("the pending change of keys, and a restart"),
+            "dbx at boot lacks digests that it should forbid",
+            Some("the pending change of keys, and a reboot"),
         );
     }
     let vouchers: Vec<String> = boot.authorities.iter().map(|der| sha256_hex(der)).collect();
@@ -411,19 +411,19 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(
             Tier::Contraindicated,
             "voucher-foreign",
-            "what was started was vouched for by a key that was not made for this device",
+            "an EFI binary was started that no db key of this device verifies",
             None,
         );
     }
     of(
         Tier::Affirming,
         "keys-own",
-        "Secure Boot was on, with the keys that were made for this device alone",
+        "Secure Boot was on, with only the keys made for this device",
         None,
     )
 }
 
-/// Certificates of a variable by their digests; `None` where it holds anything else.
+/// Digests of the certificates in a variable; `None` if it contains anything else.
 fn certificates(boot: &MeasuredBoot, name: &str) -> Option<Vec<String>> {
     let lists = uefi::parse(boot.variable(name)).ok()?;
     let digest = |list: &SignatureList| match list {
@@ -438,18 +438,18 @@ fn executables<'k>(
     boot: &MeasuredBoot,
     known: &'k Known,
 ) -> (Option<&'k Reference>, Claim) {
-    const SOURCE: &str = "TPM quote, registers 4, 9, 11 and 12, and the programs in firmware's log";
+    const SOURCE: &str = "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log";
     let of = |tier, code: &str, finding: String, raise| {
         claim(Aspect::Executables, tier, code, finding, SOURCE, raise)
     };
     if known.references.is_empty() && known.not_given.is_none() {
-        let raise = Some("a release that this server knows");
+        let raise = Some("a release for this device that the server knows");
         return (
             None,
             of(
                 Tier::None,
                 "release-unknown",
-                "this server knows no release that it may run".into(),
+                "the server knows no release that this device may run".into(),
                 raise,
             ),
         );
@@ -464,7 +464,7 @@ fn executables<'k>(
         return wrong(
             "programs",
             format!(
-                "a program of a release was started before firmware looked for what to boot: {digest}"
+                "an EFI binary of a release was started before firmware selected a boot option: {digest}"
             ),
         );
     }
@@ -472,7 +472,7 @@ fn executables<'k>(
         return wrong(
             "programs",
             format!(
-                "{} programs were started, not a boot loader and a kernel image",
+                "{} EFI binaries were started instead of two: a boot loader and a UKI",
                 boot.programs.len()
             ),
         );
@@ -487,14 +487,14 @@ fn executables<'k>(
     {
         return wrong(
             "boot-loader-foreign",
-            format!("the boot loader {} is of no release", hex::encode(boot_loader)),
+            format!("the boot loader {} belongs to no release", hex::encode(boot_loader)),
         );
     }
     let Some(reference) = given.or(not_given.map(|(r, _)| r)) else {
         return wrong(
             "kernel-image-foreign",
             format!(
-                "the kernel image {} is of no release that it may run",
+                "the UKI {} belongs to no release that this device may run",
                 hex::encode(kernel_image)
             ),
         );
@@ -503,11 +503,11 @@ fn executables<'k>(
     if register(11) != reference.register_11 {
         let last =
             evidence.phases().iter().rev().find(|m| m.register == 11).and_then(|m| m.words.clone());
-        let last = last.unwrap_or_else(|| "words that the log does not show".into());
+        let last = last.unwrap_or_else(|| "text that the log does not show".into());
         return wrong(
             "register-11",
             format!(
-                "the kernel image and phases of {} are not what register 11 holds; measured last: {last}",
+                "PCR 11 does not match the UKI and boot phases of {}; measured last: {last}",
                 reference.release
             ),
         );
@@ -516,7 +516,7 @@ fn executables<'k>(
         return wrong(
             "register-9",
             format!(
-                "the command line or the initrd that started are not those of {}",
+                "PCR 9 does not match the command line and the initrd of {}",
                 reference.release
             ),
         );
@@ -524,69 +524,69 @@ fn executables<'k>(
     for (n, code, what) in [
         (12, "register-12", "a command line, credential or addon"),
         (13, "register-13", "a system extension"),
-        (14, "register-14", "a key of the machine's owner, by a boot loader before ours,"),
+        (14, "register-14", "a machine owner key (of shim)"),
     ] {
         if register(n) != [0; 32] {
             return wrong(code, format!("{what} from outside the release was loaded"));
         }
     }
-    // Only the device names it, which is how a release of another fleet would get in.
+    // Only the device names this release. A release of another fleet would get in this way.
     if not_given.is_some() {
         let finding = format!(
-            "{} was started, which it did not come with and nobody rolled out to it",
+            "{} was started, but the device did not come with it and no rollout offered it",
             reference.release
         );
         return (
             Some(reference),
-            of(Tier::Warning, RELEASE_NOT_GIVEN, finding, Some("a rollout of a release to it")),
+            of(Tier::Warning, RELEASE_NOT_GIVEN, finding, Some("a rollout of a release to this device")),
         );
     }
     if reference.is_revoked {
-        let finding = format!("{} was started, which is revoked", reference.release);
+        let finding = format!("{} was started, but it is revoked", reference.release);
         return (
             Some(reference),
-            of(Tier::Warning, RELEASE_REVOKED, finding, Some("an update to a release that is not")),
+            of(Tier::Warning, RELEASE_REVOKED, finding, Some("an update to a release that is not revoked")),
         );
     }
-    // Whoever may write a firmware's variables may have it start a program first: one that is new
-    // needs somebody's word.
+    // An attacker who can write firmware variables can make firmware start an EFI binary first, so
+    // an operator has to accept new ones.
     let is_new = |code: &FirmwareCode| code.programs != digests(&boot.firmware_programs);
     if !are_named(&digests(&boot.firmware_programs), known)
         && known.firmware_code.as_ref().is_some_and(is_new)
     {
         let programs = programs_in_words(&boot.firmware_programs);
         let finding = format!(
-            "{} was started, after programs of the firmware's own that were not seen before: {programs}",
+            "{} was started after EFI binaries of the firmware that were not seen before: {programs}",
             reference.release
         );
-        let raise = Some("an operator's word that this firmware is the right one");
+        let raise = Some("acceptance of this firmware by an operator");
         return (Some(reference), of(Tier::Warning, "firmware-programs-changed", finding, raise));
     }
-    // On its way, or gone back: it is one that is allowed, and whoever waits for another one
-    // compares.
+    // An update is pending, or the device rolled back: the release is allowed. Callers that wait
+    // for another release compare it themselves.
     if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {
         let finding = format!(
-            "{} was started and nothing beside it; {wanted} is what it should run next",
+            "{} was started, and nothing else; the desired release is {wanted}",
             reference.release
         );
         return (Some(reference), of(Tier::Affirming, "release-other", finding, None));
     }
     let finding = format!(
-        "a boot loader that it may have and the kernel image of {} were started, and nothing beside them",
+        "an allowed boot loader and the UKI of {} were started, and nothing else",
         reference.release
     );
     (Some(reference), of(Tier::Affirming, "release", finding, None))
 }
 
 fn file_system(found: Option<&Reference>) -> Claim {
-    const SOURCE: &str = "the root hash in the kernel image's command line, TPM quote, register 11";
+    const SOURCE: &str = "root hash in the UKI's command line; TPM quote, PCR 11";
     match found {
         Some(reference) => claim(
             Aspect::FileSystem,
             Tier::Affirming,
             "root-hash",
             format!(
-                "the root file system is that of {}, block by block (dm-verity)",
+                "the root file system is that of {}, verified block by block (dm-verity)",
                 reference.release
             ),
             SOURCE,
@@ -596,9 +596,9 @@ fn file_system(found: Option<&Reference>) -> Claim {
             Aspect::FileSystem,
             Tier::None,
             "root-hash-unknown",
-            "which root file system it has is not known",
+            "the root file system is not known",
             SOURCE,
-            Some("a kernel image that is known"),
+            Some("a UKI of a known release"),
         ),
     }
 }

@@ -1,5 +1,5 @@
-//! That a quote is the answer of one TPM to one challenge, and that the logs lead to the registers
-//! that it quotes.
+//! Verifies that a quote is the answer of one TPM to one challenge, and that the logs lead to the
+//! PCRs that it quotes.
 
 use super::{Challenge, REGISTERS};
 use crate::measured::log::{FirmwareLog, Registers};
@@ -9,31 +9,31 @@ use crate::tpm::attest::{self, Attest, Clock, Statement};
 use crate::tpm::public::AttestationKey;
 use crate::tpm::signature::NotSigned;
 
-/// What a device sent.
+/// What a device sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// TPMS_ATTEST.
     pub quote: &'a [u8],
     /// TPMT_SIGNATURE over it.
     pub signature: &'a [u8],
-    /// Values of the registers.
+    /// PCR values.
     pub registers: &'a Registers,
-    /// Firmware's log.
+    /// The firmware log.
     pub firmware_log: &'a [u8],
     /// The log of user space.
     pub phases_log: &'a [u8],
 }
 
-/// What was accepted of the same TPM before.
+/// What was accepted from the same TPM before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Before {
     /// The clock.
     pub clock: Clock,
-    /// The registers that are [`STILL`] where they were.
+    /// The PCRs that are [`STILL`] while a system runs.
     pub registers: Registers,
 }
 
-/// Evidence that one TPM gave now. Only [`verify`] makes it.
+/// Evidence that one TPM produced for one challenge. Only [`verify`] makes it.
 #[derive(Debug, Clone)]
 pub struct VerifiedEvidence {
     clock: Clock,
@@ -43,71 +43,71 @@ pub struct VerifiedEvidence {
 }
 
 impl VerifiedEvidence {
-    /// When, by the TPM.
+    /// The TPM's clock at the quote.
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
     }
-    /// What was quoted.
+    /// The quoted PCRs.
     #[must_use]
     pub const fn registers(&self) -> &Registers {
         &self.registers
     }
-    /// What leads to it: firmware.
+    /// The firmware log that leads to them.
     #[must_use]
     pub const fn firmware_log(&self) -> &FirmwareLog {
         &self.firmware_log
     }
-    /// What leads to it: user space.
+    /// The measurements of user space that lead to them.
     #[must_use]
     pub fn phases(&self) -> &[Measurement] {
         &self.phases
     }
 }
 
-/// Why evidence is none.
+/// Why evidence is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The quote is not the key's.
-    #[error("the quote is not this TPM's: {0}")]
+    /// The key did not sign the quote.
+    #[error("the quote is not signed by this TPM: {0}")]
     Quote(#[from] attest::Refused),
-    /// It answers something else.
-    #[error("the quote answers another challenge, is another device's, or belongs to other logs")]
+    /// The quote covers other data.
+    #[error("the quote is for another challenge, another device or other logs")]
     Challenge,
-    /// It is about other registers.
-    #[error("the quote is not about the registers that were asked for, in the SHA-256 bank alone")]
+    /// The quote is about other PCRs.
+    #[error("the quote does not select exactly the requested PCRs of the SHA-256 bank")]
     Selection,
-    /// Values of other registers were sent.
-    #[error("the values are not those of the registers that were asked for")]
+    /// The device sent values of other PCRs.
+    #[error("the values are not those of the requested PCRs")]
     Values,
-    /// The values are not those that were quoted.
-    #[error("the values of the registers are not those that the TPM quoted")]
+    /// The values are not the quoted ones.
+    #[error("the PCR values are not those that the TPM quoted")]
     Digest,
-    /// From before a reset or resume that was seen already.
+    /// The quote was made before a reset or resume that is already known.
     #[error(
-        "the quote is from before a restart that was seen already: {resets} resets and {restarts} resumes"
+        "the quote is older than a restart that is already known: it states {resets} resets and {restarts} resumes"
     )]
     Past {
-        /// Resets it tells of.
+        /// Resets that the quote states.
         resets: u32,
-        /// Resumes it tells of.
+        /// Resumes that the quote states.
         restarts: u32,
     },
-    /// The clock did not go on.
-    #[error("the TPM's clock did not go on since the last quote")]
+    /// The clock did not advance.
+    #[error("the TPM's clock did not advance since the last quote")]
     Clock,
-    /// A register went where it cannot go without a reset.
-    #[error("register {0} changed since the last quote without a restart")]
+    /// A PCR changed that cannot change without a reset.
+    #[error("PCR {0} changed since the last quote without a restart")]
     Moved(u8),
-    /// Firmware's log cannot be read.
-    #[error("firmware's log: {0}")]
+    /// The firmware log cannot be parsed.
+    #[error("firmware log: {0}")]
     FirmwareLog(Unreadable),
-    /// The log of user space cannot be read.
-    #[error("the log of user space: {0}")]
+    /// The log of user space cannot be parsed.
+    #[error("user-space log: {0}")]
     PhasesLog(Unreadable),
-    /// The logs do not lead to a register.
-    #[error("the logs do not lead to what register {0} holds")]
+    /// The logs do not lead to a PCR.
+    #[error("the logs do not lead to the value of PCR {0}")]
     Replay(u8),
 }
 
@@ -135,16 +135,15 @@ impl Refused {
     }
 }
 
-/// Registers that only firmware and boot loader extend, so that they stand still while a system
-/// runs.
+/// PCRs that only firmware and boot loader extend, so they do not change while a system runs.
 pub const STILL: std::ops::RangeInclusive<u8> = 0..=7;
 
-/// Takes evidence as the answer of the TPM with `key` to `challenge`, given what was accepted
-/// `before`. Whoever calls this has found the challenge among those that were asked, in time, and
-/// taken it from them.
+/// Verifies evidence as the answer of the TPM with `key` to `challenge`. `before` is what was
+/// accepted from this TPM last. The caller has found the challenge among the pending ones, checked
+/// its deadline, and removed it.
 ///
 /// # Errors
-/// [`Refused`], by the first check that does not hold.
+/// [`Refused`] for the first check that fails.
 pub fn verify(
     evidence: &Evidence<'_>,
     challenge: &Challenge,
@@ -165,7 +164,7 @@ pub fn verify(
         return Err(Refused::Values);
     }
     let values: Vec<&[u8]> = evidence.registers.values().map(|v| &v[..]).collect();
-    // By the hash of the key's scheme, not that of the bank (Part 3, 18.4.1).
+    // The hash is that of the key's scheme, not that of the bank (Part 3, 18.4.1).
     if *digest != key.curve().hash().digest(&values) {
         return Err(Refused::Digest);
     }
@@ -191,7 +190,7 @@ pub fn verify(
     })
 }
 
-/// That a quote was made after another one. `safe` says nothing here: it is false after every power
+/// Checks that a quote was made after another one. Ignores `safe`, which is false after every power
 /// cut.
 fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), Refused> {
     let (now, then) =
@@ -203,8 +202,8 @@ fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), 
         return Err(Refused::Clock);
     }
     let moved = |register: &u8| registers.get(register) != before.registers.get(register);
-    // A resume may be a start too (TPM Restart; Part 1, 12.2.3.2), so it is the same one only where
-    // both numbers are the same.
+    // A resume can be a start as well (TPM Restart; Part 1, 12.2.3.2), so the boot is the same only
+    // if both numbers are.
     match STILL.into_iter().find(moved) {
         Some(register) if now == then => Err(Refused::Moved(register)),
         _ => Ok(()),

@@ -1,9 +1,9 @@
-//! That a key is in a TPM that is known: its attestation key certified it (TPM2_Certify; Part 3,
-//! 18.2), for one purpose and over one TLS connection.
+//! Proves that a key is in a known TPM: the TPM's attestation key certified it (TPM2_Certify; Part
+//! 3, 18.2), for one purpose and over one TLS connection.
 //!
-//! The connection is what makes a certification fresh: what both ends derive of it (RFC 9266,
-//! `tls-exporter`) is of no other connection, so nobody can send what was said over another one,
-//! and the server need not remember a nonce.
+//! The connection makes a certification fresh: the value that both ends derive from it (RFC 9266,
+//! `tls-exporter`) is unique to it. A certification from another connection cannot be replayed, and
+//! the server need not remember a nonce.
 
 use crate::tpm::Hash;
 use crate::tpm::Unreadable;
@@ -11,14 +11,15 @@ use crate::tpm::attest::{self, Attest, Statement};
 use crate::tpm::public::{AttestationKey, DeviceKey, Public, Unfit};
 use fleeti_core::id::DeviceId;
 
-/// Begins what a certification answers, so that no answer to anything else is one.
+/// Prefix of the data that a certification signs, so that no other signature of the key is taken
+/// for one.
 const CONTEXT: &[u8] = b"fleeti-device-key-v1\0";
-/// The label of what both ends derive of a connection (RFC 9266, 4).
+/// The label of the value that both ends derive from a connection (RFC 9266, 4).
 pub const CHANNEL_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
-/// Bytes of it.
+/// Length of that value in bytes.
 pub const CHANNEL_BYTES: usize = 32;
 
-/// What a key is certified for, and over which connection.
+/// The purpose of a certified key, and the connection that it is sent over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
     subject: String,
@@ -26,20 +27,20 @@ pub struct Purpose {
 }
 
 impl Purpose {
-    /// To enroll with the token of this digest (SHA-256, hexadecimal).
+    /// Enrollment with the token of this digest (SHA-256, hexadecimal).
     #[must_use]
     pub fn enrollment(token_sha256: &str, channel: [u8; CHANNEL_BYTES]) -> Self {
         Self { subject: format!("token:{token_sha256}"), channel }
     }
 
-    /// For the next certificate of this device.
+    /// Renewal of this device's certificate.
     #[must_use]
     pub fn renewal(device: &DeviceId, channel: [u8; CHANNEL_BYTES]) -> Self {
         Self { subject: format!("device:{device}"), channel }
     }
 
-    /// What the TPM is to put into its certification of the key with this SubjectPublicKeyInfo: 32
-    /// bytes, because a TPM with SHA-256 alone takes 34 at the most.
+    /// The data that the TPM must include when it certifies the key with this SubjectPublicKeyInfo:
+    /// 32 bytes, because a TPM with only SHA-256 accepts 34 at most.
     #[must_use]
     pub fn qualifying_data(&self, spki_der: &[u8]) -> Vec<u8> {
         let key = Hash::Sha256.digest(&[spki_der]);
@@ -47,7 +48,7 @@ impl Purpose {
     }
 }
 
-/// What a device sent.
+/// What a device sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Certification<'a> {
     /// TPMT_PUBLIC of the key.
@@ -58,26 +59,26 @@ pub struct Certification<'a> {
     pub signature: &'a [u8],
 }
 
-/// Why a key is not known to be in the TPM.
+/// Why a key is not proved to be in the TPM.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The key cannot be read.
+    /// The key cannot be parsed.
     #[error("the device key: {0}")]
     Key(#[from] Unreadable),
-    /// It may leave the TPM, or is for something else.
+    /// The key may leave the TPM, or is for another use.
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    /// It is another key than the one that is to be certified.
-    #[error("the key in the TPM is not the one of the request")]
+    /// The key is not the one to certify.
+    #[error("the key in the TPM is not the key of the request")]
     OtherKey,
-    /// The statement is not the attestation key's.
-    #[error("the certification is not this TPM's: {0}")]
+    /// The attestation key did not sign the certification.
+    #[error("the certification is not signed by this TPM: {0}")]
     Certification(#[from] attest::Refused),
-    /// It answers something else.
+    /// The certification covers other data.
     #[error("the certification is for another purpose, or was made over another connection")]
     Purpose,
-    /// It certifies another key.
+    /// The certification is about another key.
     #[error("the certification is about another key")]
     Name,
 }
@@ -97,10 +98,11 @@ impl Refused {
     }
 }
 
-/// That the key with this SubjectPublicKeyInfo is in the TPM of `attestation_key`, for ever.
+/// Verifies that the key with this SubjectPublicKeyInfo is in the TPM of `attestation_key` and
+/// cannot leave it.
 ///
 /// # Errors
-/// [`Refused`], by the first check that does not hold.
+/// [`Refused`] for the first check that fails.
 pub fn verify(
     sent: &Certification<'_>,
     attestation_key: &AttestationKey,

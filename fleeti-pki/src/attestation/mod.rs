@@ -1,8 +1,8 @@
-//! Remote attestation (RFC 9334): what a TPM says of the system that started, verified, and what it
-//! means.
+//! Remote attestation (RFC 9334): verifies evidence from a TPM about the booted system, and
+//! appraises it.
 //!
-//! [`Challenge`] (what is asked) · [`evidence`] (that a TPM answered it, and nothing else did) ·
-//! [`appraisal`] (what the answer means) · [`key`] (that a key is in the TPM that is known).
+//! [`Challenge`] (what the verifier asks) · [`evidence`] (proves that one TPM answered the
+//! challenge) · [`appraisal`] (claims and level) · [`key`] (proves that a key is in a known TPM).
 
 pub mod appraisal;
 pub mod evidence;
@@ -12,30 +12,31 @@ use crate::tpm::Hash;
 use crate::tpm::attest::Selection;
 use fleeti_core::id::DeviceId;
 
-/// Registers that a device is asked for: all that something is measured into, but 10, which belongs
-/// to a kernel that measures files, and 8, which to a boot loader that is not ours.
+/// The PCRs that evidence contains: all that something is measured into, except 10 (of a kernel
+/// that measures files) and 8 (of a boot loader that Fleeti does not use).
 pub const REGISTERS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15];
-/// Begins what a quote answers, so that no answer to anything else is one.
+/// Prefix of the data that a quote signs, so that no other signature of the key is taken for a
+/// quote.
 const CONTEXT: &[u8] = b"fleeti-attestation-v1\0";
 
-/// A question that only one device can answer, once.
+/// A challenge that one device can answer once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Random.
+    /// 32 random bytes.
     pub nonce: [u8; 32],
-    /// Who is asked.
+    /// The device that is asked.
     pub device: DeviceId,
 }
 
 impl Challenge {
-    /// Which registers are asked for.
+    /// The PCRs to quote.
     #[must_use]
     pub fn selection() -> Selection {
         Selection::sha256(&REGISTERS)
     }
 
-    /// What the TPM is to put into its answer: 32 bytes, because a TPM with SHA-256 alone takes 34
-    /// at the most.
+    /// The data that the TPM must include in the quote: 32 bytes, because a TPM with only SHA-256
+    /// accepts 34 at most.
     #[must_use]
     pub fn qualifying_data(&self, firmware_log: &[u8], phases_log: &[u8]) -> Vec<u8> {
         let (firmware, phases) =

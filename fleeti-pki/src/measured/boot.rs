@@ -1,12 +1,12 @@
-//! What firmware's log means, where its events are what their digests say: the Secure Boot policy
-//! that was in force, who vouched for what was started, and which programs were (TCG "PC Client
-//! Platform Firmware Profile", 1.06, 3.3.4).
+//! Interprets the firmware log, where its events are what their digests say: the Secure Boot policy
+//! in force, the keys that verified what was started, and the EFI binaries that were started (TCG
+//! "PC Client Platform Firmware Profile", 1.06, 3.3.4).
 //!
-//! An event's type is nobody's word: it is not what is measured, so a log with other types replays
-//! as well. Therefore the registers that decide are read strictly: every event there is of a kind
-//! that belongs there, in its order, and of the bytes that its digest says. What does not fit is a
-//! [`Finding`], and never skipped. Some firmware measures what nobody here knows: that is a reason
-//! to claim less. That an event shows other bytes than were measured is a contradiction.
+//! An event's type is not measured, so a log with other types replays as well. Therefore the PCRs
+//! that decide are read strictly: every event there is of a kind that belongs there, in its order,
+//! and contains the bytes that its digest covers. Anything else is a [`Finding`] and is never
+//! skipped. An event that this server does not know allows fewer claims. An event that shows other
+//! bytes than were measured is a contradiction.
 
 pub use super::finding::{Finding, POLICY_REGISTER, PROGRAMS_REGISTER};
 
@@ -16,26 +16,25 @@ use crate::tpm::{Reader, Unreadable};
 use crate::uefi::{GLOBAL, Guid, SECURITY_DATABASE as SECURITY};
 use std::collections::BTreeMap;
 
-/// Which variables make the policy, in the order in which they are measured.
+/// The variables of the Secure Boot policy, in the order in which they are measured.
 const POLICY: [(&str, Guid); 5] =
     [("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", SECURITY), ("dbx", SECURITY)];
-/// Firmware's registers, each with one separator.
+/// PCRs of the firmware, each with one separator.
 const SEPARATED: std::ops::RangeInclusive<u8> = 0..=7;
-/// Variables that some firmware measures beside them, where it has them.
+/// Variables that some firmware measures in addition, if it has them.
 const POLICY_MORE: [(&str, Guid); 2] = [("dbt", SECURITY), ("dbr", SECURITY)];
-/// Modes of Secure Boot (UEFI, 32.3), where firmware measures them, and what it means that one is
-/// on.
+/// Modes of Secure Boot (UEFI, 32.3) that firmware may measure, and what it means that one is on.
 const MODES: [(&str, Option<&str>); 3] = [
-    ("SetupMode", Some("it is in setup mode, in which anybody changes its keys")),
-    ("AuditMode", Some("it is in audit mode, in which it starts what nobody vouched for")),
+    ("SetupMode", Some("it is in setup mode, in which anyone can change its keys")),
+    ("AuditMode", Some("it is in audit mode, in which it starts EFI binaries that no key verifies")),
     ("DeployedMode", None),
 ];
-/// Most findings of a log.
+/// Maximum number of findings of one log.
 const FINDINGS_MAX: usize = 16;
 /// Separators that say that nothing failed (10.4.1).
 const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
-/// All that firmware says of itself in the register of programs. Nothing else is skipped: what a
-/// digest is of may be shown, and is no action for that.
+/// The actions that firmware may report in the PCR of EFI binaries. No other event is skipped: an
+/// event may show what its digest covers, and is no action because of that.
 const ACTIONS: [&[u8]; 2] = [
     b"Calling EFI Application from Boot Option",
     b"Returning from EFI Application from Boot Option",
@@ -44,24 +43,24 @@ const OMITTED: &[u8] = b"BOOT ATTEMPTS OMITTED";
 /// What a log means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MeasuredBoot {
-    /// Whether firmware refused what nobody vouched for.
+    /// Whether firmware refused EFI binaries that no key verifies.
     pub secure_boot: bool,
     variables: BTreeMap<&'static str, Vec<u8>>,
-    /// What vouched for what was started: EFI_SIGNATURE_DATA without its owner, so a certificate
-    /// (DER).
+    /// What verified the started EFI binaries: EFI_SIGNATURE_DATA without its owner, so a
+    /// certificate (DER).
     pub authorities: Vec<Vec<u8>>,
-    /// What firmware started, or measured, before it looked for what to boot: its own.
+    /// What firmware itself started or measured before it selected a boot option.
     pub firmware_programs: Vec<FirmwareProgram>,
-    /// Authenticode digests (SHA-256) of the programs that were started then, in their order.
+    /// Authenticode digests (SHA-256) of the EFI binaries that were started after that, in order.
     pub programs: Vec<[u8; 32]>,
 }
 
-/// A program of the firmware's own, or something else that it measured beside it.
+/// An EFI binary that firmware itself starts, or something else that it measures there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareProgram {
-    /// What was measured: of a program its Authenticode digest.
+    /// What was measured: for an EFI binary its Authenticode digest.
     pub digest: [u8; 32],
-    /// Where it lay, by the log's own word.
+    /// Its path, as the log states it (not measured).
     pub path: String,
 }
 
@@ -88,7 +87,7 @@ impl<'a> Variable<'a> {
         }
         let units = (0..name).map(|_| r.u16_le()).collect::<Result<Vec<_>, _>>()?;
         let name = String::from_utf16(&units)
-            .map_err(|_| Unreadable::Wrong { what: WHAT, detail: "its name is no text" })?;
+            .map_err(|_| Unreadable::Wrong { what: WHAT, detail: "its name is not valid UTF-16" })?;
         let value =
             r.take(usize::try_from(value).map_err(|_| Unreadable::Truncated { what: WHAT })?)?;
         r.end()?;
@@ -101,7 +100,7 @@ fn is_of_its_data(event: &Event) -> bool {
 }
 
 impl MeasuredBoot {
-    /// Reads what a log means, if nothing about it is odd.
+    /// Interprets a log that has no findings.
     ///
     /// # Errors
     /// The first [`Finding`].
@@ -110,7 +109,7 @@ impl MeasuredBoot {
         findings.into_iter().next().map_or(Ok(boot), Err)
     }
 
-    /// Reads what a log means, and what is odd about it.
+    /// Interprets a log, and returns its findings.
     #[must_use]
     pub fn read(log: &FirmwareLog) -> (Self, Vec<Finding>) {
         let mut boot = Self::default();
@@ -122,7 +121,7 @@ impl MeasuredBoot {
         (boot, findings)
     }
 
-    /// What a variable of the policy held when the system started; EFI_SIGNATURE_LISTs.
+    /// What a variable of the policy contained at boot: EFI_SIGNATURE_LISTs.
     #[must_use]
     pub fn variable(&self, name: &str) -> &[u8] {
         self.variables.get(name).map_or(&[], Vec::as_slice)
@@ -170,7 +169,7 @@ impl MeasuredBoot {
             EventKind::VariableDriverConfig => {
                 self.policy_variable(at, &Variable::read(&event.data)?, is_started)
             }
-            // Also before the separator: of code of cards, and of what firmware starts itself.
+            // Also before the separator: for option ROMs, and for what firmware itself starts.
             EventKind::VariableAuthority => {
                 let variable = Variable::read(&event.data)?;
                 let certificate = variable
@@ -183,7 +182,7 @@ impl MeasuredBoot {
             }
             EventKind::Separator | EventKind::DevicePolicy => Ok(()),
             EventKind::Action => Err(action(event, at)),
-            // What says that it is something else, and is a variable that decides.
+            // An event of another type that contains a variable that decides.
             _ if is_of_policy(&event.data) => Err(Finding::Kind(POLICY_REGISTER, at)),
             _ => Err(Finding::Unknown(POLICY_REGISTER, at)),
         }
@@ -227,7 +226,7 @@ impl MeasuredBoot {
         for (at, event) in log.of(PROGRAMS_REGISTER).enumerate() {
             let is_firmwares = separated.is_some_and(|separator| at < separator);
             match event.kind {
-                // Their data says where a program lay, and is no part of what was measured.
+                // Their data states where an EFI binary was, and is not part of what was measured.
                 EventKind::Application | EventKind::Driver if !is_firmwares => {
                     self.programs.push(event.digest)
                 }
@@ -251,7 +250,7 @@ impl MeasuredBoot {
     }
 }
 
-/// Where a program of the firmware lay, or what it says of itself.
+/// The path of an EFI binary of the firmware, or what the event says of itself.
 fn path(event: &Event) -> String {
     let path = device_path::of_image(&event.data)
         .map(device_path::in_words)
@@ -269,7 +268,7 @@ fn is_of_policy(data: &[u8]) -> bool {
     Variable::read(data).is_ok_and(of)
 }
 
-/// That a register has one separator, which says that all went well.
+/// Checks that a PCR has one separator, which says that nothing failed.
 fn separator(log: &FirmwareLog, register: u8) -> Result<(), Finding> {
     let is_called_otherwise = |e: &Event| {
         e.kind != EventKind::Separator && SEPARATORS.iter().any(|s| e.digest == sha_256(&[s]))
@@ -291,7 +290,7 @@ fn action(event: &Event, at: usize) -> Finding {
     match event.data.as_slice() {
         b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
         b"DMA Protection Disabled" => {
-            Finding::Weakened("devices may write all memory while it starts")
+            Finding::Weakened("devices may write all memory during boot")
         }
         _ => Finding::Unknown(POLICY_REGISTER, at),
     }

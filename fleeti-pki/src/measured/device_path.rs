@@ -1,6 +1,6 @@
-//! Where firmware found a program: UEFI_IMAGE_LOAD_EVENT (TCG "PC Client Platform Firmware
-//! Profile", 1.06, 10.2.3) and the device path in it (UEFI, 10), in words. Nothing is decided by
-//! it: it is no part of what was measured.
+//! Where firmware found an EFI binary: UEFI_IMAGE_LOAD_EVENT (TCG "PC Client Platform Firmware
+//! Profile", 1.06, 10.2.3) and the device path in it (UEFI, 10), as text. It is not measured, so
+//! nothing depends on it.
 
 use crate::tpm::{Reader, Unreadable};
 use crate::uefi::Guid;
@@ -8,11 +8,11 @@ use crate::uefi::Guid;
 /// Bytes before the path: address, length and link-time address of the image, and the length of the
 /// path.
 const BEFORE: usize = 32;
-/// Most characters of a path in words, and most nodes of it.
+/// Maximum characters of a path as text, and maximum nodes of a path.
 const PATH_MAX: usize = 160;
 const NODES_MAX: usize = 16;
 
-/// The device path of an event's data; `None` where the data is no image load event.
+/// The device path in an event's data; `None` if the data is no image load event.
 #[must_use]
 pub fn of_image(data: &[u8]) -> Option<&[u8]> {
     let length = u64::from_le_bytes(data.get(24..BEFORE)?.try_into().ok()?);
@@ -20,7 +20,7 @@ pub fn of_image(data: &[u8]) -> Option<&[u8]> {
     (usize::try_from(length).ok()? == path.len()).then_some(path)
 }
 
-/// A path in words, as in `Fv(…)/FvFile(…)` or `PciRoot(0)/Pci(1f,2)/HD(1)/\EFI\BOOT\BOOTX64.EFI`.
+/// A path as text, as in `Fv(…)/FvFile(…)` or `PciRoot(0)/Pci(1f,2)/HD(1)/\EFI\BOOT\BOOTX64.EFI`.
 #[must_use]
 pub fn in_words(path: &[u8]) -> String {
     let mut r = Reader::new("device path", path);
@@ -97,10 +97,10 @@ fn guid_text(guid: Guid) -> String {
     )
 }
 
-/// Most characters of what an event says of itself.
+/// Maximum characters of what an event says of itself.
 pub(super) const TEXT_MAX: usize = 80;
 
-/// What can be read of bytes, be they UTF-8 or UTF-16.
+/// The readable part of bytes in UTF-8 or UTF-16.
 pub(super) fn shown(bytes: &[u8]) -> String {
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! Registers and events in words, for people. Nothing is decided by them.
+//! PCRs and events as text for operators. Nothing depends on it.
 
 use super::device_path::{self, TEXT_MAX, shown};
 use super::log::{Event, EventKind, FirmwareLog};
@@ -6,34 +6,33 @@ use super::phases::Measurement;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Most events of a register that are told.
+/// Maximum number of events shown for each PCR.
 const EVENTS_MAX: usize = 64;
 
-/// What belongs into a register (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM
+/// What is measured into a PCR (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM
 /// PCR Registry").
 #[must_use]
 pub const fn title(register: u8) -> &'static str {
     match register {
-        0 => "the firmware's code",
-        1 => "the firmware's settings",
-        2 => "code of cards and other devices",
-        3 => "settings of cards and other devices",
-        4 => "boot loader and kernel image",
-        5 => "partition table and boot loader's settings",
-        6 => "the maker's own",
-        7 => "Secure Boot: on or off, keys, and who vouched",
+        0 => "firmware code",
+        1 => "firmware settings",
+        2 => "code of option ROMs and other devices",
+        3 => "settings of option ROMs and other devices",
+        4 => "boot loader and UKI",
+        5 => "partition table and boot loader settings",
+        6 => "defined by the machine's manufacturer",
+        7 => "Secure Boot: on or off, keys, and the keys that verified EFI binaries",
         9 => "command line and initrd, as the kernel got them",
-        11 => "the kernel image's parts, and how far the system has started",
-        12 => "command lines, credentials and addons from outside the kernel image",
+        11 => "sections of the UKI, and boot phases",
+        12 => "command lines, credentials and addons from outside the UKI",
         13 => "system extensions",
         14 => "keys of a shim",
-        15 => "identity of the system: machine id, volumes",
+        15 => "system identity: machine id, volumes",
         _ => "not used",
     }
 }
 
-/// What was measured into a register, in its order. `programs` are names of programs by their
-/// digests.
+/// The events of a PCR, in order. `programs` maps digests of EFI binaries to names.
 #[must_use]
 pub fn events(
     register: u8,
@@ -63,10 +62,10 @@ fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> Strin
             | EventKind::Ipl
             | EventKind::Tag
     );
-    // The quote answers for the digest. Where the data is not what has it, whoever wrote the log
-    // could have written anything.
+    // The quote covers the digest only. Where the digest is not that of the data, the author of the
+    // log could have written anything.
     match says && <[u8; 32]>::from(Sha256::digest(&event.data)) != event.digest {
-        true => format!("{words} (by its own word: {})", short(&event.digest)),
+        true => format!("{words} (unverified text; digest {})", short(&event.digest)),
         false => words,
     }
 }
@@ -80,18 +79,18 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
                 .filter(|path| !path.is_empty())
             {
                 Some(path) => {
-                    format!("a program that no release has: {}, at {path}", short(&event.digest))
+                    format!("an EFI binary of no release: {}, at {path}", short(&event.digest))
                 }
-                None => format!("a program that no release has: {}", short(&event.digest)),
+                None => format!("an EFI binary of no release: {}", short(&event.digest)),
             },
         },
-        EventKind::Separator => "firmware is done".into(),
+        EventKind::Separator => "separator".into(),
         EventKind::Action => format!("firmware: {}", shown(&event.data)),
         EventKind::Hcrtm => {
-            format!("measured before the processor started: {}", short(&event.digest))
+            format!("H-CRTM, measured before the processor started: {}", short(&event.digest))
         }
         EventKind::DevicePolicy => {
-            format!("which devices authenticate themselves: {}", short(&event.digest))
+            format!("device authentication policy (SPDM): {}", short(&event.digest))
         }
         EventKind::VariableDriverConfig
         | EventKind::VariableBoot
@@ -103,13 +102,13 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
                 }
                 (EventKind::VariableDriverConfig, "SecureBoot", _) => "Secure Boot is off".into(),
                 (EventKind::VariableAuthority, ..) => {
-                    format!("a key of {name} vouched for what was started")
+                    format!("a key of {name} verified an EFI binary")
                 }
                 _ => format!("variable {name}, {length} bytes"),
             }
         }
         EventKind::Ipl => format!("boot loader: {}", shown(&event.data)),
-        // Behind an identifier and a length (10.4.5.5).
+        // After an identifier and a length (10.4.5.5).
         EventKind::Tag => format!("kernel: {}", shown(event.data.get(8..).unwrap_or_default())),
         EventKind::NoAction | EventKind::OmitBootDevice | EventKind::Other(_) => {
             format!("{}, of {} bytes", short(&event.digest), event.data.len())
@@ -117,7 +116,7 @@ fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
     }
 }
 
-/// Name and length of a variable's value; what cannot be read has no name.
+/// Name of a variable and length of its value; an unreadable variable has no name.
 fn variable(data: &[u8]) -> (String, usize) {
     let number = |at: usize| {
         data.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)

@@ -1,67 +1,67 @@
-//! What is odd about a log: what contradicts the bytes that were measured, and what only lets less
-//! be claimed.
+//! Findings about a firmware log: contradictions of the measured bytes, and what only allows fewer
+//! claims.
 
 use crate::tpm::Unreadable;
 
-/// The register of the Secure Boot policy.
+/// The PCR of the Secure Boot policy.
 pub const POLICY_REGISTER: u8 = 7;
-/// The register of the programs that were started.
+/// The PCR of the started EFI binaries.
 pub const PROGRAMS_REGISTER: u8 = 4;
 
-/// What is odd about a log.
+/// A finding about a firmware log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The separator's digest is of other bytes than it shows, or an event that is one by its
-    /// digest says that it is none.
+    /// The digest of a separator covers other bytes than the event shows, or an event whose digest
+    /// is that of a separator has another type.
     #[error("the separator of PCR {0} shows other bytes than were measured")]
     Separator(u8),
-    /// There is none.
+    /// No separator.
     #[error("firmware measured no separator into PCR {0}")]
     NoSeparator(u8),
-    /// There are several.
+    /// Several separators.
     #[error("firmware measured more than one separator into PCR {0}")]
     Separators(u8),
-    /// It says that something failed.
+    /// The separator says that something failed.
     #[error(
-        "firmware says by the separator of PCR {0} that something failed before the system started"
+        "firmware reports a failure before boot (error separator of PCR {0})"
     )]
     Failed(u8),
-    /// An event's digest is of other bytes than the event shows.
+    /// An event's digest covers other bytes than the event shows.
     #[error("event {1} of PCR {0} shows other bytes than were measured")]
     Digest(u8, usize),
-    /// An event says that it is of another kind than what it shows.
+    /// The type of an event does not fit what the event contains.
     #[error(
-        "event {1} of PCR {0} is of a kind that has no place there, and shows something that has"
+        "event {1} of PCR {0} has a type that does not belong there, but contains data that does"
     )]
     Kind(u8, usize),
-    /// An event that is not known here.
-    #[error("event {1} of PCR {0} is not one that this server knows")]
+    /// An event that this server does not know.
+    #[error("event {1} of PCR {0} is unknown to this server")]
     Unknown(u8, usize),
-    /// A variable of the policy is measured again with another value, or once something was
-    /// started, or has none.
-    #[error("a Secure Boot variable was changed while the system started (event {0} of PCR 7)")]
+    /// A variable of the policy is measured again with another value, or after something was
+    /// started, or has no value.
+    #[error("a Secure Boot variable changed during boot (event {0} of PCR 7)")]
     Policy(usize),
     /// The same variable is measured twice.
     #[error("firmware measured a Secure Boot variable twice (event {0} of PCR 7)")]
     Repeated(usize),
     /// Variables are measured in another order.
     #[error(
-        "firmware measured its Secure Boot variables in another order than it should (event {0} of PCR 7)"
+        "firmware measured its Secure Boot variables in the wrong order (event {0} of PCR 7)"
     )]
     Order(usize),
-    /// A variable that makes no policy.
-    #[error("firmware measured a variable into PCR 7 that is not known there: {1:?} (event {0})")]
+    /// A variable that is not part of the policy.
+    #[error("firmware measured an unknown variable into PCR 7: {1:?} (event {0})")]
     Variable(usize, String),
     /// Variables of the policy that are not measured.
     #[error("firmware does not measure its variables: {}", .0.join(", "))]
     NotMeasured(Vec<&'static str>),
-    /// Something else than a key of db vouched.
+    /// Something other than a key of db verified an EFI binary.
     #[error(
-        "what was started was vouched for by {1:?}, and not by a key of db (event {0} of PCR 7)"
+        "an EFI binary was verified by {1:?}, not by a key of db (event {0} of PCR 7)"
     )]
     Authority(usize, String),
-    /// Firmware says that something holds that takes away what Secure Boot promises.
+    /// Firmware reports a state that weakens Secure Boot.
     #[error("firmware says: {0}")]
     Weakened(&'static str),
     /// An event cannot be read.
@@ -90,8 +90,9 @@ impl Finding {
         }
     }
 
-    /// Whether it contradicts what was measured. Anything else only lets less be claimed: firmware
-    /// that says that it is in audit mode, or that a debugger may be attached, says the truth.
+    /// Whether the finding contradicts what was measured. Any other finding only allows fewer
+    /// claims: firmware that reports audit mode, or that a debugger may be attached, tells the
+    /// truth.
     #[must_use]
     pub const fn is_contradiction(&self) -> bool {
         match self {
@@ -110,24 +111,24 @@ impl Finding {
         }
     }
 
-    /// What would let more be claimed.
+    /// What would allow more claims.
     #[must_use]
     pub const fn raise(&self) -> &'static str {
         match self {
             Self::Weakened(_) => {
-                "firmware settings under which it does not say so (user mode, DMA protection, no debugger)"
+                "firmware settings that avoid this (user mode, DMA protection, no debugger)"
             }
-            _ => "firmware that measures as the TCG's PC Client profile says; a newer version may",
+            _ => "firmware that measures as the TCG PC Client profile requires; a newer version may do so",
         }
     }
 
-    /// Whether the log shows something else than was measured: only then it contradicts itself.
+    /// Whether the log shows other bytes than were measured: only then does it contradict itself.
     #[must_use]
     pub const fn shows_other_bytes(&self) -> bool {
         matches!(self, Self::Separator(_) | Self::Digest(..) | Self::Kind(..))
     }
 
-    /// The register that it is about.
+    /// The PCR that the finding is about.
     #[must_use]
     pub const fn register(&self) -> u8 {
         match self {
@@ -149,7 +150,7 @@ impl Finding {
         }
     }
 
-    /// Whether it is about what was started, and not about the policy under which it was.
+    /// Whether the finding is about what was started rather than about the Secure Boot policy.
     #[must_use]
     pub const fn is_about_programs(&self) -> bool {
         self.register() == PROGRAMS_REGISTER

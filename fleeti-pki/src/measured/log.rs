@@ -1,70 +1,70 @@
 //! The log that firmware keeps of what it measured (TCG "PC Client Platform Firmware Profile",
 //! 1.06, 10.2: crypto-agile).
 //!
-//! Nobody vouches for it: it counts for nothing until it is [replayed](FirmwareLog::replay) to
-//! registers that a TPM quoted, and then only its *digests* do. What an event says of itself counts
-//! where its digest is checked to be of just that.
+//! The log is not authenticated: it proves nothing until it is [replayed](FirmwareLog::replay) to
+//! PCRs that a TPM quoted, and then only its *digests* count. What an event says of itself counts
+//! only if its digest is checked to cover exactly that.
 
 use crate::tpm::{Hash, Reader, Unreadable};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 const WHAT: &str = "firmware's event log";
-/// Bytes of the largest log.
+/// Maximum size of a log in bytes.
 pub const BYTES_MAX: usize = 512 * 1024;
-/// Most events.
+/// Maximum number of events.
 const EVENTS_MAX: usize = 4096;
-/// Begins a crypto-agile log.
+/// Starts a crypto-agile log.
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
-/// Names an event of locality (10.4.5.3).
+/// Marks an event of locality (10.4.5.3).
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
-/// Registers of a PC Client TPM. Those from 16 on are reset while a system runs, are not quoted,
-/// and are replayed by nobody.
+/// PCRs of a PC Client TPM. Those from 16 on can be reset while a system runs; they are neither
+/// quoted nor replayed.
 const REGISTERS: u32 = 24;
 const REPLAYED: u8 = 16;
-/// Most banks of a log, and digests of an event.
+/// Maximum number of banks of a log, and of digests of an event.
 const BANKS_MAX: u32 = 8;
-/// Longest digest.
+/// Maximum length of a digest.
 const DIGEST_MAX: usize = 64;
-/// Zeros from so many bytes on are room that firmware left: no event begins with them. Bytes of
-/// `ff` are it always.
+/// Minimum number of zero bytes that are free space left by firmware: no event starts with them.
+/// Bytes of `ff` are always free space.
 const ROOM_MIN: usize = 5;
-/// What register 0 begins with where the TPM was started after an H-CRTM (Part 1, 34.3; "PC Client
-/// Platform Firmware Profile", 1.06, 3.3.4.1).
+/// Initial value of PCR 0 if the TPM was started after an H-CRTM (Part 1, 34.3; "PC Client Platform
+/// Firmware Profile", 1.06, 3.3.4.1).
 const AFTER_HCRTM: u8 = 4;
-/// Localities from which a TPM is started.
+/// Localities from which a TPM can be started.
 const LOCALITIES: [u8; 3] = [0, 3, AFTER_HCRTM];
 
-/// What an event is (10.4.1).
+/// The type of an event (10.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// Measured nowhere.
+    /// Not measured.
     NoAction,
-    /// Between what firmware did and what follows.
+    /// Separates what firmware did from what follows.
     Separator,
-    /// Something was done.
+    /// An action of the firmware.
     Action,
-    /// What was measured before the processor started (an H-CRTM).
+    /// A measurement made before the processor started (an H-CRTM).
     Hcrtm,
-    /// By a boot loader or stub.
+    /// Measured by a boot loader or stub.
     Ipl,
-    /// Tagged by an operating system's loader.
+    /// Tagged by the loader of an operating system.
     Tag,
     /// A variable of the Secure Boot policy.
     VariableDriverConfig,
-    /// A variable that says what to boot.
+    /// A variable that selects what to boot.
     VariableBoot,
-    /// What vouched for a program that was started.
+    /// The key that verified an EFI binary.
     VariableAuthority,
-    /// A program was started.
+    /// An EFI binary was started.
     Application,
     /// A driver was loaded.
     Driver,
-    /// Which parts of the machine authenticate themselves (SPDM), and by which keys.
+    /// The devices that authenticate themselves (SPDM), and their keys.
     DevicePolicy,
-    /// A device was left out when firmware looked for what to boot.
+    /// Firmware skipped a device when it looked for boot options.
     OmitBootDevice,
-    /// Any other one.
+    /// Any other type.
     Other(u32),
 }
 
@@ -89,48 +89,48 @@ impl EventKind {
     }
 }
 
-/// Something that was measured.
+/// One measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Into which register.
+    /// The PCR.
     pub register: u8,
-    /// What it says that it is.
+    /// The type, as the log states it.
     pub kind: EventKind,
-    /// What the register was extended by, SHA-256.
+    /// The SHA-256 digest by which the PCR was extended.
     pub digest: [u8; 32],
-    /// What it says of itself.
+    /// What the event says of itself.
     pub data: Vec<u8>,
 }
 
-/// A log, read.
+/// A parsed log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareLog {
     events: Vec<Event>,
-    /// What register 0 begins with: the locality of TPM2_Startup, where the log says it.
+    /// The locality of TPM2_Startup, if the log states it: the initial value of PCR 0.
     locality: Option<u8>,
 }
 
-/// Registers by number.
+/// PCR values by number.
 pub type Registers = BTreeMap<u8, [u8; 32]>;
 
-/// A register, extended by a digest (Part 1, 17.2).
+/// A PCR, extended by a digest (Part 1, 17.2).
 #[must_use]
 pub fn extended(register: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
     sha_256(&[register, digest])
 }
 
 pub(super) fn sha_256(parts: &[&[u8]]) -> [u8; 32] {
-    // Without a context of C: most parts are as short as a register.
+    // Without a context of C: most inputs are as short as a PCR.
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
     digest.finalize().into()
 }
 
 impl FirmwareLog {
-    /// Reads a log.
+    /// Parses a log.
     ///
     /// # Errors
-    /// [`Unreadable`] for anything but a whole one with a SHA-256 bank.
+    /// [`Unreadable`] if the log is incomplete or has no SHA-256 bank.
     pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         if bytes.len() > BYTES_MAX {
             return Err(Unreadable::TooLong { what: WHAT, length: bytes.len(), max: BYTES_MAX });
@@ -154,7 +154,7 @@ impl FirmwareLog {
         Ok(log)
     }
 
-    /// The one event of its kind that counts says from where the TPM was started.
+    /// Reads the locality of TPM2_Startup, the only event of this type that counts.
     fn no_action(&mut self, event: &Event) -> Result<(), Unreadable> {
         let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
         let is_first = !self.events.iter().any(|e| e.register == 0);
@@ -165,33 +165,33 @@ impl FirmwareLog {
             _ => {
                 return Err(Unreadable::Wrong {
                     what: WHAT,
-                    detail: "StartupLocality is not 0, 3 or 4, or comes late",
+                    detail: "StartupLocality is not 0, 3 or 4, or is not the first measurement",
                 });
             }
         }
         Ok(())
     }
 
-    /// Everything that was measured, in its order.
+    /// All measurements, in order.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// What was measured into one register.
+    /// The measurements of one PCR.
     pub fn of(&self, register: u8) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |e| e.register == register)
     }
 
-    /// What registers 0 to 15 hold after all of it. A register without an event is not in it.
+    /// The values of PCR 0 to 15 after all events. PCRs without an event are left out.
     #[must_use]
     pub fn replay(&self) -> Registers {
         self.replay_from(self.startup())
     }
 
-    /// The same, whatever the log says of the locality from which the TPM was started, where
-    /// another one leads to `register_0`: what says it is not measured, some firmware leaves it
-    /// out, and no other start than these is possible.
+    /// Like [`Self::replay`], but uses another locality of TPM2_Startup if that leads to
+    /// `register_0`: the locality is not measured, some firmware leaves it out, and only these
+    /// localities are possible.
     #[must_use]
     pub fn replay_to(&self, register_0: &[u8; 32]) -> Registers {
         let starts = [self.startup()].into_iter().chain(LOCALITIES);
@@ -201,7 +201,7 @@ impl FirmwareLog {
             .unwrap_or_else(|| self.replay())
     }
 
-    /// The locality from which the TPM was started.
+    /// The locality of TPM2_Startup.
     fn startup(&self) -> u8 {
         let is_hcrtm = |e: &Event| e.kind == EventKind::Hcrtm;
         self.locality.unwrap_or(if self.of(0).any(is_hcrtm) { AFTER_HCRTM } else { 0 })
@@ -221,18 +221,18 @@ impl FirmwareLog {
     }
 }
 
-/// Whether the rest of a log is room for events that nobody measured.
+/// Whether the rest of a log is free space.
 fn is_room(rest: &[u8]) -> bool {
     rest.iter().all(|byte| *byte == 0xff)
         || (rest.len() >= ROOM_MIN && rest.iter().all(|byte| *byte == 0))
 }
 
-/// The banks of the log, in their order, and how long their digests are.
+/// The banks of the log, in order, with the lengths of their digests.
 fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     let wrong = |detail| Err(Unreadable::Wrong { what: WHAT, detail });
     let (register, kind, digest) = (r.u32_le()?, r.u32_le()?, r.array::<20>()?);
     if register != 0 || kind != 3 || digest != [0; 20] {
-        return wrong("it does not begin with an event that measures nothing");
+        return wrong("it does not start with EV_NO_ACTION");
     }
     let length = r.u32_le()? as usize;
     let mut inner = Reader::new("the first event", r.take(length)?);
@@ -242,7 +242,7 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     let _platform_class = inner.u32_le()?;
     let (_minor, major, _errata, _uintn) = (inner.u8()?, inner.u8()?, inner.u8()?, inner.u8()?);
     if major != 2 {
-        return wrong("it is of another family than TPM 2.0");
+        return wrong("it is not for TPM 2.0");
     }
     let count = inner.u32_le()?;
     if !(1..=BANKS_MAX).contains(&count) {
@@ -254,7 +254,7 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     let vendor = inner.u8()?;
     inner.take(usize::from(vendor))?;
     inner.end()?;
-    // Of other banks than SHA-256 nothing is looked at but their length, which the log says.
+    // Of banks other than SHA-256, only the length that the log states is used.
     let is_right = |(id, length): &(u16, usize)| {
         (*id != Hash::Sha256.id() || *length == Hash::Sha256.length()) && *length <= DIGEST_MAX
     };
@@ -308,11 +308,11 @@ fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable
         }
         None => [0; 32],
     };
-    // INVARIANT: less than REGISTERS, where it is measured.
+    // INVARIANT: less than REGISTERS, if it is measured.
     Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest, data })
 }
 
-/// Bytes of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm
+/// Length of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm
 /// Registry").
 const fn length_of(id: u16) -> Option<usize> {
     match id {

@@ -1,9 +1,9 @@
-//! What was measured while a system booted: the logs, what they mean, and what is expected of a
+//! What is measured during boot: the logs, their interpretation, and the reference values of a
 //! release.
 //!
-//! [`log`] (firmware, boot loader, stub) · [`phases`] (user space) · [`boot`] (what the log means),
-//! [`finding`] (what is odd about it) · [`explained`], [`device_path`] (in words) · [`predicted`]
-//! (what will be measured).
+//! [`log`] (firmware, boot loader, stub) · [`phases`] (user space) · [`boot`] (interpretation of
+//! the log), [`finding`] (findings about it) · [`explained`], [`device_path`] (as text) ·
+//! [`predicted`] (reference values).
 
 pub mod boot;
 pub mod device_path;

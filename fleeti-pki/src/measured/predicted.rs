@@ -1,4 +1,4 @@
-//! What will be measured when a release starts, computed of its parts (RFC 9334: Reference Values).
+//! What a release measures when it boots, computed from its artifacts (RFC 9334: Reference Values).
 
 use super::log::{extended, sha_256};
 use crate::pe::section;
@@ -7,9 +7,9 @@ use crate::{Error, OrMalformed};
 use object::read::pe::PeFile64;
 use sha2_010::{Digest, Sha256};
 
-/// Sections that systemd-stub measures into register 11, in its order (systemd, `uki.c`,
-/// `unified_sections`): all but the signature over the register itself. A version measures those
-/// that it knows.
+/// Sections that systemd-stub measures into PCR 11, in order (systemd, `uki.c`,
+/// `unified_sections`), with the first systemd version that knows them: all but the signature over
+/// the PCR itself.
 const SECTIONS: [(&str, u16); 14] = [
     (".linux", 252),
     (".osrel", 252),
@@ -27,16 +27,16 @@ const SECTIONS: [(&str, u16); 14] = [
     (".efifw", 258),
 ];
 
-/// Register 11 once the stub of `systemd` (as in 257) has started the kernel image `uki`, and
-/// `phases` have passed, as in `enter-initrd:leave-initrd`. An image with profiles has one value
-/// for each and is refused.
+/// PCR 11 after the stub of `systemd` (as in 257) has started `uki` and the boot has passed
+/// `phases`, as in `enter-initrd:leave-initrd`. A UKI with profiles has one value for each profile
+/// and is refused.
 ///
 /// # Errors
-/// [`Error::Malformed`] for anything but a kernel image with each of its sections once.
+/// [`Error::Malformed`] for anything but a UKI with each of its sections once.
 pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], Error> {
     let file = PeFile64::parse(uki).or_malformed("kernel image")?;
     if section(&file, ".profile")?.is_some() {
-        let detail = "it has profiles: each of them has a register of its own".into();
+        let detail = "it has profiles, each with its own value of PCR 11".into();
         return Err(Error::Malformed { what: "kernel image", detail });
     }
     let mut register = [0; 32];
@@ -49,7 +49,7 @@ pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], E
     Ok(after_phases(register, phases))
 }
 
-/// A register after the phases of a boot, as in `enter-initrd:leave-initrd:sysinit:ready`
+/// A PCR after the phases of a boot, as in `enter-initrd:leave-initrd:sysinit:ready`
 /// (systemd-pcrphase.service(8)).
 #[must_use]
 pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
@@ -59,32 +59,31 @@ pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
         .fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
 }
 
-/// The stub's systemd version whose initrd is computed here; other versions put other files beside
-/// it.
+/// The systemd version of the stub whose initrd is computed here; other versions add other files.
 const INITRD_OF: u16 = 257;
-/// What the stub hands to user space (systemd, `stub.c`, `generate_embedded_initrds`), in its
+/// Files that the stub passes to user space (systemd, `stub.c`, `generate_embedded_initrds`), in
 /// order: section and file.
 const EXTRA: [(&str, &str); 3] = [
     (".pcrsig", "tpm2-pcr-signature.json"),
     (".pcrpkey", "tpm2-pcr-public-key.pem"),
     (".osrel", "os-release"),
 ];
-/// Its folder (systemd-stub(7)).
+/// Their folder (systemd-stub(7)).
 const EXTRA_FOLDER: &str = ".extra";
-/// Of a cpio archive (cpio(5), "New ASCII Format"): an entry without a name or content, and the end
-/// of the archive as the stub writes it.
+/// From the cpio format (cpio(5), "New ASCII Format"): magic, an entry without name and content,
+/// and the end of an archive as the stub writes it.
 const CPIO_MAGIC: &str = "070701";
 const CPIO_END: &[u8] =
     b"07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0";
 
-/// Register 9 once the kernel of a kernel image has started, by the stub of `systemd` (as in 257):
-/// the command line and the initrd as the kernel's own stub measures them, in this order. `None`
-/// for a version whose initrd is not known here.
+/// PCR 9 after the stub of `systemd` (as in 257) has started the kernel of a UKI: the command line
+/// and the initrd, in this order, as the kernel's own stub measures them. `None` for a version
+/// whose initrd is not known here.
 ///
-/// The image has to be that of a release: the signature in `.pcrsig` is in the initrd.
+/// The UKI must be that of a release: the signature in `.pcrsig` is in the initrd.
 ///
 /// # Errors
-/// [`Error::Malformed`] for anything but a kernel image.
+/// [`Error::Malformed`] for anything but a UKI.
 pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     if systemd != INITRD_OF {
         return Ok(None);
@@ -108,12 +107,11 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     Ok(Some(extended(&register, &initrd.finalize().into())))
 }
 
-/// Register 12 where nothing was passed to the kernel beside its image: nothing is measured into
-/// it.
+/// PCR 12 if nothing is passed to the kernel from outside the UKI: nothing is measured into it.
 pub const REGISTER_12: [u8; 32] = [0; 32];
 
-/// What the Secure Boot variables of a machine hold when it starts: EFI_SIGNATURE_LISTs, empty
-/// where there is none.
+/// Contents of the Secure Boot variables of a machine at boot: EFI_SIGNATURE_LISTs, empty for a
+/// missing variable.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policy<'a> {
     /// PK.
@@ -126,10 +124,10 @@ pub struct Policy<'a> {
     pub dbx: &'a [u8],
 }
 
-/// Register 7 of a machine with this policy in force, once `vouchers` have vouched for what it
-/// started: each EFI_SIGNATURE_DATA of db (owner and certificate), in the order in which they did
-/// so first (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4.8). Firmware that measures more
-/// than it must, as dbt or an action, has another one.
+/// PCR 7 of a machine with this policy in force. `vouchers` are the keys that verified what was
+/// started: each an EFI_SIGNATURE_DATA of db (owner and certificate), in the order of first use
+/// (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4.8). Firmware that measures more than
+/// required, such as dbt or an action, has another value.
 #[must_use]
 pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
     let variables: [(Guid, &str, &[u8]); 5] = [
@@ -145,7 +143,7 @@ pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
     events.fold([0; 32], |register, event| extended(&register, &sha_256(&[&event])))
 }
 
-/// Says that what comes before the system is done (EV_SEPARATOR, 10.4.1).
+/// The separator before the system starts (EV_SEPARATOR, 10.4.1).
 const SEPARATOR: [u8; 4] = [0; 4];
 
 /// UEFI_VARIABLE_DATA (10.2.6).
@@ -160,7 +158,7 @@ const fn padding(length: usize) -> usize {
     length.wrapping_neg() % 4
 }
 
-/// An archive of one file in [`EXTRA_FOLDER`], as the stub writes it.
+/// An archive with one file in [`EXTRA_FOLDER`], as the stub writes it.
 fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>, Error> {
     let length = u32::try_from(content.len()).or_malformed("kernel image")?;
     let mut out = Vec::new();

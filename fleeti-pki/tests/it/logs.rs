@@ -159,7 +159,7 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
     let words = explained::events(5, Some(&log), &[], &BTreeMap::new()).pop().unwrap();
     let digest = &sha256_hex(b"loader.conf")[..16];
-    assert_eq!(words, format!("boot loader: loader.cong (by its own word: {digest})"));
+    assert_eq!(words, format!("boot loader: loader.cong (unverified text; digest {digest})"));
     assert_eq!(
         told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(),
         ["user space: ready"]

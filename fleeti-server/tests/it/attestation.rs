@@ -199,7 +199,7 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         assert_eq!(found.tpm.unwrap().maker.as_deref(), Some("virtual"));
         let programs = found.registers.iter().find(|r| r.register == 4).unwrap();
         assert!(
-            programs.events.iter().any(|e| e.starts_with("a program that no release has")),
+            programs.events.iter().any(|e| e.starts_with("an EFI binary of no release")),
             "{:?}",
             programs.events
         );
