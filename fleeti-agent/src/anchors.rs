@@ -1,8 +1,8 @@
-//! What this device trusts: what its image brings, and what that has introduced since
+//! The trust anchors of this device: those of its image, and those that these have introduced since
 //! (`fleeti_pki::transition`).
 //!
-//! Daemon and helper each keep the transitions that they have seen; each applies only what its
-//! image's anchors have signed.
+//! Daemon and helper each store the transitions that they have received; each applies only those
+//! that its image's anchors have signed.
 
 use crate::http::{self, read_document};
 use crate::identity::Server;
@@ -18,17 +18,17 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Largest list of transitions, bytes.
+/// Maximum size of a list of transitions, bytes.
 pub const LIST_MAX: usize = TRANSITIONS_MAX * BYTES_MAX;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("transitions.json")
 }
 
-/// What the image brings.
+/// The trust anchors of the image.
 ///
 /// # Errors
-/// When a file of the image is missing or malformed.
+/// If a file of the image is missing or malformed.
 pub fn of_image(paths: &Paths) -> Result<Anchors> {
     let path = paths.lib.join("trust/root.pem");
     let root = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -40,33 +40,33 @@ pub fn of_image(paths: &Paths) -> Result<Anchors> {
     })
 }
 
-/// What the daemon trusts.
+/// The trust anchors of the daemon.
 ///
 /// # Errors
-/// When a file of the image is missing or malformed.
+/// If a file of the image is missing or malformed.
 pub fn of_daemon(paths: &Paths) -> Result<Anchors> {
     Ok(of_image(paths)?.walk(&seen(&paths.state)).0)
 }
 
-/// What the helper trusts. It keeps what it was given in a folder that only root can write.
+/// The trust anchors of the helper. It stores transitions in a folder that only root can write.
 ///
 /// # Errors
-/// When a file of the image is missing or malformed.
+/// If a file of the image is missing or malformed.
 pub fn of_helper(paths: &Paths) -> Result<Anchors> {
     Ok(of_image(paths)?.walk(&seen(&paths.helper_state)).0)
 }
 
-/// The transitions that were kept in a folder; nothing about them was checked.
+/// The transitions stored in a folder, unverified.
 #[must_use]
 pub fn seen(folder: &Path) -> Vec<SignedTransition> {
     kept::read(&path(folder), kept::json).unwrap_or_default()
 }
 
-/// Keeps the transitions that lead on from this image; `false` where none of them is new. Those of
-/// other images stay: the device may fall back to one.
+/// Stores the transitions that lead on from this image; `false` if none is new. Those of other
+/// images stay, because the device may roll back to one.
 ///
 /// # Errors
-/// When the image's anchors cannot be read; I/O.
+/// If the image's anchors cannot be read; I/O.
 pub fn take(paths: &Paths, folder: &Path, given: &[SignedTransition]) -> Result<bool> {
     let mut all = seen(folder);
     let (_, applied) = of_image(paths)?.walk(&[&all[..], given].concat());
@@ -83,14 +83,14 @@ pub fn take(paths: &Paths, folder: &Path, given: &[SignedTransition]) -> Result<
     Ok(true)
 }
 
-/// The list of a server.
+/// Fetches the server's list of transitions.
 ///
 /// # Errors
-/// When it does not answer, or with something else.
+/// If the server does not respond, or responds with something else.
 pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<SignedTransition>> {
     let response =
         http.get(format!("{https_url}/transitions.json")).timeout(PATIENCE).send().await?;
-    // A server from before there were any.
+    // An older server has no transitions.
     if response.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(vec![]);
     }
@@ -98,7 +98,7 @@ pub async fn fetch(http: &reqwest::Client, https_url: &str) -> Result<Vec<Signed
     read_document("transitions.json", response, LIST_MAX).await
 }
 
-/// Whether the server that this device trusts answers at this address; its transitions are taken.
+/// Whether the trusted server answers at this address. Its transitions are stored.
 pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server) -> bool {
     let ask = async {
         let http = http::client(tls, server.proxy()?.as_ref())?.build()?;
@@ -107,12 +107,12 @@ pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server)
     ask.await.inspect_err(|e| tracing::info!("{}: {e:#}", server.https_url)).is_ok()
 }
 
-/// Asks whoever answers at the server's address which anchors follow this image's, because its
-/// certificate is by none that this device knows. It need not be believed: what it says is signed.
-/// `true` where that leads on.
+/// Asks any server at the server's address for transitions from this image's trust anchors, because
+/// its certificate chains to none that this device knows. The server need not be trusted:
+/// transitions are signed. `true` if they lead on.
 ///
 /// # Errors
-/// When nobody answers.
+/// If no server answers.
 pub async fn ask_anybody(paths: &Paths, server: &Server) -> Result<bool> {
     let http =
         http::client(server_trust::danger::of_anybody()?, server.proxy()?.as_ref())?.build()?;

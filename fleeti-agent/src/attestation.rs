@@ -1,4 +1,4 @@
-//! Shows the TPM of this device to the server once, and answers what the server asks of it.
+//! Registers the TPM of this device with the server once, and answers challenges of the server.
 
 use crate::backoff::Backoff;
 use crate::http::read_document;
@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 
-/// How long the server may take for an answer.
+/// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Largest answer that is read.
+/// Maximum size of a response.
 const RESPONSE_MAX: usize = 16 * 1024;
 
-/// What evidence is called in the outbox.
+/// The name of evidence in the outbox.
 pub const LEAF: &str = "evidence";
 
-/// What speaks for the TPM of this device.
+/// The attester of this device (RFC 9334).
 pub struct Attester {
     helper: Helper,
     http: reqwest::Client,
@@ -30,12 +30,12 @@ pub struct Attester {
     device: DeviceId,
     outbox: Arc<Outbox>,
     outbox_changed: Arc<Notify>,
-    /// Held while one question is answered.
+    /// Held while one challenge is answered.
     answering: Mutex<()>,
 }
 
 impl Attester {
-    /// One for this device.
+    /// The attester of this device.
     #[must_use]
     pub fn new(
         helper: Helper,
@@ -47,26 +47,25 @@ impl Attester {
         Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
     }
 
-    /// Shows the TPM, until the server has taken or refused it. A device without one has nothing to
-    /// show.
+    /// Registers the TPM, until the server has accepted or refused it. Does nothing without a TPM.
     pub async fn introduce(&self) {
         let mut backoff = Backoff::default();
         loop {
             match self.introduced().await {
                 Ok(true) => return,
                 Ok(false) => {
-                    tracing::error!("the server refuses this TPM");
+                    tracing::error!("the server refused this TPM");
                     self.helper.say("fleeti: the server refuses this TPM: the device is known by another one").await.ok();
                     return;
                 }
-                Err(e) => tracing::warn!("showing the TPM: {e:#}"),
+                Err(e) => tracing::warn!("registering the TPM: {e:#}"),
             }
             backoff.wait().await;
         }
     }
 
-    /// Whether the server took it; it is asked anew at each start, because it may have lost what it
-    /// knew.
+    /// Whether the server accepted the TPM. It is registered again at each start, because the
+    /// server may have lost it.
     async fn introduced(&self) -> Result<bool> {
         let Some(identity) = self.helper.tpm_identity().await? else { return Ok(true) };
         let response = self
@@ -79,7 +78,7 @@ impl Attester {
         if response.status() == StatusCode::FORBIDDEN {
             return Ok(false);
         }
-        // A server that knows no TPMs is an older one.
+        // An older server does not know TPMs.
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(true);
         }
@@ -90,8 +89,7 @@ impl Attester {
             id: secret.id,
             secret: self.helper.tpm_activate(secret.blob, secret.secret).await?,
         };
-        // A proof that comes to nothing is shown anew; that the TPM is another one's, the server
-        // says before it.
+        // A failed proof is repeated. If another TPM is registered, the server refuses before that.
         self.http
             .post(format!("{}/tpm/proved", self.url))
             .json(&proof)
@@ -102,11 +100,11 @@ impl Attester {
         Ok(true)
     }
 
-    /// Answers a question, or says on the console why it cannot: whoever asked sees that nothing
-    /// came.
+    /// Answers a challenge, or prints on the console why it cannot; the server then gets no
+    /// evidence.
     pub async fn answer(&self, challenge: Challenge) {
         if let Err(e) = self.answered(challenge).await {
-            tracing::warn!("the TPM's answer: {e:#}");
+            tracing::warn!("answering a challenge: {e:#}");
             self.helper
                 .say(&format!("fleeti: the TPM does not answer the server: {e:#}"))
                 .await
@@ -114,8 +112,7 @@ impl Attester {
         }
     }
 
-    /// One that comes while another one is answered waits; whoever asked has forgotten the older
-    /// one.
+    /// A new challenge waits while another one is answered; the server has dropped the older one.
     async fn answered(&self, challenge: Challenge) -> Result<()> {
         let _one = self.answering.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
@@ -139,13 +136,13 @@ impl Attester {
             phases_log: measured.phases_log,
         };
         let payload = serde_json::to_vec(&evidence)?;
-        // What no message can carry would stand before every other one for ever.
+        // A message above the limit could never be sent, and would block all others.
         ensure!(
             payload.len() <= PAYLOAD_MAX,
-            "evidence of {} bytes, {PAYLOAD_MAX} at the most",
+            "the evidence has {} bytes, at most {PAYLOAD_MAX} can be sent",
             payload.len()
         );
-        // An answer to an older question is nobody's any more.
+        // The server no longer accepts answers to older challenges.
         self.outbox.push(LEAF, &payload, true)?;
         self.outbox_changed.notify_one();
         Ok(())

@@ -1,8 +1,8 @@
-//! How long to wait before another try.
+//! Delays between attempts.
 
 use std::time::Duration;
 
-/// A connection that lived this long was a good one.
+/// A connection that lasted this long counts as successful.
 pub const STABLE: Duration = Duration::from_secs(60);
 
 /// Exponential backoff with full jitter.
@@ -12,30 +12,29 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// As after so many failures.
+    /// The backoff after this many failures.
     #[must_use]
     pub const fn after(failures: u32) -> Self {
         Self { failures }
     }
-    /// Longest wait.
+    /// Maximum delay.
     pub const MAX: Duration = Duration::from_secs(300);
     /// Waits, longer after each failure.
     pub async fn wait(&mut self) {
         tokio::time::sleep(self.ceiling().mul_f64(rand::random_range(0.3..1.0))).await;
     }
-    /// The longest that the next wait may be; each is twice the one before it, up to [`Self::MAX`].
+    /// The upper bound of the next delay; each is twice the previous one, up to [`Self::MAX`].
     fn ceiling(&mut self) -> Duration {
         let ceiling = Duration::from_secs(1 << self.failures.min(9)).min(Self::MAX);
         self.failures = self.failures.saturating_add(1);
         ceiling
     }
-    /// The next failure is the first again.
+    /// Resets to the first delay.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
-    /// A connection has ended after this time. If it was [`STABLE`], the next failure is the first
-    /// again; a server that takes connections and ends them at once is waited for like one that
-    /// takes none.
+    /// Records how long a connection lasted. [`STABLE`] resets to the first delay. A server that
+    /// accepts connections and closes them at once is retried like one that accepts none.
     pub fn lived(&mut self, time: Duration) {
         if time >= STABLE {
             self.reset();

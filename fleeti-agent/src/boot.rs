@@ -12,7 +12,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Set by systemd-boot while it counts the tries of the entry it booted (Boot Loader Interface).
+/// Set by systemd-boot while it counts attempts of the entry that it booted (Boot Loader
+/// Interface).
 const BOOT_COUNT: &str =
     "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const PCR_11: &str = "/sys/class/tpm/tpm0/pcr-sha256/11";
@@ -21,7 +22,7 @@ const PSTORE: &str = "/sys/fs/pstore";
 /// What runs.
 ///
 /// # Errors
-/// When the image is not one of Fleeti's.
+/// If the image is not one of Fleeti's.
 pub fn summary(paths: &Paths) -> Result<BootSummary> {
     Ok(BootSummary {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
@@ -38,8 +39,8 @@ pub fn summary(paths: &Paths) -> Result<BootSummary> {
     })
 }
 
-/// The partition below the root: number 2 is slot A's root, number 4 slot B's (the order of the
-/// disk's making).
+/// The slot, by the root partition: number 2 is the root of slot A, number 4 that of slot B (the
+/// order in which the disk is made).
 fn slot() -> Option<Slot> {
     let mapping = fs::read_dir("/sys/block").ok()?.flatten().find(|e| {
         fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
@@ -53,7 +54,7 @@ fn slot() -> Option<Slot> {
     Some(if lowest <= 3 { Slot::A } else { Slot::B })
 }
 
-/// The kernel's own word on the root's mapping.
+/// The state of the root's mapping, as the kernel reports it.
 fn verity() -> Verity {
     let output =
         Command::new("/usr/sbin/dmsetup").args(["status", "--target", "verity", "root"]).output();
@@ -65,19 +66,19 @@ fn verity() -> Verity {
     }
 }
 
-/// Whether the boot loader counts the tries of this boot: it is not yet known to be good.
+/// Whether the boot loader counts attempts of this boot: it is not yet known to be good.
 #[must_use]
 pub fn is_counted() -> bool {
     Path::new(BOOT_COUNT).exists()
 }
 
-/// Whether the entry of `version` has lost its counter: the boot was kept.
+/// Whether the entry of `version` has no counter: the boot was kept.
 #[must_use]
 pub fn is_blessed(paths: &Paths, line: &str, version: &Version) -> bool {
     paths.esp.join("EFI/Linux").join(format!("{line}_{version}.efi")).exists()
 }
 
-/// The console's line about this boot.
+/// The console line about this boot.
 #[must_use]
 pub fn console_line(s: &BootSummary) -> String {
     let slot = match s.slot {
@@ -99,17 +100,17 @@ pub fn console_line(s: &BootSummary) -> String {
     )
 }
 
-/// Writes a line on the console.
+/// Writes a line to the console.
 pub fn say(line: &str) {
-    // A console that cannot be written is no reason to stop.
+    // A failing console must not stop the agent.
     fs::write("/dev/console", format!("{line}\r\n")).ok();
 }
 
-/// Why `version` does not run; `None` when it was staged and never armed. Else the health record it
-/// wrote, the kernel's last words, or the boot entry that the boot loader gave up on.
+/// Why `version` does not run; `None` if it was staged and never armed. The reason is in its health
+/// record, in the kernel's last messages, or in the boot entry that the boot loader gave up on.
 ///
 /// # Errors
-/// When the ESP cannot be read.
+/// If the ESP cannot be read.
 pub fn why_failed(paths: &Paths, line: &str, version: &Version) -> Result<Option<RollbackReason>> {
     if paths.esp.join("EFI/Linux").join(format!("{line}_{version}.staged")).exists() {
         return Ok(None);
@@ -137,20 +138,20 @@ fn armed_and_failed(paths: &Paths, line: &str, version: &Version) -> Result<Roll
         .find(|n| n.strip_prefix(&prefix).is_some_and(|r| r.starts_with('+') || r == ".efi"));
     Ok(RollbackReason::BootRefused {
         evidence: match entry {
-            Some(name) => format!("boot entry {name}: it never reached user space"),
-            None => format!("there is no boot entry of {version}"),
+            Some(name) => format!("boot entry {name} never reached user space"),
+            None => format!("there is no boot entry for {version}"),
         },
     })
 }
 
-/// Forgets the kernel's last words: firmware has little room for them.
+/// Deletes the kernel's last messages, because firmware has little space for them.
 pub fn clear_pstore() {
     for entry in fs::read_dir(PSTORE).into_iter().flatten().flatten() {
         fs::remove_file(entry.path()).ok();
     }
 }
 
-/// The line in which dm-verity gave up, from what the panic left in the firmware's store.
+/// The line in which dm-verity failed, from what the panic left in the firmware's store.
 fn verity_panic(pstore: &Path) -> Option<String> {
     let mut files: Vec<_> = fs::read_dir(pstore).ok()?.flatten().map(|e| e.path()).collect();
     files.sort();

@@ -1,5 +1,5 @@
-//! One TLS connection to the server, and what both ends derive of it (RFC 9266): what the TPM says
-//! of a key over it is good for nobody on another one.
+//! One TLS connection to the server, and the value that both ends derive from it (RFC 9266): a
+//! certification by the TPM that contains it is not valid on another connection.
 
 use crate::http::RESPONSE_MAX;
 use crate::reach::{self, Proxy};
@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-/// How long a connection may take, and each answer.
+/// Timeout for connecting, and for each response.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The connection.
+/// A connection.
 pub struct Channel {
     requests: SendRequest<Full<Bytes>>,
     authority: String,
@@ -39,15 +39,15 @@ impl Drop for Channel {
 }
 
 impl Channel {
-    /// Connects to `https://HOST:PORT`, through a proxy where there is one.
+    /// Connects to `https://HOST:PORT`, through a proxy if there is one.
     ///
     /// # Errors
-    /// When the server is not there, or is another one.
+    /// If the server is unreachable, or is not the trusted one.
     pub async fn open(url: &str, tls: ClientConfig, proxy: Option<&Proxy>) -> Result<Self> {
         let (host, port) = reach::authority(url)?;
         let authority = url.trim_start_matches("https://").to_owned();
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .context("the server's name")?;
+            .context("the server's host name")?;
         let connecting = async {
             let stream = reach::connect(&host, port, proxy).await?;
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS")
@@ -69,18 +69,18 @@ impl Channel {
         Ok(Self { requests, authority, binding, connection })
     }
 
-    /// What both ends derive of it.
+    /// The value that both ends derive from the connection.
     ///
     /// # Errors
-    /// When it is not TLS 1.3: two older connections may derive the same.
+    /// If it is not TLS 1.3: two older connections may derive the same value.
     pub fn binding(&self) -> Result<[u8; CHANNEL_BYTES]> {
-        self.binding.context("the server does not speak TLS 1.3, which a key in a TPM needs")
+        self.binding.context("the server does not use TLS 1.3, which a key in a TPM needs")
     }
 
-    /// `POST path`; the answer.
+    /// `POST path`; returns the response.
     ///
     /// # Errors
-    /// [`Refused`] for the server's no.
+    /// [`Refused`] if the server refuses.
     pub async fn post<Q: Serialize, A: DeserializeOwned + Serialize>(
         &mut self,
         path: &str,
@@ -121,7 +121,7 @@ impl Channel {
     }
 }
 
-/// The server was not there, or not able to: nothing is known of what it would have said.
+/// The server was unreachable, or unable to respond: its decision is unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Unreachable;
 
@@ -131,7 +131,7 @@ impl std::fmt::Display for Unreachable {
     }
 }
 
-/// The server's no.
+/// A refusal by the server.
 #[derive(Debug)]
 pub struct Refused(String);
 

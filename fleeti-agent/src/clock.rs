@@ -1,9 +1,9 @@
-//! What time it is, for a device whose clock may be dead or set by somebody else.
+//! The time on a device whose clock may have stopped or been set by an attacker.
 //!
-//! The *floor* is the latest time that somebody trusted has signed; it only rises, and it is kept
-//! on the data partition. Certificates and deadlines are looked at by the clock where the clock can
-//! be right: it is not behind the floor, and not further ahead of it than a device lies in a
-//! drawer. A clock outside of that is wrong, and the floor takes its place.
+//! The *floor* is the latest time in a verified signature. It only rises, and is stored on the data
+//! partition. The system clock counts while it is plausible: not behind the floor, and not further
+//! ahead of it than a device may have been stored unused. Otherwise the clock is wrong, and the
+//! floor is used instead, for certificates and deadlines.
 
 use crate::{kept, write_durably};
 use anyhow::{Context, Result, ensure};
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How far a clock may be ahead of the last signed time: six years, because no intermediate lasts
-/// longer.
+/// How far the clock may be ahead of the last signed time: six years, because no intermediate is
+/// valid for longer.
 pub const AHEAD_S_MAX: u64 = 6 * 366 * 86_400;
-/// A clock that is behind by less is not worth a word: signed times come from another clock.
+/// A clock that is less behind than this is not reported: signed times come from another clock.
 const BEHIND_S: u64 = 300;
-/// The floor is written when it has risen by so much; a power cut loses less than that.
+/// The floor is written after it has risen by this much, so a power cut loses less than that.
 const STEP_S: u64 = 60;
 
-/// Where the system's clock comes from: Unix seconds.
+/// The source of the system time: Unix seconds.
 pub type Source = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The clock of a device.
@@ -28,7 +28,7 @@ pub type Source = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Clock {
     path: PathBuf,
     source: Source,
-    /// The floor, once it was read, and what of it is on the disk.
+    /// The floor once it was read, and how much of it is on disk.
     floor: Arc<Mutex<Option<Floor>>>,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// The system's clock, with the floor that is kept in this file.
+    /// The system clock, with the floor in this file.
     #[must_use]
     pub fn system(path: PathBuf) -> Self {
         Self::with_source(
@@ -54,7 +54,7 @@ impl Clock {
         )
     }
 
-    /// Another clock.
+    /// A clock with another time source.
     #[must_use]
     pub fn with_source(path: PathBuf, source: Source) -> Self {
         Self { path, source, floor: Arc::default() }
@@ -68,32 +68,31 @@ impl Clock {
         }))
     }
 
-    /// The latest signed time that is known, Unix seconds; 0 for none.
+    /// The latest known signed time, Unix seconds; 0 for none.
     #[must_use]
     pub fn floor_s(&self) -> u64 {
         self.with_floor(|floor| floor.at_s)
     }
 
-    /// What the system's clock says, right or wrong.
+    /// The system time, right or wrong.
     #[must_use]
     pub fn system_s(&self) -> u64 {
         (self.source)()
     }
 
-    /// Whether the system's clock can be right.
+    /// Whether the system time is plausible.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
         is_plausible(self.system_s(), self.floor_s())
     }
 
-    /// The time, Unix seconds: the system's clock where it can be right, else the floor.
+    /// The time, Unix seconds: the system time if it is plausible, else the floor.
     #[must_use]
     pub fn now_s(&self) -> u64 {
         now(self.system_s(), self.floor_s())
     }
 
-    /// Seconds by which the system's clock is wrong, where it cannot be right; negative where it is
-    /// behind.
+    /// Seconds by which an implausible system clock is wrong; negative if it is behind.
     #[must_use]
     pub fn wrong_by_s(&self) -> Option<i64> {
         let (system_s, floor_s) = (self.system_s(), self.floor_s());
@@ -102,14 +101,14 @@ impl Clock {
             .then(|| i64::try_from(i128::from(system_s) - i128::from(floor_s)).unwrap_or(i64::MAX))
     }
 
-    /// Somebody whose signature was verified says that it was this late, Unix seconds. Not further
-    /// ahead than a clock may be: one wrong word must not end every certificate.
+    /// Raises the floor to a verified signed time, Unix seconds. At most as far ahead as a clock
+    /// may be: one wrong time must not make every certificate expire.
     pub fn raise(&self, signed_s: u64) {
         let path = &self.path;
         self.with_floor(|floor| {
             if floor.at_s > 0 && signed_s > floor.at_s.saturating_add(AHEAD_S_MAX) {
                 return tracing::error!(
-                    "a signed time is {} days after the last one: it is not believed",
+                    "ignored a signed time that is {} days after the last one",
                     (signed_s - floor.at_s) / 86_400
                 );
             }
@@ -124,10 +123,9 @@ impl Clock {
         });
     }
 
-    /// When a certificate is looked at that says that it begins at `not_before_s`: now, or then,
-    /// where that is later. It is somebody's word who is trusted that it is this late, and a clock
-    /// that was dead is behind even after it was set to the floor. What had ended by now stays
-    /// ended.
+    /// The time at which to verify a certificate that is valid from `not_before_s`: now or that
+    /// time, whichever is later. The issuer is trusted that it is this late, and a clock that had
+    /// stopped is behind even after it was set to the floor. What has expired by now stays expired.
     #[must_use]
     pub fn verification_s(&self, not_before_s: u64) -> u64 {
         let now_s = self.now_s();
@@ -135,8 +133,7 @@ impl Clock {
     }
 }
 
-/// A clock that is a little behind is no dead one: the floor is the time then, and this is no
-/// reason to doubt more.
+/// A clock that is slightly behind has not stopped: the floor is then the time.
 fn is_plausible(system_s: u64, floor_s: u64) -> bool {
     floor_s == 0 || (floor_s..=floor_s.saturating_add(AHEAD_S_MAX)).contains(&system_s)
 }
@@ -149,18 +146,18 @@ fn text(at_s: u64) -> String {
     format!("{at_s} {}\n", &sha256_hex(at_s.to_string().as_bytes())[..16])
 }
 
-/// With a check of its own: a flipped bit must not be a time in the far future.
+/// With a checksum: a flipped bit must not give a time in the far future.
 fn parse(bytes: &[u8]) -> Result<u64> {
     let found = std::str::from_utf8(bytes)?;
-    let at_s = found.split(' ').next().context("no time")?.parse()?;
-    ensure!(text(at_s) == found, "the time and its check differ");
+    let at_s = found.split(' ').next().context("no time found")?.parse()?;
+    ensure!(text(at_s) == found, "the checksum of the time is wrong");
     Ok(at_s)
 }
 
-/// The latest time that the image itself knows: its root is not younger than it.
+/// The latest time that the image itself proves: that of its root.
 ///
 /// # Errors
-/// When the image has no root.
+/// If the image has no root.
 pub fn image_s(lib: &Path) -> Result<u64> {
     let root =
         fleeti_pki::certificate::from_pem(&std::fs::read_to_string(lib.join("trust/root.pem"))?)?;
@@ -202,14 +199,14 @@ mod tests {
             (Y2026, Some(-i64::try_from(Y2026).unwrap()))
         );
         system.store(Y2026 + DAY_S, Ordering::Relaxed);
-        assert_eq!((first.now_s(), first.wrong_by_s()), (Y2026 + DAY_S, None), "it is right again");
-        // No word of farewell.
+        assert_eq!((first.now_s(), first.wrong_by_s()), (Y2026 + DAY_S, None), "it is plausible again");
+        // Without an orderly shutdown.
         let (again, _) = clock(&path, 0);
         assert_eq!(again.floor_s(), Y2026);
         again.raise(Y2026 - DAY_S);
         assert_eq!(again.floor_s(), Y2026, "it never falls");
         again.raise(Y2026 + AHEAD_S_MAX + 1);
-        assert_eq!(again.floor_s(), Y2026, "one wrong word does not end every certificate");
+        assert_eq!(again.floor_s(), Y2026, "one wrong time does not end every certificate");
     }
 
     #[test]
@@ -241,8 +238,8 @@ mod tests {
             system.store(at, Ordering::Relaxed);
             assert!(clock.verification_s(begins) > ends, "clock {at}");
         }
-        // One of now is good on a dead clock, also after years in a drawer and once it was set to
-        // the floor; one that begins too far ahead is not.
+        // A certificate that is valid now is accepted with a stopped clock, also after years of
+        // storage and after the clock was set to the floor; one that starts too far ahead is not.
         let later = Y2026 + 700 * DAY_S;
         for at in [0, Y2026, Y2026 + DAY_S] {
             system.store(at, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The daemon's loop.
+//! The main loop of the daemon.
 
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
@@ -21,21 +21,21 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// Commands that are remembered so that none is carried out twice.
+/// Maximum number of remembered commands. A remembered command is not run twice.
 const COMMANDS_MAX: usize = 256;
 
-/// How often a certificate that is due is asked for.
+/// How often the daemon asks for a certificate that is due.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
-/// Runs until the process is ended, or until the certificate was renewed: a new start takes it up.
+/// Runs until the process ends, or until a change needs a new start, such as a renewed certificate.
 ///
 /// # Errors
-/// When the device cannot enroll for good, or its state cannot be kept.
+/// If the device cannot enroll permanently, or its state cannot be stored.
 pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
     paths.clock.raise(clock::image_s(&paths.lib)?);
     let boot = helper.boot_summary().await?;
-    // What was heard before this start, or by an image whose anchors are others.
+    // Applies moves announced before this start, or to an image with other trust anchors.
     identity::follow(&paths, anchors::of_daemon(&paths)?.moves())?;
     let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
     helper.set_hostname(identity.device.clone()).await.ok();
@@ -91,8 +91,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
     let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
     let mut reached = false;
-    // As long as a boot on trial has for it: what the version before then reached, and what not, is
-    // compared.
+    // The same time that a boot on trial has: which version reached the server, and which did not,
+    // is compared.
     let patience = Duration::from_secs(ImageFacts::read(&paths)?.server_contact.deadline_s.into());
     let mut silent = Box::pin(tokio::time::sleep(patience));
     let mut is_silent = false;
@@ -112,7 +112,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 }
             }
             () = heard.bundle_changed.notified() => {
-                // Reported first; a new start sets TLS up by the new bundle.
+                // Reports first; the next start sets up TLS with the new bundle.
                 driver.report()?;
                 return Ok(());
             }
@@ -120,7 +120,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 is_silent = true;
                 driver.silent().await?;
             }
-            // Something has changed that a new start takes up.
+            // A change needs a new start.
             () = &mut search, if !reached => return Ok(()),
             Some(message) = incoming.recv() => {
                 if !std::mem::replace(&mut reached, true) {
@@ -137,7 +137,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 is_blessed = true;
                 driver.blessed().await?;
             }
-            // On trial nothing is written that the image before could not read.
+            // Nothing is written on trial that the previous image could not read.
             _ = renewal.tick(), if is_blessed => {
                 if identity.is_due(paths.clock.now_s())? {
                     match enrollment::renew(&paths, &identity, &helper).await {
@@ -154,8 +154,8 @@ pub async fn run(paths: Paths) -> Result<()> {
     }
 }
 
-/// What could not be read is told, of both halves; once it is kept as an alarm, nobody need tell it
-/// again.
+/// Reports files that could not be read, of daemon and helper. Once they are stored as an alarm,
+/// they need not be reported again.
 async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<()> {
     let folders = [paths.state.clone(), paths.state.join("outbox")];
     let own = folders.iter().flat_map(|folder| kept::unreported(folder));
@@ -169,7 +169,7 @@ async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<
     Ok(())
 }
 
-/// Answers a question beside everything else: a TPM takes its time.
+/// Answers a challenge in the background, because a TPM is slow.
 fn answer(attester: &Arc<Attester>, payload: &[u8]) {
     let challenge = match strict::from_slice(payload) {
         Ok(challenge) => challenge,
@@ -240,7 +240,7 @@ async fn carry_out(
             Order::ClearAlarm => heard.clear_alarm()?,
             Order::NewRecoveryKey => helper.forget_recovery_key().await?,
             Order::Reboot => {
-                // Remembered with this boot first: it counts as done only in another boot.
+                // Stored with this boot first: a reboot counts as done only in another boot.
                 commands.remember(&command.id, &boot_id)?;
                 helper.reboot().await?;
             }
@@ -253,8 +253,8 @@ async fn carry_out(
     Ok(())
 }
 
-/// Commands that were carried out and the boot in which they were; on the data partition, because a
-/// reboot is one of them.
+/// Commands that were run, and the boot in which they were; on the data partition, because one of
+/// them is a reboot.
 struct Commands {
     path: std::path::PathBuf,
     done: VecDeque<(String, String)>,
@@ -266,7 +266,8 @@ impl Commands {
         let done = kept::read(&path, kept::json).unwrap_or_default();
         Self { path, done }
     }
-    /// A reboot is done once the device has booted again; anything else once it is remembered.
+    /// A reboot is done once the device has booted again; other commands are done once they are
+    /// remembered.
     fn is_done(&self, command: &Command, boot_id: &str) -> bool {
         let remembered = self.done.iter().find(|(id, _)| *id == command.id);
         remembered.is_some_and(|(_, boot)| command.order != Order::Reboot || boot != boot_id)

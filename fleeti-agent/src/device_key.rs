@@ -1,4 +1,4 @@
-//! The key of this device's certificate: in its TPM, or in a file (mode 0600) where it has none.
+//! The key of this device's certificate: in its TPM or, without one, in a file (mode 0600).
 
 use crate::privileged::Helper;
 use crate::tpm::KeySeed;
@@ -17,16 +17,16 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A key as it is kept.
+/// A key as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum KeptKey {
     /// PKCS#8, base64.
     #[serde(rename = "key_pkcs8")]
     File(String),
-    /// In the TPM; nothing that is kept of it is a secret.
+    /// In the TPM; the stored fields are not secret.
     #[serde(rename = "key_tpm")]
     Tpm {
-        /// What the TPM makes it of, hexadecimal.
+        /// The seed from which the TPM derives it, hexadecimal.
         seed: String,
         /// TPMT_PUBLIC, base64.
         public: String,
@@ -34,11 +34,11 @@ pub enum KeptKey {
 }
 
 impl KeptKey {
-    /// The key in the TPM that this file names; another one where there is none. It stays the same
-    /// until the file is taken away, because an answer to a request can be lost.
+    /// The key in the TPM that this file names; creates one if there is no file. It stays the same
+    /// until the file is deleted, because the response to a request can be lost.
     ///
     /// # Errors
-    /// When the TPM does not answer, or there is none; nothing is kept then.
+    /// If there is no TPM or it does not answer; nothing is stored then.
     pub async fn in_tpm(path: &Path, helper: &Helper) -> Result<Self> {
         if let Some(kept) = Self::kept(path) {
             return Ok(kept);
@@ -47,7 +47,7 @@ impl KeptKey {
         Self::Tpm { seed: hex::encode(seed), public: helper.device_key(&seed).await? }.keep(path)
     }
 
-    /// The key in this file; made anew where there is none.
+    /// The key in this file; creates one if there is no file.
     ///
     /// # Errors
     /// I/O.
@@ -59,7 +59,7 @@ impl KeptKey {
         Self::File(STANDARD.encode(key.to_pkcs8_der()?.as_slice())).keep(path)
     }
 
-    /// Keeps it in this file: PKCS#8 as it is, or what the TPM makes it of.
+    /// Stores the key in this file: as PKCS#8, or as the seed for the TPM.
     ///
     /// # Errors
     /// I/O.
@@ -72,7 +72,7 @@ impl KeptKey {
         Ok(self)
     }
 
-    /// The key in this file, if there is one; a file that holds none is set aside.
+    /// The key in this file, if there is one. A file without a valid key is set aside.
     #[must_use]
     pub fn kept(path: &Path) -> Option<Self> {
         kept::read(path, |bytes| {
@@ -81,7 +81,7 @@ impl KeptKey {
             }
             let key: Self = kept::json(bytes)?;
             match &key {
-                Self::File(_) => anyhow::bail!("it holds no key"),
+                Self::File(_) => anyhow::bail!("it contains no key"),
                 Self::Tpm { seed, public } => {
                     read_seed(seed)?;
                     Public::parse(&STANDARD.decode(public)?)?;
@@ -91,16 +91,16 @@ impl KeptKey {
         })
     }
 
-    /// Whether it is in the TPM.
+    /// Whether the key is in the TPM.
     #[must_use]
     pub const fn is_in_tpm(&self) -> bool {
         matches!(self, Self::Tpm { .. })
     }
 
-    /// What the TPM makes it of; nothing for a key in a file.
+    /// The seed from which the TPM derives the key; `None` for a key in a file.
     ///
     /// # Errors
-    /// When what is kept is no seed.
+    /// If the stored value is not a seed.
     pub fn seed(&self) -> Result<Option<KeySeed>> {
         match self {
             Self::File(_) => Ok(None),
@@ -111,7 +111,7 @@ impl KeptKey {
     /// The key, ready to sign.
     ///
     /// # Errors
-    /// When what is kept is no key.
+    /// If the stored value is not a key.
     pub fn open(&self, paths: &Paths) -> Result<Arc<dyn Signer>> {
         match self {
             Self::File(pkcs8) => Ok(Arc::new(SoftKey::from_pkcs8_der(
@@ -135,7 +135,7 @@ fn read_seed(text: &str) -> Result<KeySeed> {
     Ok(seed)
 }
 
-/// A key in the TPM, which the helper speaks to.
+/// A key in the TPM, used through the helper.
 struct TpmKey {
     helper: Helper,
     seed: KeySeed,

@@ -1,4 +1,4 @@
-//! Turns the world into events for `fleeti_core::update::step`, keeps the state, carries out the
+//! Turns input into events for `fleeti_core::update::step`, stores the state, and applies the
 //! effects.
 
 use crate::backoff::Backoff;
@@ -21,22 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
-/// The first wait before a version is tried again that did not reach the server: as after so many
-/// failures, 16 seconds.
+/// The first delay before a version that did not reach the server is tried again: the delay after
+/// three failures, 16 seconds.
 const RETRY_AFTER: u32 = 3;
 
-/// What is kept on the data partition.
+/// The state on the data partition.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     state: State,
     generation: u64,
     sequence: u64,
     rolled_back: Vec<Version>,
-    /// What the server wants, also while something else has to be finished first.
+    /// The desired version, also while something else has to finish first.
     wish: Option<Version>,
     /// Number of the last forgiveness that was applied.
     forgiveness: Option<u64>,
-    /// Number of the last change of the Secure Boot variables that is wanted.
+    /// Number of the newest requested change of the Secure Boot variables.
     #[serde(default)]
     boot_change: u64,
     /// The version that ran last and did not reach the server.
@@ -48,9 +48,9 @@ struct Kept {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Unreached {
     version: Version,
-    /// How often the old version reached the server where it had not: what counts against it.
+    /// How often the previous version reached the server after this one had not: counts against it.
     trials: u8,
-    /// How often it ran, outages included: what the next try waits for.
+    /// How often it ran, outages included: determines the next delay.
     tries: u32,
 }
 
@@ -66,34 +66,34 @@ pub struct Driver {
     heard: Arc<Heard>,
     floor: Version,
     kept: Kept,
-    /// Of the reports since this start: whatever becomes of what is kept, they are newer than those
-    /// before.
+    /// The epoch of the reports since this start: even if the state is lost, they are newer than
+    /// earlier ones.
     epoch: String,
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
-    /// What is staged is being made bootable; that is finished, whatever comes.
+    /// A staged version is being armed. That is finished in any case.
     arming: bool,
-    /// A change of the Secure Boot variables is being made.
+    /// A change of the Secure Boot variables is in progress.
     changing_boot: bool,
     boot_wanted: Arc<Notify>,
     boot_results: mpsc::Sender<std::result::Result<(), String>>,
 }
 
-/// What the jobs of a driver tell it.
+/// What the jobs of a driver report to it.
 pub struct Jobs {
-    /// Staging and arming.
+    /// Results of staging and arming.
     pub results: mpsc::Receiver<JobResult>,
-    /// Tries to change the Secure Boot variables.
+    /// Results of changes of the Secure Boot variables.
     pub boot: mpsc::Receiver<std::result::Result<(), String>>,
-    /// How far a download is.
+    /// Progress of a download.
     pub progress: watch::Receiver<Option<Progress>>,
 }
 
-/// What a job in the background came to.
+/// The result of a background job.
 #[derive(Debug)]
 pub struct JobResult {
-    /// What it was about: a job may end after the device has turned to something else.
+    /// The version it was for: the device may have another target when a job ends.
     target: Version,
     event: Event,
     detail: Option<String>,
@@ -101,11 +101,11 @@ pub struct JobResult {
 
 /// What a driver works with.
 pub struct Parts {
-    /// Where things lie.
+    /// File locations.
     pub paths: Paths,
-    /// The privileged half.
+    /// The helper.
     pub helper: Helper,
-    /// What reaches the server.
+    /// Messages to the server.
     pub outbox: Arc<Outbox>,
     /// Wakes the session.
     pub outbox_changed: Arc<Notify>,
@@ -115,19 +115,19 @@ pub struct Parts {
     pub https_url: String,
     /// What runs.
     pub boot: BootSummary,
-    /// What holds for every device.
+    /// The announcements.
     pub heard: Arc<Heard>,
 }
 
 impl Driver {
-    /// A driver with the state that was kept, and where the results of its jobs come in.
+    /// A driver with the stored state, and the receivers for results of its jobs.
     ///
     /// # Errors
-    /// When the image or the kept state cannot be read.
+    /// If the image or the stored state cannot be read.
     pub fn new(parts: Parts) -> Result<(Self, Jobs)> {
         let kept =
             kept::read(&parts.paths.state.join("update.json"), kept::json).unwrap_or_default();
-        // Reported with the next report, before anything is sent.
+        // Part of the next report, before anything is sent.
         parts.heard.report_broken(&kept::unreported(&parts.paths.state))?;
         kept::reported(&parts.paths.state);
         let (results, receiver) = mpsc::channel(8);
@@ -158,10 +158,10 @@ impl Driver {
         Ok((driver, Jobs { results: receiver, boot: boot_receiver, progress: progress_receiver }))
     }
 
-    /// The device has just booted, or the agent was started again within the same boot.
+    /// Handles a boot, or a restart of the agent within the same boot.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn started(&mut self) -> Result<()> {
         let marker = self.paths.state.join("boot-id");
         let same_boot = fs::read_to_string(&marker).is_ok_and(|id| id == self.boot.boot_id);
@@ -186,15 +186,15 @@ impl Driver {
         self.go_on().await
     }
 
-    /// The server's wish.
+    /// Handles a desired state from the server.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn desired(&mut self, desired: DesiredState) -> Result<()> {
         if let Some(field) =
             desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str()))
         {
-            tracing::error!("the desired state needs a newer agent: it names {field:?}");
+            tracing::error!("the desired state needs a newer agent: unknown critical field {field:?}");
             return Ok(());
         }
         self.kept.generation = desired.generation;
@@ -204,7 +204,7 @@ impl Driver {
             self.kept.forgiveness = Some(number);
             self.kept.rolled_back.retain(|v| *v != version);
             self.kept.unreached.take_if(|u| u.version == version);
-            // An operator's word on it, which is newer than that it was revoked.
+            // An operator's decision that is newer than the revocation.
             self.heard.forgive(&ReleaseName {
                 line: self.boot.running.line.clone(),
                 version: version.clone(),
@@ -218,7 +218,7 @@ impl Driver {
             None => self.keep(),
             Some(release) if release.line != self.boot.running.line => {
                 self.detail =
-                    Some(format!("{release} is another image line than {}", self.boot.running));
+                    Some(format!("{release} is of another image line than {}", self.boot.running));
                 self.step(Event::Refused(release.version, FailureCode::WrongImage)).await
             }
             Some(release) if self.heard.is_revoked(&release) => {
@@ -232,10 +232,10 @@ impl Driver {
         }
     }
 
-    /// A session with the server began in this boot.
+    /// A session with the server started in this boot.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn reached(&mut self) -> Result<()> {
         // The health checks of a boot on trial wait for it.
         self.helper.reached().await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
@@ -243,37 +243,37 @@ impl Driver {
         self.go_on().await
     }
 
-    /// No session began in the time that a boot on trial has for it.
+    /// No session started within the time that a boot on trial has for it.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn silent(&mut self) -> Result<()> {
         self.step(Event::ServerSilent).await
     }
 
-    /// The time, as far as this device knows it, Unix seconds.
+    /// The time as far as this device knows it, Unix seconds.
     #[must_use]
     pub fn now_s(&self) -> u64 {
         self.paths.clock.now_s()
     }
 
-    /// There is news for every device: a release may have been revoked that this one is on its way
-    /// to.
+    /// Handles new announcements: the target of the current update may have been revoked.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn heard(&mut self) -> Result<()> {
         self.go_on().await?;
         self.report()
     }
 
-    /// Whoever offers it: the device has heard that it was revoked.
+    /// Refuses a version that the device knows to be revoked.
     async fn refuse_revoked(&mut self, version: Version) -> Result<()> {
         self.detail = Some(format!("{}@{version} was revoked", self.boot.running.line));
         self.step(Event::Refused(version, FailureCode::Revoked)).await
     }
 
-    /// What no event will bring by itself: activating what is staged, and a wish that had to wait.
+    /// Does what no later event would trigger: activates a staged version, and starts on a desired
+    /// version that had to wait.
     async fn go_on(&mut self) -> Result<()> {
         let (heard, line) = (Arc::clone(&self.heard), self.boot.running.line.clone());
         let is_revoked = |version: &Version| {
@@ -292,8 +292,8 @@ impl Driver {
             return self.refuse_revoked(wish).await;
         }
         match (&self.kept.state, &self.kept.wish) {
-            // Windows and locks come with rollout policies; until then an update that is still
-            // wanted may always be activated.
+            // A staged version that is still desired may always be activated, because rollout
+            // policies have no windows or locks yet.
             (State::Staged { target, .. }, Some(wish)) if target == wish => {
                 self.step(Event::MayActivate).await
             }
@@ -320,7 +320,7 @@ impl Driver {
     /// A background job ended.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn job_ended(&mut self, result: JobResult) -> Result<()> {
         let is_arming = matches!(result.event, Event::ArmSucceeded | Event::ArmFailed);
         self.arming &= !is_arming;
@@ -332,16 +332,16 @@ impl Driver {
         self.go_on().await
     }
 
-    /// `boot-complete.target` was reached and the entry was blessed.
+    /// Handles `boot-complete.target`: the boot entry was blessed.
     ///
     /// # Errors
-    /// When the state cannot be kept.
+    /// If the state cannot be stored.
     pub async fn blessed(&mut self) -> Result<()> {
         self.step(Event::HealthConfirmed).await?;
         self.go_on().await
     }
 
-    /// The kernel's id of this boot.
+    /// The kernel's boot id.
     #[must_use]
     pub fn boot_id(&self) -> &str {
         &self.boot.boot_id
@@ -352,7 +352,7 @@ impl Driver {
     /// # Errors
     /// I/O.
     pub fn report(&mut self) -> Result<()> {
-        // A number that is no sequence begins anew with the epoch.
+        // If the stored number is invalid, the sequence restarts, under the new epoch.
         self.kept.sequence =
             if self.kept.sequence < NUMBER_MAX { self.kept.sequence + 1 } else { 1 };
         self.keep()?;
@@ -414,7 +414,7 @@ impl Driver {
         if state != self.kept.state {
             self.helper.say(&format!("fleeti: update {}", describe(&state))).await.ok();
         }
-        // INVARIANT: the state is on the disk before an effect is in the world.
+        // INVARIANT: the state is on disk before an effect is applied.
         self.kept.state = state;
         self.keep()?;
         for effect in effects {
@@ -428,7 +428,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Makes the change of the Secure Boot variables that is wanted, until it is made.
+    /// Starts to apply the requested change of the Secure Boot variables, and retries until it
+    /// succeeds.
     fn change_boot(&mut self) {
         let (wanted, made) =
             (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
@@ -449,8 +450,7 @@ impl Driver {
         tokio::spawn(async move {
             let mut backoff = Backoff::default();
             loop {
-                // What is wanted is asked for anew each time: a later change takes the place of one
-                // that is refused.
+                // Each attempt asks for the change again: a later change replaces a refused one.
                 match wanted_boot_change(&http, &url).await {
                     Ok(change) => {
                         let result = helper.change_boot(change).await;
@@ -461,7 +461,7 @@ impl Driver {
                             return;
                         }
                     }
-                    // Nobody refused anything: the server could not be asked.
+                    // Not a refusal: the server could not be reached.
                     Err(e) => tracing::warn!("{url}: {e:#}"),
                 }
                 tokio::select! {
@@ -472,10 +472,10 @@ impl Driver {
         });
     }
 
-    /// A try to change the Secure Boot variables ended.
+    /// Handles the result of one attempt to change the Secure Boot variables.
     ///
     /// # Errors
-    /// When the report cannot be queued.
+    /// If the report cannot be queued.
     pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
         match result {
             Ok(()) => {
@@ -516,7 +516,8 @@ impl Driver {
             if attempt > 1 {
                 Backoff::after(attempt.into()).wait().await;
             } else if tries > 0 {
-                // It ran already and did not reach the server, which has just come back.
+                // The version ran already and did not reach the server, which is reachable only
+                // again now.
                 Backoff::after(tries + RETRY_AFTER).wait().await;
             }
             let result = match job.run().await {
@@ -560,15 +561,14 @@ impl Driver {
     fn spawn_reboot(&self) {
         let (helper, outbox) = (self.helper.clone(), Arc::clone(&self.outbox));
         tokio::spawn(async move {
-            // The server should hear that the device reboots; a server that cannot hear must not
-            // stop it.
+            // The server should learn of the reboot; an unreachable server must not prevent it.
             for _ in 0..50 {
                 if matches!(outbox.first(), Ok(None)) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            // The entry is armed: nothing but this reboot leads on.
+            // The entry is armed: only a reboot leads on.
             let mut backoff = Backoff::default();
             while let Err(e) = helper.reboot().await {
                 tracing::error!("reboot: {e:#}");

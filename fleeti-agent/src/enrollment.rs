@@ -1,4 +1,4 @@
-//! Enrollment: a one-time token for a certificate.
+//! Enrollment and renewal: exchanges a one-time token, or a certificate, for a certificate.
 
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Refused, Unreachable};
@@ -21,10 +21,10 @@ use fleeti_core::wire::device::{
 use fleeti_pki::{certificate, readmission};
 use serde::{Deserialize, Serialize};
 
-/// The identity of this device; enrolls, as often as it takes, when there is none.
+/// The identity of this device. Enrolls it if there is none, and retries until that succeeds.
 ///
 /// # Errors
-/// When there is no enrollment record, or the image's root is not the record's.
+/// If there is no enrollment record, or its root is not the image's.
 pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity> {
     if let Some(identity) = Identity::load(paths)? {
         return Ok(identity);
@@ -34,7 +34,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
         .await?
         .context("this device is not enrolled and has no enrollment record")?;
     if Identity::is_there(paths) {
-        // The note of where the server is was lost; the record says it as well.
+        // The file with the server's address was lost; the record has it as well.
         Identity::keep_server(paths, &server_of(paths, &record)?)?;
         if let Some(identity) = Identity::load(paths)? {
             return Ok(identity);
@@ -51,11 +51,11 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
             Ok(identity) => return Ok(identity),
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
-                // An image from the shelf may be older than the server's root.
+                // An image may have been stored so long that the server's root is newer.
                 match anchors::ask_anybody(paths, &server_of(paths, &record)?).await {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    Err(e) => tracing::warn!("nobody says which anchors follow: {e:#}"),
+                    Err(e) => tracing::warn!("no server names newer trust anchors: {e:#}"),
                 }
                 helper.say(&format!("fleeti: enrollment failed: {e:#}")).await.ok();
                 backoff.wait().await;
@@ -64,20 +64,21 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
     }
 }
 
-/// Shows a code, waits until somebody has entered it, and enrolls with what it stands for.
+/// Shows a pairing code, waits until an operator enters it, and enrolls with the token.
 async fn pair_and_enroll(
     paths: &Paths,
     record: &EnrollmentRecord,
     helper: &Helper,
 ) -> Result<Identity> {
-    // Kept until it ends: an answer can be lost, and somebody may be typing the code.
+    // Kept until it expires: a response can be lost, and an operator may be typing the code.
     let (path, by_file) = (paths.state.join("pairing.json"), paths.state.join("pairing-by-file"));
     let begun = match kept::read(&path, kept::json::<Pairing>)
         .filter(|k| paths.clock.now_s() < k.begun.expires_s)
     {
         Some(kept) => kept,
         None => {
-            // The token is for the one key: that a TPM does what is wanted is seen before.
+            // The token is bound to one key, so whether the TPM supports what is needed is checked
+            // first.
             let is_in_tpm = !by_file.exists()
                 && matches!(helper.tpm_identity().await, Ok(Some(_)))
                 && identity::first_key(paths, helper, true).await.is_ok();
@@ -124,7 +125,7 @@ async fn pair_and_enroll(
     };
     match &enrolled {
         Err(e) if e.is::<Unreachable>() => return enrolled,
-        // The TPM is of no use: the next code is for a key in a file.
+        // The TPM is unusable: the next code is for a key in a file.
         Err(_) if is_in_tpm => write_durably(&by_file, b"")?,
         _ => drop(std::fs::remove_file(&by_file)),
     }
@@ -132,7 +133,7 @@ async fn pair_and_enroll(
     enrolled
 }
 
-/// A code that is shown, and for which key.
+/// A code that is shown, and the key that it is for.
 #[derive(Serialize, Deserialize)]
 struct Pairing {
     #[serde(flatten)]
@@ -141,7 +142,7 @@ struct Pairing {
     is_in_tpm: bool,
 }
 
-/// Where the server of a record is today.
+/// The current address of the server that the record names.
 fn server_of(paths: &Paths, record: &EnrollmentRecord) -> Result<Server> {
     Ok(Server::of(record)?.followed(anchors::of_daemon(paths)?.moves()))
 }
@@ -155,8 +156,7 @@ fn csr(key: &KeptKey, paths: &Paths) -> Result<String> {
     Ok(fleeti_pki::csr::create(key.open(paths)?.as_ref())?)
 }
 
-/// The record names the root that the server must chain to: the one that the image brings, or one
-/// that this has introduced.
+/// Checks that the root that the record names is the image's, or one that it has introduced.
 fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
     let image = anchors::of_image(paths)?;
     let walked = anchors::of_daemon(paths)?;
@@ -169,16 +169,16 @@ fn check_root(paths: &Paths, record: &EnrollmentRecord) -> Result<()> {
     let found = names.first().map_or("none", String::as_str);
     ensure!(
         names.contains(&record.root_sha256),
-        "the record is for the root {}, the image trusts {found}",
+        "the enrollment record names the root {}, but the image trusts {found}",
         record.root_sha256
     );
     Ok(())
 }
 
-/// A token for a certificate: with a key in the TPM, or, where there is none or it does not do what
-/// is wanted, in a file. A token that is for one TPM is not taken without it.
+/// Enrolls with a key in the TPM or, without a usable TPM, with a key in a file. A token that is
+/// bound to a TPM is not used without it.
 async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Result<Identity> {
-    // What takes a TPM's time and is about no connection comes before there is one.
+    // Slow TPM operations that need no connection come first.
     let by_tpm = match helper.tpm_identity().await {
         Ok(None) => return enroll_with(paths, record, helper, None).await,
         Ok(shown) => enroll_with(paths, record, helper, shown).await,
@@ -186,18 +186,18 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
     };
     let reason = match by_tpm {
         Ok(identity) => return Ok(identity),
-        // Whoever breaks a connection is not to decide where the key is.
+        // An attacker who breaks connections must not decide where the key is.
         Err(e) if e.is::<Unreachable>() => return Err(e),
         Err(reason) => reason,
     };
-    tracing::warn!("the TPM does not enroll this device: {reason:#}; a key in a file is tried");
+    tracing::warn!("enrollment with the TPM failed: {reason:#}; trying a key in a file");
     enroll_with(paths, record, helper, None)
         .await
-        .map_err(|e| e.context(format!("by its TPM: {reason:#}; without it")))
+        .map_err(|e| e.context(format!("with the TPM: {reason:#}; without the TPM")))
 }
 
-/// A device with a TPM shows it first, gives back what only that TPM gives away, and has it say
-/// that the key is in it, all over one connection.
+/// Enrolls over one connection. A device with a TPM presents the TPM first, returns the secret that
+/// only this TPM can decrypt, and has it certify the device key.
 async fn enroll_with(
     paths: &Paths,
     record: &EnrollmentRecord,
@@ -240,16 +240,16 @@ async fn prove(
     Ok(TpmEnrollment { proof: TpmProof { id: secret.id, secret: given }, key })
 }
 
-/// A new certificate over a new key. While the old one is good it stands for the device; afterwards
-/// its TPM does. A key in the TPM is followed by one in the TPM; one in a file as well, where that
-/// is taken.
+/// Renews the certificate with a new key. A valid certificate authenticates the device; after it
+/// has expired, the TPM does. A key in the TPM is followed by another one in the TPM; so is a key
+/// in a file, if the server accepts that.
 ///
 /// # Errors
-/// When the server refuses or cannot be reached, or the TPM does not answer.
+/// If the server refuses or is unreachable, or the TPM does not answer.
 pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<()> {
     match renew_in_tpm(paths, identity, helper).await {
         Err(e) if !identity.is_in_tpm && !e.is::<Unreachable>() => {
-            tracing::info!("the next key is in a file: {e:#}");
+            tracing::info!("the next key will be in a file: {e:#}");
             let next = identity::next_key(paths, helper, false).await?;
             let request = RenewRequest { csr_pem: csr(&next, paths)?, key: None };
             let proxy = identity.server.proxy()?;
@@ -262,8 +262,8 @@ pub async fn renew(paths: &Paths, identity: &Identity, helper: &Helper) -> Resul
             let response: RenewResponse = match by_certificate.await {
                 Ok(response) => response,
                 Err(e) => {
-                    tracing::warn!("the certificate renews nothing: {e:#}; its key is shown");
-                    // An operator may let devices in again whose certificates have ended.
+                    tracing::warn!("renewal with the certificate failed: {e:#}; trying its key");
+                    // An operator may readmit devices whose certificates have expired.
                     let mut channel = Channel::open(
                         &identity.server.https_url,
                         identity::anonymous_tls(paths)?,
@@ -301,7 +301,7 @@ async fn renew_in_tpm(paths: &Paths, identity: &Identity, helper: &Helper) -> Re
     let response: RenewResponse = match by_certificate.await {
         Ok(response) => response,
         Err(e) => {
-            tracing::warn!("the certificate renews nothing: {e:#}; the TPM is asked");
+            tracing::warn!("renewal with the certificate failed: {e:#}; trying the TPM");
             let mut channel =
                 Channel::open(url, identity::anonymous_tls(paths)?, proxy.as_ref()).await?;
             let key = certified(&channel).await?;

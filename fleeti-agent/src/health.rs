@@ -1,4 +1,4 @@
-//! Health checks: a boot that fails them while the boot loader counts its tries is not kept.
+//! Health checks: a boot that fails them while the boot loader counts attempts is not kept.
 
 use crate::identity::Identity;
 use crate::image::{ImageFacts, running_release};
@@ -14,19 +14,19 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the last run of a version's checks found; on the data partition, one file for each version,
-/// so that the version that the device falls back to can tell.
+/// The result of the last health checks of a version. Each version has a file of its own on the
+/// data partition, so that the version that the device rolls back to can report it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthRecord {
     /// The version that was checked.
     pub version: Version,
-    /// The boot in which it was.
+    /// The boot in which it was checked.
     pub boot_id: String,
-    /// What came out.
+    /// The result.
     pub healthy: bool,
-    /// The check that failed and its last words.
+    /// The failed check and the end of its output.
     pub detail: String,
-    /// Every check passed, and the server was not reached in time.
+    /// Every check passed, but the server was not reached in time.
     #[serde(default)]
     pub is_unreachable: bool,
 }
@@ -40,7 +40,7 @@ impl HealthRecord {
     pub fn read(paths: &Paths, version: &Version) -> Option<Self> {
         strict::from_slice(&fs::read(Self::path(paths, version)).ok()?).ok()
     }
-    /// Keeps it.
+    /// Stores the record.
     ///
     /// # Errors
     /// I/O.
@@ -49,17 +49,17 @@ impl HealthRecord {
     }
 }
 
-/// All checks together; less than the unit's own limit.
+/// Time limit of all checks together; less than the unit's own limit.
 const ALL_CHECKS: Duration = Duration::from_secs(800);
 
-/// Time to ask the helper whether the server was reached, at least.
+/// Minimum time to ask the helper whether the server was reached.
 const ASKING: Duration = Duration::from_secs(2);
 
-/// Runs every check, and, for a boot on trial, waits until the server was reached; keeps and says
-/// the result.
+/// Runs every check and, for a boot on trial, waits until the server is reached. Stores the result
+/// and prints it on the console.
 ///
 /// # Errors
-/// When the image cannot be read.
+/// If the image cannot be read.
 pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     let facts = ImageFacts::read(paths)?;
     let begun = Instant::now();
@@ -67,13 +67,13 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
         Ok(result) => result.err(),
         Err(_) => Some(format!("the health checks took more than {} s", ALL_CHECKS.as_secs())),
     };
-    // A device that has not enrolled yet waits for somebody, and has no image to go back to that
-    // had reached the server.
+    // A device that is not enrolled waits for an operator, and no previous image of it reached the
+    // server.
     let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
     let is_unreachable = failed.is_none() && must_reach && {
         let deadline_s = facts.server_contact.deadline_s;
         boot::say(&format!("fleeti: health waits for the server, {deadline_s} s at the most"));
-        // Checks that took long leave time to ask.
+        // Slow checks leave some time to ask.
         let deadline =
             (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);
         !is_reached(paths, deadline).await
@@ -89,7 +89,7 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
         detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),
         is_unreachable,
     };
-    // A full or broken data partition is no reason to lose the verdict.
+    // A full or damaged data partition must not change the result.
     if let Err(e) = record.write(paths) {
         tracing::error!("the health record was not kept: {e:#}");
     }
@@ -98,7 +98,7 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     Ok(record.healthy)
 }
 
-/// Whether the daemon begins a session with the server before the deadline.
+/// Whether the daemon starts a session with the server before the deadline.
 async fn is_reached(paths: &Paths, deadline: Instant) -> bool {
     let reached = async {
         while let Err(e) = Helper::at(paths.socket()).wait_reached().await {
@@ -110,7 +110,7 @@ async fn is_reached(paths: &Paths, deadline: Instant) -> bool {
 }
 
 async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {
-    // Without its helper a device cannot be updated ever again.
+    // Without its helper, a device can never be updated again.
     Helper::at(paths.socket())
         .boot_summary()
         .await

@@ -1,6 +1,6 @@
-//! What the device has heard that holds for every device: the intermediates that count, the audit
-//! log's statements, and releases that were revoked. It is kept, so that a server that is somebody
-//! else's tomorrow cannot make it unheard.
+//! The announcements: intermediate CAs that count, checkpoints of the audit log, and revoked
+//! releases. They are stored, so that an attacker who takes over the server later cannot make the
+//! device forget them.
 
 use crate::backoff::Backoff;
 use crate::http::{read_document, read_limited};
@@ -24,110 +24,110 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use x509_cert::Certificate;
 
-/// Largest proof that is read.
+/// Maximum size of a consistency proof.
 const GROWTH_MAX: usize = 64 * 1024;
 const DAY_S: u64 = 86_400;
-/// How long a server may fail to prove that the audit log only grew.
+/// How long a server may fail to prove that the audit log is append-only.
 const UNPROVED_S_MAX: u64 = 3 * DAY_S;
-/// Longest wait for an answer.
+/// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Audit logs that are remembered: those of the images of both slots, and some before them.
+/// Maximum number of remembered audit logs: those of the images in both slots, and some older ones.
 const LOGS_MAX: usize = 8;
 
 /// What is remembered of one audit log.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct KeptLog {
-    /// The newest statement that was believed.
+    /// The newest accepted checkpoint.
     #[serde(default)]
     checkpoint: Option<String>,
-    /// When the last reset was signed that was applied, Unix seconds.
+    /// When the last applied reset was signed, Unix seconds.
     #[serde(default)]
     reset_s: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    /// Of one log only, before there could be another one.
+    /// The checkpoint from an agent that knew one audit log only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checkpoint: Option<String>,
     /// By the text of the log's key.
     #[serde(default)]
     logs: BTreeMap<String, KeptLog>,
-    /// Newer than what ran when they were heard of.
+    /// Those newer than the version that ran when they were announced.
     #[serde(default)]
     revoked_releases: Vec<ReleaseName>,
-    /// What should not be, in words; it stays.
+    /// The alarm, as text; it stays until an operator clears it.
     #[serde(default)]
     alarm: Option<String>,
-    /// Since when the server has not proved what it states, Unix seconds.
+    /// Since when the server has not proved its checkpoints, Unix seconds.
     #[serde(default)]
     unproved_since_s: Option<u64>,
 }
 
-/// Why a statement of the audit log is not taken up.
+/// Why a checkpoint is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
     /// The log has two histories.
     #[error("{0}")]
     Split(String),
-    /// It is not by this log, or not of now.
-    #[error("a statement of the audit log is not to be believed: {0}")]
+    /// The checkpoint is not signed by this log, or its time is wrong.
+    #[error("a checkpoint of the audit log is invalid: {0}")]
     Forged(String),
-    /// It is much older than another one.
-    #[error("a statement of the audit log is old: {0}")]
+    /// The checkpoint is much older than a known one.
+    #[error("a checkpoint of the audit log is too old: {0}")]
     Old(String),
-    /// The server did not prove that the log goes on from what was heard.
-    #[error("the proof that the audit log only grew: {0:#}")]
+    /// The server did not prove that the log is consistent with the known checkpoint.
+    #[error("the consistency proof of the audit log: {0:#}")]
     Unproved(anyhow::Error),
-    /// Something failed here.
+    /// A local failure.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
 
-/// What the device has heard.
+/// The stored announcements.
 #[derive(Debug)]
 pub struct Heard {
     paths: Paths,
     kept: Mutex<Kept>,
     anchors: Mutex<Anchors>,
-    /// Digest of the list of transitions that was looked at last.
+    /// Digest of the list of transitions that was processed last.
     transitions: Mutex<Option<String>>,
-    /// Version of the newest root's bundle.
+    /// Version of the newest root's trust bundle.
     trust_bundle: AtomicU64,
-    /// Held while a statement is compared with the one that is kept.
+    /// Held while a checkpoint is compared with the stored one.
     comparing: tokio::sync::Mutex<()>,
-    /// There is something to report.
+    /// Something has to be reported.
     pub changed: Notify,
-    /// There is a newer statement of the audit log, which says how late it is.
+    /// There is a newer checkpoint of the audit log, which states the time.
     pub stated: Notify,
     /// There is a new trust bundle, or the server has moved: the daemon restarts and sets up TLS
     /// again.
     pub bundle_changed: Notify,
 }
 
-/// Bundles of two roots are kept apart: each is numbered by its own ceremony.
+/// Bundles of two roots have separate files: each ceremony numbers its own.
 fn bundle_path(paths: &Paths, root_sha256: &str) -> PathBuf {
     paths.state.join(format!("trust-bundle-{}.json", root_sha256.get(..16).unwrap_or(root_sha256)))
 }
 
-/// The bundle of this root that the device has taken, verified again.
+/// The stored trust bundle of this root, verified again.
 ///
 /// # Errors
-/// When the root has no name.
+/// If the root has no name.
 pub fn bundle_of(paths: &Paths, root: &Certificate) -> Result<Option<VerifiedBundle>> {
     let path = bundle_path(paths, &certificate::fingerprint(root)?);
     let found = kept::read(&path, |bytes| Ok(bundle::read(&kept::json(bytes)?, root)?));
-    // Before bundles were named after their root. One of another root is that root's.
+    // The file name before bundles were named after their root. It may hold another root's bundle.
     let unnamed = || kept::read(&paths.state.join("trust-bundle.json"), kept::json::<SignedBundle>);
     Ok(found.or_else(|| bundle::read(&unnamed()?, root).ok()))
 }
 
 impl Heard {
-    /// What was kept. What cannot be read is set aside, with an alarm.
+    /// Opens the stored announcements. Unreadable files are set aside, with an alarm.
     ///
     /// # Errors
-    /// When the image's anchors cannot be read, or nothing can be kept.
+    /// If the image's trust anchors cannot be read, or nothing can be stored.
     pub fn open(paths: &Paths) -> Result<Self> {
         let kept = kept::read(&paths.state.join("heard.json"), kept::json).unwrap_or_default();
         let heard = Self {
@@ -142,22 +142,22 @@ impl Heard {
             bundle_changed: Notify::new(),
         };
         heard.take_up_anchors()?;
-        // Also so that a broken one is told of below.
+        // Also detects damaged bundles, which are reported below.
         heard.look_at_bundles()?;
         heard.report_broken(&kept::unreported(&paths.state))?;
         kept::reported(&paths.state);
         Ok(heard)
     }
 
-    /// Files that could not be used, of this half or the other one.
+    /// Reports files of the daemon or the helper that could not be used.
     ///
     /// # Errors
-    /// When the alarm cannot be kept.
+    /// If the alarm cannot be stored.
     pub fn report_broken(&self, reasons: &[String]) -> Result<()> {
         if reasons.is_empty() {
             return Ok(());
         }
-        // Files are read one after the other. The first words stay: an alarm that stands is not
+        // Files are read one after the other. The first text stays: an alarm that stands is not
         // replaced.
         let before = self.lock().alarm.clone();
         let all: Vec<&str> =
@@ -177,8 +177,7 @@ impl Heard {
         self.anchors().log().clone()
     }
 
-    /// What is reported of bundles is the newest root's, or, where that has none yet, the one
-    /// before it.
+    /// Reports the newest root's bundle or, if there is none yet, that of the root before it.
     fn look_at_bundles(&self) -> Result<()> {
         let mut version = 0;
         for root in self.anchors().roots() {
@@ -188,12 +187,12 @@ impl Heard {
         Ok(())
     }
 
-    /// What was kept before the log had a name becomes this log's, and a reset that is signed is
-    /// applied once.
+    /// Assigns a checkpoint from before logs had names to this log, and applies a signed reset
+    /// once.
     fn take_up_anchors(&self) -> Result<()> {
         let anchors = self.anchors();
         let (key, name) = (anchors.log(), anchors.log().to_text());
-        // It stays where it was for the agent of an older image.
+        // It is kept there as well, for the agent of an older image.
         let unnamed = self.lock().checkpoint.clone().filter(|note| key.verify(note).is_ok());
         if !self.lock().logs.contains_key(&name)
             && let Some(note) = unnamed
@@ -207,7 +206,7 @@ impl Heard {
             return Ok(());
         }
         tracing::warn!(
-            "the audit log goes on from {} entries: this was signed by release keys",
+            "the audit log continues from {} entries, signed by release keys",
             reset.checkpoint.checkpoint().size
         );
         self.change(|kept| {
@@ -221,7 +220,7 @@ impl Heard {
         Ok(())
     }
 
-    /// Asks for the server's transitions where it has others than those that were looked at.
+    /// Fetches the server's transitions if they are not those processed last.
     async fn transitions_announced(
         &self,
         sha256: &str,
@@ -271,7 +270,7 @@ impl Heard {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the device has heard that this release was revoked.
+    /// Whether this release is known to be revoked.
     #[must_use]
     pub fn is_revoked(&self, release: &ReleaseName) -> bool {
         self.lock().revoked_releases.contains(release)
@@ -292,17 +291,17 @@ impl Heard {
     fn raise(&self, alarm: String) -> Result<()> {
         tracing::error!("{alarm}");
         self.change(|kept| {
-            // The first one: what comes after it may be of the attacker's making.
+            // The first alarm is kept: later ones may be caused by the attacker.
             kept.alarm.get_or_insert(alarm.chars().take(TEXT_MAX / 4).collect());
         })?;
         self.changed.notify_one();
         Ok(())
     }
 
-    /// An operator's word on a release, after which its revocation is forgotten.
+    /// Forgets the revocation of a release, after an operator's decision.
     ///
     /// # Errors
-    /// When it cannot be kept.
+    /// If the change cannot be stored.
     pub fn forgive(&self, release: &ReleaseName) -> Result<()> {
         if self.is_revoked(release) {
             self.change(|kept| kept.revoked_releases.retain(|r| r != release))?;
@@ -310,19 +309,19 @@ impl Heard {
         Ok(())
     }
 
-    /// An operator has looked into the alarm.
+    /// Clears the alarm, after an operator has investigated it.
     ///
     /// # Errors
-    /// When it cannot be kept.
+    /// If the change cannot be stored.
     pub fn clear_alarm(&self) -> Result<()> {
         self.change(|kept| kept.alarm = None)?;
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Listens to notices until nobody sends any more. The newest is enough: each says everything.
-    /// One that could not be taken up is tried again until the next one comes, which may take the
-    /// server an hour.
+    /// Processes notices until the channel closes. Only the newest counts, because each is
+    /// complete. A failed one is retried until the next one arrives, which may take the server an
+    /// hour.
     pub async fn run(
         &self,
         mut notices: watch::Receiver<Option<Notice>>,
@@ -334,7 +333,7 @@ impl Heard {
             loop {
                 let Some(notice) = notices.borrow_and_update().clone() else { break };
                 let Err(e) = self.listen(&notice, http, https_url).await else { break };
-                tracing::warn!("a notice was not taken up, and is tried again: {e:#}");
+                tracing::warn!("a notice was not processed, and will be retried: {e:#}");
                 tokio::select! {
                     () = backoff.wait() => {}
                     next = notices.changed() => match next {
@@ -346,10 +345,10 @@ impl Heard {
         }
     }
 
-    /// Takes up a notice.
+    /// Processes a notice.
     ///
     /// # Errors
-    /// When the server does not answer, or what it answers is not what it announced.
+    /// If the server does not answer, or its answers do not match the notice.
     pub async fn listen(
         &self,
         notice: &Notice,
@@ -363,7 +362,7 @@ impl Heard {
         let statement = async {
             if let Some(note) = &notice.checkpoint {
                 match self.statement(note, http, https_url).await {
-                    // The alarm tells of it.
+                    // The alarm reports it.
                     Ok(()) | Err(NotTaken::Split(_)) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -375,8 +374,8 @@ impl Heard {
         heard
     }
 
-    /// Remembers what is newer than what runs, of its own line: the rest it would not install
-    /// anyway. A full memory takes nothing more, so that nobody flushes it with names.
+    /// Remembers revoked releases of this line that are newer than the running one; older ones
+    /// would not be installed anyway. When the memory is full, new names do not replace old ones.
     fn revocations(&self, revoked: &[ReleaseName]) -> Result<()> {
         let running = running_release(&self.paths)?;
         let matters = |r: &&ReleaseName| r.line == running.line && r.version > running.version;
@@ -399,7 +398,7 @@ impl Heard {
         Ok(())
     }
 
-    /// Somebody who withholds every newer statement hides what it tells of.
+    /// An attacker who withholds newer checkpoints hides what they would prove.
     fn freshness(&self) -> Result<()> {
         let policy = ImageFacts::read(&self.paths)?.release_log;
         let key = self.log_key();
@@ -408,13 +407,13 @@ impl Heard {
             self.paths.clock.now_s().saturating_sub(key.verify(&note)?.stated_s()) / DAY_S;
         if age_days > u64::from(policy.age_days_max) {
             let allowed = policy.age_days_max;
-            return self.raise(format!("the newest statement of the audit log is {age_days} days old, {allowed} are allowed"));
+            return self.raise(format!("the newest checkpoint of the audit log is {age_days} days old, {allowed} are allowed"));
         }
         Ok(())
     }
 
-    /// Takes up a statement. A log of which the device has seen one goes on from there, or it has
-    /// two histories, and the alarm is raised.
+    /// Processes a checkpoint. It must be consistent with the known one; otherwise the log has two
+    /// histories, and the alarm is raised.
     ///
     /// # Errors
     /// [`NotTaken`].
@@ -424,8 +423,8 @@ impl Heard {
         http: &reqwest::Client,
         https_url: &str,
     ) -> Result<(), NotTaken> {
-        // Notices and releases bring them: what one compares with, another does not replace
-        // meanwhile.
+        // Notices and releases both bring checkpoints. The lock keeps one from replacing the stored
+        // checkpoint while another is compared with it.
         let _alone = self.comparing.lock().await;
         let key = self.log_key();
         let remembered = self.checkpoint(&key);
@@ -439,8 +438,8 @@ impl Heard {
         if clock.is_plausible() && stated.stated_s() > now_s + DAY_S {
             return Err(NotTaken::Forged(format!("it is from the future: {}", stated.stated_s())));
         }
-        // What is kept was verified before it was; what does not verify any more is no statement of
-        // this log.
+        // The stored checkpoint was verified before it was stored. If it does not verify any more,
+        // it is not of this log.
         let Some(old) = remembered.and_then(|text| key.verify(&text).ok()) else {
             clock.raise(stated.stated_s());
             return Ok(self.keep_checkpoint(&key, note)?);
@@ -448,11 +447,11 @@ impl Heard {
         let older_days = old.stated_s().saturating_sub(stated.stated_s()) / DAY_S;
         if older_days > u64::from(policy.age_days_max) {
             return Err(NotTaken::Old(format!(
-                "it is {older_days} days older than one that was heard before"
+                "it is {older_days} days older than a known one"
             )));
         }
-        // Statements may come in another order than they were made in: the smaller one leads to the
-        // larger one.
+        // Checkpoints may arrive in another order than they were made: the smaller log must be a
+        // prefix of the larger one.
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
         let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
         let proof = match growth(smaller, larger, http, https_url).await {
@@ -485,12 +484,12 @@ impl Heard {
         Some((note, size))
     }
 
-    /// A server that never proves what it states hides something.
+    /// A server that never proves its checkpoints hides something.
     fn unproved(&self, now_s: u64) -> Result<()> {
         let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
         if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
             return self.raise(format!(
-                "the server has not proved for {} days that the audit log only grew",
+                "the server has sent no consistency proof of the audit log for {} days",
                 UNPROVED_S_MAX / DAY_S
             ));
         }
@@ -508,7 +507,7 @@ impl Heard {
             let name = notice.root_sha256.as_ref();
             name.is_none_or(|name| certificate::fingerprint(root).is_ok_and(|f| f == *name))
         };
-        // The numbers of another root's bundles are no older or newer than these.
+        // Numbers of another root's bundles cannot be compared with these.
         let Some(root) = anchors.roots().iter().rev().find(is_named) else { return Ok(()) };
         let (version, known) =
             (notice.trust_bundle, bundle_of(&self.paths, root)?.map_or(0, |b| b.version()));
@@ -536,14 +535,14 @@ impl Heard {
         );
         write_durably(&bundle_path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
         self.look_at_bundles()?;
-        tracing::info!("trust bundle {} is taken", bundle.version());
+        tracing::info!("trust bundle {} is accepted", bundle.version());
         self.changed.notify_one();
         self.bundle_changed.notify_one();
         Ok(())
     }
 }
 
-/// Hashes from the smaller statement to the larger one; none where they are equally large.
+/// The consistency proof from the smaller log to the larger one; empty if they are equally large.
 async fn growth(
     smaller: &VerifiedCheckpoint,
     larger: &VerifiedCheckpoint,

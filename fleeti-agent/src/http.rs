@@ -1,4 +1,4 @@
-//! Speaking HTTP to the server.
+//! HTTP requests to the server.
 
 use crate::reach::Proxy;
 use anyhow::{Context, Result};
@@ -8,13 +8,13 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest answer that is read of what is no file.
+/// Maximum size of a response that is not a file.
 pub const RESPONSE_MAX: usize = 64 * 1024;
 
-/// A client of the server over such TLS, and through a proxy where there is one.
+/// A client of the server over this TLS, through a proxy if there is one.
 ///
 /// # Errors
-/// When the proxy's address is none.
+/// If the proxy's address is invalid.
 pub fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<reqwest::ClientBuilder> {
     let client =
         reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE);
@@ -24,23 +24,23 @@ pub fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<reqwest::Clien
     })
 }
 
-/// A body of at most `max` bytes, never more of it in memory.
+/// Reads a body of at most `max` bytes.
 ///
 /// # Errors
-/// When it is larger, or breaks off.
+/// If it is larger, or breaks off.
 pub async fn read_limited(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        anyhow::ensure!(bytes.len() + chunk.len() <= max, "the answer has more than {max} bytes");
+        anyhow::ensure!(bytes.len() + chunk.len() <= max, "the response has more than {max} bytes");
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-/// A document of at most `max` bytes, as it is documented and in no other form.
+/// Reads a document of at most `max` bytes, and parses it strictly.
 ///
 /// # Errors
-/// As [`read_limited`]; when it is another document. Both name it.
+/// As [`read_limited`]; if the document has another form. Both name the document.
 pub async fn read_document<T: DeserializeOwned + Serialize>(
     name: &'static str,
     response: reqwest::Response,

@@ -1,4 +1,4 @@
-//! Who this device is: its certificate, and the key of it.
+//! The identity of this device: its certificate and key, and the address of its server.
 
 use crate::device_key::{KeptKey, TlsKey};
 use crate::privileged::Helper;
@@ -19,23 +19,23 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where the server is; kept from the enrollment record, without its token.
+/// The server's address; taken from the enrollment record, without its token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// As in `https://fleeti.example:8443`.
     pub https_url: String,
-    /// Host of the MQTT broker.
+    /// Host of the MQTT port.
     pub mqtt_host: String,
-    /// Port of the MQTT broker.
+    /// The MQTT port.
     pub mqtt_port: u16,
-    /// What both are reached through, as in `http://proxy.example:3128`.
+    /// The proxy to both, as in `http://proxy.example:3128`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// When the move to this address was signed, Unix seconds; zero for the address of the
+    /// When the move to this address was signed, Unix seconds; zero for the address in the
     /// enrollment record.
     #[serde(default)]
     pub moved_s: u64,
-    /// The address before that, for as long as nobody answers at this one.
+    /// The previous address, until the server answers at this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Box<Server>>,
 }
@@ -44,7 +44,7 @@ impl Server {
     /// From an enrollment record.
     ///
     /// # Errors
-    /// When its MQTT address is no `HOST:PORT`.
+    /// If its MQTT address is not `HOST:PORT`.
     pub fn of(record: &EnrollmentRecord) -> Result<Self> {
         Self::new(&record.https_url, &record.mqtt_address, record.proxy.as_deref())
     }
@@ -65,8 +65,8 @@ impl Server {
         })
     }
 
-    /// Where the server is after such moves (signed at, what), the oldest first. Only a move from
-    /// where it is counts, and none that is older than the last one.
+    /// The address after these moves (time of signature, move), oldest first. Only a move from the
+    /// current address that is not older than the last one counts.
     #[must_use]
     pub fn followed(&self, moves: &[(u64, ServerMove)]) -> Self {
         moves.iter().fold(self.clone(), |here, (issued_s, moved)| {
@@ -80,15 +80,14 @@ impl Server {
                     ..next
                 },
                 Err(e) => {
-                    tracing::error!("the server's next address is of no use: {e:#}");
+                    tracing::error!("the server's next address is unusable: {e:#}");
                     here
                 }
             }
         })
     }
 
-    /// The previous address takes this one's place, and this one its. The move that led here is not
-    /// made again.
+    /// Swaps this address with the previous one. The move that led here is not applied again.
     #[must_use]
     pub fn back(&self) -> Option<Self> {
         let previous = self.previous.as_deref()?;
@@ -96,10 +95,10 @@ impl Server {
         Some(Self { moved_s: self.moved_s, previous: Some(this), ..previous.clone() })
     }
 
-    /// What the server is reached through.
+    /// The proxy to the server.
     ///
     /// # Errors
-    /// When it is no `http://HOST:PORT`.
+    /// If it is not `http://HOST:PORT`.
     pub fn proxy(&self) -> Result<Option<Proxy>> {
         self.proxy.as_deref().map(Proxy::parse).transpose()
     }
@@ -109,17 +108,17 @@ impl Server {
 pub struct Identity {
     /// Its id.
     pub device: DeviceId,
-    /// Where its server is.
+    /// The address of its server.
     pub server: Server,
     /// Whether its key is in the TPM.
     pub is_in_tpm: bool,
     key: TlsKey,
     chain_pem: String,
-    /// The moment of the server's window that this device has chosen.
+    /// The time that this device has chosen in the server's renewal window.
     renew_at_s: Option<u64>,
 }
 
-/// What a renewal gives, in one file: a power cut leaves the old one or the new one.
+/// The result of a renewal, in one file: after a power cut it is the old one or the new one.
 #[derive(Serialize, Deserialize)]
 struct Renewed {
     #[serde(flatten)]
@@ -128,7 +127,8 @@ struct Renewed {
     renew_at_s: u64,
 }
 
-/// Keeps where the server is after such moves; `false` where none of them is from where it is.
+/// Stores the server's address after these moves; `false` if none of them starts at the current
+/// address.
 ///
 /// # Errors
 /// I/O.
@@ -141,7 +141,7 @@ pub fn follow(paths: &Paths, moves: &[(u64, ServerMove)]) -> Result<bool> {
         return Ok(false);
     }
     tracing::warn!(
-        "the server has moved from {} to {}: release keys have signed this",
+        "the server has moved from {} to {}, signed by release keys",
         server.https_url,
         next.https_url
     );
@@ -157,26 +157,27 @@ fn first_key_path(paths: &Paths) -> PathBuf {
     paths.state.join("device.key")
 }
 
-/// Where a key waits for its certificate; in the TPM or in a file, because either may turn out to
-/// be of no use.
+/// The file of a key that waits for its certificate. Keys in the TPM and in a file have separate
+/// ones, because either may turn out to be unusable.
 ///
-/// Each stays the same until there is one, because the answer to a request can be lost.
+/// The key stays the same until its certificate arrives, because the response to a request can be
+/// lost.
 fn waiting_path(paths: &Paths, what: &str, is_in_tpm: bool) -> PathBuf {
     paths.state.join(format!("{what}{}.key", if is_in_tpm { "-tpm" } else { "" }))
 }
 
-/// A key that waits for the first certificate.
+/// The key that waits for the first certificate.
 ///
 /// # Errors
-/// When it is to be in the TPM and that does not answer; I/O.
+/// If it must be in the TPM and the TPM does not answer; I/O.
 pub async fn first_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
     waiting_key(paths, "first", helper, is_in_tpm).await
 }
 
-/// A key that waits for the next certificate.
+/// The key that waits for the next certificate.
 ///
 /// # Errors
-/// When it is to be in the TPM and that does not answer; I/O.
+/// If it must be in the TPM and the TPM does not answer; I/O.
 pub async fn next_key(paths: &Paths, helper: &Helper, is_in_tpm: bool) -> Result<KeptKey> {
     waiting_key(paths, "next", helper, is_in_tpm).await
 }
@@ -191,7 +192,7 @@ async fn waiting_key(
     if is_in_tpm { KeptKey::in_tpm(&path, helper).await } else { KeptKey::in_file(&path) }
 }
 
-/// None of them waits any more.
+/// Deletes the waiting keys.
 fn forget_waiting(paths: &Paths, what: &str) {
     for is_in_tpm in [false, true] {
         fs::remove_file(waiting_path(paths, what, is_in_tpm)).ok();
@@ -199,11 +200,11 @@ fn forget_waiting(paths: &Paths, what: &str) {
 }
 
 impl Identity {
-    /// The identity, if the device is enrolled. What of it cannot be used is set aside: of a
-    /// renewed certificate and the first one, one is enough.
+    /// The identity, if the device is enrolled. Files that cannot be used are set aside: one of the
+    /// first and the renewed certificate is enough.
     ///
     /// # Errors
-    /// When the address of the server is gone and there is nothing to take it from.
+    /// If the server's address is lost and no other file has it.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let renewed_path = paths.state.join("renewed.json");
         let text = |name: &str| {
@@ -234,7 +235,7 @@ impl Identity {
             )
         });
         let identity = match (enrolled, renewed) {
-            // Of another enrollment: the newer one counts.
+            // From another enrollment: the newer one counts.
             (Some(enrolled), Some(renewed)) if renewed.device != enrolled.device => Some(enrolled),
             (enrolled, renewed) => renewed.or(enrolled),
         };
@@ -246,8 +247,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Keeps where the server is, for a device whose certificate is there and whose note of it is
-    /// not.
+    /// Stores the server's address for a device that has its certificate and lost the address.
     ///
     /// # Errors
     /// I/O.
@@ -255,16 +255,16 @@ impl Identity {
         Ok(write_durably(&paths.state.join("server.json"), &serde_json::to_vec(server)?)?)
     }
 
-    /// Whether there is a certificate, whatever it is worth.
+    /// Whether a certificate file exists, valid or not.
     #[must_use]
     pub fn is_there(paths: &Paths) -> bool {
         paths.state.join("device.pem").exists() || paths.state.join("renewed.json").exists()
     }
 
-    /// Keeps what enrollment gave for a key.
+    /// Stores the result of enrollment.
     ///
     /// # Errors
-    /// When the certificate is not for this key and device; I/O.
+    /// If the certificate is not for this key and device; I/O.
     pub fn store(
         paths: &Paths,
         key: KeptKey,
@@ -283,10 +283,10 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Keeps a renewed certificate and its key.
+    /// Stores a renewed certificate and its key.
     ///
     /// # Errors
-    /// When it is not for this key and device; I/O.
+    /// If it is not for this key and device; I/O.
     pub fn store_renewed(
         &self,
         paths: &Paths,
@@ -307,11 +307,11 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether the moment that this device has chosen has come (Unix seconds); without one, two
-    /// thirds of the validity.
+    /// Whether the renewal time has come (Unix seconds): the chosen one, or else two thirds of the
+    /// validity.
     ///
     /// # Errors
-    /// When the certificate cannot be read.
+    /// If the certificate cannot be parsed.
     pub fn is_due(&self, now_s: u64) -> Result<bool> {
         let leaf = certificate::from_pem(&self.chain_pem)?;
         let (start, end) = (certificate::not_before_s(&leaf), certificate::not_after_s(&leaf));
@@ -340,7 +340,7 @@ impl Identity {
         })
     }
 
-    /// The key of its certificate.
+    /// The key of the certificate.
     #[must_use]
     pub fn signer(&self) -> &dyn Signer {
         self.key.0.as_ref()
@@ -349,7 +349,7 @@ impl Identity {
     /// TLS with this identity.
     ///
     /// # Errors
-    /// When rustls refuses key or certificates.
+    /// If rustls refuses the key or the certificates.
     pub fn tls(&self, paths: &Paths) -> Result<ClientConfig> {
         let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()?;
@@ -362,7 +362,7 @@ impl Identity {
 /// TLS without an identity, for enrollment.
 ///
 /// # Errors
-/// When the image has no root.
+/// If the image has no root.
 pub fn anonymous_tls(paths: &Paths) -> Result<ClientConfig> {
     Ok(server_trust::builder(paths)?.with_no_client_auth())
 }

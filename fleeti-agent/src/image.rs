@@ -1,4 +1,4 @@
-//! What the running image says about itself: os-release and `/usr/lib/fleeti`.
+//! What the running image states about itself: os-release and `/usr/lib/fleeti`.
 
 use crate::Paths;
 use anyhow::{Context, Result};
@@ -13,25 +13,25 @@ use std::fs;
 /// `/usr/lib/fleeti/image.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImageFacts {
-    /// Nothing older is accepted.
+    /// Older versions are not installed.
     pub minimum_version: Version,
-    /// With `{id}` for the device id.
+    /// The pattern of the host name, with `{id}` for the device id.
     pub hostname: String,
-    /// What must hold before a boot is kept.
+    /// The checks that must succeed before a boot is kept.
     pub health_checks: Vec<HealthCheck>,
-    /// How the audit log is looked at.
+    /// The policy for the audit log.
     #[serde(default)]
     pub release_log: ReleaseLog,
-    /// Whether a boot is kept without the server.
+    /// Whether a boot is kept without contact to the server.
     #[serde(default)]
     pub server_contact: ServerContact,
 }
 
 impl ImageFacts {
-    /// Reads it.
+    /// Reads the file.
     ///
     /// # Errors
-    /// When the image has none: it was not built by Fleeti.
+    /// If there is none: the image was not built by Fleeti.
     pub fn read(paths: &Paths) -> Result<Self> {
         let path = paths.lib.join("image.json");
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -42,7 +42,7 @@ impl ImageFacts {
 /// The release keys that this image trusts.
 ///
 /// # Errors
-/// When the image has none.
+/// If the image has none.
 pub fn release_keys(paths: &Paths) -> Result<ReleaseKeys> {
     let path = paths.lib.join("trust/release.pem");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -52,7 +52,7 @@ pub fn release_keys(paths: &Paths) -> Result<ReleaseKeys> {
 /// The key of the audit log that this image trusts.
 ///
 /// # Errors
-/// When the image has none.
+/// If the image has none.
 pub fn log_key(paths: &Paths) -> Result<LogKey> {
     let path = paths.lib.join("trust/audit.pub");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -62,7 +62,7 @@ pub fn log_key(paths: &Paths) -> Result<LogKey> {
 /// `IMAGE_ID` and `IMAGE_VERSION` of os-release(5).
 ///
 /// # Errors
-/// When they are missing.
+/// If they are missing.
 pub fn running_release(paths: &Paths) -> Result<ReleaseName> {
     parse_os_release(&fs::read_to_string(&paths.os_release)?)
 }

@@ -1,10 +1,9 @@
-//! State on the data partition. A file is parsed at one place; one that does not parse is set
-//! aside, reported, and never a reason to stop: a device that cannot read its own notes still has
-//! to be reachable.
+//! State files on the data partition. All are read here. A file that does not parse is set aside
+//! and reported, and never stops the agent: a device that lost its state must still be reachable.
 //!
-//! State that an anchor of the image verifies (the root, the audit log's key) is named after that
-//! anchor. An image with another anchor begins its own, and the image before finds what it left
-//! when the device falls back to it.
+//! State that a trust anchor of the image verifies (the root, the audit log's key) is named after
+//! that anchor. An image with another anchor starts a file of its own, and the previous image finds
+//! its file when the device rolls back.
 
 use crate::write_durably;
 use anyhow::{Context, Result};
@@ -13,15 +12,15 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// Largest file that is read, bytes.
+/// Maximum size of a file, bytes.
 pub const BYTES_MAX: u64 = 1 << 20;
-/// Characters of a reason.
+/// Maximum length of a reason, characters.
 const REASON_MAX: usize = 300;
-/// Most reasons that are reported together.
+/// Maximum number of reasons in one report.
 const REASONS_MAX: usize = 16;
 
-/// The content of a file as `parse` understands it; nothing where there is no such file, or none
-/// that can be used. That one is set aside.
+/// The content of a file, parsed by `parse`; `None` if there is no file, or an unusable one. That
+/// one is set aside.
 pub fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Option<T> {
     match bytes(path).and_then(|bytes| bytes.map(|b| parse(&b)).transpose()) {
         Ok(found) => found,
@@ -50,12 +49,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Renames a file to `NAME.broken`, and notes why. The last one of that name is replaced.
+/// Renames a file to `NAME.broken` and stores the reason. An earlier file of that name is replaced.
 pub fn set_aside(path: &Path, reason: &str) {
     let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
-    tracing::error!("{}: {reason}; it is set aside", path.display());
+    tracing::error!("{}: {reason}; the file is set aside", path.display());
     let broken = beside(path, ".broken");
-    // A folder in the place of a file is set aside like one.
+    // A folder in place of a file is set aside as well.
     fs::remove_file(&broken).or_else(|_| fs::remove_dir_all(&broken)).ok();
     if let Err(e) = fs::rename(path, &broken) {
         tracing::error!("{}: {e}", broken.display());
@@ -65,7 +64,7 @@ pub fn set_aside(path: &Path, reason: &str) {
     }
 }
 
-/// What was set aside in a folder and not reported yet, in words.
+/// Files in a folder that were set aside and are not reported yet, with reasons.
 #[must_use]
 pub fn unreported(folder: &Path) -> Vec<String> {
     reasons(folder)
@@ -81,7 +80,7 @@ pub fn unreported(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What was set aside in a folder is reported.
+/// Marks the files in a folder as reported.
 pub fn reported(folder: &Path) {
     for path in reasons(folder) {
         fs::remove_file(path).ok();
@@ -96,12 +95,12 @@ fn reasons(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// JSON, for [`read`].
+/// Parses JSON, for [`read`].
 ///
 /// # Errors
-/// When it is none.
+/// If it is not JSON of this type.
 pub fn json<T: serde::de::DeserializeOwned + serde::Serialize>(bytes: &[u8]) -> Result<T> {
-    strict::from_slice(bytes).context("no JSON of this kind")
+    strict::from_slice(bytes).context("not JSON of this type")
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! The device side of Fleeti: an unprivileged daemon that talks to the network and a root helper
-//! with fixed verbs. Both decide nothing that `fleeti_core::update` does not decide.
+//! The device side of Fleeti: an unprivileged daemon that talks to the network, and a root helper
+//! with fixed verbs. `fleeti_core::update` makes every decision about updates.
 //!
-//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (who the
-//! device is) · [`reach`] (directly or through a proxy) · [`channel`] (one connection, and what is
-//! bound to it) · [`session`] (MQTT) · [`outbox`] (what must not be lost) · [`driver`] (events into
-//! `step`, effects out) · [`staging`], [`proxy`] (what systemd-sysupdate downloads from) ·
-//! [`anchors`] (whom the device trusts) · [`server_trust`] (which servers it believes) · [`search`]
-//! (how it finds back) · [`clock`] (what time it is) · [`kept`] (files that may be broken) ·
-//! [`privileged`] (the helper, which is root) · [`boot`] (what runs, and what failed boots left
-//! behind) · [`heard`] (what holds for every device) · [`secure_boot`] (what the firmware would
-//! start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (its command
-//! line) · [`health`] (checks before a boot is kept) · [`telemetry`] · [`vault`] (secrets and the
-//! recovery key).
+//! Code map: [`daemon`] (the loop) · [`identity`], [`device_key`] and [`enrollment`] (id, key and
+//! certificate of the device) · [`reach`] (direct connections or a proxy) · [`channel`] (one
+//! connection, and what is bound to it) · [`session`] (MQTT) · [`outbox`] (messages that must not
+//! be lost) · [`driver`] (turns input into events for `step`, and applies effects) · [`staging`],
+//! [`proxy`] (downloads of systemd-sysupdate) · [`anchors`] (trust anchors) · [`server_trust`]
+//! (which servers the device trusts) · [`search`] (finds the server again) · [`clock`] (the time) ·
+//! [`kept`] (state files that may be damaged) · [`privileged`] (the root helper) · [`boot`] (what
+//! runs, and what failed boots left behind) · [`heard`] (announcements) · [`secure_boot`] (what the
+//! firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) ·
+//! [`program`] (the command line) · [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets
+//! and the recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -60,42 +60,42 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Where things lie on a device; another root in tests.
+/// File locations on a device; tests use another root.
 #[derive(Debug, Clone)]
 pub struct Paths {
     /// `/var/lib/fleeti/agent`: the daemon's, mode 0700.
     pub state: PathBuf,
-    /// `/var/lib/fleeti/helper`: root's.
+    /// `/var/lib/fleeti/helper`: the helper's.
     pub helper_state: PathBuf,
     /// `/run/fleeti`: the helper's socket and definitions.
     pub run: PathBuf,
-    /// `/usr/lib/fleeti`: what the image brings.
+    /// `/usr/lib/fleeti`: files of the image.
     pub lib: PathBuf,
     /// `/boot`: the ESP.
     pub esp: PathBuf,
-    /// `/sys/firmware/efi/efivars`: the firmware's variables.
+    /// `/sys/firmware/efi/efivars`: the firmware variables.
     pub efivars: PathBuf,
-    /// How the TPM is reached (a TCTI); `None` where there is none to be asked.
+    /// The TCTI of the TPM; `None` without a TPM.
     pub tpm: Option<String>,
-    /// What firmware measured.
+    /// The firmware log.
     pub firmware_log: PathBuf,
-    /// What user space measured.
+    /// The log of user space.
     pub phases_log: PathBuf,
-    /// `/run/fleeti-secrets`: secrets of the fleet, for services that ask for them by path. Not
-    /// where systemd looks for credentials by itself: some of its own services take from there what
-    /// would open a shell.
+    /// `/run/fleeti-secrets`: secrets of the fleet, for services that load them by path. Not a
+    /// folder that systemd searches for credentials: some of its services load credentials from
+    /// there that would open a shell.
     pub secrets: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
     pub sysupdate: PathBuf,
-    /// Where systemd-sysupdate looks for OpenPGP keys. The first one that is there is the image's.
+    /// Where systemd-sysupdate looks for OpenPGP keys. The first existing file is the image's.
     pub keyrings: Vec<PathBuf>,
-    /// unshare(1): what starts systemd-sysupdate where it is to see another keyring there.
+    /// unshare(1): starts systemd-sysupdate where it must see another keyring there.
     pub unshare: PathBuf,
-    /// What time it is; the daemon's.
+    /// The daemon's clock.
     pub clock: Clock,
-    /// Whether the helper sets the system's clock where that cannot be right.
+    /// Whether the helper sets the system clock if it is wrong.
     pub may_set_clock: bool,
 }
 
@@ -116,8 +116,7 @@ impl Paths {
             secrets: "/run/fleeti-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
-            // In the order in which systemd looks; which suffix it takes is a matter of its
-            // version.
+            // In systemd's search order; the suffix depends on its version.
             keyrings: ["/etc/systemd", "/usr/lib/systemd"]
                 .iter()
                 .flat_map(|folder| {
@@ -129,7 +128,7 @@ impl Paths {
             may_set_clock: true,
         }
     }
-    /// The same in a folder, for a device that is none.
+    /// The same paths below a folder, for tests and simulated devices.
     #[must_use]
     pub fn below(folder: &Path) -> Self {
         Self {

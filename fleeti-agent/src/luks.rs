@@ -1,10 +1,9 @@
-//! The header of the data partition, as far as this device has to read it itself: which keys of
-//! register 11 it is sealed to (LUKS2 On-Disk Format Specification, 2 and 3; the tokens are
-//! systemd's).
+//! The LUKS2 header of the data partition, as far as the device reads it itself: the keys of PCR 11
+//! that it is sealed to (LUKS2 On-Disk Format Specification, 2 and 3; the tokens are systemd's).
 //!
-//! systemd 257 gives up at the first token whose key has signed nothing for the running kernel
-//! image, whatever comes after it. So where there are several, it is shown a copy of the header
-//! that has the right one alone. The disk keeps them all.
+//! systemd 257 stops at the first token whose key has no signature for the running UKI, whatever
+//! comes after it. So if there are several, it gets a copy of the header that has only the right
+//! one. The header on disk keeps them all.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -16,36 +15,36 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The binary part of each of the two copies, bytes. JSON follows.
+/// Length of the binary part of each of the two copies, bytes. JSON follows.
 const BINARY: usize = 4096;
-/// Sizes of a copy that the format knows, bytes; each is a power of two.
+/// Valid sizes of a copy, bytes; each is a power of two.
 const COPY: std::ops::RangeInclusive<usize> = (16 << 10)..=(4 << 20);
-/// Most that may lie before the data, bytes. systemd makes 16 MiB.
+/// Maximum offset of the data, bytes. systemd uses 16 MiB.
 const BEFORE_DATA_MAX: usize = 64 << 20;
 const MAGICS: [&[u8; 6]; 2] = [b"LUKS\xba\xbe", b"SKUL\xba\xbe"];
 const SIZE: std::ops::Range<usize> = 8..16;
 const SEQUENCE: std::ops::Range<usize> = 16..24;
 const ALGORITHM: std::ops::Range<usize> = 72..104;
 const CHECKSUM: std::ops::Range<usize> = 448..512;
-/// The type of systemd's tokens for a TPM.
+/// The type of systemd's TPM tokens.
 const TPM2: &str = "systemd-tpm2";
 
-/// The first copy, with a checksum that is right.
+/// The first copy, with a valid checksum.
 #[derive(Debug)]
 pub struct Header {
     size: usize,
     json: Value,
 }
 
-/// A token of a TPM.
+/// A TPM token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     /// Its number.
     pub token: u32,
-    /// Of its key slots.
+    /// Its key slots.
     pub slots: Vec<u32>,
-    /// The key that signs register 11 for it: SubjectPublicKeyInfo, DER. `None` where it asks for
-    /// none that can be read.
+    /// The key that signs PCR 11 for it: SubjectPublicKeyInfo, DER. `None` if it needs no readable
+    /// one.
     pub key: Option<Vec<u8>>,
 }
 
@@ -69,22 +68,22 @@ fn read_start(device: &Path, length: usize) -> Result<Vec<u8>> {
 fn size_of(copy: &[u8], magic: &[u8; 6]) -> Result<usize> {
     ensure!(
         copy.len() >= BINARY && copy[..6] == *magic && copy[6..8] == [0, 2],
-        "this is no LUKS2 header"
+        "not a LUKS2 header"
     );
     let size = usize::try_from(u64::from_be_bytes(copy[SIZE].try_into()?))?;
-    ensure!(COPY.contains(&size) && size.is_power_of_two(), "a LUKS2 header has no {size} bytes");
+    ensure!(COPY.contains(&size) && size.is_power_of_two(), "{size} bytes is not a valid size of a LUKS2 header");
     ensure!(
         copy[ALGORITHM].starts_with(b"sha256\0"),
-        "the LUKS2 header has a checksum that is not SHA-256"
+        "the checksum of the LUKS2 header is not SHA-256"
     );
     Ok(size)
 }
 
 impl Header {
-    /// Reads it.
+    /// Reads and checks the header.
     ///
     /// # Errors
-    /// For anything but a whole header; I/O.
+    /// For an invalid header; I/O.
     pub fn read(device: &Path) -> Result<Self> {
         let size = size_of(&read_start(device, BINARY)?, MAGICS[0])?;
         let copy = read_start(device, size)?;
@@ -96,7 +95,7 @@ impl Header {
         Ok(Self { size, json: serde_json::from_slice(json).context("the LUKS2 header")? })
     }
 
-    /// What a TPM opens, in the order in which systemd looks at it.
+    /// The TPM tokens, in the order in which systemd tries them.
     #[must_use]
     pub fn sealed(&self) -> Vec<Sealed> {
         let number = |value: &Value| value.as_str()?.parse().ok();
@@ -112,12 +111,11 @@ impl Header {
         all
     }
 
-    /// What lies before the data of this device, without the tokens of a TPM before and after that
-    /// of this key. `None` where systemd finds the right one by itself: there is one alone, or it
-    /// is the first, or there is none.
+    /// Everything before the data of this device, with only the TPM token of this key. `None` if
+    /// systemd finds the right token itself: it is the only one or the first one, or there is none.
     ///
     /// # Errors
-    /// When it cannot be read, or is none that this device knows.
+    /// If the header cannot be read, or has an unknown form.
     pub fn alone(mut self, device: &Path, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let sealed = self.sealed();
         let Some(right) =
@@ -137,16 +135,16 @@ impl Header {
             .context("segments")?;
         ensure!(
             (2 * self.size..=BEFORE_DATA_MAX).contains(&before_data),
-            "{before_data} bytes before the data"
+            "the data starts at byte {before_data}"
         );
         let mut bytes = read_start(device, before_data)?;
         let (json, sequence) = (serde_json::to_vec(&self.json)?, bytes[SEQUENCE].to_vec());
-        // One NUL at the least ends it.
+        // At least one NUL ends the JSON.
         ensure!(json.len() < self.size - BINARY, "the LUKS2 header is too small");
         for (copy, magic) in bytes[..2 * self.size].chunks_exact_mut(self.size).zip(MAGICS) {
             ensure!(
                 size_of(copy, magic)? == self.size,
-                "the copies of the LUKS2 header have not one size"
+                "the copies of the LUKS2 header differ in size"
             );
             copy[SEQUENCE].copy_from_slice(&sequence);
             copy[BINARY..].fill(0);

@@ -1,9 +1,10 @@
-//! The data partition follows the key that signs register 11 (`pcr.key`). What it is sealed to
-//! opens under kernel images of that key alone. So before a kernel image of another key is made
-//! bootable, the partition is sealed to that key as well: in a boot of the running image, early
-//! enough that the TPM still opens it. That takes a reboot more, and nobody's visit.
+//! Moves the data partition to a new key that signs PCR 11 (`pcr.key`). What is sealed opens only
+//! with UKIs of that key. So before a UKI of another key becomes bootable, the partition is sealed
+//! to that key as well: in a boot of the running image, early enough that the TPM still opens it.
+//! That takes an additional reboot, and no visit.
 //!
-//! The old slot stays until no image on the ESP has its key: what is tried may be rolled back.
+//! The old slot stays until no UKI on the ESP needs its key, because a version on trial may be
+//! rolled back.
 
 use crate::luks::{Header, Sealed};
 use crate::storage::{self, NOTHING_PASSED};
@@ -15,23 +16,23 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a later boot is to do.
+/// What a later boot has to do.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
-    /// For which version.
+    /// The version that needs it.
     version: Version,
-    /// The boot in which it was asked for.
+    /// The boot in which it was requested.
     boot_id: String,
     /// The next key, PEM.
     public_pem: String,
-    /// Why it could not be done.
+    /// Why it failed.
     failed: Option<String>,
 }
 
-/// What is to be done before a version is armed.
+/// What has to be done before a version is armed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: the data partition opens under it.
+    /// Nothing: the data partition opens with its UKI.
     Arm,
     /// Boot the running version again, which seals the partition to the next key.
     Reboot,
@@ -53,10 +54,10 @@ fn boot_id() -> Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// What is to be done before the version of this kernel image is armed. The image was verified.
+/// What has to be done before the version of this UKI is armed. The UKI was verified.
 ///
 /// # Errors
-/// When it would not open the data partition, also after a boot that was to see to it.
+/// If the UKI would not open the data partition even after the boot that should have prepared it.
 pub fn before_arming(paths: &Paths, version: &Version, kernel_image: &[u8]) -> Result<Next> {
     if !storage::is_sealed() {
         return Ok(Next::Arm);
@@ -76,15 +77,15 @@ fn decide(
         return Ok(Next::Arm);
     }
     let Some(public_pem) = key_of(kernel_image)? else {
-        bail!("the data partition is sealed, and the kernel image opens none")
+        bail!("the data partition is sealed, but the UKI has no key that opens it")
     };
     if is_among(sealed, &public_key_der(public_pem.as_bytes())?) {
         return Ok(Next::Arm);
     }
-    // One boot for each version: if that does not do it, the next one would not either.
+    // One boot for each version: if that fails, the next one would fail as well.
     if let Some(before) = read(paths).filter(|n| n.version == *version && n.boot_id != boot_id) {
-        let why = before.failed.as_deref().unwrap_or("no boot has tried it");
-        bail!("the data partition could not be sealed to the next key of register 11: {why}");
+        let why = before.failed.as_deref().unwrap_or("no boot has attempted it");
+        bail!("the data partition could not be sealed to the next key of PCR 11: {why}");
     }
     keep(
         paths,
@@ -97,11 +98,12 @@ fn is_among(sealed: &[Sealed], key: &[u8]) -> bool {
     sealed.iter().any(|s| s.key.as_deref() == Some(key))
 }
 
-/// Seals the data partition to the next key as well, where one waits for that. Only early in a boot
-/// the TPM opens it.
+/// Seals the data partition to the next key as well, if one is waiting. The TPM opens it early in a
+/// boot only.
 ///
 /// # Errors
-/// When it does not, or what waits cannot be read; that is kept for whoever arms.
+/// If the TPM does not open it, or the waiting key cannot be read. The reason is stored for the
+/// next attempt to arm.
 pub fn enroll(paths: &Paths) -> Result<()> {
     let Some(mut waiting) = read(paths).filter(|_| storage::is_sealed()) else { return Ok(()) };
     let device = storage::partition()?.context("there is no data partition")?;
@@ -135,17 +137,17 @@ fn enroll_in(paths: &Paths, device: &Path, public_pem: &str) -> Result<()> {
     storage::cryptenroll(device, &options)?;
     anyhow::ensure!(
         is_among(&Header::read(device)?.sealed(), &key),
-        "systemd-cryptenroll made no slot"
+        "systemd-cryptenroll added no slot"
     );
     boot::say("fleeti: the data partition is sealed to the next key of register 11 as well");
     Ok(())
 }
 
-/// Ends the slots of keys that no image on the ESP has any more, once the running version is kept:
-/// so a key that leaked opens nothing for ever.
+/// Removes the slots of keys that no UKI on the ESP needs, once the running version is kept, so
+/// that a leaked key does not open the partition forever.
 ///
 /// # Errors
-/// When that cannot be said for sure, or a slot stays.
+/// If the keys in use are not known for certain, or a slot cannot be removed.
 pub fn end_unused(paths: &Paths) -> Result<()> {
     if !storage::is_sealed() {
         return Ok(());
@@ -166,7 +168,7 @@ pub fn end_unused(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// The keys of all kernel images on the ESP, and the one that waits.
+/// The keys of all UKIs on the ESP, and the waiting one.
 fn in_use(paths: &Paths) -> Result<Vec<Vec<u8>>> {
     let mut keys: Vec<_> = read(paths)
         .map(|n| public_key_der(n.public_pem.as_bytes()))
@@ -181,8 +183,8 @@ fn in_use(paths: &Paths) -> Result<Vec<Vec<u8>>> {
     Ok(keys)
 }
 
-/// Slots that none of these keys needs. None while the partition is not sealed to the running
-/// image's own.
+/// Slots that none of these keys needs. Empty while the partition is not sealed to the running
+/// image's own key.
 fn unused(sealed: &[Sealed], running: &[u8], used: &[Vec<u8>]) -> Vec<u32> {
     if !is_among(sealed, running) {
         return vec![];

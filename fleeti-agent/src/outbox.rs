@@ -1,4 +1,4 @@
-//! What must reach the server: kept on the data partition until the server has acknowledged it.
+//! Messages to the server, stored on the data partition until the server has acknowledged them.
 
 use crate::{kept, write_durably};
 use anyhow::Result;
@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most messages that wait; beyond it the oldest that may be dropped goes.
+/// Maximum number of waiting messages; above it, the oldest message that may be dropped is dropped.
 pub const MESSAGES_MAX: usize = 256;
 
-/// A message that waits.
+/// A waiting message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the order.
+    /// Its position in the order.
     pub number: u64,
     /// As in `report`.
     pub leaf: String,
@@ -28,7 +28,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens the folder, making it.
+    /// Opens the folder, and creates it if necessary.
     ///
     /// # Errors
     /// I/O.
@@ -56,7 +56,7 @@ impl Outbox {
         Ok(names)
     }
 
-    /// Keeps a message. With `replaces`, older ones of the same leaf are dropped: only the newest
+    /// Stores a message. With `replaces`, older ones of the same leaf are dropped: only the newest
     /// state matters.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Outbox {
     pub fn first(&self) -> Result<Option<Message>> {
         for (number, leaf) in self.names()? {
             let path = self.dir.join(format!("{number:016}.{leaf}"));
-            // One that cannot be read must not be in the way of the others.
+            // An unreadable message must not block the others.
             if let Some(payload) = kept::read(&path, |bytes| Ok(bytes.to_vec())) {
                 return Ok(Some(Message { number, payload, leaf, path }));
             }
@@ -89,7 +89,7 @@ impl Outbox {
         Ok(None)
     }
 
-    /// Forgets every message of a leaf.
+    /// Deletes every message of a leaf.
     ///
     /// # Errors
     /// I/O.
@@ -100,9 +100,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets a message that the server has acknowledged.
+    /// Deletes a message that the server has acknowledged.
     pub fn done(&self, message: &Message) {
-        // It may have been replaced by a newer one meanwhile.
+        // A newer message may have replaced it meanwhile.
         fs::remove_file(&message.path).ok();
     }
 }

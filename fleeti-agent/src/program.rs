@@ -1,4 +1,4 @@
-//! What `fleeti-agent` is told on its command line: daemon, helper and the parts of a boot.
+//! The command line of `fleeti-agent`: daemon, helper, and the steps of a boot.
 
 use crate::privileged::{self, Helper};
 use crate::{Paths, boot, daemon, health, image, next_key, storage};
@@ -17,23 +17,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Talk to the server. Runs without privileges.
+    /// Run the daemon, which talks to the server without privileges.
     Daemon,
-    /// The privileged half: fixed verbs on a socket.
+    /// Run the privileged helper, which offers fixed verbs on a socket.
     Helper,
-    /// Run the health checks of the image; fails when this boot must not be kept.
+    /// Run the health checks of the image; fail if this boot must not be kept.
     Health,
-    /// Succeed when the boot loader counts the tries of this boot and it was not kept yet.
+    /// Succeed if the boot loader counts attempts for this boot and it was not kept yet.
     OnTrial,
-    /// Tell the helper that the boot was blessed.
+    /// Tell the helper that this boot was blessed.
     Blessed,
-    /// Make, open and mount the data partition.
+    /// Create, open and mount the data partition.
     Storage,
-    /// Add to the data partition what it needs: the next key of register 11, a recovery key.
+    /// Add to the data partition what it needs: the next key of PCR 11, a recovery key.
     RecoveryKey,
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 pub async fn main() -> ExitCode {
     let field = debug_fn(|writer, field, value| foreign::log_field(writer, field.name(), value));
     tracing_subscriber::fmt()
@@ -62,14 +62,14 @@ async fn run(command: Command) -> Result<bool> {
                 tracing::error!("{e:#}");
                 false
             });
-            // A version that was kept is reported, not rebooted in circles.
+            // A version that was kept is reported, not rebooted repeatedly.
             Ok(healthy || !is_on_trial(&paths))
         }
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
         Command::Storage => storage::open(&paths).map(|()| true),
         Command::RecoveryKey => {
-            // First, while the token that opens the partition under this image is the first one.
+            // First, while the first token is the one that opens the partition under this image.
             next_key::enroll(&paths).unwrap_or_else(|e| tracing::error!("{e:#}"));
             storage::add_recovery_key(&paths).map(|()| true)
         }
@@ -82,7 +82,7 @@ fn is_on_trial(paths: &Paths) -> bool {
     boot::is_counted() && !kept
 }
 
-/// The id of the daemon's group in group(5).
+/// The group id of the daemon in group(5).
 #[must_use]
 pub fn daemon_group() -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;

@@ -1,9 +1,8 @@
-//! The loopback proxy: what systemd-sysupdate downloads one verified release from.
+//! The loopback proxy, from which systemd-sysupdate downloads one verified release.
 //!
-//! A convenience and no trust anchor: systemd-sysupdate checks signature and digests itself. It
-//! listens on an ephemeral port below a path of 256 random bits, serves only the files of one
-//! verified manifest, and resumes an upstream transfer that breaks off (systemd-sysupdate itself
-//! cannot).
+//! The proxy is no trust anchor: systemd-sysupdate checks signature and digests itself. It listens
+//! on an ephemeral port below a path of 256 random bits, serves only the files of one verified
+//! manifest, and resumes an upstream transfer that breaks off, which systemd-sysupdate cannot do.
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -24,14 +23,14 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Most resumptions of one file before the download fails.
+/// Maximum resumptions of one file before the download fails.
 pub const RESUMES_MAX: u32 = 8;
-/// An upstream that sends nothing for this long is cut and resumed.
+/// An upstream that sends nothing for this long is disconnected and resumed.
 const STALL: Duration = Duration::from_secs(30);
 
-/// A proxy for one release; ends when dropped.
+/// A proxy for one release; dropping it ends it.
 pub struct Proxy {
-    /// What systemd-sysupdate is told.
+    /// The URL for systemd-sysupdate.
     pub url: String,
     state: Arc<State>,
     task: JoinHandle<()>,
@@ -50,7 +49,7 @@ impl Proxy {
     /// Starts a proxy for a verified release; `upstream` is the release's URL on the server.
     ///
     /// # Errors
-    /// When no loopback port can be had.
+    /// If no loopback port is available.
     pub async fn start(
         client: reqwest::Client,
         upstream: String,
@@ -67,7 +66,7 @@ impl Proxy {
         Ok(Self { url, state, task })
     }
 
-    /// Bytes handed out so far.
+    /// Bytes served so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress {
@@ -77,7 +76,7 @@ impl Proxy {
     }
 }
 
-/// What systemd-sysupdate downloads into slots and ESP.
+/// Whether systemd-sysupdate downloads the artifact into a slot or the ESP.
 fn is_payload(artifact: &Artifact) -> bool {
     let payload = [".root", ".verity", ".efi"].iter().any(|suffix| artifact.path.ends_with(suffix));
     payload && artifact.path.starts_with("raw/") && !artifact.path.ends_with("/systemd-boot.efi")
@@ -98,7 +97,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
                 let state = Arc::clone(&state);
                 async move { Ok::<_, Infallible>(answer(&request, &state)) }
             });
-            // A client that goes away ends its own connection and nothing else.
+            // A client that disconnects ends only its own connection.
             hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await
@@ -152,8 +151,8 @@ async fn fetch(
                 resumes = if at > before { 1 } else { resumes + 1 };
                 tracing::warn!("{} broke off at byte {at}: {e:#}", artifact.path);
                 if resumes > RESUMES_MAX || sender.is_closed() {
-                    // An error in the body, so that the client sees a broken transfer and not a
-                    // short file.
+                    // An error in the body shows the client a failed transfer instead of a short
+                    // file.
                     sender.send(Err(std::io::Error::other(e.to_string()))).await.ok();
                     return;
                 }
@@ -190,7 +189,7 @@ async fn fetch_from(
             state.done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
         if sender.send(Ok(chunk)).await.is_err() {
-            bail!("systemd-sysupdate went away");
+            bail!("systemd-sysupdate closed the connection");
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
-//! How the server is reached: directly, or through an HTTP proxy that the enrollment record names.
+//! How the device connects to the server: directly, or through an HTTP proxy that the enrollment
+//! record names.
 //!
-//! The proxy connects and resolves names (CONNECT, RFC 9110, 9.3.6); TLS goes from the device to
-//! the server, so the proxy sees the server's name and how much is sent, and nothing else.
+//! The proxy connects and resolves names (CONNECT, RFC 9110, 9.3.6). TLS is between device and
+//! server, so the proxy sees only the server's name and the amount of data.
 
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpStream;
@@ -9,17 +10,17 @@ use tokio::net::TcpStream;
 /// An HTTP proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Name or address; an IPv6 address in brackets.
+    /// Host name or address; an IPv6 address in brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
 }
 
 impl Proxy {
-    /// Of `http://HOST:PORT`.
+    /// Parses `http://HOST:PORT`.
     ///
     /// # Errors
-    /// For anything else: there is no proxy over TLS, and none that asks who comes.
+    /// For anything else: proxies with TLS or authentication are not supported.
     pub fn parse(url: &str) -> Result<Self> {
         let wanted = || format!("the proxy {url:?} is not http://HOST:PORT");
         let authority = url.strip_prefix("http://").with_context(wanted)?.trim_end_matches('/');
@@ -39,7 +40,7 @@ impl Proxy {
 /// Host and port of `https://HOST[:PORT]`; an IPv6 address keeps its brackets.
 ///
 /// # Errors
-/// When it is no such URL.
+/// If it is not such a URL.
 pub fn authority(url: &str) -> Result<(String, u16)> {
     let authority = url.strip_prefix("https://").context("the server's URL is not https")?;
     match authority.rsplit_once(':') {
@@ -50,10 +51,10 @@ pub fn authority(url: &str) -> Result<(String, u16)> {
     }
 }
 
-/// TCP to a host and port.
+/// A TCP connection to a host and port.
 ///
 /// # Errors
-/// When it, or the proxy, is not there; when the proxy refuses.
+/// If the host or the proxy is unreachable, or the proxy refuses.
 pub async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStream> {
     let Some(proxy) = proxy else {
         let address = format!("{host}:{port}");
@@ -63,7 +64,7 @@ pub async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<Tcp
     let mut stream =
         TcpStream::connect(&address).await.with_context(|| format!("the proxy {address}"))?;
     let tunnel = async_http_proxy::http_connect_tokio(&mut stream, host, port).await;
-    tunnel.with_context(|| format!("the proxy {address} does not connect to {host}:{port}"))?;
+    tunnel.with_context(|| format!("the proxy {address} did not connect to {host}:{port}"))?;
     Ok(stream)
 }
 

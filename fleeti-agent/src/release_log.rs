@@ -1,5 +1,6 @@
-//! The audit log as a device sees it: a release that is not in it does not exist; a statement that
-//! is old may hide newer ones; a log that is not the one of last time has two histories.
+//! The audit log as a device uses it: it rejects a release that is not in the log, an old
+//! checkpoint, which may hide newer ones, and a log that does not continue the known one, which has
+//! two histories.
 
 use crate::image::ImageFacts;
 use crate::{Paths, anchors, kept, write_durably};
@@ -15,25 +16,24 @@ use std::path::PathBuf;
 
 const DAY_S: u64 = 86_400;
 
-/// A refusal: its code and its words.
+/// A refusal: its code and detail.
 type Refusal = (FailureCode, String);
 
-/// Named after the log: an image with another log begins to remember that one.
+/// Named after the log: an image with another log starts a file of its own.
 fn remembered_path(paths: &Paths, key: &LogKey) -> PathBuf {
     paths.helper_state.join(format!("checkpoint-{}", &sha256_hex(key.to_text().as_bytes())[..16]))
 }
 
-/// When the last reset of this log was signed that was applied.
+/// When the last applied reset of this log was signed.
 fn reset_path(paths: &Paths, key: &LogKey) -> PathBuf {
     remembered_path(paths, key).with_extension("reset")
 }
 
-/// The newest statement of this log that the device has believed. One that cannot be read is set
-/// aside.
+/// The newest checkpoint of this log that the device has accepted. An unreadable one is set aside.
 fn remembered(paths: &Paths, key: &LogKey) -> Option<VerifiedCheckpoint> {
     let text = |bytes: &[u8]| Ok(std::str::from_utf8(bytes)?.to_owned());
     let found = kept::read(&remembered_path(paths, key), |bytes| Ok(key.verify(&text(bytes)?)?));
-    // Before there could be another log.
+    // The file name before there could be several logs.
     found.or_else(|| key.verify(&kept::read(&paths.helper_state.join("checkpoint"), text)?).ok())
 }
 
@@ -51,22 +51,22 @@ fn take_up_reset(paths: &Paths, anchors: &Anchors) -> Result<()> {
     Ok(write_durably(&path, reset.issued_s.to_string().as_bytes())?)
 }
 
-/// Entries of the newest statement that this device has believed; 0 for none.
+/// Entries of the newest checkpoint that this device has accepted; 0 for none.
 ///
 /// # Errors
-/// When the image's anchors cannot be read.
+/// If the image's trust anchors cannot be read.
 pub fn seen(paths: &Paths) -> Result<u64> {
     let anchors = anchors::of_helper(paths)?;
     take_up_reset(paths, &anchors)?;
     Ok(remembered(paths, anchors.log()).map_or(0, |c| c.checkpoint().size))
 }
 
-/// That a release is in the audit log, by a statement that is not old, of a log that has only
-/// grown. The statement is remembered then.
+/// Checks that a release is in the audit log, by a recent checkpoint of a log that is consistent
+/// with the known one. The checkpoint is then remembered.
 ///
 /// # Errors
-/// [`FailureCode::NotInLog`], [`FailureCode::LogStale`], [`FailureCode::LogSplit`], each with
-/// words.
+/// [`FailureCode::NotInLog`], [`FailureCode::LogStale`] or [`FailureCode::LogSplit`], each with a
+/// detail.
 pub fn check(
     paths: &Paths,
     release: &Verified,
@@ -84,7 +84,7 @@ pub fn check(
     let key = anchors.log();
     let name = &release.manifest().release;
     let proof = proof.ok_or_else(|| {
-        missing(format!("{name} came without a proof that it is in the audit log"))
+        missing(format!("{name} has no proof that it is in the audit log"))
     })?;
     let proved = verify_proof(&proof.published, key).map_err(|e| missing(e.to_string()))?;
     let (act, is_done) = (&proved.entry().act, proved.entry().stage == Stage::Done);
@@ -98,13 +98,13 @@ pub fn check(
     }
     let stated = proved.checkpoint();
     let old = remembered(paths, key);
-    // A clock that is behind makes nothing young: it is at least as late as when the log said
-    // something before.
+    // A clock that is behind must not make an old checkpoint recent: it is at least as late as the
+    // known checkpoint.
     let now_s = old.as_ref().map_or(now_s, |old| now_s.max(old.stated_s()));
     let age_s = now_s.saturating_sub(stated.stated_s());
     if age_s > u64::from(policy.age_days_max) * DAY_S {
         let text = format!(
-            "the audit log's statement is {} days old, {} are allowed",
+            "the checkpoint of the audit log is {} days old, {} are allowed",
             age_s / DAY_S,
             policy.age_days_max
         );

@@ -1,8 +1,8 @@
-//! Secure Boot of this device: what its firmware would start, and changes of its variables. Needs
-//! root.
+//! Secure Boot of this device: which EFI binaries its firmware would start, and changes of its
+//! variables. Needs root.
 //!
-//! Nothing is armed, and no variable is written, before it is clear that the firmware will start
-//! what this device runs and what it is to run next.
+//! No version is armed and no variable is written before it is certain that the firmware will start
+//! the running version and the next one.
 
 use crate::image::running_release;
 use crate::{Paths, kept};
@@ -25,25 +25,25 @@ use x509_cert::Certificate;
 /// The boot loader's path in a release, and its copies on the ESP.
 const LOADER: &str = "raw/systemd-boot.efi";
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
-/// What db trusts no more.
+/// Keys of db whose epoch has ended.
 const ENDED: &str = "ended-keys.json";
-/// Attributes before the value of a variable (efivarfs).
+/// Length of the attributes in front of a variable's value (efivarfs).
 const ATTRIBUTES: usize = 4;
 
 /// What the firmware trusts.
 #[derive(Clone)]
 pub struct Trusted {
-    /// db: certificates. What is no certificate that we can read starts nothing of ours.
+    /// Certificates in db. Fleeti signs with no key of an unreadable one.
     pub db: Vec<Certificate>,
-    /// dbx: digests.
+    /// Digests in dbx.
     pub dbx: Vec<[u8; 32]>,
 }
 
 impl Trusted {
-    /// Whether the firmware would start this program.
+    /// Whether the firmware would start this EFI binary.
     ///
     /// # Errors
-    /// When it is no program.
+    /// If it is not an EFI binary.
     pub fn starts(&self, program: &[u8]) -> Result<bool> {
         let digest = authenticode::digest(program)?;
         if self.dbx.contains(&digest) {
@@ -55,36 +55,36 @@ impl Trusted {
             .any(|s| self.db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())))
     }
 
-    /// The program as the firmware starts it: as it is, or with this device's signature.
+    /// The EFI binary as the firmware starts it: unchanged, or with this device's signature.
     ///
     /// # Errors
-    /// When it would not start either way.
+    /// If the firmware would start it neither way.
     pub fn signed(&self, program: Vec<u8>, signature: Option<&str>) -> Result<Vec<u8>> {
         if self.starts(&program)? {
             return Ok(program);
         }
-        let signature = signature.context("the firmware would not start it: it is signed by no key in db, and came without a signature")?;
+        let signature = signature.context("the firmware would not start it: no key in db signed it, and there is no device signature")?;
         let signed = authenticode::attach(
             &program,
-            &STANDARD.decode(signature).context("the signature is no base64")?,
+            &STANDARD.decode(signature).context("the signature is not base64")?,
         )?;
         ensure!(
             self.starts(&signed)?,
-            "the firmware would not start it: its signature is by no key in db, or it is forbidden by dbx"
+            "the firmware would not start it: no key in db made its signature, or dbx forbids it"
         );
         Ok(signed)
     }
 }
 
-/// A program with the signature of the newest key, and without those that no key in db made: now or
-/// after the change.
+/// An EFI binary with the signature of the newest key, without signatures of keys that are in db
+/// neither now nor after the change.
 fn signed_anew(
     program: &[u8],
     signature: &str,
     (now, after): (&Trusted, &Trusted),
 ) -> Result<Vec<u8>> {
     let (signature, digest) = (
-        STANDARD.decode(signature).context("the signature is no base64")?,
+        STANDARD.decode(signature).context("the signature is not base64")?,
         authenticode::digest(program)?,
     );
     let by_one_of = |s: &[u8], db: &[Certificate]| {
@@ -108,7 +108,7 @@ fn value(paths: &Paths, file_name: &str) -> Option<Vec<u8>> {
     bytes.get(ATTRIBUTES..).map(<[u8]>::to_vec)
 }
 
-/// Whether the firmware checks signatures.
+/// Whether the firmware verifies signatures.
 #[must_use]
 pub fn is_on(paths: &Paths) -> bool {
     value(paths, &uefi::global_file_name("SecureBoot")).is_some_and(|v| v == [1])
@@ -123,10 +123,10 @@ fn certificates(paths: &Paths, variable: BootVariable) -> Result<Vec<Vec<u8>>> {
     uefi::certificates(&bytes).with_context(|| format!("the variable {}", uefi::name(variable)))
 }
 
-/// What the variables hold; nothing where there are none.
+/// Contents of the variables; `None` if there are none.
 ///
 /// # Errors
-/// When a variable cannot be read as what it should be.
+/// If a variable cannot be parsed.
 pub fn firmware_keys(paths: &Paths) -> Result<Option<FirmwareKeys>> {
     if value(paths, &uefi::global_file_name("SetupMode")).is_none() {
         return Ok(None);
@@ -152,10 +152,10 @@ fn forbidden(paths: &Paths) -> Result<Vec<[u8; 32]>> {
         .context("the variable dbx")
 }
 
-/// What the firmware trusts now; nothing where it checks no signatures.
+/// What the firmware trusts now; `None` if it verifies no signatures.
 ///
 /// # Errors
-/// When a variable cannot be read as what it should be.
+/// If a variable cannot be parsed.
 pub fn trusted(paths: &Paths) -> Result<Option<Trusted>> {
     if !is_on(paths) {
         return Ok(None);
@@ -175,9 +175,8 @@ fn last_change(paths: &Paths) -> u64 {
         .unwrap_or(0)
 }
 
-/// Keys of db that this device has been told to trust no more, by the digests of their
-/// certificates. Where the list cannot be read, that is an alarm, and a change can be made all the
-/// same.
+/// Digests of the certificates of db whose epoch has ended. An unreadable file raises an alarm, and
+/// does not block changes.
 fn ended(paths: &Paths) -> BTreeSet<String> {
     kept::read(&paths.helper_state.join(ENDED), kept::json).unwrap_or_default()
 }
@@ -186,26 +185,27 @@ fn names(trusted: &Trusted) -> Result<BTreeSet<String>> {
     trusted.db.iter().map(|c| Ok(certificate::fingerprint(c)?)).collect()
 }
 
-/// A write as it was understood: its bytes, and what the variables are afterwards.
+/// A parsed write: its bytes, and the variables after it.
 struct Planned<'a> {
     write: &'a VariableWrite,
     auth: Vec<u8>,
     is_done: bool,
 }
 
-/// Makes a change: signatures first, then the variables, so that every moment in between boots.
+/// Applies a change: signatures first, then the variables, so that the device boots at every moment
+/// in between.
 ///
 /// # Errors
-/// Why the device would not boot afterwards, or what failed. What was done is found done by the
-/// next try.
+/// Why the device would not boot after the change, or what failed. The next attempt finds what is
+/// already done.
 pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     if last_change(paths) >= change.number {
         return Ok(());
     }
     let now = trusted(paths)?.context("Secure Boot is off: its variables are not changed")?;
-    ensure!(!is_setup(paths), "the firmware is in setup mode: its variables are not ours");
+    ensure!(!is_setup(paths), "the firmware is in setup mode: its variables are not changed");
     let kek = readable(&certificates(paths, BootVariable::Kek)?);
-    // What db is afterwards is looked at, and not what it would be in between.
+    // Only the final contents of db are checked, so there may be one write of db.
     let of_db = change.writes.iter().filter(|w| w.variable == BootVariable::Db).count();
     ensure!(of_db <= 1, "{of_db} writes of db in one change");
     let mut after = now.clone();
@@ -213,15 +213,15 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for write in &change.writes {
         planned.push(plan(write, &kek, &mut after)?);
     }
-    // Whoever has the server could order it with keys that were put back from a backup, after the
-    // old one has leaked.
+    // After an old key has leaked, an attacker who controls the server could restore it from a
+    // backup and request its return.
     let (mut ended, trusted_now, trusted_after) = (ended(paths), names(&now)?, names(&after)?);
     ensure!(
         ended.is_disjoint(&trusted_after),
         "a key of db whose epoch has ended would be trusted again"
     );
     let (running, others) = programs(paths, &now)?;
-    // Everything is looked at before anything is written.
+    // Everything is checked before anything is written.
     let mut to_replace = Vec::new();
     for (path, name) in &running {
         let program = read(path)?;
@@ -242,12 +242,12 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     }
     for path in others {
         let program = read(&path)?;
-        // What is no program starts neither way.
+        // A file that is not an EFI binary starts neither way.
         let ends =
             now.starts(&program).unwrap_or(false) && !after.starts(&program).unwrap_or(false);
         ensure!(
             !ends || change.may_end_fallback,
-            "{} would boot no more, and the policy keeps the fallback",
+            "{} would no longer boot, but the policy keeps the fallback",
             path.display()
         );
     }
@@ -259,23 +259,23 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for p in planned.iter().filter(|p| !p.is_done) {
         write_variable(paths, p)?;
     }
-    let found = trusted(paths)?.context("Secure Boot went off")?;
+    let found = trusted(paths)?.context("Secure Boot is off after the change")?;
     let same = |a: &Trusted, b: &Trusted| a.db == b.db && b.dbx.iter().all(|d| a.dbx.contains(d));
-    ensure!(same(&found, &after), "the variables are not what was written");
+    ensure!(same(&found, &after), "the variables differ from what was written");
     Ok(crate::write_durably(
         &paths.helper_state.join("boot-change"),
         change.number.to_string().as_bytes(),
     )?)
 }
 
-/// Understands a write, and what it makes of the variables. Only db and dbx are changed here, and
-/// only by KEK.
+/// Parses a write and computes the variables after it. Only writes of db and dbx that KEK signed
+/// are accepted.
 fn plan<'a>(
     write: &'a VariableWrite,
     kek: &[Certificate],
     after: &mut Trusted,
 ) -> Result<Planned<'a>> {
-    let auth = STANDARD.decode(&write.auth).context("the write is no base64")?;
+    let auth = STANDARD.decode(&write.auth).context("the write is not base64")?;
     let name = uefi::name(write.variable);
     let read = kek
         .iter()
@@ -298,27 +298,27 @@ fn plan<'a>(
             after.dbx.extend(new);
             is_done
         }
-        _ => bail!("{name} is not changed in the field this way"),
+        _ => bail!("{name} cannot be changed in the field"),
     };
     Ok(Planned { write, auth, is_done })
 }
 
-/// A program on the ESP, and its path in its release.
+/// An EFI binary on the ESP, and its path in its release.
 type Program = (PathBuf, String);
 
-/// What this device needs to boot what it runs, and what else it could boot.
+/// The EFI binaries that the running version needs to boot, and the other boot entries.
 fn programs(paths: &Paths, now: &Trusted) -> Result<(Vec<Program>, Vec<PathBuf>)> {
     let release = running_release(paths)?;
     let prefix = format!("{}_{}", release.line, release.version);
     let mut running: Vec<Program> = Vec::new();
     for loader in LOADERS {
         let path = paths.esp.join(loader);
-        // A copy that the firmware does not start today is none.
+        // A copy that the firmware does not start today does not count.
         if path.exists() && now.starts(&read(&path)?)? {
             running.push((path, LOADER.to_owned()));
         }
     }
-    ensure!(!running.is_empty(), "no boot loader on the ESP is one that the firmware starts");
+    ensure!(!running.is_empty(), "the firmware starts no boot loader on the ESP");
     let mut others = Vec::new();
     let folder = paths.esp.join("EFI/Linux");
     for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
@@ -333,7 +333,7 @@ fn programs(paths: &Paths, now: &Trusted) -> Result<(Vec<Program>, Vec<PathBuf>)
     }
     ensure!(
         running.len() > 1 && running.iter().any(|(_, name)| name != LOADER),
-        "the kernel image of {release} is not on the ESP"
+        "the UKI of {release} is not on the ESP"
     );
     Ok((running, others))
 }
@@ -342,19 +342,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
 }
 
-/// Puts a file in another one's place, so that one of them is there after a power cut.
+/// Replaces a file, so that the old or the new one exists after a power cut.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    // While it is open, its clusters are not given back: the entry on the disk may still lead to
+    // While the old file is open, its clusters are not freed: the entry on disk may still lead to
     // them.
     let _old = File::open(path);
     let new = path.with_extension("new");
     write_then_rename(&new, bytes, path).with_context(|| path.display().to_string())
 }
 
-/// Writes a file under a name that nobody reads, and gives it its own once it is on the disk.
+/// Writes a file under a temporary name, and renames it once it is on disk.
 ///
 /// # Errors
-/// I/O, also when the ESP is full.
+/// I/O, also if the ESP is full.
 pub fn write_then_rename(new: &Path, bytes: &[u8], path: &Path) -> std::io::Result<()> {
     let write = || {
         let mut file = File::create(new)?;
@@ -389,7 +389,8 @@ fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {
         time_s: 0,
         value: &[],
     };
-    // efivarfs protects variables from `rm`; and takes attributes and value in one write.
+    // efivarfs makes variables immutable to protect them from `rm`, and takes attributes and value
+    // in one write.
     if let Ok(file) = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         && let Ok(flags) = rustix::fs::ioctl_getflags(&file)
         && flags.contains(IFlags::IMMUTABLE)
@@ -402,13 +403,13 @@ fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {
     options.write(true).create(true);
     let mut file = options.open(&path).with_context(|| path.display().to_string())?;
     let written = file.write(&bytes).with_context(|| {
-        format!("the firmware refuses the write of {}", uefi::name(write.variable))
+        format!("the firmware refused the write of {}", uefi::name(write.variable))
     })?;
-    ensure!(written == bytes.len(), "the write of {} was cut short", uefi::name(write.variable));
+    ensure!(written == bytes.len(), "the write of {} was incomplete", uefi::name(write.variable));
     Ok(())
 }
 
-/// The signature for one program, of those that were kept with what is staged.
+/// The signature for one EFI binary, from those stored with a staged version.
 #[must_use]
 pub fn signature_for<'a>(signatures: &'a BootSignatures, program: &str) -> Option<&'a str> {
     signatures.programs.get(program).map(String::as_str)

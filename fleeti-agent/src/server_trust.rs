@@ -1,6 +1,5 @@
-//! Which servers this device believes: those whose certificate leads to a root that counts, by an
-//! intermediate that this root has not revoked, at a time that this device has good reason to
-//! believe.
+//! Which servers this device trusts: those whose certificate chains to a trusted root, through an
+//! intermediate CA that this root has not revoked, at a plausible time.
 
 use crate::clock::Clock;
 use crate::{Paths, anchors, heard};
@@ -14,17 +13,17 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName,
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Before the client's own certificate is chosen.
+/// The TLS builder before the client's own certificate is chosen.
 pub type WantsClientCert = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// TLS that believes what the image's anchors lead to, and nothing else.
+/// TLS that trusts exactly what the image's trust anchors lead to.
 ///
 /// # Errors
-/// When the image has no root.
+/// If the image has no root.
 pub fn builder(paths: &Paths) -> Result<WantsClientCert> {
     let provider = provider();
     let mut roots = Vec::new();
@@ -34,8 +33,8 @@ pub fn builder(paths: &Paths) -> Result<WantsClientCert> {
         let mut verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
         if let Some(bundle) = heard::bundle_of(paths, root)? {
-            // The root's list revokes intermediates; whom an intermediate has certified, its own
-            // list would say, which devices do not have. A list that has ended still revokes.
+            // The root's CRL revokes intermediates. The CRLs of intermediates would revoke server
+            // certificates, but devices do not have them. An expired CRL still revokes.
             let list = CertificateRevocationListDer::from(bundle.crl().to_vec());
             verifier = verifier.with_crls([list]).allow_unknown_revocation_status();
         }
@@ -51,7 +50,7 @@ pub fn builder(paths: &Paths) -> Result<WantsClientCert> {
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
-/// One verifier for each root: all roots have one name, and the CRL of one says nothing of
+/// One verifier for each root: all roots have the same name, and the CRL of one does not cover
 /// another's intermediates.
 #[derive(Debug)]
 struct ServerTrust {
@@ -61,8 +60,8 @@ struct ServerTrust {
 }
 
 impl ServerTrust {
-    /// By this device's own idea of the time: a clock that somebody set back must not revive what
-    /// has ended, and a clock that is wrong must not end everything.
+    /// The time by this device's own clock: an attacker who sets the clock back must not make
+    /// expired certificates valid, and a wrong clock must not make all of them expire.
     fn at(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> UnixTime {
         let begins = |der: &CertificateDer<'_>| {
             certificate::from_der(der).map_or(0, |c| certificate::not_before_s(&c))
@@ -88,8 +87,8 @@ impl ServerCertVerifier for ServerTrust {
         for root in self.roots.iter().rev() {
             match root.verify_server_cert(leaf, intermediates, name, ocsp, at) {
                 Ok(verified) => return Ok(verified),
-                // What a root of this device says of its own is worth more than that another one
-                // does not know it.
+                // A definite error from one root is more useful than that another root does not
+                // know the certificate.
                 Err(Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {}
                 Err(e) => refused = e,
             }
@@ -127,7 +126,7 @@ impl ServerCertVerifier for ServerTrust {
     }
 }
 
-/// Connections to whoever answers.
+/// Connections to unverified servers.
 pub mod danger {
     use super::{
         Arc, CertificateDer, ClientConfig, CryptoProvider, DigitallySignedStruct, Error,
@@ -135,11 +134,11 @@ pub mod danger {
         SignatureScheme, UnixTime, provider,
     };
 
-    /// TLS that believes every certificate, and shows none: for what is public, and signed by
-    /// itself.
+    /// TLS that accepts every certificate and presents none: for public documents that are
+    /// themselves signed.
     ///
     /// # Errors
-    /// When rustls has no protocol version.
+    /// If rustls has no protocol version.
     pub fn of_anybody() -> Result<ClientConfig> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,11 +1,11 @@
-//! The MQTT session: what comes down goes to the daemon and is acknowledged when it was dealt with;
-//! what goes up comes from the outbox, one message at a time, and leaves it when the server has
-//! acknowledged it.
+//! The MQTT session. The daemon gets messages from the server, which are acknowledged once it has
+//! processed them. Messages to the server come from the outbox, one at a time, and are removed once
+//! the server has acknowledged them.
 //!
-//! One at a time is also what keeps the client library out of its own trap: with more in flight, a
-//! packet identifier can come round before it is acknowledged, the publish that wants it is set
-//! aside, and an acknowledgement with an error never takes it up again (rumqttc 0.25). Whatever
-//! else may keep an acknowledgement away, a session in which nothing moves is ended.
+//! One at a time also avoids a defect of the client library: with more in flight, a packet
+//! identifier can be used again before its message is acknowledged. The library then sets the new
+//! publish aside, and an acknowledgement with an error never resumes it (rumqttc 0.25). Whatever
+//! else may delay an acknowledgement: a session without progress is ended.
 
 use crate::attestation;
 use crate::backoff::Backoff;
@@ -26,26 +26,26 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// The server keeps the mailbox; the session only says that there is one.
+/// The server stores messages for the device; the session only states that it exists.
 const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 
-/// Requests that wait for the event loop. It runs in this very task, so a full channel would wait
-/// for itself: there is room for everything that the server may send at once, and what does not fit
-/// ends the session.
+/// Capacity of the channel to the event loop. The loop runs in the same task, so waiting for a full
+/// channel would be a deadlock: there is room for everything that the server may send at once, and
+/// more ends the session.
 const REQUESTS_MAX: usize = 128;
 
-/// One message is on its way at a time. Without a limit the client keeps room for 65,535 of them:
-/// 13 MiB.
+/// One message is in flight at a time. Without a limit, the client reserves memory for 65,535: 13
+/// MiB.
 const IN_FLIGHT_MAX: u16 = 16;
 
-/// A message that is not acknowledged within this time ends the session: the next one sends it
+/// A message that is not acknowledged within this time ends the session; the next one sends it
 /// again.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
 
-/// A message from the server, and how to say that it was dealt with.
+/// A message from the server, and how to acknowledge it.
 #[derive(Debug)]
 pub struct Incoming {
-    /// What it is.
+    /// Its kind.
     pub kind: Down,
     /// Bytes.
     pub payload: Vec<u8>,
@@ -53,8 +53,8 @@ pub struct Incoming {
     pub dealt_with: oneshot::Sender<()>,
 }
 
-/// Where MQTT is spoken. Where only one port is open, MQTT goes over the HTTPS one: the server
-/// knows it by its ALPN name.
+/// The port for MQTT. If only one port is open, MQTT uses the HTTPS port: the server recognizes it
+/// by its ALPN protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Door {
     Mqtt,
@@ -62,7 +62,7 @@ enum Door {
 }
 
 impl Door {
-    /// To be tried after one that let nobody in.
+    /// The port to try after this one failed.
     const fn other(self) -> Self {
         match self {
             Self::Mqtt => Self::Https,
@@ -71,7 +71,7 @@ impl Door {
     }
 }
 
-/// Keeps a session until the process ends.
+/// Keeps a session open until the process ends.
 pub async fn run(
     identity: &Identity,
     tls: Arc<ClientConfig>,
@@ -145,14 +145,13 @@ fn up(leaf: &str) -> Up {
     }
 }
 
-/// What to say of a message that the server did not take. It is acknowledged all the same and must
-/// not be sent again (MQTT-4.4.0-2): it would be refused for ever, and everything behind it would
-/// wait.
+/// The log text for a message that the server refused. It is acknowledged nevertheless and must not
+/// be sent again (MQTT-4.4.0-2): it would be refused forever, and block everything behind it.
 fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
     use PubAckReason as R;
     let why = match reason {
         R::Success | R::NoMatchingSubscribers => return None,
-        R::PayloadFormatInvalid => "it cannot read it: is it older than this agent?".to_owned(),
+        R::PayloadFormatInvalid => "it cannot parse it (is the server older than this agent?)".to_owned(),
         R::UnspecifiedError
         | R::ImplementationSpecificError
         | R::NotAuthorized
@@ -162,25 +161,25 @@ fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
     };
     let (leaf, length) = (&message.leaf, message.payload.len());
     Some(format!(
-        "the server refuses a message of kind {leaf} ({length} bytes), which is dropped: {why}"
+        "the server refused a message of kind {leaf} ({length} bytes), which is dropped: {why}"
     ))
 }
 
-/// The message that is on its way.
+/// The message in flight.
 struct InFlight {
     message: Message,
-    /// Its packet identifier, once it is known.
+    /// Its packet identifier, once known.
     id: Option<u16>,
     until: Instant,
 }
 
-/// One connection. A new client for every one: what waits lies in the outbox and nowhere else.
+/// One connection. Each has a new client: pending messages are in the outbox only.
 struct Session<'a> {
     device: &'a DeviceId,
     outbox: &'a Outbox,
     incoming: &'a mpsc::Sender<Incoming>,
     acknowledged_within: Duration,
-    /// Since when the server has taken the session.
+    /// When the server accepted the session.
     connected: Option<Instant>,
     in_flight: Option<InFlight>,
 }
@@ -199,7 +198,7 @@ impl Session<'_> {
             tokio::select! {
                 event = events.poll() => self.event(event.context("MQTT")?, &client).await?,
                 () = changed.notified(), if self.connected.is_some() => self.send_next(&client)?,
-                () = overdue => bail!("the server does not acknowledge: nothing for {} s", self.acknowledged_within.as_secs()),
+                () = overdue => bail!("the server does not acknowledge messages: no progress for {} s", self.acknowledged_within.as_secs()),
             }
         }
     }
@@ -211,7 +210,7 @@ impl Session<'_> {
                     bail!("the server refused the session: {:?}", ack.code);
                 }
                 self.connected = Some(Instant::now());
-                // What answers a question of another session is nobody's any more.
+                // The server no longer accepts answers to challenges of another session.
                 self.outbox.forget(attestation::LEAF)?;
                 let filters =
                     Down::ALL.map(|d| Filter::new(d.topic(self.device), QoS::AtLeastOnce));
@@ -273,7 +272,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     /// Answers a client until it closes: the first `acknowledged` messages with a reason, the
-    /// others not at all. Gives the payloads.
+    /// others not at all. Returns the payloads.
     async fn broker(mut stream: TcpStream, acknowledged: usize, reason: Reason) -> Vec<Vec<u8>> {
         let (mut input, mut seen) = (Vec::new(), Vec::new());
         loop {
@@ -338,7 +337,7 @@ mod tests {
     async fn refused_messages_strand_none_behind_them_and_a_silent_server_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();
-        // Identifiers come round several times, and each message is answered with an error.
+        // Identifiers are used several times, and each message is answered with an error.
         let count = 5 * usize::from(IN_FLIGHT_MAX) + 3;
         for n in 0..count {
             outbox.push("ack", n.to_string().as_bytes(), false).unwrap();
@@ -346,11 +345,11 @@ mod tests {
         let (ended, seen) = converse(&outbox, count - 1, Reason::PayloadFormatInvalid).await;
         assert_eq!(seen, (0..count).map(|n| n.to_string().into_bytes()).collect::<Vec<_>>());
         assert!(ended.contains("does not acknowledge"), "{ended}");
-        // What was not acknowledged is what the next session begins with.
+        // The next session starts with the message that was not acknowledged.
         let (_, seen) = converse(&outbox, 0, Reason::Success).await;
         assert_eq!(seen, [(count - 1).to_string().into_bytes()]);
     }
-    /// By every code of an error (MQTT 5, 3.4.2.1) that the server has.
+    /// With every error code (MQTT 5, 3.4.2.1) that the server uses.
     #[tokio::test]
     async fn a_refused_message_is_dropped_and_not_sent_by_the_next_session() {
         for reason in [
@@ -380,7 +379,7 @@ mod tests {
         assert_eq!(refusal(&message, R::Success), None);
         assert_eq!(refusal(&message, R::NoMatchingSubscribers), None, "0x10 is no error");
         let said = refusal(&message, R::PayloadFormatInvalid).unwrap();
-        let expected = "the server refuses a message of kind telemetry (5 bytes), which is dropped: it cannot read it";
+        let expected = "the server refused a message of kind telemetry (5 bytes), which is dropped: it cannot parse it";
         assert!(said.starts_with(expected), "{said}");
         assert!(refusal(&message, R::QuotaExceeded).unwrap().ends_with("dropped: QuotaExceeded"));
     }

@@ -1,5 +1,5 @@
-//! One try to stage a release: its documents are verified, then the helper stages it from a proxy
-//! that serves nothing else.
+//! One attempt to stage a release: the daemon verifies its documents, then the helper stages it
+//! from a proxy that serves nothing else.
 
 use crate::heard::{Heard, NotTaken};
 use crate::http::read_limited;
@@ -15,29 +15,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// One try to stage a release.
+/// One attempt to stage a release.
 pub struct Staging {
-    /// Where things lie.
+    /// File locations.
     pub paths: Paths,
-    /// The privileged half.
+    /// The helper.
     pub helper: Helper,
     /// HTTPS with the device's identity.
     pub http: reqwest::Client,
-    /// The server.
+    /// The server's device port.
     pub https_url: String,
-    /// The release on it.
+    /// The URL of the release.
     pub upstream: String,
-    /// What the device has heard of the audit log.
+    /// The announcements.
     pub heard: Arc<Heard>,
-    /// How far the download is.
+    /// The progress of the download.
     pub progress: watch::Sender<Option<Progress>>,
 }
 
 impl Staging {
-    /// Downloads through the proxy what the helper stages.
+    /// Verifies the release, serves it through the proxy, and has the helper stage it.
     ///
     /// # Errors
-    /// A code, and words.
+    /// The code and detail of a failure.
     pub async fn run(&self) -> Result<(), (FailureCode, String)> {
         let unreachable = |e: anyhow::Error| (FailureCode::Unreachable, format!("{e:#}"));
         let manifest = self.get("manifest.json").await.map_err(unreachable)?;
@@ -45,14 +45,14 @@ impl Staging {
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
         let signatures: Vec<(String, String)> =
             strict::from_slice(signatures.as_bytes()).map_err(|e| untrusted(e.to_string()))?;
-        // The proxy serves only what is verified; the helper verifies again, because it trusts
-        // nobody.
+        // The proxy serves only verified files; the helper verifies again, because it does not
+        // trust the daemon.
         let anchors = anchors::of_daemon(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
         let verified =
             verify(manifest.as_bytes(), &Signature::all_of(&signatures), anchors.release_keys())
                 .map_err(|e| untrusted(e.to_string()))?;
         let transitions = anchors::seen(&self.paths.state);
-        // Whether it proves anything is the helper's to say.
+        // The helper decides whether the proof is valid.
         let seen = self
             .helper
             .log_size(transitions.clone())
@@ -61,8 +61,8 @@ impl Staging {
         let proof = self.get(&format!("proof.json?size={seen}")).await.map_err(unreachable)?;
         let proof: Box<ReleaseProof> = strict::from_slice(proof.as_bytes())
             .map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
-        // The helper knows the log of releases before, this half the one that notices told of: they
-        // are one, or it is split.
+        // The helper remembers the log from earlier releases, the daemon from notices: both must be
+        // the same log, or it is split.
         self.heard
             .statement(&proof.published.checkpoint, &self.http, &self.https_url)
             .await
@@ -75,7 +75,7 @@ impl Staging {
                 };
                 (code, e.to_string())
             })?;
-        // What the firmware makes of it is the helper's to say, when it arms.
+        // The helper checks these signatures against the firmware's keys when it arms.
         let boot = self.get("boot.json").await.map_err(unreachable)?;
         let boot = strict::from_slice(boot.as_bytes())
             .map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;

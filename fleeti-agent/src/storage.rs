@@ -1,11 +1,12 @@
-//! The data partition. Where the machine has a TPM and the image a signed policy, it is LUKS2, and
-//! its key is sealed to the TPM: it opens under every kernel image whose register 11 the
-//! organisation has signed, between the end of the initrd and the start of the system's services,
-//! and only while nothing was passed to the kernel from outside (register 12). So an update or new
-//! Secure Boot keys lock nothing, and a disk that is taken out of its machine says nothing.
+//! The data partition. If the machine has a TPM and the image has a signed PCR policy, the
+//! partition is LUKS2 and its key is sealed to the TPM. It opens with every UKI whose PCR 11 the
+//! organization has signed, after the end of the initrd and before the services of the system
+//! start, and only while nothing is passed to the kernel from outside the UKI (PCR 12). So updates
+//! and new Secure Boot keys do not lock it, and a disk that is removed from its machine reveals
+//! nothing.
 //!
-//! The work is systemd's: systemd-repart makes it, systemd-cryptsetup opens it, systemd-cryptenroll
-//! adds the recovery key. Needs root.
+//! systemd does the work: systemd-repart creates the partition, systemd-cryptsetup opens it,
+//! systemd-cryptenroll adds the recovery key. Needs root.
 
 use crate::luks::Header;
 use crate::{Paths, boot, write_durably};
@@ -19,40 +20,40 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
-/// Of its mapping.
+/// Name of the device mapping.
 const NAME: &str = "fleeti-data";
-/// Its number on the disk: the one after both slots. Not its name, which the kernel does not know
-/// of a partition that was made a moment ago, and which anybody can give to another one.
+/// The partition's number on the disk, after those of both slots. Not its name: the kernel does not
+/// know that of a new partition yet, and another partition can have the same one.
 const NUMBER: &str = "6";
-/// Registers 11 and 12 of the SHA-256 bank, as the kernel reads them.
+/// PCR 11 and 12 of the SHA-256 bank, as the kernel shows them.
 const REGISTERS: [&str; 2] =
     ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
 const MAPPING: &str = "/dev/mapper/fleeti-data";
 const MOUNT_POINT: &str = "/data";
 const TPM: &str = "/dev/tpmrm0";
-/// Where the stub's tmpfiles put what the kernel image brings (systemd-stub(7)).
+/// Where the stub's tmpfiles put files of the UKI (systemd-stub(7)).
 const SIGNATURE: &str = "/run/systemd/tpm2-pcr-signature.json";
 pub(crate) const PUBLIC_KEY: &str = "/run/systemd/tpm2-pcr-public-key.pem";
-/// The header with the one token that opens the partition under this kernel image, while it is
-/// being opened.
+/// The LUKS2 header with only the token that opens the partition with this UKI, while the partition
+/// is opened.
 const HEADER: &str = "/run/fleeti-data.header";
 /// LUKS2 on-disk format, 2.1.
 const LUKS_MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
-/// Nothing is passed to the kernel from outside the image: nothing was measured into register 12.
+/// Nothing is passed to the kernel from outside the UKI: PCR 12 is empty.
 pub(crate) const NOTHING_PASSED: &str =
     "12:sha256=0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Whether the data partition that is open is a sealed one.
+/// Whether the open data partition is sealed.
 #[must_use]
 pub fn is_sealed() -> bool {
     Path::new(MAPPING).exists()
 }
 
-/// The data partition: on the disk of the verified root and on no other. `None` before the first
-/// boot has made it.
+/// The data partition, on the disk of the verified root only. `None` until the first boot has
+/// created it.
 ///
 /// # Errors
-/// When the root is on no disk.
+/// If the root is on no disk.
 pub(crate) fn partition() -> Result<Option<PathBuf>> {
     let is_root = |e: &fs::DirEntry| {
         fs::read_to_string(e.path().join("dm/name")).is_ok_and(|name| name.trim() == "root")
@@ -63,13 +64,13 @@ pub(crate) fn partition() -> Result<Option<PathBuf>> {
         .flatten()
         .next()
         .context("the root is on no partition")?;
-    // Its folder is in that of its disk.
+    // The partition's folder is inside that of its disk.
     let disk =
         fs::canonicalize(below.path())?.parent().context("the root is on no disk")?.to_owned();
     partition_of(&disk)
 }
 
-/// That partition of a disk (its folder in `/sys`).
+/// The data partition of a disk (`disk` is its folder in `/sys`).
 fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
     let is_ours = |e: &fs::DirEntry| {
         fs::read_to_string(e.path().join("partition")).is_ok_and(|number| number.trim() == NUMBER)
@@ -78,12 +79,12 @@ fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
     Ok(found.map(|e| Path::new("/dev").join(e.file_name())))
 }
 
-/// Makes the data partition if there is none, opens and mounts it.
+/// Creates the data partition if there is none, opens and mounts it.
 ///
 /// # Errors
-/// When it cannot be made, or the TPM does not open it. A boot on trial gives way to the other slot
-/// then; one that was kept is tried again every few minutes, until somebody comes with the recovery
-/// key.
+/// If it cannot be created, or the TPM does not open it. Then a boot on trial is rolled back to the
+/// other slot; one that was kept is retried every few minutes, until an operator enters the
+/// recovery key.
 pub fn open(paths: &Paths) -> Result<()> {
     opened(paths).inspect_err(|e| boot::say(&format!("fleeti: no data partition: {e:#}")))
 }
@@ -112,8 +113,8 @@ fn opened(paths: &Paths) -> Result<()> {
     )
 }
 
-/// Opens it by the token of this kernel image's key. The partition may be sealed to the key of
-/// another one too: the image before, or the one after (`crate::next_key`).
+/// Opens the partition with the token for this UKI's key. It may also be sealed to the key of the
+/// previous or the next UKI (`crate::next_key`).
 fn attach(device: &str) -> Result<()> {
     let options = format!("tpm2-device=auto,tpm2-signature={SIGNATURE},headless=yes,discard");
     let attach =
@@ -124,7 +125,7 @@ fn attach(device: &str) -> Result<()> {
     };
     match alone() {
         Ok(None) => {}
-        // What cannot be read is systemd's to try all the same.
+        // systemd tries to open a partition with an unreadable header nevertheless.
         Err(e) => tracing::warn!("the header of the data partition: {e:#}"),
         Ok(Some(header)) => {
             boot::say(
@@ -147,7 +148,7 @@ fn is_luks(device: &Path) -> Result<bool> {
     Ok(magic == *LUKS_MAGIC)
 }
 
-/// Makes the partition: sealed where it will open again.
+/// Creates the partition; sealed if it will open again.
 fn make(paths: &Paths) -> Result<()> {
     let plain = format!("--definitions={}", paths.lib.join("repart/plain").display());
     let sealed = format!("--definitions={}", paths.lib.join("repart/sealed").display());
@@ -164,17 +165,17 @@ fn make(paths: &Paths) -> Result<()> {
         ];
         match run("/usr/bin/systemd-repart", &options) {
             Ok(()) => return Ok(()),
-            // A broken TPM costs trust, not a visit; nothing is on the disk yet, and the server
-            // shows that it is not sealed.
+            // A defective TPM lowers trust, but needs no visit. Nothing is on the disk yet, and the
+            // server shows that it is not sealed.
             Err(e) => tracing::error!("the data partition is not sealed: {e:#}"),
         }
     }
     run("/usr/bin/systemd-repart", &["--dry-run=no", &plain])
 }
 
-/// Whether what is sealed now opens at the next boot: the image brings a signature over what
-/// register 11 holds at this very moment, and nothing was passed to the kernel. Firmware that
-/// measures nothing, say, leaves the register empty.
+/// Whether a partition that is sealed now opens at the next boot: the image has a signature over
+/// the current value of PCR 11, and nothing was passed to the kernel. Firmware that measures
+/// nothing leaves PCR 11 empty, for example.
 fn will_open() -> bool {
     let register = |path: &str| -> Option<[u8; 32]> {
         let mut value = [0; 32];
@@ -206,11 +207,11 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// Adds a recovery key to a sealed partition, unless it has one that the server keeps or is about
-/// to get. Older ones open it until the server keeps this one, so that there is always one that
-/// somebody has.
+/// to get. Older recovery keys stay valid until the server keeps this one, so that one is always
+/// known.
 ///
 /// # Errors
-/// When the TPM does not open the partition, or the key cannot be kept.
+/// If the TPM does not open the partition, or the key cannot be stored.
 pub fn add_recovery_key(paths: &Paths) -> Result<()> {
     if !is_sealed() || kept(paths).exists() || waiting(paths).exists() {
         return Ok(());
@@ -225,18 +226,18 @@ fn enroll_recovery_key(paths: &Paths) -> Result<()> {
     let before = recovery_slots(&cryptenroll(&device, &[])?);
     let key = cryptenroll(&device, &["--unlock-tpm2-device=auto", "--recovery-key"])?;
     let key = key.trim();
-    ensure!(is_recovery_key(key), "systemd-cryptenroll gave no recovery key");
+    ensure!(is_recovery_key(key), "systemd-cryptenroll returned no recovery key");
     let after = recovery_slots(&cryptenroll(&device, &[])?);
     let slot = after
         .into_iter()
         .find(|slot| !before.contains(slot))
         .context("the recovery key has no slot")?;
-    // The key last: without it the slot is nobody's, and a boot makes another one.
+    // The key last: a slot without a stored key is unused, and the next boot adds another one.
     write_durably(&slot_of(paths), slot.to_string().as_bytes())?;
     write_durably(&waiting(paths), key.as_bytes()).context("the recovery key")
 }
 
-/// What systemd-cryptenroll says on its standard output.
+/// Standard output of systemd-cryptenroll.
 pub(crate) fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing<String>> {
     let mut command = Command::new("/usr/bin/systemd-cryptenroll");
     let output = command
@@ -255,7 +256,7 @@ pub(crate) fn cryptenroll(device: &Path, arguments: &[&str]) -> Result<Zeroizing
     Ok(Zeroizing::new(std::str::from_utf8(&said).context("systemd-cryptenroll")?.to_owned()))
 }
 
-/// Slots that a recovery key opens, of the table that systemd-cryptenroll shows.
+/// Slots of recovery keys, from the table that systemd-cryptenroll prints.
 fn recovery_slots(table: &str) -> Vec<u32> {
     let row = |line: &str| {
         let mut words = line.split_whitespace();
@@ -265,25 +266,25 @@ fn recovery_slots(table: &str) -> Vec<u32> {
     table.lines().filter_map(row).collect()
 }
 
-/// A recovery key that the server does not have yet.
+/// The file of a recovery key that the server does not have yet.
 fn waiting(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key")
 }
 
-/// The number of its slot.
+/// The file with the number of its slot.
 fn slot_of(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key.slot")
 }
 
-/// The digest of the one that it has.
+/// The file with the digest of the key that the server has.
 fn kept(paths: &Paths) -> PathBuf {
     paths.helper_state.join("recovery-key.kept")
 }
 
-/// The recovery key that the server is to keep, if there is one that it does not have.
+/// The recovery key that the server should keep and does not have yet, if there is one.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If the file cannot be read.
 pub fn recovery_key(paths: &Paths) -> Result<Option<Zeroizing<String>>> {
     match fs::read_to_string(waiting(paths)) {
         Ok(key) => Ok(Some(Zeroizing::new(key))),
@@ -292,11 +293,11 @@ pub fn recovery_key(paths: &Paths) -> Result<Option<Zeroizing<String>>> {
     }
 }
 
-/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): older ones open nothing
-/// any more, and it need not be here.
+/// The server keeps the recovery key of this digest (SHA-256, hexadecimal): removes older ones from
+/// the partition, and deletes this one from the device.
 ///
 /// # Errors
-/// When it is another one that waits, or the older ones stay.
+/// If another one is waiting, or older ones cannot be removed.
 pub fn recovery_key_kept(paths: &Paths, sha256: &str) -> Result<()> {
     let Some(key) = recovery_key(paths)? else { bail!("no recovery key waits") };
     ensure!(sha256_hex(key.as_bytes()) == sha256, "the server keeps another recovery key");
@@ -307,14 +308,14 @@ pub fn recovery_key_kept(paths: &Paths, sha256: &str) -> Result<()> {
     Ok(fs::remove_file(waiting(paths))?)
 }
 
-/// Ends every recovery key but the one that waits, which opens the partition for that: the TPM does
-/// not any more.
+/// Removes every recovery key except the waiting one, which unlocks the partition for that: the TPM
+/// does not at this point.
 fn end_older_keys(paths: &Paths) -> Result<()> {
     let device = partition()?.context("there is no data partition")?;
     let own: u32 =
         fs::read_to_string(slot_of(paths))?.trim().parse().context("the recovery key's slot")?;
     let slots = recovery_slots(&cryptenroll(&device, &[])?);
-    ensure!(slots.contains(&own), "slot {own} is not one of a recovery key");
+    ensure!(slots.contains(&own), "slot {own} is not that of a recovery key");
     let older: Vec<_> = slots.iter().filter(|slot| **slot != own).map(u32::to_string).collect();
     if older.is_empty() {
         return Ok(());
@@ -323,7 +324,8 @@ fn end_older_keys(paths: &Paths) -> Result<()> {
     cryptenroll(&device, &[&key, &format!("--wipe-slot={}", older.join(","))]).map(drop)
 }
 
-/// Has the next boot make a new recovery key, and end this one: somebody has seen it.
+/// Makes the next boot create a new recovery key and remove this one, because an operator has seen
+/// it.
 ///
 /// # Errors
 /// I/O.

@@ -1,10 +1,10 @@
-//! Load, memory and space, once a minute. What the system does not say is 0.
+//! Load, memory and space, once a minute. A value that the system does not report is 0.
 
 use fleeti_core::wire::device::Telemetry;
 use std::path::Path;
 use sysinfo::{Disks, System};
 
-/// What the device does now.
+/// The current telemetry.
 #[must_use]
 pub fn read() -> Telemetry {
     let mut t = Telemetry {

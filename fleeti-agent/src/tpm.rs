@@ -1,7 +1,7 @@
 //! The TPM of this device. Only the helper opens it.
 //!
-//! All keys are primary keys of the endorsement hierarchy: the TPM makes them anew from its own
-//! seed whenever they are wanted, and always the same ones, so there is no file that could be lost,
+//! All keys are primary keys of the endorsement hierarchy: the TPM derives them from its own seed
+//! whenever they are needed, and always the same ones. So there is no file that could be lost,
 //! copied or exchanged.
 
 use crate::Paths;
@@ -31,47 +31,47 @@ use tss_esapi::traits::Marshall;
 use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPMT_TK_HASHCHECK};
 use tss_esapi::{Context, TctiNameConf};
 
-/// Makes the attestation key another one than other software would have.
+/// Makes the attestation key differ from those of other software.
 const ATTESTATION_KEY: &[u8; 32] = b"fleeti attestation key, version1";
 
-/// Endorsement keys by preference, and where their certificates lie (TCG "EK Credential Profile",
-/// 2.2.1).
+/// Endorsement keys in order of preference, and the NV index of each certificate (TCG "EK
+/// Credential Profile", 2.2.1).
 const ENDORSEMENTS: [(AsymmetricAlgorithmSelection, u32); 3] = [
     (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384), 0x01c0_0016),
     (AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256), 0x01c0_000a),
     (AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048), 0x01c0_0002),
 ];
-/// Where a maker leaves the certificates between that one and its own, one behind the other (EK
-/// Credential Profile, 2.2.1.5).
+/// NV indices of the certificates between the endorsement certificate and the manufacturer's,
+/// concatenated (EK Credential Profile, 2.2.1.5).
 const BETWEEN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
-/// The one to have where there is no certificate: every TPM knows it.
+/// The endorsement key to use without a certificate: every TPM supports it.
 const WITHOUT_CERTIFICATE: AsymmetricAlgorithmSelection =
     AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
 
-/// What a TPM is known by.
+/// The keys that identify a TPM.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// TPMT_PUBLIC of the endorsement key.
     pub endorsement_key: Vec<u8>,
-    /// Its certificate and those between it and its maker's that the TPM has, DER; none where its
-    /// maker gave it none.
+    /// Its certificate and the intermediate certificates that the TPM has, DER; empty if the
+    /// manufacturer stored none.
     pub certificates: Vec<Vec<u8>>,
     /// TPMT_PUBLIC of the attestation key.
     pub attestation_key: Vec<u8>,
 }
 
-/// What a TPM said of its registers.
+/// A TPM's quote.
 #[derive(Debug, Clone)]
 pub struct Quote {
     /// TPMS_ATTEST.
     pub quote: Vec<u8>,
     /// TPMT_SIGNATURE.
     pub signature: Vec<u8>,
-    /// What the registers held.
+    /// The PCR values.
     pub registers: Registers,
 }
 
-/// What a TPM said of one of its keys.
+/// A TPM's certification of one of its keys.
 #[derive(Debug, Clone)]
 pub struct Certified {
     /// TPMT_PUBLIC.
@@ -82,20 +82,20 @@ pub struct Certified {
     pub signature: Vec<u8>,
 }
 
-/// What a device key is made of besides the TPM's own seed. No secret: another TPM makes another
-/// key of it.
+/// The input from which a TPM derives a device key, together with its own seed. Not secret: another
+/// TPM derives another key.
 pub type KeySeed = [u8; 32];
 
-/// A TPM, open.
+/// An open TPM.
 pub struct Tpm {
     context: Context,
 }
 
 impl Tpm {
-    /// This device's; nothing where it has none.
+    /// The TPM of this device; `None` without one.
     ///
     /// # Errors
-    /// When it has one that does not answer.
+    /// If it does not answer.
     pub fn open(paths: &Paths) -> Result<Option<Self>> {
         let Some(tcti) = &paths.tpm else { return Ok(None) };
         if tcti.strip_prefix("device:").is_some_and(|file| !Path::new(file).exists()) {
@@ -104,16 +104,16 @@ impl Tpm {
         Self::at(tcti).map(Some)
     }
 
-    /// The one behind this TCTI.
+    /// The TPM behind this TCTI.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not answer.
     pub fn at(tcti: &str) -> Result<Self> {
         let context = Context::new(TctiNameConf::from_str(tcti)?).context("the TPM")?;
         Ok(Self { context })
     }
 
-    /// Which endorsement key is used, and its certificate.
+    /// The endorsement key to use, and its certificates.
     fn endorsement(&mut self) -> Result<(AsymmetricAlgorithmSelection, Vec<Vec<u8>>)> {
         for (algorithm, index) in ENDORSEMENTS {
             if self.is_there(index)? {
@@ -127,14 +127,14 @@ impl Tpm {
         Ok((WITHOUT_CERTIFICATE, Vec::new()))
     }
 
-    /// Asked first, so that what is not there is no error of the library's.
+    /// Checked first, because the library treats a missing index as an error.
     fn is_there(&mut self, index: u32) -> Result<bool> {
         let handle = TpmHandle::NvIndex(NvIndexTpmHandle::new(index)?);
         Ok(self.context.execute_without_session(|c| c.tr_from_tpm_public(handle)).is_ok())
     }
 
-    /// What cannot be read is left out: the server then knows no maker, which costs trust and not a
-    /// visit.
+    /// Skips certificates that it cannot read. The server may then not know the manufacturer: the
+    /// device loses trust, but needs no visit.
     fn between(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut all = Vec::new();
         for index in BETWEEN {
@@ -148,13 +148,13 @@ impl Tpm {
                 .execute_with_nullauth_session(|c| nv::read_full(c, NvAuth::Owner, index))
             {
                 Ok(bytes) => all.extend(bytes),
-                Err(e) => tracing::warn!("certificates of the TPM's maker: {e}"),
+                Err(e) => tracing::warn!("certificates of the TPM manufacturer: {e}"),
             }
         }
         Ok(endorsement::each_of(&all).take(CERTIFICATES_MAX - 1).map(<[u8]>::to_vec).collect())
     }
 
-    /// A key is flushed by whoever loads it: a TPM has room for three.
+    /// Loads a key for one operation and flushes it: a TPM has room for three.
     fn with_primary<T, E: Into<anyhow::Error>>(
         &mut self,
         template: Public,
@@ -165,7 +165,7 @@ impl Tpm {
             .execute_with_nullauth_session(|c| {
                 c.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
             })
-            .context("making a key in the TPM")?;
+            .context("creating a key in the TPM")?;
         let result = f(&mut self.context, made.key_handle, &made.out_public);
         self.context.flush_context(made.key_handle.into()).ok();
         result.map_err(Into::into)
@@ -181,18 +181,19 @@ impl Tpm {
     /// The device key of this seed: TPMT_PUBLIC.
     ///
     /// # Errors
-    /// When the TPM refuses.
+    /// If the TPM refuses.
     pub fn device_key(&mut self, seed: &KeySeed) -> Result<Vec<u8>> {
         self.with_primary(template(false, seed)?, |_, _, public| public.marshall())
     }
 
-    /// Has the device key of this seed sign a SHA-256 digest: TPMT_SIGNATURE.
+    /// Signs a SHA-256 digest with the device key of this seed: TPMT_SIGNATURE.
     ///
     /// # Errors
-    /// When the TPM refuses.
+    /// If the TPM refuses.
     pub fn sign(&mut self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
         let digest = Digest::try_from(digest.to_vec())?;
-        // Nothing that the TPM has hashed itself: the key is not restricted, so it need not be.
+        // The ticket is empty: the key is not restricted, so the TPM need not have computed the
+        // hash.
         let ticket = HashcheckTicket::try_from(TPMT_TK_HASHCHECK {
             tag: TPM2_ST_HASHCHECK,
             hierarchy: TPM2_RH_NULL,
@@ -204,11 +205,11 @@ impl Tpm {
         Ok(signature.marshall()?)
     }
 
-    /// Has the attestation key say that the device key of this seed is in this TPM, with what
-    /// `data` makes of it in it (TPM2_Certify).
+    /// Certifies with the attestation key that the device key of this seed is in this TPM
+    /// (TPM2_Certify). The statement includes what `data` computes from the key.
     ///
     /// # Errors
-    /// When the TPM refuses.
+    /// If the TPM refuses.
     pub fn certify(
         &mut self,
         seed: &KeySeed,
@@ -231,14 +232,14 @@ impl Tpm {
         })
     }
 
-    /// What it is known by.
+    /// The keys that identify it.
     ///
     /// # Errors
-    /// When the TPM refuses.
+    /// If the TPM refuses.
     pub fn identity(&mut self) -> Result<Identity> {
         let (algorithm, certificates) = self.endorsement()?;
         let handle = ek::create_ek_object_2(&mut self.context, algorithm, None)
-            .context("making the endorsement key")?;
+            .context("creating the endorsement key")?;
         let public = self
             .context
             .execute_without_session(|c| c.read_public(handle))
@@ -248,17 +249,17 @@ impl Tpm {
         Ok(Identity { endorsement_key: public?.marshall()?, certificates, attestation_key })
     }
 
-    /// Gives the secret away that was made for its attestation key (TPM2_ActivateCredential).
-    /// `blob` and `secret` as they come: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
+    /// Decrypts the secret that was made for its attestation key (TPM2_ActivateCredential). `blob`
+    /// and `secret` as received: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
     ///
     /// # Errors
-    /// When it was made for another key or TPM.
+    /// If it was made for another key or TPM.
     pub fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>> {
         let (blob, secret) =
             (IdObject::try_from(content(blob)?)?, EncryptedSecret::try_from(content(secret)?)?);
         let (algorithm, _) = self.endorsement()?;
         let endorsement = ek::create_ek_object_2(&mut self.context, algorithm, None)
-            .context("making the endorsement key")?;
+            .context("creating the endorsement key")?;
         let given = self.with_attestation_key(|c, attestation, _| {
             let session = c.execute_without_session(|c| {
                 let (kind, aes) = (SessionType::Policy, SymmetricDefinition::AES_128_CFB);
@@ -272,8 +273,8 @@ impl Tpm {
             let (attributes, mask) =
                 SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
             c.tr_sess_set_attributes(session, attributes, mask)?;
-            // A key of the low range is used by policy alone; one of the high range by its empty
-            // password as well.
+            // A key of the low range is authorized by its policy only; one of the high range by its
+            // empty password as well.
             let by = if is_by_policy(algorithm) { session } else { AuthSession::Password };
             let given = c
                 .execute_with_nullauth_session(|c| {
@@ -301,10 +302,10 @@ impl Tpm {
         Ok(given.context("the secret was not made for this TPM and its attestation key")?.to_vec())
     }
 
-    /// What the registers hold, signed by the attestation key, with `data` in it.
+    /// PCR values, signed by the attestation key together with `data`.
     ///
     /// # Errors
-    /// When the TPM refuses.
+    /// If the TPM refuses.
     pub fn quote(&mut self, data: &[u8]) -> Result<Quote> {
         let slots = REGISTERS
             .map(|register| PcrSlot::try_from(1u32 << register))
@@ -326,9 +327,9 @@ impl Tpm {
         for (register, slot) in REGISTERS.into_iter().zip(slots) {
             let value = bank
                 .get_digest(slot)
-                .with_context(|| format!("register {register} was not read"))?;
+                .with_context(|| format!("PCR {register} was not read"))?;
             registers
-                .insert(register, value.value().try_into().context("a register has not 32 bytes")?);
+                .insert(register, value.value().try_into().context("a PCR value does not have 32 bytes")?);
         }
         Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, registers })
     }
@@ -342,20 +343,20 @@ fn is_by_policy(algorithm: AsymmetricAlgorithmSelection) -> bool {
     )
 }
 
-/// What a TPM2B holds.
+/// The content of a TPM2B.
 fn content(sized: &[u8]) -> Result<Vec<u8>> {
     let (length, bytes) =
-        sized.split_first_chunk::<2>().context("a buffer of two bytes at least")?;
+        sized.split_first_chunk::<2>().context("a TPM2B needs at least two bytes")?;
     ensure!(
         usize::from(u16::from_be_bytes(*length)) == bytes.len(),
-        "a buffer has another length than it says"
+        "a TPM2B has another length than it states"
     );
     Ok(bytes.to_vec())
 }
 
-/// A signing key, P-256: restricted to what the TPM says itself (TCG "TPM 2.0 Keys for Device
-/// Identity and Attestation", 7.3.4), or not, which is the device's. `unique` makes it another key
-/// than others of its kind.
+/// A signing key, P-256. The attestation key is restricted to what the TPM itself generates (TCG
+/// "TPM 2.0 Keys for Device Identity and Attestation", 7.3.4), the device key is not. `unique`
+/// makes it differ from other keys of its kind.
 fn template(is_restricted: bool, unique: &[u8; 32]) -> Result<Public> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)

@@ -1,5 +1,5 @@
-//! What the server keeps for this device and what it gives to it: the recovery key of the data
-//! partition goes up once, the secrets of the fleet come down at each boot.
+//! What device and server exchange to keep or use: the recovery key of the data partition goes to
+//! the server once, and the secrets of the fleet come to the device at each boot.
 
 use crate::backoff::Backoff;
 use crate::http::read_document;
@@ -13,34 +13,34 @@ use reqwest::StatusCode;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long the server may take for an answer.
+/// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Largest answer that is read: base64, names and what is around them.
+/// Maximum size of a response: base64, names and framing.
 const SECRETS_BYTES_MAX: usize = SECRETS_MAX * (SECRET_MAX * 4 / 3 + 128) + 1024;
 
-/// This device's end of it.
+/// The device's end of the vault.
 pub struct Vault {
     helper: Helper,
     http: reqwest::Client,
     url: String,
-    /// Which secrets are here; held while others are fetched.
+    /// Which version of the secrets is on the device; locked while secrets are fetched.
     version: Mutex<Option<u64>>,
 }
 
 impl Vault {
-    /// One for this device.
+    /// The vault client of this device.
     #[must_use]
     pub fn new(helper: Helper, http: reqwest::Client, url: String) -> Self {
         Self { helper, http, url, version: Mutex::default() }
     }
 
-    /// Gives the recovery key to the server, until the server has it.
+    /// Sends the recovery key to the server, and retries until the server has it.
     pub async fn escrow(&self) {
         let mut backoff = Backoff::default();
         loop {
             match self.escrowed().await {
                 Ok(()) => return,
-                Err(e) => tracing::warn!("the recovery key: {e:#}"),
+                Err(e) => tracing::warn!("sending the recovery key: {e:#}"),
             }
             backoff.wait().await;
         }
@@ -56,7 +56,7 @@ impl Vault {
             .timeout(PATIENCE)
             .send()
             .await?;
-        // A server that keeps none is an older one; the next boot tries again.
+        // An older server keeps no recovery keys; the next boot tries again.
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(());
         }
@@ -65,14 +65,14 @@ impl Vault {
         self.helper.say("fleeti: the server keeps the recovery key of the data partition").await
     }
 
-    /// Fetches the secrets of the fleet by a ticket, unless they are here; again while the ticket
-    /// is good.
+    /// Fetches the secrets of the fleet with a ticket, unless the device has them; retries while
+    /// the ticket is valid.
     pub async fn fetch(&self, ticket: SecretsTicket) {
         let mut backoff = Backoff::default();
         let until = Instant::now() + Duration::from_secs(TICKET_S);
         while let Err(e) = self.fetched(ticket.clone()).await {
-            tracing::warn!("the secrets of the fleet: {e:#}");
-            // Whoever gave the ticket gives another one when the TPM has answered again.
+            tracing::warn!("fetching the secrets of the fleet: {e:#}");
+            // The server issues another ticket when the TPM has answered again.
             if Instant::now() >= until || is_refused(&e) {
                 return;
             }
@@ -115,7 +115,7 @@ impl Vault {
     }
 }
 
-/// Whether the server does not take the ticket, now or ever.
+/// Whether the server refuses the ticket permanently.
 fn is_refused(e: &anyhow::Error) -> bool {
     e.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status)
         == Some(StatusCode::FORBIDDEN)

@@ -1,4 +1,4 @@
-//! The daemon's end of the socket.
+//! The daemon's end of the helper's socket.
 
 use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response};
 use crate::tpm::KeySeed;
@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-/// How long a TPM may take for a signature, waiting for another question included.
+/// How long a TPM may take for a signature, including the wait for other requests.
 const SIGNING: Duration = Duration::from_secs(20);
 
-/// The daemon's end of the socket.
+/// The daemon's end of the helper's socket.
 #[derive(Debug, Clone)]
 pub struct Helper {
     socket: PathBuf,
@@ -55,7 +55,7 @@ impl Helper {
     /// What runs.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn boot_summary(&self) -> Result<BootSummary> {
         match self.call(&Request::BootSummary).await? {
             Response::Boot { summary } => Ok(summary),
@@ -65,7 +65,7 @@ impl Helper {
     /// The enrollment record.
     ///
     /// # Errors
-    /// When the helper does not answer, or the record is malformed.
+    /// If the helper does not answer, or the record is malformed.
     pub async fn enrollment_record(&self) -> Result<Option<EnrollmentRecord>> {
         match self.call(&Request::EnrollmentRecord).await? {
             Response::Record { record } => Ok(record),
@@ -76,14 +76,14 @@ impl Helper {
     /// Changes the Secure Boot variables.
     ///
     /// # Errors
-    /// Why the device would not boot afterwards, or what failed.
+    /// Why the device would not boot after the change, or what failed.
     pub async fn change_boot(&self, change: BootChange) -> Result<()> {
         self.done(&Request::ChangeBoot { change }).await
     }
-    /// Stages a release; the code and words of a refusal are the inner error.
+    /// Stages a release; the inner error is a refusal, with its code and detail.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn stage(
         &self,
         manifest: String,
@@ -102,10 +102,10 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// How many entries of the audit log this device has seen.
+    /// How many entries the audit log had in the newest checkpoint that this device has accepted.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn log_size(&self, transitions: Vec<SignedTransition>) -> Result<u64> {
         match self.call(&Request::LogSize { transitions }).await? {
             Response::LogSize { size } => Ok(size),
@@ -113,24 +113,24 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// Arms what was staged.
+    /// Arms the staged version.
     ///
     /// # Errors
-    /// When it is not what the manifest named.
+    /// If it does not match the manifest.
     pub async fn arm(&self, version: Version) -> Result<()> {
         self.done(&Request::Arm { version }).await
     }
     /// Reboots.
     ///
     /// # Errors
-    /// When systemd refuses.
+    /// If systemd refuses.
     pub async fn reboot(&self) -> Result<()> {
         self.done(&Request::Reboot).await
     }
     /// Why a version does not run.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn why_failed(&self, version: Version) -> Result<Option<RollbackReason>> {
         match self.call(&Request::WhyFailed { version }).await? {
             Response::Reason { reason } => Ok(reason),
@@ -138,24 +138,24 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// Returns when the running version was blessed.
+    /// Returns when the running version is blessed.
     ///
     /// # Errors
-    /// When the helper goes away.
+    /// If the connection to the helper ends.
     pub async fn wait_blessed(&self) -> Result<()> {
         self.done(&Request::WaitBlessed).await
     }
-    /// Makes the helper look again.
+    /// Makes the helper check again whether the running version is blessed.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn blessed_changed(&self) -> Result<()> {
         self.done(&Request::BlessedChanged).await
     }
-    /// What the TPM is known by; nothing without one.
+    /// The keys that identify the TPM; `None` without one.
     ///
     /// # Errors
-    /// When the TPM does not answer.
+    /// If the TPM does not answer.
     pub async fn tpm_identity(&self) -> Result<Option<TpmIdentity>> {
         match self.call(&Request::TpmIdentity).await? {
             Response::Tpm { identity } => Ok(identity),
@@ -166,7 +166,7 @@ impl Helper {
     /// The secret that was made for this TPM, base64.
     ///
     /// # Errors
-    /// When it was made for another one.
+    /// If it was made for another TPM or key.
     pub async fn tpm_activate(&self, blob: String, secret: String) -> Result<Secret> {
         match self.call(&Request::TpmActivate { blob, secret }).await? {
             Response::Secret { secret } => Ok(secret),
@@ -177,7 +177,7 @@ impl Helper {
     /// The device key of a seed: TPMT_PUBLIC, base64.
     ///
     /// # Errors
-    /// When the TPM does not answer.
+    /// If the TPM does not answer.
     pub async fn device_key(&self, seed: &KeySeed) -> Result<String> {
         match self.call(&Request::DeviceKey { seed: hex::encode(seed) }).await? {
             Response::DeviceKey { public } => Ok(public),
@@ -185,10 +185,10 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// What the TPM says of the device key of a seed.
+    /// Has the TPM certify the device key of a seed.
     ///
     /// # Errors
-    /// When the TPM does not answer.
+    /// If the TPM does not answer.
     pub async fn certify(
         &self,
         seed: &KeySeed,
@@ -208,11 +208,11 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// Has the device key of a seed sign a SHA-256 digest: TPMT_SIGNATURE. Blocks, because TLS asks
-    /// for a signature where nothing else can be done meanwhile; the helper is another process.
+    /// Signs a SHA-256 digest with the device key of a seed: TPMT_SIGNATURE. Blocks, because TLS
+    /// cannot do anything else meanwhile; the helper is another process.
     ///
     /// # Errors
-    /// When the TPM does not answer.
+    /// If the TPM does not answer.
     pub fn sign(&self, seed: &KeySeed, digest: &[u8]) -> Result<Vec<u8>> {
         use std::io::{Read, Write};
         let mut stream = std::os::unix::net::UnixStream::connect(&self.socket)
@@ -230,10 +230,10 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// What was measured, as the answer to a question.
+    /// Evidence for a challenge.
     ///
     /// # Errors
-    /// When the TPM does not answer, or a log cannot be read.
+    /// If the TPM does not answer, or a log cannot be read.
     pub async fn evidence(&self, nonce: String, device: DeviceId) -> Result<Measured> {
         match self.call(&Request::Evidence { nonce, device }).await? {
             Response::Evidence { measured } => Ok(*measured),
@@ -244,7 +244,7 @@ impl Helper {
     /// The recovery key of the data partition, if there is one that the server does not keep.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn recovery_key(&self) -> Result<Option<Secret>> {
         match self.call(&Request::RecoveryKey).await? {
             Response::RecoveryKey { key } => Ok(key),
@@ -252,52 +252,52 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// The server keeps the recovery key of this digest.
+    /// Tells the helper that the server keeps the recovery key of this digest.
     ///
     /// # Errors
-    /// When another one waits.
+    /// If another one is waiting.
     pub async fn recovery_key_kept(&self, sha256: String) -> Result<()> {
         self.done(&Request::RecoveryKeyKept { sha256 }).await
     }
-    /// Has the next boot make a new recovery key.
+    /// Makes the next boot create a new recovery key.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn forget_recovery_key(&self) -> Result<()> {
         self.done(&Request::ForgetRecoveryKey).await
     }
-    /// Makes these the secrets that services find; base64, by their names.
+    /// Replaces the secrets that services load; base64, by name.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub async fn put_secrets(&self, secrets: BTreeMap<String, Secret>) -> Result<()> {
         self.done(&Request::PutSecrets { secrets }).await
     }
-    /// The server was reached in this boot.
+    /// Tells the helper that the server was reached in this boot.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn reached(&self) -> Result<()> {
         self.done(&Request::Reached).await
     }
-    /// Returns when the server was reached in this boot.
+    /// Returns when the server is reached in this boot.
     ///
     /// # Errors
-    /// When the helper goes away.
+    /// If the connection to the helper ends.
     pub async fn wait_reached(&self) -> Result<()> {
         self.done(&Request::WaitReached).await
     }
-    /// A statement of the audit log, which says how late it is.
+    /// Passes on a checkpoint of the audit log, which states the time.
     ///
     /// # Errors
-    /// When it is not by the log, or the clock cannot be set.
+    /// If the log did not sign it, or the clock cannot be set.
     pub async fn signed_time(&self, note: String) -> Result<()> {
         self.done(&Request::SignedTime { note }).await
     }
-    /// State of the helper that could not be used and was not reported yet, in words.
+    /// Texts about damaged state files of the helper that are not reported yet.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn set_aside(&self) -> Result<Vec<String>> {
         match self.call(&Request::SetAside).await? {
             Response::SetAside { reasons } => Ok(reasons),
@@ -305,30 +305,30 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// What was set aside is reported.
+    /// Tells the helper that its damaged state files were reported.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn set_aside_reported(&self) -> Result<()> {
         self.done(&Request::SetAsideReported).await
     }
     /// Sets the host name.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn set_hostname(&self, device: DeviceId) -> Result<()> {
         self.done(&Request::SetHostname { device }).await
     }
-    /// Writes a line on the console.
+    /// Writes a line to the console.
     ///
     /// # Errors
-    /// When the helper does not answer.
+    /// If the helper does not answer.
     pub async fn say(&self, line: &str) -> Result<()> {
         self.done(&Request::Say { line: line.to_owned() }).await
     }
 }
 
-/// An answer, as it is documented and in no other form. The helper closes the connection after it.
+/// Parses a response strictly. The helper closes the connection after it.
 fn read_answer(bytes: &[u8]) -> Result<Response> {
     ensure!(
         bytes.len() as u64 <= MESSAGE_MAX,

@@ -1,6 +1,6 @@
 //! OEM strings of SMBIOS (DSP0134, 7.12).
 
-/// The type 11 string that starts with `prefix`, without it.
+/// The OEM string (type 11) that starts with `prefix`, without the prefix.
 pub fn oem_string(table: &[u8], prefix: &str) -> Option<String> {
     const OEM_STRINGS: u8 = 11;
     let mut at = 0;

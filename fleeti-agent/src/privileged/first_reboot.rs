@@ -1,4 +1,4 @@
-//! The reboot that comes before another version is armed.
+//! The additional reboot before a version is armed.
 
 use super::Response;
 use crate::boot;
@@ -10,21 +10,21 @@ use std::mem;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A reboot that has not come by then does not come.
+/// Time limit for a requested reboot.
 const REBOOTS_WITHIN: Duration = Duration::from_secs(600);
-/// Between the answer that a reboot is needed and that reboot.
+/// Time between the response that a reboot is needed and the reboot.
 const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 const NEEDED: &str =
-    "the data partition is not sealed to the next key of register 11 yet: a reboot does that";
+    "the data partition is not yet sealed to the next key of PCR 11, which needs a reboot";
 
-/// Where the reboot stands.
+/// The state of the reboot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
-    /// Nobody asked for one.
+    /// Not requested.
     NotAsked,
     /// The running version is about to boot again.
     Coming,
-    /// It did not come, which nobody has heard yet: in words.
+    /// The reboot failed, which is not reported yet: the reason.
     Failed(String),
 }
 
@@ -38,7 +38,7 @@ pub struct FirstReboot {
 }
 
 impl FirstReboot {
-    /// One by systemd, said on the console.
+    /// A reboot by systemd, announced on the console.
     pub fn by_systemd() -> Self {
         Self {
             stage: watch::Sender::new(Stage::NotAsked),
@@ -49,9 +49,9 @@ impl FirstReboot {
         }
     }
 
-    /// Reboots. The daemon gets one answer, so that the server hears why, and none after that: what
-    /// it asks until the reboot would count as failures of the version. Where no reboot comes, it
-    /// gets to know that, and may ask again.
+    /// Requests the reboot. The daemon gets one response, so that the server learns the reason, and
+    /// none after that: responses before the reboot would count as failures of the version. If the
+    /// reboot fails, the next response says so, and the daemon may request it again.
     pub async fn ask(&self) -> Response {
         let mut before = Stage::Coming;
         self.stage.send_modify(|stage| before = mem::replace(stage, Stage::Coming));
@@ -62,7 +62,7 @@ impl FirstReboot {
             }
             Stage::Failed(why) => {
                 self.begin();
-                format!("{NEEDED}; the last try failed: {why}")
+                format!("{NEEDED}; the last attempt failed: {why}")
             }
             Stage::Coming => {
                 let mut stage = self.stage.subscribe();
@@ -87,7 +87,7 @@ impl FirstReboot {
             let why = match reboot.await {
                 Ok(()) => {
                     tokio::time::sleep(reboots_within).await;
-                    format!("it has not come within {} s", reboots_within.as_secs())
+                    format!("no reboot within {} s", reboots_within.as_secs())
                 }
                 Err(e) => format!("{e:#}"),
             };
@@ -98,10 +98,10 @@ impl FirstReboot {
     }
 }
 
-/// Has systemd reboot.
+/// Makes systemd reboot.
 ///
 /// # Errors
-/// When it does not take that.
+/// If systemd refuses.
 pub async fn reboot() -> Result<()> {
     let status = tokio::process::Command::new("/usr/bin/systemctl")
         .args(["--no-block", "reboot"])
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// All in one: what is said is one list of the process.
+    /// All cases in one test: the process has one list of console lines.
     #[tokio::test]
     async fn a_reboot_that_fails_is_reported_and_the_next_request_tries_it_again() {
         let (tries, may_end) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
@@ -137,7 +137,7 @@ mod tests {
             let n = counted.fetch_add(1, Ordering::SeqCst);
             async move {
                 may_end.acquire().await?.forget();
-                // The third one is taken, and never comes.
+                // systemd accepts the third request, but does not reboot.
                 ensure!(n >= 2, "systemctl reboot: exit status: {n}");
                 Ok(())
             }
@@ -151,7 +151,7 @@ mod tests {
             reboots_within: Duration::ZERO,
         };
         assert_eq!(detail(first.ask().await), NEEDED);
-        // What is asked before it comes has no answer, until it is known that it does not come.
+        // A request before the reboot gets no response until the reboot has failed.
         let mut second = Box::pin(first.ask());
         assert!(futures::poll!(&mut second).is_pending());
         may_end.add_permits(1);
@@ -160,17 +160,17 @@ mod tests {
             format!("{NEEDED}; it failed: systemctl reboot: exit status: 0")
         );
         assert_eq!(tries.load(Ordering::SeqCst), 1, "asked for once, tried once");
-        // Whoever asks again, asks for another one.
+        // The next request starts another attempt.
         assert_eq!(
             detail(first.ask().await),
-            format!("{NEEDED}; the last try failed: systemctl reboot: exit status: 0")
+            format!("{NEEDED}; the last attempt failed: systemctl reboot: exit status: 0")
         );
         may_end.add_permits(1);
         assert!(detail(first.ask().await).ends_with("it failed: systemctl reboot: exit status: 1"));
-        // One that systemd takes and that does not come is no other.
+        // A request that systemd accepts but does not fulfil is the same attempt.
         assert!(detail(first.ask().await).ends_with("exit status: 1"));
         may_end.add_permits(1);
-        assert!(detail(first.ask().await).ends_with("it failed: it has not come within 0 s"));
+        assert!(detail(first.ask().await).ends_with("it failed: no reboot within 0 s"));
         assert_eq!(tries.load(Ordering::SeqCst), 3);
         let said = SAID.lock().unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
-//! What the helper has the TPM do: fixed questions, so that the daemon never speaks to it. Whatever
-//! the attestation key signs is made here; the device key signs what the daemon's TLS gives it, as
-//! a key in a file would.
+//! TPM operations of the helper. Their set is fixed, so that the daemon never has access to the
+//! TPM. The helper makes everything that the attestation key signs; the device key signs what the
+//! daemon's TLS passes in, like a key in a file.
 
 use super::{Measured, Occasion};
 use crate::Paths;
@@ -21,7 +21,7 @@ fn tpm(paths: &Paths) -> Result<Tpm> {
     Tpm::open(paths)?.context("this device has no TPM")
 }
 
-/// What the TPM is known by; nothing without one.
+/// The keys that identify the TPM; `None` without one.
 pub fn identity(paths: &Paths) -> Result<Option<TpmIdentity>> {
     let Some(mut tpm) = Tpm::open(paths)? else { return Ok(None) };
     let identity = tpm.identity()?;
@@ -32,7 +32,7 @@ pub fn identity(paths: &Paths) -> Result<Option<TpmIdentity>> {
     }))
 }
 
-/// The secret that was made for this TPM.
+/// Decrypts the secret that was made for this TPM.
 pub fn activate(paths: &Paths, blob: &str, secret: &str) -> Result<Secret> {
     let given = tpm(paths)?.activate(&STANDARD.decode(blob)?, &STANDARD.decode(secret)?)?;
     Ok(Secret::new(STANDARD.encode(given)))
@@ -50,14 +50,14 @@ pub fn device_key(paths: &Paths, seed: &str) -> Result<String> {
     Ok(STANDARD.encode(tpm(paths)?.device_key(&seed)?))
 }
 
-/// A signature of the device key of a seed over a digest: TPMT_SIGNATURE, base64.
+/// Signs a digest with the device key of a seed: TPMT_SIGNATURE, base64.
 pub fn sign(paths: &Paths, seed: &str, digest: &str) -> Result<String> {
     let (seed, digest): (KeySeed, [u8; 32]) =
         (bytes("the seed", seed)?, bytes("the digest", digest)?);
     Ok(STANDARD.encode(tpm(paths)?.sign(&seed, &digest)?))
 }
 
-/// What the TPM says of the device key of a seed, for one occasion over one connection.
+/// Certifies the device key of a seed, for one purpose over one connection.
 pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) -> Result<KeyProof> {
     let (seed, channel): (KeySeed, _) =
         (bytes("the seed", seed)?, bytes("the connection", channel)?);
@@ -74,13 +74,13 @@ pub fn certify(paths: &Paths, seed: &str, occasion: &Occasion, channel: &str) ->
     })
 }
 
-/// What was measured, signed by the TPM. The nonce is the server's; what is signed is made here, so
-/// that nobody has the TPM sign an answer to something else.
+/// Evidence, signed by the TPM. The nonce is the server's; the signed data is made here, so that
+/// the daemon cannot have the TPM sign anything else.
 pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measured> {
     let challenge = Challenge { nonce: bytes("the nonce", nonce)?, device: device.clone() };
     let firmware_log = read(&paths.firmware_log, log::BYTES_MAX)?;
     let phases_log = String::from_utf8(read(&paths.phases_log, phases::BYTES_MAX)?)
-        .context("the log of user space")?;
+        .context("the user-space log")?;
     let said =
         tpm(paths)?.quote(&challenge.qualifying_data(&firmware_log, phases_log.as_bytes()))?;
     Ok(Measured {
@@ -96,12 +96,12 @@ pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measure
     })
 }
 
-/// A log; empty where there is none, which the server sees.
+/// A log; empty if there is none, which the server detects.
 fn read(path: &Path, max: usize) -> Result<Vec<u8>> {
     let bytes = match fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         other => other.with_context(|| path.display().to_string())?,
     };
-    ensure!(bytes.len() <= max, "{} has {} bytes, {max} at the most", path.display(), bytes.len());
+    ensure!(bytes.len() <= max, "{} has {} bytes, at most {max} are allowed", path.display(), bytes.len());
     Ok(bytes)
 }

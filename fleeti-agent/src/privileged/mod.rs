@@ -1,7 +1,7 @@
 //! The helper: a root process with fixed verbs on a Unix socket that only the daemon may open.
 //!
-//! It trusts the daemon with nothing: it verifies the manifest itself, downloads from the loopback
-//! only, and arms only what the manifest it staged names.
+//! It does not trust the daemon: it verifies the manifest itself, downloads only from the loopback
+//! proxy, and arms only what the manifest that it staged names.
 
 mod caller;
 mod dmi;

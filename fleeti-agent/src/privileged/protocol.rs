@@ -1,4 +1,4 @@
-//! What daemon and helper say to each other: a line of JSON each way.
+//! The protocol between daemon and helper: one line of JSON in each direction.
 
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
@@ -9,7 +9,7 @@ use fleeti_core::wire::device::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Largest request or answer, bytes.
+/// Maximum size of a request or response, bytes.
 pub const MESSAGE_MAX: u64 = 1 << 20;
 
 /// A verb and its arguments.
@@ -22,57 +22,57 @@ pub enum Request {
     EnrollmentRecord,
     /// Verify the manifest and run systemd-sysupdate against a loopback URL.
     Stage {
-        /// `manifest.json`, as it is.
+        /// `manifest.json`, byte for byte.
         manifest: String,
         /// Key id and DER (base64) of each signature.
         signatures: Vec<(String, String)>,
-        /// That it is in the audit log.
+        /// Proves that the release is in the audit log.
         proof: Option<Box<ReleaseProof>>,
-        /// This device's own signatures over its programs.
+        /// This device's own signatures of its EFI binaries.
         boot: BootSignatures,
         /// `http://127.0.0.1:...`.
         url: String,
-        /// What leads from this image's anchors to those that signed.
+        /// Transitions from this image's trust anchors to those that signed the release.
         #[serde(default)]
         transitions: Vec<SignedTransition>,
     },
     /// Change the Secure Boot variables.
     ChangeBoot {
-        /// How.
+        /// The change.
         change: BootChange,
     },
-    /// How many entries of the audit log this device has seen.
+    /// How many entries the audit log had in the newest checkpoint that this device has accepted.
     LogSize {
-        /// What leads from this image's log to the one of today.
+        /// Transitions from this image's log key to the current one.
         #[serde(default)]
         transitions: Vec<SignedTransition>,
     },
     /// Make the staged version bootable.
     Arm {
-        /// Which.
+        /// The version.
         version: Version,
     },
     /// Reboot.
     Reboot,
     /// Why an armed version does not run.
     WhyFailed {
-        /// Which.
+        /// The version.
         version: Version,
     },
-    /// Answers when the running version was blessed.
+    /// Respond when the running version is blessed.
     WaitBlessed,
-    /// Look again whether the running version was blessed.
+    /// Check again whether the running version is blessed.
     BlessedChanged,
-    /// What the TPM is known by.
+    /// The keys that identify the TPM.
     TpmIdentity,
-    /// Give away the secret that was made for this TPM and its attestation key; both base64.
+    /// Decrypt the secret that was made for this TPM and its attestation key; both fields base64.
     TpmActivate {
         /// TPM2B_ID_OBJECT.
         blob: String,
         /// TPM2B_ENCRYPTED_SECRET.
         secret: String,
     },
-    /// The device key of a seed.
+    /// The public device key of a seed.
     DeviceKey {
         /// 32 bytes, hexadecimal.
         seed: String,
@@ -84,157 +84,157 @@ pub enum Request {
         /// SHA-256, hexadecimal.
         digest: String,
     },
-    /// Say that the device key of a seed is in the TPM.
+    /// Certify that the device key of a seed is in the TPM.
     Certify {
         /// 32 bytes, hexadecimal.
         seed: String,
-        /// For what.
+        /// The purpose.
         occasion: Occasion,
-        /// What both ends derived of the connection, hexadecimal.
+        /// The value that both ends derived from the connection, hexadecimal.
         channel: String,
     },
-    /// Say what was measured, as the answer to a question of the server.
+    /// Produce evidence for a challenge of the server.
     Evidence {
         /// 32 bytes, hexadecimal.
         nonce: String,
-        /// This device, as the server knows it.
+        /// The id of this device on the server.
         device: DeviceId,
     },
     /// The recovery key of the data partition, if there is one that the server does not keep.
     RecoveryKey,
     /// The server keeps the recovery key.
     RecoveryKeyKept {
-        /// Of this digest: SHA-256, hexadecimal.
+        /// The digest of that key: SHA-256, hexadecimal.
         sha256: String,
     },
-    /// Somebody has seen the recovery key: make a new one at the next boot.
+    /// Make a new recovery key at the next boot, because an operator has seen this one.
     ForgetRecoveryKey,
-    /// Make these the secrets that services find.
+    /// Replace the secrets that services load.
     PutSecrets {
-        /// Base64, by their names.
+        /// Base64, by name.
         secrets: BTreeMap<String, Secret>,
     },
-    /// Set the host name by the image's pattern.
+    /// Set the host name from the image's pattern.
     SetHostname {
         /// The device's id.
         device: DeviceId,
     },
-    /// The server was reached in this boot: a session with it began.
+    /// The server was reached in this boot: a session started.
     Reached,
-    /// Answers when the server was reached in this boot.
+    /// Respond when the server is reached in this boot.
     WaitReached,
-    /// A statement of the audit log, which says how late it is.
+    /// A checkpoint of the audit log, which states the time.
     SignedTime {
         /// A checkpoint (C2SP).
         note: String,
     },
-    /// State of the helper that could not be used, and was not reported yet.
+    /// Damaged state files of the helper that are not reported yet.
     SetAside,
-    /// What was set aside is reported.
+    /// The damaged state files were reported.
     SetAsideReported,
-    /// Write a line on the console.
+    /// Write a line to the console.
     Say {
         /// The line.
         line: String,
     },
 }
 
-/// What a key is certified for.
+/// The purpose for which a key is certified.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
-    /// To enroll with the token of this digest (SHA-256, hexadecimal).
+    /// Enrollment with the token of this digest (SHA-256, hexadecimal).
     Enrollment(String),
-    /// For the next certificate of this device.
+    /// Renewal of this device's certificate.
     Renewal(DeviceId),
 }
 
-/// What came of it.
+/// The response.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Response {
     /// Done.
     Done,
-    /// Of [`Request::SetAside`].
+    /// To [`Request::SetAside`].
     SetAside {
-        /// Each in words.
+        /// One text for each file.
         reasons: Vec<String>,
     },
-    /// Of [`Request::BootSummary`].
+    /// To [`Request::BootSummary`].
     Boot {
         /// What runs.
         summary: BootSummary,
     },
-    /// Of [`Request::EnrollmentRecord`].
+    /// To [`Request::EnrollmentRecord`].
     Record {
         /// The record, if there is one.
         record: Option<EnrollmentRecord>,
     },
-    /// Of [`Request::WhyFailed`].
+    /// To [`Request::WhyFailed`].
     Reason {
-        /// Why; nothing when it was never armed.
+        /// The reason; `None` if the version was never armed.
         reason: Option<RollbackReason>,
     },
-    /// Of [`Request::LogSize`].
+    /// To [`Request::LogSize`].
     LogSize {
-        /// Entries of the last statement that was believed.
+        /// Entries in the newest accepted checkpoint.
         size: u64,
     },
-    /// Of [`Request::TpmIdentity`].
+    /// To [`Request::TpmIdentity`].
     Tpm {
-        /// Its keys; nothing without a TPM.
+        /// The keys; `None` without a TPM.
         identity: Option<TpmIdentity>,
     },
-    /// Of [`Request::TpmActivate`].
+    /// To [`Request::TpmActivate`].
     Secret {
         /// Base64.
         secret: Secret,
     },
-    /// Of [`Request::RecoveryKey`].
+    /// To [`Request::RecoveryKey`].
     RecoveryKey {
-        /// Nothing when none waits.
+        /// `None` if the server has the key.
         key: Option<Secret>,
     },
-    /// Of [`Request::DeviceKey`].
+    /// To [`Request::DeviceKey`].
     DeviceKey {
         /// TPMT_PUBLIC, base64.
         public: String,
     },
-    /// Of [`Request::Sign`].
+    /// To [`Request::Sign`].
     Signature {
         /// TPMT_SIGNATURE, base64.
         signature: String,
     },
-    /// Of [`Request::Certify`].
+    /// To [`Request::Certify`].
     Certified {
-        /// What the TPM says.
+        /// The TPM's certification.
         key: KeyProof,
     },
-    /// Of [`Request::Evidence`].
+    /// To [`Request::Evidence`].
     Evidence {
-        /// What was measured.
+        /// The evidence.
         measured: Box<Measured>,
     },
-    /// It could not be done.
+    /// The request failed.
     Failed {
         /// The stable code.
         code: FailureCode,
-        /// In words.
+        /// Details.
         detail: String,
     },
 }
 
-/// What was measured, and what the TPM says of it; bytes base64.
+/// Evidence; bytes in base64.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// TPMS_ATTEST.
     pub quote: String,
     /// TPMT_SIGNATURE.
     pub signature: String,
-    /// What the registers held, hexadecimal. No map: its numbers would be texts within a tagged
-    /// answer.
+    /// PCR values, hexadecimal. Not a map: JSON would turn its numbers into strings within a tagged
+    /// response.
     pub registers: Vec<(u8, String)>,
-    /// Firmware's log.
+    /// The firmware log.
     #[serde(with = "base64_bytes")]
     pub firmware_log: Vec<u8>,
     /// The log of user space.

@@ -1,7 +1,7 @@
-//! Secrets of the fleet: in memory, for root alone, in a folder of their own, from which a service
-//! takes one by its path (systemd.exec(5), `LoadCredential=NAME:/run/fleeti-secrets/NAME`). Not in
-//! `/run/credstore`: there systemd's own services find by name what logs somebody in or clears a
-//! folder, and whoever sets secrets is not to be root for that.
+//! Secrets of the fleet: in memory, readable only by root, in a folder of their own, from which a
+//! service loads one by path (systemd.exec(5), `LoadCredential=NAME:/run/fleeti-secrets/NAME`). Not
+//! in `/run/credstore`: systemd's own services search it for credentials by name, some of which log
+//! a user in or clear a folder, and an operator who sets secrets must not get root that way.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -15,17 +15,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Makes the folder hold these secrets and no other; whether it held something else before. A
-/// secret is written beside its place and then put there, so that no service ever reads half of
-/// one.
+/// Makes the folder contain exactly these secrets; returns whether it had other contents. A secret
+/// is written to another file and renamed, so that a service never reads a partial one.
 ///
 /// # Errors
-/// For a name that is none, or when the folder cannot be written.
+/// For an invalid name or value, or if the folder cannot be written.
 pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
     let named = secrets.iter().map(|(name, secret)| {
         Ok((name.parse::<SecretName>()?, Zeroizing::new(STANDARD.decode(secret.expose())?)))
     });
-    let named = named.collect::<Result<BTreeMap<_, _>>>().context("a secret that is none")?;
+    let named = named.collect::<Result<BTreeMap<_, _>>>().context("an invalid secret")?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -39,7 +38,7 @@ pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
             continue;
         }
         has_changed = true;
-        // No name of a secret begins with a dot.
+        // Names of secrets do not start with a dot.
         let new = folder.join(format!(".{name}.new"));
         fs::remove_file(&new).ok();
         let mut file =
@@ -55,7 +54,7 @@ pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
             .and_then(|name| name.parse::<SecretName>().ok())
             .is_some_and(|name| named.contains_key(&name));
         if !keep {
-            ensure!(entry.file_type()?.is_file(), "{} is no secret", entry.path().display());
+            ensure!(entry.file_type()?.is_file(), "{} is not a secret", entry.path().display());
             fs::remove_file(entry.path())?;
             has_changed = true;
         }

@@ -1,4 +1,4 @@
-//! The helper's socket.
+//! The socket of the helper.
 
 use super::first_reboot::{self, FirstReboot};
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
@@ -28,17 +28,17 @@ struct State {
     reached: watch::Sender<bool>,
     /// One staging or arming at a time.
     slot: Mutex<()>,
-    /// One question to the TPM at a time.
+    /// One TPM operation at a time.
     tpm: Mutex<()>,
     first_reboot: FirstReboot,
 }
 
-/// Answers until the process ends.
+/// Serves requests until the process ends.
 ///
 /// # Errors
-/// When the socket cannot be made, or the image is not one of Fleeti's.
+/// If the socket cannot be created, or the image is not one of Fleeti's.
 pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
-    // A floor of its own: the daemon's is the daemon's word.
+    // A time floor of its own: the helper does not trust the daemon's.
     let paths = Paths { clock: Clock::system(paths.helper_state.join("time-floor")), ..paths };
     paths.clock.raise(clock::image_s(&paths.lib).unwrap_or(0));
     set_clock(&paths);
@@ -64,8 +64,7 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     }
 }
 
-/// A clock that cannot be right is set to the latest time that somebody has signed; NTP goes on
-/// from there.
+/// Sets a wrong clock to the latest signed time; NTP continues from there.
 fn set_clock(paths: &Paths) {
     let clock = &paths.clock;
     let Some(wrong_by_s) = clock.wrong_by_s().filter(|_| paths.may_set_clock) else { return };
@@ -213,7 +212,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         }
         Request::PutSecrets { secrets } => {
             let _one = state.slot.lock().await;
-            // Whatever is `PartOf` it begins anew where something has changed, and only there.
+            // Restarts units that are `PartOf` the target only if a secret has changed.
             let verb = if secrets::put(&paths.secrets, &secrets)? { "restart" } else { "start" };
             let mut systemctl = tokio::process::Command::new("/usr/bin/systemctl");
             let status =
@@ -233,7 +232,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
     })
 }
 
-/// Asks the TPM, which may take a second, where nothing else waits for it.
+/// Runs a TPM operation, which may take a second, on a blocking thread.
 async fn with_tpm<T: Send + 'static>(
     state: &State,
     ask: impl FnOnce(&Paths) -> Result<T> + Send + 'static,
@@ -243,13 +242,13 @@ async fn with_tpm<T: Send + 'static>(
     tokio::task::spawn_blocking(move || ask(&paths)).await?
 }
 
-/// Arms the version whose manifest was staged, where it will open the data partition; verified
-/// again, because it was kept on a disk.
+/// Arms the staged version if it will open the data partition. The manifest is verified again,
+/// because it was stored on disk.
 fn arm(paths: &Paths, version: &Version) -> Result<Next> {
     let (manifest, signatures) = (staging::staged(paths)?, staging::staged_signatures(paths)?);
     let verified = staging::check_manifest(paths, &manifest, &signatures)
         .map_err(|(_, detail)| anyhow::anyhow!(detail))?;
-    ensure!(verified.manifest().release.version == *version, "{version} is not what was staged");
+    ensure!(verified.manifest().release.version == *version, "{version} is not the staged version");
     if let Some(kernel_image) = staging::staged_kernel_image(paths, &verified)?
         && next_key::before_arming(paths, version, &kernel_image)? == Next::Reboot
     {
@@ -258,7 +257,7 @@ fn arm(paths: &Paths, version: &Version) -> Result<Next> {
     staging::arm(paths, &verified).map(|()| Next::Arm)
 }
 
-/// One named SMBIOS string or one ESP file, and nothing else from outside.
+/// The enrollment record: one named SMBIOS string or one ESP file, and no other source.
 fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
     use base64::Engine;
     if let Ok(table) = fs::read(DMI_TABLE)
@@ -266,7 +265,7 @@ fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
     {
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(text.trim())
-            .context("the SMBIOS enrollment record is no base64")?;
+            .context("the SMBIOS enrollment record is not base64")?;
         return strict::from_slice(&bytes).map(Some).context("the SMBIOS enrollment record");
     }
     match fs::read(paths.esp.join(ESP_FILE)) {

@@ -1,6 +1,6 @@
-//! Stage, then arm. Staging runs the unmodified systemd-sysupdate, whose UKI target is a `.staged`
-//! file that systemd-boot ignores; arming checks its digest against the manifest and renames it
-//! into a boot entry.
+//! Stages a version, then arms it. Staging runs the unmodified systemd-sysupdate, whose UKI target
+//! is a `.staged` file that systemd-boot ignores. Arming checks its digest against the manifest and
+//! renames it to a boot entry.
 
 use crate::Paths;
 use crate::anchors;
@@ -26,17 +26,17 @@ use tokio::process::Command;
 
 /// A transfer that takes longer is stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(3 * 3600);
-/// Boots that a new version may take to become healthy.
+/// Boot attempts in which a new version must become healthy.
 const TRIES: u32 = 3;
 
-/// A refusal: its code and its words.
+/// A refusal: its code and detail.
 pub type Refusal = (FailureCode, String);
 
 fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal> {
     Err((code, detail.into()))
 }
 
-/// Checks everything about a manifest that this device can check.
+/// Makes every check of a manifest that this device can make.
 pub fn check_manifest(
     paths: &Paths,
     manifest: &str,
@@ -53,7 +53,7 @@ pub fn check_manifest(
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {
         return refuse(
             FailureCode::WrongImage,
-            format!("{} for {} does not run here", m.release, m.architecture),
+            format!("{} for {} cannot run on this device", m.release, m.architecture),
         );
     }
     if m.release.version <= running.version || m.release.version < facts.minimum_version {
@@ -64,7 +64,7 @@ pub fn check_manifest(
         );
     }
     if m.uki().is_none() {
-        return refuse(FailureCode::WrongImage, "the manifest names no kernel image");
+        return refuse(FailureCode::WrongImage, "the manifest names no UKI");
     }
     Ok(verified)
 }
@@ -80,21 +80,21 @@ pub async fn stage(
     let verified = check_manifest(paths, manifest, signatures)?;
     release_log::check(paths, &verified, proof, paths.clock.now_s())?;
     if !is_loopback_url(url) {
-        return refuse(FailureCode::StageFailed, "the helper downloads from the loopback only");
+        return refuse(FailureCode::StageFailed, "the helper downloads only from the loopback proxy");
     }
     let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
     let definitions = write_definitions(paths, url).map_err(failed)?;
     let version = verified.manifest().release.version.clone();
     run_sysupdate(paths, &definitions, &version).await.map_err(failed)?;
     check_staged(paths, &verified).map_err(failed)?;
-    // What may be armed is what was verified here, also after a restart.
+    // Only what was verified here may be armed, also after a restart.
     crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes())
         .map_err(|e| failed(e.into()))?;
     Ok(verified)
 }
 
-/// Exactly what the daemon's proxy hands out: `http://127.0.0.1:<port>/<64 hexadecimal digits>/`.
-/// Nothing that could name another host, and no `%`, which systemd would expand.
+/// Whether this is exactly a URL of the daemon's proxy: `http://127.0.0.1:<port>/<64 hexadecimal
+/// digits>/`. It cannot name another host, and contains no `%`, which systemd would expand.
 fn is_loopback_url(url: &str) -> bool {
     let Some((port, path)) =
         url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/'))
@@ -109,7 +109,7 @@ fn is_loopback_url(url: &str) -> bool {
         && secret.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The image's templates with this download's URL, in a folder of root's.
+/// Writes the image's templates with this download's URL to a folder of root's.
 fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
     let target = paths.run.join("sysupdate.d");
     fs::remove_dir_all(&target).ok();
@@ -123,12 +123,13 @@ fn write_definitions(paths: &Paths, url: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// Mounts the first file over each of the others up to `--`, then becomes the program behind it.
+/// Mounts the first file over each of the others up to `--`, then executes the command after it.
 const WITH_KEYRING: &str = r#"ring=$1; shift; while [ "$1" != -- ]; do mount --bind -o ro "$ring" "$1" || exit 1; shift; done; shift; exec "$@""#;
 
-/// systemd-sysupdate, by the keys that count. Where they are others than the image's, they lie over
-/// those, in mounts of its own: the root is verified, and nobody else is to see them. What is
-/// mounted meanwhile comes in (the ESP is, when it is looked at), and nothing goes out.
+/// The command for systemd-sysupdate, with the trusted OpenPGP keys. Keys other than the image's
+/// are mounted over those in a mount namespace of its own, because the root is verified and other
+/// processes must not see them. Mounts made meanwhile propagate in (such as the ESP's automount),
+/// none propagate out.
 fn sysupdate(paths: &Paths) -> Result<Command> {
     let anchors = anchors::of_helper(paths)?;
     let Some(keyring) = anchors.keyring() else { return Ok(Command::new(&paths.sysupdate)) };
@@ -165,24 +166,24 @@ fn staged_path(paths: &Paths, verified: &Verified) -> PathBuf {
     paths.esp.join("EFI/Linux").join(format!("{}_{}.staged", release.line, release.version))
 }
 
-/// The staged kernel image is the manifest's: it names the root hash, so everything else follows
-/// from it.
+/// Checks that the staged UKI is the manifest's. It contains the root hash, so it covers everything
+/// else.
 fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
     let path = staged_path(paths, verified);
-    let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
+    let expected = verified.manifest().uki().context("the manifest names no UKI")?;
     let found = digest(&path).with_context(|| path.display().to_string())?;
     if found != expected.sha256 {
-        // Not the release's bytes: away with it, so that the next try writes it anew.
+        // Not the release's bytes: deleted, so that the next attempt writes the file again.
         fs::remove_file(&path).ok();
         anyhow::bail!(
-            "the staged kernel image has SHA-256 {found}, the manifest says {}",
+            "the staged UKI has SHA-256 {found}, the manifest says {}",
             expected.sha256
         );
     }
     Ok(())
 }
 
-/// The staged kernel image, which is the manifest's; `None` where it is an entry already.
+/// The staged UKI, if it is the manifest's; `None` if it is a boot entry already.
 pub fn staged_kernel_image(paths: &Paths, verified: &Verified) -> Result<Option<Vec<u8>>> {
     let path = staged_path(paths, verified);
     if !path.exists() {
@@ -203,16 +204,17 @@ fn digest(path: &Path) -> Result<String> {
     }
 }
 
-/// Makes the staged version a boot entry with its tries, as the firmware starts it: where it checks
-/// signatures and this image has none that it knows, with the device's own.
+/// Makes the staged version a boot entry with its attempts, in a form that the firmware starts:
+/// with the device's own signature if the firmware verifies signatures and knows none of the
+/// image's.
 pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     let release = &verified.manifest().release;
     let staged = staged_path(paths, verified);
     let folder = paths.esp.join("EFI/Linux");
     let entry = folder.join(format!("{}_{}+{TRIES}-0.efi", release.line, release.version));
     if entry.exists() {
-        // Armed before a power cut, and what was staged may be there still; or the cut came before
-        // it was on the disk.
+        // Armed before a power cut, and the staged file may still exist; or the entry is
+        // incomplete.
         if is_whole(verified, &entry)? {
             return remove_if_there(&staged);
         }
@@ -230,9 +232,9 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     Ok(secure_boot::rename_durably(&staged, &entry)?)
 }
 
-/// Whether a boot entry is the manifest's image, with or without signatures.
+/// Whether a boot entry is the manifest's UKI, with or without signatures.
 fn is_whole(verified: &Verified, entry: &Path) -> Result<bool> {
-    let expected = verified.manifest().uki().context("the manifest names no kernel image")?;
+    let expected = verified.manifest().uki().context("the manifest names no UKI")?;
     match &expected.authenticode {
         Some(text) => {
             Ok(authenticode::digest(&fs::read(entry)?).is_ok_and(|d| hex::encode(d) == *text))
@@ -248,7 +250,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes the entry with the device's signature; `false` when the staged image starts as it is.
+/// Writes the entry with the device's signature; `false` if the staged UKI starts without one.
 fn attach(
     paths: &Paths,
     verified: &Verified,
@@ -257,7 +259,7 @@ fn attach(
     entry: &Path,
 ) -> Result<bool> {
     let program = fs::read(staged)?;
-    let artifact = verified.manifest().uki().context("the manifest names no kernel image")?;
+    let artifact = verified.manifest().uki().context("the manifest names no UKI")?;
     let kept: BootSignatures = match fs::read(paths.helper_state.join("staged.boot.json")) {
         Ok(bytes) => strict::from_slice(&bytes)?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => BootSignatures::default(),
@@ -268,18 +270,18 @@ fn attach(
     if signed.len() == length {
         return Ok(false);
     }
-    // Whole and on the disk under a name that nothing boots, before it gets the one that is booted.
+    // Complete and on disk under a name that does not boot, before it gets the name that does.
     secure_boot::write_then_rename(&staged.with_extension("arming"), &signed, entry)?;
     Ok(true)
 }
 
-/// The manifest of what was staged last. Its signatures were checked before it was kept, in a
+/// The manifest of the version staged last. Its signatures were checked before it was stored, in a
 /// folder that only root can write.
 pub fn staged(paths: &Paths) -> Result<String> {
     Ok(fs::read_to_string(paths.helper_state.join("staged.json"))?)
 }
 
-/// Keeps the signatures beside the manifest, so that arming can verify again.
+/// Stores the signatures beside the manifest, so that arming can verify again.
 pub fn keep_signatures(
     paths: &Paths,
     signatures: &[(String, String)],
@@ -292,7 +294,7 @@ pub fn keep_signatures(
     )?)
 }
 
-/// The signatures of what was staged last.
+/// The signatures of the version staged last.
 pub fn staged_signatures(paths: &Paths) -> Result<Vec<(String, String)>> {
     Ok(strict::from_slice(&fs::read(paths.helper_state.join("staged.sigs.json"))?)?)
 }

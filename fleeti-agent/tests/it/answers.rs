@@ -92,7 +92,7 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
     }
     peer.answers(200, &" ".repeat(LIST_MAX + 1));
     let refused = format!("{:#}", anchors::fetch(&http, &peer.url).await.unwrap_err());
-    assert_eq!(refused, format!("transitions.json: the answer has more than {LIST_MAX} bytes"));
+    assert_eq!(refused, format!("transitions.json: the response has more than {LIST_MAX} bytes"));
     // As the TPM's secret, the fleet's secrets, growth of the log and changes of Secure Boot are
     // read.
     let good = serde_json::to_string(&TpmSecret {
@@ -113,7 +113,7 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
     }
     assert_eq!(
         read(&" ".repeat(1001)).await.unwrap_err(),
-        "the secret: the answer has more than 1000 bytes"
+        "the secret: the response has more than 1000 bytes"
     );
 }
 

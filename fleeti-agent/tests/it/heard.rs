@@ -274,13 +274,13 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
             .listen(&unproved)
             .await
             .unwrap_err()
-            .contains("the proof that the audit log only grew")
+            .contains("the consistency proof of the audit log")
     );
     assert_eq!(scene.alarm(), None);
     // For days: then it hides something.
     let scene = scene.remembering(|kept| kept["unproved_since_s"] = (now_s() - 4 * 86_400).into());
     scene.listen(&unproved).await.unwrap_err();
-    assert!(scene.alarm().unwrap().contains("has not proved for 3 days"));
+    assert!(scene.alarm().unwrap().contains("no consistency proof of the audit log for 3 days"));
     // Which is no reason to refuse a release for ever.
     let note = unproved.checkpoint.unwrap();
     assert!(matches!(

@@ -168,11 +168,11 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
         s
     };
     let refused: [Case<'_>; 5] = [
-        (program(V2), None, "came without a signature"),
-        (program(V2), Some(other.signature(V2)), "by no key in db"),
-        (program(V2), Some(device.signature(V1)), "by no key in db"),
-        (program(V2), Some(changed), "by no key in db"),
-        (other.signed(V2), None, "came without a signature"),
+        (program(V2), None, "there is no device signature"),
+        (program(V2), Some(other.signature(V2)), "no key in db made its signature"),
+        (program(V2), Some(device.signature(V1)), "no key in db made its signature"),
+        (program(V2), Some(changed), "no key in db made its signature"),
+        (other.signed(V2), None, "there is no device signature"),
     ];
     for (body, signature, words) in refused {
         let verified = device.stage(&body, signature.as_deref());
@@ -196,7 +196,7 @@ fn what_is_forbidden_is_not_armed_and_firmware_that_checks_nothing_needs_no_sign
     let verified = device.stage(&program(V2), Some(&device.signature(V2)));
     assert!(
         format!("{:#}", staging::arm(&device.paths, &verified).unwrap_err())
-            .contains("forbidden by dbx")
+            .contains("dbx forbids it")
     );
     device.variable(&uefi::global_file_name("SecureBoot"), &[0]);
     staging::arm(&device.paths, &verified).unwrap();
