@@ -199,7 +199,11 @@ mod tests {
             (Y2026, Some(-i64::try_from(Y2026).unwrap()))
         );
         system.store(Y2026 + DAY_S, Ordering::Relaxed);
-        assert_eq!((first.now_s(), first.wrong_by_s()), (Y2026 + DAY_S, None), "it is plausible again");
+        assert_eq!(
+            (first.now_s(), first.wrong_by_s()),
+            (Y2026 + DAY_S, None),
+            "it is plausible again"
+        );
         // Without an orderly shutdown.
         let (again, _) = clock(&path, 0);
         assert_eq!(again.floor_s(), Y2026);

@@ -194,7 +194,9 @@ impl Driver {
         if let Some(field) =
             desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str()))
         {
-            tracing::error!("the desired state needs a newer agent: unknown critical field {field:?}");
+            tracing::error!(
+                "the desired state needs a newer agent: unknown critical field {field:?}"
+            );
             return Ok(());
         }
         self.kept.generation = desired.generation;

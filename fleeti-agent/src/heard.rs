@@ -446,9 +446,7 @@ impl Heard {
         };
         let older_days = old.stated_s().saturating_sub(stated.stated_s()) / DAY_S;
         if older_days > u64::from(policy.age_days_max) {
-            return Err(NotTaken::Old(format!(
-                "it is {older_days} days older than a known one"
-            )));
+            return Err(NotTaken::Old(format!("it is {older_days} days older than a known one")));
         }
         // Checkpoints may arrive in another order than they were made: the smaller log must be a
         // prefix of the larger one.

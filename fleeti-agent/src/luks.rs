@@ -71,7 +71,10 @@ fn size_of(copy: &[u8], magic: &[u8; 6]) -> Result<usize> {
         "not a LUKS2 header"
     );
     let size = usize::try_from(u64::from_be_bytes(copy[SIZE].try_into()?))?;
-    ensure!(COPY.contains(&size) && size.is_power_of_two(), "{size} bytes is not a valid size of a LUKS2 header");
+    ensure!(
+        COPY.contains(&size) && size.is_power_of_two(),
+        "{size} bytes is not a valid size of a LUKS2 header"
+    );
     ensure!(
         copy[ALGORITHM].starts_with(b"sha256\0"),
         "the checksum of the LUKS2 header is not SHA-256"

@@ -83,9 +83,8 @@ pub fn check(
     take_up_reset(paths, &anchors).map_err(internal)?;
     let key = anchors.log();
     let name = &release.manifest().release;
-    let proof = proof.ok_or_else(|| {
-        missing(format!("{name} has no proof that it is in the audit log"))
-    })?;
+    let proof =
+        proof.ok_or_else(|| missing(format!("{name} has no proof that it is in the audit log")))?;
     let proved = verify_proof(&proof.published, key).map_err(|e| missing(e.to_string()))?;
     let (act, is_done) = (&proved.entry().act, proved.entry().stage == Stage::Done);
     let is_this =

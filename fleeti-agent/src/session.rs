@@ -151,7 +151,9 @@ fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
     use PubAckReason as R;
     let why = match reason {
         R::Success | R::NoMatchingSubscribers => return None,
-        R::PayloadFormatInvalid => "it cannot parse it (is the server older than this agent?)".to_owned(),
+        R::PayloadFormatInvalid => {
+            "it cannot parse it (is the server older than this agent?)".to_owned()
+        }
         R::UnspecifiedError
         | R::ImplementationSpecificError
         | R::NotAuthorized

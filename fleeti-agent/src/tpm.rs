@@ -325,11 +325,12 @@ impl Tpm {
             read.pcr_bank(HashingAlgorithm::Sha256).context("the TPM has no SHA-256 bank")?;
         let mut registers = Registers::new();
         for (register, slot) in REGISTERS.into_iter().zip(slots) {
-            let value = bank
-                .get_digest(slot)
-                .with_context(|| format!("PCR {register} was not read"))?;
-            registers
-                .insert(register, value.value().try_into().context("a PCR value does not have 32 bytes")?);
+            let value =
+                bank.get_digest(slot).with_context(|| format!("PCR {register} was not read"))?;
+            registers.insert(
+                register,
+                value.value().try_into().context("a PCR value does not have 32 bytes")?,
+            );
         }
         Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, registers })
     }

@@ -102,6 +102,11 @@ fn read(path: &Path, max: usize) -> Result<Vec<u8>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         other => other.with_context(|| path.display().to_string())?,
     };
-    ensure!(bytes.len() <= max, "{} has {} bytes, at most {max} are allowed", path.display(), bytes.len());
+    ensure!(
+        bytes.len() <= max,
+        "{} has {} bytes, at most {max} are allowed",
+        path.display(),
+        bytes.len()
+    );
     Ok(bytes)
 }

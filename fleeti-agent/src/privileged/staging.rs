@@ -80,7 +80,10 @@ pub async fn stage(
     let verified = check_manifest(paths, manifest, signatures)?;
     release_log::check(paths, &verified, proof, paths.clock.now_s())?;
     if !is_loopback_url(url) {
-        return refuse(FailureCode::StageFailed, "the helper downloads only from the loopback proxy");
+        return refuse(
+            FailureCode::StageFailed,
+            "the helper downloads only from the loopback proxy",
+        );
     }
     let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
     let definitions = write_definitions(paths, url).map_err(failed)?;
@@ -175,10 +178,7 @@ fn check_staged(paths: &Paths, verified: &Verified) -> Result<()> {
     if found != expected.sha256 {
         // Not the release's bytes: deleted, so that the next attempt writes the file again.
         fs::remove_file(&path).ok();
-        anyhow::bail!(
-            "the staged UKI has SHA-256 {found}, the manifest says {}",
-            expected.sha256
-        );
+        anyhow::bail!("the staged UKI has SHA-256 {found}, the manifest says {}", expected.sha256);
     }
     Ok(())
 }

@@ -312,7 +312,9 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
                 Tier::Warning,
                 "firmware-unknown",
                 "the fleet's appraisal policy does not list the firmware (PCR 0 and 2)",
-                Some("these values of PCR 0 and 2 in the appraisal policy, if the firmware is genuine"),
+                Some(
+                    "these values of PCR 0 and 2 in the appraisal policy, if the firmware is genuine",
+                ),
             ),
         };
     }
@@ -323,21 +325,16 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
             "the firmware differs from the one seen before: it was updated or replaced",
             ACCEPT,
         ),
-        Some(code) if code.is_accepted => of(
-            Tier::Affirming,
-            "firmware-accepted",
-            "an operator accepted this firmware",
-            None,
-        ),
+        Some(code) if code.is_accepted => {
+            of(Tier::Affirming, "firmware-accepted", "an operator accepted this firmware", None)
+        }
         Some(_) => of(
             Tier::None,
             "firmware-pinned",
             "the firmware is the one seen first; no operator accepted it",
             ACCEPT,
         ),
-        None => {
-            of(Tier::None, "firmware-new", "the firmware is seen for the first time", ACCEPT)
-        }
+        None => of(Tier::None, "firmware-new", "the firmware is seen for the first time", ACCEPT),
     }
 }
 
@@ -361,12 +358,7 @@ fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
         return of(Tier::None, "keys-none", "no Secure Boot keys were made for this device", raise);
     };
     if !boot.secure_boot {
-        return of(
-            Tier::Contraindicated,
-            SECURE_BOOT_OFF,
-            "Secure Boot was off at boot",
-            None,
-        );
+        return of(Tier::Contraindicated, SECURE_BOOT_OFF, "Secure Boot was off at boot", None);
     }
     let (Some(pk), Some(kek), Some(db)) =
         (certificates(boot, "PK"), certificates(boot, "KEK"), certificates(boot, "db"))
@@ -538,14 +530,24 @@ fn executables<'k>(
         );
         return (
             Some(reference),
-            of(Tier::Warning, RELEASE_NOT_GIVEN, finding, Some("a rollout of a release to this device")),
+            of(
+                Tier::Warning,
+                RELEASE_NOT_GIVEN,
+                finding,
+                Some("a rollout of a release to this device"),
+            ),
         );
     }
     if reference.is_revoked {
         let finding = format!("{} was started, but it is revoked", reference.release);
         return (
             Some(reference),
-            of(Tier::Warning, RELEASE_REVOKED, finding, Some("an update to a release that is not revoked")),
+            of(
+                Tier::Warning,
+                RELEASE_REVOKED,
+                finding,
+                Some("an update to a release that is not revoked"),
+            ),
         );
     }
     // An attacker who can write firmware variables can make firmware start an EFI binary first, so

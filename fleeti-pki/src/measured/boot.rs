@@ -26,7 +26,10 @@ const POLICY_MORE: [(&str, Guid); 2] = [("dbt", SECURITY), ("dbr", SECURITY)];
 /// Modes of Secure Boot (UEFI, 32.3) that firmware may measure, and what it means that one is on.
 const MODES: [(&str, Option<&str>); 3] = [
     ("SetupMode", Some("it is in setup mode, in which anyone can change its keys")),
-    ("AuditMode", Some("it is in audit mode, in which it starts EFI binaries that no key verifies")),
+    (
+        "AuditMode",
+        Some("it is in audit mode, in which it starts EFI binaries that no key verifies"),
+    ),
     ("DeployedMode", None),
 ];
 /// Maximum number of findings of one log.
@@ -86,8 +89,10 @@ impl<'a> Variable<'a> {
             });
         }
         let units = (0..name).map(|_| r.u16_le()).collect::<Result<Vec<_>, _>>()?;
-        let name = String::from_utf16(&units)
-            .map_err(|_| Unreadable::Wrong { what: WHAT, detail: "its name is not valid UTF-16" })?;
+        let name = String::from_utf16(&units).map_err(|_| Unreadable::Wrong {
+            what: WHAT,
+            detail: "its name is not valid UTF-16",
+        })?;
         let value =
             r.take(usize::try_from(value).map_err(|_| Unreadable::Truncated { what: WHAT })?)?;
         r.end()?;
@@ -289,9 +294,7 @@ fn action(event: &Event, at: usize) -> Finding {
     // Texts of 10.4.4, table 17.
     match event.data.as_slice() {
         b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
-        b"DMA Protection Disabled" => {
-            Finding::Weakened("devices may write all memory during boot")
-        }
+        b"DMA Protection Disabled" => Finding::Weakened("devices may write all memory during boot"),
         _ => Finding::Unknown(POLICY_REGISTER, at),
     }
 }

@@ -23,9 +23,7 @@ pub enum Finding {
     #[error("firmware measured more than one separator into PCR {0}")]
     Separators(u8),
     /// The separator says that something failed.
-    #[error(
-        "firmware reports a failure before boot (error separator of PCR {0})"
-    )]
+    #[error("firmware reports a failure before boot (error separator of PCR {0})")]
     Failed(u8),
     /// An event's digest covers other bytes than the event shows.
     #[error("event {1} of PCR {0} shows other bytes than were measured")]
@@ -46,9 +44,7 @@ pub enum Finding {
     #[error("firmware measured a Secure Boot variable twice (event {0} of PCR 7)")]
     Repeated(usize),
     /// Variables are measured in another order.
-    #[error(
-        "firmware measured its Secure Boot variables in the wrong order (event {0} of PCR 7)"
-    )]
+    #[error("firmware measured its Secure Boot variables in the wrong order (event {0} of PCR 7)")]
     Order(usize),
     /// A variable that is not part of the policy.
     #[error("firmware measured an unknown variable into PCR 7: {1:?} (event {0})")]
@@ -57,9 +53,7 @@ pub enum Finding {
     #[error("firmware does not measure its variables: {}", .0.join(", "))]
     NotMeasured(Vec<&'static str>),
     /// Something other than a key of db verified an EFI binary.
-    #[error(
-        "an EFI binary was verified by {1:?}, not by a key of db (event {0} of PCR 7)"
-    )]
+    #[error("an EFI binary was verified by {1:?}, not by a key of db (event {0} of PCR 7)")]
     Authority(usize, String),
     /// Firmware reports a state that weakens Secure Boot.
     #[error("firmware says: {0}")]
@@ -118,7 +112,9 @@ impl Finding {
             Self::Weakened(_) => {
                 "firmware settings that avoid this (user mode, DMA protection, no debugger)"
             }
-            _ => "firmware that measures as the TCG PC Client profile requires; a newer version may do so",
+            _ => {
+                "firmware that measures as the TCG PC Client profile requires; a newer version may do so"
+            }
         }
     }
 
