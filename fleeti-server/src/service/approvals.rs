@@ -1,5 +1,5 @@
-//! Releases by keys of this server: who asks, who agrees. What is kept here is for the eyes of
-//! people; that enough of them agree is the signer's to find out, from their signatures.
+//! Signing requests and approvals, for releases that the signing service signs. The server stores
+//! them for display only: the signing service verifies the approvals by their signatures.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -16,24 +16,24 @@ use fleeti_signer::wire::{Request, Response};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a request without approvals is good for, seconds: as long as the signer may be busy
-/// with another one.
+/// Validity of a request that needs no approvals, in seconds: as long as the signing service may be
+/// busy with another release.
 const ALONE_S: u64 = 3600;
-/// How long a signature may take: everything is read and compressed.
+/// How long signing may take: the signing service reads and compresses all files.
 const SIGNATURE: Duration = Duration::from_secs(20 * 60);
 
-/// Who must agree before this server's keys sign, and the id of the release key; `None` where it
-/// has none.
+/// The approval policy and the id of the release key; `None` if the signing service has no release
+/// key.
 ///
 /// # Errors
-/// When the signer does not answer.
+/// When the signing service does not answer.
 pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
     match signing::ask(&app.signer, Request::ApprovalPolicy).await? {
         Response::ApprovalPolicy { policy: Some(text), release_key } => {
             Ok(Some((Policy::parse(&text)?, release_key)))
         }
         Response::ApprovalPolicy { policy: None, .. } => Ok(None),
-        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
     }
 }
 
@@ -41,27 +41,26 @@ async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
     let threshold = app.pki.release_keys.threshold();
     if threshold > 1 {
         let text = format!(
-            "devices ask for {threshold} release keys, and this server holds one of them at the most"
+            "devices require signatures of {threshold} release keys, and this server holds at most one"
         );
         let hint = "`fleeti release create` where the keys of the organisation are, `fleeti release sign` by everybody else, \
                     then `fleeti release publish`";
         return Err(AppError::new(Code::Conflict, text).hint(hint));
     }
-    let hint = "sign on the machine that holds the key: `fleeti release create`, then `fleeti release publish`";
+    let hint = "sign on the machine that holds the key: run `fleeti release create`, then `fleeti release publish`";
     policy(app).await?.ok_or_else(|| {
         AppError::new(Code::Conflict, "the release key is not on this server").hint(hint)
     })
 }
 
-/// Whose word is needed before a build is signed, and whose is there.
+/// The approvals of a build: how many it needs, who may give them, and who did.
 ///
 /// # Errors
-/// [`Code::NotFound`]; when the signer does not answer.
+/// [`Code::NotFound`]; when the signing service does not answer.
 pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
     let keys_needed = u32::try_from(app.pki.release_keys.threshold()).unwrap_or(u32::MAX);
-    // Where devices ask for more keys than one, what this server could sign is not enough for any
-    // of them.
+    // If devices require more than one release key, a signature of this server is not enough.
     let Some((policy, release_key)) = (if keys_needed == 1 { policy(app).await? } else { None })
     else {
         return Ok(SignatureStatus {
@@ -79,7 +78,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     let approved_by = match &kept {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
-            // Somebody who has left the policy since does not count.
+            // Approvals of people who are no longer in the policy do not count.
             let counting =
                 approvals.iter().filter_map(|by| policy.recognise(Word::Approve, &intent, by).ok());
             counting.map(|a| a.name.clone()).collect()
@@ -102,7 +101,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
     })
 }
 
-/// The bytes of a build's record: what people approve.
+/// The bytes of a build's record, whose digest approvers sign.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a build that has not succeeded.
@@ -116,29 +115,29 @@ pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
         .map_err(AppError::internal)
 }
 
-/// Has a build signed where nobody has to agree.
+/// Queues a build for signing, if the policy requires no approvals.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] where somebody has, for a build that has not succeeded or
-/// is being signed, or where the keys are elsewhere.
+/// [`Code::NotFound`]; [`Code::Conflict`] if the policy requires approvals, the build has not
+/// succeeded or is being signed, or the release key is not on this server.
 pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
     builds::get(app, id).await?;
     let needed = needed_policy(app).await?.0.approvals();
     if needed > 0 {
-        let hint = "ask them: `fleeti build sign BUILD --key YOUR.key`";
+        let hint = "request approvals with `fleeti build sign BUILD --key YOUR.key`";
         return Err(AppError::new(
             Code::Conflict,
-            format!("{needed} people must agree before this server signs"),
+            format!("this server signs only after {needed} approvals"),
         )
         .hint(hint));
     }
     queue(app, id, "admin").await
 }
 
-/// A person asks for a signature.
+/// Stores the signing request of an approver.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a request that is not of this build, or by nobody of the policy.
+/// [`Code::Invalid`] for a request of another build, or by someone who is not in the policy.
 pub async fn request(
     app: &App,
     id: &str,
@@ -150,25 +149,25 @@ pub async fn request(
     {
         return Err(AppError::new(
             Code::Conflict,
-            format!("{} is signed, or is being signed", build.release),
+            format!("{} is already signed, or is being signed", build.release),
         ));
     }
     let invalid = |detail: String| AppError::new(Code::Invalid, detail);
     let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
     let found = sha256_hex(&record(app, id).await?);
     if intent.release_key != release_key {
-        return Err(invalid(format!("intent: the release key of this server is {release_key}")));
+        return Err(invalid(format!("intent: wrong release key, this server has {release_key}")));
     }
     if intent.build_sha256 != found || intent.release != build.release {
         return Err(invalid(format!(
-            "intent: it is not of this build, whose record has the digest {found}"
+            "intent: wrong record digest, the record of this build has {found}"
         )));
     }
     let requester = policy
         .recognise(Word::Request, &intent, &request.by)
         .map_err(|e| invalid(e.to_string()))?;
     if requester.key.id() != intent.requester {
-        return Err(invalid("intent: it names another requester than signed it".into()));
+        return Err(invalid("intent: the requester is not the key that signed it".into()));
     }
     let mut tx = app.db.write().await?;
     db::approvals::ask(&mut tx, id, request, now_s()).await?;
@@ -185,21 +184,21 @@ pub async fn request(
     status(app, id).await
 }
 
-/// A person agrees; with the last one that is needed, the build is signed.
+/// Stores an approval. The last one that is needed queues the build for signing.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`]
-/// when nobody asked.
+/// without a signing request.
 pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
     builds::get(app, id).await?;
     let (policy, _) = needed_policy(app).await?;
-    // One transaction: of two who agree at the same moment, the second sees the first, and a
-    // request that was exchanged meanwhile gets nobody's word for another.
+    // One transaction: of two concurrent approvals the second one sees the first, and a request
+    // that was replaced meanwhile gets no approval that was meant for another.
     let mut tx = app.db.write().await?;
-    let hint = "`fleeti build sign BUILD --key YOUR.key` asks";
+    let hint = "request one with `fleeti build sign BUILD --key YOUR.key`";
     let asked = db::approvals::get(&mut tx, id).await?;
     let (request, _) = asked.ok_or_else(|| {
-        AppError::new(Code::Conflict, "nobody has asked for a signature").hint(hint)
+        AppError::new(Code::Conflict, "there is no signing request for this build").hint(hint)
     })?;
     let intent = Intent::parse(&request.intent)?;
     let approver = policy
@@ -213,7 +212,7 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
         Err(NotApproved::TooFew { .. }) => false,
         Err(e) => {
             return Err(AppError::new(Code::Conflict, e.to_string())
-                .hint("ask anew with `fleeti build sign`"));
+                .hint("request the signature again with `fleeti build sign`"));
         }
     };
     app.audit(
@@ -238,7 +237,7 @@ async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
     if !db::builds::ask_to_sign(&mut tx, id).await? {
         return Err(AppError::new(
             Code::Conflict,
-            format!("{} has not been built, or is being signed already", build.release),
+            format!("{} is not built yet, or is already being signed", build.release),
         ));
     }
     app.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
@@ -248,15 +247,15 @@ async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
     builds::get(app, id).await
 }
 
-/// Has the signer make the release of a build, under a name in its outbox.
+/// Makes the signing service create the release of a build, under a name in its outbox.
 ///
 /// # Errors
-/// When the signer refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(), AppError> {
     let (policy, release_key) = needed_policy(app).await?;
     let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
-        // What was asked for once, before nobody had to agree any more, may be over.
+        // Only if the policy still requires approvals: otherwise a stored request may have expired.
         Some((request, approvals)) if policy.approvals() > 0 => {
             (request.intent, Some(request.by), approvals)
         }
@@ -285,6 +284,6 @@ pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(
     };
     match signing::ask_for(&app.signer, order, SIGNATURE).await? {
         Response::Release { .. } => Ok(()),
-        other => Err(AppError::internal(format!("the signer answered {other:?}"))),
+        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
     }
 }

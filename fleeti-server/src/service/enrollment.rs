@@ -1,4 +1,4 @@
-//! Enrollment: tokens out, certificates for them.
+//! Enrollment tokens, and issuing and renewing device certificates.
 
 use crate::app::{App, now_s};
 use crate::db::devices::Certified;
@@ -20,12 +20,12 @@ use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
 use fleeti_signer::wire::{Occasion, Request};
 
-/// Validity of a device's certificate.
+/// Validity of a device certificate, in seconds.
 pub const CERTIFICATE_S: u64 = 30 * 86_400;
-/// Longest validity of a token.
+/// Maximum validity of a token, in seconds.
 const TOKEN_S_MAX: u32 = 30 * 86_400;
 
-/// Makes a one-time token; the answer is the only place where it can be seen.
+/// Creates a one-time token. Only the return value contains it.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range.
@@ -42,7 +42,7 @@ pub async fn create(
     Ok(enrollment)
 }
 
-/// Whom a token is for.
+/// The device that a token is reserved for.
 pub(super) struct Reservation<'a> {
     /// The device.
     pub device: &'a DeviceId,
@@ -50,7 +50,7 @@ pub(super) struct Reservation<'a> {
     pub ek_sha256: Option<&'a str>,
 }
 
-/// Issues a token, for any device or for one.
+/// Issues a token, for any device or for a particular one.
 pub(super) async fn issue(
     app: &App,
     tx: &mut Tx<'_>,
@@ -62,13 +62,13 @@ pub(super) async fn issue(
     if !(60..=TOKEN_S_MAX).contains(&valid_s) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("valid_s is {valid_s}, 60 to {TOKEN_S_MAX} are allowed"),
+            format!("valid_s is {valid_s}, must be 60 to {TOKEN_S_MAX}"),
         ));
     }
     if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_sha256_hex(ek)) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("ek_sha256 is {ek:?}, not 64 lower-case hexadecimal digits"),
+            format!("ek_sha256 is {ek:?}, must be 64 lower-case hexadecimal digits"),
         ));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
@@ -78,7 +78,7 @@ pub(super) async fn issue(
     Ok(Enrollment { record: record(app, addresses, token), expires_s })
 }
 
-/// Where this server is, and a token.
+/// The enrollment record: the addresses and anchors of this server, and a token.
 pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> EnrollmentRecord {
     let name = app.config.names.first().map_or("localhost", String::as_str);
     EnrollmentRecord {
@@ -90,22 +90,22 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
     }
 }
 
-/// A new certificate for a device whose certificate has ended, or whose intermediate no longer
-/// counts: no token, no visit. The TPM that the device is known by says over this connection that
-/// it holds the key.
+/// Issues a certificate for a device whose certificate has expired, or whose intermediate CA no
+/// longer counts, without a token. The TPM that is bound to the device certifies over this
+/// connection that it holds the key.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof is none;
-/// [`Code::TooMany`] before it is due.
+/// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof does not verify;
+/// [`Code::TooMany`] before renewal is due.
 pub async fn renew_by_proof(
     app: &App,
     request: &ProvedRenewRequest,
     channel: Channel,
 ) -> Result<RenewResponse, AppError> {
     claimed_key_sha256(&request.csr_pem)?;
-    // One answer for every reason: a guesser learns no ids.
+    // The same error for every reason, so that an attacker learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device cannot renew here").hint("provision it anew")
+        AppError::new(Code::Forbidden, "this device cannot renew here").hint("provision the device again")
     };
     let device = &request.device;
     db::devices::admission(app.db.pool(), device)
@@ -115,7 +115,7 @@ pub async fn renew_by_proof(
     let tpm = tpms::get(app.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c))
         .map_err(|e| {
-            tracing::warn!(%device, "a device does not renew by its TPM: {e}");
+            tracing::warn!(%device, "renewal by TPM refused: {e}");
             refused()
         })?;
     issue_next(
@@ -127,14 +127,14 @@ pub async fn renew_by_proof(
     .await
 }
 
-/// What both ends derive of a connection; nothing where it is not TLS 1.3.
+/// The channel binding of a connection (RFC 9266); `None` unless it is TLS 1.3.
 pub type Channel = Option<[u8; CHANNEL_BYTES]>;
 
-/// A new certificate for a device that still has a good one, over a new key or the same.
+/// Renews a valid device certificate, for a new key or the same one.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM where the
-/// last one was in it; [`Code::TooMany`] before it is due.
+/// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM if the last
+/// one was in it; [`Code::TooMany`] before renewal is due.
 pub async fn renew(
     app: &App,
     device: &DeviceId,
@@ -146,8 +146,8 @@ pub async fn renew(
         Some(sent) => {
             let tpm = tpms::get(app.db.pool(), device).await?;
             let tpm = tpm.ok_or_else(|| {
-                AppError::new(Code::Forbidden, "this device has shown no TPM")
-                    .hint("show it with POST /tpm")
+                AppError::new(Code::Forbidden, "this device has not shown a TPM")
+                    .hint("show the TPM with POST /tpm first")
             })?;
             tpm::check_key(&tpm, sent, &request.csr_pem, channel, |c| Purpose::renewal(device, c))?;
             tpm::protection(&tpm)
@@ -157,20 +157,20 @@ pub async fn renew(
     issue_next(app, device, &request.csr_pem, (protection, End::OfDate)).await
 }
 
-/// The next certificate of a device that is known; the one that it has where none is due.
+/// Issues the next certificate of a known device, or returns the current one if none is due.
 pub(super) async fn issue_next(
     app: &App,
     device: &DeviceId,
     csr_pem: &str,
     (protection, end): (Protection, End),
 ) -> Result<RenewResponse, AppError> {
-    // Whoever is root on a device would else take its identity along in a file.
+    // Otherwise an attacker with root on a device could move its identity into a file and copy it.
     let refused = || {
         AppError::new(
             Code::Forbidden,
-            "the key of this device is in its TPM, and so is the next one",
+            "the key of this device is in its TPM, so the next key must be as well",
         )
-        .hint("send what the TPM says of the key, or revoke the device and provision it anew")
+        .hint("send the TPM's certification of the key, or revoke the device and provision it again")
     };
     if protection == Protection::Software
         && db::certificates::has_key_in_tpm(app.db.pool(), device).await?
@@ -207,16 +207,16 @@ fn renewed(app: &App, certified: &Certified) -> RenewResponse {
     }
 }
 
-/// When a certificate with this end is to be renewed: from a third of its validity to half of it.
-/// Whoever comes last has 15 days left, so that a signer which is dead for two weeks takes no
-/// device offline.
+/// The renewal window of a certificate with this expiry: from one third to one half of its
+/// validity. At the end of the window 15 days are left, so that no device goes offline when the
+/// signing service is away for two weeks.
 #[must_use]
 pub fn window_of(not_after_s: u64) -> RenewalWindow {
     let start_s = not_after_s.saturating_sub(CERTIFICATE_S / 3 * 2);
     RenewalWindow { start_s, end_s: start_s + CERTIFICATE_S / 6 }
 }
 
-/// The signer refuses a request whose proof is wrong.
+/// Maps the signing service's refusal of a CSR with a wrong proof of possession.
 pub(super) fn bad_request(e: AppError) -> AppError {
     if e.code() == Code::Conflict {
         AppError::new(Code::Invalid, format!("csr_pem: {e}"))
@@ -225,21 +225,21 @@ pub(super) fn bad_request(e: AppError) -> AppError {
     }
 }
 
-/// The key that a request is about; its proof is the signer's to check.
+/// The key in a CSR. The signing service checks its proof of possession.
 pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
     let key = csr::claimed_key(csr_pem)
         .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     Ok(sha256_hex(&key))
 }
 
-/// The key of a request whose proof holds: for what is answered without the signer.
+/// The key in a CSR whose proof of possession verifies, for responses without the signing service.
 pub(super) fn proved_key_sha256(csr_pem: &str) -> Result<String, AppError> {
     let key = csr::check_with(csr_pem, fast::verify)
         .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     Ok(sha256_hex(key.public_key_der()))
 }
 
-/// Has a device's certificate signed.
+/// Requests a device certificate from the signing service.
 pub(super) async fn certify(
     app: &App,
     device: &DeviceId,
@@ -269,7 +269,7 @@ pub(super) async fn certify(
     })
 }
 
-/// A certificate with its issuer, PEM.
+/// A certificate and its issuer's certificate, PEM.
 pub(super) fn chain_pem(app: &App, certified: &Certified) -> String {
     let trust = app.trust.load_full();
     let issuer =

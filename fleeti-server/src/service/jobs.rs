@@ -1,8 +1,7 @@
-//! What build workers do: they take builds by lease, say what they do, and hand in what they made.
+//! The API for build workers: they lease builds, report progress, and upload the results.
 //!
-//! A worker is believed in what it built, as a person's machine is: whoever signs rebuilds it
-//! first. It is not believed in anything else: the record must be of the build that was asked for,
-//! and every file must be what the record says.
+//! The server cannot check what a worker built: release signers rebuild it before they sign. It
+//! checks everything else: the record must match the requested build, and every file the record.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db;
@@ -34,14 +33,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-/// What is uploaded, until all of it has been looked at.
+/// Folder of uploads that are not checked yet.
 const INCOMING: &str = "incoming";
-/// While files are compared with their record, nobody renews.
+/// Lease extension while the server compares files with the record, in seconds.
 const CHECK_S: u64 = 900;
-/// Most files of public keys, and most bytes of each.
+/// Maximum number of public key files, and maximum size of each in bytes.
 const TRUST_FILES_MAX: usize = 64;
 const TRUST_FILE_MAX: u64 = 256 * 1024;
-/// The signer's group reads builds.
+/// Mode of build folders: the signing service's group can read them.
 const FOLDER: u32 = 0o750;
 const FILE: u32 = 0o640;
 
@@ -50,29 +49,28 @@ fn until(seconds: u64) -> u64 {
 }
 
 fn lost(id: &str) -> AppError {
-    AppError::new(Code::Conflict, format!("the lease of {id} is over, or another worker has it"))
-        .hint("ask for another build")
+    AppError::new(Code::Conflict, format!("the lease of {id} has expired, or another worker holds it"))
+        .hint("claim another build")
 }
 
 fn folder(app: &App, id: &str) -> PathBuf {
     app.config.data.join("builds").join(id)
 }
 
-/// Takes a build, or waits for one; `None` when there is none in time.
+/// Leases a build to a worker, or waits for one. Returns `None` if none was queued in time.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no lease; [`Code::Full`] where the disk has no room for what it
-/// makes.
+/// [`Code::Invalid`] for an invalid lease; [`Code::Full`] if the disk has no room for a build.
 pub async fn claim(
     app: &AppRef,
     worker: &WorkerName,
     claim: &Claim,
 ) -> Result<Option<Job>, AppError> {
     if !is_lease(&claim.lease) {
-        return Err(AppError::new(Code::Invalid, "a lease is 32 hexadecimal digits"));
+        return Err(AppError::new(Code::Invalid, "lease must be 32 hexadecimal digits"));
     }
     app.health.disk.admit(&app.config, "build")?;
-    // Before the first look, so that no build is missed between that and the next one.
+    // Subscribe before the first query, so that no build queued in between is missed.
     let mut events = app.events.subscribe();
     let end = Instant::now() + Duration::from_secs(CLAIM_WAIT_S);
     loop {
@@ -112,7 +110,7 @@ async fn job(app: &AppRef, claimed: Claimed) -> Result<Job, AppError> {
     let (public, folder, log) =
         (app.config.data.join("pki/public"), folder(app, &claimed.id), log_path(app, &claimed.id));
     let prepared = tokio::task::spawn_blocking(move || {
-        // What a worker before left half done is not mixed with what this one makes.
+        // Remove uploads of a previous worker, so that they do not mix with this one's.
         fs::remove_dir_all(folder.join(INCOMING))
             .or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
         make_folder(&folder)?;
@@ -130,7 +128,7 @@ async fn job(app: &AppRef, claimed: Claimed) -> Result<Job, AppError> {
     })
 }
 
-/// The umask of a server keeps its group out; the signer is in it.
+/// Makes a folder that the group can read, in spite of the umask: the signing service is in it.
 fn make_folder(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(FOLDER))
@@ -158,10 +156,10 @@ fn trust(public: &Path) -> std::io::Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
-/// Keeps a lease, and notes what its worker does.
+/// Renews a lease, and records the worker's progress.
 ///
 /// # Errors
-/// [`Code::Conflict`] when the lease is over and another worker has the build.
+/// [`Code::Conflict`] if the lease has expired and another worker holds the build.
 pub async fn renew(
     app: &App,
     worker: &WorkerName,
@@ -188,7 +186,7 @@ async fn keep(
     }
 }
 
-/// A worker's words, line by line: it quotes what was built, and that quotes anybody.
+/// Text of a worker, escaped line by line: it contains output of the build, which is untrusted.
 fn words(text: &str) -> String {
     let cut: String = text.chars().take(DETAIL_CHARS_MAX).collect();
     cut.lines()
@@ -197,22 +195,22 @@ fn words(text: &str) -> String {
         .join("\n")
 }
 
-/// Bytes of a file, and where they begin.
+/// A chunk of a file.
 pub struct Piece {
     /// The lease.
     pub lease: String,
-    /// Number of the first byte.
+    /// Offset of the first byte.
     pub offset: u64,
     /// The bytes.
     pub bytes: Bytes,
 }
 
-/// Appends to a build's log. Bytes that are there already are left out, so a worker that missed an
-/// answer may repeat itself.
+/// Appends to a build's log. Skips bytes that are in the log already, so that a worker can repeat a
+/// request whose response was lost.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build and for bytes after a gap, [`Code::TooLarge`] beyond
-/// [`LOG_MAX`].
+/// [`Code::Conflict`] for a build of another worker, or if bytes are missing; [`Code::TooLarge`]
+/// beyond [`LOG_MAX`].
 pub async fn append_log(
     app: &App,
     worker: &WorkerName,
@@ -227,7 +225,7 @@ pub async fn append_log(
         let Some(known) = size.checked_sub(piece.offset) else {
             return Err(AppError::new(
                 Code::Conflict,
-                format!("the log has {size} bytes, and these begin at {}", piece.offset),
+                format!("the log has {size} bytes, but the chunk begins at {}", piece.offset),
             ));
         };
         let new =
@@ -235,7 +233,7 @@ pub async fn append_log(
         if size + new.len() as u64 > LOG_MAX {
             return Err(AppError::new(
                 Code::TooLarge,
-                format!("a log has at most {LOG_MAX} bytes"),
+                format!("the log is larger than {LOG_MAX} bytes"),
             ));
         }
         Ok(file.write_all_at(new, size)?)
@@ -245,10 +243,10 @@ pub async fn append_log(
     Ok(())
 }
 
-/// Takes a part of a file. The same part may come again.
+/// Stores a chunk of a file. Idempotent.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build, [`Code::Invalid`] for a name that no build has,
+/// [`Code::Conflict`] for a build of another worker; [`Code::Invalid`] for an unknown file name;
 /// [`Code::TooLarge`].
 pub async fn put(
     app: &App,
@@ -258,12 +256,12 @@ pub async fn put(
     piece: Piece,
 ) -> Result<(), AppError> {
     if !ARTIFACTS.contains(&name) {
-        return Err(AppError::new(Code::Invalid, format!("{name:?} is no file of a build")));
+        return Err(AppError::new(Code::Invalid, format!("{name:?} is not a file of a build")));
     }
     if piece.offset.saturating_add(piece.bytes.len() as u64) > ARTIFACT_MAX {
         return Err(AppError::new(
             Code::TooLarge,
-            format!("a file of a build has at most {ARTIFACT_MAX} bytes"),
+            format!("the file is larger than {ARTIFACT_MAX} bytes"),
         ));
     }
     keep(app, worker, id, &piece.lease, None).await?;
@@ -274,11 +272,11 @@ pub async fn put(
     Ok(written.await.map_err(AppError::internal)??)
 }
 
-/// Ends a build: it failed, or every file is here and is what the record says.
+/// Ends a build: it failed, or all files are uploaded and match the record.
 ///
 /// # Errors
-/// [`Code::Conflict`] for another's build, [`Code::Untrusted`] with the first thing that is wrong;
-/// the build has failed then.
+/// [`Code::Conflict`] for a build of another worker; [`Code::Untrusted`] with the first mismatch,
+/// and the build fails.
 pub async fn finish(
     app: &AppRef,
     worker: &WorkerName,
@@ -326,19 +324,19 @@ async fn expected(app: &App, id: &str) -> Result<Expected, AppError> {
     Ok(Expected { release, revision })
 }
 
-/// What a record must be of.
+/// What the record of a build must state.
 struct Expected {
     release: ReleaseName,
     revision: Revision,
 }
 
 impl Expected {
-    /// Compares what was uploaded with the record, and puts it where builds are; says what is
-    /// wrong.
+    /// Compares the uploads with the record, and moves them into the build's folder. Returns the
+    /// first mismatch.
     fn place(&self, folder: &Path, text: &str) -> Result<(), String> {
         let incoming = folder.join(INCOMING);
         self.check(&incoming, text)?;
-        let io = |e: std::io::Error| format!("the server could not keep the build: {e}");
+        let io = |e: std::io::Error| format!("the server could not store the build: {e}");
         for name in ARTIFACTS {
             fs::rename(incoming.join(name), folder.join(name)).map_err(io)?;
         }
@@ -353,7 +351,7 @@ impl Expected {
 
     fn check(&self, incoming: &Path, text: &str) -> Result<(), String> {
         if text.len() as u64 > RECORD_MAX {
-            return Err(format!("the record has more than {RECORD_MAX} bytes"));
+            return Err(format!("the record is larger than {RECORD_MAX} bytes"));
         }
         let record =
             BuildRecord::parse(incoming, text.as_bytes()).map_err(|e| words(&e.to_string()))?;
@@ -363,7 +361,7 @@ impl Expected {
             && record.inputs.revision_digest == self.revision.digest;
         if !is_of_build {
             return Err(format!(
-                "the record is of another build than {} of revision {}",
+                "the record does not match the build {} of revision {}",
                 self.release, self.revision.number
             ));
         }
@@ -374,28 +372,28 @@ impl Expected {
         for (name, file) in &record.files {
             let Some(name) = made.iter().find(|known| **known == name.as_str()) else {
                 return Err(format!(
-                    "the record names {}, which is no file of a build",
+                    "the record names {}, which is not a file of a build",
                     Foreign::log(name.as_str())
                 ));
             };
             let path = incoming.join(name);
             let at = |e: std::io::Error| format!("{name}: {e}");
             if file.size > ARTIFACT_MAX {
-                return Err(format!("{name} has more than {ARTIFACT_MAX} bytes"));
+                return Err(format!("{name} is larger than {ARTIFACT_MAX} bytes"));
             }
-            // Parts of zeros are not uploaded.
+            // Workers do not upload chunks of zeros: extend the file to its size.
             open(&path)
                 .and_then(|f| f.set_len(file.size).and_then(|()| f.sync_all()))
                 .map_err(at)?;
             if sha256_file(&path).map_err(at)? != file.sha256 {
-                return Err(format!("{name} is not what the record says"));
+                return Err(format!("{name} does not match the record"));
             }
         }
         let lock = Lock::read(&incoming.join("lock.json")).map_err(|e| words(&e.to_string()))?;
         if lock.digest() == record.inputs.lock_digest {
             Ok(())
         } else {
-            Err("lock.json is not the lock that the record names".to_owned())
+            Err("lock.json does not match the digest in the record".to_owned())
         }
     }
 }

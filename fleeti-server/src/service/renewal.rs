@@ -1,7 +1,7 @@
-//! When a device's certificate is renewed, and how often: a certificate is given out once in the
-//! window of the one in use, and a few times more, because answers are lost and devices lose what
-//! they have just made. So whoever holds a certificate and asks without end gets the same one, or
-//! is told when to come back, and nothing grows by it.
+//! When, and how often, a device can renew its certificate: once in the renewal window of the
+//! certificate in use, and a few more times, because responses get lost and devices lose new keys.
+//! A client that repeats the request gets the same certificate, or the time of the next renewal,
+//! and the server stores nothing.
 
 use crate::app::App;
 use crate::db::certificates::{self, Standing};
@@ -13,25 +13,25 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use x509_cert::Certificate;
 
-/// Certificates for one device within [`AGAIN_S`]: the renewal, and two whose answers were lost
-/// together with their keys.
+/// Certificates for one device within [`AGAIN_S`]: the renewal, and two more in case responses and
+/// keys are lost.
 pub const SUCCESSORS_MAX: u32 = 3;
-/// Seconds.
+/// The period of [`SUCCESSORS_MAX`], in seconds.
 pub const AGAIN_S: u64 = 86_400;
 
-/// What a device gets that asks for a certificate.
+/// What a device gets when it requests a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// The certificate that it has over this key.
+    /// Its existing certificate for this key.
     Again,
-    /// A new one.
+    /// A new certificate.
     New,
-    /// Nothing before this moment, Unix seconds.
+    /// Nothing before this time, Unix seconds.
     From(u64),
 }
 
 impl Standing {
-    /// What the device gets for a key, now.
+    /// What the device gets for this key now.
     #[must_use]
     pub fn due(&self, key_sha256: &str, now_s: u64) -> Due {
         let newest = self.next_key_sha256.as_deref().unwrap_or(&self.key_sha256);
@@ -39,7 +39,7 @@ impl Standing {
         if newest == key_sha256 && now_s < start_s {
             return Due::Again;
         }
-        // The newest one is in use, and good for a while.
+        // The newest certificate is in use, and renewal is not due.
         if self.next_key_sha256.is_none() && now_s < start_s {
             return Due::From(start_s);
         }
@@ -52,17 +52,18 @@ impl Standing {
     }
 }
 
-/// When the certificate of now counts as ended.
+/// When the current certificate counts as expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// At its own end.
+    /// At its own expiry.
     OfDate,
-    /// Already: its intermediate does not count any more, and an operator or its TPM lets the
-    /// device in again.
+    /// Already: its intermediate CA no longer counts, and the device renews by readmission or by
+    /// its TPM.
     ByTrust,
 }
 
-/// When the newest certificate of a device ends: already where nobody who counts has signed it.
+/// When the newest certificate of a device ends: already, if no intermediate CA that counts has
+/// signed it.
 pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
     let newest = certificates::newest(app.db.pool(), device)
         .await?
@@ -75,18 +76,18 @@ pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
 
 /// What [`begin`] found.
 pub enum Begun {
-    /// The certificate that there is.
+    /// The existing certificate.
     Again(Certified),
-    /// One may be signed; [`give_back`] when it is not.
+    /// A new one may be signed. Call [`give_back`] if that fails.
     New(Standing),
 }
 
-/// Looks whether a device may have a certificate over a key, and counts it before anything is
-/// signed: many may ask at once.
+/// Checks whether a device may get a certificate for a key, and counts it before signing, because
+/// requests can be concurrent.
 ///
 /// # Errors
-/// [`Code::TooMany`] before it is due; [`Code::Forbidden`] for a revoked device, or a key of
-/// another one; [`Code::NotFound`].
+/// [`Code::TooMany`] before renewal is due; [`Code::Forbidden`] for a revoked device, or a key of
+/// another device; [`Code::NotFound`].
 pub async fn begin(
     app: &App,
     device: &DeviceId,
@@ -129,7 +130,7 @@ pub async fn begin(
     Ok(Begun::New(standing))
 }
 
-/// Nothing came of it: it does not count.
+/// Undoes the counting of [`begin`] after a failure.
 pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
     let given = async {
         let mut tx = app.db.write().await?;
@@ -138,14 +139,14 @@ pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
         Ok::<_, AppError>(tx.commit().await?)
     };
     if let Err(e) = given.await {
-        tracing::warn!("{device}: a renewal that failed counts: {e}");
+        tracing::warn!("{device}: a failed renewal still counts: {e}");
     }
 }
 
-/// Keeps a new certificate. One that it replaces before anybody has used it is taken back.
+/// Stores a new certificate. Revokes the previous one if that was never used.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a device that was revoked meanwhile, or a key that became another one's.
+/// [`Code::Forbidden`] if the device was revoked meanwhile, or another device got the key.
 pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let standing = certificates::standing(&mut tx, device).await?.filter(|s| !s.is_revoked);
@@ -167,10 +168,10 @@ pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result
     Ok(tx.commit().await?)
 }
 
-/// What whoever comes with another device's key is told.
+/// The error for a key that belongs to another device.
 pub(super) fn foreign_key() -> AppError {
-    AppError::new(Code::Forbidden, "this key is another device's, or was")
-        .hint("make a new key: a device's key is never used for a second device")
+    AppError::new(Code::Forbidden, "this key belongs, or belonged, to another device")
+        .hint("make a new key: two devices never share one")
 }
 
 fn early(device: &DeviceId, at_s: u64, now_s: u64) -> AppError {
@@ -178,9 +179,9 @@ fn early(device: &DeviceId, at_s: u64, now_s: u64) -> AppError {
     let at = at.map_or_else(|| format!("{at_s} (Unix seconds)"), |at| at.to_string());
     AppError::new(
         Code::TooMany,
-        format!("the certificate of {device} is not due: the next one is given out from {at} on"),
+        format!("the certificate of {device} cannot be renewed before {at}"),
     )
-    .hint("keep the certificate that the device has, or ask with the same key again")
+    .hint("keep the current certificate, or repeat the request with the same key")
     .retry_after(at_s.saturating_sub(now_s))
 }
 

@@ -1,4 +1,4 @@
-//! What the signer is asked for.
+//! Requests to the signing service.
 
 use crate::app::{new_id, now_s};
 use crate::error::AppError;
@@ -13,10 +13,10 @@ impl From<SignerError> for AppError {
     fn from(e: SignerError) -> Self {
         match e {
             SignerError::Refused(reason) => {
-                Self::new(Code::Conflict, format!("the signer refuses: {reason}"))
+                Self::new(Code::Conflict, format!("the signing service refuses: {reason}"))
             }
             SignerError::Limited(_) => {
-                Self::new(Code::Unavailable, e.to_string()).hint("come back in a minute")
+                Self::new(Code::Unavailable, e.to_string()).hint("try again in a minute")
             }
             other => Self::internal(other),
         }
@@ -24,53 +24,53 @@ impl From<SignerError> for AppError {
 }
 
 fn unexpected(response: &Response) -> AppError {
-    AppError::internal(format!("the signer answered {response:?}"))
+    AppError::internal(format!("unexpected response of the signing service: {response:?}"))
 }
 
 fn bytes(base64: &str) -> Result<Vec<u8>, AppError> {
     base64::engine::general_purpose::STANDARD.decode(base64).map_err(AppError::internal)
 }
 
-/// Largest list that is taken, bytes.
+/// Maximum size of a CRL, in bytes.
 const LIST_MAX: u64 = 64 << 20;
-/// The minute in which it was last said that the signer does not answer.
+/// The minute in which the log last said that the signing service does not answer.
 static SAID: AtomicU64 = AtomicU64::new(0);
-/// How long somebody waits for the signer, who may be about to start.
+/// How long a request waits for the signing service, which may be starting.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Asks the signer, for a while.
+/// Sends a request to the signing service, with the default timeout.
 ///
 /// # Errors
-/// When it refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, AppError> {
     ask_for(signer, request, PATIENCE).await
 }
 
-/// Asks the signer for what takes longer.
+/// Sends a request to the signing service, with a timeout.
 ///
 /// # Errors
-/// When it refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub async fn ask_for(
     signer: &SignerHandle,
     request: Request,
     patience: Duration,
 ) -> Result<Response, AppError> {
     let late = |_| {
-        // Once a minute, however many wait.
+        // Log once a minute, however many requests wait.
         let minute = now_s() / 60;
         if SAID.swap(minute, Ordering::Relaxed) != minute {
-            tracing::error!("the signer has not answered for {} s", patience.as_secs());
+            tracing::error!("the signing service has not answered for {} s", patience.as_secs());
         }
-        AppError::new(Code::Unavailable, "the signer does not answer")
-            .hint("start fleeti-signer, or look into its log")
+        AppError::new(Code::Unavailable, "the signing service does not answer")
+            .hint("start fleeti-signer, or read its log")
     };
     Ok(tokio::time::timeout(patience, signer.ask(request)).await.map_err(late)??)
 }
 
-/// A certificate, DER.
+/// Requests a certificate, DER.
 ///
 /// # Errors
-/// When the signer refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
     match ask(signer, request).await? {
         Response::Certificate { der } => bytes(&der),
@@ -78,11 +78,11 @@ pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<
     }
 }
 
-/// A revocation list of a device intermediate, DER. A large one goes there and comes back in parts:
-/// a message is limited.
+/// Requests the CRL of an intermediate CA for devices, DER. The size of a message is limited, so a
+/// large CRL is sent and received in parts.
 ///
 /// # Errors
-/// When the signer refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub async fn revocation_list(
     signer: &SignerHandle,
     issuer: &str,

@@ -139,7 +139,7 @@ impl Vault {
 }
 
 fn unexpected() -> AppError {
-    AppError::internal("the signer answered something else")
+    AppError::internal("unexpected response of the signing service")
 }
 
 async fn wrapped(app: &App, kept: Kept, secret: Secret) -> Result<String, AppError> {

@@ -104,7 +104,7 @@ async fn ended(world: &World) -> (Option<BuildPhase>, String) {
 async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     let (world, people) = office(2).await;
     let (code, detail) = refused(world.client.sign_build(ID).await);
-    assert_eq!((code, detail.as_str()), (409, "2 people must agree before this server signs"));
+    assert_eq!((code, detail.as_str()), (409, "this server signs only after 2 approvals"));
     assert_eq!(
         refused(
             world
@@ -184,7 +184,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     let (phase, detail) = ended(&world).await;
     assert_eq!(phase, Some(BuildPhase::Failed));
     assert!(
-        detail.contains("the signer refuses: the request is not signed by an approver"),
+        detail.contains("the signing service refuses: the request is not signed by an approver"),
         "{detail}"
     );
     // She takes the request away: then there is nobody who asked.
@@ -224,7 +224,7 @@ async fn no_server_signs_where_devices_ask_for_more_keys_than_it_has() {
             refused(world.client.request_signature(ID, &asked).await),
         ] {
             assert_eq!(status, 409);
-            assert!(detail.contains("devices ask for 2 release keys"), "{detail}");
+            assert!(detail.contains("devices require signatures of 2 release keys"), "{detail}");
         }
         assert_eq!(
             world.client.build(ID).await.unwrap().signing,

@@ -232,7 +232,7 @@ async fn one_worker_cannot_touch_the_build_of_another() {
 async fn what_is_not_what_the_record_says_is_no_build() {
     type Change = fn(&Path);
     let cases: [(&str, Change); 5] = [
-        ("root.erofs is not what the record says", |out| {
+        ("root.erofs does not match the record", |out| {
             fs::write(out.join("root.erofs"), "another").unwrap()
         }),
         ("of another build", |out| replace(out, "\"revision\": 1", "\"revision\": 2")),
