@@ -33,7 +33,9 @@ pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
             Ok(Some((Policy::parse(&text)?, release_key)))
         }
         Response::ApprovalPolicy { policy: None, .. } => Ok(None),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -284,6 +286,8 @@ pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(
     };
     match signing::ask_for(&app.signer, order, SIGNATURE).await? {
         Response::Release { .. } => Ok(()),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }

@@ -133,7 +133,9 @@ async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
 pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
     match signing::ask(&app.signer, Request::Record { act }).await? {
         Response::Recorded { number } => Ok(number),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -144,7 +146,9 @@ pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
 pub async fn checkpoint(app: &App) -> Result<String, AppError> {
     match signing::ask(&app.signer, Request::Checkpoint).await? {
         Response::Checkpoint { note } => Ok(note),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -155,7 +159,9 @@ pub async fn checkpoint(app: &App) -> Result<String, AppError> {
 pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, AppError> {
     match signing::ask(&app.signer, Request::Entries { from, limit }).await? {
         Response::Entries { lines } => Ok(AuditEntries { lines }),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -218,7 +224,9 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
     };
     match signing::ask(&app.signer, Request::Prove { number }).await.map_err(missing)? {
         Response::Proof { proof } => Ok(proof),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -236,6 +244,8 @@ pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsisten
     };
     match signing::ask(&app.signer, Request::Consistency { old, new }).await.map_err(invalid)? {
         Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }

@@ -91,7 +91,9 @@ async fn make(
 fn boot_answer(response: Response) -> Result<(wire::BootState, Vec<VariableWrite>), AppError> {
     match response {
         Response::Boot { state, writes } => Ok((state, writes)),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 
@@ -110,7 +112,9 @@ async fn sign(
     };
     match signing::ask(&app.signer, request).await? {
         Response::BootSignatures { signatures } => Ok(signatures),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 

@@ -105,7 +105,8 @@ pub async fn renew_by_proof(
     claimed_key_sha256(&request.csr_pem)?;
     // The same error for every reason, so that an attacker learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device cannot renew here").hint("provision the device again")
+        AppError::new(Code::Forbidden, "this device cannot renew here")
+            .hint("provision the device again")
     };
     let device = &request.device;
     db::devices::admission(app.db.pool(), device)
@@ -170,7 +171,9 @@ pub(super) async fn issue_next(
             Code::Forbidden,
             "the key of this device is in its TPM, so the next key must be as well",
         )
-        .hint("send the TPM's certification of the key, or revoke the device and provision it again")
+        .hint(
+            "send the TPM's certification of the key, or revoke the device and provision it again",
+        )
     };
     if protection == Protection::Software
         && db::certificates::has_key_in_tpm(app.db.pool(), device).await?

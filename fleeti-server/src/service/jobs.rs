@@ -49,8 +49,11 @@ fn until(seconds: u64) -> u64 {
 }
 
 fn lost(id: &str) -> AppError {
-    AppError::new(Code::Conflict, format!("the lease of {id} has expired, or another worker holds it"))
-        .hint("claim another build")
+    AppError::new(
+        Code::Conflict,
+        format!("the lease of {id} has expired, or another worker holds it"),
+    )
+    .hint("claim another build")
 }
 
 fn folder(app: &App, id: &str) -> PathBuf {

@@ -350,7 +350,9 @@ async fn take_up(app: &App) -> Result<(), AppError> {
 async fn keys(app: &App) -> Result<Vec<String>, AppError> {
     match signing::ask(&app.signer, Request::Issuers).await? {
         Response::Issuers { device, server } => Ok([device, server].concat()),
-        other => Err(AppError::internal(format!("unexpected response of the signing service: {other:?}"))),
+        other => Err(AppError::internal(format!(
+            "unexpected response of the signing service: {other:?}"
+        ))),
     }
 }
 

@@ -127,7 +127,9 @@ async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits
     };
     let [refused] = of("audit.refused").try_into().unwrap();
     assert!(
-        refused.starts_with("admin certificate.device of somebody's making: the signing service refuses"),
+        refused.starts_with(
+            "admin certificate.device of somebody's making: the signing service refuses"
+        ),
         "{refused}"
     );
     let [long, last] = of("session.begin").try_into().unwrap();
